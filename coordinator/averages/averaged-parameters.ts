@@ -7,9 +7,12 @@
 import { at, float32At } from '../../shared/base/arrays.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import { elementCountOf, type DenseTensor } from '../../shared/tensors/named-tensors.js';
-import type { Variable } from '../../shared/tensors/variable.js';
+import {
+  elementCountOf,
+  type EmbeddingTable,
+  type DenseTensor,
+  type Variable,
+} from '../../shared/tensors/named-tensors.js';
 import { ROW_BIAS, ROW_WEIGHT, SHIFT, TASK_WEIGHT } from '../../shared/methods/encoder.js';
 
 /** Units of an encoder; 0 without one. */

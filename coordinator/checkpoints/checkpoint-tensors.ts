@@ -6,8 +6,7 @@
 import { float64At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { EmbeddingTable, DenseTensor } from '../../shared/tensors/named-tensors.js';
 import {
   decodeTensors,
   encodeTensors,

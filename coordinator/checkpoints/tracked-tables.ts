@@ -4,7 +4,7 @@
  */
 
 import { at, int32At } from '../../shared/base/arrays.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import { pieceRowCountOf, pieceSpansOf, type PieceSpan } from './table-pieces.js';
 import type {
   PieceAnswer,

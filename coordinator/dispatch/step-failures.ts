@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { JOB_BYTE_COUNT_MAX, taskCountOf } from '../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signing.js';
 import type { JobDelivery } from './job-delivery.js';
 import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
 

@@ -79,7 +79,7 @@ async function phaseByPhase(
   const taskTotal = plan.validationPasses * validationTasks.length;
   const context = passesOver('choosing settings for phases', taskTotal);
   const draw = {
-    context: { ...context, store: divided, undividedStore: store, division: last },
+    context: { ...context, store: divided, division: last },
     rows: await readSplitRows(divided, validationTasks),
   };
   const { choices } = await validateArms([draw], plan, { ...setting, ...knowledge });
@@ -139,14 +139,14 @@ interface DividedTasks {
 }
 
 async function scoredTasks(
-  { store, plan, knowledge, passesOver }: ProtocolSetting,
+  { plan, knowledge, passesOver }: ProtocolSetting,
   stage: string,
   { divided, taskIndices, division }: DividedTasks,
 ): Promise<ScoredTasks> {
   const rows = await readSplitRows(divided, taskIndices);
   const context = passesOver(stage, plan.testPasses * taskIndices.length);
   const { logits } = await predictArms(
-    { ...context, store: divided, undividedStore: store, division },
+    { ...context, store: divided, division },
     plan,
     knowledge,
     rows,

@@ -21,7 +21,6 @@ import type {
   Rejection,
   JobOrder,
 } from '../dispatch/dispatcher.js';
-import { jobNeighboursOf } from '../plan/job-neighbours.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/row-pack-gather.js';
 
@@ -32,8 +31,6 @@ export interface TaskJobContext {
   readonly store: TaskStore;
   /** How `store` divides the rows of each task; absent when as on disk. */
   readonly division?: RowDivision;
-  /** As it is on disk, where `store` is divided: what neighbours are read from. */
-  readonly undividedStore?: TaskStore;
   readonly storeAddress: string;
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
@@ -206,9 +203,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   const { dispatcher, signal, terms, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
-  const orders: JobOrder[] = [];
-  for (const chunk of chunks)
-    orders.push(await orderOf(context, model, chunk, { outerStep, work }));
+  const orders = chunks.map((chunk) => orderOf(context, model, chunk, { outerStep, work }));
   const chunkOf = new Map(chunks.map((chunk) => [chunk.jobIndex, chunk]));
   const readChunk = (delivered: DeliveredResult): { value: Value } | Rejection => {
     const chunk = chunkOf.get(delivered.result.jobIndex);
@@ -245,15 +240,14 @@ async function namingPoisonTask(
     : poisonTaskError(found, error, 'correct its rows, prepare again and train again');
 }
 
-async function orderOf(
+function orderOf(
   context: TaskJobContext,
-  { parameters, method, dense, frozen }: EncodedModel,
+  { parameters, dense, frozen }: EncodedModel,
   { jobIndex, tasks }: TaskChunk,
   { outerStep, work }: { readonly outerStep: number; readonly work: JobWork },
-): Promise<JobOrder> {
-  const { config, store, undividedStore = store, division } = context;
+): JobOrder {
+  const { config, store } = context;
   const { fingerprint } = config.compute;
-  const neighbours = await jobNeighboursOf(undividedStore, method, tasks, division);
   return {
     job: {
       protocolVersion: PROTOCOL_VERSION,
@@ -266,7 +260,6 @@ async function orderOf(
       },
       model: config.model,
       taskIndices: tasks.map((task) => task.taskIndex),
-      ...neighbours.named,
       microBatchRowsMax: config.training.microBatchRowsMax,
       device: config.compute.device,
       portable: config.compute.portable,
@@ -278,11 +271,7 @@ async function orderOf(
     dense,
     rowPack: frozen.holdsTables
       ? null
-      : encodeRowPack(
-          parameters.tables,
-          rowPackLayoutOf([...tasks, ...neighbours.rows]),
-          context.spec.tableRowWidth,
-        ),
+      : encodeRowPack(parameters.tables, rowPackLayoutOf(tasks), context.spec.tableRowWidth),
     frozen: frozen.bytes,
   };
 }

@@ -30,7 +30,7 @@ export async function validationDraws(
     };
     const divided = dividedStore(store, taskIndices, division);
     draws.push({
-      context: { ...context, store: divided, undividedStore: store, division },
+      context: { ...context, store: divided, division },
       rows: await readSplitRows(divided, taskIndices),
     });
   }

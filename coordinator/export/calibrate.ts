@@ -204,7 +204,7 @@ async function unknownOutputs({
   taskIndices,
 }: ValidationAdgroups): Promise<Float32Array> {
   const store = dividedStore(context.store, taskIndices, WITHOUT_SUPPORT);
-  const divided = { ...context, store, division: WITHOUT_SUPPORT, undividedStore: context.store };
+  const divided = { ...context, store, division: WITHOUT_SUPPORT };
   const { logits } = await predictLogits(divided, {
     ...{ ...model, taskIndices, role: 'query', keep: [0] },
     adaptations: [UNADAPTED],

@@ -5,11 +5,12 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import {
   CALL_OVERHEAD_ROWS,
+  flatMicroBatchesOf,
+  microBatchesOf,
   paddedRowCountOf,
   type MicroBatch,
   type TaskSize,
@@ -40,29 +41,24 @@ const PLACE_BYTE_COUNT = 7;
 const LIST_BYTE_COUNT = 3;
 const SHAPE_BYTE_COUNT = 48;
 
-interface LeafTerms {
-  readonly config: Pick<RunConfig, 'method'> & {
-    readonly training: Pick<RunConfig['training'], 'microBatchRowsMax' | 'leavesPerOuterStepMin'>;
-  };
-  /** Padded rows of neighbours that each task reads besides its own. */
-  readonly rowsBeside: number;
-  readonly neighbourCount: number;
-}
+type LeafConfig = Pick<RunConfig, 'method'> & {
+  readonly training: Pick<RunConfig['training'], 'microBatchRowsMax' | 'leavesPerOuterStepMin'>;
+};
 
 /** @returns leaves whose costs are spread evenly, so that halves and quarters of the tree cost about the same. */
-export function cutIntoLeaves(tasks: readonly CutTask[], terms: LeafTerms): LeafCut[] {
-  const cut = cutWith(tasks, terms, terms.config.training.microBatchRowsMax);
-  const leafCountMin = Math.min(leafCountMinOf(cut, terms), tasks.length);
+export function cutIntoLeaves(tasks: readonly CutTask[], config: LeafConfig): LeafCut[] {
+  const cut = cutWith(tasks, config, config.training.microBatchRowsMax);
+  const leafCountMin = Math.min(leafCountMinOf(cut, config), tasks.length);
   let leaves = cut;
   let rowsMax = 2 ** Math.ceil(Math.log2(largestOf(cut)));
   while (leaves.length < leafCountMin && rowsMax > 1) {
     rowsMax /= 2;
-    leaves = cutWith(tasks, terms, rowsMax);
+    leaves = cutWith(tasks, config, rowsMax);
   }
-  return spreadByCost(leaves, (microBatch) => jobByteCountOf(microBatch, tasks, terms));
+  return spreadByCost(leaves, (microBatch) => jobByteCountOf(microBatch, tasks, config));
 }
 
-function leafCountMinOf(cut: readonly MicroBatch[], { config }: LeafTerms): number {
+function leafCountMinOf(cut: readonly MicroBatch[], config: LeafConfig): number {
   const asked = config.training.leavesPerOuterStepMin;
   if (asked !== undefined) return asked;
   const rowCount = cut.reduce((sum, microBatch) => sum + paddedRowCountOf(microBatch), 0);
@@ -73,30 +69,28 @@ function largestOf(cut: readonly MicroBatch[]): number {
   return cut.reduce((most, microBatch) => Math.max(most, paddedRowCountOf(microBatch)), 1);
 }
 
-function cutWith(tasks: readonly CutTask[], terms: LeafTerms, rowsMax: number): MicroBatch[] {
-  const plan = methodPlanOf(terms.config.method);
-  const rowsBeside = adapts(plan) ? terms.rowsBeside : 0;
-  const cut = (of: readonly CutTask[], bound: number): MicroBatch[] =>
-    gradientCutOf(plan, of, { rowsMax: bound, rowsBeside });
-  return cut(tasks, rowsMax).flatMap((microBatch) => fitting(microBatch, tasks, terms, cut));
+function cutWith(tasks: readonly CutTask[], config: LeafConfig, rowsMax: number): MicroBatch[] {
+  // Tasks that do not adapt need no task axis.
+  const cut = adapts(methodPlanOf(config.method)) ? microBatchesOf : flatMicroBatchesOf;
+  return cut(tasks, rowsMax).flatMap((microBatch) => fitting(microBatch, tasks, config, cut));
 }
 
 /** The micro-batch, or smaller ones where its tasks would not fit into a job. */
 function fitting(
   microBatch: MicroBatch,
   tasks: readonly CutTask[],
-  terms: LeafTerms,
+  config: LeafConfig,
   cut: (of: readonly CutTask[], rowsMax: number) => MicroBatch[],
 ): MicroBatch[] {
   const { taskPlaces } = microBatch;
   if (taskPlaces.length < 2) return [microBatch];
-  if (jobByteCountOf(microBatch, tasks, terms) <= LEAF_JOB_BYTE_COUNT_MAX) return [microBatch];
+  if (jobByteCountOf(microBatch, tasks, config) <= LEAF_JOB_BYTE_COUNT_MAX) return [microBatch];
   const middle = taskPlaces.length >> 1;
   return [taskPlaces.slice(0, middle), taskPlaces.slice(middle)].flatMap((places) => {
     const own = places.map((place) => at(tasks, place));
     return cut(own, paddedRowCountOf(microBatch)).flatMap((half) => {
       const placed = { ...half, taskPlaces: half.taskPlaces.map((index) => at(places, index)) };
-      return fitting(placed, tasks, terms, cut);
+      return fitting(placed, tasks, config, cut);
     });
   });
 }
@@ -104,13 +98,10 @@ function fitting(
 function jobByteCountOf(
   { taskPlaces }: MicroBatch,
   tasks: readonly CutTask[],
-  { config, neighbourCount }: LeafTerms,
+  config: LeafConfig,
 ): number {
   const weightCount = methodPlanOf(config.method).cold === null ? 1 : 2;
-  const ofTask =
-    INDEX_BYTE_COUNT +
-    WEIGHT_BYTE_COUNT * weightCount +
-    listByteCountOf(neighbourCount, INDEX_BYTE_COUNT);
+  const ofTask = INDEX_BYTE_COUNT + WEIGHT_BYTE_COUNT * weightCount;
   return taskPlaces.reduce(
     (sum, place) =>
       sum + ofTask + listByteCountOf(at(tasks, place).drawnRowCount, PLACE_BYTE_COUNT),

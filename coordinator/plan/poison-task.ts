@@ -14,15 +14,9 @@ import {
 } from '../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
-import {
-  divisionOf,
-  drawnRowsOf,
-  type GradientWork,
-  idDropoutOf,
-} from '../../shared/queue/protocol.js';
+import { drawnRowsOf, type GradientWork, idDropoutOf } from '../../shared/queue/protocol.js';
 import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
 import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
-import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
 import { type RowPackLayout, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 
 interface PoisonTask {
@@ -162,8 +156,6 @@ async function described(taskIndex: number, reason: string, store: TaskStore): P
 interface OrderStores {
   /** With its tasks divided as the job divides them. */
   readonly store: TaskStore;
-  /** As it is on disk; the same where absent. Neighbours are read from it. */
-  readonly undividedStore?: TaskStore;
 }
 
 /**
@@ -177,10 +169,9 @@ export async function orderOfTask(
   stores: OrderStores,
 ): Promise<JobOrder> {
   const { job, dense, frozen, rowPack } = order;
-  const { taskIndices, neighbours } = job;
+  const { taskIndices } = job;
   const own: JobOrder['job'] = {
     ...{ ...job, jobIndex: place, taskIndices: [at(taskIndices, place)] },
-    ...(neighbours === undefined ? {} : { neighbours: [at(neighbours, place)] }),
     work: job.work.kind === 'gradient' ? gradientOfTask(job.work, place) : job.work,
   };
   if (rowPack === null) return { job: own, dense, frozen, rowPack };
@@ -204,17 +195,15 @@ function gradientOfTask(work: GradientWork, place: number): GradientWork {
 
 /** As the worker derives it from the same job. */
 async function layoutOf(
-  { taskIndices, neighbours = [], work, outerStep }: JobOrder['job'],
-  { store, undividedStore = store }: OrderStores,
+  { taskIndices, work, outerStep }: JobOrder['job'],
+  { store }: OrderStores,
 ): Promise<RowPackLayout> {
-  const division = divisionOf(work);
   const own = withDroppedIds(
     withDrawnRows(await store.readTasks(taskIndices), drawnRowsOf(work)),
     store.manifest.features,
     idDropoutOf({ work, outerStep }),
   );
-  const named = await undividedStore.readTasks([...new Set(neighbours.flat())]);
-  return rowPackLayoutOf([...own, ...named.map((task) => neighbourRowsOf(task, division))]);
+  return rowPackLayoutOf(own);
 }
 
 function rowPackPart(bytes: Uint8Array, whole: RowPackLayout, part: RowPackLayout): Uint8Array {

@@ -31,14 +31,10 @@ export function ordersOf(
   const template = jobTemplateOf(plan, context);
   return deliveries.map((delivery, place): JobOrder => {
     const [start, end] = tasksOf(plan, delivery);
-    const { taskIndices, neighbours } = plan.tasks;
     const job: JobOrder['job'] = {
       ...template,
       jobIndex: place,
-      taskIndices: taskIndices.slice(start, end),
-      ...(neighbours === null
-        ? {}
-        : { neighbours: neighbours.slice(start, end).map((named) => [...named]) }),
+      taskIndices: plan.tasks.taskIndices.slice(start, end),
       work: workOf(plan, delivery, context),
     };
     if (frozen?.holdsTables === true) return { job, ...shared, rowPack: null };
@@ -57,7 +53,7 @@ export function tasksOf(
 function jobTemplateOf(
   { outerStep }: StepPlan,
   { run: { config, store, storeAddress }, fingerprint }: OrderContext,
-): Omit<JobOrder['job'], 'jobIndex' | 'taskIndices' | 'neighbours' | 'work'> {
+): Omit<JobOrder['job'], 'jobIndex' | 'taskIndices' | 'work'> {
   return {
     protocolVersion: PROTOCOL_VERSION,
     ...{ runId: config.run, outerStep },

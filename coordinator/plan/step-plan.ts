@@ -13,10 +13,9 @@ import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
 import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
-import { rowExtent, type MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
+import { type MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
-import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import { cutIntoLeaves } from './leaves.js';
 import type { DrawnTask } from './row-draws.js';
 import { taskSampler, type Sampling, type TaskSampler } from './sampler.js';
@@ -132,8 +131,6 @@ interface PlannedTasks {
   readonly taskWeights: readonly number[];
   /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
-  /** By task, the tasks that it reads besides; null if the method reads none. */
-  readonly neighbours: readonly (readonly number[])[] | null;
   readonly sizes: StepSizes;
 }
 
@@ -274,7 +271,6 @@ async function planOf(
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);
   const cold = coldTaskWeightingOf(config);
   const coldWeights = cold === null ? null : taskWeightsOf(rows, cold, isTrunk);
-  const neighbours = await neighboursOf(store, config.method, whole);
   const read = withDroppedIds(rows, store.manifest.features, idDropoutAt(config, outerStep));
   const cut = cutIntoLeaves(
     rows.map(({ supportRowCount, impressions }, place) => ({
@@ -282,7 +278,7 @@ async function planOf(
       queryRowCount: impressions.length - supportRowCount,
       drawnRowCount: sampled[place]?.drawnRows?.length ?? 0,
     })),
-    { config, ...neighbourExtentOf(neighbours) },
+    config,
   );
   const order = cut.flatMap(({ microBatch }) => microBatch.taskPlaces);
   let taskEnd = 0;
@@ -291,20 +287,17 @@ async function planOf(
     taskEnd += microBatch.taskPlaces.length;
     const places = microBatch.taskPlaces;
     const own = places.map((place) => at(read, place));
-    const beside = neighbourRowsAt(neighbours, places);
-    const layout = rowPackLayoutOf(hasRowPacks ? [...own, ...beside] : []);
+    const layout = rowPackLayoutOf(hasRowPacks ? own : []);
     return { ...costs, taskStart, taskEnd, microBatch, layout };
   });
   const inOrder = <Value>(values: readonly Value[]): Value[] =>
     order.map((place) => at(values, place));
   const drawnRows = drawnRowsOf(sampled, config.method)?.byTask ?? null;
-  const { neighbours: named } = neighbours.named;
   const tasks: PlannedTasks = {
     taskIndices: inOrder(sampled.map(({ taskIndex }) => taskIndex)),
     drawnRows: drawnRows && inOrder(drawnRows),
     taskWeights: inOrder(weights),
     coldTaskWeights: coldWeights && inOrder(coldWeights),
-    neighbours: named === undefined ? null : inOrder(named),
     sizes: division.of(
       order.map((place) => {
         const { supportRowCount, taskIndex } = at(whole, place);
@@ -314,27 +307,6 @@ async function planOf(
   };
   const asksQueryLossBefore = asksQueryLossBeforeAt(config, outerStep);
   return { outerStep, tasks, taskCount: order.length, asksQueryLossBefore, leaves };
-}
-
-function neighbourExtentOf({ named, rows }: JobNeighbours): {
-  readonly rowsBeside: number;
-  readonly neighbourCount: number;
-} {
-  const neighbourCount = (named.neighbours ?? []).reduce(
-    (most, { length }) => Math.max(most, length),
-    0,
-  );
-  const rowCountMax = rows.reduce((most, { rowCount }) => Math.max(most, rowCount), 0);
-  return { rowsBeside: neighbourCount * rowExtent(rowCountMax), neighbourCount };
-}
-
-/** The rows of the neighbours of some tasks, each once. */
-function neighbourRowsAt(
-  { named: { neighbours = [] }, rows }: JobNeighbours,
-  places: readonly number[],
-): PlannedRows[] {
-  const wanted = new Set(places.flatMap((place) => neighbours[place] ?? []));
-  return rows.filter(({ taskIndex }) => wanted.has(taskIndex));
 }
 
 /** In the first outer step and in every n-th. Without adaptation, there is one query loss. */
@@ -372,14 +344,4 @@ function withoutTasks(
     where: `outer step ${outerStep}`,
     cure: 'correct the rows of the quarantined tasks, prepare and train again',
   });
-}
-
-async function neighboursOf(
-  store: TaskStore,
-  method: MethodConfig,
-  tasks: readonly PlannedRows[],
-): Promise<JobNeighbours> {
-  if (methodPlanOf(method).innerLoop.reads.neighbours === undefined) return NO_NEIGHBOURS;
-  const whole = await store.readTasks(tasks.map(({ taskIndex }) => taskIndex));
-  return jobNeighboursOf(store, method, whole);
 }

@@ -23,7 +23,7 @@ import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { openTracking, StartedTracking, TrackingOrder } from '../tracking/open-tracking.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
 interface LoggedCall {

@@ -10,8 +10,8 @@ import { findRecords } from '../record/find-records.js';
 import { FollowedHistory } from '../record/run-history.js';
 import { RecordFollower, RunRecord } from '../record/run-record.js';
 import { isUnderWay, readRunStatus, type RunStatus } from '../record/run-status.js';
-import type { RunContext } from './call/run-context.js';
-import type { CallOptions } from './call/run-handle.js';
+import type { RunContext } from './run-context.js';
+import type { CallOptions } from './run-handle.js';
 import { runConfigOf } from './config-sources.js';
 import { s3OptionsIn, searchOutputOf } from './places.js';
 import type {

@@ -1,35 +1,29 @@
 /**
- * The bound on the norms of job gradients: a multiple of a running quantile of the norms that were admitted.
+ * The bound on the norms of job gradients: a multiple of the running median of the norms that were admitted.
  * A gradient above it is not wrong, but doubted: others compute it again. So an honest gradient is
  * admitted in the end, and the bound changes no bit of an honest run.
  */
 
 import { at } from '../../shared/base/arrays.js';
-import type { TrustConfig } from '../../shared/config/trust-config.js';
+import type { TrustConfig } from '../../shared/config/training-config.js';
 import { FalseResultsError } from '../dispatch/second-opinions.js';
 import type { JudgeNorm } from './step-sum.js';
 
 /** The latest norms, which are remembered. */
 const NORM_COUNT_MAX = 256;
-/** With fewer there is no bound. Of four, a quarter may be false if the quantile is the median. */
+/** With fewer there is no bound. Of four, a quarter may be false. */
 const NORM_COUNT_MIN = 4;
 
-interface NormBoundConfig {
-  /** In [0, 1]; the lower of two neighbouring norms. */
-  readonly quantile: number;
-  readonly multiple: number;
-}
-
 class GradientNormBound {
-  readonly #config: NormBoundConfig;
+  readonly #multiple: number;
   /** In order of admission; the oldest is overwritten. */
   readonly #norms: number[] = [];
   #admittedCount = 0;
   /** Norms of this outer step that were admitted when there was no bound. */
   #unjudged: number[] = [];
 
-  constructor(config: NormBoundConfig) {
-    this.#config = config;
+  constructor(multiple: number) {
+    this.#multiple = multiple;
   }
 
   /** Begins an outer step, or the same one anew. */
@@ -41,8 +35,7 @@ class GradientNormBound {
   get normMax(): number {
     if (this.#norms.length < NORM_COUNT_MIN) return Number.POSITIVE_INFINITY;
     const ascending = Float64Array.from(this.#norms).sort();
-    const place = Math.floor((ascending.length - 1) * this.#config.quantile);
-    return this.#config.multiple * at(ascending, place);
+    return this.#multiple * at(ascending, (ascending.length - 1) >> 1);
   }
 
   isDoubtful(norm: number): boolean {
@@ -70,8 +63,8 @@ class GradientNormBound {
 export class GradientNorms {
   readonly #bound: GradientNormBound;
 
-  constructor({ gradientNormQuantile: quantile, gradientNormMultipleMax: multiple }: TrustConfig) {
-    this.#bound = new GradientNormBound({ quantile, multiple });
+  constructor({ gradientNormMultipleMax }: TrustConfig) {
+    this.#bound = new GradientNormBound(gradientNormMultipleMax);
   }
 
   /** Begins an outer step. Nodes have unequal numbers of tasks, so a norm is divided by the sum of their weights. */

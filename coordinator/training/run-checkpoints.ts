@@ -9,8 +9,11 @@ import { runTables, type RunTables } from './run-tables.js';
 import type { StartFrom, TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import { type DenseTensor, layoutDifferences } from '../../shared/tensors/named-tensors.js';
+import {
+  layoutDifferences,
+  type EmbeddingTable,
+  type DenseTensor,
+} from '../../shared/tensors/named-tensors.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
 import { spreadOver } from '../../shared/base/arrays.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';

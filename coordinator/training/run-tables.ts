@@ -13,7 +13,7 @@ import {
   steppedState,
 } from './meta-optimizer/meta-optimizer.js';
 import { copyUnknownRow } from '../../shared/models/initial-values.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {
   /** Encodes the row pack of a job. To be called before the next step. */

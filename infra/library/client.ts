@@ -109,8 +109,6 @@ export type { ServedAdgroup };
 export interface RankingCallOptions {
   /** Stops the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** The priority where too many requests wait: which the server works on first, and refuses last; `normal` if absent. */
-  readonly priority?: 'high' | 'normal' | 'low' | undefined;
 }
 
 export class RankingClient {
@@ -196,11 +194,6 @@ export class RankingClient {
     return this.#got(path, ServedAdgroupSchema, options);
   }
 
-  /** The description of every path in OpenAPI 3.1. @throws as `rank` does. */
-  openapi(options: RankingCallOptions = {}): Promise<Readonly<Record<string, unknown>>> {
-    return this.#got('/v1/openapi.json', z.record(z.string(), z.unknown()), options);
-  }
-
   #sent<Answer>(
     path: string,
     request: object,
@@ -221,7 +214,7 @@ export class RankingClient {
   async #asked<Answer>(
     { path, body }: Asked,
     schema: z.ZodType<Answer>,
-    { signal, priority }: RankingCallOptions,
+    { signal }: RankingCallOptions,
   ): Promise<Answer> {
     const { timeoutMs, attemptsMax, url } = this.#options;
     const endMs = this.#clock.monotonicMs() + timeoutMs;
@@ -229,7 +222,7 @@ export class RankingClient {
     for (let attempt = 1; ; attempt += 1) {
       const leftMs = Math.floor(endMs - this.#clock.monotonicMs());
       const outcome = await this.#attempt(where, body, {
-        ...{ leftMs: Math.max(1, leftMs), signal, priority },
+        ...{ leftMs: Math.max(1, leftMs), signal },
       });
       if ('content' in outcome) return answerIn(outcome.content, schema, where);
       const waitMs = outcome.retryAfterMs;
@@ -243,7 +236,7 @@ export class RankingClient {
   async #attempt(
     where: string,
     body: string | null,
-    { leftMs, signal, priority }: RankingCallOptions & { readonly leftMs: number },
+    { leftMs, signal }: RankingCallOptions & { readonly leftMs: number },
   ): Promise<Outcome> {
     const { token } = this.#options;
     const timeout = AbortSignal.timeout(leftMs);
@@ -253,7 +246,6 @@ export class RankingClient {
         headers: {
           ...(body === null ? {} : { 'Content-Type': 'application/json' }),
           'Qianmo-Deadline-Ms': String(leftMs),
-          ...(priority === undefined ? {} : { 'Qianmo-Priority': priority }),
           ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
         },
         signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),

@@ -3,7 +3,7 @@
  * else of qianmo. `infra/docs/engine.md` describes it.
  */
 
-export type { BackendChoice } from '../../worker/compute/engine/backend-choice.js';
+export type { BackendChoice } from '../../worker/compute/engine/native-backend.js';
 export {
   capture,
   type Captured,

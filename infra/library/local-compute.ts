@@ -4,14 +4,14 @@
  */
 
 import type { LocalCompute } from '../../coordinator/export/local-scorer.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import {
   numericalEnvironment,
   settleOwnEnvironment,
 } from '../../worker/compute/device/numerical-environment.js';
-import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import type { GraphShelves } from '../../worker/compute/engine/capture/graph-shelf.js';
 import {
   isNativeLoaded,

@@ -11,7 +11,6 @@ import {
   WorkersRequestSchema,
 } from '../../coordinator/runs/requests.js';
 import { GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
-import { PrefixSharesSchema } from '../../worker/carrying/executor-turns.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
@@ -54,10 +53,6 @@ export const ServeRequestSchema = z.strictObject({
   port: PORT.default(8_080),
   tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
   processes: integer(1, PROCESSES_MAX, '<count> processes that answer on the port').default(1),
-  scorer: oneOf(
-    ['auto', 'graph'],
-    '<name> auto, or graph: the captured graph, for models that the kernel does not cover',
-  ).default('auto'),
   pollSeconds: decimal(
     { above: 0, upTo: POLL_SECONDS_MAX },
     '<seconds> seconds between two looks at the label',
@@ -66,7 +61,6 @@ export const ServeRequestSchema = z.strictObject({
   cacheGib: decimal({ above: 0, upTo: CACHE_GIB_MAX }, '<size> cache size limit in GiB').default(
     CACHE_GIB_DEFAULT,
   ),
-  warmUp: text('<file> JSON requests of /v1/rank, one per line, to warm up with').optional(),
   queue: integer(
     1,
     QUEUED_REQUESTS_MAX,
@@ -90,10 +84,7 @@ export const ServeRequestSchema = z.strictObject({
 
 export const WorkRequestSchema = z.strictObject({
   redis: WorkersRequestSchema.shape.redis,
-  prefix: described(
-    PrefixSharesSchema,
-    '<prefixes> the queue prefix of the config; several share the worker by weights: {a}=3,{b}=1',
-  ).prefault(QUEUE_PREFIX_DEFAULT),
+  prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
   name: text('<name> the name that results carry; host and process by default').optional(),
   device: DEVICE.default('auto'),
   gpuIndex: integer(

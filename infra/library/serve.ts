@@ -1,13 +1,13 @@
-/** Serves rankings from a bundle in this process, which loads no TensorFlow unless it is asked to. */
+/** Serves rankings from a bundle in this process, which loads no TensorFlow. */
 
 import { join } from 'node:path';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
-import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
 import { parsedBundleAddress } from '../../coordinator/runs/places.js';
-import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
 import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -25,17 +25,15 @@ import {
   CanaryKeeper,
   type BundleLoader,
 } from '../../worker/serving/server/bundle-keeper.js';
-import { RecordedRequests, type RecordedRequest } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
 import { SharedRows } from '../../worker/serving/processes/shared-rows.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
-import { warmUp, requestOfLine } from '../../worker/serving/server/forms/warm-up.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { type ScorerChoice, chosenScorer } from '../../worker/serving/server/scorer-choice.js';
-import type { RequestReport } from '../../worker/serving/server/request-counts.js';
-import { RankingServer } from '../../worker/serving/server/wire/ranking-server.js';
+import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
+import type { RequestReport } from '../../worker/serving/server/endpoint.js';
+import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
 import { ProcessesMetrics } from './serving/serving-metrics.js';
@@ -45,8 +43,6 @@ import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
 import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
-import { textOfNamedFile } from '../../shared/base/named-file.js';
-import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 
@@ -116,19 +112,13 @@ async function serveAlone(
   const told = metrics === null ? onEvent : sinksTogether(onEvent, metrics.sink);
   const sink = runEventSink({ clock }, told);
   if (request.canary !== undefined) canaryName(request.bundle, request.canary);
-  const recorded = new RecordedRequests(await warmUpRequestsIn(request.warmUp));
   const { address } = parsedBundleAddress(request.bundle);
   const store = objectStoreAt(address, environment);
-  const loader =
-    request.scorer === 'graph'
-      ? readingLoader(store, await graphChoiceOf(sink))
-      : bundleLoaderOf(address, request, { clock, environment });
+  const loader = bundleLoaderOf(address, request, environment);
   const given = { clock, environment, onEvent: sink };
   const state = await openServedState(request, given, member?.shared ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
-    const beside = bundles === null ? null : clock;
-    await state.prepare(next, beside);
-    await warmUp(next, recorded.all(), beside);
+    await state.prepare(next, bundles === null ? null : clock);
     metrics?.replacedBy(next);
   };
   let bundles: Awaited<ReturnType<typeof openFollowedBundles>> | null = null;
@@ -138,7 +128,7 @@ async function serveAlone(
     bundles = await openFollowedBundles(request, { ...parts, store, loader, prepare });
     const { keeper, canary } = bundles;
     const serverParts = {
-      ...{ ...parts, keeper, canary, recorded, placeOf: member?.placeOf },
+      ...{ ...parts, keeper, canary, placeOf: member?.placeOf },
       ...{ onRequest: metrics?.onRequest, endpoints: state.endpointsWith(rankingEndpoints) },
     };
     const settings = { token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax };
@@ -182,12 +172,6 @@ function metricsOf(
 ): ServingMetrics | null {
   if (metricsPort === undefined) return null;
   return new ServingMetrics({ clock, version: packageVersion() });
-}
-
-/** Loaded where it is asked for alone: it needs what TensorFlow needs. */
-async function graphChoiceOf(sink: RunEventSink): Promise<ScorerChoice> {
-  const { graphChoice } = await import('./serving/graph-choice.js');
-  return graphChoice(sink);
 }
 
 /** The entry compiled to `dist/`, also when this file runs as TypeScript source. */
@@ -363,7 +347,7 @@ interface CacheRequest {
 function bundleLoaderOf(
   address: string,
   { cache, cacheGib }: CacheRequest,
-  { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
+  environment: Surroundings['environment'],
 ): BundleLoader {
   const addonPath = scoringAddon.path();
   const choice = chosenScorer(addonPath);
@@ -376,37 +360,5 @@ function bundleLoaderOf(
     cacheFolder: folder ?? '',
     cacheByteCountMax: cacheGib * 2 ** 30,
   };
-  return new MappingLoader(settings, clock);
-}
-
-const BYTE_COUNT_MAX = 16 * 2 ** 20;
-const REQUESTS_MAX = 1_000;
-
-/** @throws QianmoError of kind `usage` for a line that is no request, `environment` for a file that cannot be read. */
-async function warmUpRequestsIn(file: string | undefined): Promise<RecordedRequest[]> {
-  if (file === undefined) return [];
-  const named = { file, variable: '--warm-up', what: 'the file of requests to warm up with' };
-  const text = await textOfNamedFile({ ...named, byteCountMax: BYTE_COUNT_MAX });
-  const lines = text.split('\n').map((line, index) => ({ line, number: index + 1 }));
-  const requests = lines.filter(({ line }) => line.trim() !== '');
-  if (requests.length > REQUESTS_MAX)
-    throw wrongFile(file, `at most ${REQUESTS_MAX} requests`, `${requests.length} lines`);
-  return requests.map(({ line, number }) => {
-    try {
-      return requestOfLine(line);
-    } catch (error) {
-      if (!(error instanceof RefusedRequest)) throw error;
-      const { what, found } = error.refusal;
-      throw wrongFile(file, 'a body of /v1/rank in JSON', `line ${number}: ${found ?? what}`);
-    }
-  });
-}
-
-function wrongFile(where: string, expected: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the file of --warm-up is not one of requests, one on each line',
-    ...{ where, expected, found },
-    cure: 'write a body of /v1/rank in JSON on each line',
-  });
+  return new MappingLoader(settings);
 }

@@ -1,7 +1,7 @@
 /** Tells whether the faults of a simulation explain that a coordinator ended without completing its run. */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import { RunFencedError } from '../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
 import { NOT_OPENED } from './server-link.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import { JOB_ATTEMPTS_MAX, REFUSAL_WAIT_MS } from './simulated-run.js';

@@ -1,6 +1,6 @@
 /** Gives orders to a simulated run from another machine, as `qianmo pause` and the like do. */
 
-import { NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
+import { NO_ORDERS, type RunOrders } from '../../shared/queue/run-orders.js';
 import { RUN_NAME } from './simulated-run.js';
 import { signedQueueOf } from './variants.js';
 import type { World } from './world.js';

@@ -25,7 +25,7 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { CommandConsumer, type ConsumerCommands } from './queue/command-consumer.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
-import { RunFencedError } from '../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';
 
@@ -118,10 +118,7 @@ export class ServerLink implements JobQueue {
       remove: removed,
       removeLeftovers: (runId, epoch) =>
         told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
-      beat: (start) => kept(() => inner.beat(start)),
-      removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
       workers: () => kept(() => inner.workers(), 'reads'),
-      reportedWorkers: () => kept(() => inner.reportedWorkers(), 'reads'),
       quarantine: (worker, durationMs) => kept(() => inner.quarantine(worker, durationMs)),
       subscribe: (listener) => this.#subscribed(inner, listener),
       blobs: (limits) => this.#blobs(limits, 'fails-at-once'),

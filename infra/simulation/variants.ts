@@ -4,7 +4,7 @@ import { createSecretKey } from 'node:crypto';
 import { randomStream } from '../../shared/base/random.js';
 import { queueWithLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 
 export interface Variant {

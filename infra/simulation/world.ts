@@ -12,7 +12,7 @@ import type { Variant } from './variants.js';
 import { VirtualTime } from './virtual-time.js';
 
 /** The fault that the next job of a worker meets. */
-export type JobFault = 'unlike' | 'fails' | 'not-finite' | 'hangs' | 'disk-full' | 'stuck';
+export type JobFault = 'unlike' | 'fails' | 'not-finite' | 'hangs' | 'disk-full';
 
 /** A machine and the process that runs on it at present. */
 export interface Place {

@@ -10,8 +10,7 @@
 import type { SupportSums } from '../queue/adapted-tasks.js';
 import type { LevelShift } from '../methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../models/model-spec.js';
-import type { EmbeddingTable } from '../tensors/embedding-table.js';
-import type { NamedTensors } from '../tensors/named-tensors.js';
+import type { EmbeddingTable, NamedTensors } from '../tensors/named-tensors.js';
 
 /**
  * How the values of a block are stored, little-endian. Whatever the encoding, variables of a single

@@ -16,16 +16,15 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../tensors/variable.js';
-import { LEARNED_RATES } from './inner-loop/inner-rates.js';
+import type { Variable } from '../tensors/named-tensors.js';
 import {
   adaptationBy,
   derivativeBy,
   innerLoopSettings,
   orderSettings,
 } from './inner-loop/inner-loop-settings.js';
-import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
-import { defineMethod, type ModelShape } from './inner-loop/method.js';
+import type { AdaptingTasks, Blocks, InnerLoop } from './inner-loop/inner-loop.js';
+import { defineMethod, type ModelShape, type MethodPlan } from './inner-loop/method.js';
 import {
   featureNamesOf,
   requireFeatures,
@@ -33,6 +32,7 @@ import {
   SUPPORT_FEATURE_COUNT,
   supportFeatures,
 } from './inner-loop/support-features.js';
+import { blockOf } from './inner-loop/personal-blocks.js';
 
 export const ROW_WEIGHT = 'encoder.row.weight';
 export const ROW_BIAS = 'encoder.row.bias';
@@ -182,3 +182,25 @@ function encoderVariables(model: ModelShape, own: Settings): Variable[] {
       }),
   ];
 }
+
+const rateNameOf = (variableName: string): string => `rates/${blockOf(variableName)}`;
+
+/** The step along learned rates, and the variables that hold them. */
+const LEARNED_RATES: Required<Pick<InnerLoop, 'step'> & Pick<MethodPlan, 'variables'>> = {
+  step: ({ tf, personal, variable }, { blocks, scaledGradients }) =>
+    Object.fromEntries(
+      personal.map((name) => {
+        const [block, gradient] = [blocks[name], scaledGradients[name]];
+        if (block === undefined || gradient === undefined) throw new Error(`no block ${name}`);
+        return [name, tf.sub(block, tf.mul(gradient, variable(rateNameOf(name))))];
+      }),
+    ),
+  variables: (model) => {
+    const personal = model.variables.filter(({ block }) => block === 'personal');
+    const names = new Set(personal.map(({ name }) => rateNameOf(name)));
+    return [...names].map((name): Variable => ({
+      ...{ name, shape: [1], block: 'method' },
+      initial: { kind: 'constant', value: 1 },
+    }));
+  },
+};

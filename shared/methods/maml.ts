@@ -9,21 +9,16 @@
  */
 
 import { z } from 'zod';
-import {
-  adaptationBy,
-  innerLoopSettings,
-  secondOrderSettings,
-} from './inner-loop/inner-loop-settings.js';
+import { adaptationBy, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
 import { defineMethod } from './inner-loop/method.js';
 
 export const maml = defineMethod({
   settings: z.strictObject({
     kind: z.literal('maml'),
     ...innerLoopSettings,
-    ...secondOrderSettings,
   }),
   planOf: (settings) => ({
     ...adaptationBy(settings),
-    outer: { kind: 'derivative', order: 'second', path: settings.path },
+    outer: { kind: 'derivative', order: 'second' },
   }),
 });

@@ -8,20 +8,13 @@
  *   g      = sum_i w_i d/dW (c l_a + (1 - c) l_b)   c = coldShare
  *
  * hence with respect to phi: c g_a + (1 - c) (I - innerRate * H_a) g_b, H_a the Hessian of l_a.
- *
- * `form: released` is that of the authors' code: every support row has a copy of phi, its inner loss
- * is the mean over all rows of an outer step (`rowsPerStep`), so that a copy moves by the rate over
- * that many rows, and query row j meets the copy that support row j has moved. A query row beyond
- * the last support row meets phi itself.
  */
 
 import { z } from 'zod';
-import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import { GENERATED_BLOCK } from './inner-loop/generated-block.js';
-import type { Variable } from '../tensors/variable.js';
+import { GENERATED_BLOCK } from './inner-loop/personal-blocks.js';
+import type { Variable } from '../tensors/named-tensors.js';
 import type { InnerLoop } from './inner-loop/inner-loop.js';
-import { moved } from './inner-loop/inner-rates.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { requireFeatures } from './inner-loop/support-features.js';
 
@@ -31,46 +24,28 @@ const WEIGHT = 'generator.weight';
 const ELEMENTS_PER_UNIT = 5;
 
 export const metaEmbedding = defineMethod({
-  settings: z
-    .strictObject({
-      kind: z.literal('meta-embedding'),
-      attributes: z
-        .array(z.string().min(1))
-        .min(1)
-        .describe(
-          'Features that all rows of an adgroup share and that the embedding is made from.',
-        ),
-      innerSteps: z
-        .int()
-        .positive()
-        .max(100)
-        .default(1)
-        .describe('Gradient steps of the generated embedding.'),
-      innerRate: z.number().positive().max(100).default(1e-4).describe('The rate of these steps.'),
-      coldShare: z
-        .number()
-        .min(0)
-        .lt(1)
-        .default(0.1)
-        .describe('Share of the outer loss that is the loss of the generated embedding itself.'),
-      form: z
-        .enum(['paper', 'released'])
-        .default('paper')
-        .describe(
-          'The inner step of the paper, or that of the released code, which moves each row by its own gradient.',
-        ),
-      rowsPerStep: z
-        .int()
-        .positive()
-        .optional()
-        .describe('Support rows of an outer step; with `form: released` only.'),
-    })
-    .refine(({ form, rowsPerStep }) => (form === 'released') === (rowsPerStep !== undefined), {
-      path: ['rowsPerStep'],
-      error: 'form: released needs it, as in 500 for 25 adgroups of 20 rows; form: paper does not',
-    }),
-  planOf: ({ attributes, innerSteps, innerRate, coldShare, form, rowsPerStep = 1 }) => {
-    const paper: InnerLoop = {
+  settings: z.strictObject({
+    kind: z.literal('meta-embedding'),
+    attributes: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe('Features that all rows of an adgroup share and that the embedding is made from.'),
+    innerSteps: z
+      .int()
+      .positive()
+      .max(100)
+      .default(1)
+      .describe('Gradient steps of the generated embedding.'),
+    innerRate: z.number().positive().max(100).default(1e-4).describe('The rate of these steps.'),
+    coldShare: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0.1)
+      .describe('Share of the outer loss that is the loss of the generated embedding itself.'),
+  }),
+  planOf: ({ attributes, innerSteps, innerRate, coldShare }) => {
+    const innerLoop: InnerLoop = {
       steps: { count: innerSteps, rate: innerRate },
       reads: { attributes: true },
       shift: null,
@@ -91,42 +66,14 @@ export const metaEmbedding = defineMethod({
       },
     };
     return {
-      innerLoop: form === 'paper' ? paper : releasedForm(paper, rowsPerStep),
-      // A new adgroup adapts by its own mean loss, whatever the generator was trained by.
-      predictionLoop: paper,
-      outer: { kind: 'derivative', order: 'second', path: 'kept' },
+      innerLoop,
+      outer: { kind: 'derivative', order: 'second' },
       cold: coldShare === 0 ? null : { share: coldShare, rows: 'support' },
       learns: 'method',
       variables: (model) => [generatorWeight(model, attributes)],
     };
   },
 });
-
-function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
-  return {
-    ...paper,
-    reads: { attributes: true, supportTotals: true, rowPairs: true },
-    start: (tasks) => {
-      const { tf, taskCount, supportRowExtent } = tasks;
-      const { [GENERATED_BLOCK]: shared, ...others } = paper.start?.(tasks) ?? {};
-      if (shared === undefined) throw new Error('the paper form generates a block');
-      const copies = tf.tile(tf.expandDims(shared, 1), [1, Math.max(1, supportRowExtent), 1]);
-      return {
-        ...others,
-        [GENERATED_BLOCK]: tf.reshape(copies, [taskCount, -1, at(shared.shape, 1)]),
-      };
-    },
-    // Rescales the mean over a task's rows to the mean over all rows of the outer step.
-    step: (tasks, step) => {
-      const { tf, taskCount } = tasks;
-      const share = tf.div(tasks.supportTotals().impressions, rowsPerStep);
-      return moved(tasks, step, (_, gradient) => {
-        const shape = [taskCount, ...gradient.shape.slice(1).map(() => 1)];
-        return tf.mul(gradient, tf.reshape(share, shape));
-      });
-    },
-  };
-}
 
 /** Initialised as by Glorot and Bengio, over the widths of input and output. */
 function generatorWeight(model: ModelShape, attributes: readonly string[]): Variable {

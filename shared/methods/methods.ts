@@ -5,12 +5,12 @@ import { KindRegistry, pluginDigestSchema } from '../names/kind-registry.js';
 import { encoder } from './encoder.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
-import { levelShiftVariables } from './inner-loop/level-shift-settings.js';
+import { levelShiftVariables } from './inner-loop/inner-loop-settings.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { pamlGate } from './paml-gate.js';
 import { shrinkage } from './shrinkage.js';
-import type { Variable } from '../tensors/variable.js';
+import type { Variable } from '../tensors/named-tensors.js';
 import {
   adapts,
   type Method,

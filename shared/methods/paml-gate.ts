@@ -11,16 +11,11 @@
  * beyond their level, in standard deviations. In first order, as in the authors' code, the inner
  * gradient is a constant, while gate and preference have their exact gradient. At the beginning W and
  * b are 0 and every gate is 1: MAML. (Theirs is sigmoid(.) alone, which begins by halving theta.)
- *
- * With neighbours j, the gate reads beside the own preference theirs, merged by attention; 0 without any:
- *
- *   phi_i = theta .* 2 sigmoid(W [p_i ; m_i] + b)
- *   m_i   = sum_j softmax_j((Q p_i)' (K p_j) / sqrt(width)) p_j
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../tensors/variable.js';
+import type { Variable } from '../tensors/named-tensors.js';
 import {
   adaptationBy,
   derivativeBy,
@@ -29,7 +24,6 @@ import {
 } from './inner-loop/inner-loop-settings.js';
 import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
-import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 import {
   featureNamesOf,
   requireFeatures,
@@ -40,8 +34,6 @@ import {
 
 const PREFERENCE_WEIGHT = 'preference.weight';
 const PREFERENCE_BIAS = 'preference.bias';
-const ATTENTION_QUERY = 'attention.query';
-const ATTENTION_KEY = 'attention.key';
 const GATE_WEIGHT = 'gate.weight/';
 const GATE_BIAS = 'gate.bias/';
 /** Support rows are pooled in two ways: by impressions and by labels. */
@@ -66,21 +58,6 @@ const settings = z.strictObject({
     .array(z.string().min(1))
     .default([])
     .describe('Features that all rows of a task share. They are known without support rows.'),
-  neighbours: z
-    .strictObject({
-      feature: z
-        .string()
-        .min(1)
-        .describe('The category or bag whose shared ids make tasks neighbours.'),
-      count: z
-        .int()
-        .min(1)
-        .max(NEIGHBOURS_MAX)
-        .default(NEIGHBOURS_MAX)
-        .describe('Largest number of neighbours of a task.'),
-    })
-    .optional()
-    .describe('The gate also reads the preferences of the training tasks that share most ids.'),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -93,53 +70,13 @@ export const pamlGate = defineMethod({
         supportTotals: true,
         supportFields: true,
         ...(own.attributes.length === 0 ? {} : { attributes: true as const }),
-        ...(own.neighbours === undefined ? {} : { neighbours: own.neighbours }),
       },
-      start: (tasks) => gated(tasks, taskEmbeddings(tasks, own)),
+      start: (tasks) => gated(tasks, preferences(tasks, own)),
     }),
     outer: derivativeBy(own),
     variables: (model) => gateVariables(model, own),
   }),
 });
-
-/** The inputs of a gate, `[taskCount, preferenceWidth]`, or twice as wide with neighbours. */
-function taskEmbeddings(tasks: AdaptingTasks, own: Settings): tfjs.Tensor2D {
-  const { tf } = tasks;
-  const preference = preferences(tasks, own);
-  if (own.neighbours === undefined) return preference;
-  const merged = mergedPreferences(tasks, preference, own) ?? tf.zerosLike(preference);
-  return tf.concat([preference, merged], 1);
-}
-
-/**
- * Preferences of the neighbours merged by attention, `[taskCount, preferenceWidth]`; null where no task
- * has a neighbour.
- */
-function mergedPreferences(
-  tasks: AdaptingTasks,
-  preference: tfjs.Tensor2D,
-  own: Settings,
-): tfjs.Tensor2D | null {
-  const { tf, taskCount, variable } = tasks;
-  const neighbours = tasks.neighbours();
-  if (neighbours === null) return null;
-  const { isThere } = neighbours;
-  const width = own.preferenceWidth;
-  const byTask = (x: tfjs.Tensor): tfjs.Tensor3D => tf.reshape(x, [taskCount, -1, width]);
-  const theirs = preferences(neighbours.tasks, own);
-  const queries = byTask(tf.matMul(preference, variable(ATTENTION_QUERY)));
-  const keys = byTask(tf.matMul(theirs, variable(ATTENTION_KEY)));
-  const scores = tf.reshape(tf.matMul(queries, keys, false, true), isThere.shape);
-  const scaled = tf.add(tf.div(scores, Math.sqrt(width)), tf.mul(tf.sub(isThere, 1), UNHEARD));
-  const shares = tf.mul(tf.softmax(scaled), isThere);
-  return tf.reshape(tf.matMul(tf.expandDims<tfjs.Tensor3D>(shares, 1), byTask(theirs)), [
-    taskCount,
-    width,
-  ]);
-}
-
-/** Subtracted from the score of a place without a neighbour, so that its exponential is 0. */
-const UNHEARD = 1e6;
 
 /** `[taskCount, preferenceWidth]` */
 function preferences(tasks: AdaptingTasks, { features, attributes }: Settings): tfjs.Tensor2D {
@@ -167,13 +104,13 @@ function pooledRows(
   return tf.reshape(tf.matMul(shares, support.fields), [taskCount, -1]);
 }
 
-function gated(tasks: AdaptingTasks, embeddings: tfjs.Tensor2D): Blocks {
+function gated(tasks: AdaptingTasks, preference: tfjs.Tensor2D): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   return Object.fromEntries(
     personal.map((name) => {
       const theta = variable(name);
       const weights = variable(GATE_WEIGHT + name) as tfjs.Tensor2D;
-      const logits = tf.add(tf.matMul(embeddings, weights), variable(GATE_BIAS + name));
+      const logits = tf.add(tf.matMul(preference, weights), variable(GATE_BIAS + name));
       const gate = tf.reshape(tf.mul(tf.sigmoid(logits), 2), [taskCount, ...theta.shape]);
       return [name, tf.mul(repeatByTask(theta), gate)];
     }),
@@ -181,42 +118,30 @@ function gated(tasks: AdaptingTasks, embeddings: tfjs.Tensor2D): Blocks {
 }
 
 function gateVariables(model: ModelShape, own: Settings): Variable[] {
-  const { preferenceWidth, features = featureNamesOf(model), attributes, neighbours } = own;
+  const { preferenceWidth, features = featureNamesOf(model), attributes } = own;
   requireFeatures(model, features, 'method.features');
   requireFeatures(model, attributes, 'method.attributes');
-  if (neighbours !== undefined)
-    requireFeatures(
-      model,
-      [neighbours.feature],
-      'method.neighbours.feature',
-      featureNamesOf({ ...model, numberFeatures: [] }),
-    );
   const inputWidth =
     (POOL_COUNT * features.length + attributes.length) * model.tableRowWidth +
     SUPPORT_FEATURE_COUNT;
-  const embeddingWidth = preferenceWidth * (neighbours === undefined ? 1 : 2);
   const ofMethod = (
     name: string,
     shape: readonly number[],
     initial: Variable['initial'] = { kind: 'zeros' },
   ): Variable => ({ name, shape, block: 'method', initial });
-  /** Initialised as by Glorot and Bengio. */
-  const toPreference = (name: string, inWidth: number): Variable => {
-    const bound = Math.sqrt(6 / (inWidth + preferenceWidth));
-    return ofMethod(name, [inWidth, preferenceWidth], { kind: 'uniform', bound });
-  };
   return [
-    toPreference(PREFERENCE_WEIGHT, inputWidth),
+    // The bound of Glorot and Bengio.
+    ofMethod(PREFERENCE_WEIGHT, [inputWidth, preferenceWidth], {
+      kind: 'uniform',
+      bound: Math.sqrt(6 / (inputWidth + preferenceWidth)),
+    }),
     ofMethod(PREFERENCE_BIAS, [preferenceWidth]),
-    ...(neighbours === undefined
-      ? []
-      : [ATTENTION_QUERY, ATTENTION_KEY].map((name) => toPreference(name, preferenceWidth))),
     ...model.variables
       .filter(({ block }) => block === 'personal')
       .flatMap(({ name, shape }) => {
         const size = shape.reduce((product, extent) => product * extent, 1);
         return [
-          ofMethod(GATE_WEIGHT + name, [embeddingWidth, size]),
+          ofMethod(GATE_WEIGHT + name, [preferenceWidth, size]),
           ofMethod(GATE_BIAS + name, [size]),
         ];
       }),

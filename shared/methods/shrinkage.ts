@@ -17,7 +17,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../tensors/variable.js';
+import type { Variable } from '../tensors/named-tensors.js';
 import {
   adaptationBy,
   derivativeBy,

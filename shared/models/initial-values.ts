@@ -1,10 +1,13 @@
 /** Seeded initial values: one random stream per variable and table, so that adding one changes no other. */
 
 import { randomStream } from '../base/random.js';
-import type { EmbeddingTable } from '../tensors/embedding-table.js';
-import { elementCountOf, type DenseTensor } from '../tensors/named-tensors.js';
+import {
+  elementCountOf,
+  type EmbeddingTable,
+  type DenseTensor,
+  type Initialisation,
+} from '../tensors/named-tensors.js';
 import type { ModelSpec } from './model-spec.js';
-import type { Initialisation } from '../tensors/variable.js';
 
 export interface MetaParameters {
   /** Trunk and initial personal blocks by variable name, in the order of the spec. */
@@ -44,7 +47,7 @@ function initialDense(spec: Pick<ModelSpec, 'variables'>, seed: number): Map<str
 }
 
 /** The initial values of some rows of a table. A row has the same values in every range, as the rows before it are drawn too. */
-export function initialRows(
+function initialRows(
   { tableRowWidth: width, hasLinear }: TableFrame,
   { name, initial }: ModelSpec['tables'][number],
   seed: number,

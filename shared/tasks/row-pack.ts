@@ -2,7 +2,7 @@
  * The row pack: the rows of each table that leaves touch, and the place of each id in it. Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
-import { gatherRows, type EmbeddingTable } from '../tensors/embedding-table.js';
+import { gatherRows, type EmbeddingTable } from '../tensors/named-tensors.js';
 import { nativeRows } from '../tensors/native-rows.js';
 import { encodableTensor } from '../tensors/tensor-codec.js';
 import type { PlannedRows } from './task-store.js';

@@ -52,12 +52,6 @@ export const BENCHES: readonly Bench[] = [
     page: 'queue-scaling.md',
   },
   {
-    name: 'overhead',
-    file: 'bench/overhead/overhead-bench',
-    about: 'what coordinator, queue and work loops cost where jobs compute nothing',
-    page: 'overhead.md',
-  },
-  {
     name: 'serving kernel',
     file: 'bench/serving/kernel-bench',
     about: 'the scoring kernel against a captured graph, PyTorch and plain TypeScript',
@@ -102,13 +96,6 @@ export const BENCHES: readonly Bench[] = [
       '`qianmo auto` against logistic regression, LightGBM and DeepFM in PyTorch, on real sets',
     page: 'real.md',
     words: ['--budget-minutes', '2', '--at-once', '2'],
-    keepsRuns: true,
-  },
-  {
-    name: 'methods-world',
-    file: 'bench/methods-world/methods-world',
-    about: 'all methods and arms on the synthetic world, by adgroup size',
-    page: 'methods-world.md',
     keepsRuns: true,
   },
   {

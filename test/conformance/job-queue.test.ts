@@ -4,8 +4,8 @@ import type { ConsumerCommands } from '../../infra/simulation/queue/command-cons
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import { LOCK_DURATION_MS } from '../../shared/queue/timing.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/queue/signing.js';
 import { redisQueue } from '../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 import { simulatedClock } from '../fixtures/clocks/simulated-clock.js';

@@ -103,14 +103,12 @@ async function trained(
  */
 function smallCases(): DigestCase[] {
   const second = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
-  const neighbours = { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } };
   const { training } = smallRun('', SMALL_OUTER_STEPS);
   const frozen = { training: { ...training, trainable: ['output', 'bias'] } };
   const departures: Readonly<Record<string, object>> = {
     undisturbed: {},
-    kept: { method: { ...second, path: 'kept' } },
-    recomputed: { method: { ...second, path: 'recomputed' } },
-    neighbours: { method: neighbours },
+    kept: { method: second },
+    gate: { method: { kind: 'paml-gate', innerSteps: 2 } },
     frozen: { ...frozen, queue: { frozenTablesByteCountMax: 1_000_000 } },
     'frozen-packs': { ...frozen, queue: { frozenTablesByteCountMax: 0 } },
   };

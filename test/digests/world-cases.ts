@@ -1,6 +1,6 @@
 /** The runs on the synthetic log: every method and model, both orders, and variants that take other code paths. */
 
-import { EVEN_DATA, type RunDepartures } from './world-run.js';
+import { type RunDepartures } from './world-run.js';
 
 export interface WorldCase extends RunDepartures {
   readonly name: string;
@@ -22,13 +22,10 @@ const GENERATED = { adgroupEmbedding: false, generated: 'adgroup', personal: [] 
 export const METHOD_CASES: readonly WorldCase[] = [
   { name: 'fomaml', method: { kind: 'fomaml', ...STEPS } },
   { name: 'fomaml-cold', method: { kind: 'fomaml', ...STEPS, coldShare: 0.3 } },
-  { name: 'maml', method: { ...MAML, path: 'kept' } },
-  { name: 'maml-recomputed', method: { ...MAML, path: 'recomputed', coldShare: 0.3 } },
+  { name: 'maml', method: MAML },
+  { name: 'maml-cold', method: { ...MAML, coldShare: 0.3 } },
   { name: 'paml-gate', method: { kind: 'paml-gate', ...FIRST, attributes: ['category'] } },
-  {
-    name: 'paml-gate-neighbours',
-    method: { kind: 'paml-gate', ...SECOND, neighbours: { feature: 'user' } },
-  },
+  { name: 'paml-gate-second', method: { kind: 'paml-gate', ...SECOND } },
   { name: 'encoder', method: { kind: 'encoder', ...FIRST } },
   { name: 'encoder-second', method: { kind: 'encoder', ...SECOND, features: ['user', 'hour'] } },
   { name: 'encoder-alone', method: { kind: 'encoder', innerSteps: 0 } },
@@ -43,16 +40,6 @@ export const METHOD_CASES: readonly WorldCase[] = [
     model: GENERATED,
     base: { model: GENERATED, method: { kind: 'global' } },
     method: { kind: 'meta-embedding', attributes: ATTRIBUTES, innerRate: 0.1 },
-  },
-  {
-    name: 'meta-embedding-released',
-    data: EVEN_DATA,
-    model: GENERATED,
-    base: { data: EVEN_DATA, model: GENERATED, method: { kind: 'global' } },
-    method: {
-      ...{ kind: 'meta-embedding', attributes: ATTRIBUTES, innerRate: 0.1 },
-      ...{ form: 'released', rowsPerStep: 128 },
-    },
   },
   {
     name: 'level-shift',
@@ -148,10 +135,10 @@ export const OTHER_CASES: readonly WorldCase[] = [
       ...{ sampling: 'size-buckets', sizeBucketEdges: [5, 10], taskWeight: 'sqrt' },
     },
   },
-  { name: 'workers-maml', workers: 2, method: { ...MAML, path: 'kept' } },
+  { name: 'workers-maml', workers: 2, method: MAML },
   {
-    name: 'workers-neighbours',
+    name: 'workers-gate',
     workers: 2,
-    method: { kind: 'paml-gate', ...SECOND, neighbours: { feature: 'user' } },
+    method: { kind: 'paml-gate', ...SECOND },
   },
 ];

@@ -1,7 +1,7 @@
 /** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { scoringAddon } from '../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../infra/bootstrap/native-addons.mjs';
 import { systemClock } from '../../shared/base/clock.js';
 import { buildKeyIndex } from '../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
@@ -38,7 +38,7 @@ import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { plainHeadOf, type PlainHead } from '../../worker/serving/server/wire/plain-head.js';
+import { plainHeadOf, type PlainHead } from '../../worker/serving/server/plain-connection.js';
 import { binaryRequest } from '../fixtures/serving/binary-request.js';
 import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
@@ -258,7 +258,8 @@ const plainHead: FuzzTarget = {
     const bytes = Buffer.from(input);
     const head = plainHeadOf(bytes, null);
     if (typeof head === 'string') throw new NotPlain();
-    const { text, byteCount, bodyByteCount } = head;
+    const { byteCount, bodyByteCount } = head;
+    const text = bytes.toString('latin1', 0, byteCount - 4);
     const lengths = [...text.matchAll(/^content-length[ \t]*:(.*)$/gim)];
     const isSound =
       bytes.subarray(byteCount - 4, byteCount).equals(Buffer.from('\r\n\r\n')) &&

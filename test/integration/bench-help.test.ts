@@ -43,10 +43,10 @@ test('every bench says what it measures, its options with defaults, and an examp
 }, 120_000);
 
 test('an option has its default, also where it is a path of the checkout', async () => {
-  const { output } = await ended('dist/test/bench/overhead/overhead-bench.js', '--help');
-  expect(output).toMatch(/^ {2}--rounds VALUE +how often everything is measured, in turns \[3\]$/m);
+  const { output } = await ended('dist/test/bench/inner-loops/bench-peers.js', '--help');
+  expect(output).toMatch(/^ {2}--rounds VALUE +how often everything is measured, in turns \[5\]$/m);
   expect(output).toMatch(/^ {2}--output VALUE +folder .* \[infra\/results\/\]$/m);
-  expect(output).toMatch(/^ {2}--base VALUE +another checkout[^[]*$/m);
+  expect(output).toMatch(/^ {2}--python VALUE +a Python[^[]*$/m);
 });
 
 test.each([
@@ -75,7 +75,6 @@ test.each([
   ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
   ['scaling/queue-scaling.js', '--workers', '1,x', 'a whole number from 1 to'],
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
-  ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
   ['../digests/digests.js', '--only', 'no-such-case', 'one of '],
   ['reproduce/reproduce.js', '--only', 'no-such-page', 'one of '],

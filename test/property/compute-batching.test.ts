@@ -1,17 +1,14 @@
 // The result of a job must not depend on the tasks that share it, and the job must leave nothing
-// behind. Seen to fail for neighbours: those at another position of the job, and lists shorter than
-// the number of positions of a task.
+// behind.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { jobNeighboursOf } from '../../coordinator/plan/job-neighbours.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   type CaseWork,
   jobCaseOf,
-  jobInputOf,
   relativeDifference,
   runJob,
   type JobCase,
@@ -45,10 +42,10 @@ const gradientWork = (taskWeights: number[], kind: 'fomaml' | 'global' = 'fomaml
 
 const gate = methodOf({
   ...{ kind: 'paml-gate', innerSteps: 2, innerRate: 0.2, preferenceWidth: 3 },
-  ...{ attributes: ['category1'], neighbours: { feature: 'bag0', count: 3 } },
+  ...{ attributes: ['category1'] },
 });
 const gateCase = jobCaseOf(
-  { ...tinyTaskStore({ ...options, supportRowCountMax: 3 }), digest: 'of neighbours' },
+  { ...tinyTaskStore({ ...options, supportRowCountMax: 3 }), digest: 'gate' },
   model,
   5,
   gate,
@@ -65,8 +62,7 @@ async function gradientOf(indices: number[], work: CaseWork): Promise<Map<string
   byName.delete('rows');
   const { spec, store } = current;
   const tasks = await store.readTasks(indices);
-  const neighbours = await jobNeighboursOf(store, work.method, tasks);
-  const layout = rowPackLayoutOf([...tasks, ...neighbours.rows]);
+  const layout = rowPackLayoutOf(tasks);
   const width = spec.tableRowWidth;
   for (const [place, { name }] of spec.tables.entries())
     for (const [at, id] of layout.idsByTable[place]!.entries()) {
@@ -100,8 +96,7 @@ type WorkOf = (taskWeights: number[]) => CaseWork;
 describe.each<[string, JobCase, WorkOf]>([
   ['fomaml', jobCase, (weights) => gradientWork(weights)],
   ['global', jobCase, (weights) => gradientWork(weights, 'global')],
-  // Tasks have neighbours in the job, others, and none.
-  ['paml-gate with neighbours', gateCase, gateWork],
+  ['paml-gate', gateCase, gateWork],
 ])('%s', (_, ofKind, workOf) => {
   beforeAll(() => void (current = ofKind));
   afterAll(() => void (current = jobCase));
@@ -214,9 +209,9 @@ describe('a job cut into many micro-batches', () => {
       },
     ],
     ['global', gradientWork(taskWeights, 'global')],
-    ['paml-gate with neighbours', gateWork(taskWeights)],
+    ['paml-gate', gateWork(taskWeights)],
     [
-      'predict, paml-gate with neighbours',
+      'predict, paml-gate',
       {
         ...{ kind: 'predict', method: gate, rows: 'query' },
         adaptations: [
@@ -294,23 +289,6 @@ test('tasks without rows of the kind leave all gradients at zero', async () => {
   expect([...found.tensors.values()].every((values) => values.every((v) => v === 0))).toBe(true);
 });
 
-test('a job whose method reads neighbours names those of each task', async () => {
-  current = gateCase;
-  const { job, ...bytes } = await jobInputOf(gateCase, [1, 2], gateWork([0.5, 0.5]));
-  const { neighbours, ...without } = job;
-  for (const [named, found] of [
-    [{}, 'none'],
-    [{ neighbours: neighbours!.slice(1) }, '1'],
-  ] as const)
-    await expect(
-      executor.execute({ job: { ...without, ...named }, ...bytes }),
-    ).rejects.toMatchObject({
-      kind: 'data',
-      report: { expected: '2 lists, as its method reads them', found },
-    });
-  current = jobCase;
-});
-
 test('prediction after 0 steps is the same at any rate', async () => {
   const adaptations = [
     { innerRate: 0.5, innerSteps: 2 },
@@ -345,7 +323,7 @@ test('many jobs leave no tensor behind, including failed ones', async () => {
 test.each([
   ['cpu', 'fomaml', jobCase, gradientWork([0.2, 0.3, 0.5])],
   ['wasm', 'fomaml', jobCase, gradientWork([0.2, 0.3, 0.5])],
-  ['cpu', 'paml-gate with neighbours', gateCase, gateWork([0.2, 0.3, 0.5])],
+  ['cpu', 'paml-gate', gateCase, gateWork([0.2, 0.3, 0.5])],
 ] as const)(
   'the portable backend %s, which computes eagerly, agrees with the native: %s',
   async (backend, _, ofKind, work) => {

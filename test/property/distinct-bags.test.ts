@@ -6,8 +6,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { DistinctBags } from '../../worker/compute/batches/distinct-bags.js';
-import { localIdsByTable, rowBatchOf } from '../../worker/compute/batches/row-batch.js';
+import {
+  DistinctBags,
+  localIdsByTable,
+  rowBatchOf,
+} from '../../worker/compute/batches/row-batch.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const bag = fc.array(fc.nat(9), { maxLength: 5 });

@@ -67,13 +67,7 @@ const cases: Record<string, FrozenCase> = {
   },
   'one table with frozen ones, second order': {
     model: { ...base, personal },
-    method: methodOf({ ...maml, path: 'kept' }),
-    trainable: [generated, 'output'],
-    holdsTables: false,
-  },
-  'the same with the path recomputed': {
-    model: { ...base, personal },
-    method: methodOf({ ...maml, path: 'recomputed' }),
+    method: methodOf(maml),
     trainable: [generated, 'output'],
     holdsTables: false,
   },
@@ -192,7 +186,7 @@ const unchanging: Record<string, { model: object; work: CaseWork }> = {
   'predictions of query rows': {
     model: { ...base, personal },
     work: {
-      ...{ kind: 'predict', method: methodOf({ ...maml, path: 'kept' }), rows: 'query' },
+      ...{ kind: 'predict', method: methodOf(maml), rows: 'query' },
       adaptations: [{ ...adaptation, innerSteps: 0 }, adaptation],
     },
   },

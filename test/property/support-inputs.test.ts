@@ -12,8 +12,8 @@ import { dividedTask } from '../../shared/tasks/rows/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { DistinctBags } from '../../worker/compute/batches/distinct-bags.js';
 import {
+  DistinctBags,
   localIdsByTable,
   roleSpanOf,
   rowBatchOf,

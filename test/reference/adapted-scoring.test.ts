@@ -50,7 +50,6 @@ const CASES: readonly { readonly kind: string; readonly [setting: string]: unkno
   { kind: 'shrinkage', ...STEPS, ...SHIFT },
   {
     ...{ kind: 'paml-gate', ...STEPS, ...SHIFT, ...ATTRIBUTES, preferenceWidth: 3 },
-    neighbours: { feature: 'bag0', count: 2 },
   },
   { kind: 'meta-embedding', ...ATTRIBUTES, innerSteps: 2, innerRate: 0.2 },
   { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },

@@ -167,7 +167,7 @@ describe.each(cases)('%s', (name, model) => {
 
   test.each([
     { kind: 'fomaml', ...inner },
-    { kind: 'maml', ...inner, path: 'recomputed' },
+    { kind: 'maml', ...inner },
   ])('$kind', async (settings) => {
     const method = methodOf(settings);
     const tasks = await setUp();

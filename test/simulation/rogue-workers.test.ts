@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { drawnJobs } from '../../coordinator/trust/drawn-jobs.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { TrustConfig } from '../../shared/config/trust-config.js';
+import type { TrustConfig } from '../../shared/config/training-config.js';
 import type { EventKind, RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
@@ -46,8 +46,7 @@ function scaled(output: JobOutput, factor: number): JobOutput {
 function executorOf(change: Change, clock: SimulatedClock): JobExecutor {
   const inner = logisticExecutor(store, LEAF_IS_A_JOB);
   return {
-    execute: async (input, signal, onBegin) => {
-      onBegin?.();
+    execute: async (input, signal) => {
       await clock.sleep(COMPUTE_MS, signal);
       return change(await inner.execute(input), input);
     },
@@ -153,7 +152,7 @@ describe('a worker whose gradients are a little wrong', () => {
 
 describe('honest workers', () => {
   it.each([1, 2, 3])('end with the same bits, however narrow the bound: %i', async (count) => {
-    const narrow = { gradientNormMultipleMax: 1, gradientNormQuantile: 0.2 };
+    const narrow = { gradientNormMultipleMax: 1 };
     const changes = Array.from({ length: count }, () => honest);
     const { digest, eventsOf } = await trained(changes, narrow, { jobAttemptsMax: 1 });
     expect(digest).toEqual(expected);

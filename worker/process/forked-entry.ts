@@ -7,7 +7,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { BackendChoice } from '../compute/engine/backend-choice.js';
+import type { BackendChoice } from '../compute/engine/native-backend.js';
 
 interface EntryTerms {
   /** The compiled entry to fork; tests replace it with one that misbehaves. */

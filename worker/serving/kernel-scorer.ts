@@ -10,7 +10,6 @@ import type { BlockEncoding, RankingModel } from '../../shared/bundle/ranking-mo
 import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-terms.js';
 import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { ColumnsAddon } from './columns/native-columns.js';
-import type { MappingAddon } from './mapping-addon.js';
 import { supportInputAdder } from './candidate-support.js';
 import type { RankingRequest } from './ranking-request.js';
 import {
@@ -25,6 +24,30 @@ import {
 /** An opaque handle; the model is freed with it. */
 interface NativeModel {
   readonly isNativeModel: true;
+}
+
+/**
+ * Files mapped into memory (`native/mapping.cc`). Memory is named by its address, because an array buffer belongs to one
+ * thread: the thread that maps and fills a file hands the address to the one that reads it.
+ */
+export interface MappingAddon {
+  /** The address of a range that cannot be read until files are mapped into it. */
+  reserve(byteCount: number): number;
+  /** Maps files one after the other into a reserved range, read-only. Those that do not begin where a page does are read. */
+  map(
+    address: number,
+    capacity: number,
+    paths: readonly string[],
+    byteCounts: readonly number[],
+  ): void;
+  /** Brings pages into memory, so that the first request does not wait for the disk. */
+  populate(address: number, byteCount: number): void;
+  /** An array buffer over the bytes, which does not own them. */
+  view(address: number, byteCount: number): ArrayBuffer;
+  /** Empties the buffer and its views. */
+  detach(buffer: ArrayBuffer): void;
+  /** Gives whole pages back; their addresses stay reserved. */
+  vacate(address: number, byteCount: number): void;
 }
 
 /** As `native/addon.cc` exports it. */
@@ -113,7 +136,7 @@ export class KernelScorer {
 
 type Values = Float32Array | Int32Array | Uint8Array;
 
-/** A model as the kernel is handed it: `native/build-model.cc` reads these words in this order. */
+/** A model as the kernel is handed it: `native/addon.cc` reads these words in this order. */
 interface KernelDescription {
   readonly words: Int32Array;
   /** Referred to by index. */

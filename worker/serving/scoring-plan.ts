@@ -7,7 +7,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
-import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/generated-block.js';
+import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelTerms, Products } from '../../shared/models/kinds/model-terms.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import { factorisedPairs, type ModelSpec } from '../../shared/models/model-spec.js';

@@ -3,7 +3,7 @@
  * move.
  */
 
-import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import type { RowGradient } from './gradient-transformation.js';
 

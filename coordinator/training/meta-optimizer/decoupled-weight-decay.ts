@@ -8,7 +8,7 @@ import {
   mapRows,
   type RowGradient,
 } from './gradient-transformation.js';
-import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 
 /**

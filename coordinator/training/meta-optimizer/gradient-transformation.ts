@@ -16,8 +16,11 @@
  */
 
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
-import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
-import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import type {
+  EmbeddingTable,
+  DenseTensor,
+  NamedTensors,
+} from '../../../shared/tensors/named-tensors.js';
 import type { OptimizerState } from '../../checkpoints/training-state.js';
 
 export interface GradientTransformation {

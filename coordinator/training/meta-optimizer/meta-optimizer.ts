@@ -3,7 +3,7 @@
 import type { TrainingConfig } from '../../../shared/config/training-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import {
   chain,

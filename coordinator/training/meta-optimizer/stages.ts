@@ -14,7 +14,7 @@ import {
   slotOf,
   zeroSlots,
 } from './gradient-transformation.js';
-import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import type { ScheduleConfig } from '../../../shared/config/training-config.js';
 
 /**

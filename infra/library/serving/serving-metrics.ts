@@ -19,15 +19,15 @@ import {
 } from '../../../worker/serving/decisions/calibration-counts.js';
 import { shortDigest } from '../../../worker/serving/decisions/shown-choice.js';
 import type { ExplorationCounts } from '../../../worker/serving/server/endpoints/served-exploration.js';
-import type { KeptBundle, ServerView } from '../../../worker/serving/server/endpoint.js';
-import type { EndedRequest } from '../../../worker/serving/server/wire/ranking-server.js';
-import type { RequestReport } from '../../../worker/serving/server/request-counts.js';
+import type { ServerView } from '../../../worker/serving/server/endpoint.js';
+import type { EndedRequest } from '../../../worker/serving/server/ranking-server.js';
+import type { RequestReport } from '../../../worker/serving/server/endpoint.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 import type { ServingProcesses } from '../../../worker/serving/processes/serving-processes.js';
 
 /** Parts of a server whose numbers are read. */
 interface CountedServer {
-  readonly keeper: Pick<KeptBundle, 'current'>;
+  readonly keeper: Pick<ServerView['keeper'], 'current'>;
   readonly canary: ServerView['canary'];
   readonly labelFailures: () => number;
   readonly bundleRefusals: () => number;

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { decodeOrders, encodeOrders } from '../../../shared/control/run-orders.js';
+import { decodeOrders, encodeOrders } from '../../../shared/queue/run-orders.js';
 import type { BlobStore } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
 import { CommandConsumer, type ConsumerCommands, type LockedJob } from './command-consumer.js';
@@ -20,12 +20,9 @@ import type {
 } from '../../../shared/queue/job-queue.js';
 import { MemoryJobs } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
-import { isOfStart, type Job, QUEUED_BYTE_COUNT_MAX } from '../../../shared/queue/protocol.js';
-import {
-  FINISHED_AGE_MS_MAX,
-  STALLED_INTERVAL_MS,
-  START_SILENCE_MS_MAX,
-} from '../../../shared/queue/timing.js';
+import { startOf } from '../../../shared/queue/redis-registry.js';
+import { type Job, QUEUED_BYTE_COUNT_MAX } from '../../../shared/queue/protocol.js';
+import { STALLED_INTERVAL_MS } from '../../../shared/queue/timing.js';
 
 export class MemoryJobQueue implements JobQueue {
   readonly address = 'memory';
@@ -34,8 +31,6 @@ export class MemoryJobQueue implements JobQueue {
   readonly #jobs: MemoryJobs;
   readonly #workers: MemoryWorkers;
   readonly #leases: MemoryLeases;
-  /** When each start of a coordinator last said that it lives. */
-  readonly #beatMsByStart = new Map<string, number>();
   readonly #quarantineEndMs = new Map<string, number>();
   readonly #listeners = new Set<WakeUp>();
   /** End the waits of consumers that have found no job. */
@@ -66,11 +61,9 @@ export class MemoryJobQueue implements JobQueue {
   /** Returns a function that brings back all but the blobs of now, as a replica does that takes over. */
   remember(): () => void {
     const parts = [this.#jobs, this.#workers, this.#leases].map((part) => part.remember());
-    const beats = new Map(this.#beatMsByStart);
     const quarantines = new Map(this.#quarantineEndMs);
     return () => {
       for (const restorePart of parts) restorePart();
-      restore(this.#beatMsByStart, beats);
       restore(this.#quarantineEndMs, quarantines);
     };
   }
@@ -82,14 +75,13 @@ export class MemoryJobQueue implements JobQueue {
       ...this.#producing(),
       blobs: () => this.#blobs,
       workers: () => Promise.resolve(this.#workers.live()),
-      reportedWorkers: () => Promise.resolve(this.#workers.reported()),
       quarantine: (worker, durationMs) => {
         this.#quarantineEndMs.set(worker, this.#nowMs() + durationMs);
         return Promise.resolve();
       },
       subscribe: (listener) => {
         const own: WakeUp = (jobId, record) => {
-          if (start === '' || isOfStart(jobId, start)) listener(jobId, record);
+          if (start === '' || startOf(jobId) === start) listener(jobId, record);
         };
         this.#listeners.add(own);
         return () => void this.#listeners.delete(own);
@@ -112,7 +104,7 @@ export class MemoryJobQueue implements JobQueue {
     device,
     report = () => null,
   }: Omit<OpenConsumerOptions, 'process' | 'onError' | 'onReconnected'>): ConsumerCommands {
-    const self = this.#workers.enter({ name, instance: nonce, device }, report());
+    const self = this.#workers.enter({ name, instance: nonce, device, report: report() });
     // Async functions, so that a refusal is a rejection.
     /* eslint-disable @typescript-eslint/require-await */
     return {
@@ -129,7 +121,7 @@ export class MemoryJobQueue implements JobQueue {
           this.#jobs.fail(lock, formatJobFailure(outcome.failure), nowMs);
         else this.#jobs.handBack(lock, nowMs);
       },
-      beat: async (jobId) => this.#workers.beat({ ...self, jobId }, report()),
+      beat: async (jobId) => this.#workers.beat({ ...self, jobId, report: report() }),
       quarantinedMs: async () => {
         const endMs = this.#quarantineEndMs.get(self.name) ?? Number.NEGATIVE_INFINITY;
         return Math.max(0, endMs - this.#nowMs());
@@ -141,7 +133,7 @@ export class MemoryJobQueue implements JobQueue {
 
   openController(): Promise<QueueController> {
     return Promise.resolve({
-      workers: () => Promise.resolve(this.#workers.reported()),
+      workers: () => Promise.resolve(this.#workers.live()),
       find: (runId) => Promise.resolve(this.#leases.find(runId)),
       endOf: (runId, start) => Promise.resolve(this.#leases.endOf(runId, start)),
       replace: (runId, earlier, orders) => {
@@ -157,10 +149,7 @@ export class MemoryJobQueue implements JobQueue {
     return this.#clock.monotonicMs();
   }
 
-  #producing(): Omit<
-    JobProducer,
-    'blobs' | 'workers' | 'reportedWorkers' | 'quarantine' | 'subscribe' | 'close'
-  > {
+  #producing(): Omit<JobProducer, 'blobs' | 'workers' | 'quarantine' | 'subscribe' | 'close'> {
     let held: { readonly runId: string; readonly epoch: number } | null = null;
     // Async functions, so that a refusal is a rejection.
     /* eslint-disable @typescript-eslint/require-await */
@@ -188,26 +177,8 @@ export class MemoryJobQueue implements JobQueue {
         return Promise.resolve();
       },
       removeLeftovers: async (runId, epoch) => this.#jobs.removeWaitingOf(runId, epoch),
-      beat: (start) => {
-        this.#beatMsByStart.set(start, this.#nowMs());
-        return Promise.resolve();
-      },
-      removeJobsOfSilentStarts: () => Promise.resolve(this.#removeJobsOfSilentStarts()),
     };
     /* eslint-enable @typescript-eslint/require-await */
-  }
-
-  #removeJobsOfSilentStarts(): number {
-    const nowMs = this.#nowMs();
-    let waitingCount = 0;
-    for (const [start, beatMs] of [...this.#beatMsByStart]) {
-      if (nowMs - beatMs > START_SILENCE_MS_MAX)
-        waitingCount += this.#jobs.removeOfStart(start, 'waiting', nowMs);
-      if (nowMs - beatMs <= FINISHED_AGE_MS_MAX) continue;
-      this.#jobs.removeOfStart(start, 'finished', nowMs);
-      this.#beatMsByStart.delete(start);
-    }
-    return waitingCount;
   }
 
   async #take(

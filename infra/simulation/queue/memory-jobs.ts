@@ -6,7 +6,7 @@
 import type { JobLock, LockedJob } from './command-consumer.js';
 import { formatJobFailure, WORKER_LOST } from '../../../shared/queue/queue-errors.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
-import { isLeftover, isOfStart } from '../../../shared/queue/protocol.js';
+import { isLeftover } from '../../../shared/queue/protocol.js';
 import {
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
@@ -84,14 +84,6 @@ export class MemoryJobs {
       isLeftover(JSON.parse(this.#job(jobId).data), runId, epoch),
     );
     for (const jobId of ids) this.remove(jobId, 0);
-    return ids.length;
-  }
-
-  /** Returns the number of removed jobs. */
-  removeOfStart(start: string, which: 'waiting' | 'finished', nowMs: number): number {
-    const all = which === 'waiting' ? [...this.#waiting] : [...this.#finished];
-    const ids = all.filter((jobId) => isOfStart(jobId, start));
-    for (const jobId of ids) this.remove(jobId, nowMs);
     return ids.length;
   }
 

@@ -9,53 +9,40 @@ import {
   NO_ORDERS,
   type ControlledRun,
   type RunOrders,
-} from '../../../shared/control/run-orders.js';
+} from '../../../shared/queue/run-orders.js';
 import {
   RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
   type RunEnd,
-} from '../../../shared/storage/run-lease.js';
-import type {
-  ConnectedWorker,
-  ReleaseTerms,
-  ReportedWorker,
-} from '../../../shared/queue/job-queue.js';
+} from '../../../shared/storage/lease.js';
+import type { ConnectedWorker, ReleaseTerms } from '../../../shared/queue/job-queue.js';
 import {
   RUN_END_KEPT_MS,
   RUN_LEASE_MS,
   WORKER_SILENCE_MS_MAX,
 } from '../../../shared/queue/timing.js';
-import type { WorkerReport } from '../../../shared/queue/worker-report.js';
 
 export class MemoryWorkers {
   readonly #clock: Clock;
-  readonly #byInstance = new Map<
-    string,
-    { record: ConnectedWorker; report: WorkerReport | null; beatMs: number }
-  >();
+  readonly #byInstance = new Map<string, { record: ConnectedWorker; beatMs: number }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  enter(
-    worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>,
-    report: WorkerReport | null,
-  ): ConnectedWorker {
+  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): ConnectedWorker {
     const taken = new Set(this.live().map(({ name }) => name));
     let { name } = worker;
     for (let number = 2; taken.has(name); number += 1) name = `${worker.name}-${number}`;
     const record = { ...worker, name, sinceMs: this.#clock.epochMs(), jobId: null };
-    this.beat(record, report);
+    this.beat(record);
     return record;
   }
 
   /** Returns the number of live workers. */
-  beat(record: ConnectedWorker, report: WorkerReport | null): number {
-    const kept = report ?? this.#byInstance.get(record.instance)?.report ?? null;
-    const beatMs = this.#clock.monotonicMs();
-    this.#byInstance.set(record.instance, { record, report: kept, beatMs });
+  beat(record: ConnectedWorker): number {
+    this.#byInstance.set(record.instance, { record, beatMs: this.#clock.monotonicMs() });
     return this.live().length;
   }
 
@@ -70,18 +57,10 @@ export class MemoryWorkers {
   }
 
   live(): ConnectedWorker[] {
-    return this.#living().map(({ record }) => record);
-  }
-
-  reported(): ReportedWorker[] {
-    return this.#living().map(({ record, report }) => ({ ...record, report }));
-  }
-
-  #living() {
     const nowMs = this.#clock.monotonicMs();
     for (const [instance, { beatMs }] of [...this.#byInstance])
       if (nowMs - beatMs > WORKER_SILENCE_MS_MAX) this.#byInstance.delete(instance);
-    return [...this.#byInstance.values()];
+    return [...this.#byInstance.values()].map(({ record }) => record);
   }
 }
 

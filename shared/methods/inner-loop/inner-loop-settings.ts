@@ -1,9 +1,58 @@
-/** The settings that methods with an inner loop have in common, and the plan that follows from them. */
+/**
+ * The settings that methods with an inner loop have in common, the level shift among them, and the plan that follows.
+ * What a level shift computes is written in `worker/compute/meta-gradients/shift-by-level.ts`.
+ */
 
 import { z } from 'zod';
-import type { InnerLoop } from './inner-loop.js';
-import { levelShiftOf, LevelShiftSchema } from './level-shift-settings.js';
-import type { MethodPlan, OuterGradient } from './method.js';
+import type { InnerLoop, LevelShift } from './inner-loop.js';
+import type { MethodPlan, OuterGradient, ModelShape } from './method.js';
+import type { Variable } from '../../tensors/named-tensors.js';
+import { requireFeatures } from './support-features.js';
+
+const LevelShiftSchema = z.union([
+  z.boolean(),
+  z.strictObject({
+    features: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe('The category features whose values have a shift each.'),
+  }),
+]);
+
+/** `[1]`: of the level. */
+export const LEVEL_DEVIATION = 'levelShift.deviation';
+/** `[features.length]`: of the values of each feature. */
+export const VALUE_DEVIATIONS = 'levelShift.valueDeviations';
+/** Logarithm of a deviation over its variable: a step of Adam moves it by a few percent. */
+export const LOG_DEVIATION_SCALE = 10;
+/** In logits, before training. */
+const INITIAL_LEVEL_DEVIATION = 0.5;
+const INITIAL_VALUE_DEVIATION = 0.2;
+
+/** Null: no shift. `true` is the level alone. */
+function levelShiftOf(setting: z.infer<typeof LevelShiftSchema>): LevelShift | null {
+  if (typeof setting !== 'boolean') return setting;
+  return setting ? { features: [] } : null;
+}
+
+/** The variables that a shift learns: its prior deviations. */
+export function levelShiftVariables(shift: LevelShift | null, model: ModelShape): Variable[] {
+  if (shift === null) return [];
+  const { features } = shift;
+  requireFeatures(model, features, 'method.levelShift.features', model.categoryFeatures);
+  const deviation = (name: string, count: number, value: number): Variable => ({
+    name,
+    shape: [count],
+    block: 'method',
+    initial: { kind: 'constant', value: Math.log(value) / LOG_DEVIATION_SCALE },
+  });
+  return [
+    deviation(LEVEL_DEVIATION, 1, INITIAL_LEVEL_DEVIATION),
+    ...(features.length === 0
+      ? []
+      : [deviation(VALUE_DEVIATIONS, features.length, INITIAL_VALUE_DEVIATION)]),
+  ];
+}
 
 export const innerLoopSettings = {
   innerSteps: z
@@ -26,15 +75,6 @@ export const innerLoopSettings = {
   ),
 };
 
-export const secondOrderSettings = {
-  path: z
-    .enum(['kept', 'recomputed'])
-    .default('kept')
-    .describe(
-      'What the second-order backward pass reads. `kept`: everything that the inner steps computed. `recomputed`: only the blocks between the steps; the rest is computed again, which is slower and needs the memory of one step.',
-    ),
-};
-
 /** The settings of methods that exist in both orders. */
 export const orderSettings = {
   order: z
@@ -43,7 +83,6 @@ export const orderSettings = {
     .describe(
       '`first` treats the inner gradients as constants; `second` differentiates through them.',
     ),
-  ...secondOrderSettings,
 };
 
 type InnerLoopSettings = z.infer<z.ZodObject<typeof innerLoopSettings>>;
@@ -66,11 +105,8 @@ export function adaptationBy(
 }
 
 /** The outer gradient of a method that is differentiated in the order of its settings. */
-export function derivativeBy({
-  order,
-  path,
-}: z.infer<z.ZodObject<typeof orderSettings>>): OuterGradient {
-  return { kind: 'derivative', order, path };
+export function derivativeBy({ order }: z.infer<z.ZodObject<typeof orderSettings>>): OuterGradient {
+  return { kind: 'derivative', order };
 }
 
-export const FIRST_ORDER: OuterGradient = { kind: 'derivative', order: 'first', path: 'kept' };
+export const FIRST_ORDER: OuterGradient = { kind: 'derivative', order: 'first' };

@@ -24,8 +24,6 @@ export interface AdaptingTasks {
    * `names`: for attributes, which all rows of a task share. Only with `reads.attributes`.
    */
   readonly attributes: (names: readonly string[]) => tfjs.Tensor2D;
-  /** Support rows for which each task has a place, padding included; 0 without support rows. */
-  readonly supportRowExtent: number;
   /** Only with `reads.supportTotals`. */
   readonly supportTotals: () => SupportTotals;
   /**
@@ -34,19 +32,6 @@ export interface AdaptingTasks {
    * `reads.supportFields`.
    */
   readonly supportFields: (names?: readonly string[]) => SupportFields | null;
-  /**
-   * Null where no task has any, as in the cold term: a task without support has no neighbours. Only
-   * with `reads.neighbours`.
-   */
-  readonly neighbours: () => Neighbours | null;
-}
-
-/** The neighbours of some tasks, with `count` places for each task (`tasks/neighbour-rows.ts`). */
-export interface Neighbours {
-  /** `taskCount * count` tasks of support rows alone, those of the first task first. */
-  readonly tasks: AdaptingTasks;
-  /** `[taskCount, count]`: 1 for a neighbour, 0 for a place without. */
-  readonly isThere: tfjs.Tensor2D;
 }
 
 /** Support rows, by task; padding has no shares. */
@@ -104,24 +89,11 @@ export interface LevelShift {
   readonly features: readonly string[];
 }
 
-/** The neighbours of a task are the tasks that share most ids of a category or bag with it. */
-interface NeighbourChoice {
-  readonly feature: string;
-  /** The largest number of neighbours of a task, from 1 to `NEIGHBOURS_MAX`. */
-  readonly count: number;
-}
-
 /** Data that the worker computes for a method beyond the support and query rows. */
 interface Reads {
   readonly attributes?: true;
   readonly supportTotals?: true;
   readonly supportFields?: true;
-  readonly neighbours?: NeighbourChoice;
-  /**
-   * Query row j reads a block of its own, which support row j moves. Both sets of a task are then
-   * padded to one number of rows, and a row without a partner reads the block as it started.
-   */
-  readonly rowPairs?: true;
 }
 
 /** How many inner steps there are, and at which pace. */

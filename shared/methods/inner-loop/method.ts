@@ -6,7 +6,7 @@
  */
 
 import type { z } from 'zod';
-import type { Variable } from '../../tensors/variable.js';
+import type { Variable } from '../../tensors/named-tensors.js';
 import type { InnerLoop } from './inner-loop.js';
 
 /** How the meta-parameters learn from adapted tasks. */
@@ -18,11 +18,6 @@ export type OuterGradient =
       readonly kind: 'derivative';
       /** `first` treats the inner gradients as constants; `second` differentiates through them. */
       readonly order: 'first' | 'second';
-      /**
-       * The backward pass of second order reads everything that the inner steps computed (`kept`), or
-       * only the blocks between them and computes the rest again (`recomputed`).
-       */
-      readonly path: 'kept' | 'recomputed';
     };
 
 /** The part of the outer loss that judges the start before any adaptation. */

@@ -20,3 +20,6 @@ export function unknownBlockMisfits(
       message: `there is no such personal block; they are ${personal.join(', ')}`,
     }));
 }
+
+/** Stands in for the embedding of one category feature: where tasks adapt, each has a row of its own, of a table row's width. */
+export const GENERATED_BLOCK = 'generated';

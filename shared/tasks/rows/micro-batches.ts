@@ -46,14 +46,9 @@ const ALIKE_TASKS_MIN = 4;
  * task. Between cuts of equal cost, the one with larger last groups is taken. Tasks that are all of
  * one size, as in k-shot training, are not padded, since their shapes are few anyway.
  *
- * @param rowsBeside padded rows that are read for each task beside its own.
  */
-export function microBatchesOf(
-  tasks: readonly TaskSize[],
-  rowsMax: number,
-  rowsBeside = 0,
-): MicroBatch[] {
-  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowsBeside);
+export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): MicroBatch[] {
+  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax);
   const sorted = tasks
     .map(({ supportRowCount, queryRowCount }, place) => ({
       place,
@@ -72,7 +67,7 @@ export function microBatchesOf(
     let least = Infinity;
     for (let start = end - 1; start >= 0 && end - start <= TASKS_MAX; start -= 1) {
       query = Math.max(query, int32At(queries, start));
-      const ofTask = support + query + rowsBeside;
+      const ofTask = support + query;
       const extent =
         end - start === 1 ? taskExtent(1, ofTask, rowsMax) : int32At(TASK_EXTENTS, end - start);
       const rowCount = extent * ofTask;
@@ -90,7 +85,7 @@ export function microBatchesOf(
     const group = sorted.slice(starts[end], end);
     const supportExtent = Math.max(...group.map(({ support }) => support));
     const queryExtent = Math.max(...group.map(({ query }) => query));
-    const taskCount = taskExtent(group.length, supportExtent + queryExtent + rowsBeside, rowsMax);
+    const taskCount = taskExtent(group.length, supportExtent + queryExtent, rowsMax);
     const taskPlaces = group.map(({ place }) => place);
     const rowCount = taskPlaces.reduce((sum, place) => sum + rowCountOf(at(tasks, place)), 0);
     batches.push({
@@ -115,17 +110,10 @@ function areAlike(tasks: readonly TaskSize[]): boolean {
 }
 
 /** Groups with about the same number of tasks each. */
-function alikeMicroBatchesOf(
-  tasks: readonly TaskSize[],
-  rowsMax: number,
-  rowsBeside: number,
-): MicroBatch[] {
+function alikeMicroBatchesOf(tasks: readonly TaskSize[], rowsMax: number): MicroBatch[] {
   const { supportRowCount: supportExtent = 0, queryRowCount: queryExtent = 0 } = tasks[0] ?? {};
   const rowExtent = supportExtent + queryExtent;
-  const taskCountMax = Math.min(
-    TASKS_MAX,
-    Math.max(1, Math.floor(rowsMax / (rowExtent + rowsBeside))),
-  );
+  const taskCountMax = Math.min(TASKS_MAX, Math.max(1, Math.floor(rowsMax / rowExtent)));
   const groupCount = Math.ceil(tasks.length / taskCountMax);
   return Array.from({ length: groupCount }, (_, group): MicroBatch => {
     const start = Math.floor((group * tasks.length) / groupCount);

@@ -114,11 +114,6 @@ function drawnCut(
   return first + stream.below(last - first + 1);
 }
 
-/** The first support rows of a task, and no query rows. */
-export function supportAlone(task: TaskRows, supportRowsMax: number): TaskRows {
-  return withSupport(task, 0, supportRowsMax, false);
-}
-
 /** The minibatches of the phases so far, each a task with support rows only. */
 export function phaseMinibatches(
   task: TaskRows,

@@ -1,19 +1,19 @@
 /** The arms of a market: their estimates, their exploration and their adaptation. */
 
-import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { float32At, uint32At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { DecisionInput } from '../../../shared/exploration/decision-record.js';
 import type { Lesson } from '../../../shared/exploration/lesson.js';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
 import { contextBy } from '../../../worker/serving/decisions/explorer.js';
 import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
 import { learningOf, lessonOf } from '../../../worker/serving/evidence/learned-weights.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
-import { chosenScorer, demandCovered } from '../../../worker/serving/server/scorer-choice.js';
+import { chosenScorer, requireCovered } from '../../../worker/serving/server/scorer-choice.js';
 import type { MarketScene } from './auction.js';
 import type { AuctionStream } from './auction-stream.js';
 import { EncodedAhead, encodedMarketOf, type EncodedMarket } from './encoded-market.js';
@@ -133,7 +133,7 @@ export function scorerOf(
   encoded: EncodedMarket,
   candidatesMax: number,
 ): (auction: number, adgroups: Uint32Array, logits: Float32Array) => void {
-  demandCovered(scorerChoice, model, digest);
+  requireCovered(model, digest);
   const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
   const scorer = scorerChoice.scorerOf(model, encoded.contextFeatures);
   return (auction, adgroups, logits) => scorer.score(ahead.request(auction, adgroups), logits);

@@ -36,10 +36,7 @@ const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, levelShift: true },
   { kind: 'shrinkage', ...STEPS, ...SHIFT },
-  {
-    ...{ kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
-    neighbours: { feature: 'bag0', count: 2 },
-  },
+  { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
   { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },
   { kind: 'global' },

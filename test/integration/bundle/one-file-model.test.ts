@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
@@ -15,7 +15,7 @@ import { metaParametersDigest } from '../../../shared/models/meta-parameters-dig
 import { defineModel } from '../../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
+import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';

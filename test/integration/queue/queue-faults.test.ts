@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
+import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';

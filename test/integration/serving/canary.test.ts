@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
-import { isOfCanary } from '../../../worker/serving/bundle-choice.js';
+import { isOfCanary } from '../../../worker/serving/server/bundle-keeper.js';
 import {
   plainScorer,
   posted,

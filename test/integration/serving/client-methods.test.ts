@@ -23,7 +23,7 @@ describe('the client of a server that explores and adapts', () => {
   test('has a method for every path beside those of health and of the other protocol', () => {
     const calls = [
       ...['POST /v1/rank', 'POST /v1/score', 'POST /v1/feedback', 'POST /v1/adapt'],
-      ...['GET /v1/bundle', 'GET /v1/dictionaries/{feature}', 'GET /v1/openapi.json'],
+      ...['GET /v1/bundle', 'GET /v1/dictionaries/{feature}'],
       ...['GET /v1/exploration', 'GET /v1/exploration/{adgroup}'],
     ];
     const paths = own.endpoints.filter(({ path }) => path.startsWith('/v1/'));
@@ -47,7 +47,7 @@ describe('the client of a server that explores and adapts', () => {
     expect((await client.exploredAdgroup(['a/b', 'c'])).adgroup).toBe('a/b\u001fc');
   });
 
-  test('adapts an adgroup, and reads the bundle, its dictionaries and the description', async () => {
+  test('adapts an adgroup, and reads the bundle and its dictionaries', async () => {
     const { features, bundle } = await client.bundle();
     expect(features.map(({ name }) => name)).toContain('category0');
     expect(await client.dictionary('category0')).toEqual(await got('/v1/dictionaries/category0'));
@@ -57,6 +57,5 @@ describe('the client of a server that explores and adapts', () => {
     const adapted = { bundle, live: true, evidence: { supportRows: 1 } };
     for (let time = 0; time < 2; time += 1)
       expect(await client.adapt(request)).toMatchObject(adapted);
-    expect(await client.openapi()).toEqual(await got('/v1/openapi.json'));
   });
 });

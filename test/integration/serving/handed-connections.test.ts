@@ -1,14 +1,12 @@
 /** Connections that another process has accepted are served as those that the server accepts itself. */
 
 import { EventEmitter, once } from 'node:events';
-import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankEndpoint } from '../../../worker/serving/server/endpoints/table.js';
-import { HandedConnections } from '../../../worker/serving/server/wire/handed-connections.js';
-import { RankingServer } from '../../../worker/serving/server/wire/ranking-server.js';
+import { RankingServer } from '../../../worker/serving/server/ranking-server.js';
 import {
   plainScorer,
   RANKED,
@@ -32,7 +30,6 @@ afterEach(async () => {
 const log = new EventEmitter();
 const later: Endpoint = {
   ...{ method: 'POST', path: '/later', mediaTypes: ['application/json'] },
-  description: rankEndpoint.description,
   answer: async () => {
     const goOn = once(log, 'go on');
     log.emit('entered');
@@ -159,23 +156,4 @@ describe.each([
     expect(await allOf(byNode)).toMatch(/HTTP\/1.1 200 [^]*late$/);
     await drained;
   });
-});
-
-test('handed connections beyond the bound are closed at once', async () => {
-  const server = createHttpServer((_request, response) => response.end('here'));
-  server.maxConnections = 1;
-  const connections = new HandedConnections(server);
-  const acceptor = createServer((socket) => connections.take(socket)).listen(0, '127.0.0.1');
-  await once(acceptor, 'listening');
-  const { port } = acceptor.address() as AddressInfo;
-  const request = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
-  const first = await connected(port);
-  first.write(request);
-  await once(first, 'data');
-  expect(await allOf(await connected(port))).toBe('');
-  first.end();
-  const closed = connections.closed();
-  expect(await allOf(await connected(port))).toBe('');
-  await closed;
-  acceptor.close();
 });

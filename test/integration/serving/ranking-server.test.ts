@@ -6,15 +6,13 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
-import { rankEndpoint } from '../../../worker/serving/server/endpoints/table.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { graphChoice } from '../../../infra/library/serving/graph-choice.js';
-import { chosenScorer, type ScorerChoice } from '../../../worker/serving/server/scorer-choice.js';
+import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
 import {
   openRequest,
   plainScorer,
@@ -41,17 +39,12 @@ function differenceMax(found: unknown, expected: Float32Array): number {
   return Math.max(...scores.map((score, row) => Math.abs(score - expected[row]!)));
 }
 
-async function choiceOf(name: string): Promise<ScorerChoice> {
-  if (name === 'typescript') return plainScorer;
-  return name === 'kernel' ? chosenScorer(scoringAddon.path()) : graphChoice(() => undefined);
-}
-
 describe('scores', () => {
-  test.each(['typescript', 'kernel', 'captured graph'])(
+  test.each(['typescript', 'kernel'])(
     'are those of the self-check rows by the %s',
     async (name) => {
       await scoringAddon.install(() => undefined, { retry: true });
-      const choice = await choiceOf(name);
+      const choice = name === 'kernel' ? chosenScorer(scoringAddon.path()) : plainScorer;
       expect(choice.name).toMatch(name);
       const { url, server } = await testServer(bundles.objects, choice);
       const [loaded] = bundles.loaded;
@@ -292,8 +285,6 @@ describe('a request', () => {
       readonly requests: { readonly refused: Readonly<Record<string, number>> };
     };
     expect(requests.refused['queue-full']).toBeGreaterThan(0);
-    const wrong = await posted(`${url}/v1/rank`, RANKED, { 'qianmo-priority': 'highest' });
-    expect(wrong).toMatchObject({ status: 400, body: { expected: 'high, normal, low' } });
     await server.drain();
   });
 });
@@ -304,7 +295,6 @@ describe('an endpoint', () => {
     const [entered, stored] = [once(log, 'entered'), once(log, 'stored')];
     const later: Endpoint = {
       ...{ method: 'POST', path: '/later/{name}', mediaTypes: ['text/x-later'] },
-      description: rankEndpoint.description,
       answer: async ({ body, mediaType, parameters, bundle }) => {
         log.emit('entered');
         await stored;

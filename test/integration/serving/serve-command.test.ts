@@ -91,15 +91,8 @@ describe('serve', () => {
     expect((await command.ended).exitCode).toBe(0);
   });
 
-  test('follows its label, and warms the next bundle with a file and with what was asked', async () => {
-    const candidates = [{ adgroup: 'nobody', features: {} }];
-    await room.write('warm.ndjson', `${JSON.stringify({ candidates: [] })}\n\n`);
-    const options = ['--poll-seconds', '0.05', '--warm-up', 'warm.ndjson'];
-    const { command, url, bundle } = await served(...options);
-    expect(await reportOf(url)).toMatchObject({ warmUp: { answered: 1, refused: 0 } });
-    expect((await posted(`${url}/v1/rank`, { candidates })).status).toBe(400);
-    expect((await posted(`${url}/v1/rank`, { candidates: [] })).status).toBe(200);
-    expect((await posted(`${url}/v1/score`, { candidates: [], bundle })).status).toBe(200);
+  test('follows its label', async () => {
+    const { command, url, bundle } = await served('--poll-seconds', '0.05');
     const words = ['export', 'small.yaml', '--out', 'bundles', '--encoding', 'int8'];
     const { digest } = JSON.parse(await room.done([...words, '--format', 'json'])) as {
       readonly digest: string;
@@ -107,8 +100,6 @@ describe('serve', () => {
     expect(digest).not.toBe(bundle);
     await command.saw(new RegExp(`serving bundle ${digest.slice(0, 12)} in place of`));
     expect(await reportOf(url)).toMatchObject({ bundle: digest, swaps: 1, encoding: 'int8' });
-    // One of the recorded requests names the bundle before.
-    expect(await reportOf(url)).toMatchObject({ warmUp: { answered: 2, refused: 1 } });
     command.signal('SIGTERM');
     expect((await command.ended).exitCode).toBe(0);
   });
@@ -132,12 +123,8 @@ describe('serve', () => {
     },
   );
 
-  test('refuses a file to warm up with that is none, and a canary of another place', async () => {
+  test('refuses a canary of another place', async () => {
     const words = ['serve', '--bundle', 'bundles', '--port', '0'];
-    await room.write('wrong.ndjson', '{"candidates": []}\n{"candidats": []}\n');
-    await room.refused([...words, '--warm-up', 'wrong.ndjson'], {
-      ...{ exitCode: 2, what: /--warm-up/, found: /line 2.*candidats/, cure: /each line/ },
-    });
     await room.refused([...words, '--canary', 'elsewhere@canary'], {
       ...{ exitCode: 2, what: /canary/, expected: /bundles@canary/, cure: /qianmo bundle label/ },
     });

@@ -5,13 +5,13 @@
 // another order.
 
 import { beforeAll, describe, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
+import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { coverageOf } from '../../../worker/serving/scoring-plan.js';

@@ -1,4 +1,4 @@
-// Second-order MAML, both paths, against the float64 referee, which is itself checked against
+// Second-order MAML against the float64 referee, which is itself checked against
 // central finite differences of the outer loss.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -66,7 +66,6 @@ const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const coldWeights = [0.1, 0.15, 0.2, 0.25, 0.3];
 const innerRate = 0.4;
 const stepCounts = [1, 5];
-const paths = ['kept', 'recomputed'] as const;
 
 let executor: LocalExecutor;
 let current: JobCase;
@@ -77,14 +76,13 @@ afterAll(() => executor.close());
 
 interface Setting {
   readonly innerSteps: number;
-  readonly path: (typeof paths)[number];
   readonly coldShare?: number;
 }
 
-function workOf({ innerSteps, path, coldShare = 0 }: Setting, taskCount: number): CaseWork {
+function workOf({ innerSteps, coldShare = 0 }: Setting, taskCount: number): CaseWork {
   return {
     kind: 'gradient',
-    method: methodOf({ kind: 'maml', innerSteps, innerRate, coldShare, path }),
+    method: methodOf({ kind: 'maml', innerSteps, innerRate, coldShare }),
     taskWeights: weights.slice(0, taskCount),
     coldTaskWeights: coldWeights.slice(0, taskCount),
   };
@@ -123,13 +121,9 @@ function expectedOf(tasks: readonly TaskRows[], { innerSteps, coldShare = 0 }: S
 }
 
 describe.each(cases)('%s', (_, options, model) => {
-  test.each(
-    stepCounts.flatMap((innerSteps) =>
-      paths.map((path): [number, (typeof paths)[number]] => [innerSteps, path]),
-    ),
-  )('%i inner steps, %s', async (innerSteps, path) => {
+  test.each(stepCounts)('%i inner steps', async (innerSteps) => {
     select(options, model);
-    const setting = { innerSteps, path };
+    const setting = { innerSteps };
     const { found, tasks } = await computed(setting);
     expectGradient(current, found, expectedOf(tasks, setting), tasks);
     const { spec, meta } = current;
@@ -143,17 +137,17 @@ describe.each(cases)('%s', (_, options, model) => {
   });
 });
 
-test.each(paths)('with a cold share, %s', async (path) => {
+test('with a cold share', async () => {
   select(rich, { ...embedded, personal: blocks });
-  const setting = { innerSteps: 2, path, coldShare: 0.3 };
+  const setting = { innerSteps: 2, coldShare: 0.3 };
   const { found, tasks } = await computed(setting);
   expectGradient(current, found, expectedOf(tasks, setting), tasks);
 });
 
-describe.each(paths)('support sets without rows, %s', (path) => {
+describe('support sets without rows', () => {
   test.each(['some', 'all'])('%s of them', async (which) => {
     select(rich, { ...embedded, personal: blocks }, which === 'all' ? noSupport : halfSupport);
-    const setting = { innerSteps: 3, path };
+    const setting = { innerSteps: 3 };
     const { found, tasks } = await computed(setting);
     expectGradient(current, found, expectedOf(tasks, setting), tasks);
   });
@@ -178,9 +172,9 @@ function withSupport(store: TaskStore, has: (task: TaskRows) => boolean): TaskSt
   };
 }
 
-test.each(paths)('leaves no tensor behind, %s', async (path) => {
+test('leaves no tensor behind', async () => {
   select(rich, { ...embedded, personal: blocks });
-  const setting = { innerSteps: 2, path, coldShare: 0.3 };
+  const setting = { innerSteps: 2, coldShare: 0.3 };
   const first = await computed(setting);
   const { numTensors } = executor.engine.tf.memory();
   const second = await computed(setting);
@@ -220,7 +214,7 @@ test.each(stepCounts)(
 );
 
 // This is the last test, because the library has one backend at a time.
-test.each(paths)('a portable backend has the same gradient, %s', async (path) => {
+test('a portable backend has the same gradient', async () => {
   select(rich, { ...embedded, personal: blocks });
   const portable = await createExecutor({
     openStore: () => Promise.resolve(current.store),
@@ -229,7 +223,7 @@ test.each(paths)('a portable backend has the same gradient, %s', async (path) =>
   try {
     const indices = current.store.tasks.map(({ taskIndex }) => taskIndex);
     const tasks = await current.store.readTasks(indices);
-    const setting = { innerSteps: 2, path, coldShare: 0.3 };
+    const setting = { innerSteps: 2, coldShare: 0.3 };
     const found = await runJob(portable, current, indices, workOf(setting, tasks.length));
     expectGradient(current, found, expectedOf(tasks, setting), tasks);
   } finally {

@@ -1,10 +1,10 @@
 /**
  * The generator's gradient, with its Hessian term, against a float64 referee, which is itself
- * checked against central finite differences of the outer loss. Both forms are also checked on
- * worked numbers.
+ * checked against central finite differences of the outer loss. It is also checked on worked
+ * numbers.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
@@ -103,11 +103,6 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-interface Form {
-  readonly form: 'paper' | 'released';
-  readonly rowsPerStep?: number;
-}
-
 /** Attributes of a task's first row, in the order of the names: factors and linear weights. */
 function attributesOf(task: TaskRows, names: readonly string[]): number[] {
   const { meta, spec } = current;
@@ -132,7 +127,6 @@ function outerLoss(
   names: readonly string[],
   generator: Float64Array,
   [warm, cold]: readonly [number, number],
-  { form, rowsPerStep = 1 }: Form,
 ): { loss: number; gradient: Float64Array } {
   const { spec, meta } = current;
   const tape = new ScalarTape();
@@ -155,19 +149,13 @@ function outerLoss(
     task.impressions.subarray(first, end).reduce((sum, n) => sum + n, 0);
   const supportRows = Array.from({ length: supportRowCount }, (_, row) => row);
   const queryRows = Array.from({ length: rowCount - supportRowCount }, (_, row) => row);
-  const stepped = (loss: number, rate: number): number[] => {
-    const slopes = tape.gradientNodes(loss, phi);
-    return phi.map((node, place) => tape.add(node, tape.scale(slopes[place]!, -rate)));
-  };
   const supportLosses = supportRows.map((row) => rowLoss(row, phi));
   const coldLoss = tape.scale(tape.add(...supportLosses), 1 / impressionsOf(0, supportRowCount));
-  const moved = stepped(coldLoss, innerRate);
-  // In the released form, a query row without a support row of its number meets phi itself.
-  const copyOf = (row: number): readonly number[] =>
-    row < supportRowCount ? stepped(supportLosses[row]!, innerRate / rowsPerStep) : phi;
-  const warmLosses = queryRows.map((row) =>
-    rowLoss(supportRowCount + row, form === 'paper' ? moved : copyOf(row)),
+  const slopesBefore = tape.gradientNodes(coldLoss, phi);
+  const moved = phi.map((node, place) =>
+    tape.add(node, tape.scale(slopesBefore[place]!, -innerRate)),
   );
+  const warmLosses = queryRows.map((row) => rowLoss(supportRowCount + row, moved));
   const warmLoss = tape.scale(
     tape.add(...warmLosses),
     1 / impressionsOf(supportRowCount, rowCount),
@@ -211,46 +199,34 @@ const models: [string, string, string[], Record<string, unknown>][] = [
     { kind: 'logistic', hiddenWidths: [], personal: [] },
   ],
 ];
-const forms: Form[] = [{ form: 'paper' }, { form: 'released', rowsPerStep: 40 }];
 
-describe.each(models)('%s', (_name, generated, attributes, model) => {
-  test.each(forms)('$form form', async (form) => {
-    await expectRefereesGradient(form, attributes, adgroupStore(generated, attributes), {
-      ...model,
-      generated,
-    });
-  });
-});
+test.each(models)('%s', (_name, generated, attributes, model) =>
+  expectRefereesGradient(attributes, adgroupStore(generated, attributes), { ...model, generated }),
+);
 
 // 3 rows are padded to 8 and 9 rows to 16.
-describe.each([
+test.each([
   { support: 3, query: 9 },
   { support: 9, query: 3 },
 ])('$support support and $query query rows', (sizes) => {
-  test.each(forms)('$form form', async (form) => {
-    const store = adgroupStore('category0', ['bag0'], sizes);
-    await expectRefereesGradient(form, ['bag0'], store, { ...small, generated: 'category0' });
-  });
+  const store = adgroupStore('category0', ['bag0'], sizes);
+  return expectRefereesGradient(['bag0'], store, { ...small, generated: 'category0' });
 });
 
 /** Compares the job's gradient with the referee's, and that with differences of the outer loss. */
 async function expectRefereesGradient(
-  form: Form,
   attributes: readonly string[],
   store: TaskStore,
   model: Record<string, unknown>,
 ): Promise<void> {
-  const method = methodOf({
-    ...{ kind: 'meta-embedding', attributes, innerRate, coldShare },
-    ...form,
-  });
+  const method = methodOf({ kind: 'meta-embedding', attributes, innerRate, coldShare });
   current = jobCaseOf(store, model, 5, method);
   const indices = [4, 3, 2, 1, 0];
   const tasks = await current.store.readTasks(indices);
   const generator = Float64Array.from(current.meta.dense.get('generator.weight')!.values);
   const lossAt = (at: Float64Array): { loss: number; gradient: Float64Array } => {
     const losses = tasks.map((task, place) =>
-      outerLoss(task, attributes, at, [weights[place]!, coldWeights[place]!], form),
+      outerLoss(task, attributes, at, [weights[place]!, coldWeights[place]!]),
     );
     return {
       loss: losses.reduce((sum, { loss }) => sum + loss, 0),
@@ -299,65 +275,49 @@ test('minibatch by minibatch, a task has the same prediction alone and next to o
   }
 });
 
-describe('worked numbers', () => {
-  // Logistic regression without bias or attribute weights: the logit is phi alone. Support and
-  // query have one row each; the support row is clicked and the query row is not.
-  const workedCase = async (form: Form): Promise<number> => {
-    const method = methodOf({
-      ...{ kind: 'meta-embedding', attributes: ['category2'], innerRate: 2, coldShare: 0.1 },
-      ...form,
-    });
-    const store = adgroupStore('category0', ['category2']);
-    const oneRowEach = (task: TaskRows): TaskRows => ({
-      ...task,
-      rowCount: 2,
-      supportRowCount: 1,
-      categoryIds: task.categoryIds.map((ids) => ids.slice(0, 2)),
-      bagIds: [new Int32Array(6).fill(-1)],
-      numbers: [new Float32Array(2)],
-      clicks: Float32Array.of(1, 0),
-      impressions: Float32Array.of(1, 1),
-    });
-    current = jobCaseOf(
-      {
-        ...store,
-        digest: `worked ${form.form}`,
-        readTasks: async (indices) => (await store.readTasks(indices)).map(oneRowEach),
-      },
-      { kind: 'logistic', hiddenWidths: [], personal: [], generated: 'category0' },
-      5,
-      method,
-    );
-    const { dense, tables } = current.meta;
-    for (const { values } of [...dense.values(), ...tables.values()]) values.fill(0);
-    // tanh(0.5 * W) = 0.5, so phi = 0.1; the attribute's own weight would enter the logit too.
-    tables.get('category2')!.values.fill(0.5);
-    dense.get('bias')!.values.fill(-0.5);
-    dense.get('generator.weight')!.values.fill(2 * Math.atanh(0.5));
-    const { tensors } = await runJob(executor, current, [0], {
-      ...{ kind: 'gradient', method },
-      ...{ taskWeights: [1], coldTaskWeights: [1] },
-    });
-    // d phi / d W = (1 - 0.5^2) / 5 * 0.5
-    return tensors.get('generator.weight')![0]! / ((0.75 / 5) * 0.5);
-  };
-
-  test('the paper form moves by the rate times the mean gradient', async () => {
-    // g_a = sigmoid(0.1) - 1 = -0.475021, H_a = 0.249376; phi' = 0.1 + 2 * 0.475021 = 1.050042
-    // g_b = sigmoid(1.050042) = 0.740783
-    // 0.1 * -0.475021 + 0.9 * (1 - 2 * 0.249376) * 0.740783 = 0.286682
-    expect(await workedCase({ form: 'paper' })).toBeCloseTo(0.286682, 5);
+// Logistic regression without bias or attribute weights: the logit is phi alone. Support and
+// query have one row each; the support row is clicked and the query row is not.
+test('the worked numbers of one row each', async () => {
+  const method = methodOf({
+    kind: 'meta-embedding',
+    attributes: ['category2'],
+    innerRate: 2,
+    coldShare: 0.1,
   });
-
-  test('the released form moves by the rate over the rows of the step: almost not at all', async () => {
-    // phi' = 0.1 + 2 / 500 * 0.475021 = 0.1019; g_b = sigmoid(0.1019) = 0.525453
-    // 0.1 * -0.475021 + 0.9 * (1 - 2 / 500 * 0.249376) * 0.525453 = 0.424934
-    expect(await workedCase({ form: 'released', rowsPerStep: 500 })).toBeCloseTo(0.424934, 5);
+  const store = adgroupStore('category0', ['category2']);
+  const oneRowEach = (task: TaskRows): TaskRows => ({
+    ...task,
+    rowCount: 2,
+    supportRowCount: 1,
+    categoryIds: task.categoryIds.map((ids) => ids.slice(0, 2)),
+    bagIds: [new Int32Array(6).fill(-1)],
+    numbers: [new Float32Array(2)],
+    clicks: Float32Array.of(1, 0),
+    impressions: Float32Array.of(1, 1),
   });
-
-  test('neither form accepts the setting of the other one', () => {
-    const settings = { kind: 'meta-embedding', attributes: ['a'] };
-    expect(() => methodOf({ ...settings, form: 'released' })).toThrow(/released needs it/);
-    expect(() => methodOf({ ...settings, rowsPerStep: 500 })).toThrow(/paper does not/);
+  current = jobCaseOf(
+    {
+      ...store,
+      digest: 'worked',
+      readTasks: async (indices) => (await store.readTasks(indices)).map(oneRowEach),
+    },
+    { kind: 'logistic', hiddenWidths: [], personal: [], generated: 'category0' },
+    5,
+    method,
+  );
+  const { dense, tables } = current.meta;
+  for (const { values } of [...dense.values(), ...tables.values()]) values.fill(0);
+  // tanh(0.5 * W) = 0.5, so phi = 0.1; the attribute's own weight would enter the logit too.
+  tables.get('category2')!.values.fill(0.5);
+  dense.get('bias')!.values.fill(-0.5);
+  dense.get('generator.weight')!.values.fill(2 * Math.atanh(0.5));
+  const { tensors } = await runJob(executor, current, [0], {
+    ...{ kind: 'gradient', method },
+    ...{ taskWeights: [1], coldTaskWeights: [1] },
   });
+  // g_a = sigmoid(0.1) - 1 = -0.475021, H_a = 0.249376; phi' = 0.1 + 2 * 0.475021 = 1.050042
+  // g_b = sigmoid(1.050042) = 0.740783
+  // 0.1 * -0.475021 + 0.9 * (1 - 2 * 0.249376) * 0.740783 = 0.286682
+  // d phi / d W = (1 - 0.5^2) / 5 * 0.5
+  expect(tensors.get('generator.weight')![0]! / ((0.75 / 5) * 0.5)).toBeCloseTo(0.286682, 5);
 });

@@ -1,10 +1,8 @@
 // Gated initialisation: the outer gradient, including those of preference and gate, against the
-// float64 referee, with and without neighbours; equality with MAML at the start; and starts that
+// float64 referee; equality with MAML at the start; and starts that
 // use support rows without leaking their labels. Seen to fail: a cold term that uses the support
 // rows, labels with their level, gates up to 1, predictions without steps that are given no support
-// rows, fields in the order of the store instead of that of the names; a cold term that uses
-// neighbours, empty neighbour positions that count, scores not scaled, queries of the neighbours
-// instead of the task, attributes of a neighbour's last row.
+// rows, fields in the order of the store instead of that of the names.
 
 import { describe, expect, test } from 'vitest';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -14,7 +12,6 @@ import {
   relativeDifference,
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
-import { neighboursByDefinition } from '../../fixtures/neighbours-by-definition.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { rich } from '../gradient-expectations.js';
 import { methodJobs, model, taskWeights } from '../method-jobs.js';
@@ -110,51 +107,16 @@ const startFrom =
     });
   };
 
-/** The task's own preference and those of the neighbours, merged by attention. */
-const withNeighbours =
-  (neighboursOf: (task: TaskRows) => readonly TaskRows[]) =>
-  (seen: RefereeTask): number[] => {
-    const { tape, task, variable } = seen;
-    const own = ownPreference(seen);
-    // Without support rows a task has no neighbours.
-    const neighbours = task.supportRowCount === 0 ? [] : neighboursOf(task);
-    const theirs = neighbours.map((other) => ownPreference({ ...seen, task: other }));
-    const times = (vector: readonly number[], name: string): number[] =>
-      own.map((_, out) => {
-        const weights = variable(name);
-        return tape.add(
-          ...vector.map((x, at) => tape.multiply(x, weights[at * preferenceWidth + out]!)),
-        );
-      });
-    const query = times(own, 'attention.query');
-    const weights = theirs.map((p) => {
-      const key = times(p, 'attention.key');
-      const score = tape.add(...key.map((k, at) => tape.multiply(k, query[at]!)));
-      return tape.exp(tape.scale(score, 1 / Math.sqrt(preferenceWidth)));
-    });
-    const total = tape.add(tape.constant(0), ...weights);
-    const merged = own.map((_, at) =>
-      tape.add(
-        tape.constant(0),
-        ...theirs.map((p, j) =>
-          tape.multiply(p[at]!, tape.multiply(weights[j]!, tape.reciprocal(total))),
-        ),
-      ),
-    );
-    return [...own, ...merged];
-  };
-
 const variants = [
-  { innerSteps: 1, order: 'first', path: 'kept', coldShare: 0, losses: ['binary'] },
-  { innerSteps: 4, order: 'first', path: 'kept', coldShare: 0.3, losses: ['squared', 'binary'] },
-  { innerSteps: 4, order: 'second', path: 'kept', coldShare: 0, losses: ['binary'] },
+  { innerSteps: 1, order: 'first', coldShare: 0, losses: ['binary'] },
+  { innerSteps: 4, order: 'first', coldShare: 0.3, losses: ['squared', 'binary'] },
+  { innerSteps: 4, order: 'second', coldShare: 0, losses: ['binary'] },
   {
-    ...({ innerSteps: 3, order: 'second', path: 'recomputed', coldShare: 0.3 } as const),
+    ...({ innerSteps: 3, order: 'second', coldShare: 0.3 } as const),
     losses: ['squared', 'binary'],
   },
 ] as const;
-const variantName =
-  '$innerSteps inner steps, $order order, $path, $losses, a cold share of $coldShare';
+const variantName = '$innerSteps inner steps, $order order, $losses, a cold share of $coldShare';
 
 describe('the outer gradient', () => {
   test.each(variants)(variantName, ({ losses, ...loop }) => {
@@ -168,31 +130,6 @@ describe('the outer gradient', () => {
       ...loop,
     };
     return jobs.expectOuterGradient(settings, { start: startFrom(ownPreference) }, { losses });
-  });
-
-  // With up to three neighbours or none; some of them are not tasks of the job.
-  test.each(variants)(`${variantName}, next to neighbours`, async ({ losses, ...loop }) => {
-    const store = tinyTaskStore({ ...rich, losses });
-    const idsOfRow = ({ bagIds }: TaskRows, row: number): number[] => [
-      ...bagIds[0]!.subarray(3 * row, 3 * row + 3),
-    ];
-    const taskIndices = [4, 1, 3];
-    const neighbours = new Map<number, TaskRows[]>();
-    for (const task of await store.readTasks(taskIndices))
-      neighbours.set(
-        task.taskIndex,
-        await neighboursByDefinition({ store, idsOfRow, count: 3 }, task),
-      );
-    const counts = [...neighbours.values()].map(({ length }) => length);
-    expect(counts).toEqual(losses.length === 1 ? [1, 0, 3] : [2, 1, 1]);
-    await jobs.expectOuterGradient(
-      {
-        ...{ kind: 'paml-gate', innerRate, preferenceWidth, features, ...loop },
-        ...{ attributes: ['category0'], neighbours: { feature: 'bag0', count: 3 } },
-      },
-      { start: startFrom(withNeighbours(({ taskIndex }) => neighbours.get(taskIndex)!)) },
-      { losses, taskIndices },
-    );
   });
 });
 
@@ -232,12 +169,10 @@ test('a start uses the support rows, whether or not steps follow', async () => {
   expect(relativeDifference(alone, beside)).toBeLessThan(1e-6);
 });
 
-test.each([
-  [{ features: ['category7'] }, 'method.features'],
-  [{ neighbours: { feature: 'category7' } }, 'method.neighbours.feature'],
-  // Numbers have no ids.
-  [{ neighbours: { feature: 'number0' } }, 'method.neighbours.feature'],
-])('features that the store lacks are refused: %o', (settings, where) => {
-  const method = methodOf({ kind: 'paml-gate', ...settings });
-  expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow(where);
-});
+test.each([[{ features: ['category7'] }, 'method.features']])(
+  'features that the store lacks are refused: %o',
+  (settings, where) => {
+    const method = methodOf({ kind: 'paml-gate', ...settings });
+    expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow(where);
+  },
+);

@@ -167,11 +167,9 @@ describe('jobs of a server', () => {
     expect(movedMost).toBeGreaterThan(1e-2);
   });
 
-  test.each([
-    ['neighbours', { kind: 'paml-gate', neighbours: { feature: 'bag0' } }],
-    ['levelShift.features', { kind: 'fomaml', levelShift: { features: ['category1'] } }],
-  ])('are refused by name: %s', async (name, method) => {
+  test('levelShift.features are refused by name', async () => {
+    const method = { kind: 'fomaml', levelShift: { features: ['category1'] } };
     const coverage = adaptationCoverage(await exported({ model: deepfm, method }));
-    expect(coverage.isCovered ? '' : coverage.reason).toContain(name);
+    expect(coverage.isCovered ? '' : coverage.reason).toContain('levelShift.features');
   });
 });

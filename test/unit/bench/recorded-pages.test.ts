@@ -10,9 +10,7 @@ import { digestsPage } from '../../digests/digests-page.js';
 import { distributedPeersPage } from '../../bench/distributed-peers/distributed-peers-page.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
 import { marketPage, policiesPage } from '../../bench/market/market-page.js';
-import { methodsPage } from '../../bench/methods-world/methods-page.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
-import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { realPage } from '../../bench/real/real-page.js';
 import { soakPage } from '../../soak/soak-page.js';
 
@@ -26,9 +24,7 @@ test.each([
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
   ['market', () => marketPage(recorded('market'))],
   ['market-policies', () => policiesPage(recorded('market-policies'))],
-  ['methods-world', () => methodsPage(recorded('methods-world'))],
   ['ope', () => offPolicyPage(recorded('ope'))],
-  ['overhead', () => overheadPage(recorded('overhead'))],
   ['real', () => realPage(recorded('real'))],
   ['soak', () => soakPage(recorded('soak'))],
   ['distributed-peers', () => distributedPeersPage(recorded('distributed-peers'))],

@@ -9,8 +9,8 @@ import {
   areCudaLibrariesCached,
   linkCudaLibraries,
   resolveCudaLibraries,
-} from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
-import { CUDA_LIBRARIES } from '../../../worker/compute/device/cuda-libraries.js';
+} from '../../../infra/bootstrap/cuda-libraries.mjs';
+import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 
 /** The libraries in the layout of the wheels, by folder of `nvidia/`. */
 const IN_WHEELS: Readonly<Record<string, readonly string[]>> = {

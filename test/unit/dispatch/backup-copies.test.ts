@@ -50,7 +50,7 @@ function scene(jobCount: number, { multiple = MULTIPLE, knownCount = 8 } = {}) {
       workers: () =>
         Promise.resolve(
           [...pool].map(([name, jobId]) => ({
-            ...{ name, instance: name, device: 'cpu', sinceMs: 0, jobId },
+            ...{ name, instance: name, device: 'cpu', sinceMs: 0, jobId, report: null },
           })),
         ),
       termsOf: () => ({ fingerprint: null, notBy: ['liar'] }),
@@ -142,7 +142,9 @@ describe('a copy of a straggler', () => {
     );
     const terms = {
       workers: () =>
-        Promise.resolve([{ name: 'idle', instance: 'i', device: 'cpu', sinceMs: 0, jobId: null }]),
+        Promise.resolve([
+          { name: 'idle', instance: 'i', device: 'cpu', sinceMs: 0, jobId: null, report: null },
+        ]),
       termsOf: () => ({ fingerprint: null, notBy: [] }),
       isHeldBack: () => false,
     };

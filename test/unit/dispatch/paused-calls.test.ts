@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { OrdersHeard } from '../../../coordinator/dispatch/run-control.js';
 import type { Clock } from '../../../shared/base/clock.js';
-import { NO_ORDERS } from '../../../shared/control/run-orders.js';
+import { NO_ORDERS } from '../../../shared/queue/run-orders.js';
 import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 
 const SLEEPS_MAX = 20;

@@ -1,32 +1,27 @@
 /** Paths of requests and the endpoints that they lead to. */
 
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
 import { jsonAnswer, type Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { RouteTable } from '../../../worker/serving/server/route-table.js';
+import { RouteTable } from '../../../worker/serving/server/endpoint.js';
 
 const answer: Endpoint['answer'] = () => jsonAnswer({});
 const mediaTypes = ['application/json'];
-const schema = { name: 'Any', schema: z.unknown() };
-const description = { summary: 'a test', request: schema, answer: schema, example: () => ({}) };
 
-const RANK: Endpoint = { method: 'POST', path: '/v1/rank', mediaTypes, answer, description };
-const MODEL: Endpoint = { method: 'GET', path: '/v1/models/{model}', answer, description };
+const RANK: Endpoint = { method: 'POST', path: '/v1/rank', mediaTypes, answer };
+const MODEL: Endpoint = { method: 'GET', path: '/v1/models/{model}', answer };
 const INFER: Endpoint = {
   method: 'POST',
   path: '/v1/models/{model}/infer',
   mediaTypes,
   answer,
-  description,
 };
-const BLOCK: Endpoint = { method: 'GET', path: '/v1/blocks/{adgroup}', answer, description };
+const BLOCK: Endpoint = { method: 'GET', path: '/v1/blocks/{adgroup}', answer };
 const ADAPT: Endpoint = {
   method: 'POST',
   path: '/v1/blocks/{adgroup}',
   mediaTypes,
   answer,
-  description,
 };
 const table = new RouteTable([RANK, MODEL, INFER, BLOCK, ADAPT]);
 

@@ -1,13 +1,12 @@
-/** The queue of requests: by priority and arrival, bounded, one in each turn, and nothing past its deadline. */
+/** The queue of requests: by arrival, bounded, one in each turn, and nothing past its deadline. */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { WorkQueue, type Priority } from '../../../worker/serving/server/work-queue.js';
+import { WorkQueue } from '../../../worker/serving/server/work-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 interface Terms {
-  readonly priority?: Priority;
   readonly deadlineMs?: number;
   /** That the work takes by the clock. */
   readonly workMs?: number;
@@ -26,9 +25,9 @@ function queueOf(countMax: number): Told {
   const lines: string[] = [];
   return {
     ...{ queue, lines, clock },
-    add: (name, { priority = 'normal', deadlineMs = 100, workMs = 0 } = {}) =>
+    add: (name, { deadlineMs = 100, workMs = 0 } = {}) =>
       queue.add({
-        ...{ priority, arrivalMs: clock.monotonicMs(), deadlineMs },
+        ...{ arrivalMs: clock.monotonicMs(), deadlineMs },
         carryOut: () => {
           lines.push(name);
           clock.advance(workMs);
@@ -67,36 +66,7 @@ test('refuses more than it holds, and takes more when there is room', async () =
   expect(lines).toEqual(['first', 'third']);
 });
 
-test('works on a higher priority first, and in order of arrival among equals', async () => {
-  const { queue, lines, add } = queueOf(10);
-  add('low', { priority: 'low' });
-  add('normal 1');
-  add('high 1', { priority: 'high' });
-  add('normal 2');
-  add('high 2', { priority: 'high' });
-  while (queue.length > 0) await nextTurn();
-  expect(lines).toEqual(['high 1', 'high 2', 'normal 1', 'normal 2', 'low']);
-});
-
-test('refuses the last of the lowest priority for one of a higher, where it is full', async () => {
-  const { queue, lines, add } = queueOf(3);
-  add('low 1', { priority: 'low' });
-  add('normal');
-  add('low 2', { priority: 'low' });
-  expect(() => add('low 3', { priority: 'low' })).toThrow(RefusedRequest);
-  add('high 1', { priority: 'high' });
-  add('high 2', { priority: 'high' });
-  add('high 3', { priority: 'high' });
-  expect(() => add('high 4', { priority: 'high' })).toThrow(/too many requests wait/);
-  expect(queue.length).toBe(3);
-  while (queue.length > 0) await nextTurn();
-  expect(lines).toEqual([
-    ...['low 2: displaced, undefined', 'low 1: displaced, undefined'],
-    ...['normal: displaced, undefined', 'high 1', 'high 2', 'high 3'],
-  ]);
-});
-
-test('refuses at once what would wait past its deadline behind those of its priority', async () => {
+test('refuses at once what would wait past its deadline behind others', async () => {
   const { queue, lines, add } = queueOf(10);
   // The mean of the time of work moves by a tenth of 100 ms.
   add('measured', { workMs: 100 });
@@ -104,7 +74,6 @@ test('refuses at once what would wait past its deadline behind those of its prio
   for (const name of ['a', 'b', 'c']) add(name, { deadlineMs: 1_000 });
   expect(() => add('impatient', { deadlineMs: 29 })).toThrow(RefusedRequest);
   add('patient', { deadlineMs: 30 });
-  add('impatient and high', { deadlineMs: 1, priority: 'high' });
   while (queue.length > 0) await nextTurn();
-  expect(lines).toEqual(['measured', 'impatient and high', 'a', 'b', 'c', 'patient']);
+  expect(lines).toEqual(['measured', 'a', 'b', 'c', 'patient']);
 });

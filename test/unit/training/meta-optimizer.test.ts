@@ -20,7 +20,7 @@ import {
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
-import type { Variable } from '../../../shared/tensors/variable.js';
+import type { Variable } from '../../../shared/tensors/named-tensors.js';
 import { gradients, parabola, parameters, valuesOf } from '../../fixtures/optimizer-problem.js';
 import { DivergenceError } from '../../../shared/base/errors.js';
 

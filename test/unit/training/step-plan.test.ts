@@ -8,12 +8,10 @@ import { initialMetaParameters } from '../../../shared/models/initial-values.js'
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { JobSchema } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
-import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { encodeRowPack } from '../../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { layoutOf as packLayout } from '../../fixtures/gradient-results.js';
-import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
@@ -114,31 +112,6 @@ describe('the step planner', () => {
     planner.readAhead();
     await planner.settled();
     await expect(planner.take(1)).rejects.toThrow('unreadable');
-  });
-});
-
-// Seen to fail on a row pack of the leaf's own tasks.
-describe('the neighbours of tasks', () => {
-  const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0', count: 2 } });
-
-  it('are named by task, and covered by the row packs of leaves', async () => {
-    const store = tinyTaskStore();
-    const { leaves, tasks } = await stepPlanner({ ...config, method }, store).take(0);
-    const { taskIndices, neighbours } = tasks;
-    expect(neighbours).toHaveLength(taskIndices.length);
-    for (const { taskStart, taskEnd, layout } of leaves) {
-      const own = await store.readTasks(taskIndices.slice(taskStart, taskEnd));
-      const others = await store.readTasks(neighbours?.slice(taskStart, taskEnd).flat() ?? []);
-      expect(layout).toEqual(rowPackLayoutOf([...own, ...others.map((t) => neighbourRowsOf(t))]));
-    }
-    for (const [place, index] of taskIndices.entries())
-      expect(neighbours?.[place]).not.toContain(index);
-    expect(neighbours?.flat()).not.toEqual([]);
-  });
-
-  it('are absent with other methods', async () => {
-    const { tasks } = await stepPlanner(config, tinyTaskStore()).take(0);
-    expect(tasks.neighbours).toBeNull();
   });
 });
 

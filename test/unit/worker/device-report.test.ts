@@ -3,25 +3,28 @@
 import { describe, expect, test } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { findCudaLibraries, openWithNode } from '../../../worker/compute/device/cuda-libraries.js';
+import {
+  findCudaLibraries,
+  openWithNode,
+  requireDevice,
+} from '../../../worker/compute/device/require-device.js';
 import {
   deviceReportLines,
   DeviceReportSchema,
   formatDeviceLine,
   type DeviceReport,
 } from '../../../shared/events/device-report.js';
-import { requireDevice } from '../../../worker/compute/device/require-device.js';
 import {
   measureDevice,
   measureProduct,
   processorFeatures,
 } from '../../../worker/compute/device/measure-device.js';
-import { parseGpuList } from '../../../worker/compute/device/list-gpus.js';
 import {
+  parseGpuList,
   countUsableGpus,
   firstVisibleGpu,
   visibleDevicesFor,
-} from '../../../worker/compute/device/visible-gpus.js';
+} from '../../../worker/compute/device/gpus.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 
 const GPU_LIST =

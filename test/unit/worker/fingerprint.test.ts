@@ -8,13 +8,13 @@ import {
   fingerprintOf,
   instructionsOf,
   libraryBuilds,
+  numericalProbe,
+  requireFingerprint,
 } from '../../../worker/compute/device/fingerprint.js';
 import {
   numericalEnvironment,
   settleOwnEnvironment,
 } from '../../../worker/compute/device/numerical-environment.js';
-import { numericalProbe } from '../../../worker/compute/device/numerical-probe.js';
-import { requireFingerprint } from '../../../worker/compute/device/require-fingerprint.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 

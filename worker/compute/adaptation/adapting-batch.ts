@@ -8,13 +8,8 @@ import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micr
 import type { RowRole } from '../batches/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
-import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/rows-read.js';
-import {
-  batchesOf,
-  type BatchTensors,
-  type DeviceTasks,
-  rowsBesideOf,
-} from '../models/device-tasks.js';
+import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/meta-gradient.js';
+import { batchesOf, type BatchTensors, type DeviceTasks } from '../models/device-tasks.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 import type { ScoringFunctions } from '../scoring/captured-scoring.js';
 import type { AdaptationFunctions } from './captured-adaptation.js';
@@ -61,7 +56,7 @@ export function adaptingMicroBatches(
     supportRowCount: rows.isAdapting ? supportRowCount : 0,
     queryRowCount: rows.hasQuery ? rowCount - supportRowCount : 0,
   }));
-  return microBatchesOf(sizes, microBatchRowsMax, rowsBesideOf(job));
+  return microBatchesOf(sizes, microBatchRowsMax);
 }
 
 /** The caller's `tf.tidy` owns all tensors. */

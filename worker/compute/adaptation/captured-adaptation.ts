@@ -15,17 +15,22 @@ import {
 import type { GraphShelf } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
-import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
 import {
+  adaptingTasksOf,
   blocksOf,
   startState,
   steppedState,
   stepGradient,
   type LoopState,
 } from '../meta-gradients/inner-loop.js';
-import { jobTensorsOf, logitsOf, type BatchInput, type Pass } from '../meta-gradients/passes.js';
+import {
+  jobTensorsOf,
+  logitsOf,
+  type BatchInput,
+  type Pass,
+  type TensorsByName,
+} from '../meta-gradients/passes.js';
 import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
-import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
 import type { BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf } from '../models/fields.js';
 import type { TrunkPass } from '../models/staged-pass.js';

@@ -7,17 +7,14 @@
  * no loss and no gradient. Flat rows lie end to end as if they were one task's, `[1, rowExtent]`.
  */
 
-import { at, float32At, int32At } from '../../../shared/base/arrays.js';
+import { at, float32At, int32At, numberAt } from '../../../shared/base/arrays.js';
 import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import type { DistinctBags } from './distinct-bags.js';
-import { localIdsOf, type LocalIds } from './local-ids.js';
 
 /**
  * `first`: one row of each task, for values that all of its rows share. `flat`: all rows, end to end.
- * `neighbours`: the support rows of the tasks' neighbours, each of which is a task of the batch.
  */
-export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat' | 'neighbours';
+export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat';
 
 export interface RowBatch {
   readonly taskCount: number;
@@ -73,7 +70,6 @@ export function roleSpanOf(
 ): { readonly start: number; readonly end: number } {
   switch (role) {
     case 'support':
-    case 'neighbours':
       return { start: 0, end: supportRowCount };
     case 'query':
       return { start: supportRowCount, end: rowCount };
@@ -265,4 +261,111 @@ function squaredTermsOf(
     }
   }
   return squared;
+}
+
+export interface LocalIds {
+  /** The row of the pack that holds `id`, which must be an id of the table. */
+  placeOf(id: number): number;
+}
+
+/**
+ * Finds the place of each id by open addressing. A job looks up an id for every row and feature; a `Map` or a binary
+ * search would cost more than the forward pass.
+ *
+ * @param ids unique; the i-th of them lies in row `start + i` of the pack.
+ */
+function localIdsOf(ids: Int32Array, start: number): LocalIds {
+  let bitCount = 4;
+  while (1 << bitCount < ids.length * 2) bitCount += 1;
+  const mask = (1 << bitCount) - 1;
+  const shift = 32 - bitCount;
+  const keys = new Int32Array(mask + 1).fill(-1);
+  const places = new Int32Array(mask + 1);
+  // Fibonacci hashing: the high bits of a product with 2^32 over the golden ratio.
+  const slotOf = (id: number): number => {
+    let slot = Math.imul(id, 0x9e3779b1) >>> shift;
+    while (keys[slot] !== id && keys[slot] !== -1) slot = (slot + 1) & mask;
+    return slot;
+  };
+  for (let index = 0; index < ids.length; index += 1) {
+    const id = int32At(ids, index);
+    const slot = slotOf(id);
+    keys[slot] = id;
+    places[slot] = start + index;
+  }
+  return { placeOf: (id) => int32At(places, slotOf(id)) };
+}
+
+const SLOT_COUNT_FIRST = 64;
+const NOBODY = -1;
+
+/** Collects the distinct bags of some rows: those of an adgroup share its attributes, and each bag is pooled once. */
+export class DistinctBags {
+  /** Indices of bags by hash, with open addressing. */
+  #slots = new Int32Array(SLOT_COUNT_FIRST).fill(NOBODY);
+  readonly #hashes: number[] = [];
+  /** The place of each bag's first member; after the last bag, the number of all members. */
+  readonly #starts: number[] = [0];
+  readonly #members: number[] = [];
+
+  get count(): number {
+    return this.#hashes.length;
+  }
+
+  /** The members of all bags as rows of the pack, bag after bag. */
+  get members(): readonly number[] {
+    return this.#members;
+  }
+
+  sizeOf(index: number): number {
+    return numberAt(this.#starts, index + 1) - numberAt(this.#starts, index);
+  }
+
+  /** Indices follow first occurrence. Bags are equal if they have the same members in the same order. */
+  indexOf(members: readonly number[]): number {
+    const hash = hashOf(members);
+    const mask = this.#slots.length - 1;
+    let slot = hash & mask;
+    for (;;) {
+      const index = int32At(this.#slots, slot);
+      if (index === NOBODY) return this.#added(slot, hash, members);
+      if (this.#hashes[index] === hash && this.#holds(index, members)) return index;
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  #holds(index: number, members: readonly number[]): boolean {
+    const start = numberAt(this.#starts, index);
+    if (this.sizeOf(index) !== members.length) return false;
+    for (const [place, member] of members.entries())
+      if (this.#members[start + place] !== member) return false;
+    return true;
+  }
+
+  #added(slot: number, hash: number, members: readonly number[]): number {
+    const index = this.#hashes.length;
+    this.#slots[slot] = index;
+    this.#hashes.push(hash);
+    for (const member of members) this.#members.push(member);
+    this.#starts.push(this.#members.length);
+    if (2 * this.count > this.#slots.length) this.#grow();
+    return index;
+  }
+
+  #grow(): void {
+    this.#slots = new Int32Array(2 * this.#slots.length).fill(NOBODY);
+    const mask = this.#slots.length - 1;
+    for (const [index, hash] of this.#hashes.entries()) {
+      let slot = hash & mask;
+      while (this.#slots[slot] !== NOBODY) slot = (slot + 1) & mask;
+      this.#slots[slot] = index;
+    }
+  }
+}
+
+/** FNV-1a over whole numbers instead of bytes, then its high bits into the low ones. */
+function hashOf(members: readonly number[]): number {
+  let hash = 0x811c9dc5;
+  for (const member of members) hash = Math.imul(hash ^ member, 0x01000193);
+  return hash ^ (hash >>> 15);
 }

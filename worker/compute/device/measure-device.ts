@@ -5,13 +5,12 @@ import { cpus } from 'node:os';
 import { median } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
-import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
-import { mappedCudaLibraries } from './cuda-libraries.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
+import { mappedCudaLibraries } from './require-device.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import { fingerprintOf, numericsOf } from './fingerprint.js';
-import { listGpus } from './list-gpus.js';
-import { firstVisibleGpu } from './visible-gpus.js';
+import { listGpus, firstVisibleGpu } from './gpus.js';
 
 interface DeviceSurroundings {
   readonly clock: Clock;

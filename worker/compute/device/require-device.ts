@@ -1,4 +1,7 @@
-/** Refuses to compute on another device than the requested one, and says why it is not used. */
+/**
+ * Refuses to compute on another device than the requested one, and says why it is not used: TensorFlow opens CUDA's
+ * libraries by name and, if one is missing, uses the CPU without an error.
+ */
 
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -7,7 +10,9 @@ import {
   gpuText,
   type DeviceReport,
 } from '../../../shared/events/device-report.js';
-import type { CudaFindings } from './cuda-libraries.js';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 
 /**
  * @param findings called only if the request is not met, since it opens libraries.
@@ -50,4 +55,76 @@ function cureOf(report: DeviceReport, hasDriver: boolean, missing: readonly stri
   if (report.gpu === null)
     return 'give the process a GPU (CUDA_VISIBLE_DEVICES, --gpu-index), or demand device auto';
   return 'qianmo setup --gpu, should the installed TensorFlow be the one without CUDA; TF_CPP_MAX_VLOG_LEVEL=1 makes TensorFlow say why';
+}
+
+/** The library of the driver, which only the driver installs. */
+const DRIVER_LIBRARY = 'libcuda.so.1';
+/** The libraries that TensorFlow 2.21 opens if the driver reports a GPU. */
+export const CUDA_LIBRARIES = [
+  'libcudart.so.12',
+  'libcublas.so.12',
+  'libcublasLt.so.12',
+  'libcufft.so.11',
+  'libcusolver.so.11',
+  'libcusparse.so.12',
+  'libcudnn.so.9',
+] as const;
+/** Matches these libraries, of any version, in the kernel's list of mapped files. */
+const MAPPED_CUDA_LIBRARY =
+  /\/(lib(?:cuda|cudart|cublas|cublasLt|cufft|cusolver|cusparse|cudnn)\.so[.\d]*)$/;
+
+interface CudaFindings {
+  readonly hasDriver: boolean;
+  /** The libraries of `CUDA_LIBRARIES` that do not load, in order. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * @param folders where TensorFlow looks besides the system's folders.
+ * @param open the dynamic linker; returns the reason why a library does not load, or null.
+ */
+export function findCudaLibraries(
+  folders: readonly string[],
+  open: (nameOrPath: string) => string | null,
+): CudaFindings {
+  const loads = (name: string): boolean =>
+    [...folders.map((folder) => join(folder, name)), name].some((path) => open(path) === null);
+  return {
+    hasDriver: open(DRIVER_LIBRARY) === null,
+    missing: CUDA_LIBRARIES.filter((name) => !loads(name)),
+  };
+}
+
+/** The folders in which the setup links CUDA's libraries; libtensorflow's RUNPATH names them. */
+export function cudaFoldersOf(packageName: string): string[] {
+  try {
+    const manifest = createRequire(import.meta.url).resolve(`${packageName}/package.json`);
+    const nvidia = join(dirname(manifest), 'deps', 'nvidia');
+    return readdirSync(nvidia).map((name) => join(nvidia, name, 'lib'));
+  } catch {
+    return [];
+  }
+}
+
+/** Node loads any library and then reports that it is no addon; such a library did load. */
+export function openWithNode(nameOrPath: string): string | null {
+  try {
+    process.dlopen({ exports: {} }, nameOrPath);
+    return null;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return /did not self-register/.test(message) ? null : message;
+  }
+}
+
+/** Names of the CUDA libraries that this process has loaded. */
+export function mappedCudaLibraries(mapsPath = '/proc/self/maps'): string[] {
+  try {
+    const names = readFileSync(mapsPath, 'utf8')
+      .split('\n')
+      .flatMap((line) => MAPPED_CUDA_LIBRARY.exec(line)?.[1] ?? []);
+    return [...new Set(names)].sort();
+  } catch {
+    return [];
+  }
 }

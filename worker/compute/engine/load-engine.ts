@@ -3,15 +3,15 @@
  * slowly: gather, segment sum and ReLU with lean gradients. The only file that names backend packages.
  */
 
-import type { BackendChoice } from './backend-choice.js';
 import { createRequire, Module } from 'node:module';
 import type * as tfjs from '@tensorflow/tfjs';
+import { z } from 'zod';
+import type { BackendChoice } from './native-backend.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
 import { registerLeanGradients } from './lean-gradients.js';
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
 
 /** Stand-ins with no more than the library extends and calls while it loads. */
 const UNUSED: Readonly<Record<string, object>> = {

@@ -1,6 +1,11 @@
-/** The members of the addon's backend that are used directly and that its public type hides. */
+/** The TensorFlow.js backends to choose from, and the members of the addon's that its public type hides. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { z } from 'zod';
+
+/** `auto`: native TensorFlow if it loads, else the fastest portable backend that does. */
+export const BackendChoiceSchema = z.enum(['auto', 'tensorflow', 'wasm', 'cpu']);
+export type BackendChoice = z.infer<typeof BackendChoiceSchema>;
 
 /** A tensor as the binding describes it. */
 export interface NativeTensor {

@@ -1,8 +1,7 @@
-/** The gradient of a micro-batch, by any method, as one captured function. */
+/** The gradient of a micro-batch, by any method, as one captured function, and its query loss before adaptation as another. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import {
@@ -11,13 +10,11 @@ import {
   type ShapedCapture,
 } from '../engine/capture/capture-by-shape.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
-import { leavesOf } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
-import { adaptationStages } from '../meta-gradients/adaptation-stages.js';
 import {
   metaGradient,
-  metaGradientInStages,
-  runsInStages,
+  rolesBeforeSteps,
+  unadaptedQueryLosses,
 } from '../meta-gradients/meta-gradient.js';
 import {
   jobTensorsOf,
@@ -53,7 +50,6 @@ export function captureGradient(
   shelves: GraphShelves | null = null,
 ): GradientFunction {
   const plan = methodPlanOf(method);
-  if (runsInStages(plan)) return captureInStages(engine, spec, plan);
   const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
     const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
     return outputOf(metaGradient(plan, job, bothWeights(weights)));
@@ -63,45 +59,6 @@ export function captureGradient(
     shapeCountMax: SHAPE_COUNT_MAX,
     shelf: shelves?.(['gradient', spec, method]) ?? null,
   });
-}
-
-/** Captures each stage by itself: one graph for all would keep the values that are to be recomputed. */
-function captureInStages(engine: Engine, spec: ModelSpec, plan: MethodPlan): GradientFunction {
-  const { tf } = engine;
-  const captured: Pick<ShapedCapture<never, never>, 'dispose' | 'statistics'>[] = [];
-  const stages = adaptationStages(engine, spec, plan, (name, compute) => {
-    const stage = captureByShape(engine, compute, { name, shapeCountMax: SHAPE_COUNT_MAX });
-    captured.push(stage);
-    return (input) => stage.run(input);
-  });
-  return {
-    run: ({ weights, ...batch }) => {
-      const outputs: GradientOutput[] = [];
-      tf.tidy(() => {
-        const job = jobTensorsOf(engine, spec, batch);
-        const result = metaGradientInStages(plan, { job, batch }, bothWeights(weights), stages);
-        const output = outputOf(result);
-        outputs.push(output);
-        return leavesOf(output).map(({ tensor }) => tensor);
-      });
-      // Filled by the lines above, or they threw.
-      return outputs[0] as GradientOutput;
-    },
-    dispose: () => {
-      for (const stage of captured) stage.dispose();
-    },
-    get statistics() {
-      return captured
-        .map(({ statistics }) => statistics)
-        .reduce((sum, stage) => ({
-          callCount: sum.callCount + stage.callCount,
-          captureCount: sum.captureCount + stage.captureCount,
-          evictionCount: sum.evictionCount + stage.evictionCount,
-          shapeCount: sum.shapeCount + stage.shapeCount,
-          captureMs: sum.captureMs + stage.captureMs,
-        }));
-    },
-  };
 }
 
 function bothWeights({ warm, cold = warm, steps }: GradientInput['weights']): TaskWeights {
@@ -115,5 +72,45 @@ function outputOf(result: MetaGradientResult): GradientOutput {
     ...(rowGradient === null ? {} : { rowGradient }),
     ...(queryLosses === null ? {} : { queryLosses }),
     ...(supportLosses === null ? {} : { supportLosses }),
+  };
+}
+
+type LossOutput = { readonly losses: tfjs.Tensor1D };
+
+export interface QueryLossFunction {
+  /** Losses of the tasks, `[taskCount]`; null when no task has query rows. */
+  run(input: BatchInput): tfjs.Tensor1D | null;
+  dispose(): void;
+}
+
+export function captureQueryLoss(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
+): QueryLossFunction {
+  const { innerLoop } = methodPlanOf(method);
+  const roles = rolesBeforeSteps(innerLoop);
+  const captured: ShapedCapture<BatchInput, LossOutput> = captureByShape(
+    engine,
+    (input: BatchInput): LossOutput => ({
+      losses: unadaptedQueryLosses(jobTensorsOf(engine, spec, input), innerLoop),
+    }),
+    {
+      name: 'the query loss before adaptation',
+      shapeCountMax: SHAPE_COUNT_MAX,
+      shelf: shelves?.(['query loss before adaptation', spec, method]) ?? null,
+    },
+  );
+  return {
+    run: ({ batches, ...shared }) => {
+      if (batches.query === undefined) return null;
+      // A shape has a graph: rows that nothing reads would make more of them.
+      const read = Object.entries(batches).filter(([role]) => roles.has(role));
+      return captured.run({ ...shared, batches: Object.fromEntries(read) }).losses;
+    },
+    dispose: () => {
+      captured.dispose();
+    },
   };
 }

@@ -10,15 +10,18 @@ import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
-import { captureGradient, type GradientFunction } from './captured-gradient.js';
-import { captureQueryLoss, type QueryLossFunction } from './captured-query-loss.js';
+import {
+  captureGradient,
+  captureQueryLoss,
+  type GradientFunction,
+  type QueryLossFunction,
+} from './captured-gradient.js';
 import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
 import type { Adapting } from '../adaptation/adapting-batch.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
-import { PackMemory, type DeviceJob } from './device-job.js';
-import { FrozenTensorCache } from './frozen-tensors.js';
+import { PackMemory, FrozenTensorCache, type DeviceJob } from './device-job.js';
 
 export interface Computations {
   readonly engine: Engine;

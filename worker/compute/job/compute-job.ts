@@ -16,23 +16,30 @@ import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-
 import { type Computations, adaptingOf } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
-import { deviceJobOf, type DeviceInputs, type DeviceJob, type SentPack } from './device-job.js';
-import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
+import {
+  deviceJobOf,
+  floatTensors,
+  requireLayout,
+  ROWS,
+  variableLayout,
+  type DeviceInputs,
+  type DeviceJob,
+  type SentPack,
+} from './device-job.js';
 import { predictionsOfJob, type RowLogits } from './predict-job.js';
 import { at } from '../../../shared/base/arrays.js';
 import {
   LEVEL_DEVIATION,
   LOG_DEVIATION_SCALE,
   VALUE_DEVIATIONS,
-} from '../../../shared/methods/inner-loop/level-shift-settings.js';
+} from '../../../shared/methods/inner-loop/inner-loop-settings.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/queue/adapted-tasks.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
-import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
+import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
@@ -40,15 +47,13 @@ import {
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
 import { supportSumsOf } from '../batches/support-inputs.js';
-import { named } from '../meta-gradients/tensors-by-name.js';
+import { named } from '../meta-gradients/passes.js';
 import { shiftColumnsOf, supportValuesOf, taskShiftOf } from '../scoring/row-shifts.js';
 
 /** The rows of a job, as read from its store. */
 export interface JobTasks {
   readonly features: readonly EncodedFeature[];
   readonly tasks: readonly TaskRows[];
-  /** By task, see `job-neighbours.ts`; empty when the method reads none. */
-  readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
 type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
@@ -61,7 +66,7 @@ type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
 export function computeJob(
   computations: Computations,
   input: JobInput,
-  { features, tasks, neighbours }: JobTasks,
+  { features, tasks }: JobTasks,
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
@@ -69,17 +74,15 @@ export function computeJob(
   const spec = specOf(job, features, where);
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const { work } = job;
-  const leaves = work.kind === 'gradient' ? leavesOf({ tasks, neighbours }, work) : [];
+  const leaves = work.kind === 'gradient' ? leavesOf(tasks, work) : [];
   const inputs = jobInputsOf(computations, input, spec, () =>
-    work.kind === 'gradient'
-      ? jointLayoutOf(leaves)
-      : rowPackLayoutOf([...tasks, ...neighbours.flat()]),
+    work.kind === 'gradient' ? jointLayoutOf(leaves) : rowPackLayoutOf(tasks),
   );
   return withoutTensorsLeft(engine, () => {
     // Leaves have row packs of their own.
     const uploaded = work.kind === 'gradient' ? { ...inputs, pack: null } : inputs;
     const onDevice = {
-      ...deviceJobOf(computations, spec, { tasks, neighbours }, uploaded),
+      ...deviceJobOf(computations, spec, tasks, uploaded),
       ...unitDropoutOf(job, spec),
     };
     switch (work.kind) {

@@ -3,7 +3,8 @@
  * Computing blocks the thread; a process that talks to a queue uses `worker/process/compute-process.ts`.
  */
 
-import type { BackendChoice } from '../engine/backend-choice.js';
+import { loadEngine, type Engine } from '../engine/load-engine.js';
+import { nativeBackendOf, type BackendChoice } from '../engine/native-backend.js';
 import { at } from '../../../shared/base/arrays.js';
 import { printableText } from '../../../shared/base/printable-text.js';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
@@ -27,18 +28,20 @@ import {
 } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
-import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { taskViewsOf, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
-import { loadEngine, type Engine } from '../engine/load-engine.js';
-import { nativeBackendOf } from '../engine/native-backend.js';
 import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
-import { cudaFoldersOf, findCudaLibraries, openWithNode } from '../device/cuda-libraries.js';
-import { requireDevice } from '../device/require-device.js';
-import { requireFingerprint } from '../device/require-fingerprint.js';
+import {
+  cudaFoldersOf,
+  findCudaLibraries,
+  openWithNode,
+  requireDevice,
+} from '../device/require-device.js';
+import { requireFingerprint } from '../device/fingerprint.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import {
   runEventSink,
@@ -47,8 +50,7 @@ import {
 } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice } from '../device/measure-device.js';
-import { readNeighbours } from './job-neighbours.js';
-import { drawnWithSupportInputs, withSupportInputs } from '../batches/support-inputs.js';
+import { drawnWithSupportInputs } from '../batches/support-inputs.js';
 import { refusingOutOfMemory } from '../device/out-of-memory.js';
 
 export interface ExecutorOptions {
@@ -70,7 +72,7 @@ export interface ExecutorOptions {
 /** An executor that states its backend, such as `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
 export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
   /** Begins to read the rows of a job that is executed later. */
-  prepare(of: Pick<JobInput, 'job' | 'given'>): void;
+  readAhead(of: Pick<JobInput, 'job' | 'given'>): void;
   forget(of: Pick<JobInput, 'job'>): void;
   readonly backend: string;
   readonly device: DeviceReport;
@@ -104,10 +106,6 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 
   /** The rows of jobs that have not begun. */
   const ahead = new Map<Job, Promise<JobTasks>>();
-  const prepare = ({ job, given }: Pick<JobInput, 'job' | 'given'>): void => {
-    readAhead(ahead, job, tasksOf({ job, given }));
-  };
-
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
     requireDevice(job.device, device, lookForCuda);
@@ -132,7 +130,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     engine,
     shelves: shelvesOfDevice,
     execute,
-    prepare,
+    readAhead: (of) => keepReading(ahead, of.job, tasksOf(of)),
     forget: ({ job }) => {
       ahead.delete(job);
     },
@@ -169,7 +167,11 @@ function openStores(openStore: ExecutorOptions['openStore']): OpenStores {
   };
 }
 
-function readAhead(ahead: Map<Job, Promise<JobTasks>>, job: Job, reading: Promise<JobTasks>): void {
+function keepReading(
+  ahead: Map<Job, Promise<JobTasks>>,
+  job: Job,
+  reading: Promise<JobTasks>,
+): void {
   // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
   reading.catch(() => undefined);
   ahead.set(job, reading);
@@ -177,7 +179,7 @@ function readAhead(ahead: Map<Job, Promise<JobTasks>>, job: Job, reading: Promis
   if (ahead.size > HELD_JOB_COUNT_MAX && oldest !== undefined) ahead.delete(oldest);
 }
 
-type RowSource = Parameters<typeof readNeighbours>[0] & {
+type RowSource = Pick<TaskStore, 'readTasks' | 'viewTasks'> & {
   readonly manifest: Pick<GivenTasks, 'features'>;
 };
 
@@ -201,12 +203,10 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-  const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
-    withSupportInputs(model.supportInputs, features, tasks);
   const drawn = drawnWithSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
-  return { features, tasks, neighbours: await readNeighbours(store, job, drawn, withInputs) };
+  return { features, tasks };
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

@@ -1,15 +1,25 @@
-/** A job on the device. */
+/**
+ * A job on the device: its input blobs, checked against model and tasks, and uploaded. Frozen inputs, which all jobs of a
+ * run share, are kept as tensors by content.
+ */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
-import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
-import type { LocalIds } from '../batches/local-ids.js';
-import { localIdsByTable } from '../batches/row-batch.js';
+import {
+  layoutDifferences,
+  type DenseTensor,
+  type TensorLayout,
+} from '../../../shared/tensors/named-tensors.js';
+import { localIdsByTable, type LocalIds } from '../batches/row-batch.js';
 import type { UnitDropout } from '../batches/unit-masks.js';
 import type { Engine } from '../engine/load-engine.js';
 import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
-import type { FrozenTensors } from './frozen-tensors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { floatsOf, viewTensors } from '../../../shared/tensors/tensor-codec.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
+import { SHARED_KEPT_COUNT } from '../../process/compute-protocol.js';
 
 export interface DeviceJob extends DeviceTasks {
   /** Absent where no hidden units are dropped. */
@@ -46,12 +56,12 @@ export class PackMemory {
 export function deviceJobOf(
   { engine, packMemory }: { readonly engine: Engine; readonly packMemory: PackMemory },
   spec: ModelSpec,
-  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
+  tasks: readonly TaskRows[],
   { dense, frozen, pack }: DeviceInputs,
 ): DeviceJob {
   const sent = uploaded(engine, dense);
   return {
-    ...{ engine, spec, tasks, neighbours },
+    ...{ engine, spec, tasks },
     // In the order of the spec, whichever input they came with.
     dense: Object.fromEntries(
       spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
@@ -98,4 +108,96 @@ function wholeTables({ tables }: ModelSpec): LocalIds[] {
     end += rowCount;
     return { placeOf: (id) => start + id };
   });
+}
+
+/** Name of the tensor of table rows in row packs and frozen inputs. */
+export const ROWS = 'rows';
+
+export function variableLayout({ variables }: Pick<ModelSpec, 'variables'>): TensorLayout {
+  return new Map(variables.map(({ name, shape }) => [name, { shape }]));
+}
+
+/**
+ * Tensors whose values are views on the bytes where they can be.
+ *
+ * @throws QianmoError of kind `data` when a tensor is not of 32-bit floats.
+ */
+export function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
+  const coded = viewTensors(bytes, where);
+  const tensors = floatsOf(coded);
+  if (tensors !== null) return tensors;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'an input of a job has tensors that are not 32-bit floats',
+    where,
+    found: [...coded.keys()].join(', '),
+    cure: 'coordinator and worker must run the same version',
+  });
+}
+
+/** @throws QianmoError of kind `data` when names or shapes differ. */
+export function requireLayout(found: TensorLayout, expected: TensorLayout, where: string): void {
+  const differences = layoutDifferences(found, expected);
+  if (differences.length === 0) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the tensors of a job do not fit its model and tasks',
+    where,
+    found: differences.join('; '),
+    cure: 'coordinator and worker must run the same version on the same store',
+  });
+}
+
+/** Tensors of the cache, which alone disposes of them. */
+interface FrozenTensors {
+  /** Tensors by name of the variable. */
+  readonly dense: ReadonlyMap<string, tfjs.Tensor>;
+  /** Every table whole, `[sum of table rows, tableRowWidth]`; null where jobs have row packs. */
+  readonly rows: tfjs.Tensor2D | null;
+}
+
+const NOTHING: FrozenTensors = { dense: new Map(), rows: null };
+
+export class FrozenTensorCache {
+  readonly #engine: Engine;
+  readonly #bySha256 = new LruCache<string, FrozenTensors>({ countMax: SHARED_KEPT_COUNT });
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /**
+   * @param bytes as sent with the job; read where they are not known.
+   * @throws QianmoError of kind `data` when the bytes are not tensors of 32-bit floats.
+   */
+  get(sha256: string | undefined, bytes: Uint8Array | null, where: string): FrozenTensors {
+    if (sha256 === undefined || bytes === null) return NOTHING;
+    const known = this.#bySha256.get(sha256);
+    if (known !== undefined) return known;
+    const tensors = this.#uploaded(bytes, where);
+    for (const evicted of this.#bySha256.put(sha256, tensors)) disposeOf(evicted);
+    return tensors;
+  }
+
+  dispose(): void {
+    for (const tensors of this.#bySha256.clear()) disposeOf(tensors);
+  }
+
+  #uploaded(bytes: Uint8Array, where: string): FrozenTensors {
+    const { tf } = this.#engine;
+    const dense = new Map<string, tfjs.Tensor>();
+    let rows: tfjs.Tensor2D | null = null;
+    for (const [name, { shape, values }] of floatTensors(bytes, where)) {
+      const tensor = tf.keep(tf.tensor(values, [...shape], 'float32'));
+      // The rank is checked with the job's other tensors.
+      if (name === ROWS) rows = tensor as tfjs.Tensor2D;
+      else dense.set(name, tensor);
+    }
+    return { dense, rows };
+  }
+}
+
+function disposeOf({ dense, rows }: FrozenTensors): void {
+  for (const tensor of dense.values()) tensor.dispose();
+  rows?.dispose();
 }

@@ -33,10 +33,9 @@ import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import { localIdsByTable } from '../batches/row-batch.js';
-import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
+import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, paddedPack } from '../models/device-tasks.js';
-import type { GradientFunction, GradientOutput } from './captured-gradient.js';
-import type { QueryLossFunction } from './captured-query-loss.js';
+import type { GradientFunction, GradientOutput, QueryLossFunction } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob, SentPack } from './device-job.js';
 
@@ -44,7 +43,6 @@ import type { DeviceJob, SentPack } from './device-job.js';
 export interface Leaf {
   readonly microBatch: MicroBatch;
   readonly tasks: readonly TaskRows[];
-  readonly neighbours: readonly (readonly TaskRows[])[];
   readonly taskWeights: readonly number[];
   readonly coldTaskWeights: readonly number[] | undefined;
   /** The rows that it touches, as the coordinator derives them from the same tasks. */
@@ -83,7 +81,7 @@ export function gradientOf(
       const onDevice = {
         ...job,
         ...(packs === null || layout === null ? {} : packs.upload(layout)),
-        ...{ tasks: leaf.tasks, neighbours: leaf.neighbours },
+        tasks: leaf.tasks,
       };
       const output = runLeaf(functions, onDevice, work, leaf);
       tree.add({ first: first + index, end: first + index + 1 }, nodeOf(output, spec, layout));
@@ -100,24 +98,21 @@ export function gradientOf(
 }
 
 /** @throws QianmoError of kind `data` when the leaves do not fit the tasks */
-export function leavesOf(
-  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
-  work: GradientWork,
-): Leaf[] {
+export function leavesOf(tasks: readonly TaskRows[], work: GradientWork): Leaf[] {
   const { taskWeights, coldTaskWeights, leaves, method } = work;
   const hasTaskAxis = adapts(methodPlanOf(method));
   let start = 0;
   const found = leaves.shapes.map(
     ([ownCount, taskCount, supportExtent, queryExtent, flatExtent]) => {
       const end = start + ownCount;
-      const own = { tasks: tasks.slice(start, end), neighbours: neighbours.slice(start, end) };
+      const own = tasks.slice(start, end);
       const leaf: Leaf = {
         microBatch: {
           taskPlaces: Array.from({ length: ownCount }, (_, place) => place),
           ...{ taskCount, supportExtent, queryExtent, flatExtent },
         },
-        ...own,
-        layout: rowPackLayoutOf([...own.tasks, ...own.neighbours.flat()]),
+        tasks: own,
+        layout: rowPackLayoutOf(own),
         taskWeights: taskWeights.slice(start, end),
         coldTaskWeights: coldTaskWeights?.slice(start, end),
       };

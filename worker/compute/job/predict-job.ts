@@ -8,14 +8,12 @@ import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js
 import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { PredictWork } from '../../../shared/queue/protocol.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
-import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
+import { adaptCells, blockDistances, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
-import { blockDistances } from '../adaptation/block-distances.js';
 import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import { roleSpanOf } from '../batches/row-batch.js';
 import type { LogitsInput } from '../scoring/captured-scoring.js';

@@ -1,12 +1,53 @@
-/** The outer gradient of a micro-batch of tasks: chooses the path that computes a plan's gradient. */
+/**
+ * The outer gradient of a micro-batch of tasks. After adaptation,
+ *
+ *   phi_i = start, then steps along v_s = innerRate * grad L(phi ; S_i)
+ *   g     = sum_i w_i * grad L(phi_i ; Q_i)
+ *
+ * In second order, one tape covers everything. In first order, the v_s are recorded beforehand and are
+ * constants of the tape, which then covers starts, steps and the query loss. So the variables that a
+ * method learns there (gates, generators) have a gradient in either order.
+ *
+ * Before any adaptation, over support and query rows alike (or support rows alone),
+ *
+ *   g = sum_i w_i * grad L(start_i ; S_i and Q_i)
+ *
+ * which is the whole gradient of a method whose tasks do not adapt, and the cold term of one whose tasks
+ * do. Where all tasks start alike, no task has blocks of its own, and rows lie flat.
+ */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { ColdTerm, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
-import type { AdaptationStages } from './adaptation-stages.js';
-import { keptGradient, type DerivedPlan } from './kept-path.js';
-import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
-import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
-import { unadaptedGradient } from './unadapted.js';
+import {
+  adapts,
+  type ColdTerm,
+  type MethodPlan,
+} from '../../../shared/methods/inner-loop/method.js';
+import {
+  learnedInputs,
+  lossesOf,
+  logitsOf,
+  passOf,
+  withTrunk,
+  gradientsOf,
+  packIn,
+  type JobTensors,
+  type MetaGradientResult,
+  type TaskWeights,
+  type Pass,
+  type TensorsByName,
+} from './passes.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import {
+  adaptingTasksOf,
+  blocksOf,
+  startState,
+  ratesOf,
+  steppedState,
+  stepGradient,
+  type LoopState,
+} from './inner-loop.js';
+import type { RowRole } from '../batches/row-batch.js';
+import { shiftedBy, type ShiftBasis } from './shift-by-level.js';
 
 export function metaGradient(
   plan: MethodPlan,
@@ -44,40 +85,6 @@ function adaptedGradient(
   return outer.kind === 'unadapted'
     ? unadaptedGradient(job, plan, weights)
     : keptGradient(job, derivedPlan(plan, outer.order), { warm: weights });
-}
-
-/** A micro-batch as a captured function takes it, and as a path reads it. */
-interface StagedJob {
-  readonly job: JobTensors;
-  readonly batch: BatchInput;
-}
-
-/** The gradient of a plan that runs in stages, one after the other. */
-export function metaGradientInStages(
-  plan: MethodPlan,
-  { job, batch }: StagedJob,
-  taskWeights: TaskWeights,
-  stages: AdaptationStages,
-): MetaGradientResult {
-  const { support, query } = batch.batches;
-  const hasBoth = support !== undefined && query !== undefined;
-  const { tf } = job.engine;
-  return withColdTerm(tf, taskWeights, plan.cold, {
-    warm: (weights) =>
-      hasBoth
-        ? recomputedGradient(tf, stages, plan.innerLoop.steps.count, { batch, weights })
-        : keptGradient(job, derivedPlan(plan, 'second'), { warm: weights }),
-    unadapted: (weights) => unadaptedStage(stages, plan, batch, weights),
-  });
-}
-
-export function runsInStages({ innerLoop, outer }: MethodPlan): boolean {
-  return (
-    outer.kind === 'derivative' &&
-    outer.order === 'second' &&
-    outer.path === 'recomputed' &&
-    innerLoop.steps.count > 0
-  );
 }
 
 /** Gradients for given weights of the tasks. */
@@ -123,4 +130,180 @@ function addOrKeep(
   cold: tfjs.Tensor2D | null,
 ): tfjs.Tensor2D | null {
   return warm === null || cold === null ? (warm ?? cold) : tf.add<tfjs.Tensor2D>(warm, cold);
+}
+
+function unadaptedRoleOf({
+  innerLoop,
+  cold,
+}: Pick<MethodPlan, 'innerLoop' | 'cold'>): 'all' | 'flat' | 'support' {
+  if (cold?.rows === 'support') return 'support';
+  return innerLoop.start === undefined ? 'flat' : 'all';
+}
+
+/** The query losses of tasks that have taken no step, `[taskCount]`. Their starts are those that steps begin from. */
+export function unadaptedQueryLosses(job: JobTensors, loop: InnerLoop): tfjs.Tensor1D {
+  const query = passOf(job, 'query', true);
+  if (query === null) throw new Error('a query loss has query rows');
+  const tasks = adaptingTasksOf(job);
+  return lossesOf(query, logitsOf(withTrunk(query), blocksOf(tasks, startState(loop, tasks))));
+}
+
+/** The reported losses are over all rows; those before and after adaptation are the same. */
+function unadaptedGradient(
+  job: JobTensors,
+  plan: Pick<MethodPlan, 'innerLoop' | 'cold'>,
+  taskWeights: tfjs.Tensor1D,
+): MetaGradientResult {
+  const loop = plan.innerLoop;
+  const isOwn = loop.start !== undefined;
+  const all = passOf(job, unadaptedRoleOf(plan), isOwn);
+  if (all === null)
+    return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
+  const compute = (): tfjs.Tensor[] => {
+    const tasks = adaptingTasksOf(beforeSupport(job, loop));
+    const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
+    return [lossesOf(all, logitsOf(withTrunk(all), blocks))];
+  };
+  const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
+    taskWeights,
+  ]);
+  const losses = results[0] as tfjs.Tensor1D;
+  return {
+    gradients: new Map(Object.entries(gradients.dense)),
+    rowGradient: packIn(gradients.rows),
+    queryLosses: losses,
+    supportLosses: losses,
+  };
+}
+
+/** A start that reads support rows would know the labels that are judged: it is given none. */
+function beforeSupport(job: JobTensors, { reads }: InnerLoop): JobTensors {
+  if (reads.supportFields !== true) return job;
+  return { ...job, batchOf: (role) => (role === 'support' ? null : job.batchOf(role)) };
+}
+
+/** Returns whether an inner loop reads the sums over a task's support rows. */
+export function readsSupportTotals({ shift, reads }: InnerLoop): boolean {
+  return shift !== null || reads.supportTotals === true;
+}
+
+/** The roles whose rows the outer gradient reads. */
+export function rolesOf(plan: MethodPlan): readonly RowRole[] {
+  if (!adapts(plan)) return [unadaptedRoleOf(plan)];
+  const roles = new Set<RowRole>(['support', 'query']);
+  if (plan.cold !== null) roles.add(unadaptedRoleOf(plan));
+  return [...roles, ...rolesBesideOf(plan.innerLoop)];
+}
+
+/** The roles whose rows the query loss before the first inner step reads. */
+export function rolesBeforeSteps({ reads, start }: InnerLoop): ReadonlySet<string> {
+  const ofStart = start === undefined ? [] : [...rolesBesideOf({ reads }), 'support'];
+  return new Set(['query', ...ofStart]);
+}
+
+/** The roles whose rows an inner loop reads beside those that are learned from or judged. */
+export function rolesBesideOf({ reads }: Pick<InnerLoop, 'reads'>): RowRole[] {
+  return reads.attributes === true ? ['first'] : [];
+}
+
+/** A plan whose outer gradient is a derivative. */
+interface DerivedPlan extends Pick<MethodPlan, 'innerLoop' | 'cold'> {
+  readonly order: 'first' | 'second';
+}
+
+interface KeptWeights {
+  /** `[taskCount]` */
+  readonly warm: tfjs.Tensor1D;
+  /** Weights of the support losses before the first step, in second order. */
+  readonly cold?: tfjs.Tensor1D;
+}
+
+function keptGradient(
+  job: JobTensors,
+  plan: DerivedPlan,
+  { warm, cold }: KeptWeights,
+): MetaGradientResult {
+  const loop = plan.innerLoop;
+  const support = passOf(job, 'support', true);
+  const query = passOf(job, 'query', true);
+  if (query === null) return withoutQuery(job, plan, support, cold);
+  const recorded = plan.order === 'first' ? adapted(job, loop, support, null) : null;
+  const compute = (): tfjs.Tensor[] => {
+    const { state, basis, losses } = adapted(job, loop, support, recorded);
+    const logits = logitsOf(withTrunk(query), blocksOf(adaptingTasksOf(job), state));
+    const queryLosses = lossesOf(query, shiftedBy(loop.shift, basis, query, logits));
+    return [queryLosses, ...(losses === null ? [] : [losses])];
+  };
+  const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
+    warm,
+    cold ?? null,
+  ]);
+  return {
+    gradients: new Map(Object.entries(gradients.dense)),
+    rowGradient: packIn(gradients.rows),
+    queryLosses: results[0] as tfjs.Tensor1D,
+    supportLosses: (results[1] as tfjs.Tensor1D | undefined) ?? recorded?.losses ?? null,
+  };
+}
+
+/** No gradient but that of a cold term; the support loss is reported all the same. */
+function withoutQuery(
+  job: JobTensors,
+  plan: DerivedPlan,
+  support: Pass | null,
+  cold: tfjs.Tensor1D | undefined,
+): MetaGradientResult {
+  if (cold !== undefined) return { ...unadaptedGradient(job, plan, cold), queryLosses: null };
+  const { innerLoop } = plan;
+  const loop = { ...innerLoop, steps: { ...innerLoop.steps, count: 1 } };
+  const { losses } = adapted(job, loop, support, null);
+  return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: losses };
+}
+
+/** After the inner steps on the support rows. */
+interface Adapted {
+  readonly state: LoopState;
+  /** Null where no shift follows. */
+  readonly basis: ShiftBasis | null;
+  /** Support losses before the first step; null when they were not computed. */
+  readonly losses: tfjs.Tensor1D | null;
+  /** By step. */
+  readonly gradients: readonly TensorsByName[];
+}
+
+/** @param recorded an earlier run whose gradients and shift basis are taken instead of computing them. */
+function adapted(
+  job: JobTensors,
+  loop: InnerLoop,
+  support: Pass | null,
+  recorded: Adapted | null,
+): Adapted {
+  const tasks = adaptingTasksOf(job);
+  let state = startState(loop, tasks);
+  // Without support rows all steps end where they began.
+  if (support === null) return { state, basis: null, losses: null, gradients: [] };
+  const rows = recorded === null ? withTrunk(support) : null;
+  const rates = ratesOf(loop, tasks);
+  let losses: tfjs.Tensor1D | null = null;
+  if (loop.steps.count === 0) {
+    if (rows !== null) losses = lossesOf(support, logitsOf(rows, blocksOf(tasks, state)));
+    return { state, basis: null, losses, gradients: [] };
+  }
+  const gradients: TensorsByName[] = [];
+  for (let stepIndex = 0; stepIndex < loop.steps.count; stepIndex += 1) {
+    let along = recorded?.gradients[stepIndex];
+    if (rows !== null) {
+      const found = stepGradient(rows, state, rates);
+      losses ??= found.losses;
+      along = found.scaledGradients;
+    }
+    if (along === undefined) throw new Error(`inner step ${stepIndex} was not recorded`);
+    gradients.push(along);
+    state = steppedState(loop, tasks, state, { scaledGradients: along, rates });
+  }
+  const basis =
+    loop.shift !== null && rows !== null
+      ? { support, logits: logitsOf(rows, blocksOf(tasks, state)) }
+      : (recorded?.basis ?? null);
+  return { state, basis, losses, gradients };
 }

@@ -4,17 +4,17 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { learnedVariables, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import {
+  placeCountsOf,
   type BagTensors,
   type BatchTensors,
-  placeCountsOf,
   type TaskBatches,
 } from '../models/device-tasks.js';
-import { bagRows, type ModelPlan, modelPlanOf, type TableRows } from '../models/fields.js';
+import { bagRows, modelPlanOf, type ModelPlan, type TableRows } from '../models/fields.js';
 import { personalPass, trunkPass } from '../models/forward.js';
 import { variableOf, type TrunkPass, type Variables } from '../models/staged-pass.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import type { RowRole } from '../batches/row-batch.js';
-import { packGroup, type TensorsByName } from './tensors-by-name.js';
+import { pullBack } from '../engine/pull-back.js';
 
 /**
  * A padded micro-batch of a job's tasks, which is computed at once. Everything here runs while it is
@@ -117,7 +117,7 @@ export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
 }
 
 function taskCountOf({ batches }: BatchInput): number {
-  const { flat: _flat, neighbours: _neighbours, ...byTask } = batches;
+  const { flat: _flat, ...byTask } = batches;
   const [any] = Object.values(byTask);
   if (any === undefined) throw new Error('no rows that lie by task');
   return placeCountsOf(any).taskCount;
@@ -146,4 +146,48 @@ export function jobTensorsOf(
     bags: bags ?? null,
     batchOf: (role) => batches[role] ?? null,
   };
+}
+
+export type TensorsByName = { readonly [name: string]: tfjs.Tensor };
+type Groups<Name extends string> = { readonly [Group in Name]: TensorsByName };
+
+export function named(tensors: TensorsByName, name: string): tfjs.Tensor {
+  const tensor = tensors[name];
+  if (tensor === undefined) throw new Error(`no tensor ${name}`);
+  return tensor;
+}
+
+/** `pullBack` by name; what no weighted result depends on has no gradient. */
+export function gradientsOf<Group extends string>(
+  tf: typeof tfjs,
+  compute: () => readonly tfjs.Tensor[],
+  inputs: Groups<Group>,
+  weights: readonly (tfjs.Tensor | null)[],
+): { readonly results: readonly tfjs.Tensor[]; readonly gradients: Groups<Group> } {
+  const places = (Object.keys(inputs) as Group[]).flatMap((group) =>
+    Object.entries(inputs[group]).map(([name, tensor]) => ({ group, name, tensor })),
+  );
+  const pulled = pullBack(
+    tf,
+    compute,
+    places.map(({ tensor }) => tensor),
+    weights,
+  );
+  const gradients: Record<string, TensorsByName> = {};
+  for (const group of Object.keys(inputs)) gradients[group] = {};
+  for (const [place, { group, name }] of places.entries()) {
+    const gradient = pulled.gradients[place] ?? null;
+    if (gradient !== null) gradients[group] = { ...gradients[group], [name]: gradient };
+  }
+  // Every group has its record.
+  return { results: pulled.results, gradients: gradients as Groups<Group> };
+}
+
+/** The row pack as a group of inputs of its own: empty when there is none. */
+function packGroup(rows: tfjs.Tensor2D | null | undefined): TensorsByName {
+  return rows === null || rows === undefined ? {} : { rows };
+}
+
+export function packIn(rows: TensorsByName): tfjs.Tensor2D | null {
+  return (rows['rows'] as tfjs.Tensor2D | undefined) ?? null;
 }

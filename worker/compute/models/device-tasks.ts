@@ -4,16 +4,19 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { DistinctBags } from '../batches/distinct-bags.js';
-import type { LocalIds } from '../batches/local-ids.js';
+import {
+  DistinctBags,
+  rowBatchOf,
+  type LocalIds,
+  type RowBatch,
+  type RowRole,
+} from '../batches/row-batch.js';
 import {
   bagExtent,
   memberDensity,
   packExtent,
-  rowExtent,
   type MicroBatch,
 } from '../../../shared/tasks/rows/micro-batches.js';
-import { rowBatchOf, type RowBatch, type RowRole } from '../batches/row-batch.js';
 import { unitMasksOf, type UnitDropout } from '../batches/unit-masks.js';
 import type { Engine } from '../engine/load-engine.js';
 import type { LossTerms } from './lean-operations.js';
@@ -22,8 +25,6 @@ export interface DeviceTasks {
   readonly engine: Engine;
   readonly spec: ModelSpec;
   readonly tasks: readonly TaskRows[];
-  /** As many for each task; empty when none are read. */
-  readonly neighbours: readonly (readonly TaskRows[])[];
   readonly dense: { readonly [name: string]: tfjs.Tensor };
   /**
    * `{ rows }`: the row pack `[packExtent, tableRowWidth]`, padded by zeros, or every table whole;
@@ -79,7 +80,6 @@ export function batchesOf(
   { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
   { roles, hasSupportTotals = false, tasksOf = () => job.tasks, unitDropout = null }: WantedRows,
 ): TaskBatches {
-  const beside = neighbourExtentsOf(job);
   const byTask = (extent: number): { taskCount: number; rowExtent: number } => ({
     taskCount,
     rowExtent: extent,
@@ -89,7 +89,6 @@ export function batchesOf(
     query: byTask(queryExtent),
     all: byTask(supportExtent + queryExtent),
     first: byTask(1),
-    neighbours: { taskCount: taskCount * beside.count, rowExtent: beside.rowExtent },
     flat: { taskCount: 1, rowExtent: flatExtent },
   };
   const bags = new DistinctBags();
@@ -100,15 +99,12 @@ export function batchesOf(
     const own = extents[role];
     if (own.rowExtent === 0) continue;
     placeCount += own.taskCount * own.rowExtent;
-    const tasks =
-      role === 'neighbours'
-        ? taskPlaces.flatMap((place) => job.neighbours[place] ?? [])
-        : tasksAt(tasksOf(role), taskPlaces);
+    const tasks = tasksAt(tasksOf(role), taskPlaces);
     const batch = rowBatchOf({ tasks, role }, job.localIds, own, placed);
-    const hasTotals = hasSupportTotals && (role === 'support' || role === 'neighbours');
+    const hasTotals = hasSupportTotals && role === 'support';
     batches[role] = {
       ...batchTensorsOf(job.engine, batch, hasTotals),
-      ...(unitDropout === null || !isLearnedFrom(role)
+      ...(unitDropout === null || role === 'first'
         ? {}
         : { unitMasks: unitMaskTensors(job, unitDropout, { tasks, role, ...own }) }),
     };
@@ -118,11 +114,6 @@ export function batchesOf(
     batches,
     bags: bagTensorsOf(job.engine, bags, bagExtentsOf(job.spec, bags, placeCount)),
   };
-}
-
-/** A method learns from these rows, and reads the fields alone of others. */
-function isLearnedFrom(role: RowRole): boolean {
-  return role !== 'first' && role !== 'neighbours';
 }
 
 function unitMaskTensors(
@@ -146,24 +137,6 @@ function unitMaskTensors(
         : [[name, tf.tensor2d(at(masks, place), [rows.taskCount * rows.rowExtent, width])]],
     ),
   );
-}
-
-/** Neighbours of each task, places without one included, and the padded rows of each: none, or all alike. */
-function neighbourExtentsOf({ neighbours }: Pick<DeviceTasks, 'neighbours'>): {
-  readonly count: number;
-  readonly rowExtent: number;
-} {
-  const rowCounts = neighbours.flat().map(({ rowCount }) => rowCount);
-  return {
-    count: neighbours[0]?.length ?? 0,
-    rowExtent: rowExtent(rowCounts.reduce((most, count) => Math.max(most, count), 0)),
-  };
-}
-
-/** Padded rows that a job reads for each of its tasks beside the task's own. */
-export function rowsBesideOf(job: DeviceTasks): number {
-  const { count, rowExtent: ofEach } = neighbourExtentsOf(job);
-  return count * ofEach;
 }
 
 function bagExtentsOf(
@@ -279,7 +252,7 @@ function bagTensorsOf(
   };
 }
 
-export interface PlaceCounts {
+interface PlaceCounts {
   readonly taskCount: number;
   readonly rowExtent: number;
   readonly placeCount: number;

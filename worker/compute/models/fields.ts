@@ -6,7 +6,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/generated-block.js';
+import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
@@ -291,7 +291,7 @@ function personalNumbers(
 ): Staged {
   const { tf } = engine;
   const width = plan.spec.tableRowWidth;
-  const numbers = pass.ofData('numbers', () => {
+  const numbers = pass.ofRows('numbers', () => {
     if (source?.data.numbers === undefined) throw new Error('the batch has no numbers');
     return source.data.numbers;
   });

@@ -32,9 +32,9 @@ export function modelFrameOf(
     unitMask: (layer, range) => {
       if (!plan.maskedLayers.has(layer)) return null;
       const maskIn = (): tfjs.Tensor2D => unitMaskIn(source?.data, layer);
-      if (range === undefined) return pass.ofData(`${layer}.mask`, maskIn);
+      if (range === undefined) return pass.ofRows(`${layer}.mask`, maskIn);
       const { start, count } = range;
-      return pass.ofData(`${layer}.mask${start}`, () => {
+      return pass.ofRows(`${layer}.mask${start}`, () => {
         const mask = maskIn();
         return engine.tf.slice(mask, [0, start], [mask.shape[0], count]);
       });

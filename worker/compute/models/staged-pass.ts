@@ -27,22 +27,13 @@ export function variableOf(variables: Variables, name: string): tfjs.Tensor {
   return variable;
 }
 
-/** The values that a trunk pass hands over, by name. Names of values without parameters begin with `data.`. */
+/** The values that a trunk pass hands over, by name. */
 export type TrunkPass = { readonly [name: string]: tfjs.Tensor };
-
-const DATA = 'data.';
-
-/** The values of a trunk pass that depend on parameters. */
-export function parametricParts(pass: TrunkPass): TrunkPass {
-  return Object.fromEntries(Object.entries(pass).filter(([name]) => !name.startsWith(DATA)));
-}
 
 export interface StagedPass {
   readonly variable: (name: string) => Staged;
   /** A value computed from rows and shared variables. */
   readonly ofRows: (name: string, compute: () => tfjs.Tensor) => Staged;
-  /** Data of the rows, which depends on no parameter. */
-  readonly ofData: (name: string, compute: () => tfjs.Tensor) => Staged;
   /** @param name unique within the forward pass. */
   readonly apply: (
     name: string,
@@ -116,7 +107,6 @@ function stagedPass({ personalNames, variables, handOver, takeOver }: Stages): S
       tensor: () => variables(name),
     }),
     ofRows: (name, compute) => valueOf('trunk', name, compute),
-    ofData: (name, compute) => valueOf('trunk', `${DATA}${name}`, compute),
     apply: (name, inputs, compute) => {
       const stage = stageOf(inputs);
       if (stage === 'personal' && handOver !== null)

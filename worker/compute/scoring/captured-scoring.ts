@@ -17,10 +17,14 @@ import {
 } from '../engine/capture/capture-by-shape.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
-import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
-import { blocksOf } from '../meta-gradients/inner-loop.js';
-import { jobTensorsOf, logitsOf, trunkOf, type BatchInput } from '../meta-gradients/passes.js';
-import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
+import { adaptingTasksOf, blocksOf } from '../meta-gradients/inner-loop.js';
+import {
+  jobTensorsOf,
+  logitsOf,
+  trunkOf,
+  type BatchInput,
+  type TensorsByName,
+} from '../meta-gradients/passes.js';
 import type { BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf } from '../models/fields.js';
 import type { TrunkPass } from '../models/staged-pass.js';

@@ -12,8 +12,12 @@ import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
-import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
-import { elementCountOf, type NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import {
+  gatherRows,
+  elementCountOf,
+  type EmbeddingTable,
+  type NamedTensors,
+} from '../../../shared/tensors/named-tensors.js';
 import {
   rowExtent,
   taskExtent,
@@ -135,7 +139,7 @@ export class RowScorer {
       }
     };
     return {
-      ...{ engine: this.#engine, spec, tasks, neighbours: [], dense: this.#dense },
+      ...{ engine: this.#engine, spec, tasks, dense: this.#dense },
       pack: paddedPack(this.#engine, spec, { rowCount: layout.rowCount, write }),
       localIds: localIdsByTable(layout),
     };

@@ -6,7 +6,6 @@
 import { at } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
-import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
   adaptedLayoutOf,
   decodeAdaptedTasks,
@@ -53,16 +52,7 @@ const LONE_ROWS_MAX = 1;
 const JOB_TIMEOUT_MS = 60_000;
 
 /** Returns whether adgroups of the bundle adapt from rows alone; if not, why. */
-export function adaptationCoverage({
-  model,
-  manifest,
-}: Pick<LoadedBundle, 'model' | 'manifest'>): Coverage {
-  const { kind } = manifest.method;
-  if (methodPlanOf(manifest.method).innerLoop.reads.neighbours !== undefined)
-    return {
-      isCovered: false,
-      reason: `the method ${kind} reads neighbours, which a bundle lacks`,
-    };
+export function adaptationCoverage({ model }: Pick<LoadedBundle, 'model'>): Coverage {
   if (model.shift !== null && model.shift.features.length > 0)
     return { isCovered: false, reason: 'levelShift.features adapts in an export alone' };
   return { isCovered: true };

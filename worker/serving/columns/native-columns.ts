@@ -1,5 +1,5 @@
 /**
- * Columns of requests by the addon (`native/columns/columns.cc`): texts looked up, bodies taken apart, numbers written;
+ * Columns of requests by the addon (`native/columns.cc`): texts looked up, bodies taken apart, numbers written;
  * and scored candidates (`native/ranking.cc`).
  */
 
@@ -53,7 +53,7 @@ export interface ColumnsAddon {
     blocks: Int32Array,
   ): void;
   /**
-   * Takes candidates in JSON apart (`native/columns/scan.h`). Returns the number of columns; -1 for a body that is left to a parser.
+   * Takes candidates in JSON apart (`native/columns.cc`). Returns the number of columns; -1 for a body that is left to a parser.
    *
    * @param words takes the number of candidates, the start and end of their list, and seven words for each column.
    * @param written takes lists of values.

@@ -1,26 +1,222 @@
 /**
  * The thread that makes bundles ready while another answers requests: it fetches, maps, fills, hashes and
- * self-checks them, and unmaps those that nobody reads any more.
+ * self-checks them, and unmaps those that nobody reads any more. What it maps is handed over by address.
  */
 
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { failureRecordOf } from '../../../shared/base/failure-record.js';
+import { damagedFile } from '../../../shared/bundle/array-files.js';
+import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
+import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
-import { loadScoringAddon } from '../kernel-scorer.js';
+import { loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
 import { chosenScorer } from '../server/scorer-choice.js';
 import { ServedBundle } from '../server/served-bundle.js';
-import type { AddressSlot } from './address-slots.js';
-import { bundleFilesOf } from './bundle-files.js';
-import type { LoadedReply, LoaderReply, LoaderRequest, LoaderSettings } from './loader-messages.js';
-import { MappedFiles, regionReader, type MappedRegion } from './mapped-files.js';
+import { bundleFilesOf, type BundleFiles } from './bundle-files.js';
+import {
+  regionNameOf,
+  SlotBuffers,
+  type AddressSlot,
+  type LoaderReply,
+  type LoaderRequest,
+  type LoaderSettings,
+  type MappedRegion,
+} from './mapping-loader.js';
 
-/** Between two pieces of work where the thread is paced; a piece takes about half of it. */
+/** Pages are filled, hashed and unmapped in pieces: a call holds the lock on the memory of the process. */
+const PIECE_BYTE_COUNT = 2 ** 20;
+/** Between two pieces: hashing at full speed takes memory bandwidth from answers. */
 const PAUSE_MS = 1;
+/** Slots differ by an eighth at least, so that a bundle that has grown a little finds room. */
+const STEPS_PER_DOUBLING = 8;
+/** Pages of all machines end where this does. */
+const STEP_BYTE_COUNT_MIN = 65_536;
 
-type LoadRequest = Extract<LoaderRequest, { readonly kind: 'load' }>;
+interface OwnedRegion extends MappedRegion {
+  /** Device and number of each file on disk. */
+  readonly diskFiles: readonly string[];
+  holderCount: number;
+}
+
+type MappingTry =
+  | { readonly region: OwnedRegion }
+  /** The place of the damaged file. */
+  | { readonly place: number; readonly error: QianmoError };
+
+/** Files that are mapped once however many bundles have them, each compared with its digest before its first use. */
+class MappedFiles {
+  /** False until the first bundle is loaded: nobody answers requests before. */
+  isPaced = false;
+  readonly #addon: MappingAddon;
+  readonly #files: BundleFiles;
+  readonly #buffers: SlotBuffers;
+  readonly #regions = new Map<string, OwnedRegion>();
+  /** Slots that hold nothing; the one that was given back first comes first. */
+  readonly #free: AddressSlot[] = [];
+
+  constructor(addon: MappingAddon, files: BundleFiles) {
+    this.#addon = addon;
+    this.#files = files;
+    this.#buffers = new SlotBuffers(addon);
+  }
+
+  /** Reserves for the next bundle as much as this one has. */
+  reserveFor(regions: readonly MappedRegion[]): AddressSlot[] {
+    const slots = regions.map(({ slot }) => this.#slotOf(slot.capacity));
+    this.#free.push(...slots);
+    return slots;
+  }
+
+  reader(regions: readonly MappedRegion[]): ReturnType<SlotBuffers['reader']> {
+    return this.#buffers.reader(regions);
+  }
+
+  /**
+   * Maps all arrays of a bundle. What it returns stays mapped until it is given to `free`.
+   *
+   * @throws QianmoError of kind `data` if a file is missing or damaged.
+   */
+  async map(arrays: readonly BundleArray[]): Promise<MappedRegion[]> {
+    const groups = new Map(arrays.map(({ files }) => [regionNameOf(files), files]));
+    await this.#files.prepare([...groups.values()].flat());
+    const mapped: MappedRegion[] = [];
+    try {
+      for (const [name, files] of groups) {
+        if (files.length === 0) continue;
+        const region = this.#regions.get(name) ?? (await this.#mapped(files));
+        region.holderCount += 1;
+        this.#regions.set(name, region);
+        mapped.push({ files, slot: region.slot });
+      }
+    } catch (error) {
+      await this.free(mapped);
+      throw error;
+    }
+    return mapped;
+  }
+
+  /** Gives back what only these holders had, in pieces with pauses between them. */
+  async free(regions: readonly MappedRegion[]): Promise<void> {
+    for (const { files } of regions) {
+      const region = this.#regions.get(regionNameOf(files));
+      if (region === undefined) throw new Error('a region is freed that is not mapped');
+      region.holderCount -= 1;
+      if (region.holderCount > 0) continue;
+      this.#regions.delete(regionNameOf(files));
+      const { address, capacity } = region.slot;
+      for (let start = 0; start < capacity; start += PIECE_BYTE_COUNT) {
+        this.#addon.vacate(address + start, Math.min(PIECE_BYTE_COUNT, capacity - start));
+        await systemClock.sleep(PAUSE_MS);
+      }
+      this.#free.push(region.slot);
+    }
+  }
+
+  async #mapped(files: readonly BlobRef[]): Promise<OwnedRegion> {
+    const paths: string[] = [];
+    for (const file of files) paths.push(await this.#files.pathOf(file));
+    for (let isRenewed = false; ; isRenewed = true) {
+      const found = await this.#mappedSound(files, paths);
+      if ('region' in found) return found.region;
+      const { place, error } = found;
+      const renewed = isRenewed ? null : await this.#files.renewed(at(files, place));
+      if (renewed === null) throw error;
+      paths[place] = renewed;
+    }
+  }
+
+  /** The region, or the first file that is not what its digest says. */
+  async #mappedSound(files: readonly BlobRef[], paths: readonly string[]): Promise<MappingTry> {
+    const damaged = (place: number, found: string): MappingTry => ({
+      place,
+      error: damagedFile(at(paths, place), at(files, place), found),
+    });
+    const diskFiles: string[] = [];
+    for (const [place, { byteCount }] of files.entries()) {
+      const found = statSync(at(paths, place), { throwIfNoEntry: false });
+      if (found?.size !== byteCount)
+        return damaged(place, found === undefined ? 'no such object' : `${found.size} bytes`);
+      diskFiles.push(`${found.dev}:${found.ino}`);
+    }
+    const slot = this.#mappedSlot(files, paths);
+    const buffer = this.#buffers.of(slot);
+    let start = 0;
+    for (const [place, file] of files.entries()) {
+      const bytes = new Uint8Array(buffer, start, file.byteCount);
+      const known = this.#isMapped(file, at(diskFiles, place)) ? file.sha256 : null;
+      const found = await this.#digestOf(slot.address + start, bytes, known);
+      start += file.byteCount;
+      if (found === file.sha256) continue;
+      this.#addon.vacate(slot.address, slot.capacity);
+      this.#free.push(slot);
+      return damaged(place, `${file.byteCount} bytes with sha256 ${found}`);
+    }
+    return { region: { files, slot, diskFiles, holderCount: 0 } };
+  }
+
+  #mappedSlot(files: readonly BlobRef[], paths: readonly string[]): AddressSlot {
+    const sizes = files.map(({ byteCount }) => byteCount);
+    let slot: AddressSlot | null = null;
+    try {
+      slot = this.#slotOf(sizes.reduce((sum, size) => sum + size, 0));
+      this.#addon.map(slot.address, slot.capacity, paths, sizes);
+      return slot;
+    } catch (cause) {
+      if (slot !== null) this.#free.push(slot);
+      throw new QianmoError({
+        kind: 'environment',
+        what: 'a file of the bundle cannot be mapped into memory',
+        where: at(paths, 0),
+        cure: 'check the limits on memory (ulimit -v) and on mappings (vm.max_map_count), and the disk',
+        cause,
+      });
+    }
+  }
+
+  /** A free slot of eight sizes between a power of two and the next. @throws Error with a system's code if there is no room. */
+  #slotOf(byteCount: number): AddressSlot {
+    const doubling = 2 ** Math.floor(Math.log2(Math.max(1, byteCount)));
+    const step = Math.max(STEP_BYTE_COUNT_MIN, doubling / STEPS_PER_DOUBLING);
+    const capacity = Math.max(1, Math.ceil(byteCount / step)) * step;
+    const place = this.#free.findIndex((slot) => slot.capacity === capacity);
+    const [found] = place < 0 ? [] : this.#free.splice(place, 1);
+    return found ?? { address: this.#addon.reserve(capacity), capacity };
+  }
+
+  /** Whether another array has the same file on disk, which was compared with its digest then. */
+  #isMapped({ sha256 }: BlobRef, diskFile: string): boolean {
+    return [...this.#regions.values()].some(({ files, diskFiles }) =>
+      files.some((file, place) => file.sha256 === sha256 && diskFiles[place] === diskFile),
+    );
+  }
+
+  /**
+   * A file that was truncated meanwhile is found by `populate`; reading it would end the process.
+   *
+   * @param known the digest of bytes that need not be hashed.
+   */
+  async #digestOf(address: number, bytes: Uint8Array, known: string | null): Promise<string> {
+    const hash = createHash('sha256');
+    for (let start = 0; start < bytes.length; start += PIECE_BYTE_COUNT) {
+      const piece = bytes.subarray(start, start + PIECE_BYTE_COUNT);
+      try {
+        this.#addon.populate(address + start, piece.length);
+      } catch (error) {
+        return `that cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+      }
+      if (known === null) hash.update(piece);
+      if (this.isPaced) await systemClock.sleep(PAUSE_MS);
+    }
+    return known ?? hash.digest('hex');
+  }
+}
 
 const BUG = {
   what: 'the thread that loads bundles hit a bug',
@@ -29,41 +225,25 @@ const BUG = {
 
 class BundleThread {
   readonly #store;
-  readonly #settings: LoaderSettings;
-  readonly #addon;
+  readonly #addonPath: string;
   readonly #mapped: MappedFiles;
   readonly #regions = new Map<number, readonly MappedRegion[]>();
-  #isPaced = false;
-  #hasLoaded = false;
 
-  constructor(settings: LoaderSettings) {
-    const { address, s3, addonPath, cacheFolder, cacheByteCountMax } = settings;
-    this.#settings = settings;
+  constructor({ address, s3, addonPath, cacheFolder, cacheByteCountMax }: LoaderSettings) {
+    this.#addonPath = addonPath;
     this.#store = openObjectStore(address, s3);
-    this.#addon = loadScoringAddon(addonPath);
     const cache = { folder: cacheFolder, byteCountMax: cacheByteCountMax, clock: systemClock };
-    this.#mapped = new MappedFiles({
-      addon: this.#addon,
-      files: bundleFilesOf(this.#store, cache),
-      clock: systemClock,
-      betweenPieces: () => (this.#isPaced ? systemClock.sleep(PAUSE_MS) : Promise.resolve()),
-    });
+    const files = bundleFilesOf(this.#store, cache);
+    this.#mapped = new MappedFiles(loadScoringAddon(addonPath), files);
   }
 
-  get threadId(): number {
-    return this.#addon.threadId();
-  }
-
-  async load(loadId: number, digest: string, isPaced: boolean): Promise<LoadedReply> {
-    this.#isPaced = isPaced;
+  async load(loadId: number, digest: string): Promise<LoaderReply> {
     const where = `${this.#store.address}@${digest}`;
     const { manifest } = await readBundleManifest(this.#store, digest);
     const regions = await this.#mapped.map(manifest.arrays);
     try {
-      const read = regionReader(regions, (region) => this.#mapped.bufferOf(region));
-      const loaded = await readBundle(manifest, read, where);
-      const choice = chosenScorer(this.#settings.addonPath);
-      const bundle = new ServedBundle({ digest, loaded, choice });
+      const loaded = await readBundle(manifest, this.#mapped.reader(regions), where);
+      const bundle = new ServedBundle({ digest, loaded, choice: chosenScorer(this.#addonPath) });
       bundle.selfCheck(where);
       bundle.retire();
     } catch (error) {
@@ -71,8 +251,8 @@ class BundleThread {
       throw error;
     }
     this.#regions.set(loadId, regions);
-    const reserved = this.#hasLoaded ? [] : this.#mapped.reserveFor(regions);
-    this.#hasLoaded = true;
+    const reserved = this.#mapped.isPaced ? [] : this.#mapped.reserveFor(regions);
+    this.#mapped.isPaced = true;
     return { kind: 'loaded', loadId, manifest, regions, reserved };
   }
 
@@ -81,49 +261,21 @@ class BundleThread {
     this.#regions.delete(loadId);
     await this.#mapped.free(regions);
   }
-
-  /** Slots that nothing needs: those that hold nothing at the end, those of earlier sizes before. */
-  dropped(isEnd: boolean): readonly AddressSlot[] {
-    return isEnd ? this.#mapped.freeSlots() : this.#mapped.unneededSlots();
-  }
-
-  endSlots(slots: readonly AddressSlot[]): void {
-    this.#mapped.endSlots(slots);
-  }
 }
 
 if (parentPort !== null) {
   const port = parentPort;
   // Of the same build as `mapping-loader.ts`, which writes both.
   const thread = new BundleThread(workerData as LoaderSettings);
-  const reply = (message: LoaderReply): void => port.postMessage(message);
-  reply({ kind: 'started', threadId: thread.threadId });
-  let isEnding = false;
-  /** Lists of slots that the other thread has not let go of yet. */
-  let droppedListCount = 0;
-  const drop = (slots: readonly AddressSlot[]): void => {
-    droppedListCount += 1;
-    reply({ kind: 'dropped', slots });
-  };
-  const load = async ({ loadId, digest, isPaced }: LoadRequest): Promise<void> => {
-    try {
-      reply(await thread.load(loadId, digest, isPaced));
-    } catch (error) {
-      reply({ kind: 'failed', loadId, failure: failureRecordOf(error, BUG) });
-    }
-    const slots = thread.dropped(false);
-    if (slots.length > 0) drop(slots);
-  };
   const carryOut = async (request: LoaderRequest): Promise<void> => {
-    if (request.kind === 'load') await load(request);
+    if (request.kind === 'end') port.close();
     else if (request.kind === 'free') await thread.free(request.loadId);
-    else if (request.kind === 'end') {
-      isEnding = true;
-      drop(thread.dropped(true));
-    } else {
-      thread.endSlots(request.slots);
-      droppedListCount -= 1;
-      if (isEnding && droppedListCount === 0) port.close();
+    else {
+      const { loadId, digest } = request;
+      const reply = await thread.load(loadId, digest).catch((error: unknown): LoaderReply => ({
+        ...{ kind: 'failed', loadId, failure: failureRecordOf(error, BUG) },
+      }));
+      port.postMessage(reply);
     }
   };
   // One after the other: what a bundle shares with the one before is mapped once.

@@ -1,11 +1,419 @@
-// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, mapped files (mapping.h),
-// columns of requests (columns/columns.h) and the order of candidates (ranking.h).
+// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, mapped files, columns of
+// requests and the order of candidates (addon.h).
+#include "addon.h"
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
 #include "../../../shared/tensors/native/arguments.h"
-#include "build-model.h"
-#include "columns/columns.h"
-#include "kernels.h"
-#include "mapping.h"
-#include "ranking.h"
+#include "../../../shared/tensors/native/processor.h"
+
+namespace {
+
+const Kernel* const KERNELS[] = {
+#ifdef __x86_64__
+    &AVX512_KERNEL, &AVX2_KERNEL,
+#endif
+    &PORTABLE_KERNEL};
+
+bool runs(const Kernel* kernel) {
+#ifdef __x86_64__
+  if (kernel == &AVX512_KERNEL) return runsSkylakeAvx512();
+  if (kernel == &AVX2_KERNEL) return runsHaswell();
+#endif
+  return kernel == &PORTABLE_KERNEL;
+}
+
+}  // namespace
+
+// Asked once: a virtual machine takes tens of microseconds to say.
+const std::vector<const Kernel*>& runningKernels() {
+  static const std::vector<const Kernel*> running = [] {
+    std::vector<const Kernel*> found;
+    for (const Kernel* kernel : KERNELS)
+      if (runs(kernel)) found.push_back(kernel);
+    return found;
+  }();
+  return running;
+}
+
+// A model built from its description: words, as `kernel-scorer.ts` writes them, and the arrays
+// that they refer to by index. Everything is checked here, so that a request reads within bounds.
+struct Array {
+  const void* data;
+  size_t count;  // Elements.
+};
+
+struct AlignedFloats {
+  std::vector<float> room;
+  float* data;
+  explicit AlignedFloats(size_t count) : room(count + 16) {
+    const uintptr_t address = (uintptr_t)room.data();
+    data = room.data() + (64 - address % 64) % 64 / 4;
+  }
+};
+
+class BuiltModel {
+ public:
+  BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCount, std::vector<Array> arrays);
+  const Model* model() const { return &model_; }
+  const Kernel* kernel() const { return kernel_; }
+
+ private:
+  int32_t word();
+  int32_t count(int32_t max);
+  const Array* array();
+  const float* floats(size_t count);
+  std::vector<int32_t> places(int32_t max, int32_t each);
+  void readFields();
+  void readParts();
+  void readBlocks();
+  void readTower();
+  void readOutput();
+  void readShifts();
+  Products readProducts(std::vector<int32_t>* room);
+  Layer readLayer(size_t inCount, bool hasRelu);
+  void holds(int32_t index, size_t count) const;
+  const Part* part(int32_t index, size_t count) const;
+  void placeColumns();
+  void allocateScratch();
+  float* room(size_t count);
+  size_t padded(size_t count) const;
+
+  const Kernel* kernel_;
+  const int32_t* words_;
+  const int32_t* wordsEnd_;
+  std::vector<Array> arrays_;
+  Model model_{};
+  std::vector<Field> fields_;
+  std::vector<Part> parts_;
+  std::vector<const uint8_t*> shards_;
+  std::vector<Layer> hidden_, cross_;
+  std::vector<Shift> shifts_;
+  std::vector<int32_t> towerFields_, inputPlaces_, outputPlaces_;
+  // Of each input column of the layers that read fields: the row of their weights.
+  std::vector<int32_t> columnRows_;
+  std::vector<std::unique_ptr<AlignedFloats>> rooms_;
+};
+
+namespace {
+constexpr int32_t WIDTH_MAX = 1 << 16;
+}  // namespace
+
+int32_t BuiltModel::word() {
+  demand(words_ < wordsEnd_, "the description ends early");
+  return *words_++;
+}
+
+int32_t BuiltModel::count(int32_t max) {
+  const int32_t found = word();
+  demand(found >= 0 && found <= max, "a count is out of bounds");
+  return found;
+}
+
+const Array* BuiltModel::array() {
+  const int32_t index = word();
+  if (index == -1) return nullptr;
+  demand(index >= 0 && (size_t)index < arrays_.size(), "there is no such array");
+  return &arrays_[index];
+}
+
+const float* BuiltModel::floats(size_t count) {
+  const Array* found = array();
+  demand(found != nullptr && found->count >= count, "an array is too short");
+  return static_cast<const float*>(found->data);
+}
+
+std::vector<int32_t> BuiltModel::places(int32_t max, int32_t each) {
+  std::vector<int32_t> found(size_t(count(max)) * each);
+  for (int32_t& place : found) {
+    place = word();
+    demand(place >= 0 && place < model_.fieldCount, "there is no such field");
+  }
+  return found;
+}
+
+float* BuiltModel::room(size_t count) {
+  rooms_.push_back(std::make_unique<AlignedFloats>(count));
+  return rooms_.back()->data;
+}
+
+size_t BuiltModel::padded(size_t count) const {
+  const size_t vector = kernel_->vectorFloats;
+  return (count + vector - 1) / vector * vector;
+}
+
+BuiltModel::BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCount, std::vector<Array> arrays)
+    : kernel_(kernel), words_(words), wordsEnd_(words + wordCount), arrays_(std::move(arrays)) {
+  model_.width = count(WIDTH_MAX);
+  model_.rowWidth = count(WIDTH_MAX);
+  model_.hasLinear = count(1);
+  model_.hasPairTerm = count(1);
+  model_.isPadded = count(1);
+  model_.contextIdCount = count(WIDTH_MAX);
+  model_.candidateIdCount = count(WIDTH_MAX);
+  model_.contextNumberCount = count(WIDTH_MAX);
+  model_.candidateNumberCount = count(WIDTH_MAX);
+  demand(model_.rowWidth == model_.width + model_.hasLinear, "a table row is a vector and a linear weight");
+  readParts();
+  readFields();
+  readBlocks();
+  readTower();
+  readOutput();
+  readShifts();
+  demand(words_ == wordsEnd_, "the description is too long");
+  allocateScratch();
+}
+
+void BuiltModel::readParts() {
+  parts_.resize(count(WIDTH_MAX));
+  for (Part& part : parts_) {
+    part.encoding = count(INT8);
+    part.byteOffset = count(INT32_MAX);
+    part.scaleByteOffset = count(INT32_MAX);
+    part.scaleCount = count(INT32_MAX);
+    part.count = count(INT32_MAX);
+    part.initial = floats(part.count);
+    demand(part.encoding != INT8 || (part.scaleCount > 0 && part.count % part.scaleCount == 0), "no scale");
+  }
+  model_.parts = parts_.data();
+}
+
+void BuiltModel::readFields() {
+  const int32_t fieldCount = count(FIELDS_MAX);
+  model_.fieldCount = fieldCount;
+  fields_.resize(fieldCount);
+  for (Field& field : fields_) {
+    field.source = count(FROM_BLOCK);
+    field.isFactorised = count(1);
+    field.column = -1;
+    if (field.source == FROM_BLOCK) {
+      field.part = word();
+      field.hasLinear = count(1);
+      part(field.part, model_.width + field.hasLinear);
+      continue;
+    }
+    field.isContext = count(1);
+    field.firstPlace = count(WIDTH_MAX);
+    field.placeCount = count(WIDTH_MAX);
+    const bool isNumber = field.source == FROM_NUMBER;
+    const int32_t end = field.isContext ? (isNumber ? model_.contextNumberCount : model_.contextIdCount)
+                                        : (isNumber ? model_.candidateNumberCount : model_.candidateIdCount);
+    demand(field.firstPlace + field.placeCount <= end, "a feature lies beyond the request");
+    if (isNumber) {
+      const int32_t number = field.number = count(WIDTH_MAX);
+      const Array* factors = array();
+      const Array* linear = array();
+      if (model_.width > 0) {
+        demand(factors != nullptr && factors->count >= size_t(number + 1) * model_.width, "no factors");
+        field.values = static_cast<const float*>(factors->data) + size_t(number) * model_.width;
+      }
+      if (model_.hasLinear) {
+        demand(linear != nullptr && linear->count > size_t(number), "no linear weights");
+        field.linear = static_cast<const float*>(linear->data)[number];
+      }
+      field.factorsPart = word();
+      field.linearPart = word();
+      if (field.factorsPart >= 0) holds(field.factorsPart, size_t(number + 1) * model_.width);
+      if (field.linearPart >= 0) holds(field.linearPart, size_t(number + 1));
+      field.readsContext = field.isContext;
+      if (field.factorsPart >= 0 || field.linearPart >= 0) field.isContext = 0;
+      continue;
+    }
+    const Array* table = array();
+    demand(table != nullptr && table->count % model_.rowWidth == 0, "a table has whole rows");
+    field.values = static_cast<const float*>(table->data);
+    field.rowCount = table->count / model_.rowWidth;
+  }
+  model_.fields = fields_.data();
+}
+
+const Part* BuiltModel::part(int32_t index, size_t count) const {
+  demand(index >= 0 && size_t(index) < parts_.size(), "there is no such part");
+  demand(size_t(parts_[index].count) == count, "a part has another number of values");
+  return &parts_[index];
+}
+
+void BuiltModel::holds(int32_t index, size_t count) const {
+  demand(size_t(index) < parts_.size(), "there is no such part");
+  demand(size_t(parts_[index].count) >= count, "a part is too short");
+}
+
+void BuiltModel::readBlocks() {
+  model_.strideByteCount = count(INT32_MAX);
+  model_.levelByteOffset = word();
+  model_.shardShift = count(31);
+  model_.blockCount = count(INT32_MAX);
+  demand(model_.strideByteCount > 0 && model_.strideByteCount % 64 == 0, "a stride is a multiple of 64");
+  for (const Part& part : parts_) {
+    const int64_t size = part.encoding == FLOAT32 ? 4 : part.encoding == FLOAT16 ? 2 : 1;
+    demand(part.byteOffset + size * part.count <= model_.strideByteCount, "a part ends beyond its block");
+    demand(part.scaleByteOffset + 4 * int64_t(part.scaleCount) <= model_.strideByteCount, "scales end beyond their block");
+  }
+  demand(model_.levelByteOffset < 0 || model_.levelByteOffset + 4 <= model_.strideByteCount, "a level lies beyond its block");
+  int64_t left = model_.blockCount;
+  for (int32_t shards = count(WIDTH_MAX); shards > 0; --shards) {
+    const Array* shard = array();
+    const int64_t blocks = std::min<int64_t>(left, int64_t(1) << model_.shardShift);
+    demand(shard != nullptr && shard->count >= size_t(blocks) * model_.strideByteCount, "a shard is too short");
+    shards_.push_back(static_cast<const uint8_t*>(shard->data));
+    left -= blocks;
+  }
+  demand(left == 0 && !shards_.empty(), "blocks are missing");
+  model_.shards = shards_.data();
+  model_.biasPart = word();
+  if (model_.biasPart >= 0) demand(part(model_.biasPart, 1)->encoding == FLOAT32, "a bias is a float32");
+  else model_.bias = floats(1)[0];
+}
+
+Products BuiltModel::readProducts(std::vector<int32_t>* room) {
+  std::vector<int32_t> pairs = places(WIDTH_MAX, 2);
+  const std::vector<int32_t> byField = places(WIDTH_MAX, 1);
+  Products products{};
+  products.hasOuter = count(1);
+  products.pairCount = int32_t(pairs.size() / 2);
+  products.byFieldCount = int32_t(byField.size());
+  products.count = products.pairCount + products.byFieldCount + (products.hasOuter ? model_.width * model_.width : 0);
+  *room = std::move(pairs);
+  room->insert(room->end(), byField.begin(), byField.end());
+  products.pairs = room->data();
+  products.byField = room->data() + size_t(products.pairCount) * 2;
+  return products;
+}
+
+// Whether the layers over fields read the context first, so that it is added up once.
+void BuiltModel::placeColumns() {
+  const int32_t width = model_.width;
+  const bool contextFirst = count(1);
+  std::vector<int32_t> order;
+  for (int pass = 0; pass < (contextFirst ? 2 : 1); ++pass)
+    for (size_t place = 0; place < towerFields_.size(); ++place) {
+      const Field& field = fields_[towerFields_[place]];
+      if (!contextFirst || field.isContext == (pass == 0 ? 1 : 0)) order.push_back(int32_t(place));
+    }
+  for (int32_t place : order) {
+    Field& field = fields_[towerFields_[place]];
+    field.column = int32_t(columnRows_.size());
+    if (contextFirst && field.isContext) model_.contextColumns += width;
+    for (int32_t k = 0; k < width; ++k) columnRows_.push_back(place * width + k);
+  }
+  model_.inputColumns = int32_t(columnRows_.size());
+}
+
+// Weights [inCount, outCount] as panels: all rows of the first columns, then all rows of the next ones.
+Layer BuiltModel::readLayer(size_t inCount, bool hasRelu) {
+  const bool readsFields = count(1);
+  const bool writesFields = count(1);
+  Layer layer{};
+  layer.inCount = int32_t(inCount);
+  layer.outCount = count(WIDTH_MAX);
+  layer.outPadded = int32_t(padded(layer.outCount));
+  layer.hasRelu = hasRelu;
+  const size_t outCount = layer.outCount;
+  const float* weights = floats(inCount * outCount);
+  const Array* bias = array();
+  layer.weightPart = word();
+  layer.biasPart = word();
+  if (layer.weightPart >= 0) part(layer.weightPart, inCount * outCount), part(layer.biasPart, outCount);
+  const auto rowOf = [this](bool isOfFields, size_t place) {
+    return isOfFields && place < columnRows_.size() ? size_t(columnRows_[place]) : place;
+  };
+  float* packed = room(inCount * layer.outPadded);
+  float* to = packed;
+  for (int32_t column = 0; column < layer.outPadded; column += kernel_->panelFloats)
+    for (size_t k = 0; k < inCount; ++k)
+      for (int32_t j = column; j < layer.outPadded && j < column + kernel_->panelFloats; ++j)
+        *to++ = j < layer.outCount ? weights[rowOf(readsFields, k) * outCount + rowOf(writesFields, j)] : 0;
+  layer.packed = packed;
+  float* ownBias = room(layer.outPadded);
+  if (bias != nullptr) {
+    demand(bias->count >= outCount, "a bias is too short");
+    for (size_t j = 0; j < outCount; ++j) ownBias[j] = static_cast<const float*>(bias->data)[rowOf(writesFields, j)];
+  }
+  layer.bias = ownBias;
+  return layer;
+}
+
+void BuiltModel::readTower() {
+  towerFields_ = places(FIELDS_MAX, 1);
+  placeColumns();
+  model_.needsContextColumns = count(1);
+  model_.inputProducts = readProducts(&inputPlaces_);
+  model_.crossLayerCount = count(64);
+  model_.crossRank = count(WIDTH_MAX);
+  const size_t columns = model_.inputColumns;
+  for (int32_t l = 0; l < model_.crossLayerCount; ++l) {
+    cross_.push_back(readLayer(columns, false));
+    if (model_.crossRank > 0) cross_.push_back(readLayer(model_.crossRank, false));
+    demand(size_t(cross_.back().outCount) == columns, "a cross layer keeps its width");
+  }
+  model_.cross = cross_.data();
+  model_.hasTower = count(1);
+  model_.towerReadsCrossed = count(1);
+  model_.hiddenCount = count(64);
+  size_t width = columns + (model_.towerReadsCrossed ? 0 : model_.inputProducts.count);
+  for (int32_t l = 0; l < model_.hiddenCount; ++l) {
+    hidden_.push_back(readLayer(width, true));
+    width = hidden_.back().outCount;
+  }
+  model_.hidden = hidden_.data();
+}
+
+void BuiltModel::readOutput() {
+  model_.hasOutput = count(1);
+  model_.hasCrossed = count(1);
+  model_.outputProducts = readProducts(&outputPlaces_);
+  model_.outputPart = -1;
+  if (!model_.hasOutput) return;
+  const size_t columns = model_.inputColumns;
+  size_t inCount = model_.outputProducts.count + (model_.hasCrossed ? columns : 0);
+  if (model_.hasTower)
+    inCount += model_.hiddenCount > 0 ? hidden_.back().outCount
+                                      : columns + (model_.towerReadsCrossed ? 0 : model_.inputProducts.count);
+  const bool readsFields = count(1);
+  const float* weights = floats(inCount);
+  model_.outputPart = word();
+  if (model_.outputPart >= 0) part(model_.outputPart, inCount);
+  float* own = room(inCount);
+  for (size_t k = 0; k < inCount; ++k) own[k] = weights[readsFields && k < columns ? columnRows_[k] : k];
+  model_.output = own;
+}
+
+void BuiltModel::readShifts() {
+  shifts_.resize(count(FIELDS_MAX));
+  for (Shift& shift : shifts_) {
+    shift.isContext = count(1);
+    shift.firstPlace = count(shift.isContext ? model_.contextIdCount - 1 : model_.candidateIdCount - 1);
+  }
+  model_.shiftCount = int32_t(shifts_.size());
+  model_.shifts = shifts_.data();
+  if (shifts_.empty()) return;
+  const Array* offsets = array();
+  const Array* ids = array();
+  const Array* effects = array();
+  demand(offsets != nullptr && ids != nullptr && effects != nullptr, "effects are missing");
+  const size_t lists = size_t(model_.blockCount) * shifts_.size();
+  demand(offsets->count > lists && ids->count == effects->count, "effects are too short");
+  model_.shiftOffsets = static_cast<const int32_t*>(offsets->data);
+  for (size_t list = 0; list < lists; ++list)
+    demand(model_.shiftOffsets[list] >= 0 && model_.shiftOffsets[list] <= model_.shiftOffsets[list + 1], "offsets descend");
+  demand(size_t(model_.shiftOffsets[lists]) <= ids->count, "effects are too short");
+  model_.shiftIds = static_cast<const int32_t*>(ids->data);
+  model_.shiftEffects = static_cast<const float*>(effects->data);
+}
+
+void BuiltModel::allocateScratch() {
+  const size_t width = model_.width;
+  const size_t inputCount = model_.inputColumns + model_.inputProducts.count;
+  model_.inputStride = int32_t((inputCount + 31) / 16 * 16);
+  size_t widest = std::max<size_t>(inputCount, model_.outputProducts.count);
+  for (const std::vector<Layer>* layers : {&hidden_, &cross_})
+    for (const Layer& layer : *layers) widest = std::max<size_t>(widest, std::max(layer.inCount, layer.outPadded));
+  for (const Part& part : parts_) if (part.count <= WIDTH_MAX) widest = std::max<size_t>(widest, part.count);
+  model_.scratchStride = int32_t((widest + 31) / 16 * 16);
+  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 4;
+  const size_t vectors = (model_.fieldCount + 1) * (2 * width + 32) + 4 * (width + 16);
+  model_.scratch = room(rows + vectors + 5 * size_t(model_.scratchStride) + 64 * 16);
+}
 
 namespace {
 

@@ -1,7 +1,6 @@
 // Blocks and table rows of the tile to come, fetched a few rows at a time between products: all at once
 // they would wait for each other.
 #pragma once
-#include "fetch.h"
 #include "vectors.h"
 
 struct Ahead {

@@ -1,17 +1,11 @@
-// See mapping.h.
-#include "mapping.h"
+// Files mapped into memory: see addon.h.
+#include "addon.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <linux/capability.h>
-#include <sched.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#endif
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -208,56 +202,6 @@ napi_value vacate(napi_env env, napi_callback_info info) {
   });
 }
 
-// unmap(address, byteCount): ends a range.
-napi_value unmap(napi_env env, napi_callback_info info) {
-  return coded(env, info, [](const Arguments& arguments) -> napi_value {
-    if (munmap(addressOf(arguments, 0), arguments.wholeNumber(1)) != 0) throw systemFailure("the range cannot be given back");
-    return nullptr;
-  });
-}
-
-#ifdef __linux__
-// Whoever lets a thread rest must be allowed to wake it up again: on a machine that is never idle it would
-// not even end.
-bool mayWakeUp() {
-  struct rlimit limit;
-  if (getrlimit(RLIMIT_NICE, &limit) == 0 && limit.rlim_cur >= 20) return true;
-  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-  struct __user_cap_data_struct data[2] = {};
-  return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SYS_NICE & 1) != 0;
-}
-#endif
-
-// threadId(): names the calling thread for `rest`; 0 where the system has no such names.
-napi_value threadId(napi_env env, napi_callback_info info) {
-  return coded(env, info, [env](const Arguments&) {
-    double id = 0;
-#ifdef __linux__
-    id = static_cast<double>(syscall(SYS_gettid));
-#endif
-    napi_value answer;
-    demand(napi_create_double(env, id, &answer));
-    return answer;
-  });
-}
-
-// rest(threadId, isResting): whether the thread runs only where no other wants to. False where the system
-// does not allow it; then it runs as before.
-napi_value rest(napi_env env, napi_callback_info info) {
-  return coded(env, info, [env](const Arguments& arguments) {
-    const bool isResting = arguments.boolean(1);
-    bool isDone = false;
-#ifdef __linux__
-    struct sched_param none {};
-    const pid_t id = static_cast<pid_t>(arguments.wholeNumber(0));
-    isDone = mayWakeUp() && sched_setscheduler(id, isResting ? SCHED_IDLE : SCHED_OTHER, &none) == 0;
-#endif
-    napi_value answer;
-    demand(napi_get_boolean(env, isDone, &answer));
-    return answer;
-  });
-}
-
 }  // namespace
 
 void defineMapping(napi_env env, napi_value exports) {
@@ -267,8 +211,5 @@ void defineMapping(napi_env env, napi_value exports) {
                    {"populate", populate},
                    {"view", view},
                    {"detach", detach},
-                   {"vacate", vacate},
-                   {"unmap", unmap},
-                   {"threadId", threadId},
-                   {"rest", rest}});
+                   {"vacate", vacate}});
 }

@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Fetches memory that is read soon into the second cache: many lines at once would drive out of the first one what is
+// under way, and on AMD's processors they wait for each other on their way there.
+static inline __attribute__((always_inline)) void fetch(const void* line) { __builtin_prefetch(line, 0, 2); }
+
 enum { FIELDS_MAX = 512, TILE_ROWS = 48 };
 enum Source { FROM_IDS = 0, FROM_BAG = 1, FROM_NUMBER = 2, FROM_BLOCK = 3 };
 enum Encoding { FLOAT32 = 0, FLOAT16 = 1, INT8 = 2 };

@@ -1,5 +1,5 @@
 // See ranking.h. Every number is that of TypeScript, bit for bit: the recipe says how this file is compiled.
-#include "ranking.h"
+#include "addon.h"
 #include <math.h>
 #include <string.h>
 #include <algorithm>

@@ -4,6 +4,7 @@
  * keep it until their answers are written; then its memory is given back.
  */
 
+import { createHash } from 'node:crypto';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
@@ -312,4 +313,17 @@ function refusalText(error: unknown): string {
 function labelUnread(label: string, error: unknown): RunEventOf<'warning'> {
   const text = `the label ${label} cannot be read, and is tried again: ${refusalText(error)}`;
   return warningEvent('label-unread', text);
+}
+
+const WORD_COUNT = 2 ** 32;
+
+/**
+ * Whether a request is the canary's. A larger share keeps the requests of a smaller one, and another canary gets others.
+ *
+ * @param key what makes requests the same: that which they name, or the whole body.
+ */
+export function isOfCanary(digest: string, share: number, key: string | Uint8Array): boolean {
+  if (share <= 0) return false;
+  const hash = createHash('sha256').update(digest).update('\n').update(key).digest();
+  return hash.readUInt32LE(0) < share * WORD_COUNT;
 }

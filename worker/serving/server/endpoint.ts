@@ -5,17 +5,20 @@
  */
 
 import type { IncomingHttpHeaders } from 'node:http';
-import type { z } from 'zod';
-import type { BundleWish, KeptCanary } from '../bundle-choice.js';
-import type { BundleKeeper } from './bundle-keeper.js';
-import type { RequestReport } from './request-counts.js';
+import type { BundleKeeper, CanaryKeeper } from './bundle-keeper.js';
+import type { BundleWish } from './ranking-body.js';
+import { RefusedRequest, type RefusalReason } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
 
-/** The bundle that is served, and what is known of others. */
-export type KeptBundle = Pick<
-  BundleKeeper,
-  'name' | 'current' | 'refused' | 'swapCount' | 'arrays'
->;
+/** Outcomes of requests since the server was started. */
+export interface RequestReport {
+  readonly waiting: number;
+  readonly answered: number;
+  readonly abandoned: number;
+  readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
+  readonly byBundle: Readonly<Record<string, Readonly<Record<'answered' | 'refused', number>>>>;
+}
+
 export interface ServingPlace {
   readonly place: number;
   readonly wanted: number;
@@ -24,15 +27,14 @@ export interface ServingPlace {
 
 /** What an answer may say of the server itself. */
 export interface ServerView {
-  readonly keeper: KeptBundle;
+  /** The bundle that is served, and what is known of others. */
+  readonly keeper: Pick<BundleKeeper, 'name' | 'current' | 'refused' | 'swapCount' | 'arrays'>;
   /** Null where the server was started without one. */
-  readonly canary: KeptCanary<ServedBundle> | null;
+  readonly canary: Pick<CanaryKeeper, 'name' | 'share' | 'current' | 'refused'> | null;
   /** Whether the server is stopping. */
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
   readonly processes: ServingPlace | null;
-  /** All that the server has. */
-  readonly endpoints: readonly Endpoint[];
   /** Candidates of a request whose scores are explained, at most. */
   readonly explainedMax: number;
   /** Counts of requests by what became of them. */
@@ -64,28 +66,6 @@ export interface Answer {
   readonly isPassing?: boolean;
 }
 
-/** A schema of JSON that the description of the server names. */
-export interface NamedSchema {
-  readonly name: string;
-  readonly schema: z.ZodType;
-}
-
-/** What the description of the server says of an endpoint. */
-interface EndpointDescription {
-  readonly summary: string;
-  /** In JSON. */
-  readonly answer: NamedSchema;
-  /** Examples of what the path has in place of the names in braces. */
-  readonly parameters?: Readonly<Record<string, (bundle: ServedBundle) => string>>;
-}
-
-interface PostDescription extends EndpointDescription {
-  /** In JSON. */
-  readonly request: NamedSchema;
-  /** A request that is answered while the bundle is in use. */
-  readonly example: (bundle: ServedBundle) => object;
-}
-
 interface AnsweringEndpoint {
   /** Segments in braces, such as `/v1/dictionaries/{feature}`, match any one segment. */
   readonly path: string;
@@ -99,7 +79,6 @@ interface AnsweringEndpoint {
 /** GET and HEAD, answered at once. */
 interface ReadEndpoint extends AnsweringEndpoint {
   readonly method: 'GET';
-  readonly description: EndpointDescription;
   /** Answered without the token, which a probe of health does not have. */
   readonly isOpen?: boolean;
 }
@@ -107,11 +86,8 @@ interface ReadEndpoint extends AnsweringEndpoint {
 /** POST, answered when its turn comes. */
 interface PostEndpoint extends AnsweringEndpoint {
   readonly method: 'POST';
-  readonly description: PostDescription;
   /** In small letters and without parameters. */
   readonly mediaTypes: readonly string[];
-  /** Whether the next bundle is warmed with requests of this endpoint. */
-  readonly isRecorded?: boolean;
 }
 
 export type Endpoint = ReadEndpoint | PostEndpoint;
@@ -127,4 +103,106 @@ export function keptAnswer(answer: Answer): Answer {
 
 export function jsonAnswer(content: object): Answer {
   return { mediaType: JSON_TYPE, content: JSON.stringify(content) };
+}
+
+interface Route {
+  readonly endpoint: Endpoint;
+  readonly parameters: ReceivedRequest['parameters'];
+}
+
+interface Pattern {
+  readonly segments: readonly string[];
+  readonly byMethod: Map<string, Endpoint>;
+}
+
+const NO_PARAMETERS: ReceivedRequest['parameters'] = {};
+const PARAMETER = /^\{(.+)\}$/;
+
+export class RouteTable {
+  readonly #exact = new Map<string, Map<string, Endpoint>>();
+  readonly #patterns: Pattern[] = [];
+  readonly #paths: readonly string[];
+
+  constructor(endpoints: readonly Endpoint[]) {
+    this.#paths = [...new Set(endpoints.map(({ path }) => path))];
+    for (const path of this.#paths) {
+      const byMethod = new Map<string, Endpoint>();
+      for (const endpoint of endpoints.filter((each) => each.path === path)) {
+        if (byMethod.has(endpoint.method)) throw new Error(`two endpoints answer ${path}`);
+        byMethod.set(endpoint.method, endpoint);
+      }
+      if (path.includes('{')) this.#patterns.push({ segments: path.split('/'), byMethod });
+      else this.#exact.set(path, byMethod);
+    }
+  }
+
+  /** @throws RefusedRequest if no endpoint has the path, or none of them takes the method. */
+  routeOf(method: string, url: string): Route {
+    const queryAt = url.indexOf('?');
+    const path = queryAt < 0 ? url : url.slice(0, queryAt);
+    const exact = this.#exact.get(path);
+    if (exact !== undefined)
+      return { endpoint: endpointFor(exact, method, path), parameters: NO_PARAMETERS };
+    const segments = path.split('/');
+    for (const pattern of this.#patterns) {
+      const parameters = parametersOf(pattern.segments, segments);
+      if (parameters !== null)
+        return { endpoint: endpointFor(pattern.byMethod, method, path), parameters };
+    }
+    throw new RefusedRequest({
+      reason: 'no-such-path',
+      what: 'there is no such path',
+      expected: this.#paths.join(', '),
+      found: path,
+    });
+  }
+}
+
+function endpointFor(
+  byMethod: ReadonlyMap<string, Endpoint>,
+  method: string,
+  path: string,
+): Endpoint {
+  const endpoint = byMethod.get(method === 'HEAD' ? 'GET' : method);
+  if (endpoint !== undefined) return endpoint;
+  const allowed = [...byMethod.keys()].flatMap((each) =>
+    each === 'GET' ? [each, 'HEAD'] : [each],
+  );
+  throw new RefusedRequest({
+    reason: 'wrong-method',
+    what: 'the path takes another method',
+    where: path,
+    expected: allowed.join(' or '),
+    found: method,
+  });
+}
+
+/** Null if the segments do not match. */
+function parametersOf(
+  pattern: readonly string[],
+  segments: readonly string[],
+): Readonly<Record<string, string>> | null {
+  if (pattern.length !== segments.length) return null;
+  const parameters: [string, string][] = [];
+  for (const [place, expected] of pattern.entries()) {
+    const found = segments[place] ?? '';
+    const name = PARAMETER.exec(expected)?.[1];
+    if (name === undefined) {
+      if (found !== expected) return null;
+    } else {
+      const text = decoded(found);
+      if (text === null || text === '') return null;
+      parameters.push([name, text]);
+    }
+  }
+  return Object.fromEntries(parameters);
+}
+
+/** Null if the percent signs are not those of an encoding. */
+function decoded(segment: string): string | null {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return null;
+  }
 }

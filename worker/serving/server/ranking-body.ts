@@ -9,7 +9,6 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
-import type { BundleWish } from '../bundle-choice.js';
 import {
   columnOfTexts,
   type CandidateColumn,
@@ -39,6 +38,14 @@ export const ANSWER_FIELDS = [
 ] as const;
 
 export type AnswerField = (typeof ANSWER_FIELDS)[number];
+
+/** The wishes of a request about the bundle that answers it. */
+export interface BundleWish {
+  /** The digest of the bundle that must answer; null lets any. */
+  readonly bundle: string | null;
+  /** The key by which requests are the same for the choice; null where the whole body decides. */
+  readonly requestKey: string | null;
+}
 
 /** What all forms come to. Columns and lists have an element for each candidate. */
 export interface RankingBody extends BundleWish {
@@ -158,7 +165,7 @@ export const commonFields = {
   explain: z.boolean().default(false),
 };
 
-export const RankingRequestSchema = z.strictObject({
+const RankingRequestSchema = z.strictObject({
   ...commonFields,
   candidates: z
     .array(

@@ -19,7 +19,6 @@ const STATUS_BY_REASON = {
   'too-large': 413,
   'wrong-content-type': 415,
   'queue-full': 429,
-  displaced: 429,
   'headers-too-large': 431,
   bug: 500,
   'too-many-bodies': 503,

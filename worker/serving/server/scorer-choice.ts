@@ -4,11 +4,10 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
-import type { MappingAddon } from '../mapping-addon.js';
-import { KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
+import { KernelScorer, loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
 import { ReferenceScorer } from '../reference-scorer.js';
-import { coverageOf, type Coverage } from '../scoring-plan.js';
+import { coverageOf } from '../scoring-plan.js';
 
 export interface Scorer {
   /** Writes the logit of each candidate; a standardised value where a block predicts values. */
@@ -22,7 +21,6 @@ export interface ScorerChoice {
   readonly name: string;
   /** Why it is not the kernel; null if it is. */
   readonly reason: string | null;
-  coverageOf(model: Pick<RankingModel, 'spec'>): Coverage;
   /** @param contextFeatures the features that a request has once. */
   scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
   readonly lookups: TextLookups;
@@ -46,7 +44,6 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     return {
       name: 'typescript',
       reason: `${error.report.what}: run \`qianmo setup\` to compile it`,
-      coverageOf,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
       addon: null,
@@ -55,27 +52,22 @@ export function chosenScorer(addonPath: string): ScorerChoice {
   return {
     name: `kernel ${addon.kernels()[0] ?? 'portable'}`,
     reason: null,
-    coverageOf,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
     lookups: nativeLookups(addon),
     addon,
   };
 }
 
-/** @throws QianmoError of kind `usage` if the scorer does not cover the model. */
-export function demandCovered(
-  choice: Pick<ScorerChoice, 'coverageOf'>,
-  model: RankingModel,
-  where: string,
-): void {
-  const coverage = choice.coverageOf(model);
+/** @throws QianmoError of kind `usage` if servers do not score models of this kind. */
+export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string): void {
+  const coverage = coverageOf(model);
   if (coverage.isCovered) return;
   throw new QianmoError({
     kind: 'usage',
-    what: 'the kernel does not score models of this kind',
+    what: 'a server does not score models of this kind',
     where,
     expected: 'a model made of terms, without personal cross layers',
     found: coverage.reason,
-    cure: 'serve it with --scorer graph, which loads TensorFlow and is slower, or train a model without it',
+    cure: 'train a model that is made of terms',
   });
 }

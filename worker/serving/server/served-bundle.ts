@@ -15,7 +15,7 @@ import { RequestEncoder } from './encoded-request.js';
 import { Estimator, type Estimates } from './estimates.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
-import { demandCovered, type Scorer, type ScorerChoice } from './scorer-choice.js';
+import { requireCovered, type Scorer, type ScorerChoice } from './scorer-choice.js';
 
 /** The largest difference from a self-check logit, relative to it beyond 1. */
 const SELF_CHECK_TOLERANCE = 1e-5;
@@ -36,8 +36,6 @@ export class ServedBundle {
   readonly choice: ScorerChoice;
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
-  /** What became of requests that it was warmed with; null if it was not. */
-  warmUp: { readonly answered: number; readonly refused: number } | null = null;
   /** The candidates that it has scored, and those whose adgroup it does not have. */
   readonly scored = { candidates: 0, unknown: 0 };
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
@@ -121,7 +119,7 @@ export class ServedBundle {
 
   /** @throws QianmoError if no scorer covers the model, or a row has another score. */
   selfCheck(where: string): void {
-    demandCovered(this.choice, this.loaded.model, where);
+    requireCovered(this.loaded.model, where);
     const { blocks, rows, logits } = this.loaded.selfCheck;
     const found = new Float32Array(blocks.length);
     const scorer = this.#scorerOf([]);

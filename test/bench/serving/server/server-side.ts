@@ -5,14 +5,14 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
 import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
 import { letEngineGiveWay } from '../../../../worker/serving/processes/engine-threads.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { RankingServer } from '../../../../worker/serving/server/wire/ranking-server.js';
+import { RankingServer } from '../../../../worker/serving/server/ranking-server.js';
 import { timedCalls } from '../kernel-measures.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf } from '../kernel-setting.js';
 
@@ -20,13 +20,10 @@ const KERNEL_CALLS = 3_000;
 
 letEngineGiveWay();
 const [, , address = '', digest = ''] = process.argv;
-const loader = new MappingLoader(
-  {
-    ...{ address, addonPath: scoringAddon.path(), cacheFolder: address },
-    ...{ cacheByteCountMax: 2 ** 40, s3: s3OptionsIn(process.env) },
-  },
-  systemClock,
-);
+const loader = new MappingLoader({
+  ...{ address, addonPath: scoringAddon.path(), cacheFolder: address },
+  ...{ cacheByteCountMax: 2 ** 40, s3: s3OptionsIn(process.env) },
+});
 const current = await loader.load(digest);
 const { url } = await RankingServer.listen(
   {

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { isOfCanary } from '../../../../worker/serving/bundle-choice.js';
+import { isOfCanary } from '../../../../worker/serving/server/bundle-keeper.js';
 import { commandRoom, type CommandRoom } from '../../../fixtures/commands/command-room.js';
 import { exportTwoBundles, posted, RANKED } from '../../../fixtures/serving/served-export.js';
 

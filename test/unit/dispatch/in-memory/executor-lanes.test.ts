@@ -17,13 +17,12 @@ const INPUTS: readonly JobInput[] = ordersForTest(6).map((order) => ({
 function heldExecutor(name: string, notes: string[]) {
   let end = (): void => undefined;
   const executor: JobExecutor = {
-    execute: (input, _, onBegin) => {
+    execute: (input) => {
       notes.push(`${name} begins ${input.job.jobIndex}`);
-      onBegin?.();
       return new Promise((resolve) => (end = () => resolve(outputOf(input))));
     },
-    prepare: ({ job }) => notes.push(`${name} has ${job.jobIndex}`),
-    forget: ({ job }) => notes.push(`${name} forgets ${job.jobIndex}`),
+    prepare: (input) =>
+      notes.push(input === null ? `${name} forgets` : `${name} has ${input.job.jobIndex}`),
     close: () => Promise.resolve(),
   };
   return { executor, end: () => end() };
@@ -64,7 +63,7 @@ describe('executors that share jobs', () => {
     const results = [0, 1, 2].map((jobIndex) => execute(jobIndex));
     expect(notes).toEqual(['A begins 0', 'B begins 1', 'A has 2']);
     await end(1, at(results, 1));
-    expect(notes.slice(3)).toEqual(['A forgets 2', 'B begins 2']);
+    expect(notes.slice(3)).toEqual(['A forgets', 'B begins 2']);
   });
 
   it('let go of jobs that nobody wants any more', async () => {
@@ -76,7 +75,7 @@ describe('executors that share jobs', () => {
       ...{ signal, over: new AbortController().signal },
     });
     await end(0, at(results, 0));
-    expect(notes).toEqual(['A begins 0', 'A has 1', 'A forgets 1', 'A begins 3']);
+    expect(notes).toEqual(['A begins 0', 'A has 1', 'A forgets', 'A begins 3']);
     await end(0, wanted);
   });
 

@@ -12,7 +12,6 @@ import { paddedRowCountOf } from '../../../../shared/tasks/rows/micro-batches.js
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
 
 const GLOBAL = { kind: 'global' };
-const NO_NEIGHBOURS = { rowsBeside: 0, neighbourCount: 0 };
 
 function tasksOf(count: number, rowCount: number, drawnRowCount = 0): CutTask[] {
   const supportRowCount = Math.floor(rowCount / 2);
@@ -25,7 +24,7 @@ function cut(
   training: Record<string, unknown> = {},
   method: Record<string, unknown> = GLOBAL,
 ): LeafCut[] {
-  return cutIntoLeaves(tasks, { config: logisticConfig(training, method), ...NO_NEIGHBOURS });
+  return cutIntoLeaves(tasks, logisticConfig(training, method));
 }
 
 const rowCountsOf = (leaves: readonly LeafCut[]): number[] =>
@@ -113,15 +112,12 @@ describe('the bytes of a leaf in a job', () => {
   });
 
   it.each([
-    ['tasks that adapt', COLD, 0, 0],
-    ['drawn rows', GLOBAL, 7, 0],
-    ['neighbours', COLD, 0, 3],
-    ['all of them', COLD, 5, 4],
-  ])('are no less than those of the longest numbers, with %s', (_, method, drawn, neighbours) => {
+    ['tasks that adapt', COLD, 0],
+    ['drawn rows', GLOBAL, 7],
+    ['both', COLD, 5],
+  ])('are no less than those of the longest numbers, with %s', (_, method, drawn) => {
     const config = logisticConfig({ leavesPerOuterStepMin: 9 }, method);
-    const leaves = cutIntoLeaves(tasksOf(40, 30, drawn), {
-      ...{ config, rowsBeside: 8 * neighbours, neighbourCount: neighbours },
-    });
+    const leaves = cutIntoLeaves(tasksOf(40, 30, drawn), config);
     const [taskIndex, weight, row] = [12_345_678, 0.0000012345678901234567, 123_456];
     for (const { microBatch, jobByteCount } of leaves) {
       const { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent } = microBatch;
@@ -130,7 +126,6 @@ describe('the bytes of a leaf in a job', () => {
         ...[ofEach(taskIndex), ofEach(weight)],
         ...(method === COLD ? [ofEach(weight)] : []),
         ...(drawn > 0 ? [ofEach(Array<number>(drawn).fill(row))] : []),
-        ...(neighbours > 0 ? [ofEach(Array<number>(neighbours).fill(taskIndex))] : []),
         [[taskPlaces.length, taskCount, supportExtent, queryExtent, flatExtent]],
       ];
       // A field among those of other leaves has a comma in place of its brackets.

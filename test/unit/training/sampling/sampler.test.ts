@@ -110,14 +110,6 @@ describe('sampling by share', () => {
     tasksPerOuterStep: 4,
   };
 
-  it('draws the same under its former name, proportional', () => {
-    const tasks = tasksOf([1, 2, 3, 4, 10, 20, 60]);
-    for (let outerStep = 0; outerStep < 20; outerStep += 1)
-      expect(sampleTasks(5, outerStep, tasks, { ...byRows, sampling: 'rows' })).toEqual(
-        sampleTasks(5, outerStep, tasks, byRows),
-      );
-  });
-
   it('draws by the square root of rows: 4 rows twice as often as 1, 9 three times', () => {
     const square: SamplingRule = {
       ...NO_CURRICULUM,

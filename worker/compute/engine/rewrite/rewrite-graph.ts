@@ -12,11 +12,11 @@ import {
   outerSign,
   smallConstant,
   uniformArithmetic,
-} from './rules/elementwise.js';
-import { oneBroadcast, oneReshape, sameValue, tileAsBroadcast } from './rules/identities.js';
-import { commonFactor } from './rules/common-factors.js';
-import { biasInGram, productWithBias, rowSumAsProduct } from './rules/fusions.js';
-import { cheaperChain, sharedFactor, singleProduct, transposedGram } from './rules/products.js';
+} from './elementwise.js';
+import { oneBroadcast, oneReshape, sameValue, tileAsBroadcast } from './identities.js';
+import { commonFactor } from './common-factors.js';
+import { biasInGram, productWithBias, rowSumAsProduct } from './fusions.js';
+import { cheaperChain, sharedFactor, singleProduct, transposedGram } from './products.js';
 import {
   flatTaskSum,
   oneSum,
@@ -24,7 +24,7 @@ import {
   sumBeforeReshape,
   sumOfRepeats,
   sumOfTerms,
-} from './rules/sums.js';
+} from './sums.js';
 
 /** Rules in the order in which they are tried: cheap and certain ones first. */
 export const RULES: Readonly<Record<string, Rule>> = {

@@ -2,13 +2,11 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
-import { AdaptAnswerSchema } from '../answer-schemas.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { jsonOf, parsedBy } from '../json-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
 import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
-import { exampleColumns, exampleKeys } from '../forms/example-requests.js';
 
 const ROWS_MAX = 5_000;
 const IMPRESSIONS_MAX = 1e9;
@@ -34,17 +32,6 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
     method: 'POST',
     path: '/v1/adapt',
     mediaTypes: [JSON_TYPE],
-    description: {
-      summary: 'labelled rows of an adgroup, whose block is served at once',
-      request: { name: 'AdaptRequest', schema: AdaptBodySchema },
-      answer: { name: 'AdaptAnswer', schema: AdaptAnswerSchema },
-      example: (bundle) => {
-        const [adgroup] = exampleKeys(bundle);
-        const features = exampleColumns(bundle);
-        const rows = features === null ? [] : [{ features, label: 1 }];
-        return { adgroup, rows };
-      },
-    },
     answer: async ({ bundle, body, deadlineAtMs }) => {
       const { adgroup: key, segment, rows } = parsedBy(AdaptBodySchema, jsonOf(body));
       try {

@@ -19,7 +19,6 @@ import {
   probabilitiesOf,
   type AnswerList,
 } from '../forms/answer-forms.js';
-import { RANK_PATH } from '../forms/warm-up.js';
 import { rankEndpoint } from './table.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
@@ -75,10 +74,7 @@ export function exploredRankEndpoint(
   };
   return {
     method: 'POST',
-    path: RANK_PATH,
-    isRecorded: true,
-    // The server without exploration describes it, with what is explored.
-    description: rankEndpoint.description,
+    path: rankEndpoint.path,
     mediaTypes: [JSON_TYPE],
     answer: async ({ bundle: stable, bundleFor, body, server }) => {
       const parsed = parseRankingBody(body);

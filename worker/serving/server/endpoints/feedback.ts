@@ -5,7 +5,6 @@ import { QianmoError } from '../../../../shared/base/errors.js';
 import { EVENT_ID_LENGTH_MAX } from '../../decisions/event-ids.js';
 import type { FeedbackTaker } from '../../decisions/feedback.js';
 import { RECORDED_EVENTS_MAX } from '../../evidence/evidence-store.js';
-import { ReceiptsSchema } from '../answer-schemas.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { jsonOf, parsedBy } from '../json-body.js';
 import { RefusedRequest } from '../refused-request.js';
@@ -38,14 +37,6 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
     method: 'POST',
     path: '/v1/feedback',
     mediaTypes: [JSON_TYPE],
-    description: {
-      summary: 'impressions and outcomes by the ids of their events, each counted once',
-      request: { name: 'Feedback', schema: FeedbackBodySchema },
-      answer: { name: 'Receipts', schema: ReceiptsSchema },
-      example: () => ({
-        events: [{ kind: 'outcome', event: 'an element of exploration.events', reward: 1 }],
-      }),
-    },
     answer: async ({ body }) => {
       const { events } = parsedBy(FeedbackBodySchema, jsonOf(body));
       const sent = events.map((event) => ({

@@ -7,7 +7,6 @@ import { QianmoError } from '../../../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
-import { ServedAdgroupSchema } from '../../../../shared/exploration/served-adgroup.js';
 import type { TlsFiles } from '../../../../shared/storage/tls-files.js';
 import type { CalibrationSums } from '../../decisions/calibration-counts.js';
 import { openDecisionLog } from '../../decisions/decision-writer.js';
@@ -18,10 +17,7 @@ import { openEvidenceLog } from '../../evidence/evidence-log.js';
 import { learningOf } from '../../evidence/learned-weights.js';
 import type { EvidenceStore } from '../../evidence/evidence-store.js';
 import { openRedisEvidence } from '../../evidence/redis-evidence.js';
-import { ExplorationReportSchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
-import { exampleKeys } from '../forms/example-requests.js';
-import { KEY_SEPARATOR } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import { exploredRankEndpoint } from './explored-rank.js';
 import { feedbackEndpoint } from './feedback.js';
@@ -68,13 +64,6 @@ export async function openExploration(source: ExplorationSource): Promise<Served
   const report: Endpoint = {
     method: 'GET',
     path: '/v1/exploration',
-    description: {
-      summary: 'how the server explores, and what became of feedback',
-      answer: {
-        name: 'ExplorationReport',
-        schema: ExplorationReportSchema,
-      },
-    },
     answer: async () =>
       jsonAnswer({
         ...explorer.report(),
@@ -119,11 +108,6 @@ function servedAdgroupEndpoint(evidence: Pick<EvidenceStore, 'evidenceOf' | 'ser
   return {
     method: 'GET',
     path: '/v1/exploration/{adgroup}',
-    description: {
-      summary: 'the evidence of one adgroup, and its share of what was served and explored',
-      answer: { name: 'ServedAdgroup', schema: ServedAdgroupSchema },
-      parameters: { adgroup: (bundle) => [exampleKeys(bundle)[0]].flat().join(KEY_SEPARATOR) },
-    },
     answer: async ({ parameters }) => {
       const { adgroup = '' } = parameters;
       if (adgroup.length > NAME_LENGTH_MAX) throw tooLong(adgroup);

@@ -1,50 +1,28 @@
 /** The endpoints of every server. Those that need more than a bundle are added where the server starts. */
 
-import { z } from 'zod';
-import { RankAnswerSchema, ScoreAnswerSchema } from '../answer-schemas.js';
-import { jsonAnswer, type Endpoint } from '../endpoint.js';
-import { exampleRanking } from '../forms/example-requests.js';
+import { uint32At } from '../../../../shared/base/arrays.js';
+import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
+import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
 import { rankedAnswer, RANKING_TYPES, scoredAnswer } from '../forms/received-ranking.js';
-import { RANK_PATH, SCORE_PATH } from '../forms/warm-up.js';
-import { RankingRequestSchema } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
-import { bundleEndpoint, dictionaryEndpoint } from './bundle.js';
-import { openapiEndpoint } from './openapi.js';
 
 export const rankEndpoint = {
   method: 'POST',
-  path: RANK_PATH,
-  isRecorded: true,
-  description: {
-    summary: 'candidates in the order of their value',
-    request: { name: 'RankingRequest', schema: RankingRequestSchema },
-    answer: { name: 'RankAnswer', schema: RankAnswerSchema },
-    example: exampleRanking,
-  },
+  path: '/v1/rank',
   mediaTypes: RANKING_TYPES,
   answer: rankedAnswer,
 } satisfies Endpoint;
 
-const scoreEndpoint = {
+const scoreEndpoint: Endpoint = {
   method: 'POST',
-  path: SCORE_PATH,
-  isRecorded: true,
-  description: {
-    summary: 'what the bundle says of candidates',
-    request: { name: 'RankingRequest', schema: RankingRequestSchema },
-    answer: { name: 'ScoreAnswer', schema: ScoreAnswerSchema },
-    example: exampleRanking,
-  },
+  path: '/v1/score',
   mediaTypes: RANKING_TYPES,
   answer: scoredAnswer,
-} satisfies Endpoint;
-
-const HEALTH = { name: 'Health', schema: z.looseObject({ status: z.string() }) };
+};
 
 const liveEndpoint: Endpoint = {
   method: 'GET',
   path: '/health/live',
-  description: { summary: 'the process answers', answer: HEALTH },
   isOpen: true,
   answer: () => jsonAnswer({ status: 'live' }),
 };
@@ -53,10 +31,8 @@ const liveEndpoint: Endpoint = {
 const readyEndpoint: Endpoint = {
   method: 'GET',
   path: '/health/ready',
-  description: { summary: 'requests may be sent', answer: HEALTH },
   isOpen: true,
-  answer: ({ server }) => {
-    const { isDraining, processes } = server;
+  answer: ({ server: { isDraining, processes } }) => {
     if (!isDraining)
       return jsonAnswer({ status: 'ready', ...(processes === null ? {} : { processes }) });
     throw new RefusedRequest({
@@ -67,6 +43,72 @@ const readyEndpoint: Endpoint = {
   },
 };
 
+const bundleEndpoint: Endpoint = {
+  method: 'GET',
+  path: '/v1/bundle',
+  answer: ({ server }) => jsonAnswer(bundleReport(server)),
+};
+
+function canaryReport({ canary }: ServerView): object | null {
+  if (canary === null) return null;
+  const { name: label, share, current, refused } = canary;
+  return { bundle: current?.digest ?? null, label, share, refused };
+}
+
+function bundleReport(server: ServerView): object {
+  const { current, refused, swapCount, name } = server.keeper;
+  const { manifest, encoder, selfCheck } = current.loaded;
+  return {
+    bundle: current.digest,
+    label: name,
+    scorer: { name: current.choice.name, reasonNotKernel: current.choice.reason },
+    arrays: server.keeper.arrays,
+    processes: server.processes,
+    run: manifest.provenance.run,
+    model: manifest.model.kind,
+    method: manifest.method.kind,
+    adgroups: adgroupCountOf(manifest),
+    encoding: manifest.blocks.encoding,
+    taskColumns: manifest.taskColumns,
+    features: manifest.features.map((feature) => ({
+      ...{ name: feature.name, kind: feature.kind },
+      ...('expression' in feature && feature.expression !== undefined
+        ? { expression: feature.expression }
+        : { column: ('column' in feature ? feature.column : undefined) ?? feature.name }),
+    })),
+    /** Values that the request must bring under the name of the feature. */
+    broughtValues: encoder.broughtValues,
+    selfCheckRows: selfCheck.blocks.length,
+    canary: canaryReport(server),
+    swaps: swapCount,
+    refused,
+    requests: server.requestReport(),
+  };
+}
+
+/** The values of a dictionary, whose places are the ids of binary requests. */
+const dictionaryEndpoint: Endpoint = {
+  method: 'GET',
+  path: '/v1/dictionaries/{feature}',
+  answer: ({ bundle, parameters }) => {
+    const { features } = bundle.loaded.encoder;
+    const feature = features.find(({ name }) => name === parameters['feature']);
+    if (feature?.kind !== 'category' || feature.dictionary === null)
+      throw new RefusedRequest({
+        reason: 'no-such-path',
+        what: 'the bundle has no feature of this name that looks its texts up in a dictionary',
+        where: '/v1/dictionaries',
+        found: parameters['feature'],
+      });
+    const { bytes, offsets } = feature.dictionary;
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const values = Array.from({ length: offsets.length - 1 }, (_, id) =>
+      id === 0 ? null : text.toString('utf8', uint32At(offsets, id), uint32At(offsets, id + 1)),
+    );
+    return jsonAnswer({ bundle: bundle.digest, values });
+  },
+};
+
 export const rankingEndpoints: readonly Endpoint[] = [
   rankEndpoint,
   scoreEndpoint,
@@ -74,5 +116,4 @@ export const rankingEndpoints: readonly Endpoint[] = [
   dictionaryEndpoint,
   liveEndpoint,
   readyEndpoint,
-  openapiEndpoint,
 ];

@@ -9,6 +9,13 @@ import { BodyScanner } from './scanned-body.js';
 
 export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
 
+interface ScoringRequest extends Pick<
+  ReceivedRequest,
+  'bundle' | 'bundleFor' | 'body' | 'mediaType' | 'headers'
+> {
+  readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
+}
+
 /** For the addon, which a process loads once. */
 let scanner: BodyScanner | null = null;
 
@@ -19,11 +26,6 @@ function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody
   if (addon === null) return parseRankingBody(body);
   scanner ??= new BodyScanner(addon);
   return scanner.scanned(body) ?? parseRankingBody(body);
-}
-
-/** What the server says of itself in such an answer is how many candidates are explained. */
-export interface ScoringRequest extends Omit<ReceivedRequest, 'server' | 'deadlineAtMs'> {
-  readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
 }
 
 export function rankedAnswer(request: ScoringRequest): Answer {

@@ -24,10 +24,10 @@ import { CANDIDATES_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 /** Texts and numbers of a body; `JSON.parse` reads one with more. */
 const ELEMENTS_MAX = 2 ** 18;
 const COLUMNS_MAX = Math.floor(ELEMENTS_MAX / CANDIDATES_MAX);
-/** The words of a column, and those before the first one: `native/columns/scan.h`. */
+/** The words of a column, and those before the first one: `native/columns.cc`. */
 const WORDS_PER_COLUMN = 7;
 const HEAD_WORDS = 3;
-/** The numbers that `native/columns/scan.h` has. */
+/** The numbers that `native/columns.cc` has. */
 const FORM = { texts: 1, numbers: 2 } as const;
 
 const readFields = fieldsReader(z.strictObject({ ...commonFields, candidates: z.tuple([]) }));
