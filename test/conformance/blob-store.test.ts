@@ -12,7 +12,7 @@ import {
   type BlobRef,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
-import { MemoryBlobStore } from '../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { ObjectBlobStore, blobKeyOf } from '../../shared/storage/object-blob-store.js';
 import {

@@ -8,7 +8,7 @@ import { preparedRunOn } from '../../../coordinator/runs/run-files.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';

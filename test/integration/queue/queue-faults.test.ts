@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
