@@ -1,6 +1,6 @@
-/** The adgroups of an evaluated run: the largest, or one with its losses, its adaptation, and what ranking servers say of it. */
+/** The adgroups of an evaluated run: the largest, or one with its losses and what ranking servers say of it. */
 
-import { float64At, spanAt } from '../../shared/base/arrays.js';
+import { spanAt } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { exchanged } from '../../shared/base/http-exchange.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
@@ -11,7 +11,7 @@ import {
 } from '../../shared/exploration/served-adgroup.js';
 import { addressBelow } from '../../shared/network/address-below.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { readEvaluatedRun, type EvaluatedRun } from '../comparison/evaluated-run.js';
+import { readEvaluatedRun, type EvaluatedRun } from '../scoring/evaluated-run.js';
 import {
   absence,
   columnsOf,
@@ -26,13 +26,7 @@ import {
 } from '../reports/document/document.js';
 import { formatCount, formatNumber, formatPart, timeText } from '../reports/document/format.js';
 import { isOfValues, lossSum, sumOf } from '../scoring/metrics.js';
-import { fileOfSegment, REPORT_FILE, segmentOfKey } from '../scoring/report-json.js';
-import {
-  decodeTaskAdaptation,
-  TASK_ADAPTATION_KEY,
-  totalDistance,
-  type TaskAdaptation,
-} from '../scoring/task-adaptation.js';
+import { REPORT_FILE, segmentOfKey } from '../scoring/evaluation-report.js';
 import { runPath, type Page } from './page.js';
 
 export interface RankingServers {
@@ -47,8 +41,6 @@ interface Evaluation extends EvaluatedRun {
   readonly segment: string | null;
   /** The time of the report that it was read from, which is the last of its files. */
   readonly modifiedMs: number;
-  /** Null where it was not recorded: without the arm `meta-adapted`. */
-  readonly adaptation: TaskAdaptation | null;
 }
 
 const EVALUATIONS_KEPT = 4;
@@ -117,8 +109,7 @@ export class AdgroupPages {
     const known = this.#read.get(key);
     if (known?.modifiedMs === modifiedMs) return known;
     const run = await readEvaluatedRun(output, segment);
-    const adaptation = await adaptationIn(output, run, segment);
-    const read = { ...run, segment, modifiedMs, adaptation };
+    const read = { ...run, segment, modifiedMs };
     this.#read.put(key, read);
     return read;
   }
@@ -169,18 +160,6 @@ export class AdgroupPages {
       throw new Error('its answer is not that of a ranking server');
     }
   }
-}
-
-async function adaptationIn(
-  output: ObjectStore,
-  { report, logits }: EvaluatedRun,
-  segment: string | null,
-): Promise<TaskAdaptation | null> {
-  const key = fileOfSegment(TASK_ADAPTATION_KEY, segment);
-  const object = await output.get(key);
-  if (object === null || report.testLogits === undefined) return null;
-  const beside = { logitsSha256: report.testLogits.sha256, taskCount: logits.taskKeys.length };
-  return decodeTaskAdaptation(object.bytes, beside, `${output.address}/${key}`);
 }
 
 /** Values of several task columns are separated by U+001F, which no keyboard has. */
@@ -265,7 +244,6 @@ function largestSection(path: string, evaluation: Evaluation): Block {
   if (largest.length === 0) return absence('The evaluation has no test adgroup.');
   const rows = largest.map(({ name, index, impressions }): Cell[] => {
     const query = new URLSearchParams({ ...(segment === null ? {} : { segment }), name });
-    const distances = distancesAt(evaluation, index);
     return [
       link(`${path}?${query.toString()}`, shownName(name)),
       formatCount(logits.supportRowCounts[index] ?? 0),
@@ -273,12 +251,11 @@ function largestSection(path: string, evaluation: Evaluation): Block {
       formatCount(sumOf(countsAt(evaluation, index).clicks)),
       formatNumber(lossAt(evaluation, index, 'meta-unadapted'), 4),
       formatNumber(lossAt(evaluation, index, 'meta-adapted'), 4),
-      distances === null ? '-' : distanceText(totalDistance(distances)),
     ];
   });
   const columns = columnsOf(
     ...['<adgroup', 'support rows', 'impressions', outcomeName(evaluation)],
-    ...[`query ${lossName(evaluation)} before`, 'after adaptation', 'distance'],
+    ...[`query ${lossName(evaluation)} before`, 'after adaptation'],
   );
   const count = formatCount(logits.taskKeys.length);
   const note = `${formatCount(rows.length)} of ${count} test adgroups, by the impressions of their query rows.`;
@@ -323,55 +300,7 @@ function adgroupBlocks(evaluation: Evaluation, index: number): Block[] {
         }),
       ],
     ),
-    adaptationSection(evaluation, index),
   ];
-}
-
-/** L2 norms of what adaptation added to each personal block; null where it was not recorded, or diverged. */
-function distancesAt({ adaptation }: Evaluation, index: number): Float64Array | null {
-  if (adaptation === null) return null;
-  const { variables, distances } = adaptation;
-  const own = distances.subarray(index * variables.length, (index + 1) * variables.length);
-  return own.every(Number.isFinite) ? own : null;
-}
-
-function adaptationSection(evaluation: Evaluation, index: number): Block {
-  const { adaptation } = evaluation;
-  const distances = distancesAt(evaluation, index);
-  if (adaptation === null || distances === null)
-    return section('Adaptation', '', [
-      absence('Not recorded: the evaluation has no arm meta-adapted.'),
-    ]);
-  const loss = `support ${lossName(evaluation)}`;
-  const lossIn = (values: Float64Array): string => {
-    const value = float64At(values, index);
-    return Number.isFinite(value) ? value.toFixed(4) : '-';
-  };
-  return section(
-    'Adaptation',
-    'With the settings of the arm meta-adapted. Losses are means over the support rows; distances are L2 norms of what adaptation adds.',
-    [
-      factsBlock(
-        [lossIn(adaptation.supportLossesBefore), loss, 'before adaptation'],
-        [lossIn(adaptation.supportLossesAfter), loss, 'after adaptation'],
-        [
-          distanceText(totalDistance(distances)),
-          'distance',
-          'of its personal blocks from their start',
-        ],
-      ),
-      tableBlock('Distances of personal blocks from their start', {
-        columns: columnsOf('<personal block', 'distance'),
-        rows: adaptation.variables.map((variable, place) => [
-          ...[variable, distanceText(float64At(distances, place))],
-        ]),
-      }),
-    ],
-  );
-}
-
-function distanceText(distance: number): string {
-  return distance === 0 ? '0' : distance.toPrecision(3);
 }
 
 function servedRow(address: string, { served: own, all, ...seen }: ServedAdgroup): Cell[] {

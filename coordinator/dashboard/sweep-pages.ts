@@ -4,7 +4,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { parseComparison, type ComparisonReport } from '../comparison/comparison-report.js';
+import { parseComparison, type ComparisonReport } from '../scoring/compare-runs.js';
 import { comparisonDocument } from '../reports/comparison-document.js';
 import {
   absence,
@@ -18,7 +18,7 @@ import {
 } from '../reports/document/document.js';
 import { durationText, formatCount, formatNumber } from '../reports/document/format.js';
 import { stateBadge } from '../reports/run-documents.js';
-import { begunTrialCount, sweepDocument } from '../reports/sweep-document.js';
+import { sweepDocument, trainedTrialCount } from '../reports/sweep-document.js';
 import { parseSweepRecord, type SweepRecord } from '../sweep/sweep-record.js';
 import { runPath, type Page } from './page.js';
 import type { CatalogedRun, RunCatalog } from './run-catalog.js';
@@ -79,13 +79,14 @@ function sweepRow({ key, status }: CatalogedRun, findings: Findings | null): Cel
 function summaryOf(findings: Findings | null): string[] {
   if (findings === null) return ['-', '-', '-'];
   if (findings.kind === 'comparison') {
-    const { runs, slices } = findings.report;
-    const losses = at(slices, 0).runs.map(({ metrics }) => metrics.logloss);
+    const { arms } = at(findings.report.slices, 0);
+    const losses = arms.map(({ metrics }) => metrics.logloss);
     const loss = Math.min(...losses);
-    return [formatCount(runs.length), at(runs, losses.indexOf(loss)).label, formatNumber(loss, 4)];
+    const { length } = findings.report.runs;
+    return [formatCount(length), at(arms, losses.indexOf(loss)).arm, formatNumber(loss, 4)];
   }
   const { trial = '-', validationLogloss: loss = null } = findings.record.best ?? {};
-  return [formatCount(begunTrialCount(findings.record)), trial, formatNumber(loss, 4)];
+  return [formatCount(trainedTrialCount(findings.record)), trial, formatNumber(loss, 4)];
 }
 
 /** Null if no sweep or comparison has the key. */

@@ -1,39 +1,47 @@
 /** Evaluates a trained run on held-out adgroups: every arm side by side, nothing tuned on test. */
 
-import { at } from '../../shared/base/arrays.js';
 import { createHash } from 'node:crypto';
+import { at } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { ARM_NAMES, GLOBAL_ARMS, type ArmName } from '../../shared/config/arms.js';
+import { configHash } from '../../shared/config/run-config.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import type { AdgroupSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import { planArms, type ArmPlan, type TrainedParameters } from './arm-plan.js';
-import { blockChoiceRule } from './block-choice.js';
-import { cellsPerArm } from './grid.js';
+import { type EvaluationReport, type ShotPoint } from '../scoring/evaluation-report.js';
 import {
   clickRateOf,
   readSplitRows,
-  type FlatRows,
+  supportRowCountsOf,
   type SplitRows,
 } from '../scoring/held-out-rows.js';
-import type { TaskJobContext } from './task-jobs.js';
-import { writePredictions } from './predictions.js';
-import { supportHashesOf } from '../scoring/support-hashes.js';
-import { encodeTaskAdaptation, taskAdaptationOf } from '../scoring/task-adaptation.js';
+import {
+  calibrationCurvesOf,
+  scoreSlice,
+  scoreSlices,
+  type ScoredRows,
+} from '../scoring/score-arms.js';
+import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 import { encodeTestLogits } from '../scoring/test-logits.js';
-import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluation-report.js';
-import { calibrationCurvesOf, differenceHistogramsOf } from '../scoring/report-shapes.js';
-import { runProtocols } from './protocols.js';
-import { periodsToReplay, type Period } from './replay-periods.js';
-import { predictArms, type ArmChoices } from './run-arms.js';
-import { validateArms } from './validate-arms.js';
-import { validationDrawCount, validationDraws } from './validation-draws.js';
-import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
-import { selectionCriterionOf } from './selection.js';
+import {
+  adaptationOf,
+  constantLogits,
+  oracleLogits,
+  planArms,
+  selectionCriterionOf,
+  shiftedLogits,
+  UNADAPTED,
+  type ArmPlan,
+  type TrainedParameters,
+} from './arms.js';
+import { predictLogits } from './predict-logits.js';
+import { writePredictions } from './predictions.js';
+import { dividedStore, type AdaptableModel, type TaskJobContext } from './task-jobs.js';
+import { BLOCK_CHOICE_RULE, chosenLogits, validateArms, type ArmChoices } from './validate-arms.js';
 
 export interface EvaluateOptions {
   /** The ids of jobs derive from its name and from what is evaluated. */
@@ -42,8 +50,6 @@ export interface EvaluateOptions {
   readonly trained: TrainedParameters;
   /** Index of the label whose tasks are judged together, by the loss of that label. Default 0. */
   readonly labelIndex?: number;
-  /** The periods to replay, as `demandEvaluable` found them. */
-  readonly periods: readonly Period[];
   readonly caller: RunCaller;
   /** A Parquet file for the predictions of every arm for each test row, written last. */
   readonly predictionsPath?: string;
@@ -56,12 +62,7 @@ export interface Evaluation {
    * reads them.
    */
   readonly testLogits: Uint8Array;
-  /** The encoded adaptation of the test tasks; null without the arm `meta-adapted`. */
-  readonly taskAdaptation: Uint8Array | null;
 }
-
-/** Raised when passes send other jobs under the same numbers. */
-const PASSES_VERSION = 3;
 
 interface ParameterDigests {
   readonly meta: string;
@@ -78,81 +79,114 @@ interface ParameterDigests {
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { run, trained, labelIndex = 0 } = options;
   const { config, store } = run;
-  const { clock } = options.caller;
-  const startedMs = clock.monotonicMs();
+  const { evaluation, seed } = config;
+  const { confidence, bootstrapSamples, calibrationBins } = evaluation;
+  const startedMs = options.caller.clock.monotonicMs();
   const plan = planArms(run, trained);
-  const taskIndices = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
-  const digests = digestsOf(plan);
+  const tasksOf = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
+  const digests: ParameterDigests = {
+    meta: metaParametersDigest(plan.meta.parameters),
+    global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
+  };
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
-  const trainClickRate = await clickRateOf(store, taskIndices('train'));
-
-  const validationTasks = taskIndices('validation');
-  const taskPasses = plan.validationPasses * validationDrawCount(config) * validationTasks.length;
-  const context = passesOver('choosing settings', taskPasses);
-  const draws = await validationDraws(context, validationTasks);
-  const { choices: chosen, validation } = await validateArms(draws, plan, {
-    evaluation: config.evaluation,
-    seed: config.seed,
-    trainClickRate,
-  });
-
-  const testTasks = taskIndices('test');
-  const test = await readSplitRows(store, testTasks);
-  const { logits, measures } = await predictArms(
-    passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
+  const trainClickRate = await clickRateOf(store, tasksOf('train'));
+  const validationRows = await readSplitRows(store, tasksOf('validation'));
+  const { choices, validation } = await validateArms(
+    passesOver('choosing settings', plan.passes * tasksOf('validation').length),
+    validationRows,
     plan,
-    { choices: chosen, trainClickRate, isMeasured: true },
-    test,
+    { ...evaluation, trainClickRate },
   );
+  const knowledge = { choices, trainClickRate };
+  const test = await readSplitRows(store, tasksOf('test'));
+  const context = passesOver('predicting test adgroups', plan.passes * tasksOf('test').length);
   const scored: ScoredRows = {
     rows: test.query,
-    supportRowCounts: testTasks.map((index) => at(store.tasks, index).supportRowCount),
-    logits,
+    supportRowCounts: supportRowCountsOf(test),
+    logits: await predictArms(context, plan, knowledge, test),
   };
-  const protocols = await runProtocols({
-    evaluation: config.evaluation,
-    seed: config.seed,
-    store,
-    testTasks,
-    validationTasks,
-    plan,
-    knowledge: { choices: chosen, trainClickRate },
-    periods: options.periods,
-    passesOver,
+  const settings = { ...evaluation, seed, references: GLOBAL_ARMS };
+  const shots: ShotPoint[] = [];
+  for (const supportRowsMax of new Set(evaluation.shots?.toSorted((a, b) => a - b))) {
+    const stage = `k-shot curve, ${supportRowsMax} rows`;
+    const passes = passesOver(stage, plan.passes * tasksOf('test').length);
+    const { rows, logits } = await predictShots(passes, plan, knowledge, {
+      ...{ taskIndices: tasksOf('test'), supportRowsMax },
+    });
+    shots.push(shotPoint(supportRowsMax, rows, logits, settings));
+  }
+  const testLogits = encodeTestLogits({
+    ...scored,
+    rows: test.query,
+    taskKeys: test.query.taskIndices.map((index) => at(store.tasks, index).key),
   });
-  const testLogits = testLogitsOf(store, test, scored);
-  const logitsRef = blobRefOf(testLogits);
   const report: EvaluationReport = {
-    formatVersion: REPORT_FORMAT_VERSION,
+    formatVersion: 1,
     run: {
       ...describeRun(run, digests),
-      finishedEpochMs: clock.epochMs(),
-      durationMs: clock.monotonicMs() - startedMs,
+      finishedEpochMs: options.caller.clock.epochMs(),
+      durationMs: options.caller.clock.monotonicMs() - startedMs,
       backends: [...backends].sort(),
     },
-    counts: countsOf(taskIndices('train').length, at(draws, 0).rows.query, test),
+    counts: countsOf(tasksOf('train').length, validationRows, test),
     ...labelPart(store, labelIndex),
     trainClickRate,
     ...(validation === null ? {} : { validation }),
-    ...resultsOf(config, plan, chosen, scored),
-    testLogits: logitsRef,
-    ...(protocols.length === 0 ? {} : { protocols }),
+    ...{ confidence, bootstrapSamples, calibrationBins },
+    selection: selectionOf(plan, choices, scored),
+    arms: ARM_NAMES.filter((arm) => scored.logits.has(arm)),
+    armsLeftOut: [...plan.leftOut],
+    slices: scoreSlices(scored, settings),
+    ...(shots.length === 0 ? {} : { shots }),
+    calibrationCurves: calibrationCurvesOf(scored, evaluation),
+    testLogits: blobRefOf(testLogits),
   };
   if (options.predictionsPath !== undefined)
     await writePredictions(options.predictionsPath, store, test.query, scored.logits);
-  const taskAdaptation =
-    measures === null
-      ? null
-      : encodeTaskAdaptation(taskAdaptationOf(run.spec, measures, test.support), logitsRef.sha256);
-  return { report, testLogits, taskAdaptation };
+  return { report, testLogits };
 }
 
-function digestsOf({ meta, global }: ArmPlan): ParameterDigests {
+function selectionOf(
+  { innerSteps }: ArmPlan,
+  { cells, blocks }: ArmChoices,
+  { rows }: ScoredRows,
+): EvaluationReport['selection'] {
   return {
-    meta: metaParametersDigest(meta.parameters),
-    global: global === null ? null : metaParametersDigest(global.parameters),
+    criterion: selectionCriterionOf(rows),
+    cellsPerArm: innerSteps.cells.length,
+    chosen: [...cells.values()],
+    ...(blocks === null ? {} : { blocks: { rule: BLOCK_CHOICE_RULE, buckets: [...blocks] } }),
   };
+}
+
+/** Every arm adapts on the first support rows only. */
+async function predictShots(
+  context: TaskJobContext,
+  plan: ArmPlan,
+  knowledge: ArmKnowledge,
+  {
+    taskIndices,
+    supportRowsMax,
+  }: { readonly taskIndices: readonly number[]; readonly supportRowsMax: number },
+): Promise<{ readonly rows: SplitRows; readonly logits: ScoredRows['logits'] }> {
+  const divided = dividedStore(context.store, taskIndices, { by: 'shots', supportRowsMax });
+  const rows = await readSplitRows(divided.store, taskIndices);
+  return { rows, logits: await predictArms({ ...context, ...divided }, plan, knowledge, rows) };
+}
+
+function shotPoint(
+  supportRowsMax: number,
+  rows: SplitRows,
+  logits: ScoredRows['logits'],
+  settings: Parameters<typeof scoreSlice>[2],
+): ShotPoint {
+  const supportRowCounts = supportRowCountsOf(rows);
+  const adaptedOnRowCount = supportRowCounts.reduce((sum, count) => sum + count, 0);
+  const bucket = { ...EVERY_ADGROUP, name: `shots ${supportRowsMax}` };
+  const slice = scoreSlice({ rows: rows.query, supportRowCounts, logits }, bucket, settings);
+  if (slice === null) throw new Error('there is no adgroup to score');
+  return { supportRowsMax, adaptedOnRowCount, slice };
 }
 
 /** Empty if all tasks of the store have clicks as their label. */
@@ -160,42 +194,93 @@ function labelPart({ manifest }: TaskStore, labelIndex: number): Pick<Evaluation
   return manifest.labels === undefined ? {} : { label: labelOf(manifest, { labelIndex }) };
 }
 
-function testLogitsOf(
-  store: TaskStore,
-  { query: rows, support }: SplitRows,
-  { logits, supportRowCounts }: ScoredRows,
-): Uint8Array {
-  const taskKeys = rows.taskIndices.map((index) => at(store.tasks, index).key);
-  const supportHashes = supportHashesOf(support);
-  return encodeTestLogits({ taskKeys, supportRowCounts, supportHashes, rows, logits });
+function describeRun(
+  { config, store, storeAddress }: PreparedRun,
+  digests: ParameterDigests,
+): Omit<EvaluationReport['run'], 'finishedEpochMs' | 'durationMs' | 'backends'> {
+  return {
+    run: config.run,
+    seed: config.seed,
+    method: config.method.kind,
+    model: config.model.kind,
+    personalBlocks: [...config.model.personal],
+    configHash: configHash(config),
+    ...{ storeAddress, storeDigest: store.digest },
+    ...{ metaDigest: digests.meta, globalDigest: digests.global },
+  };
 }
 
-function resultsOf(
-  config: RunConfig,
-  plan: ArmPlan,
-  { cells, blocks, blend }: ArmChoices,
-  scored: ScoredRows,
-): Omit<EvaluationReport, 'formatVersion' | 'run' | 'counts' | 'trainClickRate'> {
-  const { evaluation } = config;
+function countsOf(
+  trainTasks: number,
+  validation: SplitRows,
+  test: SplitRows,
+): EvaluationReport['counts'] {
   return {
-    confidence: evaluation.confidence,
-    bootstrapSamples: evaluation.bootstrapSamples,
-    calibrationBins: evaluation.calibrationBins,
-    selection: {
-      criterion: selectionCriterionOf(scored.rows),
-      cellsPerArm: cellsPerArm(evaluation),
-      chosen: [...cells.values()],
-      ...(blocks === null
-        ? {}
-        : { blocks: { rule: blockChoiceRule(plan.isShiftAlone), buckets: [...blocks] } }),
-      ...(blend === null ? {} : { blend }),
-    },
-    arms: [...scored.logits.keys()],
-    armsLeftOut: [...plan.leftOut],
-    slices: scoreSlices(scored, { evaluation, seed: config.seed }),
-    calibrationCurves: calibrationCurvesOf(scored, evaluation),
-    differenceHistograms: differenceHistogramsOf(scored),
+    trainTasks,
+    validationTasks: validation.query.taskIndices.length,
+    testTasks: test.query.taskIndices.length,
+    validationQueryRows: validation.query.clicks.length,
+    testSupportRows: test.support.clicks.length,
+    testQueryRows: test.query.clicks.length,
   };
+}
+
+/** Everything the arms need besides the rows that they predict. */
+interface ArmKnowledge {
+  readonly choices: ArmChoices;
+  /** Clicks per impression, or the mean value, of the training tasks. The constant arm predicts it. */
+  readonly trainClickRate: number;
+}
+
+/** @returns logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
+async function predictArms(
+  context: TaskJobContext,
+  plan: ArmPlan,
+  { choices, trainClickRate }: ArmKnowledge,
+  test: SplitRows,
+): Promise<Map<ArmName, Float32Array>> {
+  const { taskIndices } = test.query;
+  const found = new Map<ArmName, Float32Array>();
+  found.set('constant', constantLogits(test.query, trainClickRate));
+  const oracle = oracleLogits(test.query);
+  if (oracle !== null) found.set('oracle', oracle);
+  const predict = async (
+    model: AdaptableModel,
+    unadaptedArm: ArmName,
+    adaptedArm: ArmName,
+  ): Promise<void> => {
+    const cell = choices.cells.get(adaptedArm)?.cell;
+    const { logits } = await predictLogits(context, {
+      ...{ ...model, taskIndices, role: 'query' },
+      adaptations: cell === undefined ? [UNADAPTED] : [UNADAPTED, adaptationOf(cell)],
+      keep: cell === undefined ? [0] : [0, 1],
+    });
+    found.set(unadaptedArm, at(logits, 0));
+    if (cell !== undefined) found.set(adaptedArm, at(logits, 1));
+  };
+  const { global, meta, arms } = plan;
+  if (global !== null && plan.usesGlobal) await predict(global, 'global', 'finetuned');
+  if (plan.usesMeta) await predict(meta, 'meta-unadapted', 'meta-adapted');
+  const [unadapted, adapted] = [found.get('meta-unadapted'), found.get('meta-adapted')];
+  if (choices.blocks !== null && unadapted !== undefined && adapted !== undefined)
+    found.set(
+      'meta-chosen',
+      chosenLogits(choices.blocks, { adapted, unadapted }, test.query, supportRowCountsOf(test)),
+    );
+  const shift = choices.cells.get('global-shift')?.cell;
+  const query = found.get('global');
+  if (global !== null && shift !== undefined && query !== undefined) {
+    const { logits } = await predictLogits(context, {
+      ...{ ...global, taskIndices, role: 'support' },
+      ...{ adaptations: [UNADAPTED], keep: [0] },
+    });
+    found.set('global-shift', shiftedLogits(shift, { query, support: at(logits, 0) }, test));
+  }
+  const wanted = ARM_NAMES.flatMap((arm): [ArmName, Float32Array][] => {
+    const logits = found.get(arm);
+    return logits !== undefined && arms.has(arm) ? [[arm, logits]] : [];
+  });
+  return new Map(wanted);
 }
 
 function taskIndicesOf(store: TaskStore, split: AdgroupSplit, labelIndex: number): number[] {
@@ -204,26 +289,17 @@ function taskIndicesOf(store: TaskStore, split: AdgroupSplit, labelIndex: number
     .map((task) => task.taskIndex);
 }
 
-type Evaluated = Pick<PreparedRun, 'config' | 'store'> & Pick<EvaluateOptions, 'labelIndex'>;
-
 /**
- * Checks everything that an evaluation needs from the store, before anything is computed.
+ * Checked before anything is computed.
  *
- * @returns the periods to replay.
- * @throws QianmoError of kind `data` if the store holds out too few adgroups for the arms of the plan,
- *   or if its rows cannot be replayed.
+ * @throws QianmoError of kind `data` if the store holds out too few adgroups for the arms of the plan.
  */
-export async function demandEvaluable(
-  evaluated: Evaluated,
-  plan: Pick<ArmPlan, 'hasSettings'>,
-): Promise<Period[]> {
-  demandHeldOutAdgroups(evaluated, plan);
-  const { config, store, labelIndex = 0 } = evaluated;
-  return periodsToReplay(config.evaluation, store, taskIndicesOf(store, 'test', labelIndex));
-}
-
-function demandHeldOutAdgroups(
-  { config, store, labelIndex = 0 }: Evaluated,
+export function requireHeldOutAdgroups(
+  {
+    config,
+    store,
+    labelIndex = 0,
+  }: Pick<PreparedRun, 'config' | 'store'> & Pick<EvaluateOptions, 'labelIndex'>,
   plan: Pick<ArmPlan, 'hasSettings'>,
 ): void {
   const count = (split: AdgroupSplit): number => taskIndicesOf(store, split, labelIndex).length;
@@ -273,6 +349,9 @@ function predictionPasses(
   };
 }
 
+/** Raised when passes send other jobs under the same numbers. */
+const PASSES_VERSION = 4;
+
 /**
  * Differs whenever the same job would mean something else. A record that an earlier evaluation left on
  * the queue is therefore either correct or not found.
@@ -294,37 +373,4 @@ function evaluationRunId(
   });
   const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
   return `${config.run.slice(0, 100)}-evaluation-${name}`;
-}
-
-function describeRun(
-  { config, store, storeAddress }: PreparedRun,
-  digests: ParameterDigests,
-): Omit<EvaluationReport['run'], 'finishedEpochMs' | 'durationMs' | 'backends'> {
-  return {
-    run: config.run,
-    seed: config.seed,
-    method: config.method.kind,
-    model: config.model.kind,
-    personalBlocks: [...config.model.personal],
-    configHash: configHash(config),
-    storeAddress,
-    storeDigest: store.digest,
-    metaDigest: digests.meta,
-    globalDigest: digests.global,
-  };
-}
-
-function countsOf(
-  trainTasks: number,
-  validationQuery: FlatRows,
-  test: SplitRows,
-): EvaluationReport['counts'] {
-  return {
-    trainTasks,
-    validationTasks: validationQuery.taskIndices.length,
-    testTasks: test.query.taskIndices.length,
-    validationQueryRows: validationQuery.clicks.length,
-    testSupportRows: test.support.clicks.length,
-    testQueryRows: test.query.clicks.length,
-  };
 }

@@ -1,17 +1,15 @@
 /**
  * Obtains logits of tasks from the workers: cuts tasks into `predict` jobs, checks the results and puts
- * them in place, with what adaptation did to each task where that is asked for. Results do not depend on the order
- * of arrival.
+ * them in place. Results do not depend on the order of arrival.
  */
 
 import { at } from '../../shared/base/arrays.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
+import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
 import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/held-out-rows.js';
 import { lossSum } from '../scoring/metrics.js';
-import type { AdaptationMeasures } from '../scoring/task-adaptation.js';
 import {
   decodedOr,
   taskWaves,
@@ -29,8 +27,6 @@ interface PredictionRequest extends AdaptableModel {
   readonly role: HeldOutRole;
   /** Which of `adaptations` have their logits kept; of the others only the losses are. */
   readonly keep: readonly number[];
-  /** True if workers also tell what adaptation did to each task; not if absent. */
-  readonly isMeasured?: boolean;
 }
 
 export interface Predictions {
@@ -38,8 +34,6 @@ export interface Predictions {
   readonly lossSums: readonly Float64Array[];
   /** By kept adaptation, in the order of `keep`: `[rowCount]`, tasks in order. */
   readonly logits: readonly Float32Array[];
-  /** Null unless they are asked for. */
-  readonly measures: AdaptationMeasures | null;
 }
 
 /** The protocol's bound on the adaptations of one job. */
@@ -49,22 +43,10 @@ const ADAPTATIONS_PER_JOB = 256;
 interface Cells {
   readonly first: number;
   readonly adaptations: readonly Adaptation[];
-  /** The number of personal variables; null where adaptation is not measured. */
-  readonly measuredVariables: number | null;
 }
 
 /** A chunk with the number of its rows of the predicted role. */
 type PredictedChunk = TaskChunk & { readonly rowCount: number };
-
-/** Outputs of rows, `[cellCount, rowCount]`, and how far blocks moved, `[cellCount, taskCount, variableCount]`. */
-interface PredictedChunkValues {
-  readonly logits: Float32Array;
-  /** Null unless they are asked for. */
-  readonly measures: {
-    readonly supportLogits: Float32Array;
-    readonly distances: Float64Array;
-  } | null;
-}
 
 export async function predictLogits(
   context: TaskJobContext,
@@ -72,16 +54,13 @@ export async function predictLogits(
 ): Promise<Predictions> {
   const { taskIndices, adaptations, role, keep } = request;
   const starts = rowStartsOf(context.store, taskIndices, role);
-  const variableCount = context.spec.variables.filter(({ block }) => block === 'personal').length;
-  const measuredVariables = request.isMeasured === true ? variableCount : null;
   const predictions = {
     lossSums: adaptations.map(() => new Float64Array(taskIndices.length)),
     logits: keep.map(() => new Float32Array(at(starts, taskIndices.length))),
-    measures: measuredVariables === null ? null : noMeasures(request, measuredVariables),
   };
   const model = withEncodedParameters(context, request);
   const { store } = context;
-  const waves = predictWaves(context, request, measuredVariables);
+  const waves = predictWaves(context, request);
   for await (const { wave, values } of waveValues(context, model, waves)) {
     const { chunks, cells, taskCountDone } = wave;
     for (const [index, value] of values.entries())
@@ -91,7 +70,7 @@ export async function predictLogits(
   return predictions;
 }
 
-interface PredictWave extends JobWave<PredictedChunk, PredictedChunkValues> {
+interface PredictWave extends JobWave<PredictedChunk, Float32Array> {
   readonly cells: Cells;
   /** The tasks whose last cells are in this wave. */
   readonly taskCountDone: number;
@@ -100,7 +79,6 @@ interface PredictWave extends JobWave<PredictedChunk, PredictedChunkValues> {
 async function* predictWaves(
   context: TaskJobContext,
   request: PredictionRequest,
-  measuredVariables: number | null,
 ): AsyncGenerator<PredictWave> {
   const { taskIndices, adaptations, role, method } = request;
   for await (const wave of taskWaves(context, taskIndices)) {
@@ -111,13 +89,12 @@ async function* predictWaves(
     const taskCount = wave.reduce((count, { tasks }) => count + tasks.length, 0);
     for (let first = 0; first < adaptations.length; first += ADAPTATIONS_PER_JOB) {
       const end = first + ADAPTATIONS_PER_JOB;
-      const cells = { first, measuredVariables, adaptations: adaptations.slice(first, end) };
+      const cells = { first, adaptations: adaptations.slice(first, end) };
       yield {
         ...{ chunks, cells, taskCountDone: end >= adaptations.length ? taskCount : 0 },
         workOf: (division) => ({
           ...{ kind: 'predict', method, rows: role, ...division },
           adaptations: [...cells.adaptations],
-          ...(measuredVariables === null ? {} : { measures: true as const }),
         }),
         read: (output, chunk) => readKept(output, cells, chunk, request),
       };
@@ -145,64 +122,26 @@ function rowCountOf({ tasks }: TaskChunk, role: HeldOutRole): number {
   }, 0);
 }
 
-function noMeasures(
-  { taskIndices, adaptations }: PredictionRequest,
-  variableCount: number,
-): AdaptationMeasures {
-  const unknown = (length: number) => adaptations.map(() => new Float64Array(length).fill(NaN));
-  return {
-    supportLossSums: unknown(taskIndices.length),
-    distances: unknown(taskIndices.length * variableCount),
-  };
-}
-
-/** The output of a job whose kept cells are finite, or why it cannot be used. */
+/** The logits of a job, `[cellCount, rowCount]`, whose kept cells are finite, or why they cannot be used. */
 function readKept(
   output: Uint8Array,
   cells: Cells,
-  chunk: PredictedChunk,
+  { rowCount }: PredictedChunk,
   { keep }: PredictionRequest,
-): PredictedChunkValues | Rejection {
+): Float32Array | Rejection {
   const tensors = decodedOr(() => decodeTensors(output, 'output of a predict job'));
   if (tensors === 'layout_mismatch') return tensors;
-  const { measuredVariables: width } = cells;
   const cellCount = cells.adaptations.length;
-  const { rowCount } = chunk;
-  const logits = tensorOf(tensors.get('logits'), Float32Array, [cellCount, rowCount]);
-  const measures = width === null ? null : measuresIn(tensors, chunk, [cellCount, width]);
-  const isWhole = measures === null ? tensors.size === 1 : tensors.size === 3;
-  if (logits === null || measures === 'layout_mismatch' || !isWhole) return 'layout_mismatch';
+  const { values: logits, shape = [] } = tensors.get('logits') ?? {};
+  const isWhole = tensors.size === 1 && shape.join() === [cellCount, rowCount].join();
+  if (!(logits instanceof Float32Array) || !isWhole) return 'layout_mismatch';
   // An adaptation that is only tried may diverge: it loses, and the others are still compared.
   const areKeptFinite = [...cells.adaptations.keys()].every(
     (index) =>
       !keep.includes(cells.first + index) ||
       logits.subarray(index * rowCount, (index + 1) * rowCount).every(Number.isFinite),
   );
-  return areKeptFinite ? { logits, measures } : 'not_finite';
-}
-
-function measuresIn(
-  tensors: ReadonlyMap<string, CodedTensor>,
-  chunk: TaskChunk,
-  [cellCount, variableCount]: readonly [number, number],
-): PredictedChunkValues['measures'] | 'layout_mismatch' {
-  const ofRows = [cellCount, rowCountOf(chunk, 'support')];
-  const supportLogits = tensorOf(tensors.get('support.logits'), Float32Array, ofRows);
-  const ofTasks = [cellCount, chunk.tasks.length, variableCount];
-  const distances = tensorOf(tensors.get('distances'), Float64Array, ofTasks);
-  return supportLogits === null || distances === null
-    ? 'layout_mismatch'
-    : { supportLogits, distances };
-}
-
-/** The values of a tensor of exactly this type and shape; null if it is none. */
-function tensorOf<Values extends Float32Array | Float64Array>(
-  tensor: CodedTensor | undefined,
-  type: abstract new (...parts: never[]) => Values,
-  shape: readonly number[],
-): Values | null {
-  if (tensor === undefined || tensor.shape.join() !== shape.join()) return null;
-  return tensor.values instanceof type ? tensor.values : null;
+  return areKeptFinite ? logits : 'not_finite';
 }
 
 /** Predicted values are standardised; puts them in the unit of their label. `[cellCount, rowCount]` */
@@ -240,9 +179,11 @@ interface Placing {
   readonly predictions: Predictions;
 }
 
-function place(values: PredictedChunkValues, placing: Placing): void {
-  const { chunk, cells, starts, store, request, predictions } = placing;
-  const logits = outputsInOwnUnit(values.logits, chunk, store, request.role);
+function place(
+  outputs: Float32Array,
+  { chunk, cells, starts, store, request, predictions }: Placing,
+): void {
+  const logits = outputsInOwnUnit(outputs, chunk, store, request.role);
   for (const index of cells.adaptations.keys()) {
     const adaptation = cells.first + index;
     const ofCell = logits.subarray(index * chunk.rowCount, (index + 1) * chunk.rowCount);
@@ -251,28 +192,6 @@ function place(values: PredictedChunkValues, placing: Placing): void {
     at(predictions.lossSums, adaptation).set(
       lossSumsOf(ofCell, chunk, store, request.role),
       chunk.firstTask,
-    );
-  }
-  if (values.measures !== null) placeMeasures(values.measures, placing);
-}
-
-function placeMeasures(
-  { supportLogits, distances }: NonNullable<PredictedChunkValues['measures']>,
-  { chunk, cells, store, predictions: { measures } }: Placing,
-): void {
-  if (measures === null) return;
-  const rowCount = rowCountOf(chunk, 'support');
-  const logits = outputsInOwnUnit(supportLogits, chunk, store, 'support');
-  const size = distances.length / cells.adaptations.length;
-  for (const index of cells.adaptations.keys()) {
-    const ofCell = logits.subarray(index * rowCount, (index + 1) * rowCount);
-    at(measures.supportLossSums, cells.first + index).set(
-      lossSumsOf(ofCell, chunk, store, 'support'),
-      chunk.firstTask,
-    );
-    at(measures.distances, cells.first + index).set(
-      distances.subarray(index * size, (index + 1) * size),
-      chunk.firstTask * (size / chunk.tasks.length),
     );
   }
 }

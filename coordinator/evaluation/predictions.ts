@@ -10,7 +10,6 @@ import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import { isOfValues, predictionOf } from '../scoring/metrics.js';
-import type { ArmName } from '../../shared/config/arms.js';
 
 /**
  * Columns: `task` (the task's key; several columns are joined with U+001F), `row` (number of the
@@ -25,7 +24,7 @@ export async function writePredictions(
   path: string,
   store: TaskStore,
   rows: FlatRows,
-  logits: ReadonlyMap<ArmName, Float32Array>,
+  logits: ReadonlyMap<string, Float32Array>,
 ): Promise<void> {
   const unfinished = `${path}.unfinished`;
   const instance = await DuckDBInstance.create(':memory:');
@@ -65,7 +64,7 @@ export async function writePredictions(
  *
  * @throws QianmoError of kind `usage` if predictions cannot be written to the path.
  */
-export async function demandPredictionsPath(path: string): Promise<void> {
+export async function requirePredictionsPath(path: string): Promise<void> {
   const refused = (expected: string, found: string): QianmoError =>
     new QianmoError({
       kind: 'usage',
@@ -85,7 +84,7 @@ export async function demandPredictionsPath(path: string): Promise<void> {
   }
 }
 
-function columnOf(arm: ArmName): string {
+function columnOf(arm: string): string {
   return arm.replaceAll('-', '_');
 }
 

@@ -1,6 +1,6 @@
 /**
  * Jobs over any tasks of a store, chunk by chunk and wave by wave: the common part of predictions and adaptations
- * of tasks. Chunks follow from the list of tasks and their rows alone, so jobs of both kinds over one list hold the
+ * of tasks, and adaptations. Chunks follow from the list of tasks and their rows alone, so jobs of both kinds over one list hold the
  * same tasks.
  */
 
@@ -10,8 +10,23 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import { PROTOCOL_VERSION, type JobWork } from '../../shared/queue/protocol.js';
-import type { RowDivision } from '../../shared/tasks/rows/row-division.js';
+import {
+  adaptedLayoutOf,
+  type AdaptedTask,
+  areFinite,
+  decodeAdaptedTasks,
+} from '../../shared/queue/adapted-tasks.js';
+import {
+  PROTOCOL_VERSION,
+  type Adaptation,
+  type AdaptWork,
+  type JobWork,
+} from '../../shared/queue/protocol.js';
+import {
+  dividedRowCounts,
+  dividedTask,
+  type RowDivision,
+} from '../../shared/tasks/rows/row-division.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type {
@@ -283,5 +298,78 @@ export function decodedOr<Value>(decode: () => Value): Value | 'layout_mismatch'
   } catch (error) {
     if (error instanceof QianmoError) return 'layout_mismatch';
     throw error;
+  }
+}
+
+/**
+ * A task store as an evaluation divides it: the same tasks with other support and query rows.
+ *
+ * @param taskIndices the tasks that will be read. The entries of other tasks keep the counts of the store.
+ */
+export function dividedStore(
+  undivided: TaskStore,
+  taskIndices: readonly number[],
+  division: RowDivision,
+): Required<Pick<TaskJobContext, 'store' | 'division'>> {
+  const tasks = [...undivided.tasks];
+  for (const taskIndex of taskIndices) {
+    const entry = at(tasks, taskIndex);
+    tasks[taskIndex] = { ...entry, ...dividedRowCounts(entry, division) };
+  }
+  const { manifest, digest } = undivided;
+  const store: TaskStore = {
+    ...{ manifest, digest, tasks },
+    readTasks: async (indices) =>
+      (await undivided.readTasks(indices)).map((task) => dividedTask(task, division)),
+    close: () => Promise.resolve(),
+  };
+  return { store, division };
+}
+
+export interface AdaptRequest extends AdaptableModel {
+  readonly taskIndices: readonly number[];
+  readonly adaptation: Adaptation;
+  /** The rows that tasks adapt on: their support rows, or all of them. */
+  readonly rows: AdaptWork['rows'];
+}
+
+/** Adapted tasks that follow one another in the request. */
+export interface AdaptedWave {
+  readonly tasks: readonly AdaptedTask[];
+  /** Prior variances of the shift's level and of each feature's values; null without a shift. */
+  readonly shiftVariances: Float32Array | null;
+}
+
+/** Yields every task of the request once, in its order, whatever the order of arrival. */
+export async function* adaptTasks(
+  context: TaskJobContext,
+  request: AdaptRequest,
+): AsyncGenerator<AdaptedWave> {
+  const { method, adaptation, rows } = request;
+  const layout = adaptedLayoutOf(context.spec, request);
+  const model = withEncodedParameters(context, request);
+  const read = (output: Uint8Array, taskIndices: readonly number[]): AdaptedWave | Rejection => {
+    const adapted = decodedOr(() =>
+      decodeAdaptedTasks(output, layout, taskIndices, 'output of an adapt job'),
+    );
+    if (adapted === 'layout_mismatch') return adapted;
+    return areFinite(adapted) ? adapted : 'not_finite';
+  };
+  const waves = async function* (): AsyncGenerator<JobWave<TaskChunk, AdaptedWave>> {
+    for await (const chunks of taskWaves(context, request.taskIndices))
+      yield {
+        chunks,
+        workOf: (division) => ({ kind: 'adapt', method, adaptation, rows, ...division }),
+        read: (output, { tasks }) =>
+          read(
+            output,
+            tasks.map(({ taskIndex }) => taskIndex),
+          ),
+      };
+  };
+  for await (const { values } of waveValues(context, model, waves())) {
+    const tasks = values.flatMap((each) => each.tasks);
+    yield { tasks, shiftVariances: values[0]?.shiftVariances ?? null };
+    context.onTasksDone(tasks.length);
   }
 }

@@ -3,46 +3,44 @@
  * each arm loses there. Only validation tasks are passed in, so nothing here sees a test row.
  */
 
-import { at } from '../../shared/base/arrays.js';
-import { ARM_NAMES, BLENDED_ARMS, type ArmName } from '../../shared/config/arms.js';
-import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
-import type { Selection, ValidationSummary } from '../scoring/evaluation-report.js';
-import { chooseBlend, type FittedBlend } from '../scoring/blend-weights.js';
-import { chooseArm, type ValidatedArm } from '../scoring/arm-choice.js';
+import { at, spanAt } from '../../shared/base/arrays.js';
+import { ARM_NAMES, type ArmName } from '../../shared/config/arms.js';
+import type { BlockChoice, Selection, ValidationSummary } from '../scoring/evaluation-report.js';
 import { supportRowCountsOf, type SplitRows, type TaskCounts } from '../scoring/held-out-rows.js';
+import { sumOf } from '../scoring/metrics.js';
 import { adgroupImpressions, adgroupLosses } from '../scoring/score-arms.js';
-import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
+import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 import {
   bestCell,
+  chooseArm,
+  finiteOrNull,
   heldOutLosses,
-  type EntryLosses,
-  type ValidatedEntries,
+  type AdgroupLosses,
+  type ValidatedArm,
 } from '../scoring/validated-losses.js';
-import type { ArmPlan } from './arm-plan.js';
-import { chooseBlocks, servedByBucket, type ValidatedAdgroup } from './block-choice.js';
-import { predictLogits } from './predict-logits.js';
 import {
+  adaptationOf,
   constantLogits,
   oracleLogits,
-  outputOf,
-  predictArms,
-  type ArmChoices,
-} from './run-arms.js';
-import { adaptationOf, selectCell, shiftedLogits, shiftPriorOf, UNADAPTED } from './selection.js';
+  selectCell,
+  shiftedLogits,
+  UNADAPTED,
+  type ArmPlan,
+} from './arms.js';
+import { predictLogits } from './predict-logits.js';
 import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 
-/** The validation adgroups, all in the same order, with one division of their rows. */
-export interface ValidationDraw {
-  readonly context: TaskJobContext;
-  readonly rows: SplitRows;
+/** The settings that validation decided. */
+export interface ArmChoices {
+  readonly cells: ReadonlyMap<ArmName, Selection>;
+  /** The choices of the arm meta-chosen by size bucket; null without that arm. */
+  readonly blocks: readonly BlockChoice[] | null;
 }
 
 interface ValidationSettings {
-  readonly evaluation: EvaluationConfig;
-  /** Seeds the bootstrap. */
-  readonly seed: number;
-  /** As `ArmKnowledge` has it; null leaves out the arm `constant`. */
-  readonly trainClickRate: number | null;
+  readonly sizeBucketEdges: readonly number[];
+  /** Clicks per impression, or the mean value, of the training tasks. */
+  readonly trainClickRate: number;
 }
 
 interface ValidatedArms {
@@ -51,123 +49,69 @@ interface ValidatedArms {
   readonly validation: ValidationSummary | null;
 }
 
-/** The losses of every arm with every setting that it may be given. */
-interface TriedLosses {
-  readonly entries: ValidatedEntries;
-  /** Arms without a grid have one cell. */
-  readonly byCell: ReadonlyMap<ArmName, readonly EntryLosses[]>;
-}
-
-/** @param draws at least one */
 export async function validateArms(
-  draws: readonly ValidationDraw[],
+  context: TaskJobContext,
+  rows: SplitRows,
   plan: ArmPlan,
   settings: ValidationSettings,
 ): Promise<ValidatedArms> {
-  if (at(draws, 0).rows.query.taskIndices.length === 0)
-    return { choices: { cells: new Map(), blocks: null, blend: null }, validation: null };
-  const tried = await triedLosses(draws, plan, settings);
-  const choices = choicesOf(tried, plan, settings);
-  const blend = await fittedBlend(draws, plan, choices, { ...settings, entries: tried.entries });
-  const validated = validatedArms(tried, choices, plan, settings);
-  if (blend !== null) validated.push({ arm: 'blend', ...blend });
-  validated.sort((a, b) => ARM_NAMES.indexOf(a.arm) - ARM_NAMES.indexOf(b.arm));
+  if (rows.query.taskIndices.length === 0)
+    return { choices: { cells: new Map(), blocks: null }, validation: null };
+  const { sizeBucketEdges: edges } = settings;
+  const impressions = adgroupImpressions(rows.query);
+  const byCell = await triedLosses(context, rows, plan, settings);
+  const cells = new Map<ArmName, Selection>();
+  const grids = [
+    ['global-shift', plan.shiftPriors],
+    ['finetuned', plan.innerSteps],
+    ['meta-adapted', plan.innerSteps],
+  ] as const;
+  for (const [arm, grid] of grids) {
+    const tried = byCell.get(arm) ?? [];
+    if (tried.length > 0) cells.set(arm, selectCell(arm, grid, tried, impressions));
+  }
+  const choosing: Choosing = {
+    ...{ edges, impressions, supportRowCounts: supportRowCountsOf(rows) },
+    adapted: byCell.get('meta-adapted') ?? [],
+    unadapted: byCell.get('meta-unadapted')?.[0] ?? new Float64Array(),
+  };
+  const hasBlocks = plan.arms.has('meta-chosen') && choosing.adapted.length > 0;
+  const validated = ARM_NAMES.flatMap((arm): ValidatedArm[] => {
+    if (!plan.arms.has(arm)) return [];
+    const tried = byCell.get(arm) ?? [];
+    const lossesBy = (isCounted?: (adgroup: number) => boolean): AdgroupLosses =>
+      arm === 'meta-chosen'
+        ? chosenLosses(choosing, isCounted)
+        : at(tried, bestCell(tried, isCounted));
+    if (arm === 'meta-chosen' ? !hasBlocks : tried.length === 0) return [];
+    return [{ arm, losses: lossesBy(), heldOut: heldOutLosses(impressions.length, lossesBy) }];
+  });
   return {
-    choices: { ...choices, blend: blend?.choice ?? null },
-    validation: chooseArm(validated, tried.entries),
+    choices: { cells, blocks: hasBlocks ? chosenBlocks(choosing) : null },
+    validation: chooseArm(validated, impressions),
   };
 }
 
-/** Null without the arm blend. */
-async function fittedBlend(
-  draws: readonly ValidationDraw[],
-  plan: ArmPlan,
-  choices: ArmChoices,
-  settings: ValidationSettings & { readonly entries: ValidatedEntries },
-): Promise<FittedBlend | null> {
-  const { trainClickRate, entries, evaluation } = settings;
-  if (!plan.arms.has('blend') || trainClickRate === null) return null;
-  const arms = BLENDED_ARMS.filter((arm) => plan.arms.has(arm));
-  const perDraw: ReadonlyMap<ArmName, Float32Array>[] = [];
-  for (const { context, rows } of draws)
-    perDraw.push((await predictArms(context, plan, { choices, trainClickRate }, rows)).logits);
-  const outputs = arms.map((arm) =>
-    joined(perDraw.map((ofDraw) => ofDraw.get(arm) ?? new Float32Array())),
-  );
-  const rows = joinedRows(draws.map(({ rows: { query } }) => query));
-  const centre = outputOf(rows)(trainClickRate);
-  return chooseBlend({ arms, outputs, centre, rows }, entries, evaluation.sizeBucketEdges);
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    whole.set(part, start);
-    start += part.length;
-  }
-  return whole;
-}
-
-/** The adgroups of one draw after another. */
-function joinedRows(parts: readonly TaskCounts[]): TaskCounts {
-  const starts = [0];
-  for (const part of parts) {
-    const before = starts.at(-1) ?? 0;
-    for (const start of part.starts.subarray(1)) starts.push(before + start);
-  }
-  const { label } = at(parts, 0);
-  return {
-    ...(label === undefined ? {} : { label }),
-    starts: Int32Array.from(starts),
-    clicks: joined(parts.map(({ clicks }) => clicks)),
-    impressions: joined(parts.map(({ impressions }) => impressions)),
-  };
-}
-
+/**
+ * The losses of every arm with each of its settings; arms without a grid have one. It takes one pass over the query rows
+ * for each model, with all of its cells, and one over support rows for shifts.
+ */
 async function triedLosses(
-  draws: readonly ValidationDraw[],
-  plan: ArmPlan,
-  settings: ValidationSettings,
-): Promise<TriedLosses> {
-  const perDraw: ReadonlyMap<ArmName, readonly EntryLosses[]>[] = [];
-  for (const draw of draws) perDraw.push(await lossesOfDraw(draw, plan, settings));
-  const byCell = new Map<ArmName, readonly EntryLosses[]>();
-  for (const [arm, cells] of at(perDraw, 0))
-    byCell.set(
-      arm,
-      cells.map((_, cell) =>
-        Float64Array.from(perDraw.flatMap((losses) => [...at(losses.get(arm) ?? [], cell)])),
-      ),
-    );
-  const entries = {
-    adgroupCount: at(draws, 0).rows.query.taskIndices.length,
-    drawCount: draws.length,
-    impressions: Float64Array.from(
-      draws.flatMap(({ rows }) => [...adgroupImpressions(rows.query)]),
-    ),
-    supportRowCounts: draws.flatMap(({ rows }) => supportRowCountsOf(rows)),
-  };
-  return { entries, byCell };
-}
-
-/** One pass over the query rows for each model, with all of its cells, and one over support rows for shifts. */
-async function lossesOfDraw(
-  { context, rows }: ValidationDraw,
-  plan: ArmPlan,
+  context: TaskJobContext,
+  rows: SplitRows,
+  { arms, global, meta, ...plan }: ArmPlan,
   { trainClickRate }: ValidationSettings,
-): Promise<Map<ArmName, readonly EntryLosses[]>> {
-  const { arms, global, meta } = plan;
-  const losses = new Map<ArmName, readonly EntryLosses[]>();
-  const constant = trainClickRate === null ? null : constantLogits(rows.query, trainClickRate);
-  if (constant !== null) losses.set('constant', [adgroupLosses(constant, rows.query)]);
+): Promise<Map<ArmName, readonly AdgroupLosses[]>> {
+  const losses = new Map<ArmName, readonly AdgroupLosses[]>();
+  const lossesOf = (logits: Float32Array): AdgroupLosses => adgroupLosses(logits, rows.query);
+  losses.set('constant', [lossesOf(constantLogits(rows.query, trainClickRate))]);
   const oracle = oracleLogits(rows.query);
-  if (oracle !== null) losses.set('oracle', [adgroupLosses(oracle, rows.query)]);
+  if (oracle !== null) losses.set('oracle', [lossesOf(oracle)]);
   const predict = async (
     model: AdaptableModel,
     role: 'query' | 'support',
     hasGrid: boolean,
-  ): Promise<{ unadapted: Float32Array; byCell: readonly EntryLosses[] }> => {
+  ): Promise<{ unadapted: Float32Array; byCell: readonly AdgroupLosses[] }> => {
     const keepsLogits = model === global && arms.has('global-shift');
     const cells = hasGrid ? plan.innerSteps.cells.map(adaptationOf) : [];
     const { lossSums, logits } = await predictLogits(context, {
@@ -183,12 +127,8 @@ async function lossesOfDraw(
     if (arms.has('global-shift')) {
       const support = await predict(global, 'support', false);
       const logits = { query: query.unadapted, support: support.unadapted };
-      const lossesWith = (prior: Parameters<typeof shiftedLogits>[0]): EntryLosses =>
-        adgroupLosses(shiftedLogits(prior, logits, rows), rows.query);
-      losses.set(
-        'global-shift',
-        plan.shiftPriors.cells.map((cell) => lossesWith(shiftPriorOf(cell))),
-      );
+      const shifted = plan.shiftPriors.cells.map((cell) => shiftedLogits(cell, logits, rows));
+      losses.set('global-shift', shifted.map(lossesOf));
     }
   }
   if (plan.usesMeta) {
@@ -199,99 +139,88 @@ async function lossesOfDraw(
   return losses;
 }
 
-function choicesOf(
-  { entries, byCell }: TriedLosses,
-  plan: ArmPlan,
-  { evaluation, seed }: ValidationSettings,
-): ArmChoices {
-  const { isShiftAlone } = plan;
-  const cells = new Map<ArmName, Selection>();
-  const grids = [
-    ['global-shift', plan.shiftPriors],
-    ['finetuned', plan.innerSteps],
-    ['meta-adapted', plan.own],
-  ] as const;
-  for (const [arm, grid] of grids) {
-    const tried = byCell.get(arm) ?? [];
-    if (tried.length > 0) cells.set(arm, selectCell(arm, grid, tried, entries));
-  }
-  const cell = cells.get('meta-adapted')?.cell;
-  if (cell === undefined || !plan.arms.has('meta-chosen'))
-    return { cells, blocks: null, blend: null };
-  const chosen = bestCell(byCell.get('meta-adapted') ?? []);
-  const adgroups = validatedAdgroups({ entries, byCell }, chosen, evaluation.sizeBucketEdges);
-  return {
-    cells,
-    blocks: chooseBlocks(adgroups, { ...evaluation, seed, isShiftAlone }),
-    blend: null,
+const BUCKET_ADGROUPS_MIN = 10;
+
+/** How the arm meta-chosen chooses, in words, as reports have it. */
+export const BLOCK_CHOICE_RULE =
+  'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below that of the ' +
+  `unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
+
+/** The validation losses that decide which blocks an adgroup is served. */
+interface Choosing {
+  readonly edges: readonly number[];
+  readonly impressions: Float64Array;
+  readonly supportRowCounts: readonly number[];
+  /** With each cell of the grid. */
+  readonly adapted: readonly AdgroupLosses[];
+  readonly unadapted: AdgroupLosses;
+}
+
+/**
+ * Decides by size bucket which blocks an adgroup is served: its own adapted ones, or those that all adgroups start
+ * from. Personalisation may help small adgroups and hurt big ones, or the other way round.
+ *
+ * @param isCounted the adgroups that decide.
+ */
+export function chosenBlocks(
+  { edges, impressions, supportRowCounts, adapted, unadapted }: Choosing,
+  isCounted: (adgroup: number) => boolean = () => true,
+): BlockChoice[] {
+  const losses = at(adapted, bestCell(adapted, isCounted));
+  const counted = [...unadapted.keys()].filter(isCounted);
+  const differenceOf = (adgroups: readonly number[]): number | null => {
+    const shown = sumOf(adgroups.map((adgroup) => at(impressions, adgroup)));
+    const sum = sumOf(adgroups.map((adgroup) => at(losses, adgroup) - at(unadapted, adgroup)));
+    return finiteOrNull(sum / shown);
   };
-}
-
-/** Draws of an adgroup that are in one bucket are one adgroup there. */
-function validatedAdgroups(
-  { entries, byCell }: TriedLosses,
-  cell: number,
-  edges: readonly number[],
-  isCounted: (entry: number) => boolean = () => true,
-): ValidatedAdgroup[] {
-  const adapted = at(byCell.get('meta-adapted') ?? [], cell);
-  const unadapted = at(byCell.get('meta-unadapted') ?? [], 0);
-  const found = new Map<string, ValidatedAdgroup>();
-  for (const [entry, supportRowCount] of entries.supportRowCounts.entries()) {
-    if (!isCounted(entry)) continue;
-    const bucket = sizeBucketIndexOf(edges, supportRowCount);
-    const key = `${entry % entries.adgroupCount} in ${bucket}`;
-    const before = found.get(key);
-    found.set(key, {
-      supportRowCount,
-      impressions: (before?.impressions ?? 0) + at(entries.impressions, entry),
-      adaptedLoss: (before?.adaptedLoss ?? 0) + at(adapted, entry),
-      unadaptedLoss: (before?.unadaptedLoss ?? 0) + at(unadapted, entry),
-    });
-  }
-  return [...found.values()];
-}
-
-/** The losses of the arm meta-chosen where a cell is adapted with and these buckets are served adapted blocks. */
-function chosenLosses(
-  { entries, byCell }: TriedLosses,
-  cell: number,
-  served: readonly ('adapted' | 'unadapted')[],
-  edges: readonly number[],
-): EntryLosses {
-  const adapted = at(byCell.get('meta-adapted') ?? [], cell);
-  const unadapted = at(byCell.get('meta-unadapted') ?? [], 0);
-  return unadapted.map((loss, entry) => {
-    const bucket = sizeBucketIndexOf(edges, at(entries.supportRowCounts, entry));
-    return at(served, bucket) === 'adapted' ? at(adapted, entry) : loss;
+  const buckets = edges.length === 0 ? [EVERY_ADGROUP] : sizeBuckets(edges);
+  return buckets.map((bucket, index): BlockChoice => {
+    const own = counted.filter(
+      (adgroup) => sizeBucketIndexOf(edges, at(supportRowCounts, adgroup)) === index,
+    );
+    const difference = differenceOf(own);
+    const isOwn = difference !== null && own.length >= BUCKET_ADGROUPS_MIN;
+    const deciding = (isOwn ? difference : differenceOf(counted)) ?? 0;
+    return {
+      ...bucket,
+      ...{ adgroupCount: own.length, difference, decidedBy: isOwn ? 'bucket' : 'all' },
+      serves: deciding < 0 ? 'adapted' : 'unadapted',
+    };
   });
 }
 
-/** Every arm but the blend. */
-function validatedArms(
-  tried: TriedLosses,
-  { blocks }: ArmChoices,
-  plan: ArmPlan,
-  { evaluation }: ValidationSettings,
-): ValidatedArm[] {
-  const { entries, byCell } = tried;
-  const { isShiftAlone } = plan;
-  const { sizeBucketEdges: edges } = evaluation;
-  const ofChosen = (isCounted?: (entry: number) => boolean): EntryLosses => {
-    const cell = bestCell(byCell.get('meta-adapted') ?? [], isCounted);
-    const adgroups = validatedAdgroups(tried, cell, edges, isCounted);
-    const served = servedByBucket(adgroups, { sizeBucketEdges: edges, isShiftAlone });
-    return chosenLosses(tried, cell, served, edges);
-  };
-  return ARM_NAMES.flatMap((arm): ValidatedArm[] => {
-    if (!plan.arms.has(arm)) return [];
-    if (arm === 'meta-chosen')
-      return blocks === null
-        ? []
-        : [{ arm, losses: ofChosen(), heldOut: heldOutLosses(entries, ofChosen) }];
-    const cells = byCell.get(arm) ?? [];
-    if (cells.length === 0) return [];
-    const heldOut = heldOutLosses(entries, (isOther) => at(cells, bestCell(cells, isOther)));
-    return [{ arm, losses: at(cells, bestCell(cells)), heldOut }];
+/** The losses of the arm meta-chosen, with the cell and the blocks that these adgroups choose. */
+function chosenLosses(choosing: Choosing, isCounted?: (adgroup: number) => boolean): AdgroupLosses {
+  const { adapted, unadapted, edges, supportRowCounts } = choosing;
+  const losses = at(adapted, bestCell(adapted, isCounted));
+  const blocks = chosenBlocks(choosing, isCounted);
+  return unadapted.map((loss, adgroup) => {
+    const bucket = sizeBucketIndexOf(edges, at(supportRowCounts, adgroup));
+    return at(blocks, bucket).serves === 'adapted' ? at(losses, adgroup) : loss;
   });
+}
+
+interface BlockLogits {
+  readonly adapted: Float32Array;
+  readonly unadapted: Float32Array;
+}
+
+/** The logits that are served: for each adgroup, those chosen for the bucket that it is in. */
+export function chosenLogits(
+  choices: readonly BlockChoice[],
+  { adapted, unadapted }: BlockLogits,
+  query: TaskCounts,
+  supportRowCounts: readonly number[],
+): Float32Array {
+  const served = Float32Array.from(unadapted);
+  for (const [position, count] of supportRowCounts.entries()) {
+    const choice = choices.find(
+      ({ supportRowCountMin: least, supportRowCountMax: most }) =>
+        count >= least && (most === null || count <= most),
+    );
+    if (choice?.serves !== 'adapted') continue;
+    const [start, end] = spanAt(query.starts, position);
+    served.set(adapted.subarray(start, end), start);
+  }
+  return served;
 }

@@ -13,7 +13,7 @@ import {
 } from '../../shared/queue/adapted-tasks.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
-import { adaptTasks } from '../evaluation/adapt-tasks.js';
+import { adaptTasks } from '../evaluation/task-jobs.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
 import { type AdaptedRows, type ExportShard, TASKS_PER_SHARD } from './export-groups.js';
 

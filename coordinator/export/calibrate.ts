@@ -3,10 +3,9 @@
 import { at, spanAt } from '../../shared/base/arrays.js';
 import type { BundleCalibration, BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import { labelsOf, type TaskLabel, type LossKind } from '../../shared/tasks/task-label.js';
-import { dividedStore } from '../evaluation/divided-store.js';
 import { predictLogits } from '../evaluation/predict-logits.js';
-import { UNADAPTED } from '../evaluation/selection.js';
-import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
+import { UNADAPTED } from '../evaluation/arms.js';
+import { dividedStore, type AdaptableModel, type TaskJobContext } from '../evaluation/task-jobs.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';
@@ -203,8 +202,7 @@ async function unknownOutputs({
   model,
   taskIndices,
 }: ValidationAdgroups): Promise<Float32Array> {
-  const store = dividedStore(context.store, taskIndices, WITHOUT_SUPPORT);
-  const divided = { ...context, store, division: WITHOUT_SUPPORT };
+  const divided = { ...context, ...dividedStore(context.store, taskIndices, WITHOUT_SUPPORT) };
   const { logits } = await predictLogits(divided, {
     ...{ ...model, taskIndices, role: 'query', keep: [0] },
     adaptations: [UNADAPTED],

@@ -8,7 +8,7 @@ import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-m
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import { ADGROUP_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
-import { UNADAPTED } from '../evaluation/selection.js';
+import { UNADAPTED } from '../evaluation/arms.js';
 import { TASKS_PER_JOB_MAX } from '../evaluation/task-jobs.js';
 import { servedBlocksOf } from './serving-choice.js';
 

@@ -10,7 +10,7 @@ import { methodPlanOf } from '../../shared/methods/methods.js';
 import { adapts, predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
-import { adaptationOf, UNADAPTED } from '../evaluation/selection.js';
+import { adaptationOf, UNADAPTED } from '../evaluation/arms.js';
 
 /** The checkpoint and the store that an evaluation must have been made of. */
 interface Evaluated {

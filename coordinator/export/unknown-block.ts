@@ -13,8 +13,8 @@ import type { AdaptedTask, TaskShift } from '../../shared/queue/adapted-tasks.js
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
-import { adaptTasks } from '../evaluation/adapt-tasks.js';
-import { UNADAPTED } from '../evaluation/selection.js';
+import { adaptTasks } from '../evaluation/task-jobs.js';
+import { UNADAPTED } from '../evaluation/arms.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
 import type { RunCaller } from '../plan/prepared-run.js';
 import type { LocalCompute } from './local-scorer.js';

@@ -1,30 +1,17 @@
-/** Searches for the config of a run: its own trials on the machinery of a sweep, within a budget. */
+/** Searches for the config of a run: its own trials on the machinery of a sweep. */
 
 import type { z } from 'zod';
-import { spreadOver } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { declaredFeatures } from '../../shared/config/data-config.js';
-import { AutoConfigSchema, searchBudgetOf } from '../../shared/config/auto-config.js';
+import { SEARCH_TRIALS } from '../../shared/config/auto-config.js';
 import { checkedRunConfig, loadUncheckedRunConfig } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { averageTrials, towerOf } from '../auto/average-trials.js';
-import { chooseTrial, partsOf } from '../auto/choose-trial.js';
-import {
-  candidatesOf,
-  commonTraining,
-  DRAWING_FIELDS,
-  type Candidate,
-  type DataFacts,
-} from '../auto/search-space.js';
-import { crossFittedTrials, trainingFolds } from '../auto/cross-fitting.js';
-import { shiftedTrials } from '../auto/shifted-trial.js';
-import { mayBeginTrial } from '../auto/time-budget.js';
+import { candidatesOf, commonTraining, type DataFacts } from '../sweep/search-space.js';
 import { validationTasksOf } from '../evaluation/validation-score.js';
 import { clicksOf, smoothedRate } from '../scoring/held-out-rows.js';
-import { rungsOf } from '../sweep/rungs.js';
 import type { SweepRecord } from '../sweep/sweep-record.js';
 import { asTrial, type Trial } from '../sweep/trials.js';
 import type { RunContext } from './run-context.js';
@@ -38,16 +25,6 @@ import { sweepTrials, type PlannedSweep } from './sweep-run.js';
 
 type AutoOrder = z.output<typeof AutoRequestSchema>;
 
-/** Successive halving keeps half of the trials twice, so that the last rung still has some to choose from. */
-const HALVING = { eta: 2, rungs: 3 } as const;
-/** Validation adgroups that score each trial, spread over all of them. */
-const SCORED_ADGROUPS_MAX = 2_000;
-/**
- * Fewer validation adgroups are divided several times, so that a choice hangs less on the rows that they adapt to, and
- * do not end trials early: the better half would be chosen by noise. Training adgroups judge beside them.
- */
-const FEW_ADGROUPS = 30;
-const DRAWS_OF_FEW = 3;
 /** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
 const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
 
@@ -91,43 +68,26 @@ async function plannedSearch(
   store: TaskStore,
 ): Promise<PlannedSweep> {
   const { own, place, output } = searched;
-  demandFeatures(own, store);
-  const auto = own.auto ?? AutoConfigSchema.parse({});
-  const budget = searchBudgetOf(auto, request);
+  requireFeatures(own, store);
   const sweep = searchNameOf(own.run);
-  const facts = await factsOf(own, store, auto.segment ?? null);
-  const trials = trialsOf(searched, { sweep, facts, trialsMax: budget.trialsMax });
+  const segment = own.auto?.segment;
+  const facts = await factsOf(own, store, segment ?? null);
+  const trialsMax = request.trialsMax ?? own.auto?.trialsMax ?? SEARCH_TRIALS.usual;
+  const trials = trialsOf(searched, { sweep, facts, trialsMax });
   const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
-  const halving = areFew(facts) ? undefined : HALVING;
-  const rungs = rungsOf(trials.length, outerSteps, halving, place);
   return {
+    kind: 'search',
     sweep: {
       ...{ sweep, base: place, output, concurrentTrials: concurrentTrialsOf(request) },
-      trialsKept: rungs.at(-1)?.trialCount ?? 1,
-      ...(auto.segment === undefined ? {} : { segment: auto.segment }),
+      trialsKept: trials.length,
+      ...(segment === undefined ? {} : { segment }),
     },
-    ...{ base: own, trials, rungs },
-    search: {
-      budgetMinutes: budget.minutes,
-      scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
-      mayBegin: mayBeginTrial,
-      folds: areFew(facts) ? trainingFolds(facts.judgingTasks, own.seed) : [],
-      crossFitted: (record) => (areFew(facts) ? crossFittedTrials(record) : []),
-      derived: [averageTrials, shiftedTrials].map(
-        (derivedOf) => (record: SweepRecord, kept: readonly Trial[]) =>
-          derivedOf(record, kept, { sweep, output }),
-      ),
-      choose: chooseTrial,
-    },
+    ...{ base: own, trials, rungs: [{ outerSteps, trialCount: trials.length }] },
   };
 }
 
-function areFew({ validationTaskCount }: Pick<DataFacts, 'validationTaskCount'>): boolean {
-  return validationTaskCount < FEW_ADGROUPS;
-}
-
 /** The section `auto` adds target encodings to the data: a store that was prepared without it lacks them. */
-function demandFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
+function requireFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
   const found = new Set(manifest.features.map(({ name }) => name));
   const missing = declaredFeatures(data).filter(({ name }) => !found.has(name));
   if (missing.length === 0) return;
@@ -151,33 +111,24 @@ function concurrentTrialsOf({ processes, workers }: AutoOrder): number {
   return (processes ?? workers) === 1 ? 1 : 2;
 }
 
-interface SearchedFacts extends DataFacts {
-  /** Training tasks with the label of those that validate. */
-  readonly judgingTasks: readonly number[];
-}
-
 async function factsOf(
   own: RunConfig,
   store: TaskStore,
   segment: string | null,
-): Promise<SearchedFacts> {
-  const validation = validationTasksOf(store, own.data.store, segment);
-  const [first = 0] = validation;
+): Promise<DataFacts> {
+  const [first = 0] = validationTasksOf(store, own.data.store, segment);
   const { labelIndex = 0 } = store.tasks[first] ?? {};
   const train = store.tasks.filter((task) => task.split === 'train');
   const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
   const isOfClicks = labelOf(store.manifest, { labelIndex }).loss !== 'squared';
   const queryRows = train.reduce((sum, { queryRowCount }) => sum + queryRowCount, 0);
-  const judgingTasks = scored.map(({ taskIndex }) => taskIndex);
-  const counted = await clicksOf(store, judgingTasks);
+  const counted = await clicksOf(
+    store,
+    scored.map(({ taskIndex }) => taskIndex),
+  );
   return {
-    categories: store.manifest.features.flatMap((feature) =>
-      feature.kind === 'category' ? [{ name: feature.name, rowCount: feature.rowCount }] : [],
-    ),
     segment,
-    judgingTasks,
     trainTaskCount: train.length,
-    validationTaskCount: validation.length,
     queryRowsPerTask: queryRows / Math.max(1, train.length),
     impressions: counted.impressions,
     clickRate: isOfClicks ? smoothedRate(counted) : null,
@@ -197,15 +148,10 @@ function trialsOf(
 ): Trial[] {
   const ownTraining = sectionOf(fields, 'training');
   const common = { ...commonTraining(facts), ...ownTraining };
-  const areDrawsGiven = DRAWING_FIELDS.some((field) => field in ownTraining);
-  const draws = areFew(facts) ? { validationDraws: DRAWS_OF_FEW } : {};
-  const evaluation = { ...GRID, ...draws, ...sectionOf(fields, 'evaluation') };
+  const evaluation = { ...GRID, ...sectionOf(fields, 'evaluation') };
   const { auto: _searched, method: _method, model: _model, ...others } = fields;
   const rest = { ...others, data: own.data };
-  const candidates: (Candidate | null)[] = [
-    ...(hasOwnModel(fields) ? [null] : []),
-    ...candidatesOf({ ...facts, areDrawsGiven }, trialsMax, own.seed),
-  ];
+  const candidates = [...(hasOwnModel(fields) ? [null] : []), ...candidatesOf(facts, trialsMax)];
   const seen = new Set<string>();
   return candidates.slice(0, trialsMax).flatMap((candidate, index): Trial[] => {
     const name = `t${String(index + 1).padStart(2, '0')}`;
@@ -220,14 +166,7 @@ function trialsOf(
     if (seen.has(hash)) return [];
     seen.add(hash);
     const settings = candidate?.words ?? { model: 'as the config says' };
-    const parts = partsOf(config);
-    const tower = towerOf(config);
-    return [
-      {
-        ...{ name, settings, parts, config: asTrial(config, { sweep, output }, name) },
-        ...(tower === null ? {} : { tower }),
-      },
-    ];
+    return [{ name, settings, config: asTrial(config, { sweep, output }, name) }];
   });
 }
 

@@ -2,9 +2,8 @@
 
 import type { z } from 'zod';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { compareRuns, type ChosenRun } from '../comparison/compare-runs.js';
-import { comparisonJson, type ComparisonReport } from '../comparison/comparison-report.js';
-import { parseRunArgument, readEvaluatedRun } from '../comparison/evaluated-run.js';
+import { compareRuns, type ChosenRun, type ComparisonReport } from '../scoring/compare-runs.js';
+import { parseRunArgument, readEvaluatedRun } from '../scoring/evaluated-run.js';
 import { comparisonDocument } from '../reports/comparison-document.js';
 import { asPage } from '../reports/document/as-page.js';
 import { runConfigOf } from './config-sources.js';
@@ -39,10 +38,10 @@ async function compared(
     chosen.push({ evaluated: await readEvaluatedRun(store, segment ?? null), arm });
   }
   signal.throwIfAborted();
-  const report = compareRuns(chosen, sizeBucketEdges === undefined ? {} : { sizeBucketEdges });
+  const report = compareRuns(chosen, sizeBucketEdges);
   if (out === undefined) return report;
   const folder = objectStoreAt(out, environment);
-  const json = Buffer.from(`${comparisonJson(report)}\n`);
+  const json = Buffer.from(`${JSON.stringify(report, null, 2)}\n`);
   await folder.put('comparison.json', json, { kind: 'always' });
   await folder.put('comparison.html', Buffer.from(asPage(comparisonDocument(report))), {
     kind: 'always',

@@ -10,22 +10,20 @@ import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { CheckpointManifest } from '../checkpoints/checkpoint-manifest.js';
 import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
-import { demandPredictionsPath } from '../evaluation/predictions.js';
+import { requirePredictionsPath } from '../evaluation/predictions.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
-import { planArms } from '../evaluation/arm-plan.js';
-import { demandEvaluable, evaluate } from '../evaluation/evaluate.js';
-import type { Period } from '../evaluation/replay-periods.js';
+import { planArms } from '../evaluation/arms.js';
+import { evaluate, requireHeldOutAdgroups } from '../evaluation/evaluate.js';
 import { GLOBAL_ARMS } from '../../shared/config/arms.js';
-import {
-  globalArmConfig,
-  globalOuterStepsOf,
-  withoutMethodNames,
-} from '../evaluation/global-arm.js';
+import { isNamed, type ModelSpec } from '../../shared/models/model-spec.js';
 import { asPage } from '../reports/document/as-page.js';
 import { evaluationDocument } from '../reports/evaluation-document.js';
-import { reportJson, fileOfSegment, REPORT_FILE } from '../scoring/report-json.js';
-import type { EvaluationReport } from '../scoring/evaluation-report.js';
-import { TASK_ADAPTATION_KEY } from '../scoring/task-adaptation.js';
+import {
+  fileOfSegment,
+  REPORT_FILE,
+  reportJson,
+  type EvaluationReport,
+} from '../scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
@@ -52,7 +50,7 @@ export async function evaluateRun(
   context: RunContext,
 ): Promise<readonly EvaluationReport[]> {
   const config = await chosenConfigOf(request.config, context.environment);
-  if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
+  if (request.predictions !== undefined) await requirePredictionsPath(request.predictions);
   return loggedRun(trackedCallOf('evaluate', config), context, async (logged) => {
     const [run, dispatch] = await openedBesideStart(
       logged,
@@ -111,12 +109,13 @@ async function* writtenReports(
   const { metaParameters: meta, outerStep, outerSteps } = await trainedMetaParameters(run, context);
   // A refusal must come before the global arm is trained in vain.
   const plan = planArms(run, { meta, global: meta });
-  const periodsByLabel: (readonly Period[])[] = [];
   for (const labelIndex of labelsOf(store.manifest).keys())
-    periodsByLabel.push(await demandEvaluable({ config, store, labelIndex }, plan));
-  const globalArm = { run, outerSteps: globalOuterStepsOf(config, outerSteps) };
+    requireHeldOutAdgroups({ config, store, labelIndex }, plan);
+  // It may have more outer steps than the config says.
+  const globalArm = { run, outerSteps: config.globalTraining.outerSteps ?? outerSteps };
+  const isOwnGlobalArm = configHash(globalArmConfig(config)) === configHash(config);
   const global =
-    isOwnGlobalArm(config) && globalArm.outerSteps === outerSteps
+    isOwnGlobalArm && globalArm.outerSteps === outerSteps
       ? meta
       : await globalMetaParameters(globalArm, dispatch, options.fresh, context);
   const evaluation = {
@@ -129,19 +128,14 @@ async function* writtenReports(
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
     const predictionsPath =
       options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
-    const { report, testLogits, taskAdaptation } = await evaluate({
+    const { report, testLogits } = await evaluate({
       ...evaluation,
-      periods: at(periodsByLabel, labelIndex),
       ...(segment === null ? {} : { labelIndex }),
       ...(predictionsPath === null ? {} : { predictionsPath }),
     });
     const json = fileOfSegment(REPORT_FILE, segment);
     const page = fileOfSegment('report.html', segment);
     await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
-    if (taskAdaptation !== null)
-      await output.put(fileOfSegment(TASK_ADAPTATION_KEY, segment), taskAdaptation, {
-        kind: 'always',
-      });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(asPage(evaluationDocument(report))), { kind: 'always' });
     for (const { arm, metrics } of at(report.slices, 0).arms)
@@ -176,11 +170,6 @@ async function trainedMetaParameters(
       ),
     );
   return state;
-}
-
-/** Whether training the global arm, for as many outer steps, would train this run once more. */
-function isOwnGlobalArm(config: RunConfig): boolean {
-  return configHash(globalArmConfig(config)) === configHash(config);
 }
 
 interface GlobalArm {
@@ -245,4 +234,44 @@ function configBegunWith(latest: CheckpointManifest, config: RunConfig): RunConf
   if (typeof outerSteps !== 'number') return null;
   const begun = { ...config, training: { ...config.training, outerSteps } };
   return configHash(begun) === latest.configHash ? begun : null;
+}
+
+/** The config that trains the global arm: the same data, model, seed and budget, except where `globalTraining` says otherwise. */
+export function globalArmConfig(config: RunConfig): RunConfig {
+  const { optimizer, outerSteps } = config.globalTraining;
+  return {
+    ...config,
+    run: globalRunName(config.run),
+    method: { kind: 'global' },
+    training: {
+      ...config.training,
+      ...(optimizer === undefined ? {} : { optimizer }),
+      ...(outerSteps === undefined ? {} : { outerSteps }),
+    },
+    output: `${config.output.replace(/\/+$/, '')}/global`,
+  };
+}
+
+/**
+ * Removes from `training.trainable` the names that only the run's method has. If nothing else is
+ * trainable, the arm is what the run starts from.
+ *
+ * @param spec the model spec of the global arm
+ */
+function withoutMethodNames(
+  config: RunConfig,
+  { variables, tables }: Pick<ModelSpec, 'variables' | 'tables'>,
+): RunConfig {
+  const { trainable } = config.training;
+  if (trainable === undefined) return config;
+  const known = trainable.filter((named) =>
+    [...variables, ...tables].some(({ name }) => isNamed(name, named)),
+  );
+  return { ...config, training: { ...config.training, trainable: known } };
+}
+
+/** Run names have at most 63 characters. */
+function globalRunName(run: string): string {
+  const suffix = '-global';
+  return `${run.slice(0, 63 - suffix.length)}${suffix}`;
 }

@@ -8,7 +8,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/events/run-events.js';
-import { demandPredictionsPath } from '../evaluation/predictions.js';
+import { requirePredictionsPath } from '../evaluation/predictions.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart } from './dispatch-for-run.js';
@@ -85,7 +85,8 @@ export async function openRun(
       evaluate: (choice = {}, options = {}) =>
         turns.call(options, async (context) => {
           const settings = checkedRequest(EvaluationChoiceSchema, choice, 'evaluate');
-          if (settings.predictions !== undefined) await demandPredictionsPath(settings.predictions);
+          if (settings.predictions !== undefined)
+            await requirePredictionsPath(settings.predictions);
           return evaluatedRun(run, dispatch, settings, context);
         }),
       close: async () => {

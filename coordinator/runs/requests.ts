@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
-import { AutoTrialsMaxSchema, BudgetMinutesSchema } from '../../shared/config/auto-config.js';
+import { AutoTrialsMaxSchema } from '../../shared/config/auto-config.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
@@ -179,7 +179,7 @@ export const CompareRequestSchema = z.strictObject({
 });
 
 const searchFields = {
-  resume: flag('continue the search that exists, in what is left of its time'),
+  resume: flag('continue the search that exists'),
   fresh: flag('start again although a search exists', { conflicts: 'resume' }),
 };
 
@@ -198,13 +198,9 @@ export const AutoRequestSchema = z
     config,
     ...dispatchFields,
     ...searchFields,
-    budgetMinutes: described(
-      BudgetMinutesSchema,
-      '<minutes> how long to search, in place of auto.budgetMinutes (10 by default)',
-    ).optional(),
     trialsMax: described(
       AutoTrialsMaxSchema,
-      '<count> how many trials to begin at most; without a time, all of them',
+      '<count> how many trials to begin at most, in place of auto.trialsMax',
     ).optional(),
   })
   .refine(startsOneWay, ONE_WAY_TO_START);

@@ -1,8 +1,7 @@
 /** Reads the meta-parameters that a training takes from other runs (`training.startFrom`). */
 
 import { z } from 'zod';
-import { averagedForm } from '../averages/averaged-model.js';
-import { type AveragedMember, averagedParameters } from '../averages/averaged-parameters.js';
+import { averagedForm, averagedParameters, type AveragedMember } from '../sweep/averaged-model.js';
 import type { CheckpointIdentity } from '../checkpoints/checkpoint-identity.js';
 import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { readMetaParameters } from '../checkpoints/saved-parameters.js';

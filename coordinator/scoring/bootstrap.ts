@@ -3,7 +3,7 @@
  * adgroup stay together. Every arm is judged on the same draws, which makes differences paired.
  */
 
-import { at, demandSameLength, float64At, numberAt, uint32At } from '../../shared/base/arrays.js';
+import { at, demandSameLength, float64At, numberAt } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import type { Interval } from './evaluation-report.js';
 
@@ -56,30 +56,10 @@ export function bootstrapIntervals(
 }
 
 /**
- * Draws adgroups with replacement, `samples` times, and reports how often each was drawn. It serves
- * statistics that are not functions of sums. The array is reused from draw to draw.
- */
-export function bootstrapCounts(
-  adgroupCount: number,
-  { samples, stream }: Pick<BootstrapSettings, 'samples' | 'stream'>,
-  onDraw: (drawnCounts: Uint32Array, sample: number) => void,
-): void {
-  const counts = new Uint32Array(adgroupCount);
-  for (let sample = 0; sample < samples; sample += 1) {
-    counts.fill(0);
-    for (let draw = 0; draw < adgroupCount; draw += 1) {
-      const adgroup = stream.below(adgroupCount);
-      counts[adgroup] = uint32At(counts, adgroup) + 1;
-    }
-    onDraw(counts, sample);
-  }
-}
-
-/**
  * The interval of a value: the middle `confidence` of its draws. Draws that are not finite are left out.
  * Null if the value or every draw is not finite.
  */
-export function percentileInterval(
+function percentileInterval(
   value: number,
   draws: Float64Array,
   confidence: number,
@@ -91,7 +71,7 @@ export function percentileInterval(
 }
 
 /** Linear interpolation between order statistics, of which there must be one. */
-export function quantileOf(sorted: ArrayLike<number>, share: number): number {
+function quantileOf(sorted: ArrayLike<number>, share: number): number {
   const place = share * (sorted.length - 1);
   const below = numberAt(sorted, Math.floor(place));
   const above = numberAt(sorted, Math.ceil(place));

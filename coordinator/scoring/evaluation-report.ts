@@ -4,12 +4,13 @@
  */
 
 import { z } from 'zod';
-import { ARM_NAMES, GLOBAL_ARMS } from '../../shared/config/arms.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { ARM_NAMES } from '../../shared/config/arms.js';
 import { BlobRefSchema } from '../../shared/storage/blob-store.js';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 
 /** Raised when a field changes its meaning or is removed. */
-export const REPORT_FORMAT_VERSION = 1;
+const REPORT_FORMAT_VERSION = 1;
 
 const ArmNameSchema = z.enum(ARM_NAMES);
 
@@ -53,13 +54,14 @@ export const MetricsSchema = z.strictObject({
 
 /** Logloss of the arm minus that of the reference. Below 0, the arm is better. */
 const DifferenceSchema = z.strictObject({
-  reference: z.enum(GLOBAL_ARMS),
+  reference: z.string(),
   perImpression: IntervalSchema,
   perAdgroup: IntervalSchema,
 });
 
 const ArmResultSchema = z.strictObject({
-  arm: ArmNameSchema,
+  /** The arm of an evaluation, or the label of a compared run. */
+  arm: z.string(),
   metrics: MetricsSchema,
   differences: z.array(DifferenceSchema),
   /** (logloss of global - of arm) / (logloss of global - of oracle), per impression. */
@@ -67,7 +69,7 @@ const ArmResultSchema = z.strictObject({
 });
 
 /** All test adgroups, or those of one size bucket. */
-const SliceSchema = z.strictObject({
+export const SliceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
   /** Null means no upper bound. */
@@ -88,11 +90,8 @@ const BlockChoiceSchema = z.strictObject({
   supportRowCountMax: count.nullable(),
   /** Validation adgroups of the bucket. */
   adgroupCount: count,
-  /**
-   * Logloss of the adapted minus that of the unadapted blocks, per impression; null without
-   * impressions.
-   */
-  difference: IntervalSchema.nullable(),
+  /** Logloss of the adapted minus that of the unadapted blocks, per impression; null without impressions. */
+  difference: z.number().nullable(),
   /** `all` if the bucket has too few validation adgroups of its own. */
   decidedBy: z.enum(['bucket', 'all']),
   serves: z.enum(['adapted', 'unadapted']),
@@ -103,8 +102,6 @@ export const CellSchema = z.discriminatedUnion('kind', [
     kind: z.literal('inner-steps'),
     innerRate: z.number(),
     innerSteps: count,
-    /** Where only a shift adapts: the factor of its learned prior variances, which the rate stands for. */
-    priorFactor: z.number().positive().optional(),
   }),
   /** The normal prior of an adgroup's shift of logits; for values, in units of their deviation. */
   z.strictObject({ kind: z.literal('shift-prior'), mean: z.number(), deviation: z.number() }),
@@ -120,33 +117,10 @@ const SelectionSchema = z.strictObject({
   grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
 });
 
-/** The weights of the arm blend: its output is z0 + sum_a w_a (z_a - z0). */
-const BlendChoiceSchema = z.strictObject({
-  arms: z.array(ArmNameSchema).min(2),
-  /** The output z0, which knows the click rate of the training rows only. */
-  centre: z.number(),
-  /** Strength of the pull towards the best arm, as a share of all validation impressions; null is that arm alone. */
-  shrinkage: z.number().positive().nullable(),
-  buckets: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        supportRowCountMin: count,
-        /** Null means no upper bound. */
-        supportRowCountMax: count.nullable(),
-        /** In the order of `arms`. */
-        weights: z.array(z.number().nonnegative()),
-      }),
-    )
-    .min(1),
-});
-
 /** The validation losses of every arm; no test adgroup has a part in it. */
 const ValidationSummarySchema = z.strictObject({
   /** The adgroups with query rows. */
   adgroupCount: count,
-  /** Divisions of each adgroup into support and query rows. */
-  drawCount: count,
   /** Settings are chosen without the fold that they are judged on; 1 if there were no others to choose on. */
   foldCount: count,
   /** The arm with the lowest held-out loss, the oracle aside; null if every arm diverged. */
@@ -166,45 +140,24 @@ const ValidationSummarySchema = z.strictObject({
   ),
 });
 
-const ProtocolResultSchema = z.strictObject({
-  /**
-   * `shots` goes by number of support rows, `phases` by the minibatches of support rows adapted on so
-   * far, and `periods` is progressive validation by day.
-   */
-  kind: z.enum(['shots', 'phases', 'periods']),
-  /** The settings chosen under the protocol, if they are not those of the report. */
-  chosen: z.array(SelectionSchema).optional(),
-  /** In order. Each covers all test adgroups that have query rows there. */
-  points: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        /** Support rows of all its adgroups. */
-        adaptedOnRowCount: count,
-        slice: SliceSchema,
-      }),
-    )
-    .min(1),
-  /** Only for `periods`: every row of the test adgroups once, as it was predicted in its period. */
-  together: SliceSchema.optional(),
+/** Every arm adapts on the first support rows only; the query rows stay the same. */
+const ShotPointSchema = z.strictObject({
+  supportRowsMax: count,
+  /** Support rows of all its adgroups. */
+  adaptedOnRowCount: count,
+  slice: SliceSchema,
 });
 
 /** The bins of one curve, by ascending prediction. */
-export const CalibrationCurveSchema = z.array(
-  z.strictObject({
-    impressions: z.number(),
-    meanPrediction: z.number(),
-    clickRate: z.number(),
-  }),
-);
-
-/** Differences in logloss over adgroups. */
-export const HistogramSchema = z.strictObject({
-  /** One more than `adgroupCounts`. Values outside are counted in the outermost bins. */
-  edges: z.array(z.number()),
-  adgroupCounts: z.array(count),
-  adgroupsBetter: count,
-  adgroupsWorse: count,
+export const CalibrationCurveSchema = z.strictObject({
+  arm: z.string(),
+  bins: z.array(
+    z.strictObject({
+      impressions: z.number(),
+      meanPrediction: z.number(),
+      clickRate: z.number(),
+    }),
+  ),
 });
 
 export const EvaluationReportSchema = z.strictObject({
@@ -248,8 +201,6 @@ export const EvaluationReportSchema = z.strictObject({
     blocks: z
       .strictObject({ rule: z.string(), buckets: z.array(BlockChoiceSchema).min(1) })
       .optional(),
-    /** The weights of the arm blend. */
-    blend: BlendChoiceSchema.optional(),
   }),
   /** Absent without validation adgroups. */
   validation: ValidationSummarySchema.optional(),
@@ -257,35 +208,80 @@ export const EvaluationReportSchema = z.strictObject({
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
   /** All test adgroups first, then the size buckets that are not empty, ascending. */
   slices: z.array(SliceSchema).min(1),
-  /** The protocols that the config asks for. */
-  protocols: z.array(ProtocolResultSchema).optional(),
-  calibrationCurves: z.array(
-    z.strictObject({
-      arm: ArmNameSchema,
-      bins: CalibrationCurveSchema,
-    }),
-  ),
-  /** Logloss per adgroup minus that of the reference, as a histogram over adgroups. */
-  differenceHistograms: z.array(
-    z.strictObject({
-      arm: ArmNameSchema,
-      reference: z.enum(GLOBAL_ARMS),
-      ...HistogramSchema.shape,
-    }),
-  ),
-  /** The file of test logits beside the report (`test-logits.ts`); absent if none was kept. */
-  testLogits: BlobRefSchema.optional(),
+  /** The k-shot curve, by ascending number of rows, if the config asks for it. */
+  shots: z.array(ShotPointSchema).optional(),
+  calibrationCurves: z.array(CalibrationCurveSchema),
+  /** The file of test logits beside the report (`test-logits.ts`). */
+  testLogits: BlobRefSchema,
 });
 
 export type Interval = z.infer<typeof IntervalSchema>;
 export type Metrics = z.infer<typeof MetricsSchema>;
-export type Difference = z.infer<typeof DifferenceSchema>;
 export type ArmResult = z.infer<typeof ArmResultSchema>;
 export type Slice = z.infer<typeof SliceSchema>;
 export type BlockChoice = z.infer<typeof BlockChoiceSchema>;
-export type ProtocolResult = z.infer<typeof ProtocolResultSchema>;
+export type ShotPoint = z.infer<typeof ShotPointSchema>;
+export type CalibrationCurve = z.infer<typeof CalibrationCurveSchema>;
 export type Cell = z.infer<typeof CellSchema>;
 export type Selection = z.infer<typeof SelectionSchema>;
-export type BlendChoice = z.infer<typeof BlendChoiceSchema>;
 export type ValidationSummary = z.infer<typeof ValidationSummarySchema>;
 export type EvaluationReport = z.infer<typeof EvaluationReportSchema>;
+
+export const REPORT_FILE = 'evaluation.json';
+
+/**
+ * `report.html`, or `report-SEGMENT.html` for a segment. Characters that are not allowed in keys of
+ * objects are written as the hexadecimal digits of their bytes, with an `=` before each byte.
+ */
+export function fileOfSegment(file: string, segment: string | null): string {
+  if (segment === null) return file;
+  const name = segment.replace(/[^A-Za-z0-9_.-]/gu, (character) =>
+    [...Buffer.from(character)].map((byte) => `=${byte.toString(16).padStart(2, '0')}`).join(''),
+  );
+  return file.replace(/(?=\.[a-z]+$)/, () => `-${name}`);
+}
+
+/** The segment whose file of this kind has the key: null for that of a run without segments, undefined for other keys. */
+export function segmentOfKey(file: string, key: string): string | null | undefined {
+  if (key === file) return null;
+  const [start = '', end = ''] = file.split(/(?=\.[a-z]+$)/);
+  if (!key.startsWith(`${start}-`) || !key.endsWith(end)) return undefined;
+  const name = key.slice(start.length + 1, key.length - end.length);
+  const bytes = name.replace(/=([0-9a-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  const segment = Buffer.from(bytes, 'latin1').toString('utf8');
+  return fileOfSegment(file, segment) === key ? segment : undefined;
+}
+
+export function reportJson(report: EvaluationReport): string {
+  return `${JSON.stringify(EvaluationReportSchema.parse(report), null, 2)}\n`;
+}
+
+/** The record of the one report, or of those of all segments. */
+export function reportsData(reports: readonly EvaluationReport[]): unknown {
+  const segments = reports.map((report) => EvaluationReportSchema.parse(report));
+  return segments.length === 1 ? segments[0] : { formatVersion: REPORT_FORMAT_VERSION, segments };
+}
+
+/** @throws QianmoError of kind `data` if the text is not a report of this version. */
+export function parseReport(json: string, where: string): EvaluationReport {
+  return parseRecord(EvaluationReportSchema, json, {
+    ...{ where, what: 'this is not an evaluation report' },
+    cure: 'write it again: qianmo evaluate run.yaml',
+  });
+}
+
+/** @throws QianmoError of kind `data` if the text is not a record of this shape. */
+export function parseRecord<Shape>(
+  schema: z.ZodType<Shape>,
+  json: string,
+  fault: { readonly what: string; readonly where: string; readonly cure: string },
+): Shape {
+  try {
+    return schema.parse(JSON.parse(json));
+  } catch (cause) {
+    const found = cause instanceof z.ZodError ? `\n${z.prettifyError(cause)}` : 'unreadable JSON';
+    throw new QianmoError({ kind: 'data', ...fault, found, cause });
+  }
+}

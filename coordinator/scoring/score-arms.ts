@@ -19,12 +19,8 @@ import {
   sumOf,
   type CountedRows,
 } from './metrics.js';
-import type { ArmResult, Interval, Metrics, Slice } from './evaluation-report.js';
-import { GLOBAL_ARMS, type ArmName } from '../../shared/config/arms.js';
+import type { ArmResult, CalibrationCurve, Interval, Metrics, Slice } from './evaluation-report.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
-
-/** Places of a ranking that count by default. */
-const NDCG_AT = 5;
 
 interface ValueMetrics {
   readonly mae: number;
@@ -144,26 +140,30 @@ export interface ScoredRows {
   /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
   /** The logits of each arm, `[rowCount]`, in the order in which arms are shown. */
-  readonly logits: ReadonlyMap<ArmName, Float32Array>;
+  readonly logits: ReadonlyMap<string, Float32Array>;
 }
 
 /** Sums of one arm over each adgroup's query rows. */
-export interface AdgroupScores {
+interface AdgroupScores {
   /** Sum of losses, `[adgroupCount]`. */
   readonly losses: Float64Array;
   /** Null for an adgroup with one class only. */
   readonly aucs: readonly (number | null)[];
 }
 
-interface ScoringSettings {
-  readonly evaluation: EvaluationConfig;
+interface ScoringSettings extends Pick<
+  EvaluationConfig,
+  'sizeBucketEdges' | 'bootstrapSamples' | 'confidence' | 'calibrationBins' | 'ndcgAt'
+> {
   /** Seeds the bootstrap. */
   readonly seed: number;
+  /** The arms that every other one is compared with. */
+  readonly references: readonly string[];
 }
 
 /** All test adgroups first, then each size bucket that is not empty. */
 export function scoreSlices(scored: ScoredRows, settings: ScoringSettings): Slice[] {
-  return [EVERY_ADGROUP, ...sizeBuckets(settings.evaluation.sizeBucketEdges)].flatMap((bucket) => {
+  return [EVERY_ADGROUP, ...sizeBuckets(settings.sizeBucketEdges)].flatMap((bucket) => {
     const slice = scoreSlice(scored, bucket, settings, drawsNameOf(scored, bucket));
     return slice === null ? [] : [slice];
   });
@@ -173,7 +173,7 @@ export function scoreSlices(scored: ScoredRows, settings: ScoringSettings): Slic
  * Positions of the bucket's adgroups. An adgroup without impressions cannot be judged and is left
  * out.
  */
-export function positionsOf(
+function positionsOf(
   scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
   bucket: SizeBucket,
 ): number[] {
@@ -190,7 +190,7 @@ export function positionsOf(
  * A bucket that holds every adgroup uses the draws of all adgroups, so that its intervals are
  * theirs.
  */
-export function drawsNameOf(
+function drawsNameOf(
   scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
   bucket: SizeBucket,
 ): string {
@@ -206,7 +206,7 @@ export function drawsNameOf(
 export function scoreSlice(
   scored: ScoredRows,
   bucket: SizeBucket,
-  { evaluation, seed }: ScoringSettings,
+  settings: ScoringSettings,
   drawsName = bucket.name,
 ): Slice | null {
   const positions = positionsOf(scored, bucket);
@@ -216,18 +216,14 @@ export function scoreSlice(
     [...scored.logits].map(([arm, ofArm]) => [arm, selectRows(scored.rows, positions, ofArm)]),
   );
   const adgroups = new Map([...logits].map(([arm, ofArm]) => [arm, scoreAdgroups(ofArm, rows)]));
-  const intervals = intervalsOf(adgroups, adgroupImpressions(rows), {
-    ...evaluation,
-    seed,
-    drawsName,
-  });
+  const intervals = intervalsOf(adgroups, adgroupImpressions(rows), { ...settings, drawsName });
   const arms = [...logits].map(([arm, ofArm]): ArmResult => {
     const { logloss, loglossPerAdgroup, differences, gapClosed } = intervals(arm);
     const scores = adgroups.get(arm);
     const aucs = scores?.aucs ?? [];
     return {
       arm,
-      metrics: metricsOf(ofArm, rows, { aucs, logloss, loglossPerAdgroup }, evaluation),
+      metrics: metricsOf(ofArm, rows, { aucs, logloss, loglossPerAdgroup }, settings),
       differences,
       gapClosed,
     };
@@ -250,16 +246,11 @@ interface ScoresByAdgroup {
   readonly loglossPerAdgroup: Interval;
 }
 
-interface MetricSettings {
-  readonly calibrationBins: number;
-  readonly ndcgAt?: number;
-}
-
-export function metricsOf(
+function metricsOf(
   logits: Float32Array,
   rows: TaskCounts,
   { aucs, logloss, loglossPerAdgroup }: ScoresByAdgroup,
-  { calibrationBins: binCount, ndcgAt = NDCG_AT }: MetricSettings,
+  { calibrationBins: binCount, ndcgAt }: Pick<ScoringSettings, 'calibrationBins' | 'ndcgAt'>,
 ): Metrics {
   const { gauc, leftOutCount } = isOfValues(rows)
     ? { gauc: null, leftOutCount: 0 }
@@ -284,7 +275,7 @@ export function adgroupImpressions(rows: TaskCounts): Float64Array {
   );
 }
 
-export function scoreAdgroups(logits: Float32Array, rows: TaskCounts): AdgroupScores {
+function scoreAdgroups(logits: Float32Array, rows: TaskCounts): AdgroupScores {
   return {
     losses: adgroupLosses(logits, rows),
     aucs: eachAdgroup(logits, rows, auc),
@@ -331,13 +322,6 @@ export function gaucOf(
   return { gauc: weight > 0 ? sum / weight : null, leftOutCount };
 }
 
-interface IntervalSettings {
-  readonly bootstrapSamples: number;
-  readonly confidence: number;
-  readonly seed: number;
-  readonly drawsName: string;
-}
-
 type ArmIntervals = Pick<ArmResult, 'differences' | 'gapClosed'> & {
   readonly logloss: Interval;
   readonly loglossPerAdgroup: Interval;
@@ -349,10 +333,10 @@ type ArmIntervals = Pick<ArmResult, 'differences' | 'gapClosed'> & {
  * over the drawn adgroups.
  */
 function intervalsOf(
-  adgroups: ReadonlyMap<ArmName, AdgroupScores>,
+  adgroups: ReadonlyMap<string, AdgroupScores>,
   impressions: Float64Array,
-  settings: IntervalSettings,
-): (arm: ArmName) => ArmIntervals {
+  settings: ScoringSettings & { readonly drawsName: string },
+): (arm: string) => ArmIntervals {
   const arms = [...adgroups.keys()];
   const columns = [impressions, new Float64Array(impressions.length).fill(1)];
   for (const { losses } of adgroups.values())
@@ -361,11 +345,11 @@ function intervalsOf(
       losses.map((loss, position) => loss / at(impressions, position)),
     );
   const perImpression =
-    (arm: ArmName): SumStatistic =>
+    (arm: string): SumStatistic =>
     (sums) =>
       at(sums, 2 + 2 * arms.indexOf(arm)) / at(sums, 0);
   const perAdgroup =
-    (arm: ArmName): SumStatistic =>
+    (arm: string): SumStatistic =>
     (sums) =>
       at(sums, 3 + 2 * arms.indexOf(arm)) / at(sums, 1);
   const minus =
@@ -382,11 +366,13 @@ function intervalsOf(
       {
         logloss: later(perImpression(arm)),
         loglossPerAdgroup: later(perAdgroup(arm)),
-        differences: GLOBAL_ARMS.filter((r) => r !== arm && adgroups.has(r)).map((reference) => ({
-          reference,
-          perImpression: later(minus(perImpression(arm), perImpression(reference))),
-          perAdgroup: later(minus(perAdgroup(arm), perAdgroup(reference))),
-        })),
+        differences: settings.references
+          .filter((reference) => reference !== arm && adgroups.has(reference))
+          .map((reference) => ({
+            reference,
+            perImpression: later(minus(perImpression(arm), perImpression(reference))),
+            perAdgroup: later(minus(perAdgroup(arm), perAdgroup(reference))),
+          })),
         gapClosed: hasGap ? later(gapClosedOf(perImpression, arm)) : null,
       },
     ]),
@@ -419,9 +405,19 @@ function intervalsOf(
  * If the oracle is not better than global there is no gap. The value is then not finite and is left
  * out.
  */
-function gapClosedOf(logloss: (arm: ArmName) => SumStatistic, arm: ArmName): SumStatistic {
+function gapClosedOf(logloss: (arm: string) => SumStatistic, arm: string): SumStatistic {
   return (sums) => {
     const gap = logloss('global')(sums) - logloss('oracle')(sums);
     return gap > 0 ? (logloss('global')(sums) - logloss(arm)(sums)) / gap : NaN;
   };
+}
+
+export function calibrationCurvesOf(
+  { rows, logits }: ScoredRows,
+  { calibrationBins: binCount }: Pick<ScoringSettings, 'calibrationBins'>,
+): CalibrationCurve[] {
+  return [...logits].map(([arm, ofArm]) => ({
+    arm,
+    bins: calibrationBins(ofArm, rows, binCount),
+  }));
 }

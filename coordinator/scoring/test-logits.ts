@@ -4,7 +4,6 @@
  *
  *   task/keys              UTF-8 JSON: the tasks' keys, in order
  *   task/supportRowCounts  `[taskCount]`
- *   task/supportHashes     `[taskCount]`: tells other support rows apart; absent in earlier files
  *   task/starts            `[taskCount + 1]`: first row of each task, and the row count
  *   row/clicks, row/impressions, row/logRows  `[rowCount]`: counts, and number of the row in the logs
  *   logits/ARM             `[rowCount]`
@@ -30,8 +29,6 @@ export interface TestLogits {
   readonly taskKeys: readonly string[];
   /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
-  /** Numbers that tell the support rows of each task from others; null in a file of an earlier version. */
-  readonly supportHashes: readonly number[] | null;
   readonly rows: TaskCounts & {
     /** Number of each row in the logs, `[rowCount]`. */
     readonly logRows: Float64Array;
@@ -41,21 +38,17 @@ export interface TestLogits {
 }
 
 const ARM_PREFIX = 'logits/';
-const KeysSchema = z.array(z.string());
 
 export function encodeTestLogits(found: TestLogits): Uint8Array {
-  const { taskKeys, supportRowCounts, supportHashes, rows, logits } = found;
+  const { taskKeys, supportRowCounts, rows, logits } = found;
   const column = (values: CodedTensor['values']): CodedTensor => ({
     shape: [values.length],
     values,
   });
-  const hashes = column(Float64Array.from(supportHashes ?? []));
-  const supportColumn: [string, CodedTensor] = ['task/supportHashes', hashes];
   return encodeTensors(
     new Map<string, CodedTensor>([
       ['task/keys', column(new TextEncoder().encode(JSON.stringify(taskKeys)))],
       ['task/supportRowCounts', column(Int32Array.from(supportRowCounts))],
-      ...(supportHashes === null ? [] : [supportColumn]),
       ['task/starts', column(rows.starts)],
       ['row/clicks', column(rows.clicks)],
       ['row/impressions', column(rows.impressions)],
@@ -90,7 +83,13 @@ export function decodeTestLogits(bytes: Uint8Array, where: string): TestLogits {
       throw unfit(`${values.length} values of ${name} instead of ${length}`);
     return values;
   };
-  const taskKeys = keysIn(column('task/keys', Uint8Array, null), unfit);
+  let taskKeys: string[];
+  try {
+    const text = new TextDecoder().decode(column('task/keys', Uint8Array, null));
+    taskKeys = z.array(z.string()).parse(JSON.parse(text));
+  } catch {
+    throw unfit('task keys that are not a list of texts');
+  }
   const starts = column('task/starts', Int32Array, taskKeys.length + 1);
   const rowCount = starts.at(-1) ?? 0;
   if (
@@ -102,9 +101,6 @@ export function decodeTestLogits(bytes: Uint8Array, where: string): TestLogits {
   return {
     taskKeys,
     supportRowCounts: [...column('task/supportRowCounts', Int32Array, taskKeys.length)],
-    supportHashes: tensors.has('task/supportHashes')
-      ? [...column('task/supportHashes', Float64Array, taskKeys.length)]
-      : null,
     rows: {
       starts,
       clicks: column('row/clicks', Float32Array, rowCount),
@@ -115,12 +111,4 @@ export function decodeTestLogits(bytes: Uint8Array, where: string): TestLogits {
       arms.map((name) => [name.slice(ARM_PREFIX.length), column(name, Float32Array, rowCount)]),
     ),
   };
-}
-
-function keysIn(bytes: Uint8Array, unfit: (found: string) => QianmoError): string[] {
-  try {
-    return KeysSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
-  } catch {
-    throw unfit('task keys that are not a list of texts');
-  }
 }

@@ -6,7 +6,7 @@
 
 import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import { comparableTrials, indistinctTrials, pairOfKinds, trialsOnRung } from './safe-trials.js';
+import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import {
   rankedOnRung,
   scoreAt,
@@ -16,11 +16,68 @@ import {
   type TrialScore,
 } from './sweep-record.js';
 
-export type FoundScore = Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'validationLogloss'> & {
+/** Outer steps at the end of the rung, including those of earlier rungs, and the trials that reach it. */
+type Rung = SweepRecord['rungs'][number];
+
+/**
+ * The rungs of a sweep. With successive halving (Jamieson and Talwalkar, AISTATS 2016, algorithm 1; with a
+ * factor eta as in Li et al., JMLR 2018), all trials are trained briefly, the best are trained further,
+ * and so on. Each rung is eta times as long as the one before.
+ *
+ *   K = rungCount - 1,  trials on rung k: floor(n / eta^k), at least 1
+ *   outer steps of a trial by the end of rung k: ceil(R / eta^(K - k)),  R = training.outerSteps
+ *
+ * Where trials differ in their outer steps, R is that of the longest, and a trial that ends before a rung does
+ * is scored there as it ended: on each rung all trials have had the same steps or all that they want.
+ *
+ * @throws QianmoError of kind `usage` if the run is too short for this number of rungs.
+ */
+export function rungsOf(
+  trialCount: number,
+  outerSteps: number,
+  halving: SweepConfig['halving'],
+  where: string,
+): Rung[] {
+  if (halving === undefined) return [{ outerSteps, trialCount }];
+  const { eta } = halving;
+  const rungCount = halving.rungs ?? rungsToOne(trialCount, eta);
+  const rungs = Array.from({ length: rungCount }, (_, rung): Rung => ({
+    outerSteps: Math.ceil(outerSteps / eta ** (rungCount - 1 - rung)),
+    trialCount: Math.max(1, Math.floor(trialCount / eta ** rung)),
+  }));
+  if (rungs.every((rung, index) => rung.outerSteps > (rungs[index - 1]?.outerSteps ?? 0)))
+    return rungs;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the run is too short for so many rungs',
+    where: `${where}, halving`,
+    expected: `more outer steps on each of ${rungCount} rungs than on the one before`,
+    found: `rungs that end after ${rungs.map((rung) => rung.outerSteps).join(', ')} outer steps`,
+    cure: 'raise training.outerSteps of the base config, or set fewer rungs or a smaller eta',
+  });
+}
+
+/** The number of rungs until one trial is left, at least two. */
+function rungsToOne(trialCount: number, eta: number): number {
+  let rungCount = 1;
+  for (let left = trialCount; left >= eta; left = Math.floor(left / eta)) rungCount += 1;
+  return Math.max(2, rungCount);
+}
+
+/** The outer steps of the whole sweep if no trial fails. */
+export function outerStepTotal(rungs: readonly Rung[]): number {
+  return rungs.reduce(
+    (sum, { outerSteps, trialCount }, index) =>
+      sum + trialCount * (outerSteps - (rungs[index - 1]?.outerSteps ?? 0)),
+    0,
+  );
+}
+
+interface FoundScore extends Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'validationLogloss'> {
   readonly validationLogloss: number;
   /** The outer steps of the trial, if it ended before the rung. */
   readonly outerSteps?: number;
-};
+}
 
 export interface SweepOptions {
   /** An empty record, or the record of this sweep when it was stopped. */
@@ -29,8 +86,7 @@ export interface SweepOptions {
   /** Checkpoints of this many best trials are kept at the end. */
   readonly trialsKept: number;
   /**
-   * Trains the trial from its latest checkpoint to this outer step and scores it there. A trial whose
-   * checkpoint is beyond this step is trained again from the start.
+   * Trains the trial from its latest checkpoint to this outer step and scores it there.
    *
    * @throws DivergenceError if the trial can never have a score.
    */
@@ -39,8 +95,6 @@ export interface SweepOptions {
     stopAtOuterStep: number,
     signal: AbortSignal,
   ) => Promise<FoundScore>;
-  /** Whether there is time for one more trial on the rung, beside those that run; there always is if absent. */
-  readonly mayBegin?: (record: SweepRecord, rungIndex: number, runningCount: number) => boolean;
   /** Removes the checkpoints of the trial. It is called again if it was interrupted. */
   readonly discard: (name: string) => Promise<void>;
   readonly save: (record: SweepRecord) => Promise<void>;
@@ -53,93 +107,60 @@ export interface SweepOptions {
  *   after the other running trials have stopped.
  */
 export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
-  const { rungs } = options.record;
-  const progress = new SweepProgress(options);
-  for (const rungIndex of rungs.keys()) {
-    const pending = trialsOnRung(progress.record, rungIndex)
-      .filter((trial) => scoreAt(trial, rungIndex) === undefined)
-      .map(({ name }) => name);
-    await progress.discardLosers(rungIndex);
-    let runningCount = 0;
-    await eachOf(pending, options.concurrentTrials, options.signal, async (name, signal) => {
-      if (options.mayBegin?.(progress.record, rungIndex, runningCount) === false) return;
-      runningCount += 1;
-      const score = await scoreOf(name, rungIndex, options, signal);
-      await progress.add(name, score);
-      runningCount -= 1;
-    });
-    demandAScore(progress.record, rungIndex);
-  }
-  if (options.record.search !== undefined) await progress.discardLosers(rungs.length);
-  return progress.record;
-}
-
-/** The growing record. Scores of trials that end at the same time are saved one after the other. */
-class SweepProgress {
-  record: SweepRecord;
-  readonly #options: SweepOptions;
-  readonly #discarded = new Set<string>();
-  #saved: Promise<void> = Promise.resolve();
-
-  constructor(options: SweepOptions) {
-    this.#options = options;
-    this.record = options.record;
-  }
-
-  async add(name: string, score: TrialScore): Promise<void> {
-    const { save, sink } = this.#options;
-    const saving = this.#saved.then(async () => {
-      this.record = withScore(this.record, name, score);
-      await save(this.record);
-    });
-    this.#saved = saving.catch(() => undefined);
-    await saving;
-    const { outerSteps: outerStep, validationLogloss: validationLoss } = score;
-    const { loss } = this.record;
-    sink({ kind: 'trial-scored', trial: name, outerStep, loss, validationLoss });
-    if (this.record.search === undefined) await this.discardLosers(score.rungIndex);
-    else if (validationLoss === null) await this.#discard(name);
-  }
-
-  /**
-   * Removes the checkpoints of trials that can no longer be among those that continue. In a search, any trial that has
-   * not diverged can until the rung before is done: it may turn out to be the safest.
-   *
-   * @param rungIndex beyond the last rung of a search, what counts is whether they can be chosen or averaged.
-   */
-  async discardLosers(rungIndex: number): Promise<void> {
-    for (const { name } of this.#losers(rungIndex)) await this.#discard(name);
-  }
-
-  async #discard(name: string): Promise<void> {
-    if (this.#discarded.has(name)) return;
-    this.#discarded.add(name);
-    await this.#options.discard(name);
-  }
-
-  #losers(rungIndex: number): TrialRecord[] {
-    if (this.record.search !== undefined) {
-      const left = leftInSearch(this.record, rungIndex);
-      return this.record.trials.filter(
-        (trial) => trial.scores.length > 0 && !left.some(({ name }) => name === trial.name),
-      );
+  const { save, sink, concurrentTrials, signal: outer } = options;
+  let { record } = options;
+  let saved: Promise<void> = Promise.resolve();
+  const discarded = new Set<string>();
+  const discardLosers = async (rungIndex: number): Promise<void> => {
+    const keptCount = record.rungs[rungIndex + 1]?.trialCount ?? options.trialsKept;
+    for (const [place, trial] of rankedOnRung(record, rungIndex).entries()) {
+      const isLost = place >= keptCount || scoreAt(trial, rungIndex)?.validationLogloss === null;
+      if (!isLost || discarded.has(trial.name)) continue;
+      discarded.add(trial.name);
+      await options.discard(trial.name);
     }
-    const keptCount = this.record.rungs[rungIndex + 1]?.trialCount ?? this.#options.trialsKept;
-    return rankedOnRung(this.record, rungIndex).filter(
-      (trial, place) => place >= keptCount || scoreAt(trial, rungIndex)?.validationLogloss === null,
+  };
+  for (const rungIndex of record.rungs.keys()) {
+    const pending = trialsOnRung(record, rungIndex).filter(
+      (trial) => scoreAt(trial, rungIndex) === undefined,
     );
+    await discardLosers(rungIndex);
+    await eachOf(pending, concurrentTrials, outer, async ({ name }, signal) => {
+      const score = await scoreOf(name, rungIndex, options, signal);
+      // Scores of trials that end at the same time are saved one after the other.
+      const saving = saved.then(async () => {
+        record = withScore(record, name, score);
+        await save(record);
+      });
+      saved = saving.catch(() => undefined);
+      await saving;
+      const { outerSteps: outerStep, validationLogloss: validationLoss } = score;
+      sink({
+        kind: 'trial-scored',
+        ...{ trial: name, outerStep, loss: record.loss, validationLoss },
+      });
+      await discardLosers(rungIndex);
+    });
+    const scored = rankedOnRung(record, rungIndex);
+    if (scored.every((trial) => scoreAt(trial, rungIndex)?.validationLogloss === null))
+      throw new DivergenceError({
+        kind: 'failed',
+        what: 'every trial of the sweep diverges',
+        where: record.sweep,
+        expected: 'a finite validation logloss of at least one trial',
+        found: `${scored.length} trials, none of them finite`,
+        cure: 'sweep smaller inner rates or smaller training.optimizer.rate',
+      });
   }
+  return record;
 }
 
-/**
- * After the last rung, the trials that validation cannot tell from the lowest loss, and the networks of two kinds that have an
- * average: the others are further from it than the choice allows, and no average is made of them. Whatever is made of these
- * trials and has a still lower loss is chosen itself.
- */
-function leftInSearch(record: SweepRecord, rungIndex: number): TrialRecord[] {
-  if (rungIndex < record.rungs.length) return trialsOnRung(record, rungIndex);
-  const pair = pairOfKinds(comparableTrials(record, rungIndex - 1));
-  return [...indistinctTrials(record, rungIndex - 1), ...pair];
+/** All trials on the first rung, and on the others the best of the rung before, best first. */
+function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  if (rungIndex === 0) return record.trials;
+  return rankedOnRung(record, rungIndex - 1)
+    .filter((trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null)
+    .slice(0, record.rungs[rungIndex]?.trialCount);
 }
 
 async function scoreOf(
@@ -158,38 +179,25 @@ async function scoreOf(
   }
 }
 
-function demandAScore(record: SweepRecord, rungIndex: number): void {
-  const scored = rankedOnRung(record, rungIndex);
-  if (scored.some((trial) => scoreAt(trial, rungIndex)?.validationLogloss !== null)) return;
-  throw new DivergenceError({
-    kind: 'failed',
-    what: 'every trial of the sweep diverges',
-    where: record.sweep,
-    expected: 'a finite validation logloss of at least one trial',
-    found: `${scored.length} trials, none of them finite`,
-    cure: 'sweep smaller inner rates or smaller training.optimizer.rate',
-  });
-}
-
 /**
  * Runs at most `limit` at once. A failure stops the others and waits for them. The first one is thrown
  * that is more than an interruption.
  */
-async function eachOf(
-  names: readonly string[],
+async function eachOf<Item>(
+  items: readonly Item[],
   limit: number,
   outer: AbortSignal,
-  work: (name: string, signal: AbortSignal) => Promise<void>,
+  work: (item: Item, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const stop = new AbortController();
   const signal = AbortSignal.any([outer, stop.signal]);
-  const waiting = [...names];
+  const waiting = [...items];
   const failures: unknown[] = [];
   const lane = async (): Promise<void> => {
-    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
       try {
         if (signal.aborted) throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
-        await work(name, signal);
+        await work(item, signal);
       } catch (error) {
         failures.push(error);
         waiting.length = 0;
@@ -197,6 +205,6 @@ async function eachOf(
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(limit, names.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
   if (failures.length > 0) throw failures.find((error) => !isInterruption(error)) ?? failures[0];
 }

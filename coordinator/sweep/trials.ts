@@ -4,34 +4,18 @@ import { checkedRunConfig } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { averagedForm } from './averaged-model.js';
 
 /** The values that the sweep sets, by path of the run config. */
 type TrialSettings = Readonly<Record<string, unknown>>;
-
-/** Networks that see support rows in two ways: the blocks of each adgroup are generated from them, or nothing adapts. */
-export const TOWER_KINDS = ['generated', 'global'] as const;
-
-/** The facts of a network that decide whether it has an average with another. */
-export interface Tower {
-  readonly kind: (typeof TOWER_KINDS)[number];
-  readonly layerCount: number;
-  /** How inputs are made of support rows; null without any, beside which others may have them. */
-  readonly inputFormula: string | null;
-}
 
 export interface Trial {
   /** `t01`, `t02`, ... in the order of the grids, the last path varying fastest. */
   readonly name: string;
   readonly settings: TrialSettings;
   readonly config: RunConfig;
-  /** In a search, what it learns or keeps beside linear weights. */
-  readonly parts?: number;
-  /** In a search, that of a network that can be averaged with one of the other kind. */
-  readonly tower?: Tower;
   /** The trials of a search whose mean output the model of this one has. */
   readonly averageOf?: readonly string[];
-  /** The trial of a search that this one adds a shift to. */
-  readonly shiftOf?: string;
 }
 
 /**
@@ -49,12 +33,12 @@ const BUDGET_PATHS = ['training', 'training.tasksPerOuterStep', 'training.rowsPe
  */
 export function planTrials(sweep: SweepConfig, base: unknown, where: string): Trial[] {
   const grids = [sweep.grid].flat();
-  for (const grid of grids) for (const path of Object.keys(grid)) demandSweptPath(path, where);
+  for (const grid of grids) for (const path of Object.keys(grid)) requireSweptPath(path, where);
   const counts = grids.map((grid) =>
     Object.values(grid).reduce((product, values) => product * values.length, 1),
   );
   const trialCount = counts.reduce((sum, count) => sum + count, 0);
-  demandTrialCount(sweep, trialCount, where);
+  requireTrialCount(sweep, trialCount, where);
   const digits = Math.max(2, String(trialCount).length);
   const paths = grids.flatMap((grid) => Object.keys(grid));
   const spelledOut = withSectionsOf(base, checkedRunConfig(base, sweep.base), paths);
@@ -64,7 +48,7 @@ export function planTrials(sweep: SweepConfig, base: unknown, where: string): Tr
     const config = checkedRunConfig(withSettings(spelledOut, settings, place), place);
     return { name, settings, config: asTrial(config, sweep, name) };
   });
-  demandDistinctRuns(trials, where);
+  requireDistinctRuns(trials, where);
   return trials;
 }
 
@@ -73,7 +57,7 @@ export function outerStepsOf(trials: readonly Trial[]): number {
   return trials.reduce((most, { config }) => Math.max(most, config.training.outerSteps), 0);
 }
 
-function demandSweptPath(path: string, where: string): void {
+function requireSweptPath(path: string, where: string): void {
   const [section = ''] = path.split('.');
   const isBudget = BUDGET_PATHS.includes(path);
   if (SWEPT_SECTIONS.includes(section) && !isBudget) return;
@@ -91,7 +75,7 @@ function demandSweptPath(path: string, where: string): void {
   });
 }
 
-function demandTrialCount({ trialsMax }: SweepConfig, trialCount: number, where: string): void {
+function requireTrialCount({ trialsMax }: SweepConfig, trialCount: number, where: string): void {
   if (trialCount >= 2 && trialCount <= trialsMax) return;
   throw new QianmoError({
     kind: 'usage',
@@ -190,7 +174,7 @@ function isSection(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function demandDistinctRuns(trials: readonly Trial[], where: string): void {
+function requireDistinctRuns(trials: readonly Trial[], where: string): void {
   const byHash = new Map<string, Trial>();
   for (const trial of trials) {
     const hash = configHash(trial.config);
@@ -221,4 +205,38 @@ export function describeValue(value: unknown): string {
   const fields = Object.entries(others).map(([field, inner]) => `${field} ${describeValue(inner)}`);
   if (typeof kind !== 'string') return fields.join(', ');
   return fields.length === 0 ? kind : `${kind} (${fields.join(', ')})`;
+}
+
+/** The towers of an average stand side by side, and the products of a request grow with the square of their widths. */
+const TOWERS_MAX = 2;
+const LINEAR_MODELS_MAX = 2;
+
+/**
+ * The one model whose output is the mean of those of these trials of a search. A loss that is convex in the output, as
+ * logloss and squared error are, is for every row of a mean at most the mean of the losses (Jensen), and errors that
+ * members do not share cancel out.
+ *
+ * @returns null if there is no such model, or it would be too large.
+ */
+export function averageTrial(
+  members: readonly Trial[],
+  surroundings: Pick<SweepConfig, 'sweep' | 'output'>,
+  name: string,
+): Trial | null {
+  const configs = members.map(({ config }) => config);
+  const form = averagedForm(configs);
+  const towerCount = configs.filter(({ model }) => model.hiddenWidths.length > 0).length;
+  const isSmall = towerCount <= TOWERS_MAX && configs.length - towerCount <= LINEAR_MODELS_MAX;
+  // One that has the kind of method of the average: its training fits it.
+  const base = configs.find(({ method }) => method.kind === form?.method.kind);
+  if (form === null || base === undefined || !isSmall) return null;
+  const { earlyStopping: _stopping, trainable: _all, ...training } = base.training;
+  const startFrom = { average: configs.map(({ output }) => output) };
+  const config = { ...base, training: { ...training, outerSteps: 0, startFrom }, ...form };
+  const averageOf = members.map((member) => member.name);
+  return {
+    ...{ name, averageOf },
+    settings: { 'made of': `mean of ${averageOf.join(', ')}` },
+    config: asTrial(config, surroundings, name),
+  };
 }

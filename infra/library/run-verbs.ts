@@ -85,7 +85,7 @@ export const evaluate = call('evaluate', {
   run: async () => (await import('../../coordinator/runs/evaluate-run.js')).evaluateRun,
   show: async (reports) => {
     const { evaluationDocument } = await import('../../coordinator/reports/evaluation-document.js');
-    const { reportsData } = await import('../../coordinator/scoring/report-json.js');
+    const { reportsData } = await import('../../coordinator/scoring/evaluation-report.js');
     return { text: reports.map(evaluationDocument), json: reportsData(reports) };
   },
 });
@@ -136,10 +136,10 @@ Example:
   show: searchDocument,
 });
 
-/** Chooses model, method and training of a run on the validation tasks, within a budget of time or trials. */
+/** Chooses model, method and training of a run on the validation tasks. */
 export const auto = call('auto', {
   request: AutoRequestSchema,
-  about: 'choose model, method and training on the validation adgroups, within a budget',
+  about: 'choose model, method and training on the validation adgroups',
   operands: ['config'],
   plugins: true,
   watched: 'all',
@@ -148,7 +148,7 @@ The config needs run, seed, data and output; a model or method that it names is 
 own below <output>/auto, and is trained already; its config is <output>/auto/best.yaml.
 
 Example:
-  qianmo auto run.yaml --budget-minutes 10
+  qianmo auto run.yaml --trials-max 6
   qianmo evaluate runs/shop-clicks/auto/best.yaml
   qianmo export runs/shop-clicks/auto/best.yaml`,
   run: async () => (await import('../../coordinator/runs/auto-run.js')).autoRun,

@@ -3,23 +3,15 @@
 import { z } from 'zod';
 import { isRecord } from '../base/canonical-json.js';
 
-const BUDGET_MINUTES_DEFAULT = 10;
-const MINUTES_MAX = 7 * 24 * 60;
-/** Trials of a search that is bounded by time, at most. */
-const TRIALS_MAX_DEFAULT = 16;
+/** The candidates of a search: all of them, and those of a search that names no number. */
+export const SEARCH_TRIALS = { all: 6, usual: 4 } as const;
 
-export const BudgetMinutesSchema = z.number().positive().max(MINUTES_MAX);
-export const AutoTrialsMaxSchema = z.int().min(1).max(200);
+export const AutoTrialsMaxSchema = z.int().min(1).max(SEARCH_TRIALS.all);
 
 export const AutoConfigSchema = z
   .strictObject({
-    budgetMinutes: BudgetMinutesSchema.optional().describe(
-      `The time of the search. No trial begins that would probably end later; the last one is trained to the end. ${BUDGET_MINUTES_DEFAULT} if ` +
-        'neither this nor trialsMax is given.',
-    ),
     trialsMax: AutoTrialsMaxSchema.optional().describe(
-      `The number of trials, at most; ${TRIALS_MAX_DEFAULT} if absent. Without budgetMinutes all of them are tried, however long it takes, and the ` +
-        'choice is the same on any number of workers.',
+      `The number of trials, at most; ${SEARCH_TRIALS.usual} if absent. A model that the config names is one of them.`,
     ),
     segment: z
       .string()
@@ -30,31 +22,6 @@ export const AutoConfigSchema = z
   .describe(
     '`qianmo auto` chooses model, method and training, which may then be left out. `method: auto` means the same as an empty section.',
   );
-type AutoConfig = z.infer<typeof AutoConfigSchema>;
-
-/** The length of a search. */
-interface SearchBudget {
-  readonly trialsMax: number;
-  /** Null if time does not matter. */
-  readonly minutes: number | null;
-}
-
-/** @param given of the command line, before what the config says. */
-export function searchBudgetOf(
-  config: AutoConfig,
-  given: {
-    readonly budgetMinutes?: number | undefined;
-    readonly trialsMax?: number | undefined;
-  } = {},
-): SearchBudget {
-  const budgetMinutes = given.budgetMinutes ?? config.budgetMinutes;
-  const trialsMax = given.trialsMax ?? config.trialsMax;
-  return {
-    trialsMax: trialsMax ?? TRIALS_MAX_DEFAULT,
-    minutes: budgetMinutes ?? (trialsMax === undefined ? BUDGET_MINUTES_DEFAULT : null),
-  };
-}
-
 /**
  * The content of a run config in which `method: auto` is the section `auto`. Data that a search is made on get what is good on
  * most logs, where the config does not say otherwise: rows of small tasks train the trunk, and every category is

@@ -61,7 +61,7 @@ const RunFieldsSchema = z.strictObject({
 });
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
-  const { data, model, method, training, globalTraining, evaluation } = config;
+  const { data, model, method, training, globalTraining } = config;
   for (const { path, message } of featureMisfits(model, declaredFeatures(data)))
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
@@ -95,12 +95,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       code: 'custom',
       path: ['globalTraining', 'outerSteps'],
       message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
-    });
-  if (evaluation.progressive !== undefined && data.time === undefined)
-    context.addIssue({
-      code: 'custom',
-      path: ['evaluation', 'progressive'],
-      message: 'rows are replayed in order of time: it needs data.time',
     });
 });
 

@@ -4,7 +4,6 @@
  */
 
 import { z } from 'zod';
-import { SCORING_ARMS } from './arms.js';
 import { AddressSchema } from './data-config.js';
 import {
   checkedConfig,
@@ -60,20 +59,6 @@ export const SweepConfigSchema = z.strictObject({
         'joined, for example one for each method.',
     ),
   halving: HalvingSchema.optional(),
-  score: z
-    .strictObject({
-      arms: z
-        .array(z.enum(SCORING_ARMS))
-        .min(1)
-        .describe(
-          'The best of these scores, with settings that the other folds of adgroups choose. A trial has the arms of ' +
-            'its own model: those of global if that is its method, and otherwise those of meta.',
-        ),
-    })
-    .optional()
-    .describe(
-      'The arms that score a trial. If absent, the best inner rate and number of inner steps do, or none.',
-    ),
   segment: z
     .string()
     .min(1)

@@ -103,18 +103,6 @@ function adaptsSomething(config: MethodConfig, { personal }: ModelSettings): boo
   return personal.length > 0 || plan.innerLoop.shift !== null;
 }
 
-/** Whether the only thing that adapts to an adgroup is a shift, which its evidence shrinks towards 0. */
-export function shiftsAlone({
-  method,
-  model,
-}: {
-  readonly method: MethodConfig;
-  readonly model: ModelSettings;
-}): boolean {
-  const plan = methodPlanOf(method);
-  return adapts(plan) && model.personal.length === 0 && plan.innerLoop.shift !== null;
-}
-
 function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {
   return METHODS.get(kind);
 }

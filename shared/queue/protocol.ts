@@ -16,10 +16,6 @@
  * its tasks.
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
- * and, where its work asks for measures,
- *   support.logits  `[settingCount, supportRowCount]`
- *   distances       F64 `[settingCount, taskCount, variableCount]`: L2 norms of what adaptation added to each
- *                   personal variable, in the order of the spec
  * Output blob of an adapt job: `blobs/adapted-tasks.ts`.
  */
 
@@ -136,8 +132,6 @@ const PredictWorkSchema = z.strictObject({
   adaptations: z.array(AdaptationSchema).min(1).max(256),
   /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
   rows: z.enum(['query', 'support']),
-  /** Asks also for the logits of the support rows, and for how far blocks moved from their start. */
-  measures: z.literal(true).optional(),
   /** Absent: support and query rows are those of the store. */
   division: RowDivisionSchema.optional(),
 });

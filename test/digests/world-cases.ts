@@ -117,8 +117,6 @@ export const OTHER_CASES: readonly WorldCase[] = [
         ...['meta-unadapted', 'meta-adapted', 'meta-chosen'],
       ],
       shots: [0, 2, 5],
-      phases: { count: 2, rowsPerPhase: 4 },
-      progressive: { periodSeconds: 864_000 },
     },
   },
   { name: 'workers-maml', workers: 2, method: MAML },

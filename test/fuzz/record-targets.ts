@@ -1,7 +1,7 @@
 /** Records that commands leave for later ones: evaluations, which `compare` reads, and sweeps. */
 
-import { parseRunArgument } from '../../coordinator/comparison/evaluated-run.js';
-import { parseReport, reportJson } from '../../coordinator/scoring/report-json.js';
+import { parseRunArgument } from '../../coordinator/scoring/evaluated-run.js';
+import { parseReport, reportJson } from '../../coordinator/scoring/evaluation-report.js';
 import { decodeTestLogits } from '../../coordinator/scoring/test-logits.js';
 import { parseSweepRecord, SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';
 import { formulaEvaluation } from '../fixtures/evaluation/formula-evaluation.js';

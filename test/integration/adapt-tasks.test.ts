@@ -10,7 +10,7 @@ import {
   type AdaptedWave,
   type AdaptRequest,
   adaptTasks,
-} from '../../coordinator/evaluation/adapt-tasks.js';
+} from '../../coordinator/evaluation/task-jobs.js';
 import type { TaskJobContext } from '../../coordinator/evaluation/task-jobs.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';

@@ -171,8 +171,6 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
   test.each([
     ['without adaptation', { adaptation: { innerRate: 0.2, innerSteps: 0 } }],
     ['with fewer shots', { division: { by: 'shots', supportRowsMax: 3 } }],
-    ['by phases', { division: { by: 'phases', rowsPerPhase: 2, phase: 3 } }],
-    ['from a time on', { division: { by: 'time', fromTime: 1.6, beforeTime: 4 } }],
     ['in micro-batches of one task, and of several', { microBatchRowsMax: 48 }],
   ] as const)('%s', async (_, compared) => {
     for (const settings of [shifted, CASES.find(({ kind }) => kind === 'paml-gate')!]) {

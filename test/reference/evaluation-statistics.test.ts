@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { bootstrapIntervals } from '../../coordinator/scoring/bootstrap.js';
-import { mapShift } from '../../coordinator/evaluation/fitted-shift.js';
+import { mapShift } from '../../coordinator/evaluation/arms.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import { lossSum } from '../../coordinator/scoring/metrics.js';
 import { randomStream } from '../../shared/base/random.js';

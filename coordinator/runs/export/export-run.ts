@@ -16,7 +16,7 @@ import {
 } from '../../export/export-bundle.js';
 import { servingOf } from '../../export/serving-choice.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
-import { fileOfSegment, parseReport, REPORT_FILE } from '../../scoring/report-json.js';
+import { fileOfSegment, parseReport, REPORT_FILE } from '../../scoring/evaluation-report.js';
 import type { EvaluationReport } from '../../scoring/evaluation-report.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
 import { interruptedAs } from '../run-handle.js';
@@ -147,7 +147,7 @@ async function evaluationOf(
   if (json === null) return { report: null, where, logits: null };
   const report = parseReport(Buffer.from(json.bytes).toString('utf8'), where);
   const logitsKey = fileOfSegment(TEST_LOGITS_KEY, segment);
-  const bytes = report.testLogits === undefined ? null : await output.get(logitsKey);
+  const bytes = await output.get(logitsKey);
   const logits = bytes === null ? null : decodeTestLogits(bytes.bytes, logitsKey);
   return { report, where, logits };
 }

@@ -82,7 +82,7 @@ function shown(file: string): string {
   return relative(process.cwd(), fileURLToPath(new URL(file, packageRoot)));
 }
 
-const TRIALS_MAX = 8;
+const TRIALS_MAX = 4;
 
 /** The figures of a model on the held-out films. */
 interface MeasuredModel {

@@ -15,7 +15,7 @@ import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { adaptTasks } from '../../../coordinator/evaluation/adapt-tasks.js';
+import { adaptTasks } from '../../../coordinator/evaluation/task-jobs.js';
 import { calibrationIndexOf } from '../../../coordinator/export/calibrate.js';
 import type { LocalCompute } from '../../../coordinator/export/local-scorer.js';
 import { servedBlocksOf } from '../../../coordinator/export/serving-choice.js';

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { type Unit, predictionsPath, type UnitArm } from './arm-units.js';
 import { type CellFiles, type RealCell, predictionsCsv } from './cell-files.js';
-import { parseReport } from '../../../coordinator/scoring/report-json.js';
+import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';
@@ -93,12 +93,6 @@ async function columnOf(
   }
 }
 
-/** The length of a search of `auto`: minutes, or a number of trials however long they take. */
-export interface SearchLength {
-  readonly budgetMinutes: number;
-  readonly trialsMax: number | null;
-}
-
 interface ProductSide {
   readonly name: string;
   /** The store that its data section asks for, within the folder of the cell. */
@@ -106,7 +100,7 @@ interface ProductSide {
   /** False if it trains the one model that its config names. */
   readonly searches: boolean;
   /** The fields of the config besides the data. */
-  readonly sections: (length: SearchLength) => object;
+  readonly sections: (trialsMax: number) => object;
 }
 
 /** `auto` as a person would run it, and a plain DeepFM for all tasks on the same fields as the peer's, without encodings across tasks. */
@@ -125,9 +119,7 @@ export const PRODUCT_SIDES: readonly ProductSide[] = [
     name: 'auto',
     store: 'store',
     searches: true,
-    sections: ({ budgetMinutes, trialsMax }) => ({
-      auto: trialsMax === null ? { budgetMinutes } : { trialsMax },
-    }),
+    sections: (trialsMax) => ({ auto: { trialsMax } }),
   },
 ];
 
@@ -159,13 +151,13 @@ export function productUnit(
   { name, store, searches, sections }: ProductSide,
   { set, seed }: RealCell,
   files: CellFiles,
-  length: SearchLength,
+  trialsMax: number,
 ): Unit {
   const output = join(files.folder, `run-${name}`);
   const text = stringify({
     ...{ run: `real-${name}`, seed },
     data: dataOf(set, files, join(files.folder, store)),
-    ...sections(length),
+    ...sections(trialsMax),
     output,
   });
   return {

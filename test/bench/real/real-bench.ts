@@ -17,6 +17,7 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { at, numberAt } from '../../../shared/base/arrays.js';
+import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
 import { inLanes } from '../in-lanes.js';
@@ -174,11 +175,12 @@ const options = benchOptions(import.meta.url, {
   'budget-minutes': {
     value: amount(),
     default: '1',
-    about: 'for the search of each peer, and that of `auto`',
+    about: 'for the search of each peer',
   },
   'trials-max': {
     value: wholeNumber(),
-    about: 'trials of `auto` instead of a budget of time, for machines that other work keeps busy',
+    default: String(SEARCH_TRIALS.usual),
+    about: 'trials of `auto`',
   },
   'at-once': { value: wholeNumber(), default: '1', about: 'cells; each takes one core' },
   units: {
@@ -206,8 +208,7 @@ const options = benchOptions(import.meta.url, {
     about: 'a Python with the peers installed; by default one is created in the cache',
   },
 });
-const { units, 'budget-minutes': budgetMinutes } = options;
-const trialsMax = options['trials-max'] ?? null;
+const { units, 'budget-minutes': budgetMinutes, 'trials-max': trialsMax } = options;
 
 async function bench(): Promise<void> {
   const python =
@@ -228,7 +229,7 @@ async function bench(): Promise<void> {
         peerUnit(name, ofPeers, cell.seed, room),
       ),
       ...PRODUCT_SIDES.filter(({ name }) => units.includes(name)).map((side) =>
-        productUnit(side, cell, files, budget),
+        productUnit(side, cell, files, trialsMax),
       ),
     ];
   };

@@ -11,7 +11,6 @@ import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { BenchHeader } from '../bench-header.js';
 import { keptOrRun, predictionsPath, type Unit } from './arm-units.js';
 import { readPredictions, type WrittenCell } from './cell-files.js';
-import type { SearchLength } from './product-units.js';
 import { pairedDifference, scoredArm, type ScoredArm } from './scored-arms.js';
 
 /** By how much a side's own figures may differ from the bench's, which come from probabilities in text. */
@@ -21,7 +20,7 @@ const PLAIN_PRODUCT = 'qianmo-plain-global';
 const SERVED_ARMS: readonly string[] = ['qianmo-auto-global', 'qianmo-auto-meta-chosen'];
 const PLAIN_PEER = 'deepfm';
 
-interface CellTerms extends SearchLength {
+interface CellTerms extends Pick<RecordedCell, 'budgetMinutes' | 'trialsMax'> {
   readonly header: BenchHeader;
   readonly set: string;
   readonly support: string;

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
-import { averagedForm } from '../../../coordinator/averages/averaged-model.js';
+import { averagedForm } from '../../../coordinator/sweep/averaged-model.js';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { ArmName } from '../../../shared/config/arms.js';

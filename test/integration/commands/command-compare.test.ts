@@ -2,8 +2,8 @@
 
 import { readFile, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ComparisonReportSchema } from '../../../coordinator/comparison/comparison-report.js';
-import { parseReport } from '../../../coordinator/scoring/report-json.js';
+import { ComparisonReportSchema } from '../../../coordinator/scoring/compare-runs.js';
+import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
 let room: CommandRoom;
@@ -53,9 +53,9 @@ describe('qianmo compare', () => {
       const path = room.path(`${name}/evaluation.json`);
       const evaluated = parseReport(await readFile(path, 'utf8'), path);
       const adapted = evaluated.slices[0]?.arms.find(({ arm }) => arm === 'meta-adapted');
-      const { metrics, differences } = report.slices[0]?.runs[index] ?? {};
+      const { metrics, differences } = report.slices[0]?.arms[index] ?? {};
       expect(metrics?.logloss).toBeCloseTo(adapted?.metrics.logloss ?? NaN, 12);
-      expect(differences === null).toBe(index === 0);
+      expect(differences).toHaveLength(index);
     }
     expect(await readFile(room.path('out/comparison.json'), 'utf8')).toBe(printed);
   });
@@ -66,7 +66,7 @@ describe('qianmo compare refuses', () => {
     [
       'a run that does not exist',
       ['first', 'nowhere'],
-      { exitCode: 2, what: /^there is no run$/, where: /nowhere$/, cure: /output folder/ },
+      { exitCode: 2, what: /not evaluated/, where: /nowhere$/, cure: /a run's output/ },
     ],
     [
       'a config that does not exist',

@@ -6,7 +6,7 @@
 
 import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseReport } from '../../../coordinator/scoring/report-json.js';
+import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { SweepRecordSchema } from '../../../coordinator/sweep/sweep-record.js';
 import {
   commandRoom,

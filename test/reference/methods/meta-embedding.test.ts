@@ -254,27 +254,6 @@ async function expectRefereesGradient(
   expect(relativeDifference(found.tensors.get('generator.weight')!, expected)).toBeLessThan(2e-4);
 }
 
-test('minibatch by minibatch, a task has the same prediction alone and next to others', async () => {
-  const attributes = ['bag0'];
-  const method = methodOf({ kind: 'meta-embedding', attributes, innerRate, coldShare });
-  const store = tinyTaskStore({ taskCount: 6, bags: [{ rowCount: 8, lengthMax: 3 }] });
-  current = jobCaseOf(store, { ...small, generated: 'category0' }, 5, method);
-  const predicted = async (indices: number[], phase: number): Promise<Float32Array> => {
-    const { tensors } = await runJob(executor, current, indices, {
-      ...{ kind: 'predict', method, rows: 'query' },
-      adaptations: [{ innerRate, innerSteps: 1 }],
-      division: { by: 'phases', rowsPerPhase: 2, phase },
-    });
-    return tensors.get('logits')!;
-  };
-  for (const task of [3, 5]) {
-    const alone = await predicted([task], 2);
-    const beside = (await predicted([0, 1, 2, task], 2)).subarray(-alone.length);
-    expect(relativeDifference(beside, alone)).toBeLessThan(1e-5);
-    expect(relativeDifference(await predicted([task], 1), alone)).toBeGreaterThan(1e-3);
-  }
-});
-
 // Logistic regression without bias or attribute weights: the logit is phi alone. Support and
 // query have one row each; the support row is clicked and the query row is not.
 test('the worked numbers of one row each', async () => {

@@ -4,7 +4,7 @@
 // the curvature, mean instead of summed support loss.
 
 import { describe, expect, test } from 'vitest';
-import { mapShift } from '../../../coordinator/evaluation/fitted-shift.js';
+import { mapShift } from '../../../coordinator/evaluation/arms.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';

@@ -5,11 +5,11 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import { averagedForm, type AveragedForm } from '../../../coordinator/averages/averaged-model.js';
+import { averagedForm, type AveragedForm } from '../../../coordinator/sweep/averaged-model.js';
 import {
   averagedParameters,
   type AveragedMember,
-} from '../../../coordinator/averages/averaged-parameters.js';
+} from '../../../coordinator/sweep/averaged-model.js';
 import { at, float32At } from '../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { MethodConfigSchema, type MethodConfig } from '../../../shared/methods/methods.js';

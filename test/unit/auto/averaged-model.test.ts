@@ -1,8 +1,7 @@
 /** The average of models as one model, held against the formulas of the models in double precision. */
 
 import { describe, expect, it } from 'vitest';
-import { averagedForm } from '../../../coordinator/averages/averaged-model.js';
-import { averagedParameters } from '../../../coordinator/averages/averaged-parameters.js';
+import { averagedForm, averagedParameters } from '../../../coordinator/sweep/averaged-model.js';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { ModelConfigSchema, type ModelConfig } from '../../../shared/models/model-config.js';

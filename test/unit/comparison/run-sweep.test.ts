@@ -4,14 +4,12 @@ import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { sweepDocument } from '../../../coordinator/reports/sweep-document.js';
 import { describe, expect, it } from 'vitest';
-import { rungsOf } from '../../../coordinator/sweep/rungs.js';
-import { runSweep, type SweepOptions } from '../../../coordinator/sweep/run-sweep.js';
-import { openSweepJournal } from '../../../coordinator/sweep/sweep-journal.js';
+import { rungsOf, runSweep, type SweepOptions } from '../../../coordinator/sweep/run-sweep.js';
 import {
   emptyRecord,
+  openSweepJournal,
   parseSweepRecord,
   rankedTrials,
-  sweepJson,
   type SweepPlan,
   type SweepRecord,
 } from '../../../coordinator/sweep/sweep-record.js';
@@ -31,6 +29,7 @@ function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): 
     grid: { seed: seeds },
   });
   return {
+    kind: 'sweep',
     sweep: 'tiny',
     base: 'base.yaml',
     trials: planTrials(sweep, smallRun('base', 18), 'sweep.yaml'),
@@ -39,7 +38,6 @@ function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): 
     segment: null,
     criterion: 'lowest logloss',
     loss: 'logloss',
-    cellsPerTrial: 3,
   };
 }
 
@@ -240,26 +238,6 @@ describe('a sweep that is stopped', () => {
   });
 });
 
-describe('a trial that was better earlier', () => {
-  it('is reported', async () => {
-    const { options } = room(planOf(3, { eta: 3 }));
-    const worsening: SweepOptions = {
-      ...options,
-      runTrial: async (name, outerSteps, signal) => ({
-        ...(await options.runTrial(name, outerSteps, signal)),
-        validationLogloss: logloss(name, outerSteps) + outerSteps / 100,
-      }),
-    };
-    const best = { trial: 't03', validationLogloss: 0, cell: null!, config: 'best.yaml' };
-    const noted = { ...(await runSweep(worsening)), best };
-    expect(asText(sweepDocument(noted))).toContain('t03 had scored better at outer step 6');
-    expect(asPage(sweepDocument(noted))).toContain('t03 had scored better at outer step 6');
-    expect(asText(sweepDocument({ ...(await runSweep(options)), best }))).not.toContain(
-      'had scored better',
-    );
-  });
-});
-
 describe('a trial that diverges', () => {
   const diverging = (names: readonly string[], { options }: Room): SweepOptions => ({
     ...options,
@@ -306,35 +284,7 @@ describe('the journal', () => {
     const record = await runSweep({ ...room(plan).options, save: (r) => journal.save(r) });
     const again = await openSweepJournal(store, empty, { resume: true, fresh: false });
     expect(again.record).toEqual(record);
-    expect(parseSweepRecord(sweepJson(record), 'here')).toEqual(record);
-  });
-
-  it('gives a search that continues the time that it is given now, if that is more', async () => {
-    const within = (budgetMinutes: number | null): SweepRecord => ({
-      ...{ ...empty, search: { budgetMinutes, impressions: [1] } },
-    });
-    const budgetAfter = async (before: number | null, after: number | null) => {
-      const store = new MemoryObjectStore();
-      await (await openSweepJournal(store, within(before), saidNothing)).save(within(before));
-      const again = { resume: true, fresh: false };
-      return (await openSweepJournal(store, within(after), again)).record.search?.budgetMinutes;
-    };
-    expect(await budgetAfter(10, 30)).toBe(30);
-    expect(await budgetAfter(30, 10)).toBe(30);
-    expect(await budgetAfter(null, 10)).toBeNull();
-  });
-
-  it('refuses a record that is nested deeper than the stack', () => {
-    const [trial] = empty.trials;
-    const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
-    const record = { ...empty, trials: [{ ...trial, settings: { a: '@' } }] };
-    const json = JSON.stringify(record).replace('"@"', deep);
-    expect(() => parseSweepRecord(json, 'here')).toThrow(
-      expect.objectContaining({
-        kind: 'data',
-        report: expect.objectContaining({ found: 'values too deeply nested' }) as unknown,
-      }) as Error,
-    );
+    expect(parseSweepRecord(JSON.stringify(record), 'here')).toEqual(record);
   });
 
   it('refuses an existing sweep unless told what to do, another sweep, and damage', async () => {
@@ -345,9 +295,8 @@ describe('the journal', () => {
     expect((await refusal(empty, false)).what).toBe(
       'the output contains a sweep that was started before',
     );
-    expect((await refusal(emptyRecord(planOf(5)), true)).found).toBe('4 trials instead of 5');
     const halved = emptyRecord(planOf(4, { eta: 2 }));
-    expect((await refusal(halved, true)).found).toMatch(/rungs of 4 to outer step 18 instead of/);
+    expect((await refusal(halved, true)).found).toBe('other rungs or evaluation settings');
     const moved = emptyRecord({ ...plan, storeDigest: 'other' });
     expect((await refusal(moved, true)).found).toBe('a sweep of another task store');
     await store.put('sweep.json', Buffer.from('{}'), { kind: 'always' });

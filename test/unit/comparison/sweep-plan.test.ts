@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { outerStepTotal, ranked, rungsOf } from '../../../coordinator/sweep/rungs.js';
+import { outerStepTotal, rungsOf } from '../../../coordinator/sweep/run-sweep.js';
 import { describeValue, outerStepsOf, planTrials } from '../../../coordinator/sweep/trials.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { configHash } from '../../../shared/config/run-config.js';
@@ -159,11 +159,6 @@ describe('a sweep file', () => {
       /did you mean "halving"/,
     ],
     ['of a wrong name', 'sweep: A.b\nbase: b\noutput: o\ngrid: {}\n', /letters, digits and -/],
-    [
-      'scored by an arm of no model',
-      'sweep: a\nbase: b\noutput: o\ngrid: {}\nscore: { arms: [oracle] }\n',
-      /score\.arms/,
-    ],
   ])('%s is refused with the field', (_, yaml, found) => {
     const report = refusalOf(() => parseSweepConfig(yaml, 'sweep.yaml'));
     expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
@@ -232,15 +227,5 @@ describe('rungs', () => {
         },
       ),
     );
-  });
-
-  it('rank by score, with diverged trials last and ties in order', () => {
-    const scored = [
-      { name: 't01', validationLogloss: null },
-      { name: 't02', validationLogloss: 0.5 },
-      { name: 't10', validationLogloss: 0.4 },
-      { name: 't9', validationLogloss: 0.4 },
-    ];
-    expect(ranked(scored).map(({ name }) => name)).toEqual(['t9', 't10', 't02', 't01']);
   });
 });

@@ -93,11 +93,6 @@ describe('a run config with errors', () => {
       ],
     ],
     [
-      'a replay by day of logs without a time',
-      set({ evaluation: { progressive: {} } }),
-      ['evaluation.progressive: rows are replayed in order of time: it needs data.time'],
-    ],
-    [
       'an unknown field near a known one',
       set({ training: { optimzer: {} } }),
       ['training.optimzer: there is no such field; did you mean "optimizer"?'],

@@ -7,8 +7,7 @@ import {
   fileOfSegment,
   REPORT_FILE,
   segmentOfKey,
-} from '../../../coordinator/scoring/report-json.js';
-import { TASK_ADAPTATION_KEY } from '../../../coordinator/scoring/task-adaptation.js';
+} from '../../../coordinator/scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../../../coordinator/scoring/test-logits.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
@@ -56,7 +55,7 @@ it('finds an adgroup in the segment that has it, whichever was asked for', async
   const source = await evaluatedOutput('near', { store: taskStore });
   const output = new MemoryObjectStore();
   for (const segment of ['new comers', 'buyers'])
-    for (const file of [TEST_LOGITS_KEY, TASK_ADAPTATION_KEY, REPORT_FILE]) {
+    for (const file of [TEST_LOGITS_KEY, REPORT_FILE]) {
       const bytes = (await source.get(file))?.bytes ?? new Uint8Array();
       await output.put(fileOfSegment(file, segment), bytes, { kind: 'always' });
     }

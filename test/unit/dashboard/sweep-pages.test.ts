@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { partsHtml } from '../../../coordinator/dashboard/page.js';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
 import { sweepListPage, sweepPage } from '../../../coordinator/dashboard/sweep-pages.js';
-import { sweepJson, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
+import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { writeRecord } from '../../fixtures/written-record.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -26,8 +26,8 @@ beforeAll(async () => {
     ['shop/t1', 'train'],
   ] as const)
     await writeRecord(at(name), { run: name.replace('/', '-'), outerSteps: 4, call });
-  await writeFile(at('shop/sweep.json'), sweepJson(record('t1')));
-  await writeFile(at('shop/auto/auto.json'), sweepJson(record(null)));
+  await writeFile(at('shop/sweep.json'), JSON.stringify(record('t1')));
+  await writeFile(at('shop/auto/auto.json'), JSON.stringify(record(null)));
   await writeFile(at('broken/comparison.json'), '{"formatVersion":99}');
   catalog = new RunCatalog({
     roots: [folder.path],
@@ -47,8 +47,15 @@ function record(best: string | null): SweepRecord {
     ...{ settings: { 'method.innerRate': rate }, scores: [score(loss)] },
   });
   return {
-    ...{ formatVersion: 1, sweep: 'shop', base: 'run.yaml', planHash: 'p', storeDigest: 's' },
-    ...{ criterion: 'logloss on validation adgroups', loss: 'logloss', cellsPerTrial: 1 },
+    ...{
+      formatVersion: 1,
+      kind: 'sweep',
+      sweep: 'shop',
+      base: 'run.yaml',
+      planHash: 'p',
+      storeDigest: 's',
+    },
+    ...{ criterion: 'logloss on validation adgroups', loss: 'logloss' },
     rungs: [{ outerSteps: 40, trialCount: 3 }],
     trials: [
       trial('t2', null, 3),

@@ -2,100 +2,75 @@
 
 import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
-import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
-import { describe, expect, it } from 'vitest';
-import { lossSum, sumOf } from '../../../coordinator/scoring/metrics.js';
-import { chooseArm } from '../../../coordinator/scoring/arm-choice.js';
 import {
+  choiceSentence,
+  evaluationDocument,
+} from '../../../coordinator/reports/evaluation-document.js';
+import { describe, expect, it } from 'vitest';
+import { chosenBlocks } from '../../../coordinator/evaluation/validate-arms.js';
+import {
+  chooseArm,
   heldOutLosses,
   pairedDifference,
-  servedShift,
-  type ValidatedEntries,
 } from '../../../coordinator/scoring/validated-losses.js';
-import { choiceSentence } from '../../../coordinator/reports/evaluation-document.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
-import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-
-/** Entries with these impressions, draw after draw. */
-function entriesOf(adgroupCount: number, impressions: readonly number[]): ValidatedEntries {
-  return {
-    adgroupCount,
-    drawCount: impressions.length / adgroupCount,
-    impressions: Float64Array.from(impressions),
-    supportRowCounts: impressions.map(() => 1),
-  };
-}
 
 const losses = (...values: number[]): Float64Array => Float64Array.from(values);
 
 describe('the difference of two arms', () => {
   it('has the standard error of a ratio over adgroups', () => {
     // Differences 1 and 3 on 2 impressions each: D = 4 / 4, and sqrt(2 / 1 * (1 + 1)) / 4.
-    const found = pairedDifference(losses(3, 7), losses(2, 4), entriesOf(2, [2, 2]));
+    const found = pairedDifference(losses(3, 7), losses(2, 4), losses(2, 2));
     expect(found).toEqual({ value: 1, standardError: 0.5 });
   });
 
-  it('takes the draws of an adgroup together: the same rows twice say no more than once', () => {
-    const twice = pairedDifference(
-      losses(3, 7, 3, 7),
-      losses(2, 4, 2, 4),
-      entriesOf(2, [2, 2, 2, 2]),
-    );
-    expect(twice).toEqual({ value: 1, standardError: 0.5 });
-  });
-
   it('is not known of one adgroup, nor where an arm diverged', () => {
-    expect(pairedDifference(losses(1), losses(2), entriesOf(1, [1]))).toBeNull();
-    expect(pairedDifference(losses(1, Infinity), losses(2, 2), entriesOf(2, [1, 1]))).toBeNull();
+    expect(pairedDifference(losses(1), losses(2), losses(1))).toBeNull();
+    expect(pairedDifference(losses(1, Infinity), losses(2, 2), losses(1, 1))).toBeNull();
   });
 });
 
 describe('held-out losses', () => {
-  it('never judge an adgroup by what it chose itself, in any draw', () => {
-    const entries = entriesOf(3, [1, 1, 1, 1, 1, 1]);
-    heldOutLosses(entries, (isOther) => {
-      const others = [0, 1, 2, 3, 4, 5].filter(isOther);
-      expect(others.length).toBe(4);
-      expect(new Set(others.map((entry) => entry % 3)).size).toBe(2);
-      return losses(0, 0, 0, 0, 0, 0);
+  it('never judge an adgroup by what it chose itself', () => {
+    const judged = heldOutLosses(3, (isOther) => {
+      const others = [0, 1, 2].filter(isOther);
+      expect(others.length).toBe(2);
+      return losses(...[0, 1, 2].map((adgroup) => (isOther(adgroup) ? 9 : adgroup)));
     });
+    expect(judged).toEqual(losses(0, 1, 2));
   });
 });
 
-describe('the shift that a run is served with', () => {
-  const entries = entriesOf(4, [1, 1, 1, 1]);
-  const none = losses(1, 1, 1, 1);
+describe('the blocks that adgroups are served', () => {
+  const ten = Array.from({ length: 10 }, () => 1);
+  const choosing = {
+    edges: [5],
+    // Ten small adgroups that adaptation helps, and two large ones that it hurts as much each.
+    supportRowCounts: [...ten, 6, 7],
+    impressions: losses(...ten, 1, 1),
+    adapted: [losses(...ten.map(() => 9), 9, 9), losses(...ten.map(() => 0.5), 1.5, 1.5)],
+    unadapted: losses(...ten, 1, 1),
+  };
 
-  it('is the best one unless it is clearly worse than none', () => {
-    // Differences 1, 0, 0, 0: D = 1 / 4, and sqrt(4 / 3 * (9 / 16 + 3 / 16)) / 4 = 1 / 4, which is half of what is allowed.
-    const bit = losses(2, 1, 1, 1);
-    expect(servedShift([none, losses(3, 1, 1, 1), bit], entries)).toBe(2);
-    // Differences 1, 1, 1, 0: D = 3 / 4, three times its standard error.
-    expect(servedShift([none, losses(2, 2, 2, 1)], entries)).toBe(0);
-    expect(servedShift([none, losses(2, 2, 2, Infinity)], entries)).toBe(0);
-    expect(servedShift([none], entries)).toBe(0);
+  it('are the adapted ones of the best cell where they lose less, and few adgroups go by all', () => {
+    expect(chosenBlocks(choosing)).toMatchObject([
+      { name: '0-5', adgroupCount: 10, difference: -0.5, decidedBy: 'bucket', serves: 'adapted' },
+      // (10 * -0.5 + 2 * 0.5) / 12 < 0
+      { name: '>5', adgroupCount: 2, difference: 0.5, decidedBy: 'all', serves: 'adapted' },
+    ]);
   });
 
-  it('is chosen on the adgroups that count', () => {
-    // Without the first, differences 1, 1, 1 have no error at all.
-    const shifts = [none, losses(-9, 2, 2, 2)];
-    expect(servedShift(shifts, entries)).toBe(1);
-    expect(servedShift(shifts, entries, (entry) => entry % 4 > 0)).toBe(0);
-  });
-
-  it('is judged by all draws of an adgroup', () => {
-    // The differences of four adgroups in two draws cancel out but for the first: as above.
-    const twice = entriesOf(4, [1, 1, 1, 1, 1, 1, 1, 1]);
-    const unshifted = losses(1, 1, 1, 1, 1, 1, 1, 1);
-    expect(servedShift([unshifted, losses(2, 2, 2, 2, 2, 0, 0, 0)], twice)).toBe(1);
+  it('are chosen on the adgroups that count, and unadapted where nothing says otherwise', () => {
+    const ofLarge = chosenBlocks(choosing, (adgroup) => adgroup >= 10);
+    expect(ofLarge.map(({ serves }) => serves)).toEqual(['unadapted', 'unadapted']);
+    expect(ofLarge[0]).toMatchObject({ adgroupCount: 0, difference: null });
   });
 });
 
 describe('the arm that validation chooses', () => {
-  const entries = entriesOf(2, [1, 1]);
+  const entries = losses(1, 1);
   const plain = (arm: 'global' | 'constant' | 'oracle', ...values: number[]) => ({
     arm,
     losses: losses(...values),
@@ -144,7 +119,7 @@ describe('the arm that validation chooses', () => {
     expect(choiceSentence(same)).toBe(
       'Validation alone would choose global; not told apart from it (within 2 standard errors): constant.',
     );
-    const one = chooseArm([plain('global', 1), plain('constant', 9)], entriesOf(1, [2]));
+    const one = chooseArm([plain('global', 1), plain('constant', 9)], losses(2));
     expect(choiceSentence(one)).toBe(
       'Validation alone would choose global; a single adgroup does not say how sure that is.',
     );
@@ -192,31 +167,6 @@ describe('the validation losses of an evaluation', () => {
       // One setting leaves nothing to choose; only meta-chosen chooses blocks.
       if (arm !== 'meta-chosen') expect(validated?.heldOutLogloss).toBe(validated?.logloss);
     }
-  });
-
-  it('of several draws are those of all of them together, each on its own support rows', async () => {
-    const evaluation = { validationDraws: 3, innerRates: [0.5], innerSteps: [4] };
-    const config = formulaConfig({ evaluation });
-    const report = await evaluateFormula({ store, config });
-    expect(report.validation?.drawCount).toBe(3);
-    const validated = store.tasks.filter(({ split }) => split === 'validation');
-    const tasks = await store.readTasks(validated.map(({ taskIndex }) => taskIndex));
-    const drawn = [1, 2].flatMap((draw) =>
-      tasks.map((task) => dividedTask(task, { by: 'draw', draw, seed: 7, order: 'hash' })),
-    );
-    let [loss, impressions] = [0, 0];
-    for (const task of [...tasks, ...drawn]) {
-      const counts = {
-        clicks: task.clicks.subarray(task.supportRowCount),
-        impressions: task.impressions.subarray(task.supportRowCount),
-      };
-      const adaptation = { innerRate: 0.5, innerSteps: 4 };
-      const logits = formulaLogits(task, Math.fround(-0.2), adaptation, 'query');
-      loss += lossSum(Float32Array.from(logits), counts);
-      impressions += sumOf(counts.impressions);
-    }
-    const found = report.validation?.arms.find(({ arm }) => arm === 'meta-adapted');
-    expect(found?.logloss).toBeCloseTo(loss / impressions, 10);
   });
 
   it('are absent without validation adgroups, where no arm has a setting', async () => {

@@ -70,9 +70,7 @@ async function outputFiles(): Promise<string[]> {
     .sort();
 }
 
-const FILES_OF_A_SEGMENT = [
-  ...['evaluation.json', 'report.html', 'task-adaptation.safetensors', 'test-logits.safetensors'],
-];
+const FILES_OF_A_SEGMENT = [...['evaluation.json', 'report.html', 'test-logits.safetensors']];
 
 describe('an evaluation that is stopped', () => {
   it('during its protocols has written nothing', async () => {

@@ -6,7 +6,11 @@ import { evaluationDocument } from '../../../coordinator/reports/evaluation-docu
 import { describe, expect, it } from 'vitest';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { parseReport, reportJson, reportsData } from '../../../coordinator/scoring/report-json.js';
+import {
+  parseReport,
+  reportJson,
+  reportsData,
+} from '../../../coordinator/scoring/evaluation-report.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { TaskRows, TaskSplit } from '../../../shared/tasks/task-store.js';
 import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';

@@ -8,7 +8,6 @@ import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { EvaluationReport, Interval } from '../../../coordinator/scoring/evaluation-report.js';
-import { verdictOf, verdictSentences } from '../../../coordinator/reports/verdicts.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -35,8 +34,9 @@ function withDifference(perImpression: Interval, perAdgroup = perImpression): Ev
   };
 }
 
-function sentencesOf(of: EvaluationReport): string[] {
-  return verdictSentences(of).map(({ text }) => text);
+/** The conclusions in one line. */
+function sentencesOf(of: EvaluationReport): string {
+  return asText(evaluationDocument(of), 10_000);
 }
 
 describe('the table', () => {
@@ -68,9 +68,13 @@ describe('verdicts', () => {
   const interval = (value: number, low: number, high: number): Interval => ({ value, low, high });
 
   it('require the whole interval on one side of 0', () => {
-    expect(verdictOf(interval(-0.1, -0.2, -0.01))).toBe('better');
-    expect(verdictOf(interval(-0.1, -0.2, 0))).toBe('undecided');
-    expect(verdictOf(interval(0.1, 0.05, 0.2))).toBe('worse');
+    const verdictOf = (low: number, high: number): string | undefined =>
+      /meta-adapted is (.*?) than global-shift/.exec(
+        sentencesOf(withDifference(interval((low + high) / 2, low, high))),
+      )?.[1];
+    expect([verdictOf(-0.2, -0.01), verdictOf(-0.2, 0), verdictOf(0.05, 0.2)]).toEqual([
+      ...['better', 'not better', 'worse'],
+    ]);
   });
 
   it('say so when an arm does not win', () => {
@@ -81,11 +85,10 @@ describe('verdicts', () => {
         'per adgroup -0.0003 [-0.0010, +0.0004].',
     );
     const worse = sentencesOf(withDifference(interval(0.02, 0.01, 0.03)));
-    expect(worse.join('\n')).toContain('meta-adapted is worse than global-shift');
+    expect(worse).toContain('meta-adapted is worse than global-shift');
   });
 
   it('on draws that are all alike, as those of a single adgroup, are undecided', () => {
-    expect(verdictOf(interval(-0.1, -0.1, -0.1))).toBe('undecided');
     expect(sentencesOf(withDifference(interval(-0.1, -0.1, -0.1)))).toContain(
       'meta-adapted is not better than global-shift: difference in logloss ' +
         '-0.1000 [-0.1000, -0.1000] per impression (the interval has no width); ' +
@@ -95,7 +98,7 @@ describe('verdicts', () => {
 
   it('say when adgroups and impressions disagree', () => {
     const mixed = withDifference(interval(-0.02, -0.03, -0.01), interval(0.02, 0.01, 0.03));
-    expect(sentencesOf(mixed).join('\n')).toContain(
+    expect(sentencesOf(mixed)).toContain(
       'meta-adapted is better than global-shift: difference in logloss ' +
         '-0.0200 [-0.0300, -0.0100] per impression; per adgroup it is worse: +0.0200',
     );
@@ -108,7 +111,7 @@ describe('the page', () => {
     const tags = (html.match(/<[^>]*>/g) ?? []).join('\n');
     expect(/\b(?:src|href|action|data)\s*=/i.exec(tags)).toBeNull();
     expect(/https?:|url\((?!#)|@import|<script|<link|<iframe/i.exec(html)).toBeNull();
-    expect(html.match(/<svg/g)?.length).toBeGreaterThan(5);
+    expect(html.match(/<svg/g)).toHaveLength(3);
   });
 
   it('holds every number of the main table', () => {

@@ -2,18 +2,15 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { demandOwnArm, scoreArms } from '../../../coordinator/evaluation/arms-score.js';
 import type { CallTerms, Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {
-  readValidationRows,
-  validationCells,
+  validationLossOf,
   validationScore,
+  validationTasksOf,
   type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
-import { describeCell } from '../../../coordinator/reports/verdicts.js';
-import { validationLossOf } from '../../../coordinator/evaluation/validation-loss.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -43,6 +40,9 @@ function runOf(
     signal: new AbortController().signal,
   };
 }
+
+const readValidationRows = async (of: TaskStore, where: string, segment: string | null) =>
+  readFlatRows(of, validationTasksOf(of, where, segment), 'query');
 
 /** Mean logloss of the formula model on the query rows of the validation adgroups. */
 async function formulaLogloss(
@@ -167,28 +167,6 @@ describe('the score of a run', () => {
     expect(validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
   });
 
-  it('is that of a shift which is hardly worse than none, where a bundle serves it', async () => {
-    const evaluation = { innerRates: [6], innerSteps: [1], validationDraws: 1 };
-    const shift = { kind: 'maml', innerSteps: 1, levelShift: true };
-    const scored = async (method: object, personal: string[], isAsServed: boolean) => {
-      const model = { kind: 'logistic', hiddenWidths: [], personal };
-      const run = runOf(formulaConfig({ evaluation, method, model }));
-      const parameters = parametersWithBias(run.config, store, 0);
-      const validation = await readValidationRows(store, 'store', null);
-      return validationScore(run, parameters, validation, { isAsServed });
-    };
-    const [unadapted, shifted] = [await formulaLogloss(0, 1, 0), await formulaLogloss(0, 6, 1)];
-    expect(shifted).toBeGreaterThan(unadapted);
-    const served = await scored(shift, [], true);
-    expect(served.validationLogloss).toBeCloseTo(shifted, 10);
-    // The method's own rate is 0.1.
-    expect(describeCell(served)).toBe('a shift of the level, prior variance times 60');
-    expect((await scored(shift, [], false)).validationLogloss).toBeCloseTo(unadapted, 10);
-    const blocks = await scored({ kind: 'fomaml', innerSteps: 1 }, ['bias'], true);
-    expect(blocks.validationLogloss).toBeCloseTo(unadapted, 10);
-    expect(describeCell(blocks)).toBe('without adaptation');
-  });
-
   it('is found for more adgroups than a call takes arguments', async () => {
     const config = formulaConfig({
       method: { kind: 'global' },
@@ -202,9 +180,8 @@ describe('the score of a run', () => {
     const run = runOf(config);
     const parameters = parametersWithBias(config, store, -0.2);
     const rows = await readFlatRows(store, many, 'query');
-    const terms = { cells: validationCells(config).slice(0, 1) };
-    const score = await validationScore(run, parameters, rows, terms);
-    const ofFew = await validationScore(run, parameters, few, terms);
+    const score = await validationScore(run, parameters, rows);
+    const ofFew = await validationScore(run, parameters, few);
     expect(score.validationLogloss).toBeCloseTo(ofFew.validationLogloss, 10);
     expect(score.heldOutLosses).toHaveLength(many.length);
   });
@@ -249,37 +226,5 @@ describe('the rows of the score', () => {
   it('are missing when nothing was held out', async () => {
     const none = { ...store, tasks: store.tasks.filter(({ split }) => split !== 'validation') };
     expect(await refusalOf(none, null)).toMatchObject({ kind: 'data', where: 'store' });
-  });
-});
-
-describe('the score of a run by its arms', () => {
-  const taskIndices = store.tasks
-    .filter(({ split }) => split === 'validation')
-    .map(({ taskIndex }) => taskIndex);
-
-  it('is that of the arm that validation chooses among those of its own model', async () => {
-    const config = formulaConfig({ evaluation: { innerRates: [90], innerSteps: [1] } });
-    const run = runOf(config);
-    const parameters = parametersWithBias(config, store, 0);
-    const arms = ['global', 'meta-unadapted', 'meta-adapted'] as const;
-    const score = await scoreArms(run, parameters, taskIndices, arms);
-    // So large a rate makes adapting worse than not adapting.
-    expect(score).toMatchObject({ arm: 'meta-unadapted', cell: { innerSteps: 0 } });
-    expect(score.validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
-    expect(score.validation.arms.map(({ arm }) => arm)).toEqual(['meta-unadapted', 'meta-adapted']);
-  });
-
-  it('may be that of a shift, which a run of the method global has', async () => {
-    const config = formulaConfig({ method: { kind: 'global' } });
-    const parameters = parametersWithBias(config, store, 3);
-    const score = await scoreArms(runOf(config), parameters, taskIndices, ['global-shift']);
-    expect(score).toMatchObject({ arm: 'global-shift', cell: { kind: 'shift-prior' } });
-    expect(score.validationLogloss).toBeLessThan(await formulaLogloss(3, 1, 0));
-  });
-
-  it('needs an arm of its model', () => {
-    const config = formulaConfig();
-    expect(() => demandOwnArm(config, ['meta-adapted'])).not.toThrow();
-    expect(() => demandOwnArm(config, ['global', 'finetuned'])).toThrow(QianmoError);
   });
 });

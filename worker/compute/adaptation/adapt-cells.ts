@@ -1,21 +1,14 @@
 /**
  * Adapts a micro-batch of tasks in every cell of a grid of inner rates and steps. How follows from the
- * method and the division of rows: without steps, by phases, or by rate, so that cells of one rate
- * share one inner loop.
+ * method: without steps, or by rate, so that cells of one rate share one inner loop.
  */
 
 import type { Adaptation } from '../../../shared/queue/protocol.js';
-import { inputOf, supportOf, type AdaptingBatch, type StepSupport } from './adapting-batch.js';
+import type { AdaptingBatch, StepSupport } from './adapting-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { SupportShifts } from '../scoring/row-shifts.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptationFunctions } from './captured-adaptation.js';
-import { at, float32At } from '../../../shared/base/arrays.js';
-import { phaseMinibatches, type RowDivision } from '../../../shared/tasks/rows/row-division.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { rowExtent } from '../../../shared/tasks/rows/micro-batches.js';
-import type { RowRole } from '../batches/row-batch.js';
-import { named } from '../meta-gradients/passes.js';
 
 export interface AdaptedBatch {
   readonly state: LoopState;
@@ -119,49 +112,6 @@ function adaptByRate(
   }
 }
 
-interface PhasedBatch extends AdaptingBatch {
-  readonly step: CapturedStep;
-  readonly division: Extract<RowDivision, { readonly by: 'phases' }>;
-}
-
-/** Each phase continues from the blocks of the one before. */
-function adaptByPhases(
-  batch: PhasedBatch,
-  cells: readonly PlacedCell[],
-  onAdapted: OnAdapted,
-): void {
-  if (cells.length === 0) return;
-  const { step, initial, microBatch, job } = batch;
-  const supports = phaseSupports(batch);
-  for (const { place, innerRate, innerSteps } of cells) {
-    const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], innerRate);
-    const tasks = new SteppingTasks(step, initial);
-    for (const support of supports)
-      for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1) tasks.step(support, rates);
-    const { state } = tasks;
-    onAdapted([place], { state, shift: shiftsAfter(batch, state) });
-    tasks.dispose();
-  }
-}
-
-/** The minibatch of each phase; a phase in which no task has a row is left out. */
-function phaseSupports(batch: PhasedBatch): StepSupport[] {
-  const { division, job, microBatch, support } = batch;
-  const supportExtent = rowExtent(division.rowsPerPhase);
-  const minibatch = { ...microBatch, supportExtent, queryExtent: 0 };
-  const roles = (['support', 'first'] as const).filter(
-    (role) => role === 'support' || support?.input.batches[role] !== undefined,
-  );
-  const byTask = job.tasks.map((task) => phaseMinibatches(task, division));
-  return Array.from({ length: division.phase }, (_, phase) => {
-    const tasks = byTask.map((minibatches) => at(minibatches, phase));
-    if (microBatch.taskPlaces.every((place) => at(tasks, place).rowCount === 0)) return [];
-    const tasksOf = (role: RowRole): readonly TaskRows[] =>
-      role === 'support' ? tasks : job.tasks;
-    return supportOf(batch, inputOf(batch, minibatch, roles, tasksOf)) ?? [];
-  }).flat();
-}
-
 function adaptWithoutSteps(
   batch: AdaptingBatch,
   cells: readonly PlacedCell[],
@@ -175,36 +125,13 @@ function adaptWithoutSteps(
     );
 }
 
-/** Variables in the order of the spec, `[taskCount, variableCount]`. Sums are in float64. */
-export function blockDistances(
-  { job, microBatch, initial }: Pick<AdaptingBatch, 'job' | 'microBatch' | 'initial'>,
-  state: LoopState,
-): Float64Array {
-  const { taskCount } = microBatch;
-  const variables = job.spec.variables.filter(({ block }) => block === 'personal');
-  const distances = new Float64Array(taskCount * variables.length);
-  if (state === initial) return distances;
-  for (const [column, { name }] of variables.entries()) {
-    const before = named(initial, name).dataSync<'float32'>();
-    const after = named(state, name).dataSync<'float32'>();
-    const size = after.length / taskCount;
-    for (let task = 0; task < taskCount; task += 1) {
-      let sum = 0;
-      for (let place = task * size; place < (task + 1) * size; place += 1)
-        sum += (float32At(after, place) - float32At(before, place)) ** 2;
-      distances[task * variables.length + column] = Math.sqrt(sum);
-    }
-  }
-  return distances;
-}
-
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
 export function adaptCells(
   batch: AdaptingBatch,
   cells: readonly Adaptation[],
   onAdapted: OnAdapted,
 ): void {
-  const { functions, support, division, initial } = batch;
+  const { functions, support, initial } = batch;
   const placed = [...cells.entries()].map(([place, cell]) => ({ place, ...cell }));
   const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);
   const adapted = placed.filter(({ innerSteps }) => innerSteps > 0);
@@ -215,7 +142,5 @@ export function adaptCells(
     );
   const { step } = functions;
   if (step === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
-  else if (division?.by === 'phases')
-    adaptByPhases({ ...batch, step, division }, adapted, onAdapted);
   else adaptByRate({ ...batch, step, support }, adapted, onAdapted);
 }

@@ -2,8 +2,6 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
-import type { RowDivision } from '../../../shared/tasks/rows/row-division.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { RowRole } from '../batches/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
@@ -18,7 +16,6 @@ import type { AdaptationFunctions } from './captured-adaptation.js';
 export interface Adapting {
   readonly job: DeviceTasks;
   readonly loop: InnerLoop;
-  readonly division: RowDivision | undefined;
   readonly functions: AdaptationFunctions;
   readonly scoring: ScoringFunctions;
 }
@@ -72,19 +69,16 @@ export function adaptingBatchOf(adapting: Adapting, microBatch: MicroBatch): Ada
   };
 }
 
-/** @param tasksOf the tasks as a role has them, where that differs from the job. */
-export function inputOf(
+function inputOf(
   { job, loop }: Adapting,
   microBatch: MicroBatch,
   roles: readonly RowRole[],
-  tasksOf?: (role: RowRole) => readonly TaskRows[],
 ): BatchInput {
-  const hasSupportTotals = readsSupportTotals(loop);
-  const wanted = { roles, hasSupportTotals, ...(tasksOf === undefined ? {} : { tasksOf }) };
+  const wanted = { roles, hasSupportTotals: readsSupportTotals(loop) };
   return { dense: job.dense, ...job.pack, ...batchesOf(job, microBatch, wanted) };
 }
 
-export function supportOf({ scoring }: Adapting, input: BatchInput): StepSupport | null {
+function supportOf({ scoring }: Adapting, input: BatchInput): StepSupport | null {
   const { batches, ...shared } = input;
   const batch = batches.support;
   return batch === undefined

@@ -89,10 +89,10 @@ export function createComputations(
 export function adaptingOf(
   computations: Computations,
   job: DeviceJob,
-  { method, division }: PredictWork | AdaptWork,
+  { method }: PredictWork | AdaptWork,
 ): Adapting {
   return {
-    ...{ job, loop: predictionLoopOf(methodPlanOf(method)), division },
+    ...{ job, loop: predictionLoopOf(methodPlanOf(method)) },
     functions: computations.adaptationOf(job.spec, method),
     scoring: computations.scoringOf(job.spec),
   };

@@ -26,7 +26,7 @@ import {
   type DeviceJob,
   type SentPack,
 } from './device-job.js';
-import { predictionsOfJob, type RowLogits } from './predict-job.js';
+import { predictionsOfJob } from './predict-job.js';
 import { at } from '../../../shared/base/arrays.js';
 import {
   LEVEL_DEVIATION,
@@ -210,20 +210,9 @@ function predictJob(
   work: PredictWork,
   microBatchRowsMax: number,
 ): ComputedJob {
-  const { logits, measures } = predictionsOfJob(computations, job, work, microBatchRowsMax);
-  const cellCount = work.adaptations.length;
-  const tensorOf = ({ values, rowCount }: RowLogits): CodedTensor => {
-    return { shape: [cellCount, rowCount], values };
-  };
-  const tensors = new Map([['logits', tensorOf(logits)]]);
-  if (measures !== null) {
-    const { supportLogits, distances } = measures;
-    const taskCount = job.tasks.length;
-    const shape = [cellCount, taskCount, distances.length / (cellCount * taskCount)];
-    tensors.set('support.logits', tensorOf(supportLogits));
-    tensors.set('distances', { shape, values: distances });
-  }
-  return { output: encodeTensors(tensors), queryRowCount: logits.rowCount };
+  const { values, rowCount } = predictionsOfJob(computations, job, work, microBatchRowsMax);
+  const logits: CodedTensor = { shape: [work.adaptations.length, rowCount], values };
+  return { output: encodeTensors(new Map([['logits', logits]])), queryRowCount: rowCount };
 }
 
 /** The output blob. */

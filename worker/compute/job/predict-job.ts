@@ -1,14 +1,11 @@
-/**
- * A predict job: logits of its tasks' rows after given numbers of inner steps and, where the work asks for it, what
- * adaptation did to each task.
- */
+/** A predict job: logits of its tasks' rows after given numbers of inner steps. */
 
 import { at } from '../../../shared/base/arrays.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { PredictWork } from '../../../shared/queue/protocol.js';
-import { adaptCells, blockDistances, type AdaptedBatch } from '../adaptation/adapt-cells.js';
+import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
@@ -23,20 +20,10 @@ import type { DeviceJob } from './device-job.js';
 
 type Role = PredictWork['rows'];
 
-export interface RowLogits {
+interface RowLogits {
   /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
   readonly values: Float32Array;
   readonly rowCount: number;
-}
-
-interface PredictedJob {
-  readonly logits: RowLogits;
-  /** Null unless the work asks for them. */
-  readonly measures: {
-    readonly supportLogits: RowLogits;
-    /** Distances by which blocks moved, `[settingCount, taskCount, variableCount]`. */
-    readonly distances: Float64Array;
-  } | null;
 }
 
 export function predictionsOfJob(
@@ -44,21 +31,20 @@ export function predictionsOfJob(
   job: DeviceJob,
   work: PredictWork,
   microBatchRowsMax: number,
-): PredictedJob {
+): RowLogits {
   const plan = methodPlanOf(work.method);
   const adapting = adaptingOf(computations, job, work);
   const microBatches = cutOf(plan, job, work, microBatchRowsMax);
   const rows = new JobRows(job, work, work.rows);
-  const measured = work.measures === true ? new MeasuredTasks(job, work) : null;
   const count = microBatches.length;
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
-    if (extentOf(microBatch, work.rows) === 0 && measured === null) continue;
+    if (extentOf(microBatch, work.rows) === 0) continue;
     job.engine.tf.tidy(() => {
-      predictBatch(adaptingBatchOf(adapting, microBatch), work, { rows, measured });
+      predictBatch(adaptingBatchOf(adapting, microBatch), work, rows);
     });
   }
-  return { logits: rows.logits, measures: measured };
+  return rows.logits;
 }
 
 function cutOf(
@@ -77,22 +63,11 @@ function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): numbe
   return role === 'query' ? queryExtent : supportExtent;
 }
 
-/** Receivers of what a job finds out, micro-batch by micro-batch. */
-interface Found {
-  readonly rows: JobRows;
-  readonly measured: MeasuredTasks | null;
-}
-
-function predictBatch(batch: AdaptingBatch, work: PredictWork, { rows, measured }: Found): void {
-  const { microBatch } = batch;
+function predictBatch(batch: AdaptingBatch, work: PredictWork, rows: JobRows): void {
   const scored = scoredRowsOf(batch, work.rows);
-  const support = measured === null ? null : scoredRowsOf(batch, 'support');
+  if (scored === null) return;
   adaptCells(batch, work.adaptations, (cells, adapted) => {
-    if (scored !== null) rows.place(microBatch, cells, paddedLogits(batch, scored, adapted));
-    if (measured === null) return;
-    if (support !== null)
-      measured.supportRows.place(microBatch, cells, paddedLogits(batch, support, adapted));
-    measured.placeDistances(microBatch, cells, blockDistances(batch, adapted.state));
+    rows.place(batch.microBatch, cells, paddedLogits(batch, scored, adapted));
   });
 }
 
@@ -173,38 +148,6 @@ class JobRows {
       const count = at(this.#firstRows, place + 1) - first;
       const ofTask = padded.subarray(index * extent, index * extent + count);
       for (const cell of cells) values.set(ofTask, cell * rowCount + first);
-    }
-  }
-}
-
-/** The measures of a job's tasks, in the order of the job. */
-class MeasuredTasks {
-  readonly supportRows: JobRows;
-  readonly distances: Float64Array;
-  readonly #taskCount: number;
-
-  constructor(job: DeviceJob, work: PredictWork) {
-    const variables = job.spec.variables.filter(({ block }) => block === 'personal');
-    this.#taskCount = job.tasks.length;
-    this.supportRows = new JobRows(job, work, 'support');
-    this.distances = new Float64Array(work.adaptations.length * this.#taskCount * variables.length);
-  }
-
-  get supportLogits(): RowLogits {
-    return this.supportRows.logits;
-  }
-
-  /** @param found of the tasks of a micro-batch, `[taskCount, variableCount]` */
-  placeDistances(
-    { taskPlaces, taskCount }: MicroBatch,
-    cells: readonly number[],
-    found: Float64Array,
-  ): void {
-    const width = found.length / taskCount;
-    for (const [index, place] of taskPlaces.entries()) {
-      const ofTask = found.subarray(index * width, (index + 1) * width);
-      for (const cell of cells)
-        this.distances.set(ofTask, (cell * this.#taskCount + place) * width);
     }
   }
 }

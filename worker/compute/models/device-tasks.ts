@@ -68,8 +68,6 @@ interface WantedRows {
   readonly roles: readonly RowRole[];
   /** True if the sums over support rows are wanted as well. */
   readonly hasSupportTotals?: boolean;
-  /** The tasks as a role has them, where that differs. */
-  readonly tasksOf?: (role: RowRole) => readonly TaskRows[];
   /** Units are dropped in the rows that are learned from. */
   readonly unitDropout?: UnitDropout | null;
 }
@@ -78,7 +76,7 @@ interface WantedRows {
 export function batchesOf(
   job: DeviceTasks,
   { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
-  { roles, hasSupportTotals = false, tasksOf = () => job.tasks, unitDropout = null }: WantedRows,
+  { roles, hasSupportTotals = false, unitDropout = null }: WantedRows,
 ): TaskBatches {
   const byTask = (extent: number): { taskCount: number; rowExtent: number } => ({
     taskCount,
@@ -99,7 +97,7 @@ export function batchesOf(
     const own = extents[role];
     if (own.rowExtent === 0) continue;
     placeCount += own.taskCount * own.rowExtent;
-    const tasks = tasksAt(tasksOf(role), taskPlaces);
+    const tasks = tasksAt(job.tasks, taskPlaces);
     const batch = rowBatchOf({ tasks, role }, job.localIds, own, placed);
     const hasTotals = hasSupportTotals && role === 'support';
     batches[role] = {
