@@ -72,9 +72,8 @@ export class MetricRegistry {
   apply(updates: readonly MetricUpdate[]): void {
     for (const { how, name, labels, value } of updates) {
       if (!definitionOf(name).from.includes(this.#source)) continue;
-      // The functions that make updates give each metric its labels.
       if (how === 'forget') this.forget(name);
-      else this[how](name, labels as LabelsOf<MetricName>, value);
+      else this[how](name, labels, value);
     }
   }
 
