@@ -1,9 +1,8 @@
-/** A page as a value: blocks by the ids of its parts. The server sends it whole, and a finished run is written as a file. */
+/** A page as a value: blocks by the ids of its parts. */
 
 import { createHash } from 'node:crypto';
 import { blocksHtml, escapeHtml, htmlDocument } from '../reports/document/as-page.js';
 import { textBlock, type Block, type Text } from '../reports/document/document.js';
-import { PAGE_STYLE } from '../reports/document/page-style.js';
 
 export interface Page {
   readonly title: string;
@@ -58,12 +57,6 @@ export function servedPage(
       '<span id="connection" role="status"></span></header>\n' +
       `<main id="main" tabindex="-1">\n${partsHtml(page)}\n</main>`,
   );
-}
-
-/** One file with everything inside, for people without the server. */
-export function filedPage(page: Page): string {
-  const head = `${ICON}\n<style>${PAGE_STYLE}</style>`;
-  return htmlDocument(page.title, head, `<main id="main">\n${partsHtml(page)}\n</main>`);
 }
 
 export function partsHtml({ title, heading = title, crumbs, parts, announced = [] }: Page): string {

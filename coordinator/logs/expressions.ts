@@ -4,8 +4,8 @@
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import type { ColumnTypes } from '../../shared/features/values/column-type.js';
-import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
+import type { ColumnTypes } from '../../shared/features/raw-values.js';
+import { type DuckSession, shortDuckMessage } from './duckdb-session.js';
 import type { LogColumn } from './log-columns.js';
 import { identifier, literal } from './sql.js';
 

@@ -7,21 +7,22 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import { at } from '../../shared/base/arrays.js';
-import { commonColumns, type FileColumns } from './column-types.js';
-import { demandWholeFile } from './compressed-file.js';
-import type { DuckSession } from './duckdb-session.js';
-import { isOfAnotherType, keptRowsSql, keptTypesOf, type ColumnNeed } from './kept-types.js';
 import {
   columnsOf,
+  commonColumns,
   demandHeaderFirst,
+  type FileColumns,
   linesOf,
+  type LogColumn,
   parquetScan,
   requireColumn,
   separatorIn,
   tooLongIn,
   unreadableLog,
-  type LogColumn,
 } from './log-columns.js';
+import { demandWholeFile } from './compressed-file.js';
+import type { DuckSession } from './duckdb-session.js';
+import { isOfAnotherType, keptRowsSql, keptTypesOf, type ColumnNeed } from './kept-types.js';
 import type { LogFile } from './log-files.js';
 import { demandShortLines, LINE_BYTE_COUNT_MAX } from './long-lines.js';
 import { identifier, literal } from './sql.js';

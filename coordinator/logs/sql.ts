@@ -10,11 +10,6 @@ export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** SQL that is the same for texts that differ only in case or spaces: at their ends, in number, or in kind. */
-export function plainSpelling(textSql: string): string {
-  return `trim(regexp_replace(lower(${textSql}), '[\\s\\p{Z}]+', ' ', 'g'))`;
-}
-
 /** SQL of a text as it can be read whole: texts of the client lose a byte order mark at their start. */
 export function hexOfText(sql: string): string {
   return `hex(${sql})`;

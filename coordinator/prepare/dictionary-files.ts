@@ -13,9 +13,8 @@ import {
   vectorFromArray,
 } from '../../shared/formats/arrow.js';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
-import { ArrowFile, type StoreFile } from './arrow-file.js';
+import { ArrowFile, type StoreFile } from './row-file-writer.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';
-import { plainSpelling } from '../logs/sql.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 
@@ -98,38 +97,4 @@ function batchOf(values: readonly (string | null)[], schema: Schema): RecordBatc
       children: [child],
     }),
   );
-}
-
-export interface AlikeValues {
-  readonly feature: string;
-  readonly valueCount: number;
-  /** Two of them. */
-  readonly values: [string, string];
-}
-
-/** Columns with more values than this are ids, which programs write. */
-const VALUES_MAX = 10_000;
-
-/** The features of dictionaries that have such values. */
-export async function alikeValuesOf(
-  encodings: readonly FeatureEncoding[],
-  session: DuckSession,
-): Promise<AlikeValues[]> {
-  const found: AlikeValues[] = [];
-  for (const { feature, dictionaryTable } of encodings) {
-    if (dictionaryTable === null || feature.kind === 'number' || feature.rowCount > VALUES_MAX)
-      continue;
-    const [valueCount, first, second] = await session.row(
-      `SELECT CAST(sum(alike) OVER () AS DOUBLE), first, second FROM
-        (SELECT count(*) AS alike, min(value) AS first, max(value) AS second
-          FROM (SELECT CAST(value AS VARCHAR) AS value FROM ${dictionaryTable})
-          GROUP BY ${plainSpelling('value')} HAVING count(*) > 1) ORDER BY first LIMIT 1`,
-    );
-    if (valueCount !== undefined)
-      found.push({
-        ...{ feature: feature.name, valueCount: Number(valueCount) },
-        values: [String(first), String(second)],
-      });
-  }
-  return found;
 }

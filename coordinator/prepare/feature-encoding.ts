@@ -14,7 +14,7 @@ import {
   STORED_SIZE_MAX,
   UNKNOWN_ID,
 } from '../../shared/features/encoding-rules.js';
-import { unseenBucketsOf, type EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { type EncodedFeature, unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 

@@ -99,46 +99,6 @@ function smallnessOf({
   ].join(', ');
 }
 
-/** @param names of two tasks that differ only in case or in spaces */
-export function tasksAlike({
-  taskCount,
-  names: [first, second],
-}: {
-  readonly taskCount: number;
-  readonly names: readonly [string, string];
-}): RunEvent {
-  return warningEvent(
-    'tasks-alike',
-    `${taskCount} tasks have names that differ only in case or spaces, as "${first}" and "${second}": ` +
-      `if they are the same, let data.task say so, { expression: ${spellingOf(first, second)} }`,
-  );
-}
-
-/** An expression of a column `name` that makes one of two such names; the second form also counts spaces within a name as one. */
-function spellingOf(first: string, second: string): string {
-  const plain = (name: string): string => name.replace(/^ +| +$/g, '').toLowerCase();
-  return plain(first) === plain(second)
-    ? 'lower(trim(name))'
-    : JSON.stringify(String.raw`trim(regexp_replace(lower(name), '[\s\p{Z}]+', ' ', 'g'))`);
-}
-
-/** @param values two values of a feature, or members of a bag, that differ only in case or in spaces */
-export function valuesAlike({
-  feature,
-  valueCount,
-  values: [first, second],
-}: {
-  readonly feature: string;
-  readonly valueCount: number;
-  readonly values: readonly [string, string];
-}): RunEvent {
-  return warningEvent(
-    'values-alike',
-    `${valueCount} values of the feature ${feature} differ only in case or spaces, as "${first}" and "${second}": ` +
-      'if they are the same, make one of them by an expression or, in a bag, by a separator with its spaces',
-  );
-}
-
 export function rowsDividedAtRandom(): RunEvent {
   return noticeEvent(
     'rows-divided-at-random',

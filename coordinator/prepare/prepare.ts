@@ -13,29 +13,35 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { COLUMNS_FILE, ColumnTypesSchema } from '../../shared/tasks/column-types.js';
-import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import {
   CATALOG_FILE,
+  COLUMNS_FILE,
+  ColumnTypesSchema,
   MANIFEST_FILE,
   STORE_FORMAT_VERSION,
   type StoreManifest,
 } from '../../shared/tasks/store-manifest.js';
+import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
-import type { StoreFile } from './arrow-file.js';
-import { alikeValuesOf, writeDictionaries, type AlikeValues } from './dictionary-files.js';
+import { rowFileWriter, type StoreFile } from './row-file-writer.js';
+import { writeDictionaries } from './dictionary-files.js';
 import {
+  type DuckSession,
   interrupted,
   openDuckSession,
   shortDuckMessage,
-  type DuckSession,
 } from '../logs/duckdb-session.js';
 import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import type { LogColumn } from '../logs/log-columns.js';
 import type { RawLogs } from '../logs/log-reading.js';
 import { withWorkFolder } from '../logs/work-folder.js';
-import { findKeptRows } from './kept-rows.js';
+import {
+  divideTasks,
+  findKeptRows,
+  smallTasksLeftOut,
+  type TaskDivision,
+} from './task-division.js';
 import {
   collectRejects,
   createAcceptedView,
@@ -45,21 +51,16 @@ import {
   writeRejects,
 } from './rejected-rows.js';
 import { assembleRows, type AssemblyPlan } from './row-assembly.js';
-import { rowFileWriter } from './row-file-writer.js';
 import { judgeLogs, taskColumnsOf } from './row-judgement.js';
-import { rowLabelsOf } from './row-labels.js';
+import { labelsThatNeverDiffer, learnTaskLabels, rowLabelsOf } from './row-labels.js';
 import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
-import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
-import { divideTasks, smallTasksLeftOut, type TaskDivision } from './task-division.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 import {
   rowsDividedAtRandom,
   splitEmpty,
   storeKept,
-  tasksAlike,
   trunkRows,
-  valuesAlike,
 } from '../../coordinator/prepare/prepare-messages.js';
 
 export interface PrepareOptions {
@@ -85,36 +86,38 @@ export async function prepareTaskStore(
   options: PrepareOptions,
 ): Promise<StoreManifest> {
   checkFeatureNames(config);
-  return withWorkFolder('prepare', options.temporaryFolder, (folder) =>
-    preparedIn(folder, config, options),
-  );
-}
-
-async function preparedIn(
-  folder: string,
-  config: RunConfig,
-  options: PrepareOptions,
-): Promise<StoreManifest> {
-  let session: DuckSession | null = null;
-  let target: StoreTarget | null = null;
-  try {
-    target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
-    session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    return await prepareInto({ target, session, folder }, config, options);
-  } catch (cause) {
-    if (options.signal.aborted) throw interrupted();
-    throw prepareFailure(cause);
-  } finally {
-    session?.close();
-    await target?.discard();
-  }
+  return inWorkplace('prepare', config, options, (place) => prepareInto(place, config, options));
 }
 
 /** The places that `prepare` works in. */
-interface Workplace {
+export interface Workplace {
   readonly target: StoreTarget;
   readonly session: DuckSession;
   readonly folder: string;
+}
+
+/** Opens the target and DuckDB for the work, and discards what it did not publish. */
+export function inWorkplace<Result>(
+  kind: 'prepare' | 'append',
+  config: RunConfig,
+  options: PrepareOptions,
+  work: (place: Workplace) => Promise<Result>,
+): Promise<Result> {
+  return withWorkFolder(kind, options.temporaryFolder, async (folder) => {
+    let session: DuckSession | null = null;
+    let target: StoreTarget | null = null;
+    try {
+      target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
+      session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
+      return await work({ target, session, folder });
+    } catch (cause) {
+      if (options.signal.aborted) throw interrupted();
+      throw prepareFailure(cause);
+    } finally {
+      session?.close();
+      await target?.discard();
+    }
+  });
 }
 
 async function prepareInto(
@@ -156,7 +159,6 @@ async function prepareInto(
       session,
     )),
   ];
-  const alikeValues = await alikeValuesOf(ofData, session);
   const plan = { config, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);
@@ -182,7 +184,7 @@ async function prepareInto(
   await writeManifest(target.workFolder, manifest);
   if (options.signal.aborted) throw interrupted();
   await target.publish(manifest);
-  const prepared = { manifest, division, alikeValues, rejects, config };
+  const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);
   return manifest;
 }
@@ -318,13 +320,12 @@ function leftOutOf(division: TaskDivision, rows: RowCounts): NonNullable<StoreMa
 interface Prepared {
   readonly manifest: StoreManifest;
   readonly division: TaskDivision;
-  readonly alikeValues: readonly AlikeValues[];
   readonly rejects: Parameters<typeof rejectedRowsEvents>[0];
   readonly config: RunConfig;
 }
 
 function report(
-  { manifest, division: { tooSmall, trunk, alike }, alikeValues, rejects, config }: Prepared,
+  { manifest, division: { tooSmall, trunk }, rejects, config }: Prepared,
   logs: RawLogs,
   durationMs: number,
   sink: RunEventSink,
@@ -339,14 +340,12 @@ function report(
   const { time, rowSplit, splitFile } = config.data;
   if (time !== undefined && rowSplit.by === 'hash' && splitFile === undefined)
     sink(rowsDividedAtRandom());
-  if (alike !== null) sink(tasksAlike(alike));
-  for (const values of alikeValues) sink(valuesAlike(values));
   for (const event of rejectedRowsEvents(rejects, REJECTS_FILE)) sink(event);
   for (const part of ['validation', 'test'] as const)
     if (taskCountBySplit[part] === 0) sink(splitEmpty(part));
 }
 
-export function prepareFailure(cause: unknown): unknown {
+function prepareFailure(cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
   if (!(cause instanceof Error) || !/^[A-Z][A-Za-z -]*Error: /.test(cause.message)) return cause;
   return new QianmoError({

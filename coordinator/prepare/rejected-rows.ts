@@ -97,7 +97,7 @@ export async function collectRejects(
 }
 
 /** The first of the rows that are rejected for the commonest reason, whatever values they hold; null without any. */
-export function commonestReject(
+function commonestReject(
   rejects: readonly Pick<Reject, 'reason'>[],
 ): { readonly reason: string; readonly rowCount: number } | null {
   const alike = new Map<string, { readonly reason: string; rowCount: number }>();

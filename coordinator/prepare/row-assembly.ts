@@ -4,19 +4,32 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { interrupted, type DuckDBDataChunk, type DuckSession } from '../logs/duckdb-session.js';
+import {
+  type DuckDBDataChunk,
+  DuckDBDoubleVector,
+  DuckDBFloatVector,
+  DuckDBIntegerVector,
+  DuckDBListVector,
+  type DuckDBVector,
+  type DuckSession,
+  interrupted,
+} from '../logs/duckdb-session.js';
 import { hexOfText, textOfHex } from '../logs/sql.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
+import { type CatalogTask, TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
-import { rowsOf } from './chunk-columns.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import type { KeptRows } from './kept-rows.js';
-import { trunkBatchKey, type TrunkRows } from './trunk-rows.js';
-import { RowColumns, widthOf, type ColumnKind, type SourceColumns } from './row-columns.js';
+import { type KeptRows, trunkBatchKey, type TrunkRows } from './task-division.js';
+import {
+  type ColumnKind,
+  type CopyRows,
+  RowColumns,
+  type SourceColumns,
+  widthOf,
+} from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
-import { storedClicksSql, storedOracleSql } from './task-labels.js';
+import { storedClicksSql, storedOracleSql } from './row-labels.js';
 
 interface PlannedTask {
   readonly key: string;
@@ -224,4 +237,39 @@ export function sourceOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): 
     time: column(2),
     values: kinds.map((kind, index) => column(index + 3, widthOf(kind))),
   };
+}
+
+/**
+ * Copies rows of a column of one number each, or of lists with `width` numbers each.
+ *
+ * One loop for each type of vector, since a loop that sees several types reads several times slower.
+ */
+export function rowsOf(vector: DuckDBVector, width = 1): CopyRows {
+  if (vector instanceof DuckDBIntegerVector)
+    return (to, toRow, from, count) => {
+      for (let n = 0; n < count; n += 1) to[toRow + n] = filled(vector.getItem(from + n));
+    };
+  if (vector instanceof DuckDBFloatVector)
+    return (to, toRow, from, count) => {
+      for (let n = 0; n < count; n += 1) to[toRow + n] = filled(vector.getItem(from + n));
+    };
+  if (vector instanceof DuckDBDoubleVector)
+    return (to, toRow, from, count) => {
+      for (let n = 0; n < count; n += 1) to[toRow + n] = filled(vector.getItem(from + n));
+    };
+  if (vector instanceof DuckDBListVector) return rowsOfLists(vector, width);
+  throw new Error(`a column of encoded values has the type ${String(vector.type)}`);
+}
+
+function rowsOfLists(vector: DuckDBListVector, width: number): CopyRows {
+  const members = rowsOf(vector.childVector);
+  return (to, toRow, from, count) => {
+    for (let n = 0; n < count; n += 1)
+      members(to, (toRow + n) * width, vector.getEntryOffset(from + n), width);
+  };
+}
+
+function filled(value: number | null): number {
+  if (value === null) throw new Error('an encoded value is missing');
+  return value;
 }

@@ -11,7 +11,7 @@
 import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { ColumnTypes } from '../../shared/features/values/column-type.js';
+import type { ColumnTypes } from '../../shared/features/raw-values.js';
 import { JSON_LIST_START, STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import {
@@ -286,9 +286,8 @@ function numberField(
   const column = feature.column ?? feature.name;
   const source =
     feature.expression === undefined ? raw.value(column) : `TRY((${feature.expression}))`;
-  // A typed number is read by its text, as the row encoder does: 0.1 in single precision is 0.1.
   const number =
-    feature.expression === undefined && raw.type(column) === null
+    feature.expression === undefined && /^(FLOAT|DOUBLE)$/.test(raw.type(column) ?? 'DOUBLE')
       ? raw.number(column)
       : `TRY_CAST(${source} AS DOUBLE)`;
   const reasonOf = (expected: string): string =>

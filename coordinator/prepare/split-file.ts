@@ -10,7 +10,7 @@
 import { stat } from 'node:fs/promises';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import { shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
+import { type DuckSession, shortDuckMessage } from '../logs/duckdb-session.js';
 import type { RawLogs } from '../logs/log-reading.js';
 import { literal } from '../logs/sql.js';
 import { describeKey } from './task-division.js';

@@ -43,11 +43,12 @@ import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encod
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { literal, seededHash } from '../logs/sql.js';
-import { ArrowFile, type StoreFile } from './arrow-file.js';
-import { rowsOf } from './chunk-columns.js';
+import { literal } from '../logs/sql.js';
+import { ArrowFile, type StoreFile } from './row-file-writer.js';
+import { rowsOf } from './row-assembly.js';
+import { encodingFoldSql } from './task-division.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { storedClicksSql } from './task-labels.js';
+import { storedClicksSql } from './row-labels.js';
 
 /** Labels are summed in units of 2^-24, as whole numbers, whose sums no order of the rows changes. */
 const UNITS = 2 ** 24;
@@ -144,13 +145,6 @@ function demandSameInputs({ data }: RunConfig, { manifest }: TaskStore): void {
 
 function tableOf(index: number): string {
   return `target_encoding_${index}`;
-}
-
-/** SQL of the fold of a training task by its key, from 0; 0 without target encodings. */
-export function encodingFoldSql({ seed, data }: RunConfig, key: string): string {
-  const { targetEncodings } = data;
-  if (targetEncodings === undefined) return '0::INTEGER';
-  return `CAST(${seededHash(seed, 'encoding fold', key)} % ${targetEncodings.folds} AS INTEGER)`;
 }
 
 /**

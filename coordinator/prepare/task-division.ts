@@ -13,11 +13,9 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { rowLabelsOf, storesLabels } from './row-labels.js';
-import { demandOneLabelPerTask } from './task-labels.js';
-import { plainSpelling, seededHash } from '../logs/sql.js';
-import { divideTrunkRows, type TrunkRows } from './trunk-rows.js';
-import { smallTasksNotice } from '../../coordinator/prepare/prepare-messages.js';
+import { demandOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { seededHash } from '../logs/sql.js';
+import { smallTasksNotice } from './prepare-messages.js';
 
 export interface TaskDivision {
   readonly taskCount: number;
@@ -26,15 +24,6 @@ export interface TaskDivision {
   readonly trunk: TrunkRows | null;
   /** Accepted rows that the split file does not name. */
   readonly unplacedRowCount: number;
-  /** Null if no two names differ only in case or spaces. */
-  readonly alike: AlikeTasks | null;
-}
-
-/** Tasks whose names differ only in case or spaces. */
-interface AlikeTasks {
-  readonly taskCount: number;
-  /** Names of two of them. */
-  readonly names: [string, string];
 }
 
 /** Tasks that have too few rows and are left out. */
@@ -119,8 +108,7 @@ export async function divideTasks(
     `CREATE VIEW encodable AS FROM task_rows ${trunk === null ? '' : 'UNION ALL BY NAME FROM trunk_rows'}`,
   );
   const tooSmall = await smallTasks(config, isSmall, session);
-  const alike = await alikeTasks(session);
-  return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0, alike };
+  return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0 };
 }
 
 /** Small tasks, of which those with too few support rows are counted only where a split file names the rows. */
@@ -139,17 +127,6 @@ export function smallTasksLeftOut(
       : { fewSupportTaskCount }),
     areHeldOut: trunkRows === 'small-tasks',
   });
-}
-
-async function alikeTasks(session: DuckSession): Promise<AlikeTasks | null> {
-  const [taskCount, first, second] = await session.row(
-    `SELECT CAST(sum(tasks) OVER () AS DOUBLE), first, second FROM
-      (SELECT count(*) AS tasks, min(key) AS first, max(key) AS second FROM task_sizes
-        WHERE rows > 0 GROUP BY ${plainSpelling('key')} HAVING count(*) > 1) ORDER BY first LIMIT 1`,
-  );
-  if (taskCount === undefined) return null;
-  const nameOf = (key: unknown): string => String(key).replaceAll('\u001f', ', ');
-  return { taskCount: Number(taskCount), names: [nameOf(first), nameOf(second)] };
 }
 
 /** The small tasks whose rows do not train the trunk. */
@@ -287,4 +264,176 @@ async function demandGroupedTasks(
 
 export function describeKey(key: string): string {
   return `"${key.replaceAll('\u001f', '", "')}"`;
+}
+
+/** SQL clauses over `task_rows e` that leave the kept rows in the order of the store. */
+export interface KeptRows {
+  /** Joins `kept_spans` and leaves out the rows beyond the caps; empty if there are none. */
+  readonly filter: string;
+  /** The terms of ORDER BY. */
+  readonly order: string;
+}
+
+/** The places of a task's first and last kept row among its ordered rows. */
+const FIRST_PLACE = '(t.boundary - t.support)';
+const LAST_PLACE = '(t.boundary + t.query - 1)';
+const IS_CAPPED = 't.rows > t.support + t.query';
+
+/**
+ * Finds the rows that tasks keep under the caps, before anything is encoded. Only orders and row numbers are read and
+ * sorted for this. Logs that are grouped and ordered by time are not sorted: their order is checked.
+ *
+ * @throws QianmoError of kind `data` if grouped rows that are split by time are out of order.
+ */
+export async function findKeptRows(
+  config: RunConfig,
+  placedBySplitFile: boolean,
+  placeOfRow: (row: number) => string,
+  session: DuckSession,
+): Promise<KeptRows> {
+  if (placedBySplitFile) return { filter: '', order: 'e.task, e.role, e.time, e.row' };
+  const { data, seed } = config;
+  const [capped] = await session.row(`SELECT true FROM tasks t WHERE ${IS_CAPPED} LIMIT 1`);
+  if (data.grouped && data.rowSplit.by === 'time') {
+    await createPlaces(null, session);
+    await demandOrderOfTime(placeOfRow, session);
+    // The order of reading, from which joins deviate here and there. To sort what is nearly sorted is cheap.
+    return { filter: await spanFilter('e.time', session), order: 'e.row' };
+  }
+  const orderOf = (rows: string): string =>
+    data.rowSplit.by === 'hash'
+      ? seededHash(seed, 'row split', `CAST(${rows}.row AS VARCHAR)`)
+      : `${rows}.time`;
+  const order = `e.task, ${orderOf('e')}, e.row`;
+  if (capped === undefined) return { filter: '', order };
+  await createPlaces(orderOf('j'), session);
+  return { filter: await spanFilter(orderOf('e'), session), order };
+}
+
+/**
+ * The table `places` with the first and the last kept row of each capped task.
+ *
+ * @param order null for grouped logs in order of time: then rows that are earlier than the row before them in
+ *   their task are in the table, too.
+ */
+async function createPlaces(order: string | null, session: DuckSession): Promise<void> {
+  const isGrouped = order === null;
+  await session.run(
+    `CREATE TABLE places AS
+      SELECT p.*, ${IS_CAPPED} AND place = ${FIRST_PLACE} AS is_first, ${IS_CAPPED} AND place = ${LAST_PLACE} AS is_last
+      FROM (SELECT *, row_number() OVER in_task - 1 AS place
+          ${isGrouped ? ', lag(in_order) OVER in_task AS before' : ''} FROM
+          (SELECT t.task, ${order ?? 'j.time'} AS in_order, j.row FROM accepted j JOIN tasks t ON j.code = t.code
+            WHERE ${isGrouped ? 'true' : IS_CAPPED})
+          WINDOW in_task AS (PARTITION BY task ORDER BY ${isGrouped ? 'row' : 'in_order, row'})) p
+        JOIN tasks t ON p.task = t.task
+      WHERE is_first OR is_last ${isGrouped ? 'OR in_order < before' : ''}`,
+  );
+}
+
+/** Grouped rows are not sorted by time. Out of order, future rows would become support rows. */
+async function demandOrderOfTime(
+  placeOfRow: (row: number) => string,
+  session: DuckSession,
+): Promise<void> {
+  const [row, key, time, timeBefore] = await session.row(
+    `SELECT CAST(p.row AS DOUBLE), t.key, p.in_order, p.before FROM places p JOIN tasks t ON p.task = t.task
+      WHERE p.in_order < p.before ORDER BY p.row LIMIT 1`,
+  );
+  if (row === undefined) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the rows of a task are not in order of time, as data.grouped says',
+    where: `${placeOfRow(Number(row))}, task ${describeKey(String(key))}`,
+    expected: `${Number(timeBefore)} or later, the time of the row before it`,
+    found: String(time),
+    cure: 'set data.grouped to false, or sort the logs by the task columns and the time',
+  });
+}
+
+async function spanFilter(order: string, session: DuckSession): Promise<string> {
+  const end = (column: string, isEnd: string): string =>
+    `any_value(${column}) FILTER (WHERE ${isEnd})`;
+  await session.run(
+    `CREATE TABLE kept_spans AS SELECT task,
+        ${end('in_order', 'is_first')} AS from_order, ${end('row', 'is_first')} AS from_row,
+        ${end('in_order', 'is_last')} AS to_order, ${end('row', 'is_last')} AS to_row
+      FROM places WHERE is_first OR is_last GROUP BY task`,
+  );
+  return `LEFT JOIN kept_spans s ON e.task = s.task WHERE s.task IS NULL OR
+    ((${order} > s.from_order OR (${order} = s.from_order AND e.row >= s.from_row)) AND
+     (${order} < s.to_order OR (${order} = s.to_order AND e.row <= s.to_row)))`;
+}
+
+export interface TrunkRows {
+  readonly batchCount: number;
+  readonly rowCount: number;
+  readonly smallTaskCount: number;
+  readonly smallTaskRowCount: number;
+}
+
+/** Enough rows for a batch to cost little more than its rows, and few enough for batches to mix. */
+export const TRUNK_BATCH_ROWS_MAX = 128;
+
+/** The key of a batch in the catalog, for messages. */
+export function trunkBatchKey(batch: number): string {
+  return `trunk rows ${batch}`;
+}
+
+interface RowsBeside {
+  readonly placedBySplitFile: boolean;
+  /** SQL over `task_sizes` that is true for a task that is too small. */
+  readonly isSmall: string;
+  /** SQL of its split. */
+  readonly splitSql: string;
+}
+
+/**
+ * Rows that belong to no task and train the trunk: those of small training tasks (`data.trunkRows`) and those with the
+ * role train in the split file. They are put into batches in the order of a seeded hash. A batch has the rows of one
+ * label, and of one fold of the target encodings, so that none reads a label of its own adgroup.
+ */
+async function divideTrunkRows(
+  config: RunConfig,
+  { placedBySplitFile, isSmall, splitSql }: RowsBeside,
+  session: DuckSession,
+): Promise<TrunkRows | null> {
+  const takesSmallTasks = config.data.trunkRows === 'small-tasks';
+  await session.run(
+    `CREATE TABLE trunk_keys AS SELECT key, code, rows FROM task_sizes
+      WHERE ${takesSmallTasks ? `${isSmall} AND (${splitSql}) = 0` : 'false'}`,
+  );
+  if (!takesSmallTasks && !placedBySplitFile) return null;
+  const hasLabels = storesLabels(rowLabelsOf(config.data));
+  const chosen = placedBySplitFile
+    ? `JOIN placed p ON j.row = p.row LEFT JOIN trunk_keys k ON j.code = k.code
+        WHERE p.role = 2 OR k.code IS NOT NULL`
+    : 'JOIN trunk_keys k ON j.code = k.code';
+  await session.run(
+    `CREATE TABLE trunk_places AS SELECT row, fold,
+        CAST((SELECT count(*) FROM tasks) + dense_rank() OVER (ORDER BY label, fold, batch) - 1 AS INTEGER) AS task
+      FROM (SELECT *, (row_number() OVER (PARTITION BY label, fold ORDER BY place, row) - 1) // ${TRUNK_BATCH_ROWS_MAX} AS batch
+        FROM (SELECT j.row, ${hasLabels ? 'j.label' : '0'} AS label, ${encodingFoldSql(config, 'j.key')} AS fold,
+          ${seededHash(config.seed, 'trunk rows', 'CAST(j.row AS VARCHAR)')} AS place
+          FROM accepted j ${chosen}))`,
+  );
+  await session.run(
+    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key, code)
+      ${placedBySplitFile ? ', 1 AS role' : ''} FROM accepted j JOIN trunk_places p ON j.row = p.row`,
+  );
+  const [batchCount = 0, rowCount = 0, smallTaskCount = 0, smallTaskRowCount = 0] = (
+    await session.row(
+      `SELECT CAST(count(DISTINCT task) AS DOUBLE), CAST(count(*) AS DOUBLE),
+        (SELECT CAST(count(*) AS DOUBLE) FROM trunk_keys),
+        (SELECT CAST(coalesce(sum(rows), 0) AS DOUBLE) FROM trunk_keys) FROM trunk_places`,
+    )
+  ).map(Number);
+  return rowCount === 0 ? null : { batchCount, rowCount, smallTaskCount, smallTaskRowCount };
+}
+
+/** SQL of the fold of a training task by its key, from 0; 0 without target encodings. */
+export function encodingFoldSql({ seed, data }: RunConfig, key: string): string {
+  const { targetEncodings } = data;
+  if (targetEncodings === undefined) return '0::INTEGER';
+  return `CAST(${seededHash(seed, 'encoding fold', key)} % ${targetEncodings.folds} AS INTEGER)`;
 }

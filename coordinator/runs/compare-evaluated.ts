@@ -2,7 +2,12 @@
 
 import type { z } from 'zod';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { compareRuns, type ChosenRun, type ComparisonReport } from '../scoring/compare-runs.js';
+import {
+  compareRuns,
+  ComparisonReportSchema,
+  type ChosenRun,
+  type ComparisonReport,
+} from '../scoring/compare-runs.js';
 import { parseRunArgument, readEvaluatedRun } from '../scoring/evaluated-run.js';
 import { comparisonDocument } from '../reports/comparison-document.js';
 import { asPage } from '../reports/document/as-page.js';
@@ -41,7 +46,7 @@ async function compared(
   const report = compareRuns(chosen, sizeBucketEdges);
   if (out === undefined) return report;
   const folder = objectStoreAt(out, environment);
-  const json = Buffer.from(`${JSON.stringify(report, null, 2)}\n`);
+  const json = Buffer.from(`${JSON.stringify(ComparisonReportSchema.parse(report), null, 2)}\n`);
   await folder.put('comparison.json', json, { kind: 'always' });
   await folder.put('comparison.html', Buffer.from(asPage(comparisonDocument(report))), {
     kind: 'always',

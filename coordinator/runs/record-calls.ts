@@ -4,10 +4,9 @@ import { stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
-import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import { findRecords } from '../record/find-records.js';
-import { FollowedHistory } from '../record/run-history.js';
 import { RecordFollower, RunRecord } from '../record/run-record.js';
 import { isUnderWay, readRunStatus, type RunStatus } from '../record/run-status.js';
 import type { RunContext } from './run-context.js';
@@ -33,7 +32,7 @@ export async function statusOfRun(
   { run }: z.output<typeof StatusRequestSchema>,
   context: Reading,
 ): Promise<RunStatus> {
-  const { record } = await recordOfRun(run, context);
+  const record = await recordOfRun(run, context);
   return statusAt(record, context);
 }
 
@@ -70,25 +69,6 @@ export async function listRuns(
 }
 
 /**
- * The page of a run as one HTML file with everything inside.
- *
- * @throws QianmoError `usage` if there is no record.
- */
-export async function runAsHtml(
-  { run }: z.output<typeof StatusRequestSchema>,
-  context: Reading,
-): Promise<string> {
-  const { record, s3 } = await recordOfRun(run, context);
-  const status = await statusAt(record, context);
-  const { filedPage } = await import('../dashboard/page.js');
-  const { runPage } = await import('../dashboard/run-page.js');
-  const { settingsIn } = await import('../dashboard/run-catalog.js');
-  const settings = await settingsIn(openObjectStore(`${record.address}/checkpoints`, s3));
-  const history = await new FollowedHistory(record).catchUp();
-  return filedPage(runPage({ status, history, settings }));
-}
-
-/**
  * Tells the events of the record in their order.
  *
  * @throws QianmoError `usage` if there is no record.
@@ -98,7 +78,7 @@ export async function tellLog(
   context: Reading,
   { onEvent: tell = () => undefined }: Pick<CallOptions, 'onEvent'>,
 ): Promise<RunStatus> {
-  const { record } = await recordOfRun(run, context);
+  const record = await recordOfRun(run, context);
   const follower = new RecordFollower(record);
   const toldSince = async (): Promise<StampedEvent[]> => {
     const events: StampedEvent[] = [];
@@ -128,7 +108,7 @@ export async function waitForRun(
   context: Reading,
 ): Promise<RunStatus> {
   const { clock, signal } = context;
-  const { record } = await recordOfRun(run, context);
+  const record = await recordOfRun(run, context);
   const untilMs = clock.monotonicMs() + (timeoutSeconds ?? Infinity) * 1_000;
   for (;;) {
     const status = await statusAt(record, context, [END_BYTE_COUNT]);
@@ -139,13 +119,8 @@ export async function waitForRun(
   }
 }
 
-interface FoundRecord {
-  readonly record: RunRecord;
-  readonly s3: S3Options;
-}
-
 /** The record of the run, or of the search below its output if that has told more lately. */
-async function recordOfRun(run: string, context: Reading): Promise<FoundRecord> {
+async function recordOfRun(run: string, context: Reading): Promise<RunRecord> {
   const { output, s3 } = await outputOfRun(run, context);
   const own = new RunRecord(output, s3);
   const search = new RunRecord(searchOutputOf(output), s3);
@@ -153,7 +128,7 @@ async function recordOfRun(run: string, context: Reading): Promise<FoundRecord> 
     await lastEventMsIn(own, context),
     await lastEventMsIn(search, context),
   ];
-  return { record: searchMs > ownMs ? search : own, s3 };
+  return searchMs > ownMs ? search : own;
 }
 
 /** -1 without a record. */

@@ -13,8 +13,7 @@ import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
-import { parseRowCount } from '../synthesize/row-count.js';
-import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
+import { parseRowCount, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
 import { decimal, described, flag, integer, oneOf, text, texts } from './request-fields.js';
 
 const WORKERS_MAX = 256;

@@ -6,8 +6,7 @@ import type { StoreGrowth } from '../checkpoints/checkpoint-identity.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
-import { featuresAt } from '../../shared/tasks/store-versions.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { featuresAt, type TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
@@ -24,7 +23,12 @@ import type { RunContext } from './run-context.js';
 import type { HeldLease } from '../../shared/storage/lease.js';
 import { claimRun } from '../dispatch/run-lease.js';
 import { storeAddressOf } from './places.js';
-import { objectStoreAway, objectStoreBack, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
+import {
+  objectStoreAway,
+  objectStoreBack,
+  warningEvent,
+  type RunEvent,
+} from '../../shared/events/run-events.js';
 
 /** @param caller work that waits for a bucket that is away; without it, calls fail at once. */
 export function objectStoreOf(

@@ -8,16 +8,16 @@ import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/train-options.js';
-import { type ModelConfig, ModelConfigSchema } from '../../shared/models/model-config.js';
+import { ModelConfigSchema, type ModelConfig } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { configDifferences } from '../../shared/config/run-config.js';
-import { type MethodConfig, MethodConfigSchema } from '../../shared/methods/methods.js';
+import { MethodConfigSchema, type MethodConfig } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { featuresAt } from '../../shared/tasks/store-versions.js';
 import type { RunContext } from './run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
+import { featuresAt } from '../../shared/tasks/task-store.js';
 
 const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 

@@ -2,7 +2,11 @@
 
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
-import { LOG_FORMATS, type LogFormat, type SynthesisReport } from '../synthesize/synthesis.js';
+import {
+  LOG_FORMATS,
+  type LogFormat,
+  type SynthesisReport,
+} from '../synthesize/synthesis-options.js';
 import { synthesize } from '../synthesize/synthesize.js';
 import type { SynthesizeRequestSchema } from './requests.js';
 import type { RunContext } from './run-context.js';

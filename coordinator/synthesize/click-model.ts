@@ -1,7 +1,7 @@
 /**
  * The true click probability of an impression:
  * logit p = c + b_g + u' a_g / sqrt(8) + profile' M_g + hour + slot + drift.
- * Also draws the user of an impression by popularity and the slot by weight.
+ * The random numbers of an impression are a pure function of the keys of its adgroup and its number there.
  */
 
 import {
@@ -12,18 +12,44 @@ import {
   uint32At,
   uint8At,
 } from '../../shared/base/arrays.js';
-import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impression-draws.js';
 import type { SyntheticWorld } from './synthetic-world.js';
-import { hourAt, logShareAt, secondsAt } from './traffic.js';
 import {
+  hourAt,
   HOURS_PER_DAY,
   LATENT_WIDTH,
+  logShareAt,
   PROFILE_FIELDS,
   PROFILE_LEVEL_COUNT,
+  secondsAt,
   WORLD_PARAMETERS,
 } from './world-parameters.js';
 
 const FIELD_COUNT = PROFILE_FIELDS.length;
+
+export const DRAWS = { arrival: 1, user: 2, slot: 3, click: 4 } as const;
+
+const GOLDEN = 0x9e3779b1;
+export const UINT32_RANGE = 4294967296;
+
+/** The finaliser of MurmurHash3 (Appleby, public domain): a bijection of 32 bits. */
+function mix(bits: number): number {
+  let mixed = bits;
+  mixed ^= mixed >>> 16;
+  mixed = Math.imul(mixed, 0x85ebca6b);
+  mixed ^= mixed >>> 13;
+  mixed = Math.imul(mixed, 0xc2b2ae35);
+  return mixed ^ (mixed >>> 16);
+}
+
+/** 32 bits that name one impression of an adgroup. They differ between impressions. */
+export function impressionBits(firstKey: number, impressionIndex: number): number {
+  return mix((firstKey + Math.imul(impressionIndex + 1, GOLDEN)) | 0);
+}
+
+/** Uniform integer in [0, 2^32) for one purpose of one impression. */
+export function impressionDraw(impression: number, secondKey: number, draw: number): number {
+  return mix(((impression ^ secondKey) + Math.imul(draw, GOLDEN)) | 0) >>> 0;
+}
 
 /** Impressions per user fall with the square root of the user's rank, as the density of count * x^2. */
 export function drawnUser(impression: number, secondKey: number, userCount: number): number {

@@ -1,132 +1,162 @@
 /** `qianmo synthesize`: writes an advertising log whose true click probabilities are known. */
 
-import { rm, stat, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
 import { QianmoError } from '../../shared/base/errors.js';
-import { chunkBoundaries } from './arrivals.js';
-import { gzipMember, ROWS_PER_CHUNK } from './chunk-generator.js';
-import { generateChunks } from './chunk-pool.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
+import { openDuckSession } from '../logs/duckdb-session.js';
+import { literal } from '../logs/sql.js';
 import { solveIntercept } from './click-model.js';
-import { CSV_COLUMNS, type ChunkSums, type RowSource } from './csv-rows.js';
-import { placeWhole, writeAll, writeWhole } from './log-file.js';
-import { convertToParquet } from './parquet-log.js';
-import { buildWorld, worldSize } from './synthetic-world.js';
-import type { SynthesisOptions, SynthesisReport } from './synthesis.js';
-import { checkWorldOptions } from './world-limits.js';
-import { worldRecord } from './world-record.js';
+import { CSV_COLUMNS, rowsOfHour, type HourRows } from './log-rows.js';
+import {
+  checkWorldOptions,
+  worldSize,
+  type SynthesisOptions,
+  type SynthesisReport,
+} from './synthesis-options.js';
+import { buildWorld } from './synthetic-world.js';
+import {
+  DAY_COUNT,
+  HOUR_COUNT,
+  HOURLY_TRAFFIC,
+  LATENT_WIDTH,
+  LOG_START_SECONDS,
+  PROFILE_FIELDS,
+  RESPONSE_RANK,
+  SETTING_SCALES,
+  WORLD_PARAMETERS,
+  WORLD_VERSION,
+} from './world-parameters.js';
 
-const STAGE = 'synthesize';
+/** Fast, since the log is large and its digits hardly compress further. */
+const GZIP_LEVEL = 1;
+const DUCKDB_MEMORY_MIB = 1024;
+
+type Sums = Omit<HourRows, 'text'>;
 
 /**
- * Writes the log and, beside it, `<path>.world.json`. Rows are in order of time. The bytes of CSV
- * depend only on the options of the world.
- * @throws QianmoError of kind `usage` (options out of bounds), `environment` (the file system
- *   refuses) or `interrupted`; there is then no new log.
+ * Writes the log and, next to it, `<path>.world.json`. Rows are in order of time. The bytes of CSV depend only on the
+ * options of the world.
+ * @throws QianmoError of kind `usage` (options out of bounds), `environment` (the file system refuses) or `interrupted`;
+ *   there is then no new log.
  */
 export async function synthesize(options: SynthesisOptions): Promise<SynthesisReport> {
   checkWorldOptions(options);
   const startedMs = options.clock.monotonicMs();
   const world = buildWorld(options);
   const intercept = solveIntercept(world, options.meanClickRate);
-  const source: RowSource = { world, intercept };
-  const sums =
-    options.format === 'parquet'
-      ? await writeParquet(options, source)
-      : await writeText(options, source, options.path);
+  const sums: Sums = {
+    ...{ rowCount: 0, clickCount: 0, trueClickRateSum: 0 },
+    ...{ oracleLoglossSum: 0, oracleEntropySum: 0 },
+  };
+  const { path, format, rows } = options;
+  await placeWhole(path, async (unfinished) => {
+    const lines = Readable.from(
+      linesOf(options, (hour) => rowsOfHour(world, intercept, hour), sums),
+    );
+    const csv = format === 'parquet' ? `${unfinished}.csv` : unfinished;
+    const gzip = format === 'csv.gz' ? [createGzip({ level: GZIP_LEVEL })] : [];
+    try {
+      await pipeline([lines, ...gzip, createWriteStream(csv)]);
+      if (format === 'parquet') await convertToParquet(csv, unfinished, options.signal);
+    } finally {
+      if (format === 'parquet') await rm(csv, { force: true });
+    }
+  });
   const durationMs = options.clock.monotonicMs() - startedMs;
-  const worldPath = `${options.path}.world.json`;
-  const rows = sums.rowCount;
   const clickRate = sums.clickCount / rows;
-  const report: SynthesisReport = {
-    path: options.path,
-    worldPath,
-    rows,
-    ...worldSize(options),
+  const worldPath = `${path}.world.json`;
+  const measured = {
     clickCount: sums.clickCount,
     meanTrueClickRate: sums.trueClickRateSum / rows,
     oracleLogloss: sums.oracleLoglossSum / rows,
     oracleEntropy: sums.oracleEntropySum / rows,
     constantLogloss: binaryEntropy(clickRate),
-    byteCount: (await stat(options.path)).size,
-    durationMs,
-    rowsPerSecond: (rows / durationMs) * 1000,
+    byteCount: (await stat(path)).size,
   };
-  const record = `${JSON.stringify(worldRecord(options, intercept, report), null, 2)}\n`;
+  const record = {
+    worldVersion: WORLD_VERSION,
+    options: {
+      ...{ rows, setting: options.setting, meanClickRate: options.meanClickRate },
+      ...{ seed: options.seed, ...worldSize(options) },
+    },
+    parameters: {
+      ownDeviationScale: SETTING_SCALES[options.setting],
+      ...{ intercept, latentWidth: LATENT_WIDTH, responseRank: RESPONSE_RANK },
+      ...{ dayCount: DAY_COUNT, logStartSeconds: LOG_START_SECONDS },
+      ...{ profileFields: PROFILE_FIELDS, hourlyTraffic: HOURLY_TRAFFIC, ...WORLD_PARAMETERS },
+    },
+    measured: { ...measured, clickRate },
+  };
   try {
-    await placeWhole(worldPath, (unfinished) => writeFile(unfinished, record));
+    const text = `${JSON.stringify(record, null, 2)}\n`;
+    await placeWhole(worldPath, (unfinished) => writeFile(unfinished, text));
   } catch (cause) {
     // A log without the record of its world is incomplete.
-    await rm(options.path, { force: true });
+    await rm(path, { force: true });
     throw cause;
   }
-  return report;
-}
-
-async function writeText(
-  options: SynthesisOptions,
-  source: RowSource,
-  path: string,
-): Promise<ChunkSums> {
-  const compress = options.format === 'csv.gz';
-  const header = Buffer.from(`${CSV_COLUMNS.join(',')}\n`);
-  const chunkCount = Math.max(1, Math.ceil(options.rows / ROWS_PER_CHUNK));
-  let total: ChunkSums = {
-    rowCount: 0,
-    clickCount: 0,
-    trueClickRateSum: 0,
-    oracleLoglossSum: 0,
-    oracleEntropySum: 0,
+  return {
+    ...{ path, worldPath, rows, ...worldSize(options), ...measured },
+    ...{ durationMs, rowsPerSecond: (rows / durationMs) * 1000 },
   };
-  await writeWhole(
-    path,
-    async (file) => {
-      await writeAll(file, compress ? gzipMember(header) : header);
-      const chunks = generateChunks({
-        source,
-        boundaries: chunkBoundaries(source.world.adgroups, chunkCount),
-        compress,
-        threadCount: options.threadCount ?? availableParallelism(),
-        ...(options.threadEntry === undefined ? {} : { threadEntry: options.threadEntry }),
-      });
-      for await (const chunk of chunks) {
-        if (options.signal.aborted) throw interruption(options.path);
-        await writeAll(file, chunk.bytes);
-        total = addSums(total, chunk);
-        options.sink({ kind: 'progress', stage: STAGE, done: total.rowCount, total: options.rows });
-      }
-    },
-    options.path,
-  );
-  return total;
 }
 
-/** Goes through a CSV file, which DuckDB reads faster than rows that are passed one by one. */
-async function writeParquet(options: SynthesisOptions, source: RowSource): Promise<ChunkSums> {
-  const csvPath = `${options.path}.unfinished.csv`;
-  try {
-    const sums = await writeText(options, source, csvPath);
-    await placeWhole(options.path, (unfinished) =>
-      convertToParquet(
-        csvPath,
-        unfinished,
-        options.threadCount ?? availableParallelism(),
-        options.path,
-      ),
-    );
-    return sums;
-  } finally {
-    await rm(csvPath, { force: true });
+function* linesOf(
+  { rows, path, sink, signal }: SynthesisOptions,
+  rowsOf: (hour: number) => HourRows,
+  sums: { -readonly [Name in keyof Sums]: number },
+): Generator<string> {
+  yield `${CSV_COLUMNS.join(',')}\n`;
+  for (let hour = 0; hour < HOUR_COUNT; hour += 1) {
+    if (signal.aborted) throw interruption(path);
+    const { text, ...found } = rowsOf(hour);
+    sums.rowCount += found.rowCount;
+    sums.clickCount += found.clickCount;
+    sums.trueClickRateSum += found.trueClickRateSum;
+    sums.oracleLoglossSum += found.oracleLoglossSum;
+    sums.oracleEntropySum += found.oracleEntropySum;
+    if (text !== '') yield text;
+    sink({ kind: 'progress', stage: 'synthesize', done: sums.rowCount, total: rows });
   }
 }
 
-function addSums(total: ChunkSums, chunk: ChunkSums): ChunkSums {
-  return {
-    rowCount: total.rowCount + chunk.rowCount,
-    clickCount: total.clickCount + chunk.clickCount,
-    trueClickRateSum: total.trueClickRateSum + chunk.trueClickRateSum,
-    oracleLoglossSum: total.oracleLoglossSum + chunk.oracleLoglossSum,
-    oracleEntropySum: total.oracleEntropySum + chunk.oracleEntropySum,
+/** Makes a file that appears whole or not at all. */
+async function placeWhole(
+  path: string,
+  write: (unfinished: string) => Promise<void>,
+): Promise<void> {
+  const unfinished = `${path}.unfinished`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await write(unfinished);
+    await rename(unfinished, path);
+  } catch (cause) {
+    await rm(unfinished, { force: true }).catch(() => undefined);
+    throw failureOfSystemError(cause, path) ?? cause;
+  }
+}
+
+/** Keeps the order of rows. */
+async function convertToParquet(csv: string, parquet: string, signal: AbortSignal): Promise<void> {
+  const types: Readonly<Record<string, string>> = {
+    ...{ time: 'BIGINT', price: 'DOUBLE', p_true: 'DOUBLE' },
   };
+  const columns = CSV_COLUMNS.map((name) => `${literal(name)}: '${types[name] ?? 'INTEGER'}'`);
+  const session = await openDuckSession(dirname(csv), DUCKDB_MEMORY_MIB, signal);
+  try {
+    await session.run(
+      `COPY (FROM read_csv(${literal(csv)}, header = true, auto_detect = false,
+         columns = {${columns.join(', ')}}))
+       TO ${literal(parquet)} (FORMAT parquet, COMPRESSION zstd)`,
+    );
+  } finally {
+    session.close();
+  }
 }
 
 function interruption(path: string): QianmoError {

@@ -1,13 +1,9 @@
-/**
- * The synthetic world: every user and adgroup with its true parameters, in shared memory so that threads
- * read one copy. Rows are not stored; they follow from the world by pure functions.
- */
+/** The synthetic world: every user and adgroup with its true parameters. Rows follow from it by pure functions. */
 
 import { float32At, float64At, uint32At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
-import { zipfSizes } from './adgroup-sizes.js';
-import type { WorldOptions } from './synthesis.js';
-import { trafficTimeOfDay } from './traffic.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { worldSize, type WorldOptions } from './synthesis-options.js';
 import {
   DAY_COUNT,
   HOURS_PER_DAY,
@@ -17,6 +13,7 @@ import {
   PROFILE_LEVEL_COUNT,
   RESPONSE_RANK,
   SETTING_SCALES,
+  trafficTimeOfDay,
   WORLD_PARAMETERS,
 } from './world-parameters.js';
 
@@ -30,7 +27,7 @@ interface WorldUsers {
   readonly profileCodes: Uint16Array;
 }
 
-export interface WorldAdgroups {
+interface WorldAdgroups {
   readonly count: number;
   /** a_g / sqrt(LATENT_WIDTH): [count, LATENT_WIDTH] */
   readonly latents: Float32Array;
@@ -60,20 +57,6 @@ export interface SyntheticWorld {
   readonly slotLogits: Float64Array;
 }
 
-export interface WorldSize {
-  readonly adgroupCount: number;
-  readonly userCount: number;
-}
-
-export function worldSize(options: WorldOptions): WorldSize {
-  return {
-    adgroupCount:
-      options.adgroupCount ?? Math.min(1_000_000, Math.max(1, Math.round(options.rows / 95))),
-    userCount:
-      options.userCount ?? Math.min(1_000_000, Math.max(100, Math.round(options.rows / 10))),
-  };
-}
-
 export function buildWorld(options: WorldOptions): SyntheticWorld {
   const { adgroupCount, userCount } = worldSize(options);
   const streamFor = (purpose: string): RandomStream =>
@@ -89,7 +72,7 @@ export function buildWorld(options: WorldOptions): SyntheticWorld {
 }
 
 function enumerateProfiles(): Uint8Array {
-  const levels = sharedUint8(PROFILE_CODE_COUNT * PROFILE_FIELDS.length);
+  const levels = new Uint8Array(PROFILE_CODE_COUNT * PROFILE_FIELDS.length);
   for (let code = 0; code < PROFILE_CODE_COUNT; code += 1) {
     let rest = code;
     let levelStart = 0;
@@ -107,8 +90,8 @@ function buildUsers(count: number, profileLevels: Uint8Array, stream: RandomStre
   const levelDeviation = Math.sqrt(P.profileLatentShare / fieldCount);
   const levelLatents = normals(stream, PROFILE_LEVEL_COUNT * LATENT_WIDTH, levelDeviation);
   const ownDeviation = Math.sqrt(1 - P.profileLatentShare);
-  const latents = sharedFloat32(count * LATENT_WIDTH);
-  const profileCodes = new Uint16Array(new SharedArrayBuffer(count * 2));
+  const latents = new Float32Array(count * LATENT_WIDTH);
+  const profileCodes = new Uint16Array(count);
   for (let user = 0; user < count; user += 1) {
     const code = drawProfile(stream);
     profileCodes[user] = code;
@@ -149,7 +132,7 @@ function buildAdgroups(
   streamFor: (purpose: string) => RandomStream,
 ): WorldAdgroups {
   const attributes = drawAttributes(count, streamFor('attributes'));
-  const sizes = sharedUint32(count);
+  const sizes = new Uint32Array(count);
   sizes.set(
     zipfSizes(options.rows, count, {
       exponent: P.sizeExponent,
@@ -159,7 +142,7 @@ function buildAdgroups(
   );
   shuffle(sizes, streamFor('sizes'));
   const keyStream = streamFor('keys');
-  const keys = new Int32Array(new SharedArrayBuffer(count * 2 * 4));
+  const keys = new Int32Array(count * 2);
   for (let index = 0; index < keys.length; index += 1) keys[index] = keyStream.uint32() | 0;
   return {
     count,
@@ -188,11 +171,11 @@ function drawAttributes(count: number, stream: RandomStream): Attributes {
     stream.below(advertiserCount),
   );
   const attributes = {
-    advertisers: sharedUint32(count),
-    campaigns: sharedUint32(count),
-    categories: sharedUint32(count),
-    brands: sharedUint32(count),
-    priceCents: sharedUint32(count),
+    advertisers: new Uint32Array(count),
+    campaigns: new Uint32Array(count),
+    categories: new Uint32Array(count),
+    brands: new Uint32Array(count),
+    priceCents: new Uint32Array(count),
   };
   for (let adgroup = 0; adgroup < count; adgroup += 1) {
     const campaign = stream.below(campaignCount);
@@ -238,9 +221,9 @@ function drawTruth(
   const advertiserBases = normals(streamFor('advertisers'), count, deviations.advertiserBase);
   const own = streamFor('own');
   const ownDeviate = (deviation: number): number => scale * deviation * own.normal();
-  const latents = sharedFloat32(count * LATENT_WIDTH);
-  const responses = sharedFloat32(count * PROFILE_LEVEL_COUNT);
-  const baseLogits = sharedFloat32(count);
+  const latents = new Float32Array(count * LATENT_WIDTH);
+  const responses = new Float32Array(count * PROFILE_LEVEL_COUNT);
+  const baseLogits = new Float32Array(count);
   const width = 1 / Math.sqrt(LATENT_WIDTH);
   for (let adgroup = 0; adgroup < count; adgroup += 1) {
     const category = uint32At(attributes.categories, adgroup);
@@ -277,7 +260,7 @@ function drawTruth(
  * more of them early.
  */
 function drawStarts(count: number, stream: RandomStream): Float64Array {
-  const starts = new Float64Array(new SharedArrayBuffer(count * 8));
+  const starts = new Float64Array(count);
   const lateCount = Math.round(count * P.lateAdgroupShare);
   const late = new Uint32Array(count);
   late.fill(1, 0, lateCount);
@@ -305,12 +288,60 @@ function normals(stream: RandomStream, count: number, deviation: number): Float6
   return Float64Array.from({ length: count }, () => deviation * stream.normal());
 }
 
-function sharedFloat32(count: number): Float32Array {
-  return new Float32Array(new SharedArrayBuffer(count * 4));
+interface SizeLaw {
+  readonly exponent: number;
+  readonly impressionsMin: number;
+  /** Largest share of all rows that one adgroup may have. */
+  readonly shareMax: number;
 }
-function sharedUint32(count: number): Uint32Array {
-  return new Uint32Array(new SharedArrayBuffer(count * 4));
+
+/**
+ * Sizes by rank, largest first: n_r = clamp(C / r^exponent, min, max) with C such that they sum to
+ * `rows`. With few adgroups, the largest may have up to four times its fair share.
+ * @returns [adgroupCount]
+ * @throws QianmoError of kind `usage` if there are too few rows
+ */
+export function zipfSizes(rows: number, adgroupCount: number, law: SizeLaw): Uint32Array {
+  if (rows < adgroupCount * law.impressionsMin)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'too few rows for so many adgroups',
+      expected: `at least ${law.impressionsMin} rows per adgroup`,
+      found: `${rows} rows and ${adgroupCount} adgroups`,
+      cure: `ask for at most ${Math.floor(rows / law.impressionsMin)} adgroups or for more rows`,
+    });
+  const impressionsMax = Math.ceil(rows * Math.max(law.shareMax, Math.min(1, 4 / adgroupCount)));
+  const weights = new Float64Array(adgroupCount);
+  for (let rank = 0; rank < adgroupCount; rank += 1)
+    weights[rank] = Math.pow(rank + 1, -law.exponent);
+  const sizeAt = (weight: number, scale: number): number =>
+    Math.min(impressionsMax, Math.max(law.impressionsMin, Math.floor(weight * scale)));
+  const sumAt = (scale: number): number => {
+    let sum = 0;
+    for (const weight of weights) sum += sizeAt(weight, scale);
+    return sum;
+  };
+  let low = 0;
+  let high = rows;
+  while (sumAt(high) < rows) high *= 2;
+  for (let halving = 0; halving < 80; halving += 1) {
+    const middle = (low + high) / 2;
+    if (sumAt(middle) <= rows) low = middle;
+    else high = middle;
+  }
+  const sizes = Uint32Array.from(weights, (weight) => sizeAt(weight, low));
+  giveRemainder(sizes, rows - sumAt(low), impressionsMax);
+  return sizes;
 }
-function sharedUint8(count: number): Uint8Array {
-  return new Uint8Array(new SharedArrayBuffer(count));
+
+/** Distributes what rounding left over, one impression each, from the largest adgroup down. */
+function giveRemainder(sizes: Uint32Array, remainder: number, impressionsMax: number): void {
+  let left = remainder;
+  while (left > 0)
+    for (let rank = 0; rank < sizes.length && left > 0; rank += 1) {
+      const size = uint32At(sizes, rank);
+      if (size >= impressionsMax) continue;
+      sizes[rank] = size + 1;
+      left -= 1;
+    }
 }

@@ -1,13 +1,12 @@
-/** Verbs of the command alone: demos, set-up, simulation and completions. */
+/** Verbs of the command alone: demos, set-up and simulation. */
 
 import { z } from 'zod';
-import { described, flag, integer, oneOf, text } from '../../coordinator/runs/request-fields.js';
+import { described, flag, integer, text } from '../../coordinator/runs/request-fields.js';
 import { interruptedAs } from '../../coordinator/runs/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { packageVersion } from '../library/package-root.js';
 import { command } from '../library/verb.js';
 import type { SimulationResult } from '../simulation/simulate.js';
-import { completionScript, SHELLS } from './shell-completion.js';
 
 const demoOut = (folder: string) =>
   z.strictObject({ out: text('<folder> folder for everything the demo makes').default(folder) });
@@ -17,7 +16,7 @@ command('demo', {
   about: 'prepare, train, evaluate and search on the MovieLens example',
   help: '\nExample:\n  qianmo demo --out runs/demo',
   act: async ({ out }, around) => {
-    const { runDemo } = await import('../library/demo/demo.js');
+    const { runDemo } = await import('../library/demo.js');
     await interruptedAs(runDemo(out, around), () => ({
       what: 'the demo was stopped',
       where: out,
@@ -34,7 +33,7 @@ The last hundredth of the ratings comes later: as requests to the server, as fee
 Example:
   qianmo demo-serve --out runs/loop`,
   act: async ({ out }, { clock, options, print }) => {
-    const { runClosedLoop } = await import('../library/demo/closed-loop.js');
+    const { runClosedLoop } = await import('../library/closed-loop.js');
     const startedMs = clock.monotonicMs();
     await interruptedAs(runClosedLoop({ out, print, clock, options }), () => ({
       what: 'the demo was stopped',
@@ -133,19 +132,6 @@ function failureOf({ violation, replay }: SimulationResult): { readonly failure?
   });
   return { failure };
 }
-
-command('completion', {
-  request: z.strictObject({ shell: oneOf(SHELLS, '<shell> bash, zsh or fish') }),
-  about: 'print a script that completes command lines in a shell',
-  operands: ['shell'],
-  help: `
-In ~/.bashrc and ~/.zshrc: source <(qianmo completion bash). In ~/.config/fish/config.fish, pipe it to source.
-Example:
-  qianmo completion bash`,
-  act: ({ shell }, { print }) => {
-    print(completionScript(shell));
-  },
-});
 
 command('version', {
   request: z.strictObject({}),

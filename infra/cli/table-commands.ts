@@ -1,4 +1,4 @@
-/** The commands of the table of verbs, with their options: what the command line, its completions and the reference list. */
+/** The commands of the table of verbs, with their options: what the command line and the reference list. */
 
 import { z } from 'zod';
 import {

@@ -2,7 +2,13 @@
 
 import { availableParallelism, freemem } from 'node:os';
 import type { z } from 'zod';
-import { checked, ok, checkRun, type CheckResult, type Finding } from '../../coordinator/runs/check-run.js';
+import {
+  checked,
+  ok,
+  checkRun,
+  type CheckResult,
+  type Finding,
+} from '../../coordinator/runs/check-run.js';
 import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';

@@ -1,7 +1,6 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
-import { writeFile } from 'node:fs/promises';
-import { FORMAT, oneOf, text } from '../../coordinator/runs/request-fields.js';
+import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
 import {
   BoardRequestSchema,
   ControlRequestSchema,
@@ -12,7 +11,6 @@ import {
   WaitRequestSchema,
   WorkersRequestSchema,
 } from '../../coordinator/runs/requests.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
@@ -72,34 +70,10 @@ export const runStatus = call('runStatus', {
   help: `
 States: running, waiting for workers, paused, stalled, finished, failed, interrupted, lost. The exit code is 0
 whatever the state is; \`qianmo wait\` ends as the run does.
-Examples:
-  qianmo status runs/movielens
-  qianmo status runs/movielens --html movielens.html`,
+Example:
+  qianmo status runs/movielens`,
   run: async () => (await records()).statusOfRun,
   show: async (status) => (await documents()).statusDocument(status),
-});
-
-/** The page of a run, as the dashboard shows it, as one HTML file that needs no server. */
-export const runPageHtml = call('runPageHtml', {
-  request: StatusRequestSchema,
-  about: 'make the page of a run, with everything inside',
-  command: 'status',
-  operands: ['run'],
-  extra: {
-    html: text(
-      '<file> write the page of the run to this file instead, with everything inside',
-    ).optional(),
-  },
-  when: 'html',
-  run: async () => (await records()).runAsHtml,
-  show: async (page, { html = '' }) => {
-    try {
-      await writeFile(html, page);
-    } catch (cause) {
-      throw systemFailure(cause, 'writing the page of a run', html);
-    }
-    return { text: `wrote ${html}`, json: { html } };
-  },
 });
 
 /** Passes the events that the record of a run holds to `onEvent`; with `follow` also later ones, until it ends. */

@@ -1,6 +1,6 @@
 /**
- * An entry of the table of verbs. The function of the library, the command with its options and help, the completions
- * of shells and the reference of options are made from it.
+ * An entry of the table of verbs. The function of the library, the command with its options and help, and the
+ * reference of options are made from it.
  */
 
 import { once } from 'node:events';

@@ -1,7 +1,7 @@
 /** Number features that follow from the ids of a row: what target encodings say of its values. */
 
 import { at, int32At } from '../base/arrays.js';
-import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
+import { type EncodedFeature, unseenBucketsOf } from '../tasks/store-manifest.js';
 import {
   placeOfValue,
   targetEncodingNameOf,

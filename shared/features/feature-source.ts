@@ -1,23 +1,27 @@
 /** Where the value of a feature comes from: a column, an expression, or the caller. */
 
-import type { FeatureConfig } from '../config/data-config.js';
 import { QianmoError } from '../base/errors.js';
-import { textOfColumn, type TextOfValue, textOfTyped } from './values/column-text.js';
-import { typeOfColumn, type ColumnType, type ColumnTypes } from './values/column-type.js';
-import { STORED_SIZE_MAX, JSON_LIST_START } from './encoding-rules.js';
-import { isNumeric } from './expressions/bound-expression.js';
-import { textOfValue } from './expressions/casts.js';
-import { compileExpression } from './expressions/compile-expression.js';
-import { doubleOfText } from './values/number-text.js';
+import type { FeatureConfig } from '../config/data-config.js';
+import { JSON_LIST_START, STORED_SIZE_MAX } from './encoding-rules.js';
+import { compileExpression } from './expression.js';
+import { castTo, isNumeric } from './expression-values.js';
 import {
   columnOf,
-  rejectedRow,
-  type BroughtValues,
-  type RawRow,
+  doubleOfText,
+  doubleText,
+  readerOfTyped,
+  textOfColumn,
+  textOfJsonValue,
+  textOfTyped,
+  typeOfColumn,
   wrongValue,
-} from './values/raw-row.js';
-import { membersOfJsonList } from './json-list.js';
-import { textOfListMember } from './values/json-text.js';
+  type ColumnType,
+  type ColumnTypes,
+  type RawRow,
+} from './raw-values.js';
+
+/** Values that the caller brings, by feature name. */
+export type BroughtValues = Readonly<Record<string, unknown>>;
 
 /** Hands over the members of a bag, empty ones included, until `take` returns false. */
 type EachMember = (
@@ -26,37 +30,49 @@ type EachMember = (
   take: (member: string | null) => boolean,
 ) => void;
 
-const LIST_TYPE = /^(.*)\[\d*\]$/;
-
 /** @returns null where the column's type is not one that rows can be read in. */
 function membersOfColumn(type: ColumnType, separator: string): EachMember | null {
-  const element = type.log === 'typed' ? LIST_TYPE.exec(type.type)?.[1] : undefined;
-  if (element !== undefined) return membersOfTypedList(element);
-  const textOf = textOfColumn(type);
+  const element = type.log === 'typed' ? /^(.*)\[\d*\]$/.exec(type.type)?.[1] : undefined;
+  const textOf = element === undefined ? textOfColumn(type) : textOfTyped(element);
   if (textOf === null) return null;
-  const mayHoldJson = type.log === 'text';
+  if (element !== undefined)
+    return (value, name, take) => {
+      if (value === null) return;
+      if (!Array.isArray(value)) throw wrongValue(name, 'a list', value);
+      for (const member of value as readonly unknown[]) if (!take(textOf(member, name))) return;
+    };
   return (value, name, take) => {
-    if (mayHoldJson && Array.isArray(value)) {
-      for (const member of value) if (!take(textOfListMember(member))) return;
-      return;
-    }
-    const text = typeof value === 'string' ? value : textOf(value, name);
+    const text = Array.isArray(value) ? '' : textOf(value, name);
     if (text === null) return;
-    const members =
-      mayHoldJson && text.startsWith(JSON_LIST_START) ? membersOfJsonList(text) : null;
-    if (members === null) eachPart(text, separator, take);
-    else for (const member of members) if (!take(member)) return;
+    const list = type.log === 'text' ? listIn(value, text) : null;
+    if (list === null) eachPart(text, separator, take);
+    else for (const member of list) if (!take(textOfMember(member))) return;
   };
 }
 
-function membersOfTypedList(element: string): EachMember | null {
-  const textOf = textOfTyped(element);
-  if (textOf === null) return null;
-  return (value, name, take) => {
-    if (value === null) return;
-    if (!Array.isArray(value)) throw wrongValue(name, 'a list', value);
-    for (const member of value as readonly unknown[]) if (!take(textOf(member, name))) return;
-  };
+/** A JSON list in a row, or in a text of it, in which long whole numbers keep their digits and others their point. */
+function listIn(value: unknown, text: string): readonly unknown[] | null {
+  if (Array.isArray(value)) return value as readonly unknown[];
+  if (!text.startsWith(JSON_LIST_START)) return null;
+  const tokens = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+  const exact = text.replace(tokens, (token) => {
+    const number = Number(token);
+    const hasPoint = /[.e]/i.test(token);
+    if (token.startsWith('"') || (!hasPoint && Number.isSafeInteger(number))) return token;
+    return `"${hasPoint && Number.isFinite(number) ? doubleText(number) : token}"`;
+  });
+  try {
+    const list: unknown = JSON.parse(exact);
+    return Array.isArray(list) ? list : null;
+  } catch {
+    return null;
+  }
+}
+
+/** As DuckDB's `from_json` gives the members of a list; null members are kept. */
+function textOfMember(member: unknown): string | null {
+  if (typeof member !== 'number' || Number.isSafeInteger(member)) return textOfJsonValue(member);
+  return Number.isInteger(member) && Math.abs(member) < 1e21 ? String(member) : doubleText(member);
 }
 
 function eachPart(text: string, separator: string, take: (part: string) => boolean): void {
@@ -127,12 +143,9 @@ export function categorySource(
   if (expression !== undefined) {
     const compiled = compileExpression(expression, columns);
     if (!compiled.isComputed) return broughtText(featureName, expression, compiled.reason);
-    const { type, evaluate } = compiled;
-    return ofRow((row) => {
-      // `ofRow` picks nothing else.
-      const value = evaluate(row as RawRow);
-      return value === null ? null : textOfValue(type, value);
-    });
+    const { evaluate } = castTo('VARCHAR', compiled);
+    // `ofRow` picks nothing else, and a VARCHAR is a text.
+    return ofRow((row) => evaluate(row as RawRow) as string | null);
   }
   const name = feature.column ?? featureName;
   const type = typeOfColumn(columns, name);
@@ -181,19 +194,33 @@ export function numberSource(
   feature: Feature<'number'>,
   columns: ColumnTypes,
 ): FeatureSource<ReadNumber> {
-  const { name: featureName, expression } = feature;
+  const { expression } = feature;
   if (expression !== undefined) return numberOfExpression(feature, expression, columns);
-  const name = feature.column ?? featureName;
+  const name = feature.column ?? feature.name;
   const type = typeOfColumn(columns, name);
-  const textOf = textOfColumn(type);
-  if (textOf === null) return broughtNumber(feature, null, unreadType(name, type));
-  const read = numberOfColumn(type, textOf, name);
-  const reject = (value: unknown, expected: string) =>
-    rejectedRow(
-      foundInColumn(name, textOf(value, name), expected),
-      `correct the value of "${name}"`,
-    );
-  return ofColumn(name, judgedNumber(feature, read, reject), isOfTexts(type));
+  const readTyped = type.log === 'typed' ? readerOfTyped(type.type) : textOfJsonValue;
+  if (readTyped === null) return broughtNumber(feature, null, unreadType(name, type));
+  const read: ReadMaybeNumber = (value) => {
+    const found = value === null ? null : readTyped(value, name);
+    return typeof found === 'number' || typeof found === 'bigint'
+      ? Number(found)
+      : numberOfText(String(found ?? ''));
+  };
+  const source = judgedNumber(feature, read, (value, expected) => {
+    const text = typeof value === 'number' ? textOfNumber(type, value) : textOfJsonValue(value);
+    const found = text === null ? 'nothing' : `"${text}"`;
+    return `the column "${name}" holds ${found}, expected ${expected}`;
+  });
+  return ofColumn(name, source, isOfTexts(type));
+}
+
+function textOfNumber(type: ColumnType, value: number): string | null {
+  return type.log === 'text' ? textOfJsonValue(value) : doubleText(value);
+}
+
+/** Null for an empty text, NaN for one that is no number. */
+function numberOfText(text: string): number | null {
+  return text === '' ? null : (doubleOfText(text) ?? NaN);
 }
 
 function numberOfExpression(
@@ -204,7 +231,7 @@ function numberOfExpression(
   const compiled = compileExpression(expression, columns);
   if (!compiled.isComputed) return broughtNumber(feature, expression, compiled.reason);
   const { type, evaluate } = compiled;
-  if (type !== 'VARCHAR' && type !== 'BOOLEAN' && !isNumeric(type))
+  if (type !== 'VARCHAR' && type !== 'BOOLEAN' && !isNumeric(compiled))
     return broughtNumber(feature, expression, `its type is ${type}, which is not a number`);
   const read: ReadMaybeNumber = (row) => {
     // `ofRow` picks nothing else.
@@ -213,25 +240,11 @@ function numberOfExpression(
     return value === null ? null : Number(value);
   };
   const what = `the expression of the feature "${feature.name}" does not give`;
-  const cure = 'correct the values of the columns that the expression names';
-  return ofRow(
-    judgedNumber(feature, read, (_row, expected) => rejectedRow(`${what} ${expected}`, cure)),
-  );
+  return ofRow(judgedNumber(feature, read, (_row, expected) => `${what} ${expected}`));
 }
 
 /** Null where there is no value; NaN where there is one that is not a number. */
 type ReadMaybeNumber = (picked: unknown) => number | null;
-
-function numberOfColumn(type: ColumnType, textOf: TextOfValue, name: string): ReadMaybeNumber {
-  // A number survives the way through the text that `prepare` reads; as text, -0 is written 0.
-  const isText = type.log === 'text';
-  const isPlain = isText || type.type === 'DOUBLE';
-  return (value) => {
-    if (isPlain && typeof value === 'number') return isText ? value + 0 : value;
-    const text = textOf(value, name);
-    return text === null || text === '' ? null : (doubleOfText(text) ?? NaN);
-  };
-}
 
 function broughtNumber(
   feature: Feature<'number'>,
@@ -243,47 +256,37 @@ function broughtNumber(
     if (value === null || typeof value === 'number') return value;
     throw wrongBroughtValue(feature.name, form);
   };
+  const what = `the value brought for the feature "${feature.name}" is not`;
   return ofBrought(
     { feature: feature.name, expression, form, reason },
-    judgedNumber(feature, read, (_value, expected) =>
-      rejectedRow(
-        `the value brought for the feature "${feature.name}" is not ${expected}`,
-        `bring ${expected}`,
-      ),
-    ),
+    judgedNumber(feature, read, (_value, expected) => `${what} ${expected}`),
   );
 }
 
 const STORED_MAX = Number(STORED_SIZE_MAX);
 
-/** Refuses what `prepare` refuses, and puts `missing` in the place of no value. */
+/** Refuses what `prepare` refuses, for its reasons, and puts `missing` in the place of no value. */
 function judgedNumber(
   { missing }: Feature<'number'>,
   read: ReadMaybeNumber,
-  rejectionOf: (picked: unknown, expected: string) => QianmoError,
+  reasonOf: (picked: unknown, expected: string) => string,
 ): ReadNumber {
   return (picked) => {
-    const value = read(picked);
-    if (value === null) {
-      if (missing !== undefined) return missing;
-      throw rejectionOf(picked, 'a number');
-    }
-    if (!Number.isFinite(value)) throw rejectionOf(picked, 'a number');
-    if (Math.abs(value) > STORED_MAX)
-      throw rejectionOf(picked, `a number within ${STORED_SIZE_MAX} of 0`);
-    return value;
+    const value = read(picked) ?? missing ?? NaN;
+    if (Math.abs(value) <= STORED_MAX) return value;
+    const isTooLarge = Number.isFinite(value);
+    const expected = isTooLarge ? `a number within ${STORED_SIZE_MAX} of 0` : 'a number';
+    throw new QianmoError({
+      kind: 'data',
+      what: reasonOf(picked, expected),
+      cure: 'correct the value, or leave the row out',
+    });
   };
 }
 
 function unreadType(name: string, type: ColumnType): string {
   const typeName = type.log === 'typed' ? type.type : 'text';
   return `the column "${name}" has the type ${typeName}, which rows are not read in`;
-}
-
-/** The reason of `prepare` in its words. */
-function foundInColumn(name: string, text: string | null, expected: string): string {
-  const found = text === null ? 'nothing' : `"${text}"`;
-  return `the column "${name}" holds ${found}, expected ${expected}`;
 }
 
 function broughtValueOf(brought: BroughtValues, feature: string, form: string): unknown {

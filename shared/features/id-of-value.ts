@@ -1,7 +1,7 @@
 /** The id of a category's value, or of a bag's member: by dictionary, by hash, or by both. */
 
-import { UNKNOWN_ID } from './encoding-rules.js';
-import { hashBucketOf } from './md5-bucket.js';
+import { createHash } from 'node:crypto';
+import { FIRST_ID, UNKNOWN_ID } from './encoding-rules.js';
 import { idOfText, type PackedDictionary } from './packed-dictionary.js';
 
 /** The id of a text that is not empty. */
@@ -21,4 +21,10 @@ export function idOfValueBy({ dictionary, buckets }: TextIds): IdOfValue {
     const id = idOfText(dictionary, text);
     return id === UNKNOWN_ID ? hashBucketOf(text, buckets) : id;
   };
+}
+
+/** The bucket of a text: 1 + (last eight bytes of its MD5, little-endian) mod (buckets - 1). */
+export function hashBucketOf(text: string, buckets: number): number {
+  const digest = createHash('md5').update(text).digest();
+  return FIRST_ID + Number(digest.readBigUInt64LE(8) % BigInt(buckets - 1));
 }

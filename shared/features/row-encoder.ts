@@ -7,13 +7,13 @@ import type { FeatureConfig } from '../config/data-config.js';
 import { QianmoError } from '../base/errors.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import type { TargetEncoding } from '../tasks/target-encoding.js';
-import type { ColumnTypes } from './values/column-type.js';
 import { allocateEncodedRows, valuesAt, type EncodedRows } from './encoded-rows.js';
 import {
   bagSource,
   categorySource,
   numberSource,
   type BroughtValue,
+  type BroughtValues,
   type FeatureSource,
   type ReadMembers,
   type ReadNumber,
@@ -22,7 +22,6 @@ import {
 import { idOfValueBy, type TextIds, type IdOfValue } from './id-of-value.js';
 import type { PackedDictionary } from './packed-dictionary.js';
 import { derivedNumbersOf, derivedWriterOf, type DerivedNumber } from './derived-numbers.js';
-import type { BroughtValues, RawRow } from './values/raw-row.js';
 import {
   EMPTY_PLACE_ID,
   FIRST_ID,
@@ -30,7 +29,7 @@ import {
   STORED_SIZE_MAX,
   UNKNOWN_ID,
 } from './encoding-rules.js';
-import { doubleOfSqlLiteral } from './values/number-text.js';
+import { doubleOfSqlLiteral, type ColumnTypes, type RawRow } from './raw-values.js';
 
 /** Writes the id, the number, or the places of the bag from `at` on. */
 type EncodePicked = (picked: unknown, target: Int32Array | Float32Array, at: number) => void;

@@ -12,7 +12,7 @@ import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import { partOf } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { sha256Of } from '../tensors/sha256.js';
-import { MANIFEST_FILE, StoreManifestSchema, type StoreManifest } from './store-manifest.js';
+import { MANIFEST_FILE, type StoreManifest, StoreManifestSchema } from './store-manifest.js';
 
 export interface ReadManifest {
   readonly manifest: StoreManifest;

@@ -30,6 +30,7 @@
 
 import { z } from 'zod';
 import { TaskLabelSchema } from './task-label.js';
+import { QianmoError } from '../base/errors.js';
 
 export const STORE_FORMAT_VERSION = 1;
 
@@ -184,4 +185,45 @@ export function catalogFileOf(appendCount = 0): string {
 /** @param append from 1. */
 export function appendNumber(append: number): string {
   return String(append).padStart(4, '0');
+}
+
+export const COLUMNS_FILE = 'columns.json';
+
+const ColumnTypeSchema = z.discriminatedUnion('log', [
+  z.strictObject({
+    log: z.literal('text'),
+    inferred: z.enum(['BIGINT', 'DOUBLE', 'BOOLEAN', 'TIMESTAMP', 'VARCHAR']).optional(),
+  }),
+  z.strictObject({ log: z.literal('typed'), type: z.string() }),
+]);
+
+export const ColumnTypesSchema = z.record(z.string(), ColumnTypeSchema);
+export type StoredColumnTypes = z.infer<typeof ColumnTypesSchema>;
+
+/** @throws QianmoError of kind `data` if the bytes are not types of columns. */
+export function parseColumnTypes(bytes: Uint8Array, where: string): StoredColumnTypes {
+  try {
+    return ColumnTypesSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'data',
+      what: "the types of the logs' columns cannot be read",
+      where,
+      cure: 'restore the store from a copy, or write it again with `qianmo prepare --force`',
+      cause,
+    });
+  }
+}
+
+/** Rows of the tables of features with a dictionary. */
+export function dictionaryRowCounts({
+  features,
+}: Pick<StoreManifest, 'features'>): Record<string, number> {
+  return Object.fromEntries(
+    features.flatMap((feature) =>
+      feature.kind !== 'number' && feature.encoding.by === 'dictionary'
+        ? [[feature.name, feature.rowCount]]
+        : [],
+    ),
+  );
 }

@@ -3,8 +3,7 @@
  * `task-store-reader.ts`.
  */
 
-import type { StoredColumnTypes } from './column-types.js';
-import type { StoreManifest } from './store-manifest.js';
+import type { EncodedFeature, StoreManifest, StoredColumnTypes } from './store-manifest.js';
 import type { StoredTargetEncoding } from './target-encoding.js';
 import type { LossKind } from './task-label.js';
 
@@ -144,4 +143,31 @@ export async function taskViewsOf(
   taskIndices: readonly number[],
 ): Promise<readonly TaskRows[]> {
   return store.viewTasks?.(taskIndices) ?? store.readTasks(taskIndices);
+}
+
+/** The features as the store of this digest had them; null if it never had that digest. */
+export function featuresAt(
+  { manifest, digest }: Pick<TaskStore, 'manifest' | 'digest'>,
+  wanted: string,
+): EncodedFeature[] | null {
+  if (wanted === digest) return manifest.features;
+  const append = manifest.appends?.find(({ earlierDigest }) => earlierDigest === wanted);
+  if (append === undefined) return null;
+  return manifest.features.map((feature) => {
+    const rowCount = append.earlierRowCounts[feature.name];
+    return feature.kind === 'number' || rowCount === undefined ? feature : { ...feature, rowCount };
+  });
+}
+
+/** Tells which tasks have rows that the store of this digest had not; null if it never had that digest. */
+export function changedSince(
+  { manifest, digest }: Pick<TaskStore, 'manifest' | 'digest'>,
+  wanted: string,
+): ((task: TaskEntry) => boolean) | null {
+  const appends = manifest.appends ?? [];
+  const known =
+    wanted === digest
+      ? appends.length
+      : appends.findIndex(({ earlierDigest }) => earlierDigest === wanted);
+  return known < 0 ? null : ({ changedIn = 0 }) => changedIn > known;
 }

@@ -128,11 +128,6 @@ export const CHECKS: readonly Bench[] = [
     page: 'deployment-images.md',
   },
   {
-    name: 'operation',
-    file: 'deployment/operation/check-operation',
-    about: 'live metrics, rules and dashboards, read by the tools of operators',
-  },
-  {
     name: 'tutorial',
     file: 'deployment/check-tutorial',
     about: 'every command of the tutorial in order, in an empty home',

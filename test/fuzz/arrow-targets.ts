@@ -22,9 +22,8 @@ import {
   type Data,
 } from 'apache-arrow';
 import { checkArrowBytes } from '../../shared/tasks/arrow-check.js';
-import { decodeDictionary } from '../../shared/tasks/task-store-reader.js';
+import { decodeDictionary, taskRowsOf } from '../../shared/tasks/task-store-reader.js';
 import { decodeTaskCatalog, encodeTaskCatalog } from '../../shared/tasks/task-catalog.js';
-import { taskRowsOf } from '../../shared/tasks/task-rows-decoder.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { mutatedBytes } from './mutations.js';

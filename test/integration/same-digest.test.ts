@@ -236,15 +236,6 @@ describe('the same digest', () => {
     },
   );
 
-  // Two of them are in the tests of faults.
-  it.each([1, 3])('with %i workers', async (count) => {
-    const run = await trained(`workers-${count}`, '--workers', String(count));
-    const done = await run.ended;
-    expect(digestIn(done)).toBe(undisturbed);
-    expect(workerPids(done.diagnostics).length).toBeGreaterThan(0);
-    await gone(workerPids(done.diagnostics));
-  });
-
   it('when the workers are killed in the middle of a job', async () => {
     const run = await trained('killed-workers', '--workers', '2', '--redis', redis.url);
     const { input } = await run.saw(UNDER_WAY);

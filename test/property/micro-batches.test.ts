@@ -3,7 +3,6 @@
 
 import fc from 'fast-check';
 import { assert, expect, test } from 'vitest';
-import { randomStream } from '../../shared/base/random.js';
 import {
   bagExtent,
   flatExtent,
@@ -154,93 +153,6 @@ test('flat: tasks in their order, divided only where their rows would be too man
       }
     }),
   );
-});
-
-test('tasks of equal size are not padded, and are divided evenly', () => {
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 4, max: 60 }),
-      fc.integer({ min: 0, max: 30 }),
-      fc.integer({ min: 1, max: 30 }),
-      rowsMax,
-      (taskCount, supportRowCount, queryRowCount, bound) => {
-        const tasks = Array.from({ length: taskCount }, () => ({ supportRowCount, queryRowCount }));
-        const batches = microBatchesOf(tasks, bound);
-        const [supportExtent, queryExtent] = [supportRowCount, queryRowCount];
-        const sizes = batches.map((batch) => batch.taskPlaces.length);
-        expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
-        for (const batch of batches) {
-          const { taskPlaces, ...extents } = batch;
-          expect(extents).toEqual({
-            ...{ taskCount: taskPlaces.length, supportExtent, queryExtent },
-            flatExtent: taskPlaces.length * (supportExtent + queryExtent),
-          });
-        }
-      },
-    ),
-  );
-  const alike = Array.from({ length: 25 }, () => ({ supportRowCount: 20, queryRowCount: 20 }));
-  const [batch] = microBatchesOf(alike, 16_384);
-  expect(batch).toMatchObject({ taskCount: 25, supportExtent: 20, queryExtent: 20 });
-  const others = alike.map((task, place) => ({ ...task, queryRowCount: 20 - (place % 2) }));
-  expect(microBatchesOf(others, 16_384)[0]).toMatchObject({
-    ...{ taskCount: 32, supportExtent: 32, queryExtent: 32 },
-  });
-  // Three may be equal by chance.
-  expect(microBatchesOf(alike.slice(0, 3), 16_384)[0]).toMatchObject({
-    ...{ taskCount: 4, supportExtent: 32, queryExtent: 32 },
-  });
-});
-
-test('a task of 20 rows is not padded to the size of one with 500', () => {
-  const small = { supportRowCount: 10, queryRowCount: 10 };
-  const large = { supportRowCount: 250, queryRowCount: 250 };
-  const batches = microBatchesOf([large, ...Array.from({ length: 16 }, () => small)], 16_384);
-  expect(batches).toEqual([
-    {
-      taskPlaces: Array.from({ length: 16 }, (_, index) => index + 1),
-      taskCount: 16,
-      supportExtent: 16,
-      queryExtent: 16,
-      flatExtent: 384,
-    },
-    { taskPlaces: [0], taskCount: 1, supportExtent: 256, queryExtent: 256, flatExtent: 512 },
-  ]);
-});
-
-test('three hundred jobs of long-tailed tasks have few shapes and little padding', () => {
-  const stream = randomStream(3, 'long-tailed tasks');
-  const draw = (): number =>
-    Math.min(256, Math.ceil(12 * Math.exp(1.3 * Math.abs(stream.normal()))));
-  const shapes = new Set<string>();
-  const shapesWithFlat = new Set<string>();
-  const flatShapes = new Set<string>();
-  let padded = 0;
-  let flatPadded = 0;
-  let rows = 0;
-  for (let job = 0; job < 300; job += 1) {
-    const tasks = Array.from({ length: 16 }, () => {
-      const supportRowCount = draw();
-      const queryRowCount = Math.min(256, Math.ceil(supportRowCount * (0.7 + stream.uniform())));
-      rows += supportRowCount + queryRowCount;
-      return { supportRowCount, queryRowCount };
-    });
-    for (const batch of microBatchesOf(tasks, 16_384)) {
-      const { taskCount, supportExtent, queryExtent, flatExtent: flat } = batch;
-      shapes.add(`${taskCount} ${supportExtent} ${queryExtent}`);
-      shapesWithFlat.add(`${taskCount} ${supportExtent} ${queryExtent} ${flat}`);
-      padded += rowsOf(batch);
-    }
-    for (const batch of flatMicroBatchesOf(tasks, 16_384)) {
-      flatShapes.add(`${batch.taskCount} ${batch.flatExtent}`);
-      flatPadded += batch.flatExtent;
-    }
-  }
-  expect(shapes.size).toBeLessThanOrEqual(30);
-  expect(shapesWithFlat.size).toBeLessThanOrEqual(45);
-  expect(padded / rows).toBeLessThan(2.25);
-  expect(flatShapes.size).toBeLessThanOrEqual(10);
-  expect(flatPadded / rows).toBeLessThan(1.12);
 });
 
 test('padded sizes cover their content, and there are few of them', () => {

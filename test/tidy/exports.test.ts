@@ -14,7 +14,6 @@ const KEPT: Readonly<Record<string, string>> = {
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
   'shared/bundle/key-index.ts blockOfKey': 'one key, where tests ask for its block',
   'shared/tensors/native-rows.ts unloadNativeRows': 'tests compare both ways to compute rows',
-  'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',
   'infra/bootstrap/tensorflow.mjs isGpuTensorFlowInstalled': 'tests skip what needs the GPU build',
   'infra/bootstrap/s3-server.mjs startS3Server': 'S3 on this machine, for tests and benchmarks',
 };

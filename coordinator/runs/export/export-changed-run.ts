@@ -11,8 +11,13 @@ import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { changedSince, featuresAt } from '../../../shared/tasks/store-versions.js';
-import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
+import {
+  adgroupsOf,
+  changedSince,
+  featuresAt,
+  type TaskEntry,
+  type TaskStore,
+} from '../../../shared/tasks/task-store.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { exportChanged, type ExportedChanges } from '../../export/export-changed.js';

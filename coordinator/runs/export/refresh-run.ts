@@ -9,15 +9,14 @@ import type { z } from 'zod';
 import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
 import type { RunContext } from '../run-context.js';
+import { appendLogs, type AppendedLogs } from '../../prepare/append-logs.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from '../logged-run.js';
 import type { RefreshRequestSchema } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
-import { refreshableOf, refreshedExport, type RefreshedExport } from './export-changed-run.js';
-import { trainedFurther, type TrainedFurther } from './export-changed-run.js';
+import { refreshableOf, refreshedExport, trainedFurther, type RefreshedExport, type TrainedFurther } from './export-changed-run.js';
 
 export interface RefreshResult extends RefreshedExport, AppendedLogs {
   /** Null if the trunk was not trained. */

@@ -5,9 +5,11 @@
 
 import { float64At, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { hourAt, secondsAt, trafficTimeOfDay } from '../../../coordinator/synthesize/traffic.js';
 import {
+  hourAt,
   HOURS_PER_DAY,
+  secondsAt,
+  trafficTimeOfDay,
   WORLD_PARAMETERS,
 } from '../../../coordinator/synthesize/world-parameters.js';
 import type { MarketSettings } from './market-settings.js';

@@ -7,7 +7,7 @@ import {
 } from '../../../shared/config/exploration-config.js';
 import { checkedRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import type { WorldOptions } from '../../../coordinator/synthesize/synthesis.js';
+import type { WorldOptions } from '../../../coordinator/synthesize/synthesis-options.js';
 
 export interface MarketSettings {
   /** The synthetic world. Each seed has its own. */

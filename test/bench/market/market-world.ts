@@ -9,16 +9,18 @@ import {
   hourSlotLogit,
   solveIntercept,
 } from '../../../coordinator/synthesize/click-model.js';
-import { CSV_COLUMNS, CsvRowWriter } from '../../../coordinator/synthesize/csv-rows.js';
+import { CSV_COLUMNS, rowsOfHour } from '../../../coordinator/synthesize/log-rows.js';
 import {
   buildWorld,
   type SyntheticWorld,
 } from '../../../coordinator/synthesize/synthetic-world.js';
-import { hourAt, secondsAt, trafficTimeOfDay } from '../../../coordinator/synthesize/traffic.js';
+import {
+  hourAt,
+  HOURS_PER_DAY,
+  secondsAt,
+  trafficTimeOfDay,
+} from '../../../coordinator/synthesize/world-parameters.js';
 import type { MarketSettings } from './market-settings.js';
-
-/** Parts of a day that are generated at once. */
-const STRETCHES_PER_DAY = 4;
 
 export interface MarketWorld {
   readonly seed: number;
@@ -105,15 +107,11 @@ export async function writeLogBefore(
   { world, intercept }: Pick<MarketWorld, 'world' | 'intercept'>,
   { path, days }: { readonly path: string; readonly days: number },
 ): Promise<void> {
-  const writer = new CsvRowWriter({ world, intercept });
   const file = await open(path, 'w');
   try {
     await file.write(`${CSV_COLUMNS.join(',')}\n`);
-    for (let stretch = 0; stretch < days * STRETCHES_PER_DAY; stretch += 1) {
-      const from = trafficTimeOfDay(stretch / STRETCHES_PER_DAY);
-      const rows = writer.rowsBetween(from, trafficTimeOfDay((stretch + 1) / STRETCHES_PER_DAY));
-      await file.appendFile(rows.bytes);
-    }
+    for (let hour = 0; hour < days * HOURS_PER_DAY; hour += 1)
+      await file.appendFile(rowsOfHour(world, intercept, hour).text);
   } finally {
     await file.close();
   }

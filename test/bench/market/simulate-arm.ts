@@ -6,10 +6,10 @@
 import { at, float64At, uint32At } from '../../../shared/base/arrays.js';
 import type { RankedCandidate } from '../../../shared/exploration/decision-record.js';
 import type { Lesson } from '../../../shared/exploration/lesson.js';
-import { trafficTimeOfDay } from '../../../coordinator/synthesize/traffic.js';
 import {
   HOURS_PER_DAY,
   LOG_START_SECONDS,
+  trafficTimeOfDay,
 } from '../../../coordinator/synthesize/world-parameters.js';
 import { MarketMeasures, type ArmOutcome } from './arm-outcome.js';
 import { bestPlace, Budgets, clickPrice, mayBid, valueOf, type MarketScene } from './auction.js';

@@ -1,7 +1,7 @@
 /** Values that options of benches take: schemas that read the text of an option, and whose message says what is expected. */
 
 import { z } from 'zod';
-import { parseRowCount, ROW_COUNT_MAX } from '../../../coordinator/synthesize/row-count.js';
+import { parseRowCount, ROW_COUNT_MAX } from '../../../coordinator/synthesize/synthesis-options.js';
 import { integer } from '../../../coordinator/runs/request-fields.js';
 
 const LARGEST_OTHERWISE = 1_000_000_000;

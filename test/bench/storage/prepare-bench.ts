@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { parseRowCount } from '../../../coordinator/synthesize/row-count.js';
+import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { median } from '../../../shared/base/arrays.js';
 import { benchHeader, grouped, markdownTable } from '../bench-header.js';

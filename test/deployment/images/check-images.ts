@@ -18,7 +18,6 @@ import { oneOf } from '../../bench/options/option-values.js';
 import { openChecks, type Checks } from '../checks.js';
 import { digestIn, endedWith } from '../programs.js';
 import { startContainer, type ContainerOrder } from './container.js';
-import { checkGpuImage } from './gpu-image.js';
 import { buildBase, buildImage, revisionOf, unpackImage, whyNoImages } from './engineless.js';
 
 const USER = 10001;
@@ -192,11 +191,6 @@ async function main(): Promise<void> {
       default: false,
       about: 'takes the images that an earlier call has made',
     },
-    gpu: {
-      type: 'boolean',
-      default: false,
-      about: 'the image for GPUs as well, which downloads 3.3 GB',
-    },
     image: {
       each: oneOf([...IMAGES, GPU_IMAGE]),
       about:
@@ -210,7 +204,7 @@ async function main(): Promise<void> {
     return;
   }
   const checks = openChecks();
-  const targets = asked.image ?? [...IMAGES, ...(asked.gpu ? [GPU_IMAGE] : [])];
+  const targets = asked.image ?? [...IMAGES];
   if (!asked.built) await buildAll(checks, targets);
   if (asked.image !== undefined) {
     process.exitCode = checks.finish({ title: 'Images', command: 'npm run check -- images' });
@@ -218,11 +212,6 @@ async function main(): Promise<void> {
   }
   for (const target of targets)
     await checks.check(`sources of ${target}`, () => demandedRevision(target));
-  if (!asked.gpu)
-    checks.leftOut(
-      `image ${GPU_IMAGE}`,
-      '3.3 GB of downloads: npm run check -- images --gpu builds it',
-    );
   checks.leftOut('a worker on a GPU', 'this machine has none');
   await inFolder(async (folder) => {
     const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
@@ -242,8 +231,6 @@ async function main(): Promise<void> {
       await checkCommands(checks, scene);
       await checkTraining(checks, scene);
       await checkServer(checks, scene);
-      if (asked.gpu)
-        await checkGpuImage(checks, await unpackImage('worker-gpu', folder), scene.order);
     } finally {
       await redis.stop();
     }

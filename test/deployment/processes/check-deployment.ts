@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { openChecks } from '../checks.js';
 import { checkWithLinters, obtainLinters } from '../linters.js';
 import { checkCommandLines, openPlace } from './command-lines.js';
-import { checkScaling } from './scaling.js';
 import { checkSlurm } from './slurm-scripts.js';
 
 const checks = openChecks();
@@ -19,7 +18,6 @@ const place = await openPlace(folder);
 try {
   await checkCommandLines(checks, place);
   await checkSlurm(checks, place);
-  await checkScaling(checks, place);
 } finally {
   await place.redis.stop();
   await rm(folder, { recursive: true, force: true });

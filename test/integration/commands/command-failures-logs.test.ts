@@ -43,12 +43,6 @@ const cases: Readonly<Record<string, Case>> = {
     expected: /\.csv, \.tsv, \.jsonl or \.parquet/,
     cure: /correct the path or pattern/,
   },
-  'a folder without logs': {
-    data: { logs: 'nothing' },
-    what: /^no log file matches$/,
-    where: /^data\.logs: nothing$/,
-    cure: /correct the path or pattern/,
-  },
   'an address that is not read': {
     data: { logs: 'https://example.com/log.csv' },
     exitCode: 2,
@@ -71,12 +65,6 @@ const cases: Readonly<Record<string, Case>> = {
     found: /1 file without rows/,
     cure: /data\.logs/,
   },
-  'a header and no rows': {
-    log: ['header.csv', () => HEADER],
-    what: /^the logs are empty$/,
-    where: /^header\.csv$/,
-    cure: /data\.logs/,
-  },
   'a gzip file cut short': {
     log: ['cut.csv.gz', () => gzipSync(smallLog()).subarray(0, -9)],
     what: /^a log file is cut short$/,
@@ -90,12 +78,6 @@ const cases: Readonly<Record<string, Case>> = {
     what: /^a log file cannot be read$/,
     where: /^plain\.csv\.gz$/,
     found: /GZIP/,
-    cure: /name or data\.format/,
-  },
-  'no Parquet file at all': {
-    log: ['plain.parquet', smallLog],
-    what: /^a log file cannot be read$/,
-    where: /^plain\.parquet$/,
     cure: /name or data\.format/,
   },
   'no text at all': {
@@ -123,15 +105,6 @@ const cases: Readonly<Record<string, Case>> = {
     found: /syntax error/i,
     cure: /correct data\.label\.expression/,
   },
-  'a number that is none': {
-    log: ['words.csv', () => logWith(7, 'age', 'old')],
-    data: { rejectedRowsMax: 0 },
-    what: /^more rows are rejected than the config allows$/,
-    where: /^data\.rejectedRowsMax$/,
-    expected: /at most 0/,
-    found: /words\.csv, line 7: the column "age" holds "old", expected a number/,
-    cure: /correct the logs/,
-  },
   'a label outside {0,1}': {
     log: ['labels.csv', () => logWith(9, 'clicked', '2')],
     data: { rejectedRowsMax: 0 },
@@ -139,13 +112,6 @@ const cases: Readonly<Record<string, Case>> = {
     where: /^data\.rejectedRowsMax$/,
     found: /labels\.csv, line 9: the column "clicked" holds "2", expected a label of 0 or 1/,
     cure: /correct the logs/,
-  },
-  'no label inside {0,1}': {
-    data: { label: { column: 'age' } },
-    what: /^no row of the logs can be used$/,
-    where: /^data\.logs$/,
-    found: /log\.csv, line 2: the column "age" holds "\d+", expected a label of 0 or 1/,
-    cure: /correct the logs or the fields/,
   },
   'a line with too few fields': {
     log: ['short.csv', () => smallLog().replace('\n', '\ng0,1\n')],
@@ -169,20 +135,6 @@ const cases: Readonly<Record<string, Case>> = {
     where: /^data\.logs$/,
     found: /data\.where/,
     cure: /data\.where/,
-  },
-  'no such split file': {
-    data: { splitFile: 'none.csv' },
-    exitCode: 3,
-    what: /no such file or folder while reading the split file/,
-    where: /^data\.splitFile: none\.csv$/,
-    cure: /check the path/,
-  },
-  'a store at the path of a file': {
-    data: { store: 'log.csv' },
-    exitCode: 3,
-    what: /not a folder/,
-    where: /log\.csv$/,
-    cure: /check the path/,
   },
   'a store at the path of other content': {
     data: { store: '.' },

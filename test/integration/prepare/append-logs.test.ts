@@ -5,14 +5,13 @@
 
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { appendLogs, type AppendedLogs } from '../../../coordinator/prepare/append/append-logs.js';
+import { type AppendedLogs, appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { changedSince, featuresAt } from '../../../shared/tasks/store-versions.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { changedSince, featuresAt, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 import { codeOf } from '../../../test/fixtures/told.js';
 

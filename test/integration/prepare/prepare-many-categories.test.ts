@@ -1,9 +1,9 @@
 // Logs of more categories than one query can join with their dictionaries in bounded memory.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append/append-logs.js';
+import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { encodedAs, withFewJoins } from '../../../coordinator/prepare/feature-encoding.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { hashBucketOf } from '../../../shared/features/md5-bucket.js';
+import { hashBucketOf } from '../../../shared/features/id-of-value.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 

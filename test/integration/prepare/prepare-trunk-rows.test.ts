@@ -1,6 +1,6 @@
 // Rows outside of tasks that train the trunk: those of small training tasks, and those that a split file names train.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append/append-logs.js';
+import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';

@@ -1,8 +1,8 @@
 // Values outside of a dictionary get ids by hash, which come before those of the dictionary and stay when it grows.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append/append-logs.js';
+import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { hashBucketOf } from '../../../shared/features/md5-bucket.js';
+import { hashBucketOf } from '../../../shared/features/id-of-value.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { encoderOfStore } from '../../fixtures/encoded-store.js';

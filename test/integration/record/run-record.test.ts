@@ -1,7 +1,5 @@
 /** Views of a run from its output, while it lives, after it has ended, and after it was killed. */
 
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -66,27 +64,4 @@ it('lists the workers of a queue', async () => {
     await worker.ended;
     await redis.close();
   }
-});
-
-it('completes verbs, options and words in bash', async () => {
-  await room.write('completion.bash', await room.done(['completion', 'bash']));
-  const script = `
-    source completion.bash
-    complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qianmo; echo "$@: \${COMPREPLY[*]}"; }
-    complete_words qianmo sta
-    complete_words qianmo train --format j
-    complete_words qianmo train --wor
-    complete_words qianmo train run
-    complete_words qianmo bundle pr
-    complete_words qianmo bundle prune runs --ke`;
-  const { stdout } = await promisify(execFile)('bash', ['-c', script], { cwd: room.folder });
-  expect(stdout.split('\n')).toEqual([
-    'qianmo sta: status',
-    'qianmo train --format j: json',
-    'qianmo train --wor: --workers',
-    'qianmo train run: ',
-    'qianmo bundle pr: prune',
-    'qianmo bundle prune runs --ke: --keep',
-    '',
-  ]);
 });

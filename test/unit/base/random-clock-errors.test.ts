@@ -1,8 +1,7 @@
-/** Seeded random numbers, the clock, and failure reports. */
+/** Seeded random numbers and failure reports. */
 
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../../shared/base/clock.js';
-import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 
 const DRAW_COUNT = 100_000;
@@ -88,24 +87,6 @@ describe('randomStream', () => {
   });
 });
 
-describe('systemClock', () => {
-  it('sleeps until the time has passed and never runs backwards', async () => {
-    const startMs = systemClock.monotonicMs();
-    await systemClock.sleep(20);
-    // Timers may fire a millisecond early.
-    expect(systemClock.monotonicMs() - startMs).toBeGreaterThanOrEqual(19);
-  });
-
-  it('wakes immediately when aborted, before or during the sleep, and leaves no listener', async () => {
-    const hourMs = 3_600_000;
-    await systemClock.sleep(hourMs, AbortSignal.abort());
-    const controller = new AbortController();
-    const sleeping = systemClock.sleep(hourMs, controller.signal);
-    controller.abort();
-    await sleeping;
-  });
-});
-
 describe('failures', () => {
   it('print each known part on its own line, without a stack', () => {
     const error = new QianmoError({
@@ -129,29 +110,5 @@ describe('failures', () => {
     );
     expect(error.message).toBe('the label is neither 0 nor 1 (log.csv:12)');
     expect(error.cause).toBeInstanceOf(Error);
-  });
-
-  it('print one line when nothing else is known, and a reason only once', () => {
-    expect(formatFailure(new QianmoError({ kind: 'usage', what: 'no verb' }))).toBe(
-      'error: no verb',
-    );
-    const cause = new Error('line 3: bad indent');
-    const text = formatFailure(
-      new QianmoError({ kind: 'usage', what: 'bad YAML', found: cause.message, cause }),
-    );
-    expect(text).not.toContain('because');
-  });
-
-  it('have the exit codes of their kinds', () => {
-    expect(EXIT_CODE_BY_KIND).toEqual({
-      failed: 1,
-      data: 1,
-      usage: 2,
-      environment: 3,
-      transient: 3,
-      interrupted: 4,
-      cancelled: 5,
-    });
-    expect(new QianmoError({ kind: 'interrupted', what: 'stopped' }).exitCode).toBe(4);
   });
 });

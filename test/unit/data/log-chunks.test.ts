@@ -1,6 +1,6 @@
 // Rows of a query in chunks, of which the next one is made while one is used.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { openDuckSession, type DuckSession } from '../../../coordinator/logs/duckdb-session.js';
+import { type DuckSession, openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const ROW_COUNT = 2_000_000;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { openStoreCopy, type StoreCopy } from '../../../shared/tasks/store-copies.js';
+import { openStoreCopy, type StoreCopy } from '../../../shared/tasks/store-folder.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;

@@ -1,13 +1,12 @@
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { DuckDBInstance } from '@duckdb/node-api';
-import ts from 'typescript';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
-import { CSV_COLUMNS } from '../../../coordinator/synthesize/csv-rows.js';
+import { CSV_COLUMNS } from '../../../coordinator/synthesize/log-rows.js';
+import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
+import { buildWorld, zipfSizes } from '../../../coordinator/synthesize/synthetic-world.js';
 import { LOG_START_SECONDS } from '../../../coordinator/synthesize/world-parameters.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
@@ -148,8 +147,7 @@ describe('the settings', () => {
   /**
    * p_true of the rows of two adgroups with equal attributes differs only by their own deviations.
    */
-  it('homogeneous adgroups follow from their attributes, strong ones do not', async () => {
-    const { buildWorld } = await import('../../../coordinator/synthesize/synthetic-world.js');
+  it('homogeneous adgroups follow from their attributes, strong ones do not', () => {
     const options = { rows: 100_000, meanClickRate: 0.1, seed: 3, adgroupCount: 5000 };
     const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
       const { adgroups } = buildWorld({ ...options, setting });
@@ -198,24 +196,6 @@ describe('reproduction', () => {
     expect(other.bytes.equals(first.bytes)).toBe(false);
   });
 
-  it('does not depend on the number of threads', async () => {
-    await withFolder(async (folder) => {
-      const threadEntry = await compiledWorker(folder);
-      const options = { rows: 300_000, threadEntry };
-      const logs = [];
-      for (const threadCount of [1, 2, 3]) {
-        const path = join(folder, `threads-${threadCount}.csv`);
-        const report = await synthesize(synthesisOptions({ ...options, threadCount, path }));
-        const world: unknown = JSON.parse(await readFile(report.worldPath, 'utf8'));
-        logs.push({ bytes: await readFile(path), world });
-      }
-      for (const log of logs) {
-        expect(log.bytes.equals(logs[0]!.bytes)).toBe(true);
-        expect(log.world).toEqual(logs[0]!.world);
-      }
-    });
-  });
-
   it('writes gzip with the same CSV, and Parquet with the same rows', async () => {
     await withFolder(async (folder) => {
       const csv = await syntheticLog({ rows: 70_000 });
@@ -233,7 +213,6 @@ describe('reproduction', () => {
         );
         expect(Float64Array.from(reader.getColumns()[0]!, Number)).toEqual(values);
       }
-      // DuckDB reads the gzip members as one file.
       const counted = await connection.runAndReadAll(`SELECT count(*) FROM read_csv('${gzip}')`);
       expect(Number(counted.getColumns()[0]![0])).toBe(70_000);
       connection.closeSync();
@@ -339,24 +318,35 @@ it('writes a world of the smallest size', async () => {
   });
 });
 
-/** The compiled chunk-worker.ts and its imports: a thread cannot be started from TypeScript. */
-async function compiledWorker(folder: string): Promise<URL> {
-  const root = new URL('../../../', import.meta.url);
-  const copied = ['coordinator/synthesize', 'shared/base'];
-  for (const directory of copied) {
-    await mkdir(join(folder, 'compiled', directory), { recursive: true });
-    for (const name of await readdir(new URL(`${directory}/`, root))) {
-      if (!name.endsWith('.ts')) continue;
-      const { outputText } = ts.transpileModule(
-        readFileSync(new URL(`${directory}/${name}`, root), 'utf8'),
-        { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } },
-      );
-      await writeFile(
-        join(folder, 'compiled', directory, name.replace(/\.ts$/, '.js')),
-        outputText,
-      );
-    }
+it('sizes of adgroups sum to the rows, fall with the rank and respect their bounds', () => {
+  for (const [adgroupCount, rows] of [
+    [1, 5],
+    [3, 700],
+    [60, 4_000],
+    [400, 102_000],
+  ] as const) {
+    const sizes = zipfSizes(rows, adgroupCount, {
+      ...{ exponent: 1.1, impressionsMin: 5, shareMax: 0.02 },
+    });
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(rows);
+    expect([...sizes].sort((a, b) => b - a)).toEqual([...sizes]);
+    expect(sizes.at(-1)).toBeGreaterThanOrEqual(5);
+    const shareMax = Math.max(0.02, Math.min(1, 4 / adgroupCount));
+    expect(sizes[0]).toBeLessThanOrEqual(Math.ceil(rows * shareMax));
   }
-  await writeFile(join(folder, 'compiled', 'package.json'), '{"type":"module"}');
-  return pathToFileURL(join(folder, 'compiled/coordinator/synthesize/chunk-worker.js'));
-}
+});
+
+it.each([
+  ['1_000_000', 1_000_000],
+  ['760k', 760_000],
+  ['1.1M', 1_100_000],
+  ['0.5k', 500],
+  ['2B', 2_000_000_000],
+  [' 42 ', 42],
+])('reads %s as a number of rows', (text, rows) => {
+  expect(parseRowCount(text)).toBe(rows);
+});
+
+it.each(['', '0', '-5', '1.5', '10MB', '1e6', '11G', 'NaN'])('refuses %j rows', (text) => {
+  expect(() => parseRowCount(text)).toThrow(QianmoError);
+});

@@ -19,7 +19,7 @@ export interface ColumnsAddon {
     stride: number,
   ): void;
   /**
-   * Writes the hash bucket of each text (`md5-bucket.ts`).
+   * Writes the hash bucket of each text (`id-of-value.ts`).
    *
    * @param keepsKnown leaves places as they are that have another id than 0.
    * @param kernel the place of a kernel among `kernels()`.

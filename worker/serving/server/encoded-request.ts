@@ -7,7 +7,7 @@ import { at, int32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
-import type { RawRow } from '../../../shared/features/values/raw-row.js';
+import type { RawRow } from '../../../shared/features/raw-values.js';
 import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
 import type { Places, ValueLookup } from '../columns/text-lookup.js';
 import { DerivedNumbers } from '../derived-numbers.js';

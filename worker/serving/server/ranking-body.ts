@@ -8,13 +8,8 @@ import { z } from 'zod';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
-import type { RawRow } from '../../../shared/features/values/raw-row.js';
-import {
-  columnOfTexts,
-  type CandidateColumn,
-  type HashesColumn,
-  type TextsColumn,
-} from '../columns/candidate-column.js';
+import type { RawRow } from '../../../shared/features/raw-values.js';
+import { columnOfTexts, type CandidateColumn, type HashesColumn, type TextsColumn } from '../columns/candidate-column.js';
 import { jsonOf, parsedBy } from './json-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from './server-limits.js';

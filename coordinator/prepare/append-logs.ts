@@ -6,48 +6,63 @@
 
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { QianmoError } from '../../../shared/base/errors.js';
-import { systemFailure } from '../../../shared/base/system-errors.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   appendNumber,
   catalogFileOf,
+  dictionaryRowCounts,
+  type EncodedFeature,
   MANIFEST_FILE,
   type StoreManifest,
-} from '../../../shared/tasks/store-manifest.js';
-import { dictionaryRowCounts } from '../../../shared/tasks/store-versions.js';
+  unseenBucketsOf,
+} from '../../shared/tasks/store-manifest.js';
 import {
-  dictionaryFileOf,
-  encodeTaskCatalog,
   type CatalogEntry,
   type CatalogTask,
-} from '../../../shared/tasks/task-catalog.js';
-import type { TaskPlace, TaskStore } from '../../../shared/tasks/task-store.js';
-import { interrupted, openDuckSession, type DuckSession } from '../../logs/duckdb-session.js';
-import { findLogFiles, fingerprintOf, type LogFile } from '../../logs/log-files.js';
-import { withWorkFolder } from '../../logs/work-folder.js';
-import type { StoreFile } from '../arrow-file.js';
-import { writeDictionary } from '../dictionary-files.js';
-import type { FeatureEncoding } from '../feature-encoding.js';
-import { countsOf, prepareFailure, storeFileOf, type PrepareOptions } from '../prepare.js';
-import { smallTasksLeftOut } from '../task-division.js';
-import type { TrunkRows } from '../trunk-rows.js';
+  dictionaryFileOf,
+  encodeTaskCatalog,
+} from '../../shared/tasks/task-catalog.js';
+import type { TaskPlace, TaskStore } from '../../shared/tasks/task-store.js';
+import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
+import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
+import { rowFileWriter, type StoreFile } from './row-file-writer.js';
+import { writeDictionary } from './dictionary-files.js';
+import {
+  dictionaryTableOf,
+  encodedAs,
+  encodeDistinctBags,
+  type FeatureEncoding,
+  withFewJoins,
+} from './feature-encoding.js';
+import {
+  countsOf,
+  inWorkplace,
+  type PrepareOptions,
+  storeFileOf,
+  type Workplace,
+} from './prepare.js';
+import { smallTasksLeftOut, type TrunkRows } from './task-division.js';
 import {
   collectRejects,
   createAcceptedView,
-  REJECTS_FILE,
   rejectedRowsEvents,
+  REJECTS_FILE,
   writeRejects,
-} from '../rejected-rows.js';
-import { columnKinds } from '../row-assembly.js';
-import { rowFileWriter } from '../row-file-writer.js';
-import { judgeTexts } from '../row-judgement.js';
-import { openStoreTarget, type StoreTarget } from '../store-target.js';
-import { appendedTasksOf, type AppendedTasks } from './appended-tasks.js';
-import { freshRowsOf } from './fresh-rows.js';
-import { grownEncodings } from './grown-dictionaries.js';
-import { redivideTasks } from './redivided-tasks.js';
-import { logsAppended, logsKnown } from '../../../coordinator/prepare/prepare-messages.js';
+} from './rejected-rows.js';
+import { columnKinds } from './row-assembly.js';
+import { judgeTexts } from './row-judgement.js';
+import {
+  type AppendedTasks,
+  appendedTasksOf,
+  freshRowsOf,
+  redivideTasks,
+} from './appended-tasks.js';
+import { logsAppended, logsKnown } from './prepare-messages.js';
+import type { FeatureConfig } from '../../shared/config/data-config.js';
+import { literal } from '../logs/sql.js';
+import { loadTargetEncodings } from './target-encodings.js';
 
 export interface AppendedLogs {
   /** Null if all logs were in the store already. */
@@ -65,36 +80,19 @@ export async function appendLogs(
   logs: readonly string[],
   options: AppendOptions,
 ): Promise<AppendedLogs> {
-  demandAppendable(config);
-  return withWorkFolder('append', options.temporaryFolder, (folder) =>
-    appendedIn(folder, { ...config, data: { ...config.data, logs: [...logs] } }, options),
-  );
+  requireAppendable(config);
+  const appended = { ...config, data: { ...config.data, logs: [...logs] } };
+  return inWorkplace('append', appended, options, async (place) => {
+    const store = await options.openStore();
+    try {
+      return await appendInto({ ...place, store }, appended, options);
+    } finally {
+      await store.close();
+    }
+  });
 }
 
-async function appendedIn(
-  folder: string,
-  config: RunConfig,
-  options: AppendOptions,
-): Promise<AppendedLogs> {
-  let session: DuckSession | null = null;
-  let target: StoreTarget | null = null;
-  let store: TaskStore | null = null;
-  try {
-    target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
-    store = await options.openStore();
-    session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    return await appendInto({ target, session, folder, store }, config, options);
-  } catch (cause) {
-    if (options.signal.aborted) throw interrupted();
-    throw prepareFailure(cause);
-  } finally {
-    session?.close();
-    await store?.close();
-    await target?.discard();
-  }
-}
-
-function demandAppendable({ data }: RunConfig): void {
+function requireAppendable({ data }: RunConfig): void {
   const refused = (where: string, found: string, cure: string): QianmoError =>
     new QianmoError({
       kind: 'usage',
@@ -113,15 +111,12 @@ function demandAppendable({ data }: RunConfig): void {
     );
 }
 
-interface Workplace {
-  readonly target: StoreTarget;
-  readonly session: DuckSession;
-  readonly folder: string;
+interface AppendPlace extends Workplace {
   readonly store: TaskStore;
 }
 
 async function appendInto(
-  place: Workplace,
+  place: AppendPlace,
   config: RunConfig,
   options: AppendOptions,
 ): Promise<AppendedLogs> {
@@ -231,7 +226,7 @@ interface WrittenAppend {
 }
 
 async function writeAppend(
-  { target: { workFolder }, session, store }: Workplace,
+  { target: { workFolder }, session, store }: AppendPlace,
   {
     config,
     encodings,
@@ -376,4 +371,81 @@ function rejectsFileOf(append: number): string {
 /** Files that neither this store nor the one before it needs. */
 function supersededFiles({ appends = [] }: StoreManifest): string[] {
   return appends.length === 0 ? [] : [catalogFileOf(appends.length - 1)];
+}
+
+/** @param folder takes the known values on their way into the tables. */
+async function grownEncodings(
+  config: RunConfig,
+  store: TaskStore,
+  folder: string,
+  session: DuckSession,
+): Promise<FeatureEncoding[]> {
+  const encodings: FeatureEncoding[] = [];
+  const own = store.manifest.features.slice(0, config.data.features.length);
+  for (const [index, feature] of own.entries()) {
+    const configured = config.data.features[index];
+    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary' || !configured) {
+      encodings.push(encodedAs(index, feature));
+      continue;
+    }
+    await loadDictionary(index, feature, { store, folder }, session);
+    const idBefore = unseenBucketsOf(feature);
+    if (!hasFixedTable(config, feature))
+      await addValues(index, { ...configured, idBefore }, session);
+    if (feature.kind === 'bag') await encodeDistinctBags(index, dictionaryTableOf(index), session);
+    const [last] = await session.row(
+      `SELECT CAST(coalesce(max(id), ${idBefore}) AS DOUBLE) FROM ${dictionaryTableOf(index)}`,
+    );
+    encodings.push(encodedAs(index, { ...feature, rowCount: Number(last) + 1 }));
+  }
+  const joined = await withFewJoins(encodings, config.data, session);
+  return [...joined, ...(await loadTargetEncodings(config, joined, { store, folder }, session))];
+}
+
+/** The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow. */
+function hasFixedTable({ model }: RunConfig, feature: EncodedFeature): boolean {
+  return feature.kind === 'bag' && model.padding === 'trained';
+}
+
+/** As bytes in hexadecimal, since a value may hold any character. */
+async function loadDictionary(
+  index: number,
+  { name }: EncodedFeature,
+  { store, folder }: { readonly store: TaskStore; readonly folder: string },
+  session: DuckSession,
+): Promise<void> {
+  const values = (await store.readDictionary?.(name)) ?? [];
+  const lines = values.flatMap((value, id) =>
+    value === null ? [] : [`${id},${Buffer.from(value).toString('hex')}\n`],
+  );
+  const path = join(folder, `known-${index}.csv`);
+  await writeFile(path, lines.join('')).catch((cause: unknown) => {
+    throw systemFailure(cause, 'writing a temporary file', path);
+  });
+  await session.run(
+    `CREATE TABLE ${dictionaryTableOf(index)} AS
+      SELECT decode(unhex(hex)) AS value, id FROM ${
+        lines.length > 0
+          ? `read_csv(${literal(path)}, header = false, columns = {'id': 'INTEGER', 'hex': 'VARCHAR'})`
+          : `(SELECT 0::INTEGER AS id, '' AS hex WHERE false)`
+      }`,
+  );
+}
+
+async function addValues(
+  index: number,
+  feature: FeatureConfig & { readonly idBefore: number },
+  session: DuckSession,
+): Promise<void> {
+  if (feature.kind === 'number') return;
+  const table = dictionaryTableOf(index);
+  const value = feature.kind === 'bag' ? `unnest(f${index})` : `f${index}`;
+  await session.run(
+    `INSERT INTO ${table} SELECT value, CAST((SELECT coalesce(max(id), ${feature.idBefore}) FROM ${table})
+        + row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER)
+      FROM (SELECT value, count(*) AS occurrences FROM
+          (SELECT ${value} AS value FROM encodable WHERE split = 0) WHERE value IS NOT NULL
+          GROUP BY value HAVING count(*) >= ${feature.countMin}) found
+      ANTI JOIN ${table} USING (value)`,
+  );
 }

@@ -8,12 +8,12 @@ import { writeFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import type { CallOptions } from '../../../coordinator/runs/run-handle.js';
-import { at } from '../../../shared/base/arrays.js';
-import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import { randomStream } from '../../../shared/base/random.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { CallOptions } from '../../coordinator/runs/run-handle.js';
+import { at } from '../../shared/base/arrays.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { randomStream } from '../../shared/base/random.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   exportRun,
   openRun,
@@ -21,8 +21,9 @@ import {
   refresh,
   serveRankings,
   type RankingService,
-} from '../index.js';
-import { demoConfig } from './demo-config.js';
+} from './index.js';
+import { RankingClient, type Candidate, type ColumnValue, type FeedbackEvent } from './client.js';
+import { demoConfig } from './demo.js';
 import { gunzipSync } from 'node:zlib';
 
 /** The share of the rows that come later. */
@@ -91,7 +92,11 @@ interface ClosedLoop {
 /** Returns when the refreshed bundle has been served. */
 export async function runClosedLoop({ out, print, options, clock }: ClosedLoop): Promise<void> {
   const whole = await demoConfig(out);
-  if (existsSync(whole.data.store)) throw alreadyThere(whole.data.store);
+  if (existsSync(whole.data.store))
+    throw new QianmoError({
+      ...{ kind: 'usage', what: 'the demo was here before, and has appended later ratings' },
+      ...{ where: whole.data.store, cure: 'remove the folder, or name another one with --out' },
+    });
   const log = await cutLog(at([whole.data.logs].flat(), 0), join(out, 'logs'));
   const config: RunConfig = {
     ...whole,
@@ -116,7 +121,12 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
   print('\n2. export: a block for every film');
   const exported = await exportRun({ config }, options);
   const policyPath = join(out, 'policy.yaml');
-  await writeFile(policyPath, policyText());
+  const exploration = {
+    ...{ mode: 'active', policy: 'thompson', slots: SLOTS },
+    share: { kind: 'fixed', share: 0.1 },
+    cutOff: { impressions: 1_000 },
+  };
+  await writeFile(policyPath, stringify({ exploration }));
 
   print('\n3. serve: later ratings as requests, and what became of the films as feedback');
   const service = await serveRankings(
@@ -128,8 +138,9 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
   );
   try {
     const film = mostRatedOf(log.later);
-    print(await answeredRequests(service, log.later));
-    const before = await scoreOf(service, film);
+    const client = new RankingClient({ url: service.url, timeoutMs: 60_000 });
+    print(await answeredRequests(client, log.later));
+    const before = await scoreOf(client, film);
 
     print(
       `\n4. refresh: ${log.later.length} ratings are appended, films with new ones adapt again`,
@@ -139,32 +150,14 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
       // This process serves meanwhile, so that others compute.
       { ...options, ownEnvironment: undefined },
     );
-    const { refreshDocument } = await import('../../../coordinator/reports/bundle-documents.js');
-    const { asText } = await import('../../../coordinator/reports/document/as-text.js');
+    const { refreshDocument } = await import('../../coordinator/reports/bundle-documents.js');
+    const { asText } = await import('../../coordinator/reports/document/as-text.js');
     print(asText(refreshDocument(refreshed)));
     await swapped(service, refreshed.digest, clock);
-    print(comparison(film, before, await scoreOf(service, film)));
+    print(comparison(film, before, await scoreOf(client, film)));
   } finally {
     await service.close();
   }
-}
-
-function alreadyThere(where: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the demo was here before, and has appended later ratings to its task store',
-    where,
-    cure: 'remove the folder, or name another one with --out',
-  });
-}
-
-function policyText(): string {
-  const exploration = {
-    ...{ mode: 'active', policy: 'thompson', slots: SLOTS },
-    share: { kind: 'fixed', share: 0.1 },
-    cutOff: { impressions: 1_000 },
-  };
-  return stringify({ exploration });
 }
 
 function mostRatedOf(rows: readonly LaterRow[]): LaterRow {
@@ -176,15 +169,15 @@ function mostRatedOf(rows: readonly LaterRow[]): LaterRow {
   return found;
 }
 
-const RankSchema = z.looseObject({
-  order: z.array(z.int()),
-  exploration: z.looseObject({ events: z.array(z.string()), isExploration: z.array(z.boolean()) }),
+/** The part of an answer that the demo reads. */
+const ExplorationSchema = z.looseObject({
+  events: z.array(z.string()),
+  isExploration: z.array(z.boolean()),
 });
-const FeedbackSchema = z.looseObject({ receipts: z.array(z.string()) });
 
 /** Sends a request for each rating, and then what its user thought of the films that were shown. */
 async function answeredRequests(
-  service: RankingService,
+  client: RankingClient,
   later: readonly LaterRow[],
 ): Promise<string> {
   const random = randomStream(3, 'candidates of the demo');
@@ -197,21 +190,19 @@ async function answeredRequests(
       films.set(other['movieId'] ?? '', other);
     }
     const candidates = [...films.values()];
-    const ranked = RankSchema.parse(
-      await posted(service, '/v1/rank', {
-        context: contextOf(row),
-        candidates: candidates.map(candidateOf),
-        slots: SLOTS.length,
-      }),
-    );
-    const { events: shown, isExploration } = ranked.exploration;
-    const events = shown.flatMap((event, place) => {
+    const ranked = await client.rank({
+      context: contextOf(row),
+      candidates: candidates.map(candidateOf),
+      slots: SLOTS.length,
+    });
+    const { events: shown, isExploration } = ExplorationSchema.parse(ranked.exploration);
+    const events = shown.flatMap((event, place): FeedbackEvent[] => {
       const film = at(candidates, at(ranked.order, place));
       const isKnown = liked.get(`${row['userId']} ${film['movieId']}`);
-      const impression = { kind: 'impression', event };
+      const impression = { kind: 'impression', event } as const;
       return isKnown === true ? [impression, { kind: 'outcome', event }] : [impression];
     });
-    const { receipts } = FeedbackSchema.parse(await posted(service, '/v1/feedback', { events }));
+    const receipts = await client.feedback(events);
     counts.requests += 1;
     counts.shown += shown.length;
     counts.explored += isExploration.filter(Boolean).length;
@@ -228,34 +219,13 @@ function isLiked({ rating }: LaterRow): boolean {
   return Number(rating) >= 4;
 }
 
-function contextOf({ userId, timestamp }: LaterRow): object {
+function contextOf({ userId = '', timestamp }: LaterRow): Record<string, ColumnValue> {
   return { userId, timestamp: Number(timestamp) };
 }
 
-function candidateOf({ movieId, genres, year }: LaterRow): object {
+function candidateOf({ movieId = '', genres = '', year }: LaterRow): Candidate {
   return { adgroup: movieId, features: { genres, year: year === '' ? null : Number(year) } };
 }
-
-async function posted(service: RankingService, path: string, content: object): Promise<unknown> {
-  const response = await fetch(`${service.url}${path}`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(content),
-  });
-  if (response.ok) return response.json();
-  throw new QianmoError({
-    kind: 'failed',
-    what: 'the server refused a request of the demo',
-    where: path,
-    found: await response.text(),
-  });
-}
-
-const ScoreSchema = z.looseObject({
-  bundle: z.string(),
-  probabilities: z.array(z.number()),
-  evidence: z.looseObject({ supportRows: z.array(z.int()), clicks: z.array(z.number()) }),
-});
 
 interface FilmScore {
   readonly bundle: string;
@@ -264,14 +234,14 @@ interface FilmScore {
   readonly liked: number;
 }
 
-async function scoreOf(service: RankingService, film: LaterRow): Promise<FilmScore> {
-  const content = { context: contextOf(film), candidates: [candidateOf(film)] };
-  const { bundle, probabilities, evidence } = ScoreSchema.parse(
-    await posted(service, '/v1/score', content),
-  );
+async function scoreOf(client: RankingClient, film: LaterRow): Promise<FilmScore> {
+  const { bundle, probabilities, evidence } = await client.score({
+    context: contextOf(film),
+    candidates: [candidateOf(film)],
+  });
   return {
     bundle,
-    probability: at(probabilities, 0),
+    probability: at(probabilities, 0) ?? 0,
     supportRows: at(evidence.supportRows, 0),
     liked: at(evidence.clicks, 0),
   };

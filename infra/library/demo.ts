@@ -5,17 +5,18 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import type { CallOptions } from '../../../coordinator/runs/run-handle.js';
-import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
-import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
-import type { ArmName } from '../../../shared/config/arms.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
-import { auto, evaluate, openRun, prepare } from '../index.js';
-import { packageRoot } from '../package-root.js';
-import type { CommandSurroundings } from '../verb.js';
-import { storeLines } from '../result-texts.js';
-import { demoConfig, DEMO_EXAMPLE } from './demo-config.js';
+import type { CallOptions } from '../../coordinator/runs/run-handle.js';
+import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
+import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
+import type { ArmName } from '../../shared/config/arms.js';
+import { loadRunConfig } from '../../shared/config/load-run-config.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { auto, evaluate, openRun, prepare } from './index.js';
+import { packageRoot } from './package-root.js';
+import type { CommandSurroundings } from './verb.js';
+import { storeLines } from './result-texts.js';
+
+const DEMO_EXAMPLE = 'infra/examples/movielens.yaml';
 
 /** Arms that are set beside what the search has chosen. */
 const SHOWN_ARMS: readonly ArmName[] = ['global', 'global-shift', 'finetuned', 'meta-adapted'];
@@ -35,8 +36,7 @@ export async function runDemo(out: string, around: CommandSurroundings): Promise
     print(`checkpoint ${checkpoint}\ndigest ${digest}`);
 
     print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
-    const { evaluationDocument } =
-      await import('../../../coordinator/reports/evaluation-document.js');
+    const { evaluationDocument } = await import('../../coordinator/reports/evaluation-document.js');
     for (const report of await run.evaluate()) {
       show(evaluationDocument(report));
       measured.push(...SHOWN_ARMS.map((arm) => measuredArm(report, arm)));
@@ -45,7 +45,7 @@ export async function runDemo(out: string, around: CommandSurroundings): Promise
     await run.close();
   }
   print('\n4. auto: model, method and training chosen from data alone, on the validation movies');
-  const { sweepDocument } = await import('../../../coordinator/reports/sweep-document.js');
+  const { sweepDocument } = await import('../../coordinator/reports/sweep-document.js');
   const searched = await searchedModel(config, options);
   show(sweepDocument(searched.record));
   const models = [...measured, searched.measured, ...(await recordedPeers())];
@@ -59,8 +59,8 @@ export async function runDemo(out: string, around: CommandSurroundings): Promise
 
 /** On the same held-out movies, the best last. */
 async function besideEachOther(models: readonly MeasuredModel[]): Promise<string> {
-  const { textTable } = await import('../../../coordinator/reports/document/as-text.js');
-  const { columnsOf } = await import('../../../coordinator/reports/document/document.js');
+  const { textTable } = await import('../../coordinator/reports/document/as-text.js');
+  const { columnsOf } = await import('../../coordinator/reports/document/document.js');
   const rows = [...models]
     .sort((a, b) => b.logloss - a.logloss)
     .map(({ name, logloss, auc }) => [name, logloss.toFixed(4), auc?.toFixed(4) ?? '-']);
@@ -170,4 +170,16 @@ async function recordedPeers(): Promise<MeasuredModel[]> {
   return (cells['movielens-demo']?.arms ?? [])
     .filter(({ side }) => side === 'peer')
     .map(({ name, logloss, auc }) => ({ name: `peer: ${name}`, logloss, auc }));
+}
+
+/**
+ * The config of the MovieLens example, with its files found from any folder.
+ *
+ * @param out takes the task store, the checkpoints and the reports
+ */
+export async function demoConfig(out: string): Promise<RunConfig> {
+  const config = await loadRunConfig(fileURLToPath(new URL(DEMO_EXAMPLE, packageRoot)));
+  const logs = [config.data.logs].flat().map((log) => fileURLToPath(new URL(log, packageRoot)));
+  const store = `${out.replace(/\/+$/, '')}/store`;
+  return { ...config, output: out, data: { ...config.data, logs, store } };
 }
