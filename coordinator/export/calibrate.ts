@@ -9,7 +9,7 @@ import { dividedStore, type AdaptableModel, type TaskJobContext } from '../evalu
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';
-import { servedBlocksOf } from './serving-choice.js';
+import { servedBlocksOf } from './export-groups.js';
 import { sigmoid, softplus } from '../../shared/base/logistic.js';
 
 export interface Calibration {

@@ -1,13 +1,25 @@
 /**
- * Exports a trained run as a bundle: adapts every adgroup, packs the blocks, measures what it has made,
- * and publishes the manifest last.
+ * Exports a trained run as a bundle: adapts adgroups, packs their blocks, scores self-check rows, and publishes the
+ * manifest last. An export of changes adapts changed and new adgroups only, writes their blocks behind the others, and has
+ * all other files of the bundle before: the trunk, what is served and the calibrations stay as they are.
  */
 
 import { createHash } from 'node:crypto';
 import { at, spanAt } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { writeArray, type PutFile } from '../../shared/bundle/array-files.js';
-import { blockLayoutOf } from '../../shared/bundle/block-layout.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import {
+  adaptedTaskOf,
+  blockLayoutOf,
+  readBlock,
+  writeBlock,
+} from '../../shared/bundle/block-codec.js';
+import {
+  writeArray,
+  writeRowsBehind,
+  type NamedArray,
+  type PutFile,
+} from '../../shared/bundle/array-files.js';
 import {
   BUNDLE_FORMAT_VERSION,
   type BundleArray,
@@ -17,11 +29,14 @@ import {
 } from '../../shared/bundle/bundle-manifest.js';
 import { publishBundle, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import {
+  blockOfKey,
   buildKeyIndex,
+  liveBlocks,
   UNKNOWN_BLOCK,
   type KeyIndexArrays,
 } from '../../shared/bundle/key-index.js';
 import type { BlockEncoding, BlockLayout } from '../../shared/bundle/ranking-model.js';
+import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
@@ -30,16 +45,15 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
 import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { labelsOf, labelOf } from '../../shared/tasks/task-label.js';
-import { adgroupsOf, type TaskStore } from '../../shared/tasks/task-store.js';
-import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
+import { adgroupsOf, type TaskEntry, type TaskStore } from '../../shared/tasks/task-store.js';
+import { elementCountOf, type NamedTensors } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { TaskJobContext } from '../evaluation/task-jobs.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { TestLogits } from '../scoring/test-logits.js';
 import { AdaptedShards } from './adapted-shards.js';
 import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
-import { encodingLossesOf, outputsWith, type EncodingLoss } from './encoding-losses.js';
 import {
   exportShardsOf,
   rowCountOf,
@@ -47,24 +61,22 @@ import {
   type AdaptedRows,
   type ExportShard,
 } from './export-groups.js';
-import type { LocalCompute } from './local-scorer.js';
+import { type LocalCompute, unknownBlockOf } from './unknown-block.js';
 import {
-  chosenAdgroups,
+  checkedAdgroupsOf,
+  evaluatedDifference,
+  encodedRowsOf,
   selfCheckArrays,
-  selfCheckOf,
-  selfCheckRowsOf,
-  withRows,
-  type MeasuredAdgroup,
-} from './measured-rows.js';
+  type CheckedAdgroup,
+} from './self-check.js';
 import { blocksPerFileOf, PackedBlocks } from './packed-blocks.js';
+import { packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
-  dictionaryArrays,
-  indexArrays,
-  parameterArrays,
-  targetEncodingArrays,
-} from './shared-arrays.js';
-import { unknownBlockOf } from './unknown-block.js';
-import { servedBlocksOf } from './serving-choice.js';
+  ofAllParts,
+  targetEncodingNameOf,
+  targetEncodingsIn,
+} from '../../shared/tasks/target-encoding.js';
 
 export interface ExportSource {
   readonly run: PreparedRun;
@@ -85,26 +97,67 @@ export interface ExportSettings {
   readonly rows: AdaptedRows;
 }
 
-export interface ExportSurroundings {
+interface ExportSurroundings {
   readonly objects: ObjectStore;
   readonly dispatcher: Dispatcher;
   readonly compute: LocalCompute;
   readonly caller: RunCaller;
 }
 
-export interface ExportedBundle extends PublishedBundle {
+interface ExportedBlocks extends PublishedBundle {
   /** Adgroups that an earlier, killed export had adapted. */
   readonly keptAdgroupCount: number;
-  readonly encodings: readonly EncodingLoss[];
-  /** Query rows that encodings were compared on. */
-  readonly measuredRowCount: number;
   readonly selfCheckRowCount: number;
+}
+
+export interface ExportedBundle extends ExportedBlocks {
   /**
-   * The largest difference of an output from what evaluation predicted, in float32; null where there is
-   * nothing to compare.
+   * The largest difference of a self-check output in float32 from what evaluation predicted; null where there is nothing to
+   * compare.
    */
   readonly evaluatedDifferenceMax: number | null;
 }
+
+export interface ExportedChanges extends ExportedBlocks {
+  readonly changedAdgroupCount: number;
+  readonly newAdgroupCount: number;
+  /** Whether all blocks were written again, without those of adgroups that have another one. */
+  readonly isRewritten: boolean;
+  /** The bytes of the files that the bundle before does not have. */
+  readonly newByteCount: number;
+  /** Features whose tables have rows for new values. */
+  readonly grownTables: readonly string[];
+}
+
+/** The bundle whose adgroups have changed. */
+interface BundleBefore {
+  readonly published: PublishedBundle;
+  readonly loaded: LoadedBundle;
+}
+
+/** Adgroups that are adapted, and where their blocks lie. */
+interface BlockPlan {
+  readonly source: ExportSource;
+  readonly rows: AdaptedRows;
+  readonly shards: readonly ExportShard[];
+  readonly calibrations: readonly BundleCalibration[];
+  readonly layout: BlockLayout;
+  readonly blocksPerFile: number;
+  /** Personal variables of block 0. */
+  readonly initial: NamedTensors;
+  /** Block 0, unless the bundle before has it. */
+  readonly unknown: AdaptedTask | null;
+  readonly before: BundleBefore | null;
+  /** Blocks of the bundle before that are written again; none unless all are. */
+  readonly copied: readonly number[];
+  readonly isRewritten: boolean;
+  /** The first block of the adgroups that are adapted. */
+  readonly firstBlock: number;
+  readonly index: KeyIndexArrays;
+}
+
+/** Exports of changed adgroups after which all blocks are written again, so that the files stay few. */
+const EXPORTS_IN_A_ROW_MAX = 16;
 
 /** @throws whatever the dispatcher throws. What is adapted by then is kept for the next export. */
 export async function exportBundle(
@@ -113,36 +166,135 @@ export async function exportBundle(
   surroundings: ExportSurroundings,
 ): Promise<ExportedBundle> {
   const { run, parameters, serving } = source;
-  const { objects, compute, caller } = surroundings;
+  const { rows, encoding } = settings;
   const model = { parameters, method: run.config.method };
-  const meaning = meaningOf(source, settings);
-  const shards = exportShardsOf(run.store, { serving, rows: settings.rows });
-  const context = jobContext(source, surroundings, meaning);
-  const adapting = new AdaptedShards(
-    { shards, model, rows: settings.rows, meaning, objects },
-    {
-      ...context,
-      onTasksDone: progressOf(caller, 'adapting adgroups', adgroupsOf(run.store).length),
-    },
-  );
-  const keptAdgroupCount = await adapting.complete();
+  const shards = exportShardsOf(run.store, { serving, rows });
+  const meaning = meaningOf(source, rows);
+  const { adapting, context, keptAdgroupCount } = await adapted(source, surroundings, {
+    ...{ shards, rows, meaning },
+  });
   const calibrations = await calibrationsOf(context, model, serving);
+  const { compute, caller } = surroundings;
   const unknown = await unknownBlockOf(context, model, compute, caller);
-  const keys = tasksInBlockOrder(shards).map((taskIndex) => at(source.store.tasks, taskIndex).key);
-  const index = buildKeyIndex(keys);
-  const plan = { source, settings, shards, calibrations, unknown, index };
-  const packed = await packAdgroups(plan, adapting, surroundings);
-  const measured = await measure(plan, packed, surroundings);
-  const arrays = [...packed.arrays, ...(await sharedArrays(plan, measured, packed))];
-  const published = await publishBundle(objects, manifestOf(plan, packed, arrays));
+  const layout = blockLayoutOf(run.spec, { encoding, hasLevel: shiftOf(run.config) !== null });
+  const plan: BlockPlan = {
+    ...{ source, rows, shards, calibrations, layout, blocksPerFile: blocksPerFileOf(layout) },
+    ...{ initial: unknown.block.blocks, unknown: unknown.block, before: null, copied: [] },
+    ...{ isRewritten: true, firstBlock: 1 },
+    index: buildKeyIndex(keysOf(source.store, shards)),
+  };
+  const packed = await packedPlan(plan, adapting, surroundings);
+  const manifest = fullManifest(plan, settings, unknown.described, packed.arrays);
+  const published = await publishBundle(surroundings.objects, manifest);
   await adapting.remove();
-  return { ...published, keptAdgroupCount, ...measured.figures };
+  return {
+    ...{ ...published, keptAdgroupCount, selfCheckRowCount: packed.selfCheckRowCount },
+    evaluatedDifferenceMax:
+      rows === 'all' ? null : evaluatedDifference(source, packed.checked, packed.exact),
+  };
+}
+
+/**
+ * @param isChanged whether an adgroup has other rows than when the bundle was made.
+ * @returns null if no adgroup has changed.
+ * @throws whatever the dispatcher throws; QianmoError of kind `usage` if the bundle has another trunk.
+ */
+export async function exportChanged(
+  source: ExportSource,
+  before: BundleBefore,
+  isChanged: (task: TaskEntry) => boolean,
+  surroundings: ExportSurroundings,
+): Promise<ExportedChanges | null> {
+  const { objects } = surroundings;
+  const { manifest, digest } = before.published;
+  requireSameTrunk(source, before, objects.address);
+  const served = { ...source, serving: manifest.serving };
+  const { plan, changedAdgroupCount } = changePlan(served, before, isChanged);
+  const { shards, rows, isRewritten } = plan;
+  const adgroupCount = tasksInBlockOrder(shards).length;
+  if (adgroupCount === 0) return null;
+  const meaning = `${meaningOf(served, rows)}-${digest.slice(0, 16)}`;
+  const { adapting, keptAdgroupCount } = await adapted(served, surroundings, {
+    ...{ shards, rows, meaning },
+  });
+  const { arrays, selfCheckRowCount } = await packedPlan(plan, adapting, surroundings);
+  const published = await publishBundle(objects, changedManifest(plan, manifest, arrays));
+  await adapting.remove();
+  const known = new Set(manifest.arrays.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
+  const files = arrays.flatMap((array) => array.files).filter(({ sha256 }) => !known.has(sha256));
+  const countIn = (tables: MetaParameters['tables'], name: string): number =>
+    tables.get(name)?.rowCount ?? 0;
+  return {
+    ...{ ...published, keptAdgroupCount, selfCheckRowCount, changedAdgroupCount, isRewritten },
+    newAdgroupCount: adgroupCount - changedAdgroupCount,
+    newByteCount: files.reduce((sum, { byteCount }) => sum + byteCount, 0),
+    grownTables: source.run.spec.tables
+      .map(({ name }) => name)
+      .filter(
+        (name) =>
+          countIn(source.parameters.tables, name) > countIn(before.loaded.model.tables, name),
+      ),
+  };
+}
+
+function requireSameTrunk(
+  { checkpoint }: ExportSource,
+  { published: { digest, manifest } }: BundleBefore,
+  where: string,
+): void {
+  const found = manifest.provenance.checkpoint;
+  if (found.digest === checkpoint.digest) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the trunk has changed since the bundle was made, so all blocks are stale',
+    where: `${where}@${digest}`,
+    expected: `a bundle of the parameters ${checkpoint.digest.slice(0, 12)}, outer step ${checkpoint.outerStep}`,
+    found: `one of ${found.digest.slice(0, 12)}, outer step ${found.outerStep}`,
+    cure: 'export the run in full: leave out --only-changed',
+  });
+}
+
+function changePlan(
+  source: ExportSource,
+  before: BundleBefore,
+  isChanged: (task: TaskEntry) => boolean,
+): { readonly plan: BlockPlan; readonly changedAdgroupCount: number } {
+  const { loaded, published } = before;
+  const { blocks, calibrations, arrays } = published.manifest;
+  const { rows, blocksPerFile } = blocks;
+  const changed = adgroupsOf(source.store).filter(isChanged);
+  const shards = exportShardsOf({ tasks: changed }, { serving: source.serving, rows });
+  const keys = keysOf(source.store, shards);
+  const replaced = new Set(keys.map((key) => blockOfKey(loaded.index, key)));
+  replaced.delete(UNKNOWN_BLOCK);
+  const deadCount = (blocks.deadCount ?? 0) + replaced.size;
+  // Each export since all blocks were written has its file of labels.
+  const exportCount = arrays.find(({ name }) => name === 'blocks.labels')?.files.length ?? 0;
+  const isRewritten =
+    2 * deadCount >= blocks.count - 1 + keys.length || exportCount > EXPORTS_IN_A_ROW_MAX;
+  const live = isRewritten
+    ? [...liveBlocks(loaded.index)].filter((block) => !replaced.has(block))
+    : [];
+  const { keyBytes, keyOffsets } = loaded.index;
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const keyOf = (block: number): string =>
+    decoder.decode(keyBytes.subarray(...spanAt(keyOffsets, block)));
+  const plan: BlockPlan = {
+    ...{ source, rows, shards, calibrations, blocksPerFile, unknown: null, before, isRewritten },
+    ...{ layout: loaded.model.blocks.layout, initial: loaded.model.dense },
+    copied: isRewritten ? [UNKNOWN_BLOCK, ...live] : [],
+    firstBlock: isRewritten ? 1 + live.length : blocks.count,
+    index: isRewritten
+      ? buildKeyIndex([...live.map(keyOf), ...keys])
+      : buildKeyIndex(keys, loaded.index),
+  };
+  return { plan, changedAdgroupCount: replaced.size };
 }
 
 /** Differs whenever the same shard would mean something else. */
-export function meaningOf(
+function meaningOf(
   { run: { config, store }, checkpoint, serving }: ExportSource,
-  { rows }: ExportSettings,
+  rows: AdaptedRows,
 ): string {
   const { method, model, training, compute } = config;
   const meaning = canonicalJson({
@@ -153,94 +305,117 @@ export function meaningOf(
   return createHash('sha256').update(meaning).digest('hex').slice(0, 16);
 }
 
-export function jobContext(
-  { run }: ExportSource,
-  { dispatcher, caller }: ExportSurroundings,
-  meaning: string,
-): TaskJobContext {
+/** The keys of adgroups in the order of their blocks. */
+function keysOf(store: TaskStore, shards: readonly ExportShard[]): string[] {
+  return tasksInBlockOrder(shards).map((taskIndex) => at(store.tasks, taskIndex).key);
+}
+
+interface AdaptedAdgroups {
+  readonly adapting: AdaptedShards;
+  readonly context: TaskJobContext;
+  readonly keptAdgroupCount: number;
+}
+
+async function adapted(
+  { run, parameters }: ExportSource,
+  { objects, dispatcher, caller }: ExportSurroundings,
+  given: Pick<BlockPlan, 'shards' | 'rows'> & { readonly meaning: string },
+): Promise<AdaptedAdgroups> {
   let waveCount = 0;
-  return {
+  const context: TaskJobContext = {
     ...run,
     ...{ dispatcher, signal: caller.signal },
-    runId: `${run.config.run.slice(0, 100)}-export-${meaning}`,
+    runId: `${run.config.run.slice(0, 100)}-export-${given.meaning}`,
     nextWave: () => waveCount++,
     onTasksDone: () => undefined,
     onBackend: () => undefined,
   };
+  const total = tasksInBlockOrder(given.shards).length;
+  const adapting = new AdaptedShards(
+    { ...given, objects, model: { parameters, method: run.config.method } },
+    { ...context, onTasksDone: progressOf(caller, 'adapting adgroups', total) },
+  );
+  return { adapting, context, keptAdgroupCount: await adapting.complete() };
 }
 
-export function progressOf(
-  { sink }: RunCaller,
-  stage: string,
-  total: number,
-): (taskCount: number) => void {
+function progressOf({ sink }: RunCaller, stage: string, total: number): (count: number) => void {
   let done = 0;
-  return (taskCount) => {
-    done += taskCount;
+  return (count) => {
+    done += count;
     sink({ kind: 'progress', stage, done, total });
   };
 }
 
-interface ExportPlan {
-  readonly source: ExportSource;
-  readonly settings: ExportSettings;
-  readonly shards: readonly ExportShard[];
-  readonly calibrations: readonly BundleCalibration[];
-  readonly unknown: Awaited<ReturnType<typeof unknownBlockOf>>;
-  readonly index: KeyIndexArrays;
+function shiftOf({ method }: RunConfig): LevelShift | null {
+  return predictionLoopOf(methodPlanOf(method)).shift;
 }
 
-interface PackedAdgroups {
-  readonly layout: BlockLayout;
-  readonly blocksPerFile: number;
-  readonly blockCount: number;
+interface PackedPlan {
   readonly arrays: readonly BundleArray[];
-  readonly measured: readonly MeasuredAdgroup[];
-  /** The adapted tasks of the measured adgroups and of block 0, by block. */
-  readonly tasks: ReadonlyMap<number, AdaptedTask>;
-  readonly put: PutFile;
+  readonly selfCheckRowCount: number;
+  /** The adgroups that were scored, with their outputs in float32. */
+  readonly checked: readonly CheckedAdgroup[];
+  readonly exact: readonly Float32Array[];
 }
 
-async function packAdgroups(
-  plan: ExportPlan,
+/** Writes all arrays of the bundle. */
+async function packedPlan(
+  plan: BlockPlan,
   adapting: AdaptedShards,
-  { objects, caller }: ExportSurroundings,
-): Promise<PackedAdgroups> {
-  const { source, settings, shards, unknown, calibrations } = plan;
-  const { spec, config } = source.run;
-  const shift = shiftOf(config);
-  const layout = blockLayoutOf(spec, { encoding: settings.encoding, hasLevel: shift !== null });
-  const tasksInOrder = tasksInBlockOrder(shards);
-  const chosen = chosenAdgroups(source.store, tasksInOrder, config);
-  const measured = await withRows(source.store, chosen);
+  { objects, caller, compute }: ExportSurroundings,
+): Promise<PackedPlan> {
+  const { source, before, unknown, copied, isRewritten, shards } = plan;
+  const { run, store, parameters } = source;
+  const { spec, config } = run;
   const blobs = new ObjectBlobStore(objects);
   const put: PutFile = (bytes) => blobs.putVerified(bytes);
-  const blocksPerFile = blocksPerFileOf(layout);
-  const blockCount = 1 + tasksInOrder.length;
+  const checked = await checkedAdgroupsOf(store, plan.index, config.seed);
+  const adgroupCount = tasksInBlockOrder(shards).length;
   const packing = new PackedBlocks({
-    ...{ layout, initial: unknown.block.blocks, blockCount, blocksPerFile, put },
-    shiftedFeatures: shift?.features ?? [],
+    ...{ layout: plan.layout, initial: plan.initial, blocksPerFile: plan.blocksPerFile, put },
+    blockCount: copied.length + Number(unknown !== null) + adgroupCount,
+    shiftedFeatures: shiftOf(config)?.features ?? [],
     encodedFeatures: spec.options.supportInputs?.targetEncodings ?? [],
+    before: before === null || isRewritten ? [] : before.published.manifest.arrays,
   });
-  const unknownNotes = { supportRowCount: 0, labelIndex: 0, calibrationIndex: 0 };
-  await packing.add(unknown.block, unknownNotes);
-  const tasks = await packShards(
-    { source, shards, calibrations, rows: settings.rows, firstBlock: 1 },
-    { adapting, packing, done: progressOf(caller, 'packing adgroups', tasksInOrder.length) },
-    new Set(measured.map(({ block }) => block)),
-  );
-  tasks.set(UNKNOWN_BLOCK, unknown.block);
-  const arrays = await packing.finish();
-  return { layout, blocksPerFile, blockCount, arrays, measured, tasks, put };
+  if (unknown !== null)
+    await packing.add(unknown, { supportRowCount: 0, labelIndex: 0, calibrationIndex: 0 });
+  if (before !== null) for (const block of copied) await packing.copy(before.loaded, block);
+  const done = progressOf(caller, 'packing adgroups', adgroupCount);
+  const tasks = await packShards(plan, { adapting, packing, done }, checked);
+  if (unknown !== null) tasks.set(UNKNOWN_BLOCK, unknown);
+  const blocks = await packing.finish();
+  const shift = shiftOf(config);
+  const { tables, dense } = parameters;
+  const scorer = await compute.scorerOf({ spec, shift, tables, dense });
+  const outputsIn = (layout: BlockLayout): Float32Array[] =>
+    scorer.score(
+      checked.map((adgroup) => {
+        const task = tasks.get(adgroup.block);
+        const adapted =
+          task === undefined ? earlierTask(plan, adgroup) : asStored(task, layout, plan.initial);
+        return { adapted, rows: encodedRowsOf(adgroup) };
+      }),
+    );
+  const outputs = outputsIn(plan.layout);
+  const { encoding } = plan.layout;
+  const exactLayout = blockLayoutOf(spec, { encoding: 'float32', hasLevel: shift !== null });
+  const exact = encoding === 'float32' || before !== null ? outputs : outputsIn(exactLayout);
+  const named = selfCheckArrays(checked, outputs, store.manifest.features);
+  const written = await Promise.all(named.map((array) => writeArray(array, put)));
+  return {
+    arrays: [...blocks, ...(await sharedArrays(plan, put)), ...written],
+    selfCheckRowCount: checked.reduce((sum, { places }) => sum + places.length, 0),
+    ...{ checked, exact },
+  };
 }
 
-interface PackedShards {
-  readonly source: ExportSource;
-  readonly shards: readonly ExportShard[];
-  readonly calibrations: readonly BundleCalibration[];
-  readonly rows: AdaptedRows;
-  /** The block of the first adgroup of the shards. */
-  readonly firstBlock: number;
+/** The task of an adgroup as the bundle before has it. */
+function earlierTask({ before, source }: BlockPlan, { block, task }: CheckedAdgroup): AdaptedTask {
+  if (before === null) throw new Error(`block ${block} was not kept`);
+  const { model, index } = before.loaded;
+  const { key } = at(source.store.tasks, task.taskIndex);
+  return adaptedTaskOf(model, block === UNKNOWN_BLOCK ? block : blockOfKey(index, key));
 }
 
 interface ShardPacking {
@@ -249,21 +424,22 @@ interface ShardPacking {
   readonly done: (adgroupCount: number) => void;
 }
 
-/** Packs adapted adgroups, and returns the tasks of the wanted blocks. */
-export async function packShards(
-  { source: { run, store }, shards, calibrations, rows, firstBlock }: PackedShards,
+/** Packs adapted adgroups, and returns the tasks of the checked ones by block. */
+async function packShards(
+  { source: { run, store }, shards, calibrations, rows, firstBlock }: BlockPlan,
   { adapting, packing, done }: ShardPacking,
-  wanted: ReadonlySet<number>,
+  checked: readonly CheckedAdgroup[],
 ): Promise<Map<number, AdaptedTask>> {
   const loop = predictionLoopOf(methodPlanOf(run.config.method));
+  const wanted = new Set(checked.map((adgroup) => adgroup.block));
   const tasks = new Map<number, AdaptedTask>();
   let block = firstBlock;
   for (const [index, { labelIndex, adaptation }] of shards.entries()) {
-    const adapted = await adapting.read(index);
+    const adaptedTasks = await adapting.read(index);
     const isOnRows = restsOnSupport(loop, adaptation.innerSteps);
-    for (const task of adapted) {
+    for (const task of adaptedTasks) {
       const supportRowCount = rowCountOf(at(store.tasks, task.taskIndex), rows);
-      const stored = completed(task, loop.shift);
+      const stored = withShift(task, loop.shift);
       await packing.add(stored, {
         supportRowCount: isOnRows ? supportRowCount : 0,
         labelIndex,
@@ -272,17 +448,13 @@ export async function packShards(
       if (wanted.has(block)) tasks.set(block, ownCopy(stored));
       block += 1;
     }
-    done(adapted.length);
+    done(adaptedTasks.length);
   }
   return tasks;
 }
 
-export function shiftOf({ method }: RunConfig): LevelShift | null {
-  return predictionLoopOf(methodPlanOf(method)).shift;
-}
-
 /** An unadapted task has no shift: a level of 0 says the same, and is scored by the same graph. */
-function completed(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
+function withShift(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
   if (task.shift !== null || shift === null) return task;
   return { ...task, shift: { level: 0, effects: shift.features.map(() => new Map()) } };
 }
@@ -295,78 +467,91 @@ function ownCopy(task: AdaptedTask): AdaptedTask {
   return { ...task, blocks: new Map(blocks) };
 }
 
-interface MeasuredExport {
-  readonly selfCheck: ReturnType<typeof selfCheckArrays>;
-  readonly figures: Pick<
-    ExportedBundle,
-    'encodings' | 'measuredRowCount' | 'selfCheckRowCount' | 'evaluatedDifferenceMax'
-  >;
+/** The adapted task as a scorer reads it from a block of this layout. */
+function asStored(task: AdaptedTask, layout: BlockLayout, initial: NamedTensors): AdaptedTask {
+  const bytes = new Uint8Array(layout.strideByteCount);
+  const { blocks, shift } = task;
+  writeBlock({ layout, initial }, { variables: blocks, level: shift?.level ?? 0 }, bytes);
+  const { variables, level } = readBlock({ layout, initial }, bytes);
+  return { ...task, blocks: variables, shift: shift === null ? null : { ...shift, level } };
 }
 
-async function measure(
-  { source, settings, unknown }: ExportPlan,
-  { layout, measured, tasks }: PackedAdgroups,
-  { compute }: ExportSurroundings,
-): Promise<MeasuredExport> {
-  const { spec, config } = source.run;
-  const initial: NamedTensors = unknown.block.blocks;
-  const { tables, dense } = source.parameters;
-  const shift = shiftOf(config);
-  const scorer = await compute.scorerOf({ spec, shift, tables, dense });
-  const hasLevel = layout.levelByteOffset !== null;
-  const scored = { spec, hasLevel, initial, scorer, tasks };
-  const chosen = selfCheckRowsOf(measured);
-  const outputs = outputsWith({ ...scored, adgroups: chosen }, settings.encoding);
-  const ofAll = { ...scored, adgroups: measured };
-  const { serving, testLogits, store } = source;
-  return {
-    selfCheck: selfCheckArrays(
-      selfCheckOf(chosen, outputs, store.manifest.features),
-      store.manifest.features,
-    ),
-    figures: {
-      encodings: encodingLossesOf(ofAll),
-      measuredRowCount: measured.reduce((sum, { places }) => sum + places.length, 0),
-      selfCheckRowCount: chosen.reduce((sum, { places }) => sum + places.length, 0),
-      evaluatedDifferenceMax:
-        settings.rows === 'all'
-          ? null
-          : evaluatedDifference(
-              { store, serving, testLogits },
-              measured,
-              outputsWith(ofAll, 'float32'),
-            ),
-    },
-  };
-}
-
+/** The arrays of the trunk, the tables, the dictionaries, the encodings and the index. */
 async function sharedArrays(
-  { source, unknown, index }: ExportPlan,
-  { selfCheck }: MeasuredExport,
-  { put }: PackedAdgroups,
+  { source: { run, store, parameters }, before, index, isRewritten, initial }: BlockPlan,
+  put: PutFile,
 ): Promise<BundleArray[]> {
-  const { run, store, parameters } = source;
-  const written: BundleArray[] = [];
-  const arrays = [
-    ...parameterArrays(run.spec, parameters, unknown.block.blocks),
-    ...indexArrays(index),
-    ...selfCheck,
-  ];
-  for (const array of arrays) written.push(await writeArray(array, put));
-  for await (const array of dictionaryArrays(store)) written.push(await writeArray(array, put));
-  for await (const array of targetEncodingArrays(store)) written.push(await writeArray(array, put));
+  const earlier = new Map(before?.published.manifest.arrays.map((array) => [array.name, array]));
+  const countsBefore = rowCountsOf(before?.published.manifest.encodedFeatures ?? []);
+  const counts = rowCountsOf(store.manifest.features);
+  const isKept = (name: string): boolean => {
+    const feature = /^dictionaries\/(.+)\.(bytes|offsets|index)$/.exec(name)?.[1];
+    // Appended logs leave target encodings as they are. Dictionaries only grow.
+    if (feature === undefined) return before !== null && /^(dense|unknown|encodings)\//.test(name);
+    return !isRewritten && countsBefore.get(feature) === counts.get(feature);
+  };
+  const written = [...earlier.values()].filter(({ name }) => isKept(name));
+  const write = async (array: NamedArray): Promise<void> => {
+    if (isKept(array.name)) return;
+    // A hash index is another one when entries follow.
+    const isHashed = /^index\.|^dictionaries\/.+\.index$/.test(array.name);
+    written.push(
+      isRewritten || isHashed
+        ? await writeArray(array, put)
+        : await writeGrown(earlier.get(array.name), array, put),
+    );
+  };
+  const arrays = [...parameterArrays(run.spec, parameters, initial), ...indexArrays(index)];
+  for (const array of arrays) await write(array);
+  const isWanted = (feature: string): boolean => !isKept(`dictionaries/${feature}.bytes`);
+  for await (const array of dictionaryArrays(store, isWanted)) await write(array);
+  if (before === null) for await (const array of targetEncodingArrays(store)) await write(array);
   return written;
 }
 
-function manifestOf(
-  plan: ExportPlan,
-  { layout, blocksPerFile, blockCount }: PackedAdgroups,
+function rowCountsOf(features: BundleManifest['encodedFeatures']): ReadonlyMap<string, number> {
+  return new Map(
+    features.flatMap((each) => (each.kind === 'number' ? [] : [[each.name, each.rowCount]])),
+  );
+}
+
+/** Writes what an array has more than the one before, with whose rows it begins. */
+export async function writeGrown(
+  before: BundleArray | undefined,
+  { name, shape, values }: NamedArray,
+  put: PutFile,
+): Promise<BundleArray> {
+  if (before === undefined) throw new Error(`the bundle before has no array ${name}`);
+  const first = elementCountOf(before.shape);
+  if (values.length < first)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'the task store has fewer values of a feature than the bundle that is to be changed',
+      where: name,
+      expected: `[${before.shape.join(', ')}] or more`,
+      found: `[${shape.join(', ')}]`,
+      cure: 'export the run in full: leave out --only-changed',
+    });
+  if (values.length === first) return before;
+  const tailShape = [at(shape, 0) - at(before.shape, 0), ...shape.slice(1)];
+  const tail = { name, shape: tailShape, values: values.subarray(first) };
+  return writeRowsBehind(before, tail, put);
+}
+
+function sortedByName(arrays: readonly BundleArray[]): BundleArray[] {
+  return [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1));
+}
+
+function fullManifest(
+  { source, calibrations, layout, blocksPerFile, shards, index }: BlockPlan,
+  { encoding, rows }: ExportSettings,
+  unknown: BundleManifest['unknown'],
   arrays: readonly BundleArray[],
 ): BundleManifest {
-  const { source, settings, calibrations, unknown, index } = plan;
   const { config, store } = source.run;
   const { data, model, method, training } = config;
   const { trainable } = training;
+  const count = 1 + tasksInBlockOrder(shards).length;
   return {
     formatVersion: BUNDLE_FORMAT_VERSION,
     provenance: {
@@ -382,55 +567,117 @@ function manifestOf(
     labels: [...labelsOf(store.manifest)],
     serving: [...source.serving],
     calibrations: [...calibrations],
-    blocks: {
-      ...{ count: blockCount, encoding: settings.encoding, blocksPerFile, rows: settings.rows },
-      strideByteCount: layout.strideByteCount,
-    },
-    unknown: unknown.described,
+    blocks: { count, encoding, blocksPerFile, rows, strideByteCount: layout.strideByteCount },
+    unknown,
     index: { seed: index.seed },
-    arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
+    arrays: sortedByName(arrays),
   };
 }
 
-interface Compared {
-  readonly store: TaskStore;
-  readonly serving: readonly BundleServing[];
-  /** By label; null where there was no evaluation. */
-  readonly testLogits: readonly (TestLogits | null)[];
+function changedManifest(
+  { source: { run }, index, firstBlock, shards }: BlockPlan,
+  before: BundleManifest,
+  arrays: readonly BundleArray[],
+): BundleManifest {
+  const { deadCount: _deadCount, ...blocks } = before.blocks;
+  const count = firstBlock + tasksInBlockOrder(shards).length;
+  const deadCount = count - 1 - liveBlocks(index).length;
+  return {
+    ...before,
+    provenance: { ...before.provenance, storeDigest: run.store.digest },
+    encodedFeatures: run.store.manifest.features,
+    blocks: { ...blocks, count, ...(deadCount === 0 ? {} : { deadCount }) },
+    index: { seed: index.seed },
+    arrays: sortedByName(arrays),
+  };
 }
 
-/**
- * The largest difference over measured test adgroups; null if none of them was evaluated.
- *
- * @param outputs of all query rows of each adgroup, with blocks as they adapted on support rows.
- */
-function evaluatedDifference(
-  { store, serving, testLogits }: Compared,
-  adgroups: readonly MeasuredAdgroup[],
-  outputs: readonly Float32Array[],
-): number | null {
-  const placesByLabel = testLogits.map(
-    (found) => new Map((found?.taskKeys ?? []).map((key, place) => [key, place])),
-  );
-  let difference: number | null = null;
-  for (const [index, { task }] of adgroups.entries()) {
-    const { key, supportRowCount, labelIndex = 0 } = at(store.tasks, task.taskIndex);
-    const place = at(placesByLabel, labelIndex).get(key);
-    const found = at(testLogits, labelIndex);
-    if (place === undefined || found === null) continue;
-    const arms =
-      servedBlocksOf(at(serving, labelIndex), supportRowCount) === 'adapted'
-        ? ['meta-adapted']
-        : ['meta-unadapted', 'global'];
-    const logits = arms.map((arm) => found.logits.get(arm)).find((each) => each !== undefined);
-    if (logits === undefined) continue;
-    const label = labelOf(store.manifest, { labelIndex });
-    const inOwnUnit = (output: number): number =>
-      label.loss === 'squared' ? label.mean + label.deviation * output : output;
-    const [start, end] = spanAt(found.rows.starts, place);
-    const evaluated = logits.subarray(start, end);
-    for (const [row, output] of at(outputs, index).entries())
-      difference = Math.max(difference ?? 0, Math.abs(inOwnUnit(output) - at(evaluated, row)));
+/** @param unknown personal variables of block 0. */
+function parameterArrays(
+  { variables, tables, tableRowWidth }: ModelSpec,
+  parameters: MetaParameters,
+  unknown: NamedTensors,
+): NamedArray[] {
+  const valuesOf = (from: NamedTensors, name: string): Float32Array => {
+    const values = from.get(name)?.values;
+    if (values === undefined) throw new Error(`there is no variable ${name}`);
+    return values;
+  };
+  return [
+    ...variables.map(({ name, shape }) => ({
+      ...{ name: `dense/${name}`, shape },
+      values: valuesOf(parameters.dense, name),
+    })),
+    ...variables
+      .filter(({ block }) => block === 'personal')
+      .map(({ name, shape }) => ({
+        ...{ name: `unknown/${name}`, shape },
+        values: valuesOf(unknown, name),
+      })),
+    ...tables.map(({ name, rowCount }) => {
+      const values = parameters.tables.get(name)?.values;
+      if (values === undefined) throw new Error(`there is no table ${name}`);
+      return { name: `tables/${name}`, shape: [rowCount, tableRowWidth], values };
+    }),
+  ];
+}
+
+/** The values of every wanted feature that is encoded by dictionary, yielded one feature after the other. */
+async function* dictionaryArrays(
+  store: TaskStore,
+  isWanted: (featureName: string) => boolean = () => true,
+): AsyncGenerator<NamedArray> {
+  for (const feature of store.manifest.features) {
+    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
+    if (!isWanted(feature.name)) continue;
+    const values = await dictionaryOf(store, feature.name);
+    const { bytes, offsets, slots } = packedDictionaryOf(
+      Array.from({ length: feature.rowCount }, (_, id) => (id === 0 ? null : (values[id] ?? null))),
+    );
+    for (const [part, array] of Object.entries({ bytes, offsets, index: slots }))
+      yield {
+        name: `dictionaries/${feature.name}.${part}`,
+        shape: [array.length],
+        values: array,
+      };
   }
-  return difference;
+}
+
+/** The inputs of values in the target encodings of the store, yielded one encoding after the other. */
+export async function* targetEncodingArrays(store: TaskStore): AsyncGenerator<NamedArray> {
+  for (const categories of targetEncodingsIn(store.manifest.features)) {
+    if (store.readTargetEncoding === undefined)
+      throw new Error('the task store holds no target encodings');
+    const { ids, rates, counts } = ofAllParts(await store.readTargetEncoding(categories));
+    const name = targetEncodingNameOf(categories);
+    const shape = [rates.length];
+    for (const [place, values] of ids.entries())
+      yield { name: `${name}.ids${place}`, shape, values };
+    yield { name: `${name}.rates`, shape, values: rates };
+    yield { name: `${name}.counts`, shape, values: counts };
+  }
+}
+
+async function dictionaryOf(
+  store: TaskStore,
+  featureName: string,
+): Promise<readonly (string | null)[]> {
+  if (store.readDictionary !== undefined) return store.readDictionary(featureName);
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the task store holds no dictionaries',
+    where: featureName,
+    expected: 'the values of the ids of this feature',
+    cure: 'export a run on a store that `qianmo prepare` wrote',
+  });
+}
+
+export function indexArrays(index: KeyIndexArrays): NamedArray[] {
+  const { hashes, blocks, keyBytes, keyOffsets } = index;
+  return [
+    { name: 'index.hashes', shape: [blocks.length, 2], values: hashes },
+    { name: 'index.blocks', shape: [blocks.length], values: blocks },
+    { name: 'keys.bytes', shape: [keyBytes.length], values: keyBytes },
+    { name: 'keys.offsets', shape: [keyOffsets.length], values: keyOffsets },
+  ];
 }

@@ -8,9 +8,13 @@ import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-m
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import { ADGROUP_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
-import { UNADAPTED } from '../evaluation/arms.js';
+import { adaptationOf, UNADAPTED } from '../evaluation/arms.js';
 import { TASKS_PER_JOB_MAX } from '../evaluation/task-jobs.js';
-import { servedBlocksOf } from './serving-choice.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
+import { adapts, predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
+import type { EvaluationReport } from '../scoring/evaluation-report.js';
+import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 
 /** The rows that adgroups adapt on. */
 export type AdaptedRows = BundleManifest['blocks']['rows'];
@@ -71,4 +75,81 @@ export function rowCountOf(
 /** The task of each block from block 1 on. */
 export function tasksInBlockOrder(shards: readonly ExportShard[]): number[] {
   return shards.flatMap(({ taskIndices }) => taskIndices);
+}
+
+/** The checkpoint and the store that an evaluation must have been made of. */
+interface Evaluated {
+  readonly metaDigest: string;
+  readonly storeDigest: string;
+}
+
+interface ServingSource extends Evaluated {
+  readonly method: MethodConfig;
+  /** The address of the report, for messages. */
+  readonly where: string;
+}
+
+/** Whether what is served depends on an evaluation. */
+function needsEvaluation(method: MethodConfig): boolean {
+  return adapts(methodPlanOf(method));
+}
+
+/**
+ * @param report of the label's adgroups; null if there is none.
+ * @throws QianmoError of kind `usage` if the method adapts and this checkpoint was not evaluated.
+ */
+export function servingOf(report: EvaluationReport | null, source: ServingSource): BundleServing {
+  const { method } = source;
+  const { supportRowCountMin, supportRowCountMax } = EVERY_ADGROUP;
+  const everywhere = (blocks: 'adapted' | 'unadapted') => [
+    { supportRowCountMin, supportRowCountMax, blocks },
+  ];
+  if (!needsEvaluation(method)) return { adaptation: UNADAPTED, served: everywhere('unadapted') };
+  const { selection } = demandEvaluation(report, source);
+  const cell = selection.chosen.find(({ arm }) => arm === 'meta-adapted')?.cell;
+  const { count, rate } = predictionLoopOf(methodPlanOf(method)).steps;
+  return {
+    adaptation: cell === undefined ? { innerRate: rate, innerSteps: count } : adaptationOf(cell),
+    served:
+      selection.blocks?.buckets.map((bucket) => ({
+        supportRowCountMin: bucket.supportRowCountMin,
+        supportRowCountMax: bucket.supportRowCountMax,
+        blocks: bucket.serves,
+      })) ?? everywhere('adapted'),
+  };
+}
+
+function demandEvaluation(
+  report: EvaluationReport | null,
+  { metaDigest, storeDigest, where }: ServingSource,
+): EvaluationReport {
+  const refused = (what: string, found?: string): QianmoError =>
+    new QianmoError({
+      kind: 'usage',
+      what,
+      where,
+      expected: 'an evaluation of this checkpoint, which chooses what adgroups are served',
+      ...(found === undefined ? {} : { found }),
+      cure: 'evaluate it first: qianmo evaluate run.yaml',
+    });
+  if (report === null) throw refused('the run was not evaluated');
+  if (report.run.metaDigest !== metaDigest)
+    throw refused(
+      'the evaluation is of other parameters',
+      `${report.run.metaDigest} evaluated, ${metaDigest} in the checkpoint`,
+    );
+  if (report.run.storeDigest === storeDigest) return report;
+  throw refused('the evaluation is of another task store', report.run.storeDigest);
+}
+
+/** The blocks that an adgroup of this size is served. */
+export function servedBlocksOf(
+  { served }: Pick<BundleServing, 'served'>,
+  supportRowCount: number,
+): 'adapted' | 'unadapted' {
+  const found = served.find(
+    ({ supportRowCountMin: least, supportRowCountMax: most }) =>
+      supportRowCount >= least && (most === null || supportRowCount <= most),
+  );
+  return found?.blocks ?? 'unadapted';
 }

@@ -5,7 +5,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
-import { allocateEncodedRows } from '../../shared/features/encoded-rows.js';
+import { allocateEncodedRows, type EncodedRows } from '../../shared/features/encoded-rows.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
@@ -17,7 +17,8 @@ import { adaptTasks } from '../evaluation/task-jobs.js';
 import { UNADAPTED } from '../evaluation/arms.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
 import type { RunCaller } from '../plan/prepared-run.js';
-import type { LocalCompute } from './local-scorer.js';
+import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
 
 interface UnknownBlock {
   readonly block: AdaptedTask;
@@ -108,4 +109,24 @@ function storeOfNobody({ manifest }: TaskStore): TaskStore {
     readTasks: (indices) => Promise.resolve(indices.map(rowsOf)),
     close: () => Promise.resolve(),
   };
+}
+
+interface ScoredAdgroup {
+  readonly adapted: AdaptedTask;
+  readonly rows: EncodedRows;
+}
+
+/** The shared scorer of one model. */
+interface LocalScorer {
+  /** Outputs of each adgroup's rows. */
+  score(scored: readonly ScoredAdgroup[]): Float32Array[];
+}
+
+/** Opened by the machine; loads what computes when it is first used, and closes with the context. */
+export interface LocalCompute {
+  /** Whether jobs have the bits here that they have in a process of their own. */
+  readonly isExact: boolean;
+  scorerOf(model: Pick<RankingModel, 'spec' | 'shift' | 'dense' | 'tables'>): Promise<LocalScorer>;
+  /** Computes jobs on a store that is open, and leaves it open. */
+  executorOn(store: TaskStore): Promise<JobExecutor>;
 }

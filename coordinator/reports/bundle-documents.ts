@@ -8,9 +8,7 @@ import {
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
 import { counted } from '../../shared/names/counted.js';
-import type { ExportedChanges } from '../export/export-changed.js';
-import type { EncodingLoss } from '../export/encoding-losses.js';
-import type { ExportedBundle } from '../export/export-bundle.js';
+import type { ExportedChanges, ExportedBundle } from '../export/export-bundle.js';
 import type { PrunedBundles } from '../export/prune-bundles.js';
 import {
   columnsOf,
@@ -21,7 +19,7 @@ import {
   type Block,
   type Document,
 } from './document/document.js';
-import { bytesText, formatNumber } from './document/format.js';
+import { bytesText } from './document/format.js';
 
 type Fields = Parameters<typeof fieldsBlock>[0];
 
@@ -36,7 +34,7 @@ export interface PlacedExport extends ExportedBundle {
 }
 
 export function exportDocument(exported: PlacedExport): Document {
-  const { manifest, digest, bundles, label, encodings, evaluatedDifferenceMax } = exported;
+  const { manifest, digest, bundles, label, evaluatedDifferenceMax } = exported;
   const { blocks, calibrations, serving, unknown } = manifest;
   const { manifest: _manifest, ...facts } = exported;
   const [adgroupCount, byteCount] = [adgroupCountOf(manifest), byteCountOf(manifest)];
@@ -64,33 +62,12 @@ export function exportDocument(exported: PlacedExport): Document {
           : `outputs differ by ${evaluatedDifferenceMax.toExponential(1)} at most`,
       ],
     ],
-    encodingsTable(encodings, exported.measuredRowCount),
     calibrationsTable(calibrations),
   );
 }
 
 function earlierText(adgroupCount: number): string {
   return adgroupCount === 0 ? '' : `, ${adgroupCount} of them adapted by an earlier export`;
-}
-
-function encodingsTable(encodings: readonly EncodingLoss[], rowCount: number): Block {
-  const exact = encodings.find(({ encoding }) => encoding === 'float32')?.loss ?? null;
-  return tableBlock('Encodings', {
-    columns: [
-      leftColumn('encoding'),
-      { title: 'bytes', unit: 'a block' },
-      { title: 'loss', unit: counted(rowCount, 'row') },
-      { title: 'difference' },
-      { title: 'output change', unit: 'at most' },
-    ],
-    rows: encodings.map(({ encoding, blockByteCount, loss, outputChangeMax }) => [
-      encoding,
-      String(blockByteCount),
-      formatNumber(loss, 6),
-      loss === null || exact === null ? '-' : (loss - exact).toExponential(1),
-      outputChangeMax?.toExponential(1) ?? '-',
-    ]),
-  });
 }
 
 function calibrationsTable(calibrations: readonly BundleCalibration[]): Block {

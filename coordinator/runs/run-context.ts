@@ -6,7 +6,7 @@
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
-import type { LocalCompute } from '../export/local-scorer.js';
+import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
 import type { WorkerCommand } from '../dispatch/worker-supervisor.js';
 

@@ -126,8 +126,7 @@ export const exportChanged = call('exportChanged', {
   when: 'onlyChanged',
   plugins: true,
   assertFits: assertModelFits,
-  run: async () =>
-    (await import('../../coordinator/runs/export/export-changed-run.js')).exportChangedRun,
+  run: async () => (await import('../../coordinator/runs/export/export-run.js')).exportChangedRun,
   show: async (changed, choice, around) =>
     converted((await documents()).changesDocument(changed), changed, choice, around),
 });

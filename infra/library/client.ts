@@ -12,16 +12,6 @@ import {
   ServedAdgroupSchema,
   type ServedAdgroup,
 } from '../../shared/exploration/served-adgroup.js';
-import {
-  AdaptAnswerSchema,
-  BundleReportSchema,
-  DictionarySchema,
-  ExplorationReportSchema,
-  ProblemSchema,
-  RankAnswerSchema,
-  ReceiptsSchema,
-  ScoreAnswerSchema,
-} from '../../worker/serving/server/answer-schemas.js';
 
 export { QianmoError } from '../../shared/base/errors.js';
 
@@ -66,6 +56,92 @@ interface CandidatesRequest<Field> {
   /** The lists of the answer that are wanted; all if absent. */
   readonly fields?: readonly Field[];
 }
+
+/** JSON has no other numbers: a score beyond them is null. */
+const number = z.number().nullable();
+const numbers = z.array(number);
+const evidence = { supportRows: z.number(), clicks: z.number(), impressions: z.number() };
+const counts = z.array(z.number());
+
+const ExplanationSchema = z.object({
+  /** Whether shares are Shapley values: the model has no terms of more than two parts. */
+  isExact: z.boolean(),
+  /** The first candidates of the order, or of the request where there is none. */
+  candidates: z.array(
+    z.object({
+      /** The place in the request. */
+      candidate: z.int(),
+      block: z.int(),
+      /** Whether the block adapted while serving. */
+      isLive: z.boolean(),
+      evidence: z.object(evidence),
+      /** The sum of the base and all shares. */
+      score: number,
+      /** The score of block 0 where nothing is known of any feature. */
+      base: number,
+      /** The part of the adgroup's own block. */
+      blockShare: number,
+      shares: z.record(z.string(), number),
+    }),
+  ),
+});
+
+const scored = {
+  /** The digest of the bundle that all of the answer comes from. */
+  bundle: z.string(),
+  /** Whether the bundle is one that answers a share of requests beside the one in use. */
+  canary: z.literal(true).optional(),
+  /** The output of the model: a logit, or a standardised value. */
+  scores: numbers,
+  /** Calibrated; null where the segment predicts a value. */
+  probabilities: numbers,
+  /** The probability, or the expected value. */
+  expected: numbers,
+  /** The number of the adgroup's block; 0 for an unknown adgroup. */
+  blocks: z.array(z.int()),
+  /** The segment whose label the block predicts. */
+  segments: z.array(z.string().nullable()),
+  evidence: z.object({ supportRows: counts, clicks: counts, impressions: counts }),
+  /** Where the request says `explain`. */
+  explanation: ExplanationSchema.optional(),
+};
+const ScoreAnswerSchema = z.object(scored);
+const RankAnswerSchema = z.object({
+  ...scored,
+  /** Places in the request, the most valuable candidate first. */
+  order: z.array(z.int()),
+  /** pacing * bid * expected ^ squash */
+  values: numbers,
+  /** The seed that broke ties; null if there was none. */
+  seed: z.int().nullable(),
+  /** The decision, where the server explores; null if nothing was decided. */
+  exploration: z.unknown().optional(),
+});
+const BundleReportSchema = z.looseObject({
+  ...{ bundle: z.string(), label: z.string(), taskColumns: z.array(z.string()) },
+  scorer: z.object({ name: z.string(), reasonNotKernel: z.string().nullable() }),
+  features: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
+  requests: z.looseObject({ answered: z.int(), refused: z.record(z.string(), z.int()) }),
+});
+const DictionarySchema = z.object({ bundle: z.string(), values: z.array(z.string().nullable()) });
+const AdaptAnswerSchema = z.object({
+  bundle: z.string(),
+  /** Whether the block is served in place of the bundle's. */
+  live: z.boolean(),
+  /** Whether the block adapted to the rows. */
+  adapted: z.boolean().optional(),
+  evidence: z.object(evidence).optional(),
+  segment: z.string().nullable().optional(),
+});
+const ReceiptsSchema = z.object({ receipts: z.array(z.string()) });
+const ExplorationReportSchema = z.looseObject({ policy: z.string(), decisions: z.int() });
+const ProblemSchema = z.object({
+  what: z.string(),
+  where: z.string().optional(),
+  expected: z.string().optional(),
+  found: z.string().optional(),
+  cure: z.string().optional(),
+});
 
 export type RankAnswer = z.output<typeof RankAnswerSchema>;
 export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;

@@ -6,7 +6,7 @@ import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import { servedDashboard } from '../../coordinator/runs/dashboard-call.js';
 import { s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { BoardRequestSchema } from '../../coordinator/runs/requests.js';
-import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
+import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
 
 const TOKEN_VARIABLE = 'QIANMO_DASHBOARD_TOKEN';
 const RANKINGS_TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';

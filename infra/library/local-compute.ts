@@ -3,7 +3,7 @@
  * there is something to compute.
  */
 
-import type { LocalCompute } from '../../coordinator/export/local-scorer.js';
+import type { LocalCompute } from '../../coordinator/export/unknown-block.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';

@@ -5,16 +5,14 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { scoringAddon } from '#bootstrap/native-addons.mjs';
-import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
+import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
 import { parsedBundleAddress } from '../../coordinator/runs/places.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
 import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
-import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
   runEventSink,
   sinksTogether,
-  type RunEventSink,
   type StampedEventSink,
 } from '../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
@@ -36,11 +34,10 @@ import type { RequestReport } from '../../worker/serving/server/endpoint.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
-import { ProcessesMetrics } from './serving/serving-metrics.js';
-import { ServingMetrics } from './serving/serving-metrics.js';
+import { ProcessesMetrics } from './serving-metrics.js';
+import { ServingMetrics } from './serving-metrics.js';
 import { openServedState, openSharedState, type SharedState } from './served-state.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
 import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
 
@@ -108,7 +105,8 @@ async function serveAlone(
 ): Promise<RankingService> {
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
   const token = await tokenFor(request, environment);
-  const metrics = metricsOf(request, clock);
+  const isCounted = request.metricsPort !== undefined;
+  const metrics = isCounted ? new ServingMetrics({ clock, version: packageVersion() }) : null;
   const told = metrics === null ? onEvent : sinksTogether(onEvent, metrics.sink);
   const sink = runEventSink({ clock }, told);
   if (request.canary !== undefined) canaryName(request.bundle, request.canary);
@@ -138,40 +136,33 @@ async function serveAlone(
         : RankingServer.ofHanded(serverParts, settings);
   } catch (error) {
     await state.close();
-    await bundles?.close();
+    bundles?.canary?.close();
+    await bundles?.keeper.close();
     throw error;
   }
   member?.onOpen((socket) => server.take(socket));
-  const followed = bundles;
+  const { keeper, canary } = bundles;
   const requests = (): RequestReport => server.requestReport();
-  metrics?.watch({ ...followed, requests, exploration: state.explorationCounts });
-  const { digest: bundle, choice } = followed.keeper.current;
+  metrics?.watch({ keeper, canary, requests, exploration: state.explorationCounts });
+  const { digest: bundle, choice } = keeper.current;
   sink({ kind: 'server-ready', url: server.url, bundle, scorer: choice.name });
   const stop = new AbortController();
-  const watched = followed.watch(pollSeconds * 1_000, stop.signal);
+  const watched = [keeper, canary].map((each) => each?.watch(1_000 * pollSeconds, stop.signal));
   return {
     url: server.url,
     get bundle() {
-      return followed.keeper.current.digest;
+      return keeper.current.digest;
     },
     metrics: () => metrics?.snapshot() ?? [],
     close: async () => {
       stop.abort();
       await server.drain();
-      await watched;
+      await Promise.all(watched);
       await state.close();
-      await followed.close();
+      canary?.close();
+      await keeper.close();
     },
   };
-}
-
-/** Null where nobody asks for metrics. */
-function metricsOf(
-  { metricsPort }: Pick<z.output<typeof ServeRequestSchema>, 'metricsPort'>,
-  clock: Clock,
-): ServingMetrics | null {
-  if (metricsPort === undefined) return null;
-  return new ServingMetrics({ clock, version: packageVersion() });
 }
 
 /** The entry compiled to `dist/`, also when this file runs as TypeScript source. */
@@ -257,67 +248,27 @@ async function tokenFor(
   return token;
 }
 
-interface FollowedRequest {
-  readonly bundle: string;
-  readonly canary?: string | undefined;
-  readonly canaryShare: number;
-}
-
-interface FollowedSource {
-  readonly store: ObjectStore;
-  /** Closed with the bundles, or if they cannot be opened. */
-  readonly loader: BundleLoader;
-  readonly clock: Clock;
-  readonly onEvent: RunEventSink;
-  /** Makes a bundle ready, before it is served. */
-  readonly prepare: (bundle: ServedBundle) => Promise<void>;
-}
-
-interface FollowedBundles {
-  readonly keeper: BundleKeeper;
-  readonly canary: CanaryKeeper | null;
-  /** Looks at the labels that have failed: one that cannot be read for long is told once, and counted at every look. */
-  readonly labelFailures: () => number;
-  /** Looks at bundles that were refused, likewise. */
-  readonly bundleRefusals: () => number;
-  /** Follows the labels until the signal aborts. */
-  watch(pollMs: number, signal: AbortSignal): Promise<void>;
-  /** Gives the memory back, when no request is answered any more. */
-  close(): Promise<void>;
-}
+type FollowedSource = Omit<Parameters<typeof BundleKeeper.open>[0], 'name'>;
 
 /** @throws QianmoError if there is no bundle to be served; a canary that is wrong is told of. */
 async function openFollowedBundles(
-  request: FollowedRequest,
+  { bundle, canary: label, canaryShare: share }: z.output<typeof ServeRequestSchema>,
   source: FollowedSource,
-): Promise<FollowedBundles> {
-  const { name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
-  let keeper: BundleKeeper;
+): Promise<{ readonly keeper: BundleKeeper; readonly canary: CanaryKeeper | null }> {
+  const { name = LATEST_LABEL } = parsedBundleAddress(bundle);
   try {
-    keeper = await BundleKeeper.open({ ...source, name });
+    const keeper = await BundleKeeper.open({ ...source, name });
+    if (label === undefined) return { keeper, canary: null };
+    const stable = (): string => keeper.current.digest;
+    const canaryLabel = canaryName(bundle, label);
+    return {
+      keeper,
+      canary: await CanaryKeeper.open({ ...source, name: canaryLabel, share, stable }),
+    };
   } catch (error) {
     await source.loader.close();
     throw error;
   }
-  const canary =
-    request.canary === undefined
-      ? null
-      : await CanaryKeeper.open({
-          ...{ ...source, name: canaryName(request.bundle, request.canary) },
-          ...{ share: request.canaryShare, stable: () => keeper.current.digest },
-        });
-  return {
-    ...{ keeper, canary },
-    labelFailures: () => keeper.labelFailureCount + (canary?.labelFailureCount ?? 0),
-    bundleRefusals: () => keeper.refusalCount + (canary?.refusalCount ?? 0),
-    watch: async (pollMs, signal) => {
-      await Promise.all([keeper.watch(pollMs, signal), canary?.watch(pollMs, signal)]);
-    },
-    close: () => {
-      canary?.close();
-      return keeper.close();
-    },
-  };
 }
 
 /** @throws QianmoError of kind `usage` if it has another address, or no label. */
@@ -338,15 +289,10 @@ function canaryName(bundle: string, canary: string): string {
 /** Below the folder where processes of this user keep what can be made again. */
 const CACHE_NAME = 'bundle-files';
 
-interface CacheRequest {
-  readonly cache?: string | undefined;
-  readonly cacheGib: number;
-}
-
 /** @param address of the bundles. */
 function bundleLoaderOf(
   address: string,
-  { cache, cacheGib }: CacheRequest,
+  { cache, cacheGib }: z.output<typeof ServeRequestSchema>,
   environment: Surroundings['environment'],
 ): BundleLoader {
   const addonPath = scoringAddon.path();

@@ -2,8 +2,17 @@
 
 import { at, float32At } from '../base/arrays.js';
 import { elementCountOf, type NamedTensors } from '../tensors/named-tensors.js';
-import { halfBitsOf, valueOfHalf } from './half-precision.js';
-import type { BlockLayout, BlockPart, PersonalBlocks } from './ranking-model.js';
+import type {
+  BlockLayout,
+  BlockPart,
+  PersonalBlocks,
+  BlockEncoding,
+  BlockEvidence,
+  RankingModel,
+  ValueLists,
+} from './ranking-model.js';
+import type { ModelSpec } from '../models/model-spec.js';
+import type { AdaptedTask, SupportSums, TaskShift } from '../queue/adapted-tasks.js';
 
 const INT8_MAX = 127;
 
@@ -134,4 +143,145 @@ function valuesOf(tensors: NamedTensors, { name, shape }: BlockPart): Float32Arr
 
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
+}
+
+const PART_ALIGNMENT = 16;
+const STRIDE_ALIGNMENT = 64;
+const FLOAT32_BYTE_COUNT = 4;
+
+const BYTES_PER_VALUE: Readonly<Record<BlockEncoding, number>> = {
+  float32: FLOAT32_BYTE_COUNT,
+  float16: 2,
+  int8: 1,
+};
+
+/**
+ * The scalars of a block lie first: scales, the level, variables of one value. The other variables
+ * follow, each at a multiple of 16.
+ */
+export function blockLayoutOf(
+  { variables }: Pick<ModelSpec, 'variables'>,
+  { encoding, hasLevel }: { readonly encoding: BlockEncoding; readonly hasLevel: boolean },
+): BlockLayout {
+  const personal = variables.filter(({ block }) => block === 'personal');
+  const isScalar = ({ shape }: { readonly shape: readonly number[] }): boolean =>
+    elementCountOf(shape) === 1;
+  let end = 0;
+  const take = (byteCount: number): number => {
+    const start = end;
+    end += byteCount;
+    return start;
+  };
+  const levelByteOffset = hasLevel ? take(FLOAT32_BYTE_COUNT) : null;
+  const scalarOffsets = new Map<string, number>();
+  const hasScale = encoding === 'int8';
+  for (const variable of personal)
+    if (isScalar(variable) || hasScale) scalarOffsets.set(variable.name, take(FLOAT32_BYTE_COUNT));
+  const parts = personal.map((variable): BlockPart => {
+    const { name, shape } = variable;
+    const scalarOffset = scalarOffsets.get(name) ?? 0;
+    if (isScalar(variable))
+      return {
+        ...{ name, shape, encoding: 'float32', byteOffset: scalarOffset },
+        ...{ scaleByteOffset: 0, scaleCount: 0 },
+      };
+    end = roundedUp(end, PART_ALIGNMENT);
+    const byteOffset = take(elementCountOf(shape) * BYTES_PER_VALUE[encoding]);
+    return {
+      ...{ name, shape, encoding, byteOffset },
+      ...{ scaleByteOffset: scalarOffset, scaleCount: hasScale ? 1 : 0 },
+    };
+  });
+  const strideByteCount = Math.max(STRIDE_ALIGNMENT, roundedUp(end, STRIDE_ALIGNMENT));
+  return { encoding, parts, levelByteOffset, strideByteCount };
+}
+
+function roundedUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
+}
+
+export function adaptedTaskOf({ dense, shift, blocks }: RankingModel, block: number): AdaptedTask {
+  const { layout, evidence, isOfValues, isAlone } = blocks;
+  const { variables, level } = readBlock({ layout, initial: dense }, blockBytes(blocks, block));
+  return {
+    taskIndex: block,
+    loss: at(isOfValues, block) === 1 ? 'squared' : 'binary',
+    isAlone: at(isAlone, block) === 1,
+    blocks: variables,
+    shift: shift === null || layout.levelByteOffset === null ? null : shiftOf(blocks, block, level),
+    support: supportOf(evidence, block),
+  };
+}
+
+function shiftOf({ effects }: PersonalBlocks, block: number, level: number): TaskShift {
+  if (effects === null) return { level, effects: [] };
+  return { level, effects: mapsOf(effects, block, (entry) => at(effects.effects, entry)) };
+}
+
+function supportOf({ clicks, impressions, byValue }: BlockEvidence, block: number): SupportSums {
+  const sumsOf = (entry: number, from: Pick<BlockEvidence, 'clicks' | 'impressions'>) => ({
+    clicks: at(from.clicks, entry),
+    impressions: at(from.impressions, entry),
+  });
+  return {
+    ...sumsOf(block, { clicks, impressions }),
+    byValue: byValue === null ? [] : mapsOf(byValue, block, (entry) => sumsOf(entry, byValue)),
+  };
+}
+
+/** The lists of a block, by feature. */
+function mapsOf<Value>(
+  { features, offsets, ids }: ValueLists,
+  block: number,
+  valueOf: (entry: number) => Value,
+): ReadonlyMap<number, Value>[] {
+  return features.map((_, feature) => {
+    const list = block * features.length + feature;
+    const map = new Map<number, Value>();
+    for (let entry = at(offsets, list); entry < at(offsets, list + 1); entry += 1)
+      map.set(at(ids, entry), valueOf(entry));
+    return map;
+  });
+}
+
+const LARGEST = 65_504;
+/** The least exponent of a number with an implicit leading 1. */
+const EXPONENT_MIN = -14;
+const FRACTION_BITS = 10;
+
+const bits = new Uint32Array(1);
+const single = new Float32Array(bits.buffer);
+
+/** The nearest half-precision number, ties to even, as its 16 bits. */
+export function halfBitsOf(value: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const magnitude = Math.min(Math.abs(value), LARGEST);
+  const exponent = Math.max(EXPONENT_MIN, exponentOf(magnitude));
+  const steps = roundedToEven(magnitude * 2 ** (FRACTION_BITS - exponent));
+  // A number below the least exponent has no leading 1; one that rounds up to it gets it by carry.
+  const lead = exponent - EXPONENT_MIN;
+  return sign | (lead * 2 ** FRACTION_BITS + steps);
+}
+
+export function valueOfHalf(half: number): number {
+  const exponent = (half >> FRACTION_BITS) & 0x1f;
+  const fraction = half & 0x3ff;
+  const sign = (half & 0x8000) === 0 ? 1 : -1;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
+  const steps = exponent === 0 ? fraction : fraction + 0x400;
+  return sign * steps * 2 ** (Math.max(1, exponent) - 1 + EXPONENT_MIN - FRACTION_BITS);
+}
+
+/** Floor of the binary logarithm, as a single-precision number has it. */
+function exponentOf(magnitude: number): number {
+  single[0] = magnitude;
+  return ((bits[0] ?? 0) >>> 23) - 127;
+}
+
+function roundedToEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  if (rest !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
 }

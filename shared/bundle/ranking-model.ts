@@ -11,6 +11,7 @@ import type { SupportSums } from '../queue/adapted-tasks.js';
 import type { LevelShift } from '../methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, NamedTensors } from '../tensors/named-tensors.js';
+import { at, int32At } from '../base/arrays.js';
 
 /**
  * How the values of a block are stored, little-endian. Whatever the encoding, variables of a single
@@ -112,4 +113,28 @@ export interface RankingModel {
   /** By feature, as the spec lists them. */
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
   readonly blocks: PersonalBlocks;
+}
+
+interface SoughtValue {
+  readonly block: number;
+  /** The place of the feature among those that the lists are of. */
+  readonly feature: number;
+  readonly id: number;
+}
+
+/** The entry of a value in its list; -1 if it is not there. */
+export function placeOfId(
+  { features, offsets, ids }: ValueLists,
+  { block, feature, id }: SoughtValue,
+): number {
+  const list = block * features.length + feature;
+  const end = at(offsets, list + 1);
+  let low = at(offsets, list);
+  let high = end;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (int32At(ids, middle) < id) low = middle + 1;
+    else high = middle;
+  }
+  return low < end && int32At(ids, low) === id ? low : -1;
 }

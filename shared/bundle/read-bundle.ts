@@ -11,15 +11,20 @@ import { modelSpecOf, type ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, DenseTensor } from '../tensors/named-tensors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { BundleArrays, filesOf, joinedFiles, type ReadFiles } from './array-files.js';
-import { blockLayoutOf } from './block-layout.js';
+import { blockLayoutOf } from './block-codec.js';
 import type { BundleManifest } from './bundle-manifest.js';
 import { readBundleManifest } from './bundle-store.js';
 import { slotCountOf, type KeyIndexArrays } from './key-index.js';
-import { targetEncodingsOf } from './target-encoding-arrays.js';
 import type { PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
+import type { EncodedFeature } from '../tasks/store-manifest.js';
+import {
+  targetEncodingNameOf,
+  targetEncodingsIn,
+  type TargetEncoding,
+} from '../tasks/target-encoding.js';
 
 /** Rows with the logits that a scorer must give them. */
-export interface SelfCheck {
+interface SelfCheck {
   /** The block of each row, `[rowCount]`. */
   readonly blocks: Int32Array;
   readonly rows: EncodedRows;
@@ -253,4 +258,25 @@ function unfit(where: string, what: string, expected: string, found: string): Qi
     ...{ where, expected, found },
     cure: 'read it with the version that wrote it, or export the run again with `qianmo export`',
   });
+}
+
+/** By name of the encoding, as `targetEncodingNameOf` gives it. */
+export async function targetEncodingsOf(
+  encodedFeatures: readonly EncodedFeature[],
+  arrays: BundleArrays,
+): Promise<Map<string, TargetEncoding>> {
+  const found = new Map<string, TargetEncoding>();
+  for (const categories of targetEncodingsIn(encodedFeatures)) {
+    const name = targetEncodingNameOf(categories);
+    const shape = arrays.shapeOf(`${name}.rates`);
+    const ids: Int32Array[] = [];
+    for (const place of categories.keys())
+      ids.push(await arrays.int32(`${name}.ids${place}`, shape));
+    found.set(name, {
+      ids,
+      rates: await arrays.float32(`${name}.rates`, shape),
+      counts: await arrays.float32(`${name}.counts`, shape),
+    });
+  }
+  return found;
 }

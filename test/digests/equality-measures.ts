@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { LocalCompute } from '../../coordinator/export/local-scorer.js';
+import type { LocalCompute } from '../../coordinator/export/unknown-block.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
-import { servedBlocksOf } from '../../coordinator/export/serving-choice.js';
+import { servedBlocksOf } from '../../coordinator/export/export-groups.js';
 import { lossSum } from '../../coordinator/scoring/metrics.js';
 import {
   decodeTestLogits,
@@ -15,7 +15,7 @@ import {
 import { exportRun, serveRankings, type RankingService } from '../../infra/library/index.js';
 import { at, spanAt } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { adaptedTaskOf } from '../../shared/bundle/adapted-block.js';
+import { adaptedTaskOf } from '../../shared/bundle/block-codec.js';
 import { filesOf } from '../../shared/bundle/array-files.js';
 import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import { blockOfKey } from '../../shared/bundle/key-index.js';
@@ -26,7 +26,7 @@ import type { EncodedRows } from '../../shared/features/encoded-rows.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { coverageOf } from '../../worker/serving/scoring-plan.js';
 import { ReferenceScorer } from '../../worker/serving/reference-scorer.js';
-import { requestOfRows } from '../../worker/serving/request-of-rows.js';
+import { requestOfRows } from '../../worker/serving/ranking-request.js';
 import type { RawRows } from './raw-rows.js';
 
 /** Rows of one request. */

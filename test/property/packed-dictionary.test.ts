@@ -8,8 +8,7 @@ import {
   packedDictionaryOf,
   type PackedDictionary,
 } from '../../shared/features/packed-dictionary.js';
-import { nativeLookups } from '../../worker/serving/columns/native-columns.js';
-import { loadScoringAddon } from '../../worker/serving/kernel-scorer.js';
+import { nativeLookups, loadScoringAddon } from '../../worker/serving/kernel-scorer.js';
 
 /** Texts of few letters, so that some begin alike and some are absent by one letter. */
 const text = fc.oneof(

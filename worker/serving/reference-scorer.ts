@@ -5,11 +5,14 @@
 
 import { at, float32At, float64At, int32At } from '../../shared/base/arrays.js';
 import { blockBytes, readBlock } from '../../shared/bundle/block-codec.js';
-import type { PersonalBlocks, RankingModel } from '../../shared/bundle/ranking-model.js';
+import {
+  type PersonalBlocks,
+  type RankingModel,
+  placeOfId,
+} from '../../shared/bundle/ranking-model.js';
 import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-terms.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { supportInputAdder } from './candidate-support.js';
-import type { RankingRequest, Side } from './ranking-request.js';
+import { supportInputAdder, type RankingRequest, type Side } from './ranking-request.js';
 import {
   denseOf,
   isOfContext,
@@ -19,7 +22,6 @@ import {
   type ScoringPlan,
   tablesOf,
 } from './scoring-plan.js';
-import { placeOfId } from '../../shared/bundle/value-lists.js';
 
 type IdField = Extract<ScoredField, { source: 'ids' }>;
 

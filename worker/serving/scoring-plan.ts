@@ -6,6 +6,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelTerms, Products } from '../../shared/models/kinds/model-terms.js';
@@ -68,6 +69,20 @@ export type Coverage =
 export function coverageOf({ spec }: Pick<RankingModel, 'spec'>): Coverage {
   const reason = reasonAgainst(spec);
   return reason === null ? { isCovered: true } : { isCovered: false, reason };
+}
+
+/** @throws QianmoError of kind `usage` if the model can neither be served nor converted. */
+export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string): void {
+  const coverage = coverageOf(model);
+  if (coverage.isCovered) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'models of this kind are neither served nor converted',
+    where,
+    expected: 'a model made of terms, without personal cross layers',
+    found: coverage.reason,
+    cure: 'train a model that is made of terms',
+  });
 }
 
 export function scoringPlanOf(

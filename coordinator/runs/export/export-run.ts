@@ -1,20 +1,31 @@
-/** Exports a trained run: opens what it needs, writes the bundle, and moves a label to it. */
+/** Exports a trained run, in full or what has changed of it since a bundle, and moves a label to the bundle. */
 
 import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
-import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
+import {
+  moveLabel,
+  LATEST_LABEL,
+  moveLabelFrom,
+  readLabel,
+} from '../../../shared/bundle/bundle-labels.js';
+import {
+  whileWriting,
+  type PublishedBundle,
+  readBundleManifest,
+} from '../../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
-import { probeConditionalWrites } from '../../../shared/storage/object-store.js';
+import { probeConditionalWrites, type ObjectStore } from '../../../shared/storage/object-store.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
-import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { type TaskStore, adgroupsOf, type TaskEntry } from '../../../shared/tasks/task-store.js';
 import {
   exportBundle,
   type ExportedBundle,
   type ExportSource,
+  exportChanged,
+  type ExportedChanges,
 } from '../../export/export-bundle.js';
-import { servingOf } from '../../export/serving-choice.js';
+import { servingOf } from '../../export/export-groups.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
 import { fileOfSegment, parseReport, REPORT_FILE } from '../../scoring/evaluation-report.js';
 import type { EvaluationReport } from '../../scoring/evaluation-report.js';
@@ -22,17 +33,34 @@ import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scorin
 import { interruptedAs } from '../run-handle.js';
 import type { RunContext } from '../run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
-import { dispatchForRun, openedBesideStart } from '../dispatch-for-run.js';
+import {
+  dispatchForRun,
+  openedBesideStart,
+  type DispatchChoice,
+  isOverQueue,
+  type RunDispatch,
+} from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
-import type { ExportRequestSchema } from '../requests.js';
+import type { ExportRequestSchema, ExportChangedRequestSchema } from '../requests.js';
 import {
   joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,
   savedMetaParametersOf,
+  writesUnconditional,
+  checkpointAddressOf,
+  openPreparedRun,
 } from '../run-files.js';
-import { writesUnconditional } from '../../../coordinator/runs/run-files.js';
+import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { changedSince, featuresAt } from '../../../shared/tasks/task-store.js';
+import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
+import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
+import type { CheckpointManifest } from '../../checkpoints/checkpoint-manifest.js';
+import { outerStepsOf } from '../../checkpoints/training-state.js';
+import { scoresSinceBest } from '../../checkpoints/validated-steps.js';
+import { rateShareAt } from '../../training/meta-optimizer/stages.js';
 
 export interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -70,7 +98,7 @@ export async function exportRun(
   });
 }
 
-export function stoppedExport(bundles: string): {
+function stoppedExport(bundles: string): {
   readonly what: string;
   readonly where: string;
   readonly cure: string;
@@ -104,7 +132,7 @@ async function sourceOf(
 }
 
 /** What an export needs that no evaluation has a part in. */
-export async function trainedSourceOf(
+async function trainedSourceOf(
   run: PreparedRun,
   store: TaskStore,
   context: RunContext,
@@ -150,4 +178,320 @@ async function evaluationOf(
   const bytes = await output.get(logitsKey);
   const logits = bytes === null ? null : decodeTestLogits(bytes.bytes, logitsKey);
   return { report, where, logits };
+}
+
+type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;
+
+export interface ChangedExport {
+  /** The bundle that the label points at now. */
+  readonly digest: string;
+  readonly bundles: string;
+  readonly label: string;
+  /** The digest of the bundle that was changed. */
+  readonly base: string;
+  /** Null if nothing has changed since that bundle, which is then kept. */
+  readonly changes: ExportedChanges | null;
+}
+
+export interface RefreshedExport extends ChangedExport {
+  /** Null unless the trunk has changed since that bundle. */
+  readonly full: ExportedBundle | null;
+}
+
+export async function exportChangedRun(
+  request: ExportChangedRequest,
+  context: RunContext,
+): Promise<ChangedExport> {
+  const config = await chosenConfigOf(request.config, context.environment);
+  return loggedRun(loggedCallOf('export', config), context, async (logged) => {
+    const opened = await openedChange(config, request, logged);
+    const dispatchOf = () =>
+      dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
+    return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
+  });
+}
+
+/** The same, or a full export if the trunk has changed: what is served stays as it is. */
+export async function refreshedExport(
+  config: RunConfig,
+  request: ChangedPlace & DispatchChoice,
+  dispatchOf: () => Promise<RunDispatch>,
+  context: RunContext,
+): Promise<RefreshedExport> {
+  const opened = await openedChange(config, request, context);
+  const { objects, place, source, published, isSameTrunk } = opened;
+  const carried = { hereMax: hereMaxOf(config, request), dispatchOf };
+  if (isSameTrunk) return { ...(await changedExport(opened, carried, context)), full: null };
+  const { dispatcher } = await dispatchOf();
+  const compute = await context.machine.openCompute(context, config.compute);
+  const surroundings = { objects, dispatcher, compute, caller: context };
+  return whileWriting(objects, async () => {
+    const { encoding, rows } = published.manifest.blocks;
+    const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
+      stoppedExport(place.bundles),
+    );
+    await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
+    return { ...place, digest: full.digest, changes: null, full };
+  });
+}
+
+/**
+ * Beyond these numbers another process is worth the time of its start: workers compute side by side, and a single one
+ * leaves this process free for what does not compute.
+ */
+const ADGROUPS_HERE_MAX = { besideSeveral: 10_000, besideOne: 100_000 };
+
+/** How changed adgroups may be adapted. */
+interface ChangeDispatch {
+  /** So many are adapted in this process; none where other machines compute. */
+  readonly hereMax: number;
+  readonly dispatchOf: () => Promise<RunDispatch>;
+}
+
+function hereMaxOf(config: RunConfig, choice: DispatchChoice): number {
+  if (choice.processes === 1) return ADGROUPS_HERE_MAX.besideOne;
+  const isElsewhere = isOverQueue(config, choice) && choice.workers === undefined;
+  return isElsewhere ? 0 : ADGROUPS_HERE_MAX.besideSeveral;
+}
+
+type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;
+
+/** What a bundle was made of, and what there is now. */
+interface OpenedChange {
+  readonly objects: ObjectStore;
+  readonly place: Pick<ChangedExport, 'bundles' | 'label' | 'base'>;
+  readonly published: PublishedBundle;
+  /** The bundle that the label pointed at; null if it is a new one. */
+  readonly labelled: string | null;
+  readonly source: ExportSource;
+  readonly isChanged: (task: TaskEntry) => boolean;
+  readonly isSameTrunk: boolean;
+}
+
+async function openedChange(
+  config: RunConfig,
+  request: ChangedPlace,
+  context: RunContext,
+): Promise<OpenedChange> {
+  const bundles = request.out ?? bundlesAddressOf(config);
+  const objects = objectStoreOf(config, bundles, context);
+  const store = await openStoreAsPrepared(config, context);
+  const run = preparedRunOn(store, config);
+  const { published, labelled } = await bundleToChange(objects, request.label);
+  const isChanged = changedSinceBundle(store, published, objects);
+  const trained = await trainedSourceOf(run, store, context);
+  const { serving, provenance } = published.manifest;
+  return {
+    ...{ objects, published, labelled, isChanged },
+    place: { bundles, label: request.label, base: published.digest },
+    source: { ...trained, serving, testLogits: serving.map(() => null) },
+    isSameTrunk: provenance.checkpoint.digest === trained.checkpoint.digest,
+  };
+}
+
+async function changedExport(
+  { objects, place, published, labelled, source, isChanged, isSameTrunk }: OpenedChange,
+  carried: ChangeDispatch,
+  context: RunContext,
+): Promise<ChangedExport> {
+  const { bundles, label } = place;
+  const changedCount = adgroupsOf(source.store).filter(isChanged).length;
+  if (isSameTrunk && changedCount === 0) {
+    await moveLabelFrom(objects, label, { from: labelled, to: published.digest });
+    return { ...place, digest: published.digest, changes: null };
+  }
+  const loaded = await readPublishedBundle(objects, published.digest);
+  const { machine, clock, sink } = context;
+  const compute = await machine.openCompute(context, source.run.config.compute);
+  const isHere = compute.isExact && changedCount <= carried.hereMax;
+  const dispatcher = isHere
+    ? createInMemoryDispatcher({
+        ...{ executors: [await compute.executorOn(source.store)], clock, sink },
+        attemptsMax: source.run.config.queue.jobAttemptsMax,
+      })
+    : (await carried.dispatchOf()).dispatcher;
+  const surroundings = { objects, dispatcher, compute, caller: context };
+  return whileWriting(objects, async () => {
+    const changes = await interruptedAs(
+      exportChanged(source, { published, loaded }, isChanged, surroundings),
+      () => stoppedExport(bundles),
+    );
+    const digest = changes?.digest ?? published.digest;
+    await moveLabelFrom(objects, label, { from: labelled, to: digest });
+    return { ...place, digest, changes };
+  });
+}
+
+/**
+ * Demands what a refresh needs before it appends rows: a bundle.
+ *
+ * @returns throws unless the bundle was made of this store as it is or once was, and the run can be trained further if it
+ *   is to be.
+ * @throws QianmoError of kind `usage` if there is none.
+ */
+export async function refreshableOf(
+  config: RunConfig,
+  { out, label, outerSteps }: ChangedPlace & { readonly outerSteps?: number | undefined },
+): Promise<(store: TaskStore) => void> {
+  const objects = objectStoreOf(config, out ?? bundlesAddressOf(config));
+  const { published } = await bundleToChange(objects, label);
+  const trained = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
+  return (store) => {
+    changedSinceBundle(store, published, objects);
+    if (outerSteps !== undefined && trained !== null)
+      requireTrainable(trained, { store, config, outerSteps });
+  };
+}
+
+/** The bundle of the label, or the latest one if the label is a new one. */
+async function bundleToChange(
+  objects: ObjectStore,
+  label: string,
+): Promise<Pick<OpenedChange, 'published' | 'labelled'>> {
+  const own = await readLabel(objects, label);
+  const found = own ?? (await readLabel(objects, LATEST_LABEL));
+  if (found !== null) {
+    const published = await readBundleManifest(objects, found.bundle);
+    return { published, labelled: own?.bundle ?? null };
+  }
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'there is no bundle that could be changed',
+    where: objects.address,
+    expected: `a bundle with the label ${[...new Set([label, LATEST_LABEL])].join(' or ')}`,
+    cure: 'export the run in full first: qianmo export run.yaml',
+  });
+}
+
+function bundlesAddressOf({ output }: RunConfig): string {
+  return joinAddress(output, 'bundles');
+}
+
+function changedSinceBundle(
+  store: TaskStore,
+  { digest, manifest }: PublishedBundle,
+  objects: ObjectStore,
+): (task: TaskEntry) => boolean {
+  const { storeDigest } = manifest.provenance;
+  const isChanged = changedSince(store, storeDigest);
+  if (isChanged !== null) return isChanged;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the bundle was made of another task store, so what has changed is not known',
+    where: `${objects.address}@${digest}`,
+    expected: `a store that was ${store.digest.slice(0, 12)} or one that logs were appended to since`,
+    found: storeDigest.slice(0, 12),
+    cure: 'export the run in full: leave out --only-changed',
+  });
+}
+
+export interface TrainedFurther {
+  readonly fromOuterStep: number;
+  readonly toOuterStep: number;
+}
+
+/**
+ * Trains on from the latest checkpoint, unless that has been done since logs were appended last.
+ *
+ * @returns null if there was nothing to train.
+ * @throws QianmoError of kind `usage` if the run cannot be trained on.
+ */
+export async function trainedFurther(
+  config: RunConfig,
+  outerSteps: number,
+  dispatchOf: () => Promise<RunDispatch>,
+  context: RunContext,
+): Promise<TrainedFurther | null> {
+  const run = await openPreparedRun(config, context);
+  const manifest = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
+  // The next reader of the checkpoint says what is wrong with it.
+  if (manifest === null) return null;
+  const extendTo = refreshedLengthOf(manifest, { store: run.store, config, outerSteps });
+  if (extendTo === null) return null;
+  const { trainOn } = await import('../train-run.js');
+  const start = { resume: true, fresh: false, extendTo };
+  const trained = await trainOn(run, await dispatchOf(), start, context);
+  // Training may have stopped early.
+  return { fromOuterStep: manifest.outerStep, toOuterStep: trained.outerSteps };
+}
+
+type TrainedSoFar = Pick<
+  CheckpointManifest,
+  'outerStep' | 'storeDigest' | 'earlierStores' | 'extendedOuterSteps' | 'validated'
+>;
+
+interface Refreshed {
+  readonly store: Pick<TaskStore, 'digest' | 'manifest'>;
+  readonly config: RunConfig;
+  /** How many outer steps to train further. */
+  readonly outerSteps: number;
+}
+
+/**
+ * The outer step to train to. It follows from the checkpoint, so that a refresh which was killed does not train longer
+ * than one that was not: a checkpoint of the store as it is has the length that the refresh gave it.
+ *
+ * @returns null if nothing is to be trained.
+ */
+export function refreshedLengthOf(
+  manifest: TrainedSoFar,
+  { store, config, outerSteps }: Refreshed,
+): number | null {
+  const { storeDigest, earlierStores = [] } = manifest;
+  if (storeDigest === store.digest)
+    return earlierStores.length > 0 && !isAtItsEnd(manifest, config)
+      ? outerStepsOf(manifest, config.training)
+      : null;
+  requireTrainable(manifest, { store, config, outerSteps });
+  return manifest.outerStep + outerSteps;
+}
+
+/**
+ * Demands that the run may be trained further. It is asked before logs are appended, too.
+ *
+ * @throws QianmoError of kind `usage` if it may not.
+ */
+function requireTrainable(manifest: TrainedSoFar, { store, config, outerSteps }: Refreshed): void {
+  const { outerStep, storeDigest, earlierStores = [] } = manifest;
+  const { staleness, schedule, outerSteps: scheduledSteps } = config.training;
+  const refused = (what: string, found: string, cure: string): QianmoError =>
+    new QianmoError({ kind: 'usage', what, where: config.output, found, cure });
+  if (storeDigest !== store.digest && featuresAt(store, storeDigest) === null)
+    throw refused(
+      'the run was trained on another task store, so it cannot be trained further on this one',
+      `a checkpoint of ${storeDigest.slice(0, 12)}, a store of ${store.digest.slice(0, 12)}`,
+      'train the run on this store: qianmo train run.yaml --fresh',
+    );
+  if (staleness !== undefined)
+    throw refused(
+      'a run with staleness is not trained further by a refresh',
+      'training.staleness, by which outer steps depend on how many there are',
+      'leave out --outer-steps, or training.staleness from the start',
+    );
+  if (earlierStores.length === 0 && !isAtItsEnd(manifest, config))
+    throw refused(
+      'the run has not been trained to its end',
+      `outer step ${outerStep} of ${outerStepsOf(manifest, config.training)}`,
+      'train it first: qianmo train run.yaml --resume',
+    );
+  if (rateShareAt(outerStep + outerSteps - 1, schedule, scheduledSteps) > 0) return;
+  const leftSteps = Math.max(0, scheduledSteps - outerStep);
+  const cure = 'a run that is to be trained further needs a finalShare above 0 from the start';
+  throw refused(
+    leftSteps === 0
+      ? 'further outer steps would change nothing: the rate of this run has fallen to 0'
+      : `further outer steps would change nothing after ${leftSteps}, when the rate of this run falls to 0`,
+    `training.schedule: { decay: ${schedule.decay}, finalShare: 0 }`,
+    leftSteps === 0
+      ? `leave out --outer-steps; ${cure}`
+      : `set --outer-steps ${leftSteps} or less; ${cure}`,
+  );
+}
+
+/** Whether it has all its outer steps, or has stopped early. */
+function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
+  const { earlyStopping } = config.training;
+  const hasStoppedEarly =
+    earlyStopping !== undefined && scoresSinceBest(manifest.validated) >= earlyStopping.patience;
+  return hasStoppedEarly || manifest.outerStep >= outerStepsOf(manifest, config.training);
 }

@@ -6,8 +6,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { writeBlock } from '../../../shared/bundle/block-codec.js';
-import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
+import { writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type {
   BlockEncoding,
   PersonalBlocks,

@@ -7,9 +7,8 @@ import { buildKeyIndex } from '../../../shared/bundle/key-index.js';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { writeGrown } from '../../../coordinator/export/export-changed.js';
+import { writeGrown, indexArrays } from '../../../coordinator/export/export-bundle.js';
 import { PackedBlocks } from '../../../coordinator/export/packed-blocks.js';
-import { indexArrays } from '../../../coordinator/export/shared-arrays.js';
 
 interface ChangeTerms {
   /** The digest of a bundle. */

@@ -7,8 +7,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { exportChanged, type ExportedChanges } from '../../../coordinator/export/export-changed.js';
-import type { ExportSource } from '../../../coordinator/export/export-bundle.js';
+import {
+  exportChanged,
+  type ExportedChanges,
+  type ExportSource,
+} from '../../../coordinator/export/export-bundle.js';
 import { blockBytes } from '../../../shared/bundle/block-codec.js';
 import { adgroupCountOf, type BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';

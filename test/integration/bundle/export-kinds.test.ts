@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
@@ -100,7 +100,7 @@ describe('served outputs are evaluated outputs', () => {
     const config = exportableConfig(store, { model: modelFor(definition, kind), method });
     const source = exportSource(config, store);
     const objects = new MemoryObjectStore();
-    const { manifest, digest, encodings } = await room.exported(source, objects);
+    const { manifest, digest } = await room.exported(source, objects);
     const bundle = await readBundle(manifest, filesOf(objects), digest);
     const { adaptation } = source.serving[0]!;
     let wave = 0;
@@ -128,7 +128,5 @@ describe('served outputs are evaluated outputs', () => {
         expect(manifest.calibrations[bundle.calibrations[block]!]!.label).toBe(labelIndex);
       }
     }
-    expect(encodings.map(({ encoding }) => encoding)).toEqual(['float32', 'float16', 'int8']);
-    expect(encodings.every(({ outputChangeMax }) => outputChangeMax! < 0.2)).toBe(true);
   });
 });

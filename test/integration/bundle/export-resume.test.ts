@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { manifestKeyOf } from '../../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf, readBundleManifest } from '../../../shared/bundle/bundle-store.js';

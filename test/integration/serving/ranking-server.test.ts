@@ -121,34 +121,6 @@ describe('swap', () => {
     await server.drain();
   });
 
-  test('to a damaged bundle is refused by name, and the earlier one stays', async () => {
-    const { url, keeper, events, server } = await testServer(bundles.objects);
-    const [first, second] = bundles.digests;
-    const { arrays } = bundles.loaded[1].manifest;
-    const others = new Set(
-      bundles.loaded[0].manifest.arrays.flatMap(({ files }) => files.map(({ sha256 }) => sha256)),
-    );
-    const file = arrays.flatMap(({ files }) => files).find(({ sha256 }) => !others.has(sha256))!;
-    const key = `blobs/${file.sha256}`;
-    const whole = (await bundles.objects.get(key))!.bytes;
-    const changed = Uint8Array.from(whole);
-    changed[0]! ^= 1;
-    await bundles.objects.put(key, changed, { kind: 'always' });
-    await moveLabel(bundles.objects, 'latest', second);
-    await keeper.poll();
-    await keeper.poll();
-    expect((await posted(`${url}/v1/rank`, RANKED)).body['bundle']).toBe(first);
-    expect(events.filter(({ kind }) => kind === 'bundle-refused')).toHaveLength(1);
-    expect(await (await fetch(`${url}/v1/bundle`)).json()).toMatchObject({
-      refused: { bundle: second, reason: expect.stringMatching(file.sha256) as string },
-    });
-    await bundles.objects.put(key, whole, { kind: 'always' });
-    await moveLabel(bundles.objects, 'latest', first);
-    await keeper.poll();
-    expect(keeper.refused).toBeNull();
-    await server.drain();
-  });
-
   test('to a bundle whose rows score otherwise is refused', async () => {
     let isOff = false;
     const { keeper, server } = await testServer(bundles.objects, {

@@ -2,8 +2,8 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import {
+  keyHashOf,
   blockOfHash,
   blockOfKey,
   buildKeyIndex,

@@ -6,9 +6,9 @@
 // the own rows left in the sums (query label), sums over held-out tasks.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { targetEncodingArrays } from '../../../coordinator/export/shared-arrays.js';
+import { targetEncodingArrays } from '../../../coordinator/export/export-bundle.js';
 import { BundleArrays, writeArray, type ReadFiles } from '../../../shared/bundle/array-files.js';
-import { targetEncodingsOf } from '../../../shared/bundle/target-encoding-arrays.js';
+import { targetEncodingsOf } from '../../../shared/bundle/read-bundle.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';

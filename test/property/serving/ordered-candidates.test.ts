@@ -8,7 +8,7 @@ import { randomStream, type RandomStream } from '../../../shared/base/random.js'
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { plainOrder } from '../../../worker/serving/server/answers.js';
-import { Estimator, type Estimates } from '../../../worker/serving/server/estimates.js';
+import { Estimator, type Estimates } from '../../../worker/serving/server/served-bundle.js';
 
 const CASES = 500;
 const COUNT_MAX = 300;

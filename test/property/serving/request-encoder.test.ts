@@ -19,13 +19,12 @@ import {
   columnOfTexts,
   NULL_START,
   type CandidateColumn,
-} from '../../../worker/serving/columns/candidate-column.js';
-import { nativeLookups } from '../../../worker/serving/columns/native-columns.js';
-import { plainLookups, type TextLookups } from '../../../worker/serving/columns/text-lookup.js';
-import { withDerived } from '../../../worker/serving/derived-numbers.js';
-import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+  plainLookups,
+  type TextLookups,
+} from '../../../worker/serving/candidate-columns.js';
+import { nativeLookups, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { withDerived, RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
 import { requestLayoutOf } from '../../../worker/serving/ranking-request.js';
-import { RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
 import { valueLookupsOf } from '../../../worker/serving/server/served-bundle.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 

@@ -5,10 +5,13 @@
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { valuesOf } from '../../../worker/serving/columns/candidate-column.js';
+import { valuesOf } from '../../../worker/serving/candidate-columns.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
-import { BodyScanner } from '../../../worker/serving/server/forms/scanned-body.js';
-import { parseRankingBody, type RankingBody } from '../../../worker/serving/server/ranking-body.js';
+import {
+  BodyScanner,
+  parseRankingBody,
+  type RankingBody,
+} from '../../../worker/serving/server/ranking-body.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { mutatedText } from '../../fixtures/serving/mutated-text.js';
 

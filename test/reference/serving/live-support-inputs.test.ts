@@ -7,8 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
-import { keyHashOf } from '../../../shared/bundle/key-hash.js';
-import { blockOfKey } from '../../../shared/bundle/key-index.js';
+import { keyHashOf, blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
@@ -16,7 +15,7 @@ import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { AdaptJobs } from '../../../worker/serving/adaptation/adapt-jobs.js';
 import { LiveBlocks } from '../../../worker/serving/adaptation/live-blocks.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
-import { requestOfRows } from '../../../worker/serving/request-of-rows.js';
+import { requestOfRows } from '../../../worker/serving/ranking-request.js';
 import {
   exportableConfig,
   exportableStore,

@@ -2,14 +2,13 @@
 
 import { describe, expect, test } from 'vitest';
 import { blocksPerFileOf, PackedBlocks } from '../../../coordinator/export/packed-blocks.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import { adaptedTaskOf, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import {
   BundleArrays,
   filesOf,
   writeArray,
   type PutFile,
 } from '../../../shared/bundle/array-files.js';
-import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';

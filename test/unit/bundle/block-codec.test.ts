@@ -1,9 +1,14 @@
 import { expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
-import { blockBytes, readBlock, writeBlock } from '../../../shared/bundle/block-codec.js';
-import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
-import { halfBitsOf, valueOfHalf } from '../../../shared/bundle/half-precision.js';
+import {
+  adaptedTaskOf,
+  blockBytes,
+  readBlock,
+  writeBlock,
+  blockLayoutOf,
+  halfBitsOf,
+  valueOfHalf,
+} from '../../../shared/bundle/block-codec.js';
 import {
   BLOCK_ENCODINGS,
   type PersonalBlocks,

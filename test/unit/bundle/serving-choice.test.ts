@@ -1,8 +1,12 @@
 /** What adgroups are served follows the evaluation of the exported checkpoint, and of no other. */
 
 import { describe, expect, test } from 'vitest';
-import { exportShardsOf, tasksInBlockOrder } from '../../../coordinator/export/export-groups.js';
-import { servedBlocksOf, servingOf } from '../../../coordinator/export/serving-choice.js';
+import {
+  exportShardsOf,
+  tasksInBlockOrder,
+  servedBlocksOf,
+  servingOf,
+} from '../../../coordinator/export/export-groups.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';

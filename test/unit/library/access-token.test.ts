@@ -1,7 +1,7 @@
 /** Where a server may listen without a token. */
 
 import { expect, test } from 'vitest';
-import { demandTokenBeyondLoopback } from '../../../infra/library/serving/access-token.js';
+import { demandTokenBeyondLoopback } from '../../../infra/library/access-token.js';
 
 const VARIABLE = 'QIANMO_SERVE_TOKEN';
 

@@ -1,7 +1,7 @@
 /** The metrics of several processes on one port, over restarts. */
 
 import { expect, test } from 'vitest';
-import { ProcessesMetrics } from '../../../infra/library/serving/serving-metrics.js';
+import { ProcessesMetrics } from '../../../infra/library/serving-metrics.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { MetricName } from '../../../shared/metrics/metric-definitions.js';
 

@@ -1,8 +1,7 @@
 /** Explanations worked out by hand: a factorisation machine, and a tower that wants two features at once. */
 
 import { expect, test } from 'vitest';
-import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
-import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
+import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';

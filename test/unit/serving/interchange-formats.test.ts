@@ -61,7 +61,7 @@ describe('refused', () => {
     '%j',
     (model, reason) => {
       const refusal = () => modelGraphOf(bundleOf(model, [category('city')]));
-      expect(refusal).toThrow(/cannot be written for other servers/);
+      expect(refusal).toThrow(/neither served nor converted/);
       expect(refusal).toThrow(
         expect.objectContaining({
           report: expect.objectContaining({

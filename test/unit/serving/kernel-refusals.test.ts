@@ -1,12 +1,9 @@
 // Requests that name what is not there are refused before anything is read.
 
-import { beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream } from '../../../shared/base/random.js';
-import { defineModel } from '../../../shared/models/kinds/model-definition.js';
-import { MODELS } from '../../../shared/models/kinds/models.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
-import { coverageOf } from '../../../worker/serving/scoring-plan.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import {
   randomRankingCase,
@@ -47,21 +44,4 @@ test('blocks, ids and arrays that are not there', () => {
     expect(scored({ candidateCount: -1 })).toThrow('no whole number');
   }
   expect(() => new KernelScorer(addon, model, [], 'sse9')).toThrow('does not run the kernel');
-});
-
-test('a model with a forward pass of its own', () => {
-  const { model } = caseWithTables();
-  const definition = defineModel({
-    ...{ kind: 'own', options: {}, linear: 'always', hasFactors: false, hasHiddenLayers: false },
-    blocks: () => [],
-    variables: () => [],
-    forward: (frame) => frame.linear(),
-  });
-  const get = vi.spyOn(MODELS, 'get').mockReturnValue(definition);
-  const coverage = coverageOf({ ...model, spec: { ...model.spec, kind: 'own' } });
-  get.mockRestore();
-  expect(coverage).toEqual({
-    isCovered: false,
-    reason: 'the model own has a forward pass of its own',
-  });
 });

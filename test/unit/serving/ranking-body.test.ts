@@ -1,7 +1,7 @@
 /** Bodies of requests: the example of the documentation is read, and bad ones name the field. */
 
 import { describe, expect, test } from 'vitest';
-import { valuesOf } from '../../../worker/serving/columns/candidate-column.js';
+import { valuesOf } from '../../../worker/serving/candidate-columns.js';
 import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { codeBlocks, pageAt } from '../../fixtures/documentation/markdown-page.js';

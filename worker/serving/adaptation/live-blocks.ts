@@ -2,8 +2,7 @@
 
 import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
-import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
+import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { SupportSums } from '../../../shared/queue/adapted-tasks.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';

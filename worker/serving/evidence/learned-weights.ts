@@ -10,7 +10,7 @@
 
 import { float64At } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
-import { keyHashOf } from '../../../shared/bundle/key-hash.js';
+import { keyHashOf } from '../../../shared/bundle/key-index.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import { LESSON_PLACES_MAX, type Lesson } from '../../../shared/exploration/lesson.js';
 

@@ -14,7 +14,7 @@ import {
   targetEncodingNameOf,
   type TargetEncoding,
 } from '../../../shared/tasks/target-encoding.js';
-import { ADGROUP_INPUT } from './model-arrays.js';
+import { ADGROUP_INPUT } from './model-graph.js';
 
 const LINES_PER_PIECE = 10_000;
 const FOLDER = 'vocabulary';

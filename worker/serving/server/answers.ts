@@ -2,13 +2,12 @@
 
 import { float64At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { keyHashOf } from '../../../shared/bundle/key-hash.js';
-import { isSameText } from '../columns/candidate-column.js';
-import type { ColumnsAddon } from '../columns/native-columns.js';
-import type { Estimates } from './estimates.js';
+import { keyHashOf } from '../../../shared/bundle/key-index.js';
+import { isSameText } from '../candidate-columns.js';
+import type { ColumnsAddon } from '../kernel-scorer.js';
+import type { Estimates, ServedBundle } from './served-bundle.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
-import type { ServedBundle } from './served-bundle.js';
 
 const SLOTS_PER_CANDIDATE = 4;
 

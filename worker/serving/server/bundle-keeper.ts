@@ -56,41 +56,6 @@ interface RefusedBundle {
   readonly reason: string;
 }
 
-/** The memory of a bundle that a keeper could not take. */
-class BundleRefusal {
-  #latest: RefusedBundle | null = null;
-  #isLasting = false;
-  #count = 0;
-
-  get latest(): RefusedBundle | null {
-    return this.#latest;
-  }
-
-  /** Attempts that were refused. */
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Whether the bundle would be refused again. What passes by itself is tried again at the next poll. */
-  isLastingOf(digest: string): boolean {
-    return this.#isLasting && digest === this.#latest?.bundle;
-  }
-
-  /** Null if it is known, with this reason: then it has been told. */
-  newsOf(bundle: string, error: unknown): RefusedBundle | null {
-    const before = this.#latest;
-    const reason = refusalText(error);
-    this.#latest = { bundle, reason };
-    this.#isLasting = isLastingRefusal(error);
-    this.#count += 1;
-    return before?.bundle === bundle && before.reason === reason ? null : this.#latest;
-  }
-
-  forget(): void {
-    this.#latest = null;
-  }
-}
-
 interface CanarySource extends KeeperSource {
   /** Of requests, from 0 to 1. */
   readonly share: number;
@@ -102,7 +67,11 @@ interface CanarySource extends KeeperSource {
 abstract class LabelFollower<Source extends KeeperSource> {
   readonly name: string;
   protected readonly source: Source;
-  protected readonly refusal = new BundleRefusal();
+  /** The bundle that the label points at, if it could not be taken. */
+  protected latestRefusal: RefusedBundle | null = null;
+  /** Whether it would be refused again. What passes by itself is tried again at the next poll. */
+  #isLasting = false;
+  #refusalCount = 0;
   #isLabelUnread = false;
   #labelFailureCount = 0;
 
@@ -112,17 +81,21 @@ abstract class LabelFollower<Source extends KeeperSource> {
   }
 
   get refused(): RefusedBundle | null {
-    return this.refusal.latest;
+    return this.latestRefusal;
   }
 
   /** Looks at a bundle that was refused: one at every poll while that may pass by itself. */
   get refusalCount(): number {
-    return this.refusal.count;
+    return this.#refusalCount;
   }
 
   /** Looks at the label that have failed. */
   get labelFailureCount(): number {
     return this.#labelFailureCount;
+  }
+
+  protected wouldRefuse(digest: string): boolean {
+    return this.#isLasting && digest === this.latestRefusal?.bundle;
   }
 
   /** Follows the label until the signal aborts. */
@@ -167,11 +140,16 @@ abstract class LabelFollower<Source extends KeeperSource> {
       await prepare?.(next);
     } catch (error) {
       next?.retire();
-      const news = this.refusal.newsOf(digest, error);
-      if (news !== null) onEvent({ kind: 'bundle-refused', role, ...news });
+      const before = this.latestRefusal;
+      const refused = { bundle: digest, reason: refusalText(error) };
+      this.latestRefusal = refused;
+      this.#isLasting = isLastingRefusal(error);
+      this.#refusalCount += 1;
+      const isKnown = before?.bundle === digest && before.reason === refused.reason;
+      if (!isKnown) onEvent({ kind: 'bundle-refused', role, ...refused });
       return false;
     }
-    this.refusal.forget();
+    this.latestRefusal = null;
     serve(next, clock.monotonicMs() - startMs);
     return true;
   }
@@ -220,8 +198,8 @@ export class BundleKeeper extends LabelFollower<KeeperSource> {
   async poll(): Promise<void> {
     const digest = await this.digest(() => false);
     if (typeof digest !== 'string') return;
-    if (digest === this.#current.digest) this.refusal.forget();
-    else if (!this.refusal.isLastingOf(digest))
+    if (digest === this.#current.digest) this.latestRefusal = null;
+    else if (!this.wouldRefuse(digest))
       await this.load(digest, 'stable', (next, loadMs) => {
         const earlier = this.#current;
         this.#current = next;
@@ -272,10 +250,10 @@ export class CanaryKeeper extends LabelFollower<CanarySource> {
     const digest = await this.digest(isUsage);
     if (digest === undefined) return;
     if (digest === null || digest === this.source.stable()) {
-      this.refusal.forget();
+      this.latestRefusal = null;
       this.#end();
-    } else if (digest === this.#current?.digest) this.refusal.forget();
-    else if (!this.refusal.isLastingOf(digest)) await this.#take(digest);
+    } else if (digest === this.#current?.digest) this.latestRefusal = null;
+    else if (!this.wouldRefuse(digest)) await this.#take(digest);
   }
 
   async #take(digest: string): Promise<void> {

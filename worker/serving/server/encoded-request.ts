@@ -8,12 +8,11 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/raw-values.js';
-import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
-import type { Places, ValueLookup } from '../columns/text-lookup.js';
-import { DerivedNumbers } from '../derived-numbers.js';
-import { requestLayoutOf, type RankingRequest } from '../ranking-request.js';
+import { requestLayoutOf, type RankingRequest, type FeaturePlace, type RequestLayout } from '../ranking-request.js';
+import { valuesOf, type CandidateColumn, type Places, type ValueLookup } from '../candidate-columns.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
+import type { DerivedNumber } from '../../../shared/features/derived-numbers.js';
 
 type EncodingBundle = Pick<LoadedBundle, 'manifest' | 'model' | 'encoder'>;
 
@@ -248,4 +247,61 @@ function needsValues({ name }: FeatureEncoder): RefusedRequest {
     what: `the feature "${name}" reads a value, of which the request has a hash or an id`,
     cure: 'send the values, as texts or as numbers',
   });
+}
+
+/** The features of the context, with the numbers that follow from these alone. */
+export function withDerived(
+  contextFeatures: readonly string[],
+  { derived }: { readonly derived: readonly DerivedNumber[] },
+): readonly string[] {
+  const ofContext = derived.filter(({ of }) => of.every((name) => contextFeatures.includes(name)));
+  return [...contextFeatures, ...ofContext.map(({ name }) => name)];
+}
+
+interface PlacedNumber {
+  readonly numberOf: DerivedNumber['numberOf'];
+  readonly place: FeaturePlace;
+  readonly of: readonly FeaturePlace[];
+}
+
+class DerivedNumbers {
+  readonly #placed: readonly PlacedNumber[];
+  readonly #layout: RequestLayout;
+
+  constructor(derived: readonly DerivedNumber[], layout: RequestLayout) {
+    this.#layout = layout;
+    const placeOf = (places: readonly FeaturePlace[], name: string): FeaturePlace => {
+      const found = places.find((place) => place.name === name);
+      if (found === undefined) throw new Error(`the model has no feature ${name}`);
+      return found;
+    };
+    this.#placed = derived.map(({ name, of, numberOf }) => ({
+      numberOf,
+      place: placeOf(layout.numbers, name),
+      of: of.map((category) => placeOf(layout.ids, category)),
+    }));
+  }
+
+  /** Writes them into the arrays of a request whose ids are there. */
+  write(request: RankingRequest): void {
+    const { idCounts, numberCounts } = this.#layout;
+    const { contextIds, candidateIds, contextNumbers, candidateNumbers } = request;
+    for (const { numberOf, place, of } of this.#placed) {
+      const idAt = (category: FeaturePlace | undefined, candidate: number): number => {
+        if (category === undefined) return 0;
+        return category.side === 'context'
+          ? int32At(contextIds, category.firstPlace)
+          : int32At(candidateIds, candidate * idCounts.candidate + category.firstPlace);
+      };
+      const numberAt = (candidate: number): number =>
+        numberOf(idAt(at(of, 0), candidate), idAt(of[1], candidate));
+      if (place.side === 'context') {
+        contextNumbers[place.firstPlace] = numberAt(0);
+        continue;
+      }
+      for (let candidate = 0; candidate < request.candidateCount; candidate += 1)
+        candidateNumbers[candidate * numberCounts.candidate + place.firstPlace] =
+          numberAt(candidate);
+    }
+  }
 }

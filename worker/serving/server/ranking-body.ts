@@ -9,10 +9,13 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/raw-values.js';
-import { columnOfTexts, type CandidateColumn, type HashesColumn, type TextsColumn } from '../columns/candidate-column.js';
-import { jsonOf, parsedBy } from './json-body.js';
+import { columnOfTexts, MISSING_START, valuesOf, type CandidateColumn, type HashesColumn, type TextsColumn } from '../candidate-columns.js';
 import { RefusedRequest } from './refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from './server-limits.js';
+import { isAscii, isUtf8 } from 'node:buffer';
+import { describeIssues } from '../../../shared/config/config-issues.js';
+import { int32At, uint32At } from '../../../shared/base/arrays.js';
+import type { ColumnsAddon } from '../kernel-scorer.js';
 
 /** Joins the columns of an adgroup's key. */
 export const KEY_SEPARATOR = '\u001f';
@@ -200,7 +203,7 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
   };
 }
 
-export function textKeys(keys: readonly string[]): Pick<RankingBody, 'adgroups' | 'keyTexts'> {
+function textKeys(keys: readonly string[]): Pick<RankingBody, 'adgroups' | 'keyTexts'> {
   return { adgroups: columnOfTexts(keys), keyTexts: () => keys };
 }
 
@@ -256,4 +259,163 @@ export function fieldsReader<Fields extends Pick<RankingBody, 'context' | 'seed'
     const { context, seed } = shared;
     return { context, seed, shared };
   };
+}
+
+const FAULTS_SHOWN_MAX = 5;
+/** No body needs as many lists and objects in one another; describing the faults of one that has would overflow the stack. */
+const DEPTH_MAX = 32;
+
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+function textOf(bytes: Uint8Array): string {
+  if (!isAscii(bytes)) return decoder.decode(bytes);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+}
+
+/** @throws RefusedRequest if the bytes are not JSON in UTF-8. */
+export function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(textOf(bytes)) as unknown;
+  } catch (error) {
+    throw new RefusedRequest({
+      reason: 'malformed',
+      what: 'the body is not JSON in UTF-8',
+      found: error instanceof Error ? error.message : undefined,
+      cure: 'send the body that a JSON library writes',
+    });
+  }
+}
+
+/** @throws RefusedRequest that names what is wrong with the content. */
+export function parsedBy<Schema extends z.ZodType>(
+  schema: Schema,
+  content: unknown,
+): z.output<Schema> {
+  const parsed = schema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  if (isDeep(content))
+    throw new RefusedRequest({
+      reason: 'wrong-value',
+      what: 'the body is nested too deeply',
+      expected: `at most ${DEPTH_MAX} lists and objects in one another`,
+    });
+  const faults = describeIssues(parsed.error.issues.slice(0, FAULTS_SHOWN_MAX), content, schema);
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the body has fields that are wrong, missing or unknown',
+    found: faults.slice(0, FAULTS_SHOWN_MAX).join('; '),
+    cure: 'correct the fields named above; infra/docs/serving.md lists them',
+  });
+}
+
+function isDeep(content: unknown): boolean {
+  let level: unknown[] = [content];
+  for (let depth = 0; depth <= DEPTH_MAX; depth += 1) {
+    level = level.flatMap((value): unknown[] =>
+      typeof value === 'object' && value !== null ? Object.values(value) : [],
+    );
+    if (level.length === 0) return false;
+  }
+  return true;
+}
+
+/** Texts and numbers of a body; `JSON.parse` reads one with more. */
+const ELEMENTS_MAX = 2 ** 18;
+const SCANNED_COLUMNS_MAX = Math.floor(ELEMENTS_MAX / CANDIDATES_MAX);
+/** The words of a column, and those before the first one: `native/columns.cc`. */
+const WORDS_PER_COLUMN = 7;
+const HEAD_WORDS = 3;
+/** The numbers that `native/columns.cc` has. */
+const FORM = { texts: 1, numbers: 2 } as const;
+
+const readFields = fieldsReader(z.strictObject({ ...commonFields, candidates: z.tuple([]) }));
+
+const NO_CANDIDATES = Buffer.from('[]');
+
+export class BodyScanner {
+  readonly #addon: Pick<ColumnsAddon, 'scanBody'>;
+  readonly #words = new Int32Array(HEAD_WORDS + WORDS_PER_COLUMN * SCANNED_COLUMNS_MAX);
+  readonly #spans = new Uint32Array(2 * ELEMENTS_MAX);
+  readonly #numbers = new Float64Array(ELEMENTS_MAX);
+  #written = Buffer.alloc(0);
+
+  constructor(addon: Pick<ColumnsAddon, 'scanBody'>) {
+    this.#addon = addon;
+  }
+
+  /** Null for a body that `parseRankingBody` must parse or refuse. Valid until the next is scanned. */
+  scanned(body: Buffer): RankingBody | null {
+    if (!isUtf8(body)) return null;
+    // Lists are somewhat longer than their values.
+    if (this.#written.length < 2 * body.length)
+      this.#written = Buffer.allocUnsafeSlow(2 * body.length);
+    const found = [this.#words, this.#spans, this.#numbers, this.#written] as const;
+    // A text has no more characters than bytes.
+    const count = this.#addon.scanBody(body, ...found, TEXT_LENGTH_MAX, CANDIDATES_MAX);
+    if (count < 0) return null;
+    try {
+      return this.#bodyOf(body, count);
+    } catch (error) {
+      // A part that was left as it lies is not JSON, or not what it must be.
+      if (error instanceof SyntaxError || error instanceof RefusedRequest) return null;
+      throw error;
+    }
+  }
+
+  #bodyOf(body: Buffer, columnCount: number): RankingBody | null {
+    const words = this.#words;
+    const [candidateCount, start, end] = [int32At(words, 0), int32At(words, 1), int32At(words, 2)];
+    const fields = readFields(
+      Buffer.concat([body.subarray(0, start), NO_CANDIDATES, body.subarray(end)]),
+    );
+    const own = new Map<string, CandidateColumn>();
+    const features = new Map<string, CandidateColumn>();
+    for (let place = 0; place < columnCount; place += 1) {
+      const first = HEAD_WORDS + WORDS_PER_COLUMN * place;
+      const name = body.toString('utf8', int32At(words, first + 1), int32At(words, first + 2));
+      const column = this.#columnAt(body, first + 3, candidateCount);
+      if (column === null) return null;
+      (int32At(words, first) === 0 ? own : features).set(name, column);
+    }
+    const keys = keysOf(own.get('adgroup'));
+    const bids = amountsOf(own.get('bid'));
+    const pacings = amountsOf(own.get('pacing'));
+    if (keys === null || bids === undefined || pacings === undefined) return null;
+    const { adgroups, keyTexts } = keys;
+    return bodyOf(fields, { candidateCount, adgroups, keyTexts, features, bids, pacings });
+  }
+
+  /** @param place the word of the column's form; the next ones say where its elements are. */
+  #columnAt(body: Buffer, place: number, count: number): CandidateColumn | null {
+    const [form, first] = [int32At(this.#words, place), int32At(this.#words, place + 1)];
+    if (form === FORM.numbers)
+      return { form: 'numbers', numbers: this.#numbers.subarray(first, first + count) };
+    const spans = this.#spans.subarray(first, first + 2 * count);
+    if (form === FORM.texts) return { form: 'texts', bytes: body, spans };
+    const [start, end] = [int32At(this.#words, place + 2), int32At(this.#words, place + 3)];
+    const values: unknown = JSON.parse(this.#written.toString('utf8', start, end));
+    if (!isList(values) || values.length !== count) return null;
+    const withAbsent = values.map((value, candidate) =>
+      uint32At(spans, 2 * candidate) === MISSING_START ? undefined : value,
+    );
+    return { form: 'values', values: withAbsent };
+  }
+}
+
+/** Null if they are not there. */
+function keysOf(
+  column: CandidateColumn | undefined,
+): Pick<RankingBody, 'adgroups' | 'keyTexts'> | null {
+  if (column === undefined) return null;
+  // Keys are texts, without empty values among them.
+  if (column.form === 'texts')
+    return { adgroups: column, keyTexts: () => valuesOf(column) as readonly string[] };
+  return textKeys(valuesOf(column) as readonly string[]);
+}
+
+/** Null if they are not there; undefined if one is out of bounds. */
+function amountsOf(column: CandidateColumn | undefined): Float64Array | null | undefined {
+  if (column?.form !== 'numbers' || !(column.numbers instanceof Float64Array)) return null;
+  const { numbers } = column;
+  return numbers.every((amount) => amount >= 0 && amount <= BID_MAX) ? numbers : undefined;
 }

@@ -6,7 +6,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import {
   createServer,
-  STATUS_CODES,
   type IncomingMessage,
   type Server,
   type ServerResponse,
@@ -157,9 +156,6 @@ export class RankingServer {
       },
     };
     this.#server.maxConnections = CONNECTIONS_MAX;
-    this.#server.on('clientError', (error: Error, socket: Socket) => {
-      this.#countRefusal(answerUnread(error, socket));
-    });
   }
 
   /** Connections begin as plain ones, and go on with node:http at the first request that is not. */
@@ -515,40 +511,6 @@ class NodeExchange implements Exchange {
     });
     this.#response.end(content);
   }
-}
-
-/**
- * Answers a request that node:http could not read: slow, too large a head, or no HTTP. Closes the connection, and returns what
- * is counted.
- */
-function answerUnread(error: NodeJS.ErrnoException, socket: Socket): RefusalReason {
-  const refusal = unreadOf(error.code ?? '');
-  if (!socket.writable || socket.destroyed) {
-    socket.destroy();
-    return refusal.reason;
-  }
-  const text = problemOf(refusal);
-  const status = statusOf(refusal);
-  const head = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-    `Content-Type: ${PROBLEM_TYPE}`,
-    `Content-Length: ${Buffer.byteLength(text)}`,
-    'Connection: close',
-  ];
-  socket.end(`${head.join('\r\n')}\r\n\r\n${text}`, () => socket.destroy());
-  return refusal.reason;
-}
-
-function unreadOf(code: string): Refusal {
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return {
-      reason: 'too-slow',
-      what: 'the request did not arrive in time',
-      expected: `headers and body within ${REQUEST_TIMEOUT_MS} ms`,
-    };
-  if (code === 'HPE_HEADER_OVERFLOW')
-    return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
-  return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
 }
 
 const DEADLINE_HEADER = 'qianmo-deadline-ms';

@@ -2,12 +2,16 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
-import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
-import { KernelScorer, loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
+import {
+  nativeLookups,
+  type ColumnsAddon,
+  KernelScorer,
+  loadScoringAddon,
+  type MappingAddon,
+} from '../kernel-scorer.js';
+import { plainLookups, type TextLookups } from '../candidate-columns.js';
 import type { RankingRequest } from '../ranking-request.js';
 import { ReferenceScorer } from '../reference-scorer.js';
-import { coverageOf } from '../scoring-plan.js';
 
 export interface Scorer {
   /** Writes the logit of each candidate; a standardised value where a block predicts values. */
@@ -56,18 +60,4 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     lookups: nativeLookups(addon),
     addon,
   };
-}
-
-/** @throws QianmoError of kind `usage` if servers do not score models of this kind. */
-export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string): void {
-  const coverage = coverageOf(model);
-  if (coverage.isCovered) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'a server does not score models of this kind',
-    where,
-    expected: 'a model made of terms, without personal cross layers',
-    found: coverage.reason,
-    cure: 'train a model that is made of terms',
-  });
 }

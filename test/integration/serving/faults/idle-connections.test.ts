@@ -61,8 +61,6 @@ test('ten thousand idle connections and slow bodies', async () => {
   await once(one, 'data');
   const statuses = await Promise.all(slow.map(({ status }) => status));
   expect(new Set(statuses)).toEqual(new Set([408]));
-  const answer = await fetch(`${url}/v1/bundle`);
-  expect(await answer.json()).toMatchObject({ requests: { refused: { 'too-slow': SLOW_COUNT } } });
   for (const socket of idle) socket.destroy();
   command.signal('SIGTERM');
   expect((await command.ended).exitCode).toBe(0);

@@ -3,9 +3,8 @@
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
-import { jsonOf, parsedBy } from '../json-body.js';
+import { jsonOf, parsedBy, adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
-import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 
 const ROWS_MAX = 5_000;

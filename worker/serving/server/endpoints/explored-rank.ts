@@ -8,7 +8,7 @@ import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
 import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explorer.js';
-import { valuesOf } from '../../columns/candidate-column.js';
+import { valuesOf } from '../../candidate-columns.js';
 import { rankingOf } from '../answers.js';
 import { JSON_TYPE, keptAnswer, type Endpoint } from '../endpoint.js';
 import {
@@ -18,7 +18,7 @@ import {
   jsonAnswerOf,
   probabilitiesOf,
   type AnswerList,
-} from '../forms/answer-forms.js';
+} from '../answer-forms.js';
 import { rankEndpoint } from './table.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';

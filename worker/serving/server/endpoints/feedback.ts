@@ -6,7 +6,7 @@ import { EVENT_ID_LENGTH_MAX } from '../../decisions/event-ids.js';
 import type { FeedbackTaker } from '../../decisions/feedback.js';
 import { RECORDED_EVENTS_MAX } from '../../evidence/evidence-store.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
-import { jsonOf, parsedBy } from '../json-body.js';
+import { jsonOf, parsedBy } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 
 /** The largest time of a Date. */

@@ -3,7 +3,7 @@
 import { uint32At } from '../../../../shared/base/arrays.js';
 import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
 import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
-import { rankedAnswer, RANKING_TYPES, scoredAnswer } from '../forms/received-ranking.js';
+import { rankedAnswer, RANKING_TYPES, scoredAnswer } from '../answer-forms.js';
 import { RefusedRequest } from '../refused-request.js';
 
 export const rankEndpoint = {

@@ -15,14 +15,14 @@
 
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
-import { numberAt, uint32At, uint8At } from '../../../../shared/base/arrays.js';
+import { numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import {
   NULL_START,
   valuesOf,
   type CandidateColumn,
   type HashesColumn,
   type TextsColumn,
-} from '../../columns/candidate-column.js';
+} from '../candidate-columns.js';
 import {
   BID_MAX,
   bodyOf,
@@ -30,9 +30,9 @@ import {
   fieldsReader,
   isList,
   type RankingBody,
-} from '../ranking-body.js';
-import { RefusedRequest } from '../refused-request.js';
-import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
+} from './ranking-body.js';
+import { RefusedRequest } from './refused-request.js';
+import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from './server-limits.js';
 
 export const BINARY_TYPE = 'application/vnd.qianmo.ranking';
 

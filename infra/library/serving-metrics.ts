@@ -1,36 +1,34 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
-import type { Clock } from '../../../shared/base/clock.js';
+import type { Clock } from '../../shared/base/clock.js';
 import {
   MetricRegistry,
   type MetricsSnapshot,
   countsIn,
   mergedSnapshots,
   processMetrics,
-} from '../../../shared/metrics/metric-registry.js';
+} from '../../shared/metrics/metric-registry.js';
 import {
   metricUpdatesOf,
   type StampedEventSink,
   type StampedEvent,
-} from '../../../shared/events/run-events.js';
+} from '../../shared/events/run-events.js';
 import {
   segmentLabel,
   type CalibrationSums,
-} from '../../../worker/serving/decisions/calibration-counts.js';
-import { shortDigest } from '../../../worker/serving/decisions/shown-choice.js';
-import type { ExplorationCounts } from '../../../worker/serving/server/endpoints/served-exploration.js';
-import type { ServerView } from '../../../worker/serving/server/endpoint.js';
-import type { EndedRequest } from '../../../worker/serving/server/ranking-server.js';
-import type { RequestReport } from '../../../worker/serving/server/endpoint.js';
-import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
-import type { ServingProcesses } from '../../../worker/serving/processes/serving-processes.js';
+} from '../../worker/serving/decisions/calibration-counts.js';
+import { shortDigest } from '../../worker/serving/decisions/shown-choice.js';
+import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
+import type { BundleKeeper, CanaryKeeper } from '../../worker/serving/server/bundle-keeper.js';
+import type { EndedRequest } from '../../worker/serving/server/ranking-server.js';
+import type { RequestReport } from '../../worker/serving/server/endpoint.js';
+import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+import type { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 
 /** Parts of a server whose numbers are read. */
 interface CountedServer {
-  readonly keeper: Pick<ServerView['keeper'], 'current'>;
-  readonly canary: ServerView['canary'];
-  readonly labelFailures: () => number;
-  readonly bundleRefusals: () => number;
+  readonly keeper: BundleKeeper;
+  readonly canary: CanaryKeeper | null;
   readonly requests: () => RequestReport;
   /** Null without exploration. */
   readonly exploration: () => ExplorationCounts | null;
@@ -84,12 +82,14 @@ export class ServingMetrics {
   #readServer(): void {
     if (this.#server === null) return;
     const registry = this.#registry;
-    const { keeper, canary, labelFailures, bundleRefusals, requests, exploration } = this.#server;
+    const { keeper, canary, requests, exploration } = this.#server;
     const { waiting, abandoned, refused } = requests();
     registry.set('qianmo_requests_waiting', {}, waiting);
     registry.set('qianmo_requests_abandoned_total', {}, abandoned);
-    registry.set('qianmo_label_failures_total', {}, labelFailures());
-    registry.set('qianmo_bundle_refusals_total', {}, bundleRefusals());
+    const sumOf = (count: 'labelFailureCount' | 'refusalCount'): number =>
+      keeper[count] + (canary?.[count] ?? 0);
+    registry.set('qianmo_label_failures_total', {}, sumOf('labelFailureCount'));
+    registry.set('qianmo_bundle_refusals_total', {}, sumOf('refusalCount'));
     for (const [reason, count] of Object.entries(refused))
       registry.set('qianmo_requests_refused_total', { reason }, count);
     registry.forget('qianmo_bundle_info');

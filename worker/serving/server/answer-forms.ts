@@ -1,17 +1,22 @@
 /** Answers in JSON and in binary (`binary-body.ts`): lists with an element for each candidate, and explanations of scores. */
 
-import { at, int32At, numberAt, uint8At } from '../../../../shared/base/arrays.js';
-import { UNKNOWN_BLOCK } from '../../../../shared/bundle/key-index.js';
-import type { LiveNotes } from '../../adaptation/live-blocks.js';
-import type { ColumnsAddon } from '../../columns/native-columns.js';
-import { hasExactShares } from '../../explanation.js';
-import type { Ranking } from '../answers.js';
-import { JSON_TYPE, type Answer } from '../endpoint.js';
-import type { Estimates } from '../estimates.js';
-import { ANSWER_FIELDS, type AnswerField, type RankingBody } from '../ranking-body.js';
-import { RefusedRequest } from '../refused-request.js';
-import type { ServedBundle } from '../served-bundle.js';
-import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-body.js';
+import { at, int32At, numberAt, uint8At } from '../../../shared/base/arrays.js';
+import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
+import type { LiveNotes } from '../adaptation/live-blocks.js';
+import type { ColumnsAddon } from '../kernel-scorer.js';
+import { hasExactShares } from '../explanation.js';
+import { type Ranking, rankingOf } from './answers.js';
+import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
+import type { Estimates, ServedBundle } from './served-bundle.js';
+import {
+  ANSWER_FIELDS,
+  type AnswerField,
+  type RankingBody,
+  parseRankingBody,
+  BodyScanner,
+} from './ranking-body.js';
+import { RefusedRequest } from './refused-request.js';
+import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT, parseBinaryBody } from './binary-body.js';
 
 type ListValues = Float64Array | Float32Array | Int32Array;
 
@@ -233,7 +238,7 @@ function plainNumbers(values: ListValues, out: Uint8Array, end: number): number 
 }
 
 /** The header names the arrays: `[["order", "int32", 500], ...]`, and the segments that -1 and places stand for. */
-export function binaryAnswerOf(answered: AnswerContent): Answer {
+function binaryAnswerOf(answered: AnswerContent): Answer {
   const { lists } = answered;
   const header = headerOf(answered);
   let byteCount = LENGTH_BYTE_COUNT + header.length;
@@ -270,4 +275,59 @@ function headerOf(answered: AnswerContent): Buffer {
   const bytes = Buffer.from(header);
   if (!tellsMore) lastHeader = { shape, bytes };
   return bytes;
+}
+
+export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
+
+interface ScoringRequest extends Pick<
+  ReceivedRequest,
+  'bundle' | 'bundleFor' | 'body' | 'mediaType' | 'headers'
+> {
+  readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
+}
+
+/** For the addon, which a process loads once. */
+let scanner: BodyScanner | null = null;
+
+/** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
+function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
+  if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
+  const { addon } = bundle.choice;
+  if (addon === null) return parseRankingBody(body);
+  scanner ??= new BodyScanner(addon);
+  return scanner.scanned(body) ?? parseRankingBody(body);
+}
+
+export function rankedAnswer(request: ScoringRequest): Answer {
+  const body = rankingBodyOf(request);
+  const bundle = request.bundleFor(body);
+  const ranking = rankingOf(bundle, body);
+  const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
+  const { explainedMax } = request.server;
+  const explanation = explanationOf(bundle, body, ranking.order, explainedMax);
+  return inForm(request, { bundle, lists, seed: ranking.seed, explanation });
+}
+
+export function scoredAnswer(request: ScoringRequest): Answer {
+  const body = rankingBodyOf(request);
+  const bundle = request.bundleFor(body);
+  const { explainedMax } = request.server;
+  const places = Array.from({ length: body.candidateCount }, (_, place) => place);
+  const explanation = body.explain ? explanationOf(bundle, body, places, explainedMax) : undefined;
+  const lists = answerListsOf(bundle, body, bundle.estimates(body), null);
+  return inForm(request, { bundle, lists, seed: undefined, explanation });
+}
+
+/** That of the request, unless it accepts the other. */
+function inForm(
+  { mediaType, headers, bundle }: ScoringRequest,
+  answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
+): Answer {
+  const { lists, seed, explanation } = answered;
+  const canary: true | undefined = answered.bundle === bundle ? undefined : true;
+  const content = { bundle: answered.bundle, lists, seed, canary, explanation };
+  const { accept = '' } = headers;
+  const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
+  const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);
+  return isBinary ? binaryAnswerOf(content) : jsonAnswerOf(content);
 }

@@ -5,18 +5,18 @@
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock } from '../../../../shared/base/clock.js';
-import { MemoryObjectStore } from '../../../../shared/storage/memory-object-store.js';
-import { liveRowsIn, openLiveRows } from '../../../../worker/serving/adaptation/live-rows-log.js';
-import { adaptEndpoint } from '../../../../worker/serving/server/endpoints/adapt.js';
-import { openExploration } from '../../../../worker/serving/server/endpoints/served-exploration.js';
-import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-body.js';
-import { LiveAdapter } from '../../../../worker/serving/server/live-adapter.js';
-import { settingsOf } from '../../../fixtures/decision-input.js';
-import { labelledRowsOf } from '../../../fixtures/serving/adapt-requests.js';
-import { binaryAnswer, binaryRequest } from '../../../fixtures/serving/binary-request.js';
-import { localEngine } from '../../../fixtures/serving/local-engine.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { liveRowsIn, openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
+import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
+import { openExploration } from '../../../worker/serving/server/endpoints/served-exploration.js';
+import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
+import { BINARY_TYPE } from '../../../worker/serving/server/binary-body.js';
+import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
+import { settingsOf } from '../../fixtures/decision-input.js';
+import { labelledRowsOf } from '../../fixtures/serving/adapt-requests.js';
+import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
+import { localEngine } from '../../fixtures/serving/local-engine.js';
 import {
   exportTwoBundles,
   plainScorer,
@@ -24,8 +24,8 @@ import {
   RANKED,
   testServer,
   type TestServer,
-} from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+} from '../../fixtures/serving/served-export.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 interface Explained {
   readonly candidate: number;
@@ -116,22 +116,6 @@ describe('blocks that adapted while serving', () => {
       .map(([, each]) => each);
     expect(live!.score).toBeCloseTo(known!.score, 4);
     expect(live!.blockShare).toBeCloseTo(known!.blockShare, 4);
-    await served.close();
-  });
-
-  test('are of a level alone, where no block is personal', async () => {
-    const shifted = new MemoryObjectStore();
-    const model = { kind: 'deepfm', embeddingWidth: 3, hiddenWidths: [5, 4], personal: [] };
-    await exportTwoBundles(shifted, { kind: 'maml', innerSteps: 1, levelShift: true }, model);
-    const served = await adaptingServer(shifted, 'levels.ndjson');
-    const before = explainedIn(await ranked(served.url)).get(1)!;
-    const adapted = await posted(`${served.url}/v1/adapt`, {
-      ...{ adgroup: 'newcomer', segment: 'segment0', rows: await labelledRowsOf(0) },
-    });
-    expect(adapted.status, JSON.stringify(adapted.body)).toBe(200);
-    const after = explainedIn(await ranked(served.url)).get(1)!;
-    expect(after).toMatchObject({ isLive: true, base: before.base });
-    expect(Math.abs(after.blockShare)).toBeGreaterThan(1e-3);
     await served.close();
   });
 });
