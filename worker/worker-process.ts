@@ -5,7 +5,7 @@ import { isInterruption } from '../shared/base/errors.js';
 import { freshNonce } from '../shared/base/nonce.js';
 import { systemClock } from '../shared/base/clock.js';
 import type { ComputeConfig } from '../shared/config/compute-config.js';
-import { boundedRate } from '../shared/events/bounded-rate.js';
+import { boundedRate } from '../shared/events/event-log.js';
 import { encodeEvent } from '../shared/events/event-lines.js';
 import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/run-events.js';
 import { createTerminalSink } from '../shared/events/terminal-sink.js';

@@ -1,12 +1,15 @@
 /**
  * The access rules of the dashboard. A foreign page could lead its own name to the loopback address (DNS rebinding), or
- * post a form to it, so the name, the method, the token and the origin of every request are checked.
+ * post a form to it, so the name, the method, the token and the origin of every request are checked. Forms that control
+ * runs have a token of their own, which other pages cannot know.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { Context, MiddlewareHandler } from 'hono';
+import { z } from 'zod';
 import { isLoopbackHost } from '../../shared/network/loopback-host.js';
+import type { Form } from '../reports/document/document.js';
 
 export interface Access {
   /** More names and addresses under which it may be asked for. */
@@ -82,13 +85,13 @@ function notItsName(host: string, path: string, { token }: Access): string {
 }
 
 /** Whether a form was sent by a page of this server itself, as browsers say. */
-export function isOwnOrigin(origin: string | undefined, host: string | undefined): boolean {
+function isOwnOrigin(origin: string | undefined, host: string | undefined): boolean {
   if (origin === undefined || host === undefined) return false;
   return origin === `http://${host}` || origin === `https://${host}`;
 }
 
 /** Compares in constant time. */
-export function areEqual(given: string, expected: string): boolean {
+function areEqual(given: string, expected: string): boolean {
   const digestOf = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(digestOf(given), digestOf(expected));
 }
@@ -124,3 +127,92 @@ export const FILE_HEADERS: Readonly<Record<string, string>> = {
   'Content-Security-Policy':
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
 };
+
+type ControlOrder = 'pause' | 'resume' | 'cancel';
+
+/** Makes the form that controls a run. */
+export type FormOfRun = (run: string, isPaused: boolean) => Form;
+
+/** Gives an order to the run of this name. Resolves with a sentence when its coordinator has heard it. */
+export type GiveOrder = (order: ControlOrder, run: string) => Promise<string>;
+
+export const ORDERS_PATH = '/orders';
+const FORM_BYTE_COUNT_MAX = 4_096;
+
+const FormSchema = z.strictObject({
+  order: z.enum(['pause', 'resume', 'cancel']),
+  run: z.string().min(1).max(128),
+  csrf: z.string().max(200),
+  back: z.string().max(1_000).default('/'),
+});
+
+interface PostedOrder {
+  readonly origin: string | undefined;
+  readonly host: string | undefined;
+  /** The body, as a form of a page encodes it. */
+  readonly body: string;
+}
+
+type OrderAnswer =
+  | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
+  | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
+
+const LABELS: readonly (readonly [ControlOrder, string])[] = [
+  ['pause', 'Pause'],
+  ['resume', 'Resume'],
+  ['cancel', 'Cancel'],
+];
+
+export class ControlDesk {
+  readonly #give: GiveOrder;
+  readonly #csrf: string;
+
+  /** @param csrf a text that nobody can guess */
+  constructor(give: GiveOrder, csrf: string) {
+    this.#give = give;
+    this.#csrf = csrf;
+  }
+
+  /** The orders that make sense in the state of the run. @param back the path of the page that shows the form */
+  formsLeadingTo(back: string): FormOfRun {
+    return (run, isPaused) => {
+      const useless = isPaused ? 'pause' : 'resume';
+      const offered = LABELS.filter(([order]) => order !== useless);
+      return {
+        ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
+        hidden: { csrf: this.#csrf, run, back },
+        buttons: offered.map(([value, text]) => ({
+          ...{ text, name: 'order', value, label: `${text} run ${run}` },
+          isDanger: value === 'cancel',
+        })),
+      };
+    };
+  }
+
+  /** @throws what the order throws if the run cannot be ordered so. */
+  async receive({ origin, host, body }: PostedOrder): Promise<OrderAnswer> {
+    if (!isOwnOrigin(origin, host))
+      return {
+        kind: 'refused',
+        status: 403,
+        why: 'the form was not sent by a page of this server',
+      };
+    if (body.length > FORM_BYTE_COUNT_MAX)
+      return { kind: 'refused', status: 413, why: 'the form is too large' };
+    const form = FormSchema.safeParse(Object.fromEntries(new URLSearchParams(body)));
+    if (!form.success) return { kind: 'refused', status: 400, why: z.prettifyError(form.error) };
+    const { order, run, csrf, back } = form.data;
+    if (!areEqual(csrf, this.#csrf))
+      return {
+        kind: 'refused',
+        status: 403,
+        why: 'the form is of an earlier start of this server: load its page again',
+      };
+    return { kind: 'heard', sentence: await this.#give(order, run), back: ownPath(back) };
+  }
+}
+
+/** A path of this server, whatever the form says. */
+function ownPath(back: string): string {
+  return /^\/(?![/\\])[^\s\\]*$/.test(back) ? back : '/';
+}

@@ -1,91 +1,222 @@
-/** The dashboard as an application: its pages, their stream of changes, its two assets, and the queue board. */
+/** The dashboard as an application: its pages by their paths, its two assets, and the queue board. */
 
-import { readFile } from 'node:fs/promises';
 import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { HonoAdapter } from '@bull-board/hono';
 import { serveStatic } from '@hono/node-server/serve-static';
 import type { Queue } from 'bullmq';
 import { Hono, type Context } from 'hono';
-import { streamSSE } from 'hono/streaming';
 import { trimTrailingSlash } from 'hono/trailing-slash';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
-import { textBlock } from '../reports/document/document.js';
+import { LruCache } from '../../shared/base/lru-cache.js';
+import { EXPOSITION_TYPE } from '../../shared/metrics/metric-registry.js';
+import { isUnderWay } from '../record/run-status.js';
+import { link, textBlock, type Text } from '../reports/document/document.js';
 import { PAGE_STYLE } from '../reports/document/page-style.js';
-import { FILE_HEADERS, guard, METRICS_PATH, PAGE_HEADERS, type Access } from './access.js';
-import type { RunCatalog } from './catalog/run-catalog.js';
-import { ORDERS_PATH, type ControlDesk } from './control-desk.js';
-import type { PageFeed } from './page-feed.js';
-import { SHOWN_FILE, type PageRoutes } from './page-routes.js';
 import {
-  headPart,
+  FILE_HEADERS,
+  guard,
+  METRICS_PATH,
+  ORDERS_PATH,
+  PAGE_HEADERS,
+  type Access,
+  type ControlDesk,
+} from './access.js';
+import { AdgroupPages, type RankingServers } from './adgroup-page.js';
+import { clusterPage, runListPage } from './list-pages.js';
+import {
+  digestOf,
+  LIVE_SCRIPT,
   runPath,
   SCRIPT_PATH,
   servedPage,
   STYLE_PATH,
   type NavigationPath,
   type Page,
-} from './pages/page.js';
+} from './page.js';
+import type { QueueWatch } from './queue-watch.js';
+import { settingsIn, type OpenedRun, type RunCatalog } from './run-catalog.js';
+import { runPage } from './run-page.js';
+import { servingPage } from './serving-page.js';
+import { sweepListPage, sweepPage } from './sweep-pages.js';
 
 interface DashboardParts {
   readonly access: Omit<Access, 'posts'>;
+  readonly clock: Clock;
+  /** Null for a dashboard that knows the queue alone. */
   readonly catalog: RunCatalog | null;
-  readonly routes: PageRoutes;
-  readonly feed: PageFeed;
-  readonly places: ReadonlySet<NavigationPath>;
+  /** Null for one that knows records alone. */
+  readonly queue: ShownQueue | null;
+  /** Addresses of the metrics of ranking servers. */
+  readonly servers: readonly string[];
+  /** Null for one that was told of none to ask about single adgroups. */
+  readonly rankings: RankingServers | null;
   /** Null where nothing may be controlled. */
   readonly desk: ControlDesk | null;
-  readonly clock: Clock;
-  /** Null without a queue. */
-  readonly queue: ShownQueue | null;
 }
 
 interface ShownQueue {
   readonly queue: Queue;
+  readonly watch: Pick<QueueWatch, 'state'>;
   /** Read from Redis at every call, as Prometheus reads them. */
   readonly metrics: () => Promise<string>;
 }
 
-const LIVE_PATH = '/live';
 const BOARD_PATH = '/queues';
-/** A stream says something this often, so that whatever lies between keeps it open. */
-const KEEP_ALIVE_MS = 15_000;
 const REPORT_BYTE_COUNT_MAX = 16 * 1024 * 1024;
-const HAS_LENGTH_MAX = 4_000;
+/** Files of an output that the dashboard shows: the pages that commands write. */
+const SHOWN_FILE = /^[a-z][A-Za-z0-9._-]{0,80}\.html$/;
+const PAGES_KEPT = 64;
+const PAGE_KEPT_FOR_MS = 1_000;
+
+type MakePage = (key: string, query: URLSearchParams) => Promise<Page | null>;
+
+/** The pages by their paths, of which `:key` is a part that names a run. */
+function routesOf(parts: DashboardParts): Readonly<Record<string, MakePage>> {
+  const { catalog, queue, servers, rankings, desk, clock } = parts;
+  const adgroups = new AdgroupPages(rankings, clock);
+  const cluster: MakePage = async () => {
+    const [runs, state] = await Promise.all([
+      catalog?.runs() ?? null,
+      queue?.watch.state().catch((error: unknown) => ({
+        failure: error instanceof Error ? error.message : String(error),
+      })) ?? null,
+    ]);
+    const formOf = desk?.formsLeadingTo('/') ?? null;
+    return clusterPage({ runs, queue: state }, clock.epochMs(), formOf);
+  };
+  const serving: Record<string, MakePage> =
+    servers.length === 0 ? {} : { '/serving': () => servingPage(servers, clock) };
+  if (catalog === null) return { '/': cluster, ...serving };
+  return {
+    '/': cluster,
+    ...serving,
+    '/runs': async (_, query) => runListPage(await catalog.runs(), query),
+    '/runs/:key': async (key) => {
+      const run = await catalog.open(key);
+      const checkpoints = await catalog.storeOf(key, 'checkpoints');
+      if (run === null || checkpoints === null) return null;
+      const { run: name, state } = run.status;
+      return runPage({
+        ...run,
+        settings: await settingsIn(checkpoints),
+        control:
+          desk === null || name === null || !isUnderWay(state)
+            ? null
+            : desk.formsLeadingTo(runPath(key))(name, state === 'paused'),
+        links: [...reportLinks(run), link(`${runPath(key)}/adgroup`, 'single adgroups')],
+      });
+    },
+    '/runs/:key/adgroup': async (key, query) => {
+      const output = await catalog.storeOf(key);
+      return output === null ? null : adgroups.page(key, output, query);
+    },
+    '/sweeps': () => sweepListPage(catalog),
+    '/sweeps/:key': (key) => sweepPage(catalog, key),
+  };
+}
+
+/** Reports that lie in the output are linked, others named. Calls name them as seen from their own folder. */
+function reportLinks({ key, status, history }: OpenedRun): Text[] {
+  const folder = status.output.split('/').at(-1) ?? '';
+  return history.reports.toReversed().map((address) => {
+    const [name = '', parent = ''] = address.split('/').reverse();
+    return parent === folder && SHOWN_FILE.test(name)
+      ? link(`${runPath(key)}/files/${name}`, name)
+      : address;
+  });
+}
 
 export function dashboardApp(parts: DashboardParts): Hono {
+  const { catalog, queue, desk } = parts;
+  const routes = routesOf(parts);
+  const places = new Set<NavigationPath>(
+    (['/', '/runs', '/sweeps', '/serving'] as const).filter((path) => path in routes),
+  );
+  if (queue !== null) places.add('/queues');
+  const answer = (
+    context: Context,
+    page: Page,
+    status: 200 | 404 | 409 | 500 | 400 | 403 | 413,
+  ) => {
+    const html = servedPage(page, status === 200, places);
+    const etag = `"${digestOf(html)}"`;
+    if (status === 200 && context.req.header('if-none-match') === etag)
+      return context.body(null, 304, PAGE_HEADERS);
+    return context.html(html, status, { ...PAGE_HEADERS, ETag: etag });
+  };
   const app = new Hono({ strict: true });
-  const posts = parts.desk === null ? null : new RegExp(`^${ORDERS_PATH}$`);
+  const posts = desk === null ? null : new RegExp(`^${ORDERS_PATH}$`);
   app.use(guard({ ...parts.access, posts }));
   app.use(trimTrailingSlash());
-  app.get(STYLE_PATH, (context) => asset(context, PAGE_STYLE, 'text/css; charset=utf-8'));
-  app.get(SCRIPT_PATH, async (context) =>
-    asset(context, await script(), 'text/javascript; charset=utf-8'),
-  );
-  app.get(LIVE_PATH, (context) => changes(context, parts));
-  const { desk, queue } = parts;
-  if (desk !== null) app.post(ORDERS_PATH, (context) => ordered(context, desk, parts));
+  const asset = (path: string, text: string, type: string): void => {
+    const headers = { ...PAGE_HEADERS, 'Content-Type': `${type}; charset=utf-8` };
+    app.get(path, (context) => context.body(text, 200, headers));
+  };
+  asset(STYLE_PATH, PAGE_STYLE, 'text/css');
+  asset(SCRIPT_PATH, LIVE_SCRIPT, 'text/javascript');
+  if (desk !== null)
+    app.post(ORDERS_PATH, async (context) => {
+      const given = await desk.receive({
+        origin: context.req.header('origin'),
+        host: context.req.header('host'),
+        body: await context.req.text(),
+      });
+      if (given.kind === 'heard') return context.redirect(given.back, 303);
+      return answer(context, plainPage('The order was refused', given.why), given.status);
+    });
   if (queue !== null) {
     app.route(BOARD_PATH, boardApp(queue.queue));
     app.get(METRICS_PATH, async (context) =>
       context.body(await queue.metrics(), 200, { 'Content-Type': EXPOSITION_TYPE }),
     );
   }
-  app.get('/runs/:key/files/:name', (context) => fileOfRun(context, parts));
-  app.get('*', async (context) => {
-    const { pathname, search } = new URL(context.req.url);
-    const page = await parts.routes.pageAt(pathname + search);
-    return page === null
-      ? answered(context, notFound(pathname), parts, { status: 404 })
-      : answered(context, page, parts, { livePath: pathname + search });
+  app.get('/runs/:key/files/:name', async (context) => {
+    const { key, name } = context.req.param();
+    const store = SHOWN_FILE.test(name) ? ((await catalog?.storeOf(key)) ?? null) : null;
+    const object = (await store?.get(name, REPORT_BYTE_COUNT_MAX)) ?? null;
+    if (object === null) return answer(context, notFound(context.req.path), 404);
+    return context.html(Buffer.from(object.bytes).toString('utf8'), 200, FILE_HEADERS);
   });
+  const kept = keptPages(parts.clock);
+  for (const [path, make] of Object.entries(routes))
+    app.get(path, async (context) => {
+      const { pathname, search, searchParams } = new URL(context.req.url);
+      const key = context.req.param('key') ?? '';
+      const page = await kept(pathname + search, () => make(key, searchParams));
+      return page === null ? answer(context, notFound(pathname), 404) : answer(context, page, 200);
+    });
+  app.notFound((context) => answer(context, notFound(context.req.path), 404));
   app.onError((error, context) => {
     const status = error instanceof QianmoError && error.kind === 'usage' ? 409 : 500;
-    return answered(context, failure(error), parts, { status });
+    const report = error instanceof QianmoError ? error.report : null;
+    const cure = report?.cure === undefined ? '' : ` ${report.cure}`;
+    const text = `${report?.what ?? error.message}.${cure}`;
+    return answer(context, plainPage('This page could not be made', text), status);
   });
   return app;
+}
+
+type KeptPage = { readonly page: Promise<Page | null>; untilMs: number };
+
+/** Makes a page once for all who ask for it within its time. */
+function keptPages(clock: Clock) {
+  const pages = new LruCache<string, KeptPage>({ countMax: PAGES_KEPT });
+  return async (path: string, make: () => Promise<Page | null>): Promise<Page | null> => {
+    const known = pages.get(path);
+    if (known !== undefined && clock.monotonicMs() < known.untilMs) return known.page;
+    const kept: KeptPage = { page: make(), untilMs: Infinity };
+    pages.put(path, kept);
+    try {
+      const page = await kept.page;
+      kept.untilMs = clock.monotonicMs() + (page?.keptForMs ?? PAGE_KEPT_FOR_MS);
+      return page;
+    } catch (error) {
+      pages.delete(path);
+      throw error;
+    }
+  };
 }
 
 /** The queue board: bull-board over the job queue, read-only. */
@@ -100,122 +231,11 @@ function boardApp(queue: Queue): Hono {
   return adapter.registerPlugin();
 }
 
-interface Answered {
-  readonly status?: 200 | 400 | 403 | 404 | 409 | 413 | 500;
-  /** The path of a page that changes. */
-  readonly livePath?: string;
-}
-
-function answered(
-  context: Context,
-  page: Page,
-  { places }: Pick<DashboardParts, 'places'>,
-  { status = 200, livePath }: Answered,
-): Response {
-  const path = livePath === undefined ? null : `${LIVE_PATH}?page=${encodeURIComponent(livePath)}`;
-  return context.html(servedPage(page, { livePath: path, places }), status, PAGE_HEADERS);
-}
-
-function asset(context: Context, text: string, type: string): Response {
-  return context.body(text, 200, { ...PAGE_HEADERS, 'Content-Type': type });
-}
-
-/** The compiled script, also when this file runs as TypeScript source. */
-async function script(): Promise<string> {
-  const here = import.meta.url;
-  const path = here.endsWith('.ts')
-    ? '../../dist/coordinator/dashboard/browser/live.js'
-    : './browser/live.js';
-  const text = await readFile(new URL(path, here), 'utf8');
-  return text.replace(/^\/\/# sourceMappingURL=.*$/m, '');
-}
-
-function changes(context: Context, { feed, clock }: DashboardParts): Response | Promise<Response> {
-  const path = context.req.query('page') ?? '/';
-  // A browser that connects again names the last event, and its address what the page had at first.
-  const has = hasOf(context.req.header('last-event-id') ?? context.req.query('has') ?? '');
-  return streamSSE(context, async (stream) => {
-    const ended = new AbortController();
-    stream.onAbort(() => ended.abort());
-    const end = feed.watch(path, has, (changed) => {
-      for (const part of changed.parts) has.set(part.id, part.digest);
-      return stream.writeSSE({
-        ...{ id: textOf(has), event: 'parts', data: JSON.stringify(changed) },
-      });
-    });
-    if (end === null) {
-      await stream.writeSSE({ event: 'full', data: '', retry: 60_000 });
-      return;
-    }
-    await stream.writeSSE({ event: 'open', data: '', retry: 1_000 });
-    try {
-      while (!ended.signal.aborted) {
-        await clock.sleep(KEEP_ALIVE_MS, ended.signal);
-        await stream.writeSSE({ event: 'alive', data: '' });
-      }
-    } finally {
-      end();
-    }
-  });
-}
-
-/** `id.digest,id.digest` */
-function hasOf(text: string): Map<string, string> {
-  return new Map(
-    text
-      .slice(0, HAS_LENGTH_MAX)
-      .split(',')
-      .flatMap((pair) => {
-        const [id, digest] = pair.split('.');
-        return id === undefined || digest === undefined ? [] : [[id, digest]];
-      }),
-  );
-}
-
-function textOf(has: ReadonlyMap<string, string>): string {
-  return [...has].map(([id, digest]) => `${id}.${digest}`).join(',');
-}
-
-async function fileOfRun(
-  context: Context,
-  { catalog, ...parts }: DashboardParts,
-): Promise<Response> {
-  const { key = '', name = '' } = context.req.param();
-  const store = SHOWN_FILE.test(name) ? ((await catalog?.storeOf(key)) ?? null) : null;
-  const object = store === null ? null : await store.get(name, REPORT_BYTE_COUNT_MAX);
-  if (object === null)
-    return answered(context, notFound(`${runPath(key)}/files/${name}`), parts, { status: 404 });
-  return context.html(Buffer.from(object.bytes).toString('utf8'), 200, FILE_HEADERS);
-}
-
-async function ordered(
-  context: Context,
-  desk: ControlDesk,
-  parts: DashboardParts,
-): Promise<Response> {
-  const answer = await desk.receive({
-    origin: context.req.header('origin'),
-    host: context.req.header('host'),
-    body: await context.req.text(),
-  });
-  if (answer.kind === 'heard') return context.redirect(answer.back, 303);
-  const page = plainPage('The order was refused', answer.why);
-  return answered(context, page, parts, { status: answer.status });
-}
-
 function notFound(path: string): Page {
-  return plainPage(
-    'There is no such page',
-    `${path} is no page of this dashboard, or its run is gone.`,
-  );
-}
-
-function failure(error: Error): Page {
-  const report = error instanceof QianmoError ? error.report : null;
-  const cure = report?.cure === undefined ? '' : ` ${report.cure}`;
-  return plainPage('This page could not be made', `${report?.what ?? error.message}.${cure}`);
+  const text = `${path} is no page of this dashboard, or its run is gone.`;
+  return plainPage('There is no such page', text);
 }
 
 function plainPage(title: string, text: string): Page {
-  return { title, place: null, parts: [headPart(title, '', textBlock(text))] };
+  return { title, place: null, parts: { head: [textBlock(text)] } };
 }

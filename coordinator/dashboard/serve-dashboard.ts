@@ -15,17 +15,12 @@ import { connectRedis, type RedisConnection } from '../../shared/queue/redis-con
 import { queueCallsAt } from '../../shared/queue/redis-errors.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { TlsFiles } from '../../shared/storage/tls-files.js';
-import { QueueWatch } from './catalog/queue-watch.js';
-import { RunCatalog } from './catalog/run-catalog.js';
-import { ControlDesk, type GiveOrder } from './control-desk.js';
+import { QueueWatch } from './queue-watch.js';
+import { RunCatalog } from './run-catalog.js';
+import { ControlDesk, type GiveOrder } from './access.js';
 import { dashboardApp } from './dashboard-app.js';
-import { PageFeed } from './page-feed.js';
-import { PageRoutes } from './page-routes.js';
-import { ServedAdgroups } from './serving/served-adgroups.js';
-import { ServingWatch } from './serving/serving-watch.js';
-import type { NavigationPath } from './pages/page.js';
-import { expositionOf } from '../../shared/metrics/exposition.js';
-import { MetricRegistry } from '../../shared/metrics/metric-registry.js';
+import type { RankingServers } from './adgroup-page.js';
+import { expositionOf, MetricRegistry } from '../../shared/metrics/metric-registry.js';
 import { redisWorkerRegistry } from '../../shared/queue/redis-registry.js';
 
 export interface DashboardQueue {
@@ -45,7 +40,7 @@ export interface DashboardOptions {
   /** Addresses of the metrics of ranking servers, over HTTP; none if absent. */
   readonly servers?: readonly string[];
   /** Ranking servers that are asked about single adgroups, and the token that they demand; none if absent. */
-  readonly rankings?: { readonly addresses: readonly string[]; readonly token: string | null };
+  readonly rankings?: RankingServers;
   readonly clock: Clock;
   /** 0 takes a free port. */
   readonly port: number;
@@ -81,27 +76,14 @@ export async function serveDashboard(options: DashboardOptions): Promise<Dashboa
   const { giveOrder = null } = options;
   const opened = options.queue === null ? null : await openQueue(options.queue, clock);
   const catalog = roots.length === 0 ? null : new RunCatalog({ roots, s3, clock });
-  const serving = servers.length === 0 ? null : new ServingWatch(servers, clock);
-  const places = new Set<NavigationPath>([
-    '/',
-    ...(catalog === null ? [] : (['/runs', '/sweeps'] as const)),
-    ...(serving === null ? [] : (['/serving'] as const)),
-    ...(opened === null ? [] : (['/queues'] as const)),
-  ]);
   const desk =
     giveOrder === null || opened === null
       ? null
       : new ControlDesk(giveOrder, freshNonce() + freshNonce());
-  const asked = options.rankings?.addresses.length ?? 0;
-  const rankings =
-    options.rankings === undefined || asked === 0
-      ? null
-      : new ServedAdgroups({ ...options.rankings, clock });
-  const watch = opened?.watch ?? null;
-  const routes = new PageRoutes({ catalog, watch, serving, rankings, desk, clock });
-  const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
-  const parts = { access: { hostsAllowed, token }, catalog, routes, feed, places, desk, clock };
-  const app = dashboardApp({ ...parts, queue: opened });
+  const rankings = (options.rankings?.addresses.length ?? 0) === 0 ? null : options.rankings;
+  const access = { hostsAllowed, token };
+  const shown = { catalog, queue: opened, servers, rankings: rankings ?? null, desk };
+  const app = dashboardApp({ access, clock, ...shown });
   try {
     const server = await listening(app, options);
     // Only pipes have an address without a port.
@@ -110,7 +92,6 @@ export async function serveDashboard(options: DashboardOptions): Promise<Dashboa
     return {
       url: `http://${host}:${port}/`,
       close: async () => {
-        feed.close();
         await closed(server);
         await opened?.close();
       },

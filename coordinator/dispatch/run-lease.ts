@@ -2,7 +2,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { secondsText } from '../../shared/events/event-parts.js';
+import { secondsText } from '../../shared/events/event-words.js';
 import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { holdLease, type HeldLease, type LeaseTerms } from '../../shared/storage/lease.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';

@@ -1,6 +1,6 @@
 /** Notices and warnings about the way from logs to a task store. */
 
-import { secondsText } from '../../shared/events/event-parts.js';
+import { secondsText } from '../../shared/events/event-words.js';
 import { noticeEvent, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 

@@ -1,10 +1,12 @@
 /** Finds the outputs below a folder or a prefix that hold the record of a run. */
 
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { LOG_FOLDER, sequencesOf } from '../../shared/events/log-segments.js';
+import { join, resolve } from 'node:path';
 import { systemCodeOf } from '../../shared/base/system-errors.js';
+import { LOG_FOLDER, sequencesOf } from '../../shared/events/event-log.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { openObjectStore } from '../../shared/storage/open-object-store.js';
+import type { S3Options } from '../../shared/storage/s3-object-store.js';
 
 /** Folders below the one that is named, and folders that are looked into. */
 const DEPTH_MAX = 4;
@@ -14,49 +16,64 @@ const LISTED_KEYS_MAX = 200_000;
 const SEGMENT_KEY = new RegExp(`^(.*/)?${LOG_FOLDER}/events-\\d+\\.ndjson$`);
 
 interface FoundRecords {
-  /** Ascending. */
-  readonly outputs: readonly string[];
+  /** Paths below the place that was named, ascending; empty for the place itself. */
+  readonly paths: readonly string[];
   /** There are more folders or objects than are looked at. */
   readonly isCut: boolean;
 }
 
-export async function findRecords(folder: string): Promise<FoundRecords> {
-  const outputs: string[] = [];
-  let level = [folder];
+/** @param root a folder or an `s3://` prefix. @returns outputs, each with its path below the root */
+export async function findRecords(
+  root: string,
+  s3: S3Options,
+): Promise<{ outputs: { output: string; path: string }[]; isCut: boolean }> {
+  const isBucket = root.startsWith('s3://');
+  const place = isBucket ? root.replace(/\/+$/, '') : resolve(root.replace(/^file:\/\//, ''));
+  const { paths, isCut } = isBucket
+    ? await recordsInBucket(openObjectStore(place, s3))
+    : await recordsInFolder(place);
+  const outputs = paths.map((path) => ({ path, output: path === '' ? place : `${place}/${path}` }));
+  return { outputs, isCut };
+}
+
+async function recordsInFolder(root: string): Promise<FoundRecords> {
+  const paths: string[] = [];
+  let level = [''];
   let seenCount = 0;
   for (let depth = 0; depth <= DEPTH_MAX && level.length > 0; depth += 1) {
     const below: string[] = [];
-    for (const each of level) {
+    for (const path of level) {
       seenCount += 1;
-      if (seenCount > FOLDER_COUNT_MAX) return { outputs: outputs.sort(), isCut: true };
-      const names = await foldersIn(each);
-      if (names.includes(LOG_FOLDER) && (await isLog(join(each, LOG_FOLDER)))) outputs.push(each);
-      below.push(...names.filter((name) => name !== LOG_FOLDER).map((name) => join(each, name)));
+      if (seenCount > FOLDER_COUNT_MAX) return { paths: paths.sort(), isCut: true };
+      const names = await foldersIn(join(root, path));
+      if (names.includes(LOG_FOLDER) && (await isLog(join(root, path, LOG_FOLDER))))
+        paths.push(path);
+      below.push(...names.filter((name) => name !== LOG_FOLDER).map((name) => join(path, name)));
     }
     level = below;
   }
-  return { outputs: outputs.sort(), isCut: false };
+  return { paths: paths.sort(), isCut: false };
 }
 
-/** Lists the objects below the prefix once, since a bucket has no folders. The output of the prefix itself is ''. */
-export async function findRecordsInBucket(
+/** Lists the objects below the prefix once, since a bucket has no folders. */
+export async function recordsInBucket(
   store: Pick<ObjectStore, 'list'>,
   keyCountMax = LISTED_KEYS_MAX,
 ): Promise<FoundRecords> {
   const keys = await store.list('', keyCountMax);
-  const outputs = new Set<string>();
+  const paths = new Set<string>();
   for (const key of keys) {
     const match = SEGMENT_KEY.exec(key);
-    if (match !== null) outputs.add((match[1] ?? '').replace(/\/$/, ''));
+    if (match !== null) paths.add((match[1] ?? '').replace(/\/$/, ''));
   }
-  return { outputs: [...outputs].sort(), isCut: keys.length >= keyCountMax };
+  return { paths: [...paths].sort(), isCut: keys.length >= keyCountMax };
 }
 
 async function isLog(folder: string): Promise<boolean> {
   return sequencesOf(await readdir(folder)).length > 0;
 }
 
-/** The folder that was named must be there; one that has gone since is empty. */
+/** A folder that is gone or closed to this user is empty. */
 async function foldersIn(folder: string): Promise<string[]> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });

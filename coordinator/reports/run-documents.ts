@@ -5,8 +5,7 @@ import { encodeEvent } from '../../shared/events/event-lines.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
-import type { RunState } from '../record/run-state.js';
-import type { RunStatus } from '../record/run-status.js';
+import type { RunState, RunStatus } from '../record/run-status.js';
 import {
   columnsOf,
   fieldsBlock,

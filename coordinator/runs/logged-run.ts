@@ -8,7 +8,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { openEventLog } from '../../shared/events/event-log.js';
-import type { SegmentBounds } from '../../shared/events/log-segments.js';
+import type { SegmentBounds } from '../../shared/events/event-log.js';
 import {
   runEventSink,
   sinksTogether,

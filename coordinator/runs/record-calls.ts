@@ -4,14 +4,11 @@ import { stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
-import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
-import { findRecords, findRecordsInBucket } from '../record/find-records.js';
-import { ListedRun } from '../record/listed-view.js';
-import { RecordFollower } from '../record/read-record.js';
-import { recordPlaceOf, type RecordPlace } from '../record/record-place.js';
-import { isUnderWay, observerAt } from '../record/run-state.js';
-import { readRunStatus, runStatusOf, type RunStatus } from '../record/run-status.js';
+import { findRecords } from '../record/find-records.js';
+import { RecordFollower, RunRecord } from '../record/run-record.js';
+import { isUnderWay, readRunStatus, type RunStatus } from '../record/run-status.js';
 import type { RunContext } from './run-context.js';
 import type { CallOptions } from './run-handle.js';
 import { runConfigOf } from './config-sources.js';
@@ -25,11 +22,6 @@ import type {
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;
-/**
- * Lengths of the ends of a log from which a status is made, each read only if the one before tells too little: for hours, the log of a
- * run that is paused, or whose outer steps are long, may say only that it lives.
- */
-const STATUS_BYTE_COUNTS = [END_BYTE_COUNT, 16 * 1024 * 1024];
 const POLL_INTERVAL_MS = 1_000;
 const RUN_COUNT_MAX = 10_000;
 
@@ -40,8 +32,8 @@ export async function statusOfRun(
   { run }: z.output<typeof StatusRequestSchema>,
   context: Reading,
 ): Promise<RunStatus> {
-  const { place } = await placeOfRun(run, context);
-  return statusAt(place, context, STATUS_BYTE_COUNTS);
+  const record = await recordOfRun(run, context);
+  return statusAt(record, context);
 }
 
 export interface ListedRuns {
@@ -57,29 +49,20 @@ export async function listRuns(
   context: Reading,
 ): Promise<ListedRuns> {
   const outputs: string[] = [];
+  const s3 = s3OptionsIn(context.environment);
   let isCut = false;
   for (const folder of folders) {
-    if (folder.startsWith('s3://')) {
-      const prefix = folder.replace(/\/+$/, '');
-      const store = openObjectStore(prefix, s3OptionsIn(context.environment));
-      const found = await findRecordsInBucket(store);
-      outputs.push(...found.outputs.map((below) => (below === '' ? prefix : `${prefix}/${below}`)));
-      isCut ||= found.isCut;
-    } else {
-      await demandFolder(folder);
-      const found = await findRecords(folder);
-      outputs.push(...found.outputs);
-      isCut ||= found.isCut;
-    }
+    if (!folder.startsWith('s3://')) await demandFolder(folder);
+    const found = await findRecords(folder, s3);
+    outputs.push(...found.outputs.map(({ output }) => output));
+    isCut ||= found.isCut;
   }
   const runs: RunStatus[] = [];
-  const observer = observerAt(context.clock.epochMs());
+  const observer = { nowMs: context.clock.epochMs() };
   for (const output of outputs.slice(0, RUN_COUNT_MAX)) {
     context.signal.throwIfAborted();
-    const place = recordPlaceOf(output, s3OptionsIn(context.environment));
-    if ((await place.version()) === null) continue;
-    const { view, unknownCount } = await ListedRun.of(place);
-    runs.push(runStatusOf(view, place.address, unknownCount, observer));
+    const status = await readRunStatus(new RunRecord(output, s3), observer);
+    if (status !== null) runs.push(status);
   }
   runs.sort((a, b) => (b.lastEventMs ?? 0) - (a.lastEventMs ?? 0));
   return { runs, isCut: isCut || outputs.length > RUN_COUNT_MAX };
@@ -95,17 +78,18 @@ export async function tellLog(
   context: Reading,
   { onEvent: tell = () => undefined }: Pick<CallOptions, 'onEvent'>,
 ): Promise<RunStatus> {
-  const { place } = await placeOfRun(run, context);
-  const follower = new RecordFollower(place);
-  const toldSince = async (): Promise<StampedEvent[]> =>
-    (await follower.next()).events.filter(
-      (event) => details || sentenceOf(event).level !== 'detail',
-    );
+  const record = await recordOfRun(run, context);
+  const follower = new RecordFollower(record);
+  const toldSince = async (): Promise<StampedEvent[]> => {
+    const events: StampedEvent[] = [];
+    for await (const part of follower.parts()) for (const event of part.events) events.push(event);
+    return events.filter((event) => details || sentenceOf(event).level !== 'detail');
+  };
   const events = await toldSince();
   for (const event of last === undefined ? events : events.slice(-last)) tell(event);
   for (;;) {
     // The state is read before the events: none is missed that came before the end.
-    const status = await statusAt(place, context);
+    const status = await statusAt(record, context, [END_BYTE_COUNT]);
     for (const event of await toldSince()) tell(event);
     if (!follow || !isUnderWay(status.state)) return status;
     await context.clock.sleep(POLL_INTERVAL_MS, context.signal);
@@ -124,10 +108,10 @@ export async function waitForRun(
   context: Reading,
 ): Promise<RunStatus> {
   const { clock, signal } = context;
-  const { place } = await placeOfRun(run, context);
+  const record = await recordOfRun(run, context);
   const untilMs = clock.monotonicMs() + (timeoutSeconds ?? Infinity) * 1_000;
   for (;;) {
-    const status = await statusAt(place, context);
+    const status = await statusAt(record, context, [END_BYTE_COUNT]);
     if (!isUnderWay(status.state)) return finishedOrThrown(status);
     if (clock.monotonicMs() >= untilMs) throw stillUnderWay(status, timeoutSeconds ?? 0);
     await clock.sleep(POLL_INTERVAL_MS, signal);
@@ -135,26 +119,21 @@ export async function waitForRun(
   }
 }
 
-interface FoundPlace {
-  readonly place: RecordPlace;
-  readonly s3: S3Options;
-}
-
 /** The record of the run, or of the search below its output if that has told more lately. */
-async function placeOfRun(run: string, context: Reading): Promise<FoundPlace> {
+async function recordOfRun(run: string, context: Reading): Promise<RunRecord> {
   const { output, s3 } = await outputOfRun(run, context);
-  const own = recordPlaceOf(output, s3);
-  const search = recordPlaceOf(searchOutputOf(output), s3);
+  const own = new RunRecord(output, s3);
+  const search = new RunRecord(searchOutputOf(output), s3);
   const [ownMs, searchMs] = [
-    await lastEventMsAt(own, context),
-    await lastEventMsAt(search, context),
+    await lastEventMsIn(own, context),
+    await lastEventMsIn(search, context),
   ];
-  return { place: searchMs > ownMs ? search : own, s3 };
+  return searchMs > ownMs ? search : own;
 }
 
 /** -1 without a record. */
-async function lastEventMsAt(place: RecordPlace, { clock }: Reading): Promise<number> {
-  const status = await readRunStatus(place, [END_BYTE_COUNT], observerAt(clock.epochMs()));
+async function lastEventMsIn(record: RunRecord, { clock }: Reading): Promise<number> {
+  const status = await readRunStatus(record, { nowMs: clock.epochMs() }, [END_BYTE_COUNT]);
   return status?.lastEventMs ?? -1;
 }
 
@@ -167,17 +146,18 @@ async function outputOfRun(
   return { output, s3: s3OptionsOf(storage) };
 }
 
+/** @param byteCounts as for `readView` */
 async function statusAt(
-  place: RecordPlace,
+  record: RunRecord,
   { clock }: Reading,
-  byteCounts: readonly number[] = [END_BYTE_COUNT],
+  byteCounts?: readonly number[],
 ): Promise<RunStatus> {
-  const status = await readRunStatus(place, byteCounts, observerAt(clock.epochMs()));
+  const status = await readRunStatus(record, { nowMs: clock.epochMs() }, byteCounts);
   if (status !== null) return status;
   throw new QianmoError({
     kind: 'usage',
     what: 'there is no record of a run',
-    where: place.address,
+    where: record.address,
     expected: "the output of a run that has begun: a folder or s3:// prefix, or the run's config",
     found: 'no events',
     cure: '`qianmo runs FOLDER` lists the runs below a folder',

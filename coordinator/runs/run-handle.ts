@@ -16,7 +16,7 @@ import {
   metricUpdatesOf,
   sinksTogether,
 } from '../../shared/events/run-events.js';
-import type { MetricSource } from '../../shared/metrics/metric-definition.js';
+import type { MetricSource } from '../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
 
@@ -183,12 +183,12 @@ async function countedCall(
   place: MetricsPlace,
 ): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
-  const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
-    await Promise.all([
+  const [{ MetricRegistry, processMetrics }, { serveMetrics, workersWantedIn }] = await Promise.all(
+    [
       import('../../shared/metrics/metric-registry.js'),
-      import('../../shared/metrics/process-metrics.js'),
       import('../../shared/metrics/metrics-server.js'),
-    ]);
+    ],
+  );
   const registry = new MetricRegistry(source);
   const setProcess = processMetrics(registry, { clock, version: version() });
   const snapshot = (): ReturnType<typeof registry.snapshot> => {

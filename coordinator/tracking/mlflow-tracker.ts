@@ -35,7 +35,7 @@ interface MlflowMetric {
 }
 
 /** The metrics and tags that follow from an event. */
-export interface MlflowEntry {
+interface MlflowEntry {
   readonly epochMs: number;
   readonly metrics: readonly MlflowMetric[];
   readonly tags: readonly KeyedValue[];

@@ -12,7 +12,7 @@ import { noticeEvent, type RunEvent, type StampedEvent } from '../../shared/even
 import { RunReducer } from '../../shared/events/run-reducer.js';
 import type { NoticeKind } from '../../shared/names/event-terms.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
-import { runStateOf } from '../record/run-state.js';
+import { runStateOf } from '../record/run-status.js';
 import { TrackerRefusal, type TrackedRun, type Tracker } from './tracker-feed.js';
 
 /** An interruption is no reason for a notice: whoever stops a run knows it, and a preempted one goes on. */

@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { printableText } from '../../shared/base/printable-text.js';
-import { boundedRate } from '../../shared/events/bounded-rate.js';
+import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { type StampedEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { createTerminalSink } from '../../shared/events/terminal-sink.js';

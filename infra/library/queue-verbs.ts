@@ -11,7 +11,7 @@ import {
   WaitRequestSchema,
   WorkersRequestSchema,
 } from '../../coordinator/runs/requests.js';
-import { boundedRate } from '../../shared/events/bounded-rate.js';
+import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
 import { call, service } from './verb.js';

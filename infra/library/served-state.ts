@@ -7,8 +7,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
-import { secondsText } from '../../shared/events/event-parts.js';
-import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
+import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
@@ -25,6 +24,7 @@ import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
+import { secondsText } from '../../shared/events/event-words.js';
 
 interface StateRequest {
   readonly bundle: string;

@@ -1,8 +1,7 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { MetricRegistry, countsIn, mergedSnapshots, type MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
-import { processMetrics } from '../../shared/metrics/process-metrics.js';
+import { MetricRegistry, countsIn, mergedSnapshots, processMetrics, type MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
 import { metricUpdatesOf, type StampedEventSink, type StampedEvent } from '../../shared/events/run-events.js';
 import { shortDigest } from '../../worker/serving/exploration/event-ids.js';
 import { segmentLabel, type CalibrationSums } from '../../worker/serving/exploration/feedback.js';
@@ -85,7 +84,6 @@ export class ServingMetrics {
     if (canary?.current) this.#readBundle('canary', canary.current);
     const explored = exploration();
     if (explored === null) return;
-    registry.set('qianmo_decisions_total', {}, explored.decisions);
     registry.set('qianmo_decided_slots_total', {}, explored.decidedSlots);
     registry.set('qianmo_explored_slots_total', {}, explored.exploredSlots);
     this.#readCalibration(explored.calibration);

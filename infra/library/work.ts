@@ -7,7 +7,7 @@ import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { createEventLog } from '../../shared/events/event-log.js';
-import { logFilePlace } from '../../shared/events/log-file.js';
+import { logFilePlace } from '../../shared/events/event-log.js';
 import {
   runEventSink,
   type RunEventSink,

@@ -128,9 +128,9 @@ function metricsTable(): string {
     '| metric | kind | from | labels | meaning |',
     '|---|---|---|---|---|',
     ...METRIC_NAMES.map((name) => {
-      const { kind, from, labels = {}, help } = definitionOf(name);
+      const { kind, from, labels, help } = definitionOf(name);
       const sources = from.length === 4 ? 'all' : from.join(', ');
-      return `| \`${name}\` | ${kind} | ${sources} | ${labelsText(labels)} | ${help} |`;
+      return `| \`${name}\` | ${kind} | ${sources} | ${labelsText(labels ?? {})} | ${help} |`;
     }),
   ].join('\n');
 }

@@ -5,8 +5,8 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { makeFolderDurably, syncFolder } from '../storage/file-bytes.js';
-import { wholeLinesByteCount } from './log-segments.js';
 
+const LINE_BREAK = 10;
 const PIECE_BYTE_COUNT = 256 * 1024;
 
 /**
@@ -80,4 +80,9 @@ export async function cutHalfLine(file: FileHandle): Promise<void> {
     }
     end = start;
   }
+}
+
+/** Returns the length of the whole lines. A process that was killed may have left half a line. */
+export function wholeLinesByteCount(bytes: Uint8Array): number {
+  return bytes.lastIndexOf(LINE_BREAK) + 1;
 }

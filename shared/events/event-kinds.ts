@@ -11,7 +11,7 @@ import { add, forget, observe, set } from '../metrics/metric-definitions.js';
 import { counted } from '../names/counted.js';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema, formatDeviceLine } from './device-report.js';
-import { detail, notice, warning } from './event-kind.js';
+import { detail, notice, warning } from './event-words.js';
 import {
   COMPUTE_ENDS,
   endOf,
@@ -24,7 +24,7 @@ import {
   sizeGauges,
   sourceOf,
   workerOf,
-} from './event-parts.js';
+} from './event-words.js';
 import {
   COMPUTE_END_REASONS,
   DEVICE_POOLS,
@@ -155,7 +155,6 @@ export const EVENT_KINDS = {
     ({ outerStep, address }) => `checkpoint of outer step ${outerStep}: ${address}`,
     {
       metrics: ({ epochMs }) => [
-        add('qianmo_checkpoints_total', {}),
         set('qianmo_last_checkpoint_timestamp_seconds', {}, seconds(epochMs)),
       ],
     },
@@ -279,7 +278,6 @@ export const EVENT_KINDS = {
   'event-log-failed': warning(
     { address: z.string(), reason: z.string() },
     ({ address, reason }) => `events cannot be logged at ${address} (${reason}); the run continues`,
-    { metrics: () => [add('qianmo_event_log_failures_total', {})] },
   ),
   'metrics-served': notice({ url: z.string() }, ({ url }) => `metrics: ${url}/metrics`),
 
@@ -314,7 +312,6 @@ export const EVENT_KINDS = {
     { outerStep: count, jobIndex: count, slowWorker: z.string(), heldMs: durationMs },
     ({ outerStep, jobIndex, slowWorker, heldMs }) =>
       `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsText(heldMs)}: an idle worker gets a copy`,
-    { metrics: () => [add('qianmo_job_copies_total', {})] },
   ),
   'redis-away': warning(
     { address: z.string(), reason: z.string() },
@@ -390,7 +387,6 @@ export const EVENT_KINDS = {
     { refusingWorker: z.string(), reason: z.string() },
     ({ refusingWorker, reason }) =>
       `worker ${refusingWorker} refuses the jobs of this run and leaves them to others: ${reason}`,
-    { metrics: () => [add('qianmo_worker_refusals_total', {})] },
   ),
   /** The worker is sick: it is asked to take no job for this long. */
   'worker-quarantined': warning(
@@ -444,7 +440,6 @@ export const EVENT_KINDS = {
   'worker-resting': detail(
     { restMs: durationMs },
     (event) => `${workerOf(event)} takes no job for ${secondsText(event.restMs)}`,
-    { metrics: () => [add('qianmo_worker_rests_total', {})] },
   ),
   'worker-exited': warning(
     {
@@ -457,11 +452,8 @@ export const EVENT_KINDS = {
     (event) =>
       `${workerOf(event)} ended: ${event.reason ?? endOf(event)}` +
       (event.lastWords === '' ? '' : `; its last words: ${event.lastWords}`),
-    { metrics: () => [add('qianmo_local_worker_exits_total', {})] },
   ),
-  'redis-trouble': warning({ reason: z.string() }, (event) => `${prefixOf(event)}${event.reason}`, {
-    metrics: () => [add('qianmo_worker_redis_troubles_total', {})],
-  }),
+  'redis-trouble': warning({ reason: z.string() }, (event) => `${prefixOf(event)}${event.reason}`),
   'job-started': detail(
     { jobId: z.string(), ...ofJob },
     (event) => `${prefixOf(event)}job ${event.jobId} started`,
@@ -502,7 +494,6 @@ export const EVENT_KINDS = {
   'compute-started': detail(
     { pid: processId },
     (event) => `${prefixOf(event)}compute process ${event.pid} is starting`,
-    { metrics: () => [add('qianmo_compute_process_starts_total', {})] },
   ),
   /** A line that a library in the process wrote to standard error. */
   'compute-wrote': notice(

@@ -1,103 +1,70 @@
 /**
- * The log of a run's events: lines of JSON. The run never waits for it: an event only puts a line into
- * a bounded queue. When the place cannot be written, events are lost, the failure is reported once, and
- * the run goes on.
+ * The log of a run's events: lines of JSON in segments of bounded size, of which the newest few are kept. The run never
+ * waits for it: an event only puts a line into a bounded queue. When the place cannot be written, events are lost, the
+ * failure is reported once, and the run goes on.
  */
 
+import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '../base/clock.js';
+import { LruCache } from '../base/lru-cache.js';
 import { systemCodeOf } from '../base/system-errors.js';
+import { makeFolders } from '../storage/file-bytes.js';
+import type { ObjectStore } from '../storage/object-store.js';
 import { openObjectStore } from '../storage/open-object-store.js';
 import type { S3Options } from '../storage/s3-object-store.js';
-import { boundedRate } from './bounded-rate.js';
+import { cutHalfLine, wholeLinesByteCount } from './appended-lines.js';
 import { encodeEvent } from './event-lines.js';
-import {
-  type EventLogPlace,
-  type SegmentBounds,
-  LOG_FOLDER,
-  outdatedOf,
-  SEGMENT_BOUNDS,
-  segmentNameOf,
-  sequencesOf,
-  wholeLinesByteCount,
-} from './log-segments.js';
 import type { EventKind, RunEventOf, StampedEvent, StampedEventSink } from './run-events.js';
-import { open, readdir, rm, type FileHandle } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { makeFolders } from '../storage/file-bytes.js';
-import { cutHalfLine } from './appended-lines.js';
-import type { ObjectStore } from '../storage/object-store.js';
 
-/** Another process may put the same segment at the same time. A second attempt keeps the lines of both. */
-const SAVE_ATTEMPTS_MAX = 3;
-
-interface SavedSegment {
-  readonly sequence: number;
-  /** Null when there is no such object yet. */
-  readonly etag: string | null;
-  readonly bytes: Uint8Array;
+/** Holds the segments of one log. */
+export interface EventLogPlace {
+  readonly address: string;
+  /** @param lines whole lines, each with its line break. */
+  append(lines: string): Promise<void>;
+  /** Makes durable what was appended. */
+  save(): Promise<void>;
+  close(): Promise<void>;
 }
 
-/** @param output holds the segments under `events/`. */
-export function objectLogPlace(output: ObjectStore, bounds = SEGMENT_BOUNDS): EventLogPlace {
-  let saved: SavedSegment | null = null;
-  let unsaved: Uint8Array = new Uint8Array();
+export const LOG_FOLDER = 'events';
 
-  const sequences = async (): Promise<number[]> =>
-    sequencesOf(
-      (await output.list(`${LOG_FOLDER}/`)).map((key) => key.slice(LOG_FOLDER.length + 1)),
-    );
-  const newestSegment = async (): Promise<SavedSegment> => {
-    const sequence = (await sequences()).at(-1) ?? 1;
-    const object = await output.get(keyOf(sequence));
-    const bytes = object?.bytes ?? new Uint8Array();
-    return {
-      sequence,
-      etag: object?.etag ?? null,
-      bytes: bytes.subarray(0, wholeLinesByteCount(bytes)),
-    };
-  };
-  /** The segment with the unsaved lines at its end, or a new one where it would grow too large. */
-  const extended = ({ sequence, etag, bytes }: SavedSegment): SavedSegment => {
-    const isFull =
-      bytes.byteLength > 0 && bytes.byteLength + unsaved.byteLength > bounds.segmentByteCountMax;
-    return isFull
-      ? { sequence: sequence + 1, etag: null, bytes: unsaved }
-      : { sequence, etag, bytes: Buffer.concat([bytes, unsaved]) };
-  };
-  const save = async (): Promise<void> => {
-    for (let attempt = 1; unsaved.byteLength > 0; attempt += 1) {
-      const before = saved ?? (await newestSegment());
-      const { sequence, etag, bytes } = extended(before);
-      const written = await output.put(
-        keyOf(sequence),
-        bytes,
-        etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag },
-      );
-      saved = written === null ? null : { sequence, etag: written, bytes };
-      if (written !== null) {
-        unsaved = new Uint8Array();
-        if (sequence > before.sequence)
-          for (const old of outdatedOf(await sequences(), sequence, bounds))
-            await output.delete(keyOf(old));
-      } else if (attempt === SAVE_ATTEMPTS_MAX)
-        throw new Error('another process writes this log at the same time');
-    }
-  };
-
-  return {
-    address: `${output.address}/${LOG_FOLDER}`,
-    append: async (lines) => {
-      const bytes = Buffer.from(lines);
-      if (unsaved.byteLength + bytes.byteLength > bounds.segmentByteCountMax) await save();
-      unsaved = Buffer.concat([unsaved, bytes]);
-    },
-    save,
-    close: () => Promise.resolve(),
-  };
+export interface SegmentBounds {
+  readonly segmentByteCountMax: number;
+  readonly segmentCountMax: number;
 }
 
-function keyOf(sequence: number): string {
-  return `${LOG_FOLDER}/${segmentNameOf(sequence)}`;
+/** 32 MiB of lines: some 100,000 outer steps. */
+export const SEGMENT_BOUNDS: SegmentBounds = {
+  segmentByteCountMax: 4 * 1024 * 1024,
+  segmentCountMax: 8,
+};
+
+const DIGIT_COUNT = 6;
+const SEGMENT_NAME = /^events-(\d+)\.ndjson$/;
+
+/** `events-000012.ndjson` */
+export function segmentNameOf(sequence: number): string {
+  return `events-${String(sequence).padStart(DIGIT_COUNT, '0')}.ndjson`;
+}
+
+/** Returns the numbers of the segments in ascending order. Other names are ignored. */
+export function sequencesOf(names: readonly string[]): number[] {
+  return names
+    .flatMap((name) => {
+      const digits = SEGMENT_NAME.exec(name)?.[1];
+      return digits === undefined ? [] : [Number(digits)];
+    })
+    .sort((a, b) => a - b);
+}
+
+/** Returns the segments to remove when `newest` has begun. */
+function outdatedOf(
+  sequences: readonly number[],
+  newest: number,
+  { segmentCountMax }: SegmentBounds,
+): number[] {
+  return sequences.filter((sequence) => sequence <= newest - segmentCountMax);
 }
 
 export interface EventLog {
@@ -258,6 +225,49 @@ class LogWriter {
   }
 }
 
+/** The least time between two events of one kind, worker and stage. */
+const INTERVAL_MS = 1_000;
+/** The number of stages and workers that are told apart. */
+const SUBJECT_COUNT_MAX = 1_000;
+
+/**
+ * Limits the rate of frequent kinds of events, for sinks to which each event is a cost: a log file, a channel between
+ * processes. Every other event passes.
+ */
+export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventSink {
+  const passedMsBySubject = new LruCache<string, number>({ countMax: SUBJECT_COUNT_MAX });
+  return (event) => {
+    const subject = subjectOf(event);
+    if (subject === null) {
+      sink(event);
+      return;
+    }
+    const nowMs = clock.monotonicMs();
+    const passedMs = passedMsBySubject.get(subject) ?? Number.NEGATIVE_INFINITY;
+    if (nowMs - passedMs < INTERVAL_MS && !isLast(event)) return;
+    passedMsBySubject.put(subject, nowMs);
+    sink(event);
+  };
+}
+
+/** Returns the subject whose events have a limited rate; null when every event passes. */
+function subjectOf(event: StampedEvent): string | null {
+  switch (event.kind) {
+    case 'progress':
+      return `${event.kind} ${event.stage}`;
+    case 'job-progress':
+    case 'job-started':
+    case 'job-finished':
+      return `${event.kind} ${event.worker ?? ''}`;
+    default:
+      return null;
+  }
+}
+
+function isLast(event: StampedEvent): boolean {
+  return event.kind === 'progress' && event.done === event.total;
+}
+
 interface OpenSegment {
   readonly sequence: number;
   readonly file: FileHandle;
@@ -308,4 +318,131 @@ export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLo
       segment = null;
     },
   };
+}
+
+/** Another process may put the same segment at the same time. A second attempt keeps the lines of both. */
+const SAVE_ATTEMPTS_MAX = 3;
+
+interface SavedSegment {
+  readonly sequence: number;
+  /** Null when there is no such object yet. */
+  readonly etag: string | null;
+  readonly bytes: Uint8Array;
+}
+
+/** @param output holds the segments under `events/`. */
+export function objectLogPlace(output: ObjectStore, bounds = SEGMENT_BOUNDS): EventLogPlace {
+  let saved: SavedSegment | null = null;
+  let unsaved: Uint8Array = new Uint8Array();
+
+  const sequences = async (): Promise<number[]> =>
+    sequencesOf(
+      (await output.list(`${LOG_FOLDER}/`)).map((key) => key.slice(LOG_FOLDER.length + 1)),
+    );
+  const newestSegment = async (): Promise<SavedSegment> => {
+    const sequence = (await sequences()).at(-1) ?? 1;
+    const object = await output.get(keyOf(sequence));
+    const bytes = object?.bytes ?? new Uint8Array();
+    return {
+      sequence,
+      etag: object?.etag ?? null,
+      bytes: bytes.subarray(0, wholeLinesByteCount(bytes)),
+    };
+  };
+  /** The segment with the unsaved lines at its end, or a new one where it would grow too large. */
+  const extended = ({ sequence, etag, bytes }: SavedSegment): SavedSegment => {
+    const isFull =
+      bytes.byteLength > 0 && bytes.byteLength + unsaved.byteLength > bounds.segmentByteCountMax;
+    return isFull
+      ? { sequence: sequence + 1, etag: null, bytes: unsaved }
+      : { sequence, etag, bytes: Buffer.concat([bytes, unsaved]) };
+  };
+  const save = async (): Promise<void> => {
+    for (let attempt = 1; unsaved.byteLength > 0; attempt += 1) {
+      const before = saved ?? (await newestSegment());
+      const { sequence, etag, bytes } = extended(before);
+      const written = await output.put(
+        keyOf(sequence),
+        bytes,
+        etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag },
+      );
+      saved = written === null ? null : { sequence, etag: written, bytes };
+      if (written !== null) {
+        unsaved = new Uint8Array();
+        if (sequence > before.sequence)
+          for (const old of outdatedOf(await sequences(), sequence, bounds))
+            await output.delete(keyOf(old));
+      } else if (attempt === SAVE_ATTEMPTS_MAX)
+        throw new Error('another process writes this log at the same time');
+    }
+  };
+
+  return {
+    address: `${output.address}/${LOG_FOLDER}`,
+    append: async (lines) => {
+      const bytes = Buffer.from(lines);
+      if (unsaved.byteLength + bytes.byteLength > bounds.segmentByteCountMax) await save();
+      unsaved = Buffer.concat([unsaved, bytes]);
+    },
+    save,
+    close: () => Promise.resolve(),
+  };
+}
+
+function keyOf(sequence: number): string {
+  return `${LOG_FOLDER}/${segmentNameOf(sequence)}`;
+}
+
+/** With `FILE.1`, a log takes at most twice this. */
+const FILE_BYTE_COUNT_MAX = 16 * 1024 * 1024;
+
+/**
+ * A log in one file that the user names. The file is bounded: a full one becomes `FILE.1`, in place of an earlier
+ * `FILE.1`. A file that another program moved away is begun anew.
+ */
+export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): EventLogPlace {
+  const path = resolve(file);
+  let opened: FileHandle | null = null;
+
+  const openAtEnd = async (): Promise<FileHandle> => {
+    await makeFolders(dirname(path));
+    const handle = await open(path, 'a+');
+    await cutHalfLine(handle);
+    return handle;
+  };
+  const close = async (): Promise<void> => {
+    const closing = opened;
+    opened = null;
+    await closing?.close();
+  };
+
+  return {
+    address: path,
+    append: async (lines) => {
+      const bytes = Buffer.from(lines);
+      try {
+        if (opened !== null && !(await isAt(path, opened))) await close();
+        opened ??= await openAtEnd();
+        const { size } = await opened.stat();
+        if (size > 0 && size + bytes.byteLength > byteCountMax) {
+          await close();
+          await rename(path, `${path}.1`);
+          opened = await openAtEnd();
+        }
+        await opened.appendFile(bytes);
+      } catch (error) {
+        // The next write opens the file anew, and cuts off what was written of this one.
+        await close().catch(() => undefined);
+        throw error;
+      }
+    },
+    save: () => Promise.resolve(),
+    close,
+  };
+}
+
+/** Whether the path still names the open file. */
+async function isAt(path: string, handle: FileHandle): Promise<boolean> {
+  const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);
+  return named?.ino === own.ino;
 }

@@ -5,11 +5,11 @@
 
 import type { Clock } from '../base/clock.js';
 import { set, type MetricUpdate } from '../metrics/metric-definitions.js';
-import type { EventLevel, EventSource, EventStamp, EventWords, FieldsOf } from './event-kind.js';
+import type { EventLevel, EventSource, EventStamp, EventWords, FieldsOf } from './event-words.js';
 import { EVENT_KINDS } from './event-kinds.js';
-import { secondsText } from './event-parts.js';
+import { secondsText } from './event-words.js';
 
-export type { EventSource, EventStamp } from './event-kind.js';
+export type { EventSource, EventStamp } from './event-words.js';
 
 export type EventKind = keyof typeof EVENT_KINDS;
 

@@ -1,14 +1,16 @@
-/** The values of a process's metrics. Updates are additions to numbers in memory; text is made when somebody asks. */
+/** The values of a process's metrics, and their text in the format of Prometheus, version 0.0.4, made when somebody asks. */
 
+import { performance } from 'node:perf_hooks';
 import { z } from 'zod';
+import type { Clock } from '../base/clock.js';
 import {
   definitionOf,
   METRIC_NAMES,
   type LabelsOf,
   type MetricName,
+  type MetricSource,
   type MetricUpdate,
 } from './metric-definitions.js';
-import type { MetricSource } from './metric-definition.js';
 
 /** Values of labels that are not known beforehand are bounded by this; later ones count as `other`. */
 const SERIES_COUNT_MAX = 200;
@@ -32,6 +34,7 @@ export const MetricsSnapshotSchema = z.array(
 );
 /** All values of a process at one time. */
 export type MetricsSnapshot = z.infer<typeof MetricsSnapshotSchema>;
+type Value = MetricsSnapshot[number];
 
 export class MetricRegistry {
   readonly #source: MetricSource;
@@ -41,9 +44,9 @@ export class MetricRegistry {
   constructor(source: MetricSource) {
     this.#source = source;
     for (const name of METRIC_NAMES) {
-      const { kind, from, labels = {} } = definitionOf(name);
+      const { kind, from, labels } = definitionOf(name);
       if (!from.includes(source) || kind === 'gauge') continue;
-      for (const each of combinationsOf(labels)) this.#of(name, each);
+      for (const each of combinationsOf(labels ?? {})) this.#of(name, each);
     }
   }
 
@@ -65,13 +68,12 @@ export class MetricRegistry {
     if (series.counts !== undefined) series.counts[at] = (series.counts[at] ?? 0) + 1;
   }
 
-  /** Applies the updates of metrics that this process exports. A coordinator hears of its local workers, who count for themselves. */
+  /** Applies the updates of metrics that this process exports: local workers count for themselves. */
   apply(updates: readonly MetricUpdate[]): void {
     for (const { how, name, labels, value } of updates) {
       if (!definitionOf(name).from.includes(this.#source)) continue;
-      // The functions that make updates give each metric its labels.
       if (how === 'forget') this.forget(name);
-      else this[how](name, labels as LabelsOf<MetricName>, value);
+      else this[how](name, labels, value);
     }
   }
 
@@ -119,7 +121,7 @@ export function countsIn(snapshot: MetricsSnapshot): MetricsSnapshot {
 
 /** The values of several processes as those of one. */
 export function mergedSnapshots(snapshots: readonly MetricsSnapshot[]): MetricsSnapshot {
-  const merged = new Map<string, MetricsSnapshot[number]>();
+  const merged = new Map<string, Value>();
   for (const each of snapshots.flat()) {
     const key = `${each.name} ${keyOf(each.labels)}`;
     const known = merged.get(key);
@@ -130,10 +132,7 @@ export function mergedSnapshots(snapshots: readonly MetricsSnapshot[]): MetricsS
   );
 }
 
-function together(
-  one: MetricsSnapshot[number],
-  other: MetricsSnapshot[number],
-): MetricsSnapshot[number] {
+function together(one: Value, other: Value): Value {
   const { kind, together: how = kind === 'gauge' ? 'max' : 'sum' } = definitionOf(one.name);
   if (how === 'max') return { ...one, value: Math.max(one.value, other.value) };
   const counts = one.counts?.map((count, place) => count + (other.counts?.[place] ?? 0));
@@ -157,4 +156,82 @@ function combinationsOf(
       combined.flatMap((each) => (values ?? []).map((value) => ({ ...each, [label]: value }))),
     [{}],
   );
+}
+
+export const EXPOSITION_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+export function expositionOf(snapshot: MetricsSnapshot): string {
+  const byName = new Map<MetricName, Value[]>();
+  for (const value of snapshot) {
+    const known = byName.get(value.name);
+    if (known === undefined) byName.set(value.name, [value]);
+    else known.push(value);
+  }
+  const families = METRIC_NAMES.flatMap((name) => familyOf(name, byName.get(name) ?? []));
+  return families.length === 0 ? '' : `${families.join('\n')}\n`;
+}
+
+function familyOf(name: MetricName, values: readonly Value[]): string[] {
+  if (values.length === 0) return [];
+  const { kind, help } = definitionOf(name);
+  return [
+    `# HELP ${name} ${help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}`,
+    `# TYPE ${name} ${kind}`,
+    ...values.flatMap((value) => (kind === 'histogram' ? histogramOf(value) : [lineOf(value)])),
+  ];
+}
+
+function lineOf({ name, labels, value }: Value): string {
+  return `${name}${labelsText(labels)} ${numberText(value)}`;
+}
+
+function histogramOf({ name, labels, value, counts = [] }: Value): string[] {
+  const { buckets = [] } = definitionOf(name);
+  let sum = 0;
+  const lines = [...buckets, Number.POSITIVE_INFINITY].map((bound, place) => {
+    sum += counts[place] ?? 0;
+    return `${name}_bucket${labelsText({ ...labels, le: numberText(bound) })} ${sum}`;
+  });
+  return [
+    ...lines,
+    `${name}_sum${labelsText(labels)} ${numberText(value)}`,
+    `${name}_count${labelsText(labels)} ${sum}`,
+  ];
+}
+
+function labelsText(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([label, value]) => `${label}="${escaped(value)}"`);
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}
+
+function numberText(value: number): string {
+  if (value === Number.POSITIVE_INFINITY) return '+Inf';
+  return value === Number.NEGATIVE_INFINITY ? '-Inf' : String(value);
+}
+
+const MICROSECONDS_PER_SECOND = 1e6;
+const MS_PER_SECOND = 1000;
+
+/** Returns the function that sets them, to be called for each scrape. */
+export function processMetrics(
+  registry: MetricRegistry,
+  { clock, version }: { readonly clock: Clock; readonly version: string },
+): () => void {
+  const startedMs = clock.epochMs() - process.uptime() * MS_PER_SECOND;
+  let before = performance.eventLoopUtilization();
+  return () => {
+    const { user, system } = process.cpuUsage();
+    const now = performance.eventLoopUtilization();
+    registry.set('qianmo_build_info', { version, node: process.versions.node }, 1);
+    registry.set('qianmo_process_start_time_seconds', {}, startedMs / MS_PER_SECOND);
+    registry.set('qianmo_process_cpu_seconds_total', {}, (user + system) / MICROSECONDS_PER_SECOND);
+    registry.set('qianmo_process_resident_memory_bytes', {}, process.memoryUsage.rss());
+    const { utilization } = performance.eventLoopUtilization(now, before);
+    registry.set('qianmo_event_loop_utilization_ratio', {}, utilization);
+    before = now;
+  };
 }

@@ -7,8 +7,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { DEVICE_POOLS } from '../names/event-terms.js';
 import { listening } from '../network/listening.js';
-import { EXPOSITION_TYPE, expositionOf } from './exposition.js';
-import type { MetricRegistry, MetricsSnapshot } from './metric-registry.js';
+import {
+  EXPOSITION_TYPE,
+  expositionOf,
+  type MetricRegistry,
+  type MetricsSnapshot,
+} from './metric-registry.js';
 
 /** The place at which a process offers its metrics. */
 export interface MetricsPlace {

@@ -3,7 +3,6 @@
  * alone, in light and dark, and as narrow as a phone.
  */
 
-import { pathToFileURL } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
@@ -21,7 +20,6 @@ beforeAll(async () => {
     await room.write('log.csv', segmentLog());
     await room.write('run.yaml', JSON.stringify(run));
     for (const verb of ['prepare', 'train', 'evaluate']) await room.done([verb, 'run.yaml']);
-    await room.done(['status', 'run', '--html', 'run.html']);
   });
   ({ browser, url } = opened);
 });
@@ -63,7 +61,6 @@ it.each(LOOKS)('has nothing serious for axe and fits, %s, %d pixels', (...look) 
       'segments-run': `${url}/runs/run`,
       'segments-adgroups': `${url}/runs/run/adgroup?segment=regular`,
       'segments-nobody': `${url}/runs/run/adgroup?name=nobody`,
-      'segments-file': pathToFileURL(opened.room.path('run.html')).href,
     },
     look,
   ),

@@ -1,7 +1,7 @@
 /** The version of a log in a real S3 bucket, whose listings tell times in whole seconds. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { recordPlaceOf } from '../../coordinator/record/record-place.js';
+import { RunRecord } from '../../coordinator/record/run-record.js';
 import { objectLogPlace } from '../../shared/events/event-log.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';
 import {
@@ -23,12 +23,12 @@ describe.skipIf(!canStartS3)(`a log in a bucket${S3_SUITE_SUFFIX}`, () => {
 
   it('has another version after each time that it is put, also within a second', async () => {
     const log = objectLogPlace(openObjectStore(OUTPUT, buckets.options));
-    const place = recordPlaceOf(OUTPUT, buckets.options);
-    const versions = new Set([await place.version()]);
+    const record = new RunRecord(OUTPUT, buckets.options);
+    const versions = new Set([await record.version()]);
     for (let count = 1; count <= 5; count += 1) {
       await log.append('{}\n');
       await log.save();
-      versions.add(await place.version());
+      versions.add(await record.version());
     }
     expect(versions.size).toBe(6);
   });

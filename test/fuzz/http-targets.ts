@@ -9,8 +9,6 @@ import { serve } from '@hono/node-server';
 import { Queue } from 'bullmq';
 import type { Hono } from 'hono';
 import { dashboardApp } from '../../coordinator/dashboard/dashboard-app.js';
-import { PageFeed } from '../../coordinator/dashboard/page-feed.js';
-import { PageRoutes } from '../../coordinator/dashboard/page-routes.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
@@ -34,20 +32,11 @@ function mutatedMessage(stream: RandomStream, examples: readonly string[]): Buff
 
 /** The dashboard of a queue alone, whose server nobody asks. */
 function fuzzedApp(queue: Queue): Hono {
-  const clock = systemClock;
-  const routes = new PageRoutes({ catalog: null, watch: null, serving: null, desk: null, clock });
-  const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
   const access = { hostsAllowed: [], token: null };
-  const parts = {
-    access,
-    catalog: null,
-    routes,
-    feed,
-    places: new Set<'/'>(['/']),
-    desk: null,
-    clock,
-  };
-  return dashboardApp({ ...parts, queue: { queue, metrics: () => Promise.resolve('') } });
+  const nothing = { catalog: null, servers: [], rankings: null, desk: null };
+  const watch = { state: () => Promise.reject(new Error('no server')) };
+  const shown = { queue, watch, metrics: () => Promise.resolve('') };
+  return dashboardApp({ access, ...nothing, clock: systemClock, queue: shown });
 }
 
 async function boardPort(): Promise<number> {

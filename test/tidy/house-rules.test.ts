@@ -35,7 +35,7 @@ const PRODUCTION_RULES: readonly Rule[] = [
     pattern: /\b(setTimeout|setInterval)\(/,
     // The browser's script has no Clock.
     except:
-      /(^|\/)main\.ts$|^shared\/(base\/clock|queue\/redis-connection)\.ts$|^coordinator\/dashboard\/browser\//,
+      /(^|\/)main\.ts$|^shared\/(base\/clock|queue\/redis-connection)\.ts$|^coordinator\/dashboard\/page\.ts$/,
     instead: 'the sleep of a Clock that is passed in',
   },
   {

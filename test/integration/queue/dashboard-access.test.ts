@@ -54,28 +54,15 @@ describe('the queue board', () => {
     expect(await redis.client.hget(`${prefix}:inner-loops:meta`, 'paused')).toBeNull();
   });
 
-  it.each(['localhost', '127.0.0.1', '127.0.0.1:80', '[::1]:3000', 'board.internal:3000'])(
-    'answers as %s',
-    async (name) => {
-      expect(await statusAs(name)).toBe(200);
-    },
-  );
-
   it.each([
-    'evil.example',
-    'localhost.evil.example',
-    '127.0.0.1.evil.example:3000',
-    '127.evil.example',
-    '127.0.0.999',
-    '10.0.0.5',
-  ])('does not answer as %s', async (name) => {
-    expect(await statusAs(name)).toBe(403);
-  });
-
-  it('tells its metrics under the names of its pages alone', async () => {
-    const names = ['127.0.0.1', 'board.internal:3000', 'evil.example', '127.evil.example'];
-    const statuses = names.map((name) => statusAs(name, '/metrics'));
-    expect(await Promise.all(statuses)).toEqual([200, 200, 403, 403]);
+    ['[::1]:3000', 200],
+    ['board.internal:3000', 200],
+    ['localhost.evil.example', 403],
+    ['127.evil.example', 403],
+    ['10.0.0.5', 403],
+  ])('answers a request as %s with %d', async (name, status) => {
+    expect(await statusAs(name)).toBe(status);
+    expect(await statusAs(name, '/metrics')).toBe(status);
   });
 
   it('tells its metrics under any name to a request with its token', async () => {

@@ -1,14 +1,12 @@
-/** The dashboard over records alone: its pages, what it refuses, its stream of changes, and its forms. */
+/** The dashboard over records alone: its pages, what it refuses, and its forms. */
 
 import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { RunCatalog } from '../../../coordinator/dashboard/catalog/run-catalog.js';
-import { ControlDesk } from '../../../coordinator/dashboard/control-desk.js';
+import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
+import { ControlDesk } from '../../../coordinator/dashboard/access.js';
 import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
-import { PageFeed } from '../../../coordinator/dashboard/page-feed.js';
-import { PageRoutes } from '../../../coordinator/dashboard/page-routes.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { RECORD_STARTED_MS, stepEvent, writeRecord } from '../../fixtures/written-record.js';
@@ -19,7 +17,6 @@ const HEADERS = { host: '127.0.0.1:3000' };
 const given: string[] = [];
 let folder: TemporaryFolder;
 let nowMs = RECORD_STARTED_MS;
-let feed: PageFeed;
 
 beforeAll(async () => {
   folder = await temporaryFolder();
@@ -34,7 +31,6 @@ beforeAll(async () => {
         fromWorker: 'w1',
         rejection: 'not_finite',
       },
-      { kind: 'job-copied', outerStep: 4, jobIndex: 2, slowWorker: 'w2', heldMs: 4_200 },
       {
         ...{ kind: 'job-finished', jobId: 'j', runId: 'whole', outerStep: 4, jobIndex: 2 },
         ...{ computeMs: 12, residentByteCount: 314_572_800, worker: 'w1' },
@@ -62,10 +58,7 @@ beforeAll(async () => {
   await writeRecord(at('open'), { run: 'open', outerSteps: 40, ended: 38, isOpen: true });
   await mkdir(at('empty'));
 });
-afterAll(async () => {
-  feed.close();
-  await folder.remove();
-});
+afterAll(() => folder.remove());
 
 interface AppOptions {
   readonly token?: string;
@@ -84,11 +77,9 @@ function app(options: AppOptions = {}): Hono {
           return Promise.resolve('');
         }, 'secret')
       : null;
-  const routes = new PageRoutes({ catalog, watch: null, serving: null, desk, clock });
-  feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
   const access = { hostsAllowed: options.hostsAllowed ?? [], token: options.token ?? null };
-  const places = new Set(['/', '/runs'] as const);
-  return dashboardApp({ access, catalog, routes, feed, places, desk, clock, queue: null });
+  const nothing = { queue: null, servers: [], rankings: null };
+  return dashboardApp({ access, catalog, desk, clock, ...nothing });
 }
 
 async function page(path: string): Promise<string> {
@@ -125,7 +116,6 @@ describe('pages', () => {
     expect(text).toContain('exited, SIGKILL');
     expect(text).toContain('<td>300 MiB</td>');
     expect(text).toContain('<a href="/runs/whole/files/report.html">');
-    expect(text).toContain('4.2 s');
     expect(text.match(/<svg role="img" aria-label=/g)).toHaveLength(3);
     expect(text.match(/<summary>Table<\/summary>/g)).toHaveLength(3);
   });
@@ -138,16 +128,12 @@ describe('pages', () => {
     }
   });
 
-  it.each([
-    '/nothing',
-    '/runs/nothing',
-    '/runs/..%2Fwhole',
-    '/runs/%E0%A4%A',
-    '/runs/empty',
-    '/live/x',
-  ])('answer %s with 404', async (path) => {
-    expect((await app().request(path, { headers: HEADERS })).status).toBe(404);
-  });
+  it.each(['/nothing', '/runs/nothing', '/runs/..%2Fwhole', '/runs/%E0%A4%A', '/runs/empty'])(
+    'answer %s with 404',
+    async (path) => {
+      expect((await app().request(path, { headers: HEADERS })).status).toBe(404);
+    },
+  );
 
   it('show a report in a sandbox, and no other file', async () => {
     const answer = await app().request('/runs/whole/files/report.html', { headers: HEADERS });
@@ -168,7 +154,7 @@ describe('pages', () => {
 
 describe('what is refused', () => {
   it.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])('%s, with 405', async (method) => {
-    for (const path of ['/', '/runs/whole', '/orders', '/live']) {
+    for (const path of ['/', '/runs/whole', '/orders']) {
       const answer = await app().request(path, { method, headers: HEADERS });
       expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     }
@@ -179,7 +165,7 @@ describe('what is refused', () => {
 
   it('a foreign Host, with 403', async () => {
     const headers = { host: 'evil.example' };
-    for (const path of ['/', '/live', '/metrics', '/assets/style.css'])
+    for (const path of ['/', '/metrics', '/assets/style.css'])
       expect((await app().request(path, { headers })).status).toBe(403);
   });
 
@@ -223,7 +209,7 @@ describe('what is refused', () => {
     const refused = await asked('/metrics', 'other');
     expect(refused.status).toBe(403);
     expect(await refused.text()).toContain('to a request with its token it answers here');
-    for (const path of ['/', '/live', '/metrics/more', '/assets/style.css'])
+    for (const path of ['/', '/metrics/more', '/assets/style.css'])
       expect((await asked(path, token)).status, path).toBe(403);
   });
 
@@ -293,57 +279,26 @@ describe('forms', () => {
   );
 });
 
-it('streams the parts that change, and no others', async () => {
-  const answer = await app().request('/live?page=%2Fruns%2Fopen', { headers: HEADERS });
-  expect(answer.headers.get('content-type')).toContain('text/event-stream');
-  const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
-  const parts = await partsFrom(reader);
-  expect(parts.map(({ id }) => id)).toContain('log');
+it('answers with nothing new while a page is the same, and marks the parts that differ', async () => {
+  const opened = app();
+  const ask = async (etag?: string): Promise<Response> =>
+    opened.request('/runs/open', {
+      headers: { ...HEADERS, ...(etag === undefined ? {} : { 'if-none-match': etag }) },
+    });
+  const first = await ask();
+  const etag = first.headers.get('etag') ?? '';
+  expect((await ask(etag)).status).toBe(304);
   nowMs += 1_000;
   const line = encodeEvent({ ...stepEvent(39, 40), runId: 'open', epochMs: nowMs });
   await appendFile(join(folder.path, 'open/events/events-000001.ndjson'), `${line}\n`);
-  const changed = await partsFrom(reader);
-  const ids = changed.map(({ id }) => id);
-  expect(ids).toContain('course');
-  expect(ids).not.toContain('head');
-  expect(changed.find(({ id }) => id === 'facts')?.html).toContain('<b>39</b>');
-  await reader.cancel();
+  await systemClock.sleep(1_100);
+  const next = await ask(etag);
+  expect(next.status).toBe(200);
+  const digests = (html: string) =>
+    new Map(
+      [...html.matchAll(/id="([a-z]+)" data-digest="(\w+)"/g)].map(([, id, each]) => [id, each]),
+    );
+  const [before, after] = [digests(await first.text()), digests(await next.text())];
+  expect(after.get('course')).not.toBe(before.get('course'));
+  expect(after.get('head')).toBe(before.get('head'));
 });
-
-it('goes on behind the last event of a browser that connects again', async () => {
-  const stream = async (query: string, headers: Record<string, string> = {}) => {
-    const answer = await app().request(`/live?page=%2Fruns%2Fwhole${query}`, {
-      headers: { ...HEADERS, ...headers },
-    });
-    return (answer.body as ReadableStream<Uint8Array>).getReader();
-  };
-  const first = await stream('');
-  let text = '';
-  while (!text.includes('"parts"'))
-    text += Buffer.from((await first.read()).value ?? []).toString('utf8');
-  await first.cancel();
-  const now = /^id: (.*)$/m.exec(text)?.[1] ?? '';
-  expect(now).toMatch(/^head\.[0-9a-f]{12},/);
-  // The page had what it has now, then changed, and changed back while the browser was away.
-  const last = now.replace(/facts\.[^,]*/, 'facts.another');
-  const again = await stream(`&has=${now}`, { 'last-event-id': last });
-  const ids = (await partsFrom(again)).map(({ id }) => id);
-  expect(ids).toContain('facts');
-  expect(ids).not.toContain('head');
-  await again.cancel();
-});
-
-/** The parts of the next event that has some. */
-async function partsFrom(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-): Promise<{ id: string; html: string }[]> {
-  let text = '';
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error('the stream has ended');
-    text += Buffer.from(value).toString('utf8');
-    const data = /event: parts\ndata: (.*)\n/.exec(text)?.[1];
-    if (data !== undefined)
-      return (JSON.parse(data) as { parts: { id: string; html: string }[] }).parts;
-  }
-}

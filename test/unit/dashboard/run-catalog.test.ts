@@ -3,11 +3,11 @@
 import { appendFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { RunCatalog } from '../../../coordinator/dashboard/catalog/run-catalog.js';
-import { findRecordsInBucket } from '../../../coordinator/record/find-records.js';
+import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
+import { recordsInBucket } from '../../../coordinator/record/find-records.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
-import { LOG_FOLDER, segmentNameOf } from '../../../shared/events/log-segments.js';
+import { LOG_FOLDER, segmentNameOf } from '../../../shared/events/event-log.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -65,7 +65,7 @@ it('shows the run that took the place of another in its output, on its page and 
     const { runs } = await catalog.runs();
     expect(runs[0]?.status.training).toMatchObject({ outerStep: outerSteps, outerSteps });
     const opened = await catalog.open('again');
-    expect(opened?.history.series.queryLoss.map(({ x }) => x).at(-1)).toBe(outerSteps);
+    expect(opened?.history.course.points('queryLoss').at(-1)?.x).toBe(outerSteps);
     expect(opened?.status.training?.outerStep).toBe(outerSteps);
   }
 });
@@ -83,6 +83,6 @@ it('looks at a bounded number of objects of a bucket, and says so', async () => 
   const store = new MemoryObjectStore();
   for (const key of ['a/events/events-000001.ndjson', 'a/z', 'b/c/events/events-000002.ndjson'])
     await store.put(key, new Uint8Array(1), { kind: 'always' });
-  expect(await findRecordsInBucket(store, 4)).toEqual({ outputs: ['a', 'b/c'], isCut: false });
-  expect(await findRecordsInBucket(store, 2)).toEqual({ outputs: ['a'], isCut: true });
+  expect(await recordsInBucket(store, 4)).toEqual({ paths: ['a', 'b/c'], isCut: false });
+  expect(await recordsInBucket(store, 2)).toEqual({ paths: ['a'], isCut: true });
 });

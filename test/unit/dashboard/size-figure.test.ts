@@ -1,22 +1,21 @@
 // The drawing of losses by size: one for each bucket with tasks, and a table with all of them.
 
 import { describe, expect, it } from 'vitest';
-import { courseFigures, sizeFigure } from '../../../coordinator/dashboard/pages/run-charts.js';
-import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
+import { courseFigures, sizeFigures } from '../../../coordinator/dashboard/run-page.js';
+import { RunHistory } from '../../../coordinator/record/run-history.js';
 import type { SizeLosses } from '../../../shared/events/size-losses.js';
 import { blocksHtml } from '../../../coordinator/reports/document/as-page.js';
-import type { RunHistory } from '../../../coordinator/record/history/run-history.js';
 import { stepEvent } from '../../fixtures/written-record.js';
 
-function historyOf(...losses: (SizeLosses | undefined)[]) {
-  const history = new GrowingRunHistory();
+function historyOf(...losses: (SizeLosses | undefined)[]): RunHistory {
+  const history = new RunHistory();
   for (const [index, bySize] of losses.entries())
     history.admit({
       ...stepEvent(index + 1, losses.length),
       ...(bySize === undefined ? {} : { bySize }),
       epochMs: index,
     });
-  return history.history;
+  return history;
 }
 
 const losses: SizeLosses = {
@@ -25,7 +24,7 @@ const losses: SizeLosses = {
   ...{ queryLossSums: [0.375, 0.1, 0], supportLossSums: [0.5625, 0.2, 0] },
 };
 
-const htmlOf = (history: RunHistory): string => blocksHtml(sizeFigure(history));
+const htmlOf = (history: RunHistory): string => blocksHtml(sizeFigures(history));
 
 function firstRowOf(html: string): string[] {
   const [row = ''] = /<tbody><tr>(.*?)<\/tr>/.exec(html)?.slice(1) ?? [];
@@ -71,7 +70,7 @@ describe('the drawing of losses by size', () => {
       ...{ queryLossSums: [0.5], supportLossSums: [0.7] },
     };
     for (const history of [historyOf(undefined), historyOf(empty), historyOf(one)]) {
-      expect(sizeFigure(history)).toEqual([]);
+      expect(sizeFigures(history)).toEqual([]);
       expect(courseFigures(history).map(({ title }) => title)).toContain('Loss');
     }
   });

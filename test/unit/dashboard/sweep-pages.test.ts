@@ -3,8 +3,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { RunCatalog } from '../../../coordinator/dashboard/catalog/run-catalog.js';
-import { PageRoutes } from '../../../coordinator/dashboard/page-routes.js';
+import { partsHtml } from '../../../coordinator/dashboard/page.js';
+import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
+import { sweepListPage, sweepPage } from '../../../coordinator/dashboard/sweep-pages.js';
 import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { writeRecord } from '../../fixtures/written-record.js';
@@ -13,7 +14,7 @@ import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-
 const CELL = { kind: 'inner-steps', innerRate: 0.1, innerSteps: 3 } as const;
 
 let folder: TemporaryFolder;
-let routes: PageRoutes;
+let catalog: RunCatalog;
 
 beforeAll(async () => {
   folder = await temporaryFolder();
@@ -28,12 +29,11 @@ beforeAll(async () => {
   await writeFile(at('shop/sweep.json'), JSON.stringify(record('t1')));
   await writeFile(at('shop/auto/auto.json'), JSON.stringify(record(null)));
   await writeFile(at('broken/comparison.json'), '{"formatVersion":99}');
-  const catalog = new RunCatalog({
+  catalog = new RunCatalog({
     roots: [folder.path],
     s3: { region: 'us-east-1', forcePathStyle: true },
     clock: systemClock,
   });
-  routes = new PageRoutes({ catalog, watch: null, serving: null, desk: null, clock: systemClock });
 });
 afterAll(() => folder.remove());
 
@@ -70,8 +70,9 @@ function record(best: string | null): SweepRecord {
 }
 
 async function htmlOf(path: string): Promise<string> {
-  const page = await routes.pageAt(path);
-  return page?.parts.map(({ html }) => html).join('\n') ?? 'none';
+  const key = path.replace('/sweeps', '').slice(1);
+  const page = key === '' ? await sweepListPage(catalog) : await sweepPage(catalog, key);
+  return page === null ? 'none' : partsHtml(page);
 }
 
 it('lists sweeps and searches with the best that they have found, and no runs', async () => {

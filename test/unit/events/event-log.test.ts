@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createEventLog, type EventLog } from '../../../shared/events/event-log.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
-import type { EventLogPlace } from '../../../shared/events/log-segments.js';
+import type { EventLogPlace } from '../../../shared/events/event-log.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
@@ -84,21 +84,6 @@ describe('an event log', () => {
     await settled();
     expect(place.events).toEqual(Array.from({ length: 101 }, (_, awayMs) => back(awayMs)));
     expect(failures).toEqual([]);
-  });
-
-  it('writes events that arrive during a write after those before them', async () => {
-    let open = (): void => undefined;
-    place.gate = new Promise((resolve) => {
-      open = resolve;
-    });
-    log.sink(back(1));
-    await settled();
-    log.sink(back(2));
-    log.sink(back(3));
-    open();
-    await log.close();
-    expect(place.appended).toHaveLength(2);
-    expect(place.events).toEqual([back(1), back(2), back(3)]);
   });
 
   it('writes events together that follow a write within a tenth of a second', async () => {

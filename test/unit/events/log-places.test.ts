@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { openEventLog, folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
-import { logFilePlace } from '../../../shared/events/log-file.js';
-import type { EventLogPlace, SegmentBounds } from '../../../shared/events/log-segments.js';
+import { logFilePlace } from '../../../shared/events/event-log.js';
+import type { EventLogPlace, SegmentBounds } from '../../../shared/events/event-log.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -49,17 +49,6 @@ describe('in a folder', () => {
     });
     await placeIn(BOUNDS).append(line(35));
     expect((await segmentsIn())['events-000004.ndjson']).toBe(lines(30, 36).join(''));
-  });
-
-  it('is shared by processes, whose lines stay whole', async () => {
-    const places = Array.from({ length: 4 }, () => placeIn());
-    await Promise.all(
-      places.map(async (place, index) => {
-        for (let count = 0; count < 50; count += 1) await place.append(line(index * 50 + count));
-      }),
-    );
-    const text = Object.values(await segmentsIn()).join('');
-    expect(text.match(/.*\n/g)?.sort()).toEqual(lines(0, 200));
   });
 
   it('removes the partial line of a process that was killed', async () => {
@@ -112,13 +101,6 @@ describe('in one file', () => {
     expect(await readdir(join(folder.path, 'logs'))).toHaveLength(2);
   });
 
-  it('continues a file, without the partial line of a process that was killed', async () => {
-    await fileIn().append(line(0));
-    await appendFile(path(), 'line 00');
-    await fileIn().append(line(1));
-    expect(await readFile(path(), 'utf8')).toBe(line(0) + line(1));
-  });
-
   it('begins anew when another program has moved the file away', async () => {
     const place = fileIn();
     await place.append(line(0));
@@ -164,29 +146,5 @@ describe('in an object store', () => {
     expect(await segmentsOf(store)).toEqual({
       'events/events-000001.ndjson': lines(0, 10).join(''),
     });
-  });
-
-  it('keeps the lines of two processes that save in turn', async () => {
-    const store = new MemoryObjectStore();
-    const places = [objectLogPlace(store), objectLogPlace(store)];
-    for (let index = 0; index < 10; index += 1)
-      for (const [number, place] of places.entries()) {
-        await place.append(line(index * 2 + number));
-        await place.save();
-      }
-    expect(Object.values(await segmentsOf(store))).toEqual([lines(0, 20).join('')]);
-  });
-
-  it('keeps lines that could not be saved for the next save', async () => {
-    const store = new MemoryObjectStore();
-    const put = store.put.bind(store);
-    store.put = () => Promise.reject(new Error('no route to host'));
-    const place = objectLogPlace(store);
-    await place.append(line(0));
-    await expect(place.save()).rejects.toThrow('no route');
-    store.put = put;
-    await place.append(line(1));
-    await place.save();
-    expect(Object.values(await segmentsOf(store))).toEqual([lines(0, 2).join('')]);
   });
 });

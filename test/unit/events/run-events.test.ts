@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { boundedRate } from '../../../shared/events/bounded-rate.js';
+import { boundedRate } from '../../../shared/events/event-log.js';
 import {
   runEventSink,
   sinksTogether,

@@ -83,12 +83,6 @@ describe('without a terminal', () => {
     ]);
   });
 
-  it('shows one loss when nothing is adapted', () => {
-    const { sink, text } = printed(false);
-    sink({ ...step(1), supportLoss: 0.5 });
-    expect(text()).toContain('loss 0.5000  2,000 tasks/s');
-  });
-
   it('gives a line to every other event that is not a detail', () => {
     const { sink, text } = printed(false);
     for (const event of otherEvents) sink(event, { workerIndex: 1 });
@@ -127,15 +121,6 @@ describe('without a terminal', () => {
       );
     }
   });
-
-  it('estimates the time left from where a resumed run began', () => {
-    const { sink, clock, text } = printed(false);
-    sink({ kind: 'run-started', runId: 'r', outerStep: 90, outerSteps: 100 });
-    clock.advance(2000);
-    sink(step(91));
-    expect(text()).toContain('continuing after outer step 90 of 100');
-    expect(text()).toContain('18 s left');
-  });
 });
 
 describe('on a terminal', () => {
@@ -158,23 +143,6 @@ describe('on a terminal', () => {
     expect(screen).toHaveLength(2);
     expect(screen[0]).toBe('Redis is back after 0.8 s');
     expect(screen[1]).toContain('step 10/100');
-  });
-
-  it('never draws a line that would wrap', () => {
-    const { sink, text } = printed(true, { columns: 40 });
-    sink(step(10));
-    expect(screenOf(text())[0]).toHaveLength(39);
-  });
-
-  it('ends the line when asked, once', () => {
-    const { sink, end, text } = printed(true);
-    end();
-    expect(text()).toBe('');
-    sink(step(10));
-    end();
-    end();
-    expect(text().endsWith('\n')).toBe(true);
-    expect(text().split('\n')).toHaveLength(2);
   });
 });
 

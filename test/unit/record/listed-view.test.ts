@@ -2,11 +2,9 @@
 
 import { appendFile, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ListedRun } from '../../../coordinator/record/listed-view.js';
-import { recordPlaceOf, type RecordPlace } from '../../../coordinator/record/record-place.js';
-import { runStateOf, type Observer } from '../../../coordinator/record/run-state.js';
-import { readRunStatus } from '../../../coordinator/record/run-status.js';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { RunRecord } from '../../../coordinator/record/run-record.js';
+import { readRunStatus, type Observer } from '../../../coordinator/record/run-status.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -23,11 +21,11 @@ const awaited: RunEvent = { kind: 'workers-missing', openJobCount: 8 };
 const ALIVE_MS = 10_000;
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let place: RecordPlace;
+let record: RunRecord;
 let nowMs: number;
 beforeEach(async () => {
   folder = await temporaryFolder();
-  place = recordPlaceOf(folder.path, { region: 'r', forcePathStyle: true });
+  record = new RunRecord(folder.path, { region: 'r', forcePathStyle: true });
   nowMs = 1_000;
 });
 afterEach(() => folder.remove());
@@ -47,53 +45,28 @@ async function live(count: number): Promise<void> {
 }
 
 const observer = (): Observer => ({ nowMs, livenessOf: () => 'runs' });
-const statusOf = (...byteCounts: number[]) => readRunStatus(place, byteCounts, observer());
 
-describe.each<[string, RunEvent]>([
+test.each<[string, RunEvent]>([
   ['paused', { kind: 'run-paused' }],
   ['waiting for workers', awaited],
-])('a run that is %s', (state, event) => {
-  test('stays so in a list that is open, and in a new one', async () => {
+])(
+  'a run that is %s stays so while the end of its log says nothing of it',
+  async (state, event) => {
     await tell(alive, started, step(1), event);
-    const open = await ListedRun.of(place);
     for (let minutes = 0; minutes < 30; minutes += 10) {
       await live(60);
-      await open.goOn();
-      for (const listed of [open, await ListedRun.of(place)]) {
-        expect(runStateOf(listed.view, observer())).toBe(state);
-        expect(listed.view.training?.outerStep).toBe(1);
-      }
+      const status = await readRunStatus(record, observer());
+      expect(status).toMatchObject({ state, training: { outerStep: 1 } });
     }
-  });
-
-  test('stays so in a status whose end of the log says nothing of it', async () => {
-    await tell(alive, started, step(1), event);
-    await live(60);
-    expect(await statusOf(8_192, 10 ** 6)).toMatchObject({ state, training: { outerStep: 1 } });
-  });
-});
+  },
+);
 
 test('a run with long outer steps runs', async () => {
   await tell(alive, started);
-  const open = await ListedRun.of(place);
   for (let outerStep = 1; outerStep < 4; outerStep += 1) {
     await live(60);
     await tell(step(outerStep));
-    await open.goOn();
   }
   await live(60);
-  await open.goOn();
-  for (const { view } of [open, await ListedRun.of(place)])
-    expect(runStateOf(view, observer())).toBe('running');
-  expect((await statusOf(8_192, 10 ** 6))?.state).toBe('running');
-});
-
-test('a run that was removed and begun anew is the new one', async () => {
-  await tell(alive, started, step(7));
-  await live(60);
-  const open = await ListedRun.of(place);
-  await folder.remove();
-  await tell({ ...alive, sinceMs: nowMs }, started, step(1));
-  await open.goOn();
-  expect(open.view.training?.outerStep).toBe(1);
+  expect((await readRunStatus(record, observer()))?.state).toBe('running');
 });

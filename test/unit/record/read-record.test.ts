@@ -4,8 +4,7 @@ import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findRecords } from '../../../coordinator/record/find-records.js';
-import { readLastEvents, RecordFollower } from '../../../coordinator/record/read-record.js';
-import { recordPlaceOf } from '../../../coordinator/record/record-place.js';
+import { RecordFollower, RunRecord } from '../../../coordinator/record/run-record.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
@@ -26,14 +25,19 @@ async function write(output: string, number: number, text: string): Promise<void
   await mkdir(join(folder.path, output, 'events'), { recursive: true });
   await writeFile(segment(output, number), text);
 }
-const placeOf = (output: string) => recordPlaceOf(join(folder.path, output), S3);
+const recordOf = (output: string) => new RunRecord(join(folder.path, output), S3);
+async function next(follower: RecordFollower) {
+  const events = [];
+  for await (const part of follower.parts()) events.push(...part.events);
+  return { events };
+}
 const timesOf = ({ events }: { readonly events: readonly { readonly epochMs: number }[] }) =>
   events.map(({ epochMs }) => epochMs);
 
 test('the end of a log begins with a whole line, and crosses segments', async () => {
   await write('run', 1, line(1) + line(2));
   await write('run', 2, line(3) + line(4));
-  const last = (byteCount: number) => readLastEvents(placeOf('run'), byteCount);
+  const last = (byteCount: number) => recordOf('run').lastEvents(byteCount);
   expect(timesOf(await last(10_000))).toEqual([1, 2, 3, 4]);
   expect(timesOf(await last(2 * LINE_LENGTH + 5))).toEqual([3, 4]);
   expect(timesOf(await last(3 * LINE_LENGTH + 5))).toEqual([2, 3, 4]);
@@ -43,30 +47,30 @@ test('the end of a log begins with a whole line, and crosses segments', async ()
 test('lines of another version are counted, and half a line is not read', async () => {
   const later = '{"schemaVersion":2,"kind":"run-started"}\n';
   await write('run', 1, `${line(1)}${later}no json\n${line(2)}{"schemaVersion":1,"ki`);
-  const read = await readLastEvents(placeOf('run'), 10_000);
+  const read = await recordOf('run').lastEvents(10_000);
   expect(timesOf(read)).toEqual([1, 2]);
   expect(read.unknownCount).toBe(2);
 });
 
 test('a follower takes each event once, also when the log is rolled and its old part removed', async () => {
-  const follower = new RecordFollower(placeOf('run'));
-  expect(timesOf(await follower.next())).toEqual([]);
+  const follower = new RecordFollower(recordOf('run'));
+  expect(timesOf(await next(follower))).toEqual([]);
   await write('run', 1, line(1) + line(2).slice(0, 10));
-  expect(timesOf(await follower.next())).toEqual([1]);
+  expect(timesOf(await next(follower))).toEqual([1]);
   await appendFile(segment('run', 1), line(2).slice(10) + line(3));
-  expect(timesOf(await follower.next())).toEqual([2, 3]);
+  expect(timesOf(await next(follower))).toEqual([2, 3]);
   await write('run', 2, line(4));
-  expect(timesOf(await follower.next())).toEqual([4]);
+  expect(timesOf(await next(follower))).toEqual([4]);
   await rm(segment('run', 1));
   await appendFile(segment('run', 2), line(5));
-  expect(timesOf(await follower.next())).toEqual([5]);
+  expect(timesOf(await next(follower))).toEqual([5]);
 });
 
 test('a follower begins anew with a log that takes the place of another', async () => {
-  const follower = new RecordFollower(placeOf('run'));
+  const follower = new RecordFollower(recordOf('run'));
   const coming = async (): Promise<[number[], boolean][]> => {
     const parts: [number[], boolean][] = [];
-    for await (const part of follower.nextParts()) parts.push([timesOf(part), part.isAnew]);
+    for await (const part of follower.parts()) parts.push([timesOf(part), part.isAnew]);
     return parts;
   };
   await write('run', 1, line(1) + line(2) + line(3));
@@ -82,15 +86,15 @@ test('a follower begins anew with a log that takes the place of another', async 
 });
 
 test('a follower begins anew with a longer log, also of more segments than the one before', async () => {
-  const follower = new RecordFollower(placeOf('run'));
+  const follower = new RecordFollower(recordOf('run'));
   await write('run', 1, line(1));
   await write('run', 2, line(2) + line(3));
-  expect(timesOf(await follower.next())).toEqual([1, 2, 3]);
+  expect(timesOf(await next(follower))).toEqual([1, 2, 3]);
   await write('run', 1, line(4));
   await write('run', 2, line(5) + line(6) + line(7));
   await write('run', 3, line(8));
   const parts: [number[], boolean][] = [];
-  for await (const part of follower.nextParts()) parts.push([timesOf(part), part.isAnew]);
+  for await (const part of follower.parts()) parts.push([timesOf(part), part.isAnew]);
   expect(parts).toEqual([
     [[4], true],
     [[5, 6, 7], false],
@@ -98,39 +102,29 @@ test('a follower begins anew with a longer log, also of more segments than the o
   ]);
 });
 
-test('a reader of the end of a log notices a longer log that takes its place', async () => {
-  await write('run', 1, line(1) + line(2));
-  const { end } = await readLastEvents(placeOf('run'), LINE_LENGTH + 5);
-  const follower = new RecordFollower(placeOf('run'), end);
-  await appendFile(segment('run', 1), line(3));
-  expect(timesOf(await follower.next())).toEqual([3]);
-  await write('run', 1, line(4) + line(5) + line(6) + line(7));
-  expect(timesOf(await follower.next())).toEqual([4, 5, 6, 7]);
-});
-
 test('a follower goes on where its segment is removed after the segments were listed', async () => {
-  const place = placeOf('run');
+  const record = recordOf('run');
   let afterListing = (): Promise<void> => Promise.resolve();
   const follower = new RecordFollower({
-    ...place,
+    segment: (sequence) => record.segment(sequence),
     sequences: async () => {
-      const found = await place.sequences();
+      const found = await record.sequences();
       await afterListing();
       return found;
     },
   });
   await write('run', 1, line(1));
-  expect(timesOf(await follower.next())).toEqual([1]);
+  expect(timesOf(await next(follower))).toEqual([1]);
   await write('run', 2, line(2));
   afterListing = () => rm(segment('run', 1), { force: true });
   const parts: [number[], boolean][] = [];
-  for await (const part of follower.nextParts()) parts.push([timesOf(part), part.isAnew]);
+  for await (const part of follower.parts()) parts.push([timesOf(part), part.isAnew]);
   expect(parts).toEqual([[[2], false]]);
 });
 
 test('an output without a log has no events', async () => {
   const nothing = { events: [], unknownCount: 0, isWhole: true };
-  expect(await readLastEvents(placeOf('nothing'), 100)).toMatchObject(nothing);
+  expect(await recordOf('nothing').lastEvents(100)).toMatchObject(nothing);
 });
 
 test('runs are found below a folder, not within a log', async () => {
@@ -138,7 +132,7 @@ test('runs are found below a folder, not within a log', async () => {
   await write('b/c', 3, line(1));
   await write('b/c/d/e/f', 1, line(1));
   await mkdir(join(folder.path, 'empty', 'events'), { recursive: true });
-  const { outputs, isCut } = await findRecords(folder.path);
-  expect(outputs).toEqual([join(folder.path, 'a'), join(folder.path, 'b/c')]);
+  const { outputs, isCut } = await findRecords(folder.path, S3);
+  expect(outputs).toEqual(['a', 'b/c'].map((path) => ({ path, output: join(folder.path, path) })));
   expect(isCut).toBe(false);
 });

@@ -1,12 +1,12 @@
 /** The view and the state of a run, from events and from the life of its process. */
 
 import { expect, test } from 'vitest';
-import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
+import { RunHistory } from '../../../coordinator/record/run-history.js';
 import {
   SILENCE_MS_MAX,
   runStateOf,
   type Observer,
-} from '../../../coordinator/record/run-state.js';
+} from '../../../coordinator/record/run-status.js';
 import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 
@@ -63,11 +63,10 @@ test('the training of an arm is a stage of the run, and not its training', () =>
     training: { outerStep: 10, queryLoss: 0.4 },
     stage: { stage: 'outer steps of r-global', done: 2, total: 10 },
   });
-  const history = new GrowingRunHistory();
+  const history = new RunHistory();
   for (const event of [...own, ...ofArm]) history.admit(event);
-  const { series, checkpoints } = history.history;
-  expect(series.queryLoss.map(({ x }) => x)).toEqual([9, 10]);
-  expect(checkpoints).toEqual([]);
+  expect(history.course.points('queryLoss').map(({ x }) => x)).toEqual([9, 10]);
+  expect(history.checkpoints).toEqual([]);
 });
 
 test('steps of an arm at the beginning of a part of a log are not the training of its run', () => {

@@ -1,7 +1,7 @@
 // Worked numbers: the losses of outer steps by size, from the plan's buckets to the page's means.
 
 import { describe, expect, it, test } from 'vitest';
-import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
+import { meanIn, RunHistory, sizeName } from '../../../coordinator/record/run-history.js';
 import { measuredPart, sizeMeansOf } from '../../../shared/events/size-losses.js';
 import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/step-sizes.js';
@@ -79,7 +79,7 @@ describe('a record', () => {
   });
 
   it('takes gains over the outer steps that measure, and losses over all', () => {
-    const history = new GrowingRunHistory();
+    const history = new RunHistory();
     for (let outerStep = 1; outerStep <= 90; outerStep += 1) {
       const told = { ...losses, queryLossSums: [outerStep * 0.75, 0] };
       const before = { ...told, queryLossBeforeSums: [(outerStep + 3) * 0.75, 0] };
@@ -89,12 +89,16 @@ describe('a record', () => {
           : { ...stepOf(outerStep, before), queryLossBefore: 2 },
       );
     }
-    const { sizedSteps, series } = history.history;
+    const [span] = history.sizes.spans;
+    if (span === undefined) throw new Error('no span');
     // Step 1 alone measures: 4 before, 1 after. Steps 1 and 2 have the mean loss 1.5.
-    expect(sizedSteps[0]).toMatchObject({ firstOuterStep: 1, lastOuterStep: 2 });
-    expect(sizedSteps[0]?.means[0]).toMatchObject({ queryLoss: 1.5, queryLossBefore: 4, gain: 3 });
-    expect(series.queryLossBefore).toHaveLength(45);
-    expect(series.adaptationGain[1]).toEqual({ x: 3, y: 1.5 });
+    expect(span).toMatchObject({ firstOuterStep: 1, lastOuterStep: 2 });
+    const means = (['queryLoss', 'queryLossBefore', 'gain'] as const).map((value) =>
+      meanIn(span, sizeName('0-10', value)),
+    );
+    expect(means).toEqual([1.5, 4, 3]);
+    expect(history.course.points('queryLossBefore')).toHaveLength(45);
+    expect(history.course.points('adaptationGain')[1]).toEqual({ x: 3, y: 1.5 });
     expect(measuredPart(losses)).toBeNull();
   });
 
@@ -111,24 +115,20 @@ describe('a record', () => {
     expect(() => parseEventLine(encodeEvent(stepOf(1, longer)))).toThrow('not an event');
   });
 
-  it('keeps means over bounded spans, and begins anew with other buckets or after a resume', () => {
-    const history = new GrowingRunHistory();
+  it('keeps means over bounded spans, and forgets what a resumed run repeats', () => {
+    const history = new RunHistory();
     for (let outerStep = 1; outerStep <= 90; outerStep += 1)
       history.admit(stepOf(outerStep, { ...losses, queryLossSums: [outerStep * 0.75, 0] }));
-    const { sizedSteps } = history.history;
-    // Two steps a span from the 61st on: steps 1 and 2 have the mean loss 1.5.
-    expect(sizedSteps).toHaveLength(45);
-    expect(sizedSteps[0]).toMatchObject({ firstOuterStep: 1, lastOuterStep: 2, stepCount: 2 });
-    expect(sizedSteps[0]?.means[0]).toEqual({
-      ...{ size: '0-10', taskCount: 6, queryLoss: 1.5, ...unmeasured, supportLoss: 0.75 },
-    });
+    // Two steps a span from the 61st on.
+    expect(history.sizes.spans).toHaveLength(45);
+    expect(history.sizes.spans[0]?.sums.get(sizeName('0-10', 'tasks'))).toEqual([6, 0]);
     history.admit({
       ...{ kind: 'run-started', epochMs: 0, runId: 'r' },
       outerStep: 20,
       outerSteps: 500,
     });
-    expect(history.history.sizedSteps.at(-1)?.lastOuterStep).toBe(20);
+    expect(history.sizes.spans.at(-1)?.lastOuterStep).toBe(20);
     history.admit(stepOf(21, { ...losses, sizes: ['0-5', '>5'] }));
-    expect(history.history.sizedSteps).toHaveLength(1);
+    expect(history.sizeNames).toEqual(['0-5', '>5']);
   });
 });

@@ -9,7 +9,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../../shared/bundle/bundle-store.js';
-import { secondsText, shortDigest } from '../../../shared/events/event-parts.js';
+import { secondsText, shortDigest } from '../../../shared/events/event-words.js';
 import {
   noticeEvent,
   type RunEventSink,

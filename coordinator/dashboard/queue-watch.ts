@@ -1,14 +1,10 @@
-/**
- * The state of a queue, for people who look at it: workers, backlog, and the runs whose jobs it has had lately. It is
- * read at most once a second, whoever asks, and with many workers at most every two.
- */
+/** The state of a queue, for people who look at it: workers, backlog, and the runs whose jobs it has had lately. */
 
 import type { Job, Queue } from 'bullmq';
 import { z } from 'zod';
-import type { Clock } from '../../../shared/base/clock.js';
-import type { QueueController, ConnectedWorker } from '../../../shared/queue/job-queue.js';
-import type { LeaseHolder } from '../../../shared/storage/lease.js';
-import { KeptValues } from './kept-values.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { QueueController, ConnectedWorker } from '../../shared/queue/job-queue.js';
+import type { LeaseHolder } from '../../shared/storage/lease.js';
 
 export interface QueueState {
   readonly counts: { readonly waiting: number; readonly active: number };
@@ -31,10 +27,6 @@ interface QueuedRun {
   readonly jobsPerOuterStep: number | null;
 }
 
-const KEPT_FOR_MS = 1_000;
-/** The number of workers from which the state is kept longer: a lost one still shows ten seconds after its last beat. */
-const MANY_WORKERS = 1_000;
-const MANY_KEPT_FOR_MS = 2_000;
 /** Jobs that are looked at for the names of runs, of each end of the queue. */
 const JOBS_READ_MAX = 32;
 const RUNS_REMEMBERED_MAX = 256;
@@ -49,7 +41,6 @@ export class QueueWatch {
   readonly #queue: Queue;
   readonly #controller: QueueController;
   readonly #clock: Clock;
-  readonly #state: KeptValues<QueueState>;
   readonly #jobCountByRun = new Map<string, number>();
   #jobSinceMs = new Map<string, number>();
 
@@ -57,16 +48,9 @@ export class QueueWatch {
     this.#queue = queue;
     this.#controller = controller;
     this.#clock = clock;
-    const keptForMs = ({ workers }: QueueState): number =>
-      workers.length < MANY_WORKERS ? KEPT_FOR_MS : MANY_KEPT_FOR_MS;
-    this.#state = new KeptValues(clock, keptForMs);
   }
 
-  state(): Promise<QueueState> {
-    return this.#state.value('', () => this.#read());
-  }
-
-  async #read(): Promise<QueueState> {
+  async state(): Promise<QueueState> {
     const [workers, counts, jobs] = await Promise.all([
       this.#controller.workers(),
       this.#queue.getJobCounts('wait', 'active', 'prioritized'),
