@@ -20,7 +20,7 @@ import {
 } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
-import type { Admission } from './admission.js';
+import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { BackupCopies, type JobDurations } from './backup-copies.js';
 import { jobOf, type Admitted, type DeliveryTerms, type JobOrder } from './dispatcher.js';
 import {
@@ -32,7 +32,6 @@ import {
   type ReadJob,
 } from './job-delivery.js';
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
-import type { FingerprintDemand, MachineChoice } from './machine-choice.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
 import {
   StepWorkers,

@@ -18,13 +18,12 @@ import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { OrdersHeard } from './run-control.js';
 import { randomStream } from '../../shared/base/random.js';
-import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
+import { Admission, admissionRecord, type AdmissionRecord, MachineChoice } from './admission.js';
 import { JobDurations } from './backup-copies.js';
 import { DispatchStep, type DispatchContext } from './dispatch-step.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { BlobLeases } from './step-blobs.js';
-import { MachineChoice } from './machine-choice.js';
 import { takeLease } from './take-lease.js';
 import { latestWorkerCount, nobodyCounted, WantedWorkers, WorkerHealth } from './worker-health.js';
 import { counted } from '../../shared/names/counted.js';

@@ -11,7 +11,6 @@ import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import { type CommandWatch, type ServerCommand, NOT_OPENED } from './simulated-server.js';
-import type { HeldByCall } from './coordinators.js';
 import type { SimulatedProcess, VirtualTime } from './machines.js';
 import {
   EXTENDED_OUTER_STEPS,
@@ -188,7 +187,7 @@ export class Invariants {
   }
 
   /** @param held what a call holds before its next result is taken */
-  onHeld(process: SimulatedProcess, { packCount }: HeldByCall): void {
+  onHeld(process: SimulatedProcess, { packCount }: { readonly packCount: number }): void {
     // Outer steps that overlap keep their row packs, as an outer step may be taken again.
     if (packCount > HELD_PACK_COUNT_MAX && !this.#world.variant.overlaps)
       this.violate(
