@@ -26,7 +26,7 @@ class LongFilesFirst extends BaseSequencer {
   }
 }
 
-// As in `shared/base/late-optimization.ts`: a test file runs for seconds, much of it on code that was just loaded.
+// A test file runs for seconds, much of it on code that was just loaded, so the optimizing compiler begins late.
 const NODE_OPTIONS = 'enableCompileCache' in module ? [] : ['--interrupt-budget=600000'];
 
 export default defineConfig({

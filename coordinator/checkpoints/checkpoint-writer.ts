@@ -39,10 +39,10 @@ import type { CheckpointIdentity } from './checkpoint-identity.js';
 import { findLatestCheckpoint } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState } from './checkpoint-tensors.js';
-import { grownState, type NewValueRows } from './grown-parameters.js';
+import { grownState } from './grown-parameters.js';
 import { bestOf } from './validated-steps.js';
 import { piecesDigest } from './pieces-digest.js';
-import type { RunClaim } from './run-claim.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
 import {
   readMetaParameters,
   type CheckpointReceipt,
@@ -67,9 +67,8 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   /** The content that the digest of meta-parameters covers: all values, as without this, or the digests of pieces. */
   readonly tableDigest?: 'whole' | 'pieces';
   /** How rows of tables begin whose values came with appended logs; as the row of unknown values if absent. */
-  readonly newValueRows?: NewValueRows;
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
-  readonly claim?: Pick<RunClaim, 'demand'>;
+  readonly claim?: Pick<HeldLease, 'demand'>;
 }
 
 export interface Checkpoints {
@@ -153,10 +152,9 @@ class RunCheckpointStore implements Checkpoints {
     this.#knownKeys = new Set(await store.list(MANIFEST_KEY_PREFIX));
     if (found === null) return null;
     const { manifest, manifestKey, sha256, state } = found;
-    const { storeDigest, spec, newValueRows } = this.#options;
+    const { storeDigest, spec } = this.#options;
     // Nothing of it can be kept, as most pieces of tables are others.
-    if (manifest.storeDigest !== storeDigest)
-      return grownState(state, manifest.storeDigest, { spec, rows: newValueRows });
+    if (manifest.storeDigest !== storeDigest) return grownState(state, manifest.storeDigest, spec);
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
     this.#earlier = { of: state.metaParameters.tables, checkpoint: manifest };
     this.#rememberBest(manifest, { manifest: manifestKey, sha256 });

@@ -1,41 +1,23 @@
 /**
- * Meta-parameters for a task store whose dictionaries have grown since they were trained. By default a new value gets
+ * Meta-parameters for a task store whose dictionaries have grown since they were trained. A new value gets
  * a copy of the row of unknown values, under which it was scored before, so that it changes no score until it
  * is trained.
  */
 
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
-import { initialRows, type MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import type { TrainingState } from './training-state.js';
 
-/** `unknown` copies the row of unknown values; `initial` draws rows as at the start of the run. */
-export interface NewValueRows {
-  readonly start: 'unknown' | 'initial';
-  readonly seed: number;
-}
-
 /** @param spec of the grown store; its tables have as many rows as before, or more. */
-export function grownParameters(
-  parameters: MetaParameters,
-  spec: ModelSpec,
-  rows: NewValueRows | undefined,
-): MetaParameters {
+export function grownParameters(parameters: MetaParameters, spec: ModelSpec): MetaParameters {
   const tables = new Map<string, EmbeddingTable>();
-  for (const described of spec.tables) {
-    const { name, rowCount } = described;
+  for (const { name, rowCount } of spec.tables) {
     const table = parameters.tables.get(name);
     if (table === undefined) throw new Error(`there is no table ${name}`);
-    const span = { firstRow: table.rowCount, rowCount: rowCount - table.rowCount };
-    tables.set(
-      name,
-      grownTable(table, rowCount, () =>
-        rows?.start === 'initial'
-          ? initialRows(spec, described, rows.seed, span)
-          : copiesOf(table, UNKNOWN_ID, span.rowCount),
-      ),
-    );
+    const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - table.rowCount);
+    tables.set(name, grownTable(table, rowCount, newRows));
   }
   return { dense: parameters.dense, tables };
 }
@@ -49,12 +31,12 @@ export function grownParameters(
 export function grownState(
   state: TrainingState,
   storeDigest: string,
-  { spec, rows }: { readonly spec: ModelSpec; readonly rows: NewValueRows | undefined },
+  spec: ModelSpec,
 ): TrainingState {
   // Scores on other rows cannot be compared with those to come.
   const { validated: _, ...others } = state;
   const { outerStep, optimizer, earlierStores = [] } = others;
-  const metaParameters = grownParameters(state.metaParameters, spec, rows);
+  const metaParameters = grownParameters(state.metaParameters, spec);
   const tables = new Map<string, EmbeddingTable>();
   for (const [name, table] of optimizer.tables) {
     const grown = metaParameters.tables.get(name.slice(name.indexOf('/') + 1));

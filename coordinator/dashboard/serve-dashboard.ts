@@ -206,7 +206,7 @@ function queueMetrics(queue: Queue, redis: RedisConnection, prefix: string): () 
       countOf('wait'),
       countOf('active'),
       oldestAgeMs(queue, redis),
-      workers.reportedWorkers(),
+      workers.workers(),
     ]);
     registry.set('qianmo_queue_jobs', { state: 'waiting' }, waiting);
     registry.set('qianmo_queue_jobs', { state: 'active' }, active);

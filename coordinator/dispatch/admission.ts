@@ -8,7 +8,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { taskCountOf, type Job, type JobResult } from '../../shared/queue/protocol.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
-import type { ReportedWorker } from '../../shared/queue/job-queue.js';
+import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
 
 export interface AdmissionRecord {
   readonly rejections: Map<Rejection, number>;
@@ -150,7 +150,7 @@ interface Kind extends Choice {
 
 /** Returns null if no worker that may compute the job says what it computes on. */
 export function preferredMachine(
-  workers: readonly Pick<ReportedWorker, 'name' | 'report'>[],
+  workers: readonly Pick<ConnectedWorker, 'name' | 'report'>[],
   { device: demand }: Pick<Job, 'device'>,
 ): Choice | null {
   const kinds = new Map<string, Kind>();
@@ -175,7 +175,7 @@ export function preferredMachine(
 interface MachineChoiceOptions {
   readonly fingerprints: Pick<FingerprintDemand, 'of' | 'choose'>;
   /** Asks for the workers that are fit, until the time in milliseconds of the clock. */
-  readonly workers: (untilMs: number) => Promise<readonly ReportedWorker[]>;
+  readonly workers: (untilMs: number) => Promise<readonly ConnectedWorker[]>;
   readonly clock: Clock;
 }
 

@@ -18,7 +18,7 @@ import {
   type LargeBlobs,
   taskCountOf,
 } from '../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signing.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { BackupCopies, type JobDurations } from './backup-copies.js';
@@ -574,7 +574,7 @@ export class Mailbox<News> {
  *
  * @throws what `read` throws, when it is the item's turn. The reads behind it end unheard.
  */
-export async function* readInTurn<Item, Value>(
+async function* readInTurn<Item, Value>(
   items: readonly Item[],
   read: (item: Item) => Promise<Value>,
   aheadCount: number,

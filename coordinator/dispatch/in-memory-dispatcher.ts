@@ -272,8 +272,7 @@ interface TakenJob extends WaitingJob {
 
 interface Lane {
   readonly executor: JobExecutor;
-  /** A job that was taken begins when its inputs have been sent, which must not wait for those of the next one. */
-  state: 'free' | 'taken' | 'begun';
+  isFree: boolean;
   /** The job whose inputs the executor has in advance. */
   ahead: TakenJob | null;
 }
@@ -292,7 +291,7 @@ export class ExecutorLanes {
 
   /** They take jobs that wait at once. */
   add(executors: readonly JobExecutor[]): void {
-    for (const executor of executors) this.#lanes.push({ executor, state: 'free', ahead: null });
+    for (const executor of executors) this.#lanes.push({ executor, isFree: true, ahead: null });
     this.#beginAll();
   }
 
@@ -301,32 +300,29 @@ export class ExecutorLanes {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ ...job, resolve, reject });
       this.#beginAll();
-      for (const lane of this.#lanes) if (lane.state === 'begun') this.#prepareNext(lane);
+      for (const lane of this.#lanes) if (!lane.isFree) this.#prepareNext(lane);
     });
   }
 
   #beginAll(): void {
     for (const lane of this.#lanes) {
-      if (lane.state !== 'free') continue;
+      if (!lane.isFree) continue;
       const next = takeAhead(lane) ?? this.#takeWaiting() ?? this.#takeFromBusy();
       if (next !== null) this.#begin(lane, next);
     }
   }
 
   #begin(lane: Lane, job: TakenJob): void {
-    lane.state = 'taken';
-    const onBegin = (): void => {
-      lane.state = 'begun';
-      this.#prepareNext(lane);
-    };
-    const ended = (): void => {
-      lane.state = 'free';
+    lane.isFree = false;
+    const onEnded = (): void => {
+      lane.isFree = true;
       this.#beginAll();
     };
-    lane.executor
-      .execute(job.input, job.signal, onBegin)
-      .then(job.resolve, job.reject)
-      .then(ended, ended);
+    const computing = lane.executor.execute(job.input, job.signal);
+    // The next job begins before the result of this one is processed.
+    computing.then(onEnded, onEnded);
+    computing.then(job.resolve, job.reject);
+    this.#prepareNext(lane);
   }
 
   #prepareNext(lane: Lane): void {
@@ -339,7 +335,7 @@ export class ExecutorLanes {
     for (const lane of this.#lanes) {
       const job = takeAhead(lane);
       if (job === null) continue;
-      lane.executor.forget?.(job.input);
+      lane.executor.prepare?.(null);
       return job;
     }
     return null;
@@ -364,7 +360,7 @@ function takeAhead(lane: Lane): TakenJob | null {
   const { ahead, executor } = lane;
   lane.ahead = null;
   if (ahead?.over.aborted !== true) return ahead;
-  executor.forget?.(ahead.input);
+  executor.prepare?.(null);
   return null;
 }
 

@@ -8,14 +8,14 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
-import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
-import { type RunEventSink, noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
+import { UnreadableOrdersError } from '../../shared/queue/run-orders.js';
+import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
-import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
+import { RUN_LEASE_MS, LEASE_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
-import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
+import { RunFencedError, takeLease, type LeaseHolder } from '../../shared/storage/lease.js';
 import { OrdersHeard } from './run-control.js';
 import { randomStream } from '../../shared/base/random.js';
 import { Admission, admissionRecord, type AdmissionRecord, MachineChoice } from './admission.js';
@@ -24,7 +24,7 @@ import { DispatchStep, type DispatchContext } from './dispatch-step.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { BlobLeases } from './step-blobs.js';
-import { takeLease } from './take-lease.js';
+import { runLeaseTerms } from './run-lease.js';
 import { latestWorkerCount, nobodyCounted, WantedWorkers, WorkerHealth } from './worker-health.js';
 import { counted } from '../../shared/names/counted.js';
 
@@ -58,8 +58,6 @@ const OPEN_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 500;
 /** How long the end of a run waits for orders that may prolong it. */
 const REFRESH_TIMEOUT_MS = 2_000;
-/** How often a coordinator removes what silent ones left, in beats. */
-const BEATS_PER_CLEANING = 30;
 
 /**
  * Connects, checks the server, takes the lease of the run, and removes what a dead coordinator of it left
@@ -95,8 +93,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const leases = new BlobLeases(options.trainingsAtOnce);
   const workers = (untilMs: number) =>
     patience.attemptQuietly(async () => {
-      const reported = await producer.reportedWorkers();
-      return reported.filter(({ name }) => health.hasHealthyOther([], [name]));
+      return (await producer.workers()).filter(({ name }) => health.hasHealthyOther([], [name]));
     }, untilMs);
   const context: DispatchContext = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
@@ -264,14 +261,13 @@ function lifeOf(
   return {
     holder,
     beat: async () => {
-      // Whoever gave the orders waits for the sign that they were heard.
+      // Those who gave the orders wait for the sign that they were heard.
       if (await renew()) await renew();
-      await producer.beat(start);
     },
   };
 }
 
-/** Takes the lease, registers the start, removes the jobs of earlier ones, and returns the epoch. */
+/** Takes the lease, removes the jobs of earlier ones, and returns the epoch. */
 async function enter(
   producer: JobProducer,
   patience: QueuePatience,
@@ -281,46 +277,39 @@ async function enter(
     patience.attempt(ask, clock.monotonicMs() + OPEN_TIMEOUT_MS, signal);
   const epoch = await takeLease(
     (over) => attempt(() => producer.takeLease(runId, life.holder(), over)),
-    {
-      ...{ run: runId, where: queue.address, clock, sink },
-      ...{ beatIntervalMs: START_BEAT_INTERVAL_MS, silenceMsMax: RUN_LEASE_MS },
-      ...(signal === undefined ? {} : { signal }),
-    },
+    runLeaseTerms({
+      ...{ run: runId, where: queue.address, clock, sink, signal },
+      ...{ beatIntervalMs: LEASE_RENEWAL_INTERVAL_MS, silenceMsMax: RUN_LEASE_MS },
+    }),
   );
   const jobCount = await attempt(async () => {
     await life.beat();
-    const ofRun = await producer.removeLeftovers(runId, epoch);
-    return ofRun + (await producer.removeJobsOfSilentStarts());
+    return producer.removeLeftovers(runId, epoch);
   });
-  if (jobCount > 0) sink(leftoverJobsRemoved(jobCount));
+  if (jobCount > 0) {
+    const text = `removed ${counted(jobCount, 'waiting job')} of an earlier start`;
+    sink(noticeEvent('leftover-jobs-removed', text));
+  }
   return epoch;
 }
 
 /**
- * Says at intervals that this start lives, also between steps, and removes what silent ones left. A
- * failure shows in the commands of a step; in a pause there are none, so that a lost lease is told.
+ * Renews the lease at intervals, also between steps. A failure shows in the commands of a step; in a pause there are
+ * none, so a lost lease is reported.
  */
 async function keepAlive(
-  { producer, beat, clock, sink }: DispatchContext,
+  { beat, clock }: DispatchContext,
   heard: OrdersHeard,
   closed: AbortSignal,
 ): Promise<void> {
-  for (let beatCount = 1; ; beatCount += 1) {
-    await clock.sleep(START_BEAT_INTERVAL_MS, closed);
+  for (;;) {
+    await clock.sleep(LEASE_RENEWAL_INTERVAL_MS, closed);
     if (closed.aborted) return;
     try {
       await beat();
-      if (beatCount % BEATS_PER_CLEANING !== 0) continue;
-      const jobCount = await producer.removeJobsOfSilentStarts();
-      if (jobCount > 0) sink(leftoverJobsRemoved(jobCount));
     } catch (error) {
       // The next beat tries again.
       if (error instanceof RunFencedError) heard.fence(error);
     }
   }
-}
-
-function leftoverJobsRemoved(jobCount: number): RunEvent {
-  const text = `removed ${counted(jobCount, 'waiting job')} of an earlier start`;
-  return noticeEvent('leftover-jobs-removed', text);
 }

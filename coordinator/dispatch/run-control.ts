@@ -10,14 +10,14 @@ import {
   NO_ORDERS,
   type RunOrders,
   type UnreadableOrdersError,
-} from '../../shared/control/run-orders.js';
+} from '../../shared/queue/run-orders.js';
 import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import {
   FIXED_BY_END,
   type RunEnd,
   type RunFencedError,
   type RunProgress,
-} from '../../shared/storage/run-lease.js';
+} from '../../shared/storage/lease.js';
 
 /** The orders of a run, as its work sees them. */
 export interface RunControl {

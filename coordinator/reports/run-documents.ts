@@ -4,7 +4,7 @@ import { printableText } from '../../shared/base/printable-text.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
-import type { ReportedWorker } from '../../shared/queue/job-queue.js';
+import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
 import type { RunState } from '../record/run-state.js';
 import type { RunStatus } from '../record/run-status.js';
 import {
@@ -157,7 +157,7 @@ export function runsDocument(runs: readonly RunStatus[], isCut: boolean): Docume
   };
 }
 
-interface ListedWorker extends Omit<ReportedWorker, 'instance'> {
+interface ListedWorker extends Omit<ConnectedWorker, 'instance'> {
   /** The time at which it was first seen with its job. */
   readonly jobSinceMs?: number | null;
 }
@@ -181,14 +181,14 @@ export function workersTable(workers: readonly ListedWorker[], nowMs: number): B
   });
 }
 
-export function workersDocument(workers: readonly ReportedWorker[], nowMs: number): Document {
+export function workersDocument(workers: readonly ConnectedWorker[], nowMs: number): Document {
   return {
     data: { workers },
     blocks: [workers.length === 0 ? textBlock('no workers') : workersTable(workers, nowMs)],
   };
 }
 
-type Device = Pick<ReportedWorker, 'device' | 'report'>;
+type Device = Pick<ConnectedWorker, 'device' | 'report'>;
 
 const BYTES_PER_MIB = 1_024 * 1_024;
 const MIB_PER_GIB = 1_024;

@@ -8,7 +8,7 @@ import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js
 import { probeConditionalWrites } from '../../shared/storage/object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import { objectStoreOf } from './run-files.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';

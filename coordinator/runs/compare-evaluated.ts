@@ -11,7 +11,7 @@ import { runConfigOf } from './config-sources.js';
 import { loggedRun } from './logged-run.js';
 import { objectStoreAt, s3OptionsIn } from './places.js';
 import type { CompareRequestSchema } from './requests.js';
-import type { Environment, RunContext } from './call/run-context.js';
+import type { Environment, RunContext } from './run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
 
 type CompareOrder = z.output<typeof CompareRequestSchema>;

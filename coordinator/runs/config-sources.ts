@@ -1,7 +1,11 @@
 /** Configs as the library is given them: read from a path or address, or handed in as an object. */
 
-import { loadTargetPolicy, targetPolicyIn } from '../../shared/config/load-exploration.js';
-import { checkedRunConfig, loadRunConfig } from '../../shared/config/load-run-config.js';
+import {
+  checkedRunConfig,
+  loadRunConfig,
+  loadTargetPolicy,
+  targetPolicyIn,
+} from '../../shared/config/load-run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -12,7 +16,7 @@ import {
 } from '../../shared/config/sweep-config.js';
 import { configReaderOf, searchOutputOf } from './places.js';
 import type { PolicySource, RunConfigSource, SweepConfigSource } from './requests.js';
-import type { Environment } from './call/run-context.js';
+import type { Environment } from './run-context.js';
 
 /** The place of a config object in messages. */
 export const OBJECT_PLACE = 'config';

@@ -1,31 +1,31 @@
 /** Gives orders to a run through its queue, and waits until its coordinator has heard them, or has ended by them. */
 
 import type { z } from 'zod';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
 import {
   encodeOrders,
   type ControlledRun,
   type RunController,
   type RunOrders,
-} from '../../shared/control/run-orders.js';
-import type { JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
+} from '../../shared/queue/run-orders.js';
+import type { JobQueue, ConnectedWorker } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
   FIXED_BY_END,
   type LeaseHolder,
   type RunEnd,
   type RunProgress,
-} from '../../shared/storage/run-lease.js';
+} from '../../shared/storage/lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import type {
   ControlRequestSchema,
   ExtendRequestSchema,
   WorkersRequestSchema,
 } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/queue/signing.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 
 const POLL_INTERVAL_MS = 200;
@@ -51,37 +51,30 @@ type ExtendRequest = z.output<typeof ExtendRequestSchema>;
 export type ControlOrder = 'pause' | 'resume' | 'cancel';
 
 export function controlRun(order: ControlOrder) {
-  return (request: ControlRequest, context: RunContext): Promise<ControlResult> =>
-    onQueueOf(request, context, (queue) => orderedRun(queue, request.run, ORDERS[order], context));
+  return async (request: ControlRequest, context: RunContext): Promise<ControlResult> =>
+    orderedRun(await queueAt(request, context), request.run, ORDERS[order], context);
 }
 
-export function extendRun(request: ExtendRequest, context: RunContext): Promise<ControlResult> {
-  return onQueueOf(request, context, (queue) =>
-    orderedRun(queue, request.run, extension(request.outerSteps), context),
-  );
+export async function extendRun(
+  request: ExtendRequest,
+  context: RunContext,
+): Promise<ControlResult> {
+  const queue = await queueAt(request, context);
+  return orderedRun(queue, request.run, extension(request.outerSteps), context);
 }
 
 /** The workers that serve a queue, in the order of their names. */
 export async function workersOfQueue(
-  { redis: redisUrl, prefix }: z.output<typeof WorkersRequestSchema>,
+  request: z.output<typeof WorkersRequestSchema>,
   context: RunContext,
-): Promise<readonly ReportedWorker[]> {
-  const queue = await queueAt({ redisUrl, prefix }, context);
-  const controller = await queue.openController();
+): Promise<readonly ConnectedWorker[]> {
+  const controller = await (await queueAt(request, context)).openController();
   try {
     const workers = await controller.workers();
     return [...workers].sort((a, b) => (a.name < b.name ? -1 : 1));
   } finally {
     await controller.close();
   }
-}
-
-async function onQueueOf(
-  { redis: redisUrl, prefix }: Pick<ControlRequest, 'redis' | 'prefix'>,
-  context: RunContext,
-  give: (queue: JobQueue) => Promise<ControlResult>,
-): Promise<ControlResult> {
-  return give(await queueAt({ redisUrl, prefix }, context));
 }
 
 /** A change of orders, and how its coordinator shows that it has heard it. */
@@ -198,7 +191,14 @@ async function ordered(
     const isHeard = progress !== undefined && order.isHeard(progress, given.orders);
     const isOver = clock.monotonicMs() >= untilMs;
     if (isHeard && (isOver || !order.endsRun)) return resultOf(run, found.holder, progress.state);
-    if (isOver) throw notHeard(run, where, found);
+    if (isOver) {
+      const { host, pid } = found.holder.process;
+      throw new QianmoError({
+        ...{ kind: 'transient', what: `the coordinator of run ${run} has not heard the order yet` },
+        ...{ where, found: `process ${pid} on ${host} says nothing new` },
+        cure: 'look whether it is suspended or cut off from Redis; the order stays and is heeded when it reads it',
+      });
+    }
     await clock.sleep(POLL_INTERVAL_MS, signal);
     signal.throwIfAborted();
   }
@@ -243,7 +243,13 @@ async function givenOrders(
   for (;;) {
     signal.throwIfAborted();
     const found = await controller.find(run);
-    if (found === null) throw nobodyWorksOn(run, where);
+    if (found === null)
+      throw usageError(`no coordinator works on run ${run}`, where, {
+        expected: 'the name of a run that is being trained over this queue',
+        cure:
+          'check the name (`run` in the run config), --redis and --prefix; a run that has stopped is continued with ' +
+          '`qianmo train run.yaml --resume`, and one that computes in process has no queue',
+      });
     if (!order.isReady(found.holder.progress) && clock.monotonicMs() < untilMs) {
       await clock.sleep(POLL_INTERVAL_MS, signal);
       continue;
@@ -270,14 +276,32 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
       progress?.hasOuterSteps === false || (progress?.training ?? null) !== null,
     change: ({ holder: { progress }, orders }, where) => {
       const training = progress?.training ?? null;
-      if (progress?.hasOuterSteps === false) throw neverTrains(where);
-      if (training === null) throw hasNotBegun(where);
-      if (training.lengthFixedBy === FIXED_BY_END) throw isOver(where);
-      if (training.lengthFixedBy !== null) throw lengthIsFixed(where, training.lengthFixedBy);
+      if (progress?.hasOuterSteps === false)
+        throw usageError('this run has no outer steps to extend', where, {
+          cure: 'evaluations, exports and sweeps can be paused and cancelled only',
+        });
+      if (training === null)
+        throw usageError('this run has no outer steps to extend yet', where, {
+          cure: 'give the order again when it trains',
+        });
+      const { lengthFixedBy } = training;
+      if (lengthFixedBy === FIXED_BY_END)
+        throw usageError('this run cannot be extended: its last outer step is over', where, {
+          found: 'one whose training has ended',
+          cure: 'when it has ended, train a run with its output in training.startFrom',
+        });
+      if (lengthFixedBy !== null)
+        throw usageError('this run cannot be extended: a step depends on their number', where, {
+          found: lengthFixedBy,
+          cure: 'train a run with more training.outerSteps, and name the output of this one in training.startFrom',
+        });
       const total = Math.max(training.outerSteps, orders.outerSteps ?? 0);
       const outerSteps = isAdded ? total + count : count;
       if (outerSteps <= total || outerSteps > OUTER_STEP_COUNT_MAX)
-        throw cannotHave(where, outerSteps, total);
+        throw usageError('a run cannot be extended to this number of outer steps', where, {
+          expected: `more than the ${total} that it has, and at most ${OUTER_STEP_COUNT_MAX}`,
+          found: `${outerSteps}`,
+        });
       return { ...orders, outerSteps };
     },
     isHeard: ({ training }, { outerSteps }) =>
@@ -293,25 +317,26 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
   };
 }
 
-function nobodyWorksOn(run: string, where: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: `no coordinator works on run ${run}`,
-    where,
-    expected: 'the name of a run that is being trained over this queue',
-    cure:
-      'check the name (`run` in the run config), --redis and --prefix; a run that has stopped is continued with ' +
-      '`qianmo train run.yaml --resume`, and one that computes in process has no queue',
-  });
+/** Connections have the certificates that the environment names, and orders the signature of its key. */
+export async function queueAt(
+  { redis: redisUrl, prefix }: z.output<typeof WorkersRequestSchema>,
+  { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
+): Promise<JobQueue> {
+  const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
+  return signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
+}
+
+function usageError(
+  what: string,
+  where: string,
+  parts: Pick<FailureReport, 'expected' | 'found' | 'cure'>,
+): QianmoError {
+  return new QianmoError({ kind: 'usage', what, where, ...parts });
 }
 
 function endedFirst({ run, where }: OrderTo): QianmoError {
-  return new QianmoError({
-    kind: 'failed',
-    what: `run ${run} ended before its coordinator heard the order`,
-    where,
-    cure: 'see the output of the run for how it ended',
-  });
+  const what = `run ${run} ended before its coordinator heard the order`;
+  return new QianmoError({ kind: 'failed', what, where, cure: 'see its output for how it ended' });
 }
 
 function tooLateToCancel(
@@ -319,92 +344,8 @@ function tooLateToCancel(
   kind: Exclude<RunEnd['kind'], 'cancelled'>,
   training: RunProgress['training'],
 ): QianmoError {
-  const steps = training === null ? null : `${training.outerStep} of ${training.outerSteps}`;
-  return new QianmoError({
-    kind: 'failed',
-    what: `run ${run} ${kind} before the cancel took effect`,
-    where,
-    ...(steps === null ? {} : { found: `outer step ${steps} is complete` }),
-    cure: 'see the output of the run for how it ended; nothing is left to cancel',
-  });
-}
-
-function notHeard(run: string, where: string, { holder }: ControlledRun): QianmoError {
-  const { host, pid } = holder.process;
-  return new QianmoError({
-    kind: 'transient',
-    what: `the coordinator of run ${run} has not heard the order yet`,
-    where,
-    expected: `a sign that it has, within ${HEARD_WITHIN_MS} ms`,
-    found: `process ${pid} on ${host} says nothing new`,
-    cure: 'look whether it is suspended or cut off from Redis; the order stays and is heeded when it reads it',
-  });
-}
-
-function neverTrains(where: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'this run has no outer steps to extend',
-    where,
-    expected: 'a run that `qianmo train` trains',
-    found: 'work that is no training of the run',
-    cure: 'evaluations, exports and sweeps can be paused and cancelled only',
-  });
-}
-
-function hasNotBegun(where: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'this run has no outer steps to extend yet',
-    where,
-    expected: 'a run that `qianmo train` has begun to train',
-    cure: 'give the order again when it trains',
-  });
-}
-
-function isOver(where: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'this run cannot be extended: its last outer step is over',
-    where,
-    expected: 'a run that has outer steps left',
-    found: 'one whose training has ended',
-    cure: 'when it has ended, train a run with its output in training.startFrom',
-  });
-}
-
-function lengthIsFixed(where: string, lengthFixedBy: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'this run cannot be extended: its outer steps depend on how many there are',
-    where,
-    expected: 'no training.staleness and training.schedule.decay: none',
-    found: lengthFixedBy,
-    cure: 'train a run with more training.outerSteps, and name the output of this one in training.startFrom',
-  });
-}
-
-function cannotHave(where: string, outerSteps: number, total: number): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a run cannot be extended to this number of outer steps',
-    where,
-    expected: `more than the ${total} that it has, and at most ${OUTER_STEP_COUNT_MAX}`,
-    found: `${outerSteps}`,
-    cure: 'give a larger number, or +N to add N to what it has; `qianmo cancel` ends a run early',
-  });
-}
-
-interface QueueAddress {
-  readonly redisUrl: string;
-  readonly prefix: string;
-}
-
-/** Connections have the certificates that the environment names, and orders the signature of its key. */
-export async function queueAt(
-  { redisUrl, prefix }: QueueAddress,
-  { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
-): Promise<JobQueue> {
-  const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
-  return signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
+  const what = `run ${run} ${kind} before the cancel took effect`;
+  const { outerStep = null, outerSteps = null } = training ?? {};
+  const found = `outer step ${outerStep} of ${outerSteps} is complete`;
+  return new QianmoError({ kind: 'failed', what, where, ...(training === null ? {} : { found }) });
 }

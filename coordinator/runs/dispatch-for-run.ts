@@ -9,13 +9,13 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/queue/signing.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { StartMore } from '../dispatch/in-memory-dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
-import { superviseWorkers } from '../workers/worker-supervisor.js';
-import type { RunContext, StorePlace } from './call/run-context.js';
+import { superviseWorkers } from '../dispatch/worker-supervisor.js';
+import type { RunContext, StorePlace } from './run-context.js';
 import { storeAddressOf } from './places.js';
 
 export interface DispatchChoice {
@@ -139,7 +139,6 @@ async function queueDispatch(
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
-  context.machine.endUnusedExecutors();
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
@@ -217,7 +216,6 @@ async function localWorkers(
   const command = await machine.workerCommand({
     ...{ redisUrl, prefix, device, portable, environment },
     stores: placesOf(config),
-    ...{ count, areBusy: true },
   });
   return {
     start: () => {

@@ -29,10 +29,10 @@ import { TASK_ADAPTATION_KEY } from '../scoring/task-adaptation.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
-import { interruptedAs } from './call/interruption.js';
+import { interruptedAs } from './run-handle.js';
 import { loggedRun, trackedCallOf } from './logged-run.js';
 import type { EvaluateRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import {
   checkpointAddressOf,
   joinAddress,

@@ -9,21 +9,12 @@ import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { openEventLog } from '../../shared/events/event-log.js';
 import type { SegmentBounds } from '../../shared/events/log-segments.js';
-import {
-  runEventSink,
-  sinksTogether,
-  toldBy,
-  type EventKind,
-  type RunEventOf,
-  type RunEventSink,
-  type StampedEvent,
-  type StampedEventSink,
-} from '../../shared/events/run-events.js';
+import { runEventSink, sinksTogether, toldBy, type EventKind, type RunEventOf, type RunEventSink, type StampedEvent, type StampedEventSink } from '../../shared/events/run-events.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { openTracking, StartedTracking, TrackingOrder } from '../tracking/open-tracking.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
 interface LoggedCall {

@@ -12,7 +12,7 @@ import { targetPolicyOf } from './config-sources.js';
 import { logSentence } from '../reports/off-policy-document.js';
 import { objectStoreAt } from './places.js';
 import type { OpeRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 
 export interface OpeResult extends OffPolicyReport {
   /** What a decision log held; null for a table. */

@@ -22,7 +22,7 @@ import {
   type OpenRequestSchema,
   type TrainingStart,
 } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import { openPreparedRun } from './run-files.js';
 import {
   openRunContext,
@@ -30,7 +30,7 @@ import {
   type CallOptions,
   type RunHandle,
   type Surroundings,
-} from './call/run-handle.js';
+} from './run-handle.js';
 import { trainedRun, type TrainingResult } from './train-run.js';
 
 /** The environment is that of the open run. */
@@ -74,7 +74,7 @@ export async function openRun(
       (starting) =>
         dispatchForRun(config, { runId: config.run, mayTrain: true }, request, starting),
     );
-    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: logged });
+    const turns = turnsOf(config, surroundings, { stopping, listeners, logged });
     return {
       config,
       train: (start = {}, options = {}) =>
@@ -90,7 +90,7 @@ export async function openRun(
         }),
       close: async () => {
         closing.abort();
-        await turns.underWay;
+        await turns.underWay();
         await opened.close();
       },
     };
@@ -100,66 +100,48 @@ export async function openRun(
   }
 }
 
-/** Shared by all calls of an open run: the signal that ends it, and the listeners to its events. */
 interface SharedByCalls {
+  /** Ends the run. */
   readonly stopping: AbortSignal;
   readonly listeners: Set<RunEventSink>;
-  readonly tellAll: RunEventSink;
+  readonly logged: RunEventSink;
 }
 
 /** The calls of an open run, one at a time. A call receives the events of the workers too. */
-class Turns {
-  /** Resolves when the call under way has settled; null between calls. */
-  underWay: Promise<void> | null = null;
-  readonly #config: RunConfig;
-  readonly #surroundings: Surroundings;
-  readonly #shared: SharedByCalls;
-
-  constructor(config: RunConfig, surroundings: Surroundings, shared: SharedByCalls) {
-    this.#config = config;
-    this.#surroundings = surroundings;
-    this.#shared = shared;
-  }
-
-  call<Result>(
-    { signal, onEvent }: OpenRunCallOptions,
+function turnsOf(
+  config: RunConfig,
+  surroundings: Surroundings,
+  { stopping, listeners, logged }: SharedByCalls,
+) {
+  /** Resolves when the call under way has ended; null between calls. */
+  let underWay: Promise<void> | null = null;
+  const call = <Result>(
+    { signal: stop, onEvent: tell }: OpenRunCallOptions,
     work: (context: RunContext) => Promise<Result>,
-  ): RunHandle<Result> {
-    const { stopping, listeners, tellAll } = this.#shared;
-    const isBusy = this.underWay !== null;
-    const signals = signal === undefined ? [stopping] : [stopping, signal];
-    const options = { onEvent, signal: AbortSignal.any(signals) };
-    const turn = async (context: RunContext): Promise<Result> => {
-      if (isBusy) throw busyFailure(this.#config);
+  ): RunHandle<Result> => {
+    const signals = stop === undefined ? [stopping] : [stopping, stop];
+    const options = { onEvent: tell, signal: AbortSignal.any(signals) };
+    return startRun(surroundings, options, async (context) => {
+      if (underWay !== null)
+        throw new QianmoError({
+          ...{ kind: 'usage', what: 'the open run has a call under way' },
+          ...{ where: `run ${config.run}`, cure: 'await the call before the next one' },
+        });
+      let settle = (): void => undefined;
+      underWay = new Promise((resolve) => (settle = resolve));
       listeners.add(context.sink);
       try {
-        return await work({ ...context, sink: tellAll });
+        return await work({ ...context, sink: logged });
       } catch (error) {
         const failure = failureOfSystemError(error) ?? error;
-        tellAll(failedEvent(failure));
+        logged(failedEvent(failure));
         throw failure;
       } finally {
         listeners.delete(context.sink);
+        underWay = null;
+        settle();
       }
-    };
-    if (isBusy) return startRun(this.#surroundings, options, turn);
-    let settle = (): void => undefined;
-    this.underWay = new Promise((resolve) => {
-      settle = () => {
-        this.underWay = null;
-        resolve();
-      };
     });
-    return startRun(this.#surroundings, options, turn, () => settle());
-  }
-}
-
-function busyFailure({ run }: RunConfig): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the open run has a call under way',
-    where: `run ${run}`,
-    expected: 'one call at a time',
-    cure: 'await the call before the next one',
-  });
+  };
+  return { call, underWay: () => underWay };
 }

@@ -12,7 +12,7 @@ import {
   StorageConfigSchema,
 } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
-import type { Environment } from './call/run-context.js';
+import type { Environment } from './run-context.js';
 
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {
   return openObjectStore(address, s3OptionsIn(environment));

@@ -20,7 +20,7 @@ import { train } from '../training/outer-loop.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import type { PlanRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import { openPreparedRun } from './run-files.js';
 
 /** The numbers of workers of the table, in addition to the one that is asked for. */

@@ -9,7 +9,7 @@ import { prepareTaskStore } from '../prepare/prepare.js';
 import { runConfigOf } from './config-sources.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { PrepareRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import { objectStoreOf } from './run-files.js';
 
 /** A prepare that fails leaves nothing behind, and no log either. */

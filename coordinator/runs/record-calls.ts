@@ -13,8 +13,8 @@ import { RecordFollower } from '../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../record/record-place.js';
 import { isUnderWay, observerAt } from '../record/run-state.js';
 import { readRunStatus, runStatusOf, type RunStatus } from '../record/run-status.js';
-import type { RunContext } from './call/run-context.js';
-import type { CallOptions } from './call/run-handle.js';
+import type { RunContext } from './run-context.js';
+import type { CallOptions } from './run-handle.js';
 import { runConfigOf } from './config-sources.js';
 import { s3OptionsIn, searchOutputOf } from './places.js';
 import type {

@@ -3,7 +3,7 @@
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import type { StoreGrowth } from '../checkpoints/checkpoint-identity.js';
-import { grownParameters, type NewValueRows } from '../checkpoints/grown-parameters.js';
+import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';
@@ -20,15 +20,11 @@ import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
 import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
+import { claimRun } from '../dispatch/run-lease.js';
 import { storeAddressOf } from './places.js';
-import {
-  objectStoreAway,
-  objectStoreBack,
-  warningEvent,
-  type RunEvent,
-} from '../../shared/events/run-events.js';
+import { objectStoreAway, objectStoreBack, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 
 /** @param caller work that waits for a bucket that is away; without it, calls fail at once. */
 export function objectStoreOf(
@@ -99,12 +95,11 @@ export function specOf(
 export function checkpointsOf(
   run: PreparedRun,
   context: RunContext,
-  claim: RunClaim | null = null,
+  claim: HeldLease | null = null,
 ): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
     growth: growthOf(run),
-    newValueRows: newValueRowsOf(run.config),
     kept: run.config.training.checkpointsKept,
     tableDigest: run.config.training.tableDigest,
     clock: context.clock,
@@ -120,11 +115,6 @@ function growthOf({ config, store }: PreparedRun): StoreGrowth {
       return features === null ? null : specOf(config, { manifest: { features } });
     },
   };
-}
-
-/** How rows of new values begin. */
-export function newValueRowsOf({ training, seed }: RunConfig): NewValueRows {
-  return { start: training.newValueRows ?? 'unknown', seed };
 }
 
 export interface SavedForStore extends SavedMetaParameters {
@@ -154,7 +144,7 @@ export async function savedMetaParametersOf(
   const saved = await readMetaParameters(earlier);
   if (saved === null) return null;
   const trained = saved.metaParameters;
-  const metaParameters = grownParameters(trained, run.spec, newValueRowsOf(run.config));
+  const metaParameters = grownParameters(trained, run.spec);
   const outerSteps = outerStepsOf(latest ?? {}, run.config.training);
   return { ...saved, trained, metaParameters, outerSteps };
 }
@@ -189,7 +179,7 @@ export async function claimedPlace(
   config: RunConfig,
   { run, address }: { readonly run: string; readonly address: string },
   context: RunContext,
-): Promise<RunClaim | null> {
+): Promise<HeldLease | null> {
   const { sink, clock, signal } = context;
   const store = objectStoreOf(config, address, context);
   if (await probeConditionalWrites(store))

@@ -4,12 +4,7 @@ import { z } from 'zod';
 import { averagedForm } from '../averages/averaged-model.js';
 import { type AveragedMember, averagedParameters } from '../averages/averaged-parameters.js';
 import type { CheckpointIdentity } from '../checkpoints/checkpoint-identity.js';
-import {
-  type CheckpointManifest,
-  LATEST_KEY,
-  parseLatest,
-  parseManifest,
-} from '../checkpoints/checkpoint-manifest.js';
+import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
@@ -22,8 +17,8 @@ import { type MethodConfig, MethodConfigSchema } from '../../shared/methods/meth
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';
-import type { RunContext } from './call/run-context.js';
-import { joinAddress, newValueRowsOf, objectStoreOf } from './run-files.js';
+import type { RunContext } from './run-context.js';
+import { joinAddress, objectStoreOf } from './run-files.js';
 
 const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 
@@ -42,7 +37,7 @@ export async function startFromRun(
   if (startFrom === undefined) return null;
   if (resume) {
     const own = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
-    if ((await own.get(LATEST_KEY)) !== null) return null;
+    if ((await latestManifestOf(own)) !== null) return null;
   }
   return typeof startFrom === 'string'
     ? startFromOne(run, startFrom, context)
@@ -55,7 +50,7 @@ async function startFromOne(
   { sink }: RunContext,
 ): Promise<StartFrom> {
   const found = await startingRun({ config, store }, output);
-  const { parameters } = await grownMember({ config, store }, found, sink);
+  const { parameters } = await grownMember(store, found, sink);
   return { metaParameters: parameters, where: found.where };
 }
 
@@ -76,7 +71,7 @@ async function startFromAverage(
     });
   const starts = await Promise.all(outputs.map((output) => startingRun({ config, store }, output)));
   const members: AveragedMember[] = [];
-  for (const start of starts) members.push(await grownMember({ config, store }, start, sink));
+  for (const start of starts) members.push(await grownMember(store, start, sink));
   const average = averagedForm(starts);
   if (average === null)
     throw refused(
@@ -133,7 +128,8 @@ async function startingRun(
       found,
       cure: 'train that run first, with the same data section, and name its output',
     });
-  const manifest = await latestManifest(objects, refused);
+  const manifest = await latestManifestOf(objects);
+  if (manifest === null) throw refused('no checkpoint');
   // Logs may have been appended to the store since.
   const features = featuresAt(store, manifest.storeDigest);
   if (features === null) throw refused('a run on another task store');
@@ -155,26 +151,13 @@ async function startingRun(
 
 /** The parameters of a run, with rows for the values that the store has now. */
 async function grownMember(
-  { config, store }: Pick<PreparedRun, 'config' | 'store'>,
+  store: PreparedRun['store'],
   { objects, identity, model, method, refused }: StartingRun,
   sink: RunContext['sink'],
 ): Promise<AveragedMember> {
   const saved = await readMetaParameters({ ...identity, store: objects, sink });
   if (saved === null) throw refused('no checkpoint');
   const spec = modelSpecOf(model, store.manifest.features, method);
-  const parameters = grownParameters(saved.metaParameters, spec, newValueRowsOf(config));
+  const parameters = grownParameters(saved.metaParameters, spec);
   return { spec, parameters };
-}
-
-/** The manifest of the latest checkpoint. */
-async function latestManifest(
-  objects: ObjectStore,
-  refused: (found: string) => QianmoError,
-): Promise<CheckpointManifest> {
-  const latest = await objects.get(LATEST_KEY);
-  if (latest === null) throw refused('no checkpoint');
-  const { manifest: key } = parseLatest(latest.bytes, `${objects.address}/${LATEST_KEY}`);
-  const object = await objects.get(key);
-  if (object === null) throw refused(`no ${key}`);
-  return parseManifest(object.bytes, `${objects.address}/${key}`);
 }

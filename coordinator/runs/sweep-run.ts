@@ -52,11 +52,11 @@ import { outerStepsOf, planTrials, runNameOf, type Trial } from '../sweep/trials
 import { placeOf, sweepConfigOf } from './config-sources.js';
 import { withCrossFitting, crossFittedLosses } from '../auto/cross-fitted-losses.js';
 import { dispatchForRun } from './dispatch-for-run.js';
-import { interruptedAs } from './call/interruption.js';
+import { interruptedAs } from './run-handle.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import { configReaderOf } from './places.js';
 import type { SweepRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 import {
   claimedPlace,
   joinAddress,

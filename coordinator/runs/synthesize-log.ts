@@ -5,7 +5,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { LOG_FORMATS, type LogFormat, type SynthesisReport } from '../synthesize/synthesis.js';
 import { synthesize } from '../synthesize/synthesize.js';
 import type { SynthesizeRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 
 export async function synthesizeLog(
   request: z.output<typeof SynthesizeRequestSchema>,

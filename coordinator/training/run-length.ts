@@ -3,7 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
-import { FIXED_BY_END } from '../../shared/storage/run-lease.js';
+import { FIXED_BY_END } from '../../shared/storage/lease.js';
 import type { TrainOptions, TrainingOutcome } from './train-options.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
 import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';

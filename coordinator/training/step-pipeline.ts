@@ -4,7 +4,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import type { StalenessConfig } from '../../shared/config/staleness-config.js';
+import type { StalenessConfig } from '../../shared/config/training-config.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, CallTerms, JobOrder } from '../dispatch/dispatcher.js';

@@ -3,8 +3,7 @@
 // runs the compiled command line.
 import { existsSync } from 'node:fs';
 import { isBuildCurrent } from '../bootstrap/build.mjs';
-import { failWith } from '../bootstrap/base/progress.mjs';
-import { isCheckout } from '../bootstrap/base/project.mjs';
+import { failWith, isCheckout } from '../bootstrap/base.mjs';
 import { checkNodeVersion, isSetUp, setUp } from '../bootstrap/setup.mjs';
 
 // Verbs that compute nothing, and the setup verb, which decides itself what to install.

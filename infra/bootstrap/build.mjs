@@ -3,12 +3,11 @@
 import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { extname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { runCommand } from './base/commands.mjs';
-import { digestOf, projectRoot, readIfThere, writeWhole } from './base/project.mjs';
+import { digestOf, projectRoot, readIfThere, runCommand, writeWhole } from './base.mjs';
 
 const SOURCE_FOLDERS = ['shared', 'coordinator', 'worker', 'infra', 'test'];
-const COMPILED = new Set(['.ts', '.mts']);
-// Files that compiled code reads at run time from its own folder; tsc does not copy them.
+const COMPILED = new Set(['.ts']);
+// Files that compiled code reads at run time from its own folder; tsc does not copy all of them.
 const COPIED = new Set(['.mjs', '.cjs', '.lua', '.sql', '.css', '.html']);
 // Pages that nobody imports.
 const RESULTS = join(projectRoot, 'infra/results');
@@ -24,12 +23,7 @@ let surveyed = null;
 
 /** @returns {SourceSurvey} of all sources */
 function surveySources() {
-  surveyed ??= survey();
-  return surveyed;
-}
-
-/** @returns {SourceSurvey} */
-function survey() {
+  if (surveyed !== null) return surveyed;
   /** @type {string[]} */
   const paths = [];
   /** @type {string[]} */
@@ -52,7 +46,7 @@ function survey() {
   }
   facts.push(readIfThere(join(projectRoot, 'tsconfig.json')) ?? '');
   facts.push(readIfThere(join(projectRoot, 'package-lock.json')) ?? '');
-  return { digest: digestOf(facts.join('\n')), paths };
+  return (surveyed = { digest: digestOf(facts.join('\n')), paths });
 }
 
 /** @returns {BuildStamp | undefined} */
@@ -67,9 +61,9 @@ export function isBuildCurrent() {
 }
 
 /**
- * @param {import('./base/progress.mjs').Announce} announce
+ * @param {import('./base.mjs').Announce} announce
  * @param {{ force?: boolean }} [options]
- * @returns {Promise<import('./base/progress.mjs').StepOutcome & { errors: string[] }>} with the
+ * @returns {Promise<import('./base.mjs').StepOutcome & { errors: string[] }>} with the
  *   type errors; code with type errors is still written, so that a run need not wait for a fix
  */
 export async function buildProject(announce, options = {}) {
@@ -106,7 +100,7 @@ function removeOutputs(sourcePath) {
 /**
  * @param {string[]} errors
  * @param {string} note
- * @returns {import('./base/progress.mjs').StepOutcome & { errors: string[] }}
+ * @returns {import('./base.mjs').StepOutcome & { errors: string[] }}
  */
 function outcomeOf(errors, note) {
   if (errors.length === 0) return { state: 'ok', note, errors };

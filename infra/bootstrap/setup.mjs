@@ -3,22 +3,40 @@
 // code is already compiled. When run directly (`npm run setup`), it retries the steps that an
 // earlier setup had to skip; with --gpu (`npm run setup:gpu`) it installs TensorFlow for GPUs, or
 // fails.
-import { accessSync, constants } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { areNpmPackagesCurrent, installNpmPackages } from './packages/npm-packages.mjs';
+import {
+  BootstrapError,
+  NODE_CURE,
+  SUPPORTED_NODE,
+  cacheRoot,
+  digestOf,
+  failWith,
+  isAlive,
+  isCheckout,
+  isNodeSupported,
+  projectRoot,
+  runStep,
+  say,
+} from './base.mjs';
 import { buildProject, isBuildCurrent } from './build.mjs';
+import { rowAddon, scoringAddon } from './native-addons.mjs';
+import { areNpmPackagesCurrent, installNpmPackages } from './packages.mjs';
 import {
   installGpuTensorFlow,
   installNativeTensorFlow,
   isNativeTensorFlowSettled,
-} from './tensorflow/native-tensorflow.mjs';
-import { scoringAddon } from './serving/scoring-addon.mjs';
-import { rowAddon } from './tables/row-addon.mjs';
-import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from './node-version.mjs';
-import { BootstrapError, failWith, runStep, say } from './base/progress.mjs';
-import { cacheRoot, isCheckout, projectRoot } from './base/project.mjs';
-import { withSetupLock } from './setup-lock.mjs';
+} from './tensorflow.mjs';
 
 /** Throws a BootstrapError when this Node is not supported. */
 export function checkNodeVersion() {
@@ -52,8 +70,8 @@ function checkWritable() {
 /**
  * @typedef {object} SetUpResult
  * @property {string[]} typeErrors
- * @property {import('../services/redis-binary.mjs').RedisServerProgram | null} redisServer
- * @property {import('../services/s3-server.d.mts').S3ServerProgram | null} s3Server
+ * @property {import('./embedded-redis.mjs').RedisServerProgram | null} redisServer
+ * @property {import('./s3-server.mjs').S3ServerProgram | null} s3Server
  * @property {string} s3Problem empty when there is an S3 server or none was requested
  */
 
@@ -96,7 +114,7 @@ async function build() {
 
 /** @returns {Promise<SetUpResult['redisServer']>} */
 async function obtainRedis() {
-  const { obtainRedisServer } = await import('../services/redis-binary.mjs');
+  const { obtainRedisServer } = await import('./embedded-redis.mjs');
   /** @type {SetUpResult['redisServer']} */
   let server = null;
   await runStep('Redis server', async (announce) => {
@@ -112,19 +130,98 @@ async function obtainRedis() {
 
 /** @returns {Promise<{ server: SetUpResult['s3Server'], problem: string }>} */
 async function obtainS3() {
-  const { obtainS3Server } = await import('../services/s3-binary.mjs');
+  const { obtainS3Server } = await import('./s3-server.mjs');
   /** @type {{ server: SetUpResult['s3Server'], problem: string }} */
   let result = { server: null, problem: '' };
   await runStep('S3 server for tests', async (announce) => {
     const obtained = await obtainS3Server(announce);
     if (obtained.server) {
       result = { server: obtained.server, problem: '' };
-      return { state: 'ok', note: obtained.server.kind };
+      return { state: 'ok', note: 'versitygw' };
     }
     result = { server: null, problem: obtained.problem };
     return { state: 'warning', note: obtained.problem, cure: obtained.cure };
   });
   return result;
+}
+
+const WAIT_MS_MAX = 15 * 60_000;
+const POLL_MS = 250;
+const UNSIGNED_LOCK_AGE_MS_MAX = 10_000;
+
+/**
+ * Runs `work` while holding the lock. A lock left by a process that has ended is taken over.
+ * @template T
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function withSetupLock(work) {
+  const folder = join(cacheRoot(), 'locks', digestOf(projectRoot));
+  mkdirSync(join(cacheRoot(), 'locks'), { recursive: true });
+  const deadlineMs = Date.now() + WAIT_MS_MAX;
+  for (let attempt = 0; !tryTake(folder); attempt += 1) {
+    if (attempt === 0) say('...  another setup of this checkout is running: waiting for it');
+    if (Date.now() > deadlineMs) {
+      throw new BootstrapError('another setup of this checkout has been running for 15 minutes', [
+        `stop it (process ${readHolder(folder) ?? 'unknown'}), then try again`,
+      ]);
+    }
+    await delay(POLL_MS);
+  }
+  const release = () => rmSync(folder, { recursive: true, force: true });
+  // An exit runs the 'exit' handlers, which also end the running command. A signal alone would not.
+  const leave = () => process.exit(130);
+  process.once('exit', release);
+  process.once('SIGINT', leave);
+  process.once('SIGTERM', leave);
+  try {
+    return await work();
+  } finally {
+    process.removeListener('exit', release);
+    process.removeListener('SIGINT', leave);
+    process.removeListener('SIGTERM', leave);
+    release();
+  }
+}
+
+/**
+ * @param {string} folder
+ * @returns {boolean} true when this process has acquired the lock
+ */
+function tryTake(folder) {
+  try {
+    mkdirSync(folder);
+  } catch {
+    if (!isAbandoned(folder)) return false;
+    rmSync(folder, { recursive: true, force: true });
+    return tryTake(folder);
+  }
+  writeFileSync(join(folder, 'pid'), String(process.pid));
+  return true;
+}
+
+/** @param {string} folder */
+function isAbandoned(folder) {
+  const holder = readHolder(folder);
+  if (holder !== undefined) return !isAlive(holder);
+  try {
+    return Date.now() - statSync(folder).mtimeMs > UNSIGNED_LOCK_AGE_MS_MAX;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @param {string} folder
+ * @returns {number | undefined}
+ */
+function readHolder(folder) {
+  try {
+    const pid = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

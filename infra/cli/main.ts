@@ -4,10 +4,7 @@ import { closeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
-import { endAhead, startAhead } from '../library/started-ahead.js';
-import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
-optimizeLate();
 collectGarbageRarely();
 keepCompiledCode(process.env);
 // TensorFlow in this process is as quiet as in compute processes, unless asked to speak.
@@ -24,19 +21,13 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const words = process.argv.slice(2);
-startAhead(words, process.env);
-process.on('exit', endAhead);
 process.on('exit', terminalsAtExit());
 const { runCommand } = await import('./run-command.js');
-// Commands that follow new rows are over before optimized code has earned its compilation.
-const isBrief = words[0] === 'refresh' || words.includes('--only-changed');
-if (!isBrief) optimizeAsUsual();
 process.exitCode = await runCommand(words, {
   environment: process.env,
   output: process.stdout,
   diagnostics: process.stderr,
 });
-endAhead();
 
 /** True if a write failed because a pipe has no reader any more. */
 function isClosedPipe({ code }: NodeJS.ErrnoException): boolean {

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { described, flag, integer, oneOf, text } from '../../coordinator/runs/request-fields.js';
-import { interruptedAs } from '../../coordinator/runs/call/interruption.js';
+import { interruptedAs } from '../../coordinator/runs/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { packageVersion } from '../library/package-root.js';
 import { command } from '../library/verb.js';
@@ -55,7 +55,7 @@ Example:
   qianmo setup --gpu`,
   act: async ({ gpu }, { print }) => {
     const { setUp } = await import('../bootstrap/setup.mjs');
-    const { BootstrapError } = await import('../bootstrap/base/progress.mjs');
+    const { BootstrapError } = await import('../bootstrap/base.mjs');
     try {
       await setUp({ retry: true, gpu });
     } catch (error) {

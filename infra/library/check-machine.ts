@@ -2,20 +2,14 @@
 
 import { availableParallelism, freemem } from 'node:os';
 import type { z } from 'zod';
-import {
-  checked,
-  ok,
-  type CheckResult,
-  type Finding,
-  checkRun,
-} from '../../coordinator/runs/check-run.js';
-import type { Environment, RunContext } from '../../coordinator/runs/call/run-context.js';
+import { checked, ok, checkRun, type CheckResult, type Finding } from '../../coordinator/runs/check-run.js';
+import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
-import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
+import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
 import { runConfigOf } from '../../coordinator/runs/config-sources.js';
 import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';
 

@@ -4,7 +4,7 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { uint32At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';

@@ -2,7 +2,7 @@
 
 import type { z } from 'zod';
 import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
-import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import { servedDashboard } from '../../coordinator/runs/dashboard-call.js';
 import { s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { BoardRequestSchema } from '../../coordinator/runs/requests.js';
@@ -27,6 +27,6 @@ export async function openDashboard(
       ...{ file: rankingsTokenFile, variable: RANKINGS_TOKEN_VARIABLE, environment },
     }),
   };
-  const call = { ...place, redisUrl: redis, roots, hostsAllowed, token, rankings };
+  const call = { ...place, redis, roots, hostsAllowed, token, rankings };
   return servedDashboard({ ...call, s3: s3OptionsIn(environment) }, surroundings);
 }

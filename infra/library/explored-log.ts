@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { explorationLines } from '../../coordinator/off-policy/decision-log.js';
 import { opeRun, type OpeResult } from '../../coordinator/runs/ope-run.js';
 import type { OpeRequestSchema, ReplayRequestSchema } from '../../coordinator/runs/requests.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/judged-decision.js';
 
 const DIFFERING_MAX = 20;

@@ -19,8 +19,8 @@ export type {
   TrainingStart,
 } from '../../coordinator/runs/requests.js';
 export type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
-export type { Environment } from '../../coordinator/runs/call/run-context.js';
-export type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
+export type { Environment } from '../../coordinator/runs/run-context.js';
+export type { CallOptions, RunHandle } from '../../coordinator/runs/run-handle.js';
 export type { OpenRun } from '../../coordinator/runs/open-run.js';
 export type { RankingService } from './serve.js';
 export type { RequestOf, ResultOf } from './verb.js';

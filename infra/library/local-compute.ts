@@ -4,7 +4,7 @@
  */
 
 import type { LocalCompute } from '../../coordinator/export/local-scorer.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import {

@@ -1,12 +1,11 @@
 /** The machine of this process: its compute processes, its local workers and its embedded Redis. */
 
-import { rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, freemem } from 'node:os';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
-import { openOwnedFolder } from '#services/owned-folder.mjs';
-import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
-import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
+import { fileURLToPath } from 'node:url';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
+import type { Machine, RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
@@ -21,17 +20,9 @@ import {
   countUsableGpus,
   gpuIndexOfWorker,
 } from '../../worker/compute/device/gpus.js';
-import {
-  endComputeAhead,
-  firstProcessCount,
-  firstWorkerCount,
-  takeWorkerAhead,
-  WORKER_ENTRY,
-  WORKERS_PER_PROCESS,
-  takeComputeAhead,
-} from './started-ahead.js';
 import { isInterruption } from '../../shared/base/errors.js';
 
+const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
 const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
@@ -59,8 +50,6 @@ export const localMachine: Machine = {
     return settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   },
 
-  endUnusedExecutors: endComputeAhead,
-
   openCompute: async (context, demand) => {
     const { localCompute } = await import('./local-compute.js');
     return localCompute(context, demand);
@@ -77,7 +66,6 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores } = request;
-    const { count: workerCount, areBusy } = request;
     const args = ['--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
     for (const { address, endpoint } of stores) {
@@ -85,26 +73,20 @@ export const localMachine: Machine = {
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
     const gpuCount = await gpuCountHere(environment);
-    // A process has one GPU, for all that it computes.
-    const isShared = gpuCount === 0 && areBusy && workerCount > firstWorkerCount();
-    const argsOf = ({ firstIndex, count }: WorkerCrew): readonly string[] => {
-      const gpuIndex = gpuIndexOfWorker(firstIndex, gpuCount);
-      if (gpuIndex !== undefined) return [...args, '--gpu-index', String(gpuIndex)];
-      return [...args, '--count', String(count), '--first-count', String(firstWorkerCount())];
-    };
     return {
       path: process.execPath,
-      workersPerProcess: isShared ? WORKERS_PER_PROCESS : 1,
-      argsOf: (crew) => [WORKER_ENTRY, ...argsOf(crew)],
-      startedAhead: (crew) => takeWorkerAhead(argsOf(crew), redisUrl, environment),
-      firstCount: isShared ? firstProcessCount() : firstWorkerCount(),
+      argsOf: (index) => {
+        const gpuIndex = gpuIndexOfWorker(index, gpuCount);
+        const ofGpu = gpuIndex === undefined ? [] : ['--gpu-index', String(gpuIndex)];
+        return [WORKER_ENTRY, ...args, ...ofGpu];
+      },
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };
   },
 
   startRedis: async () => {
-    const dataDir = openOwnedFolder('qianmo-redis');
+    const dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
     const remove = (): Promise<void> => rm(dataDir, { recursive: true, force: true });
     try {
       // Nobody starts it again: it ends with this process, and its data too.
@@ -163,10 +145,7 @@ export async function startedComputeProcess(
   { device, portable = false, gpuIndex }: StartDemand,
   { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {
-  const isDefault = device === 'auto' && !portable && gpuIndex === undefined;
-  const forked = takeComputeAhead(isDefault, environment);
   const executor = createComputeProcess({
-    ...(forked === null ? {} : { forked }),
     clock,
     device,
     portable,

@@ -11,7 +11,6 @@ import {
   WorkersRequestSchema,
 } from '../../coordinator/runs/requests.js';
 import { GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
-import { PrefixSharesSchema } from '../../worker/carrying/executor-turns.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
@@ -85,10 +84,7 @@ export const ServeRequestSchema = z.strictObject({
 
 export const WorkRequestSchema = z.strictObject({
   redis: WorkersRequestSchema.shape.redis,
-  prefix: described(
-    PrefixSharesSchema,
-    '<prefixes> the queue prefix of the config; several share the worker by weights: {a}=3,{b}=1',
-  ).prefault(QUEUE_PREFIX_DEFAULT),
+  prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
   name: text('<name> the name that results carry; host and process by default').optional(),
   device: DEVICE.default('auto'),
   gpuIndex: integer(

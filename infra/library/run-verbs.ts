@@ -61,7 +61,7 @@ Example:
 It computes on this machine, in as many processes as pay off. Workers of a queue, on any machines, compute the same:
   qianmo worker --redis redis://10.0.0.5:6379
   qianmo train run.yaml --redis redis://10.0.0.5:6379`,
-  run: async () => (await import('../../coordinator/runs/train-call.js')).trainRun,
+  run: async () => (await import('../../coordinator/runs/train-run.js')).trainRun,
   show: (result) => {
     const { run, outerSteps, checkpoint, digest } = result;
     const steps = counted(outerSteps, 'outer step');

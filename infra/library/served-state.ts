@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
-import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
@@ -121,7 +121,7 @@ export async function openServedState(
 
 /** What only exploration needs is loaded for it alone, so that others start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
-  const { loadExploration } = await import('../../shared/config/load-exploration.js');
+  const { loadExploration } = await import('../../shared/config/load-run-config.js');
   return loadExploration(path);
 }
 
@@ -174,7 +174,7 @@ function ownedFolder(
   { clock, onEvent }: Pick<StateSurroundings, 'clock' | 'onEvent'>,
 ): Promise<OwnedFolder> {
   return ownFolder(folder, {
-    clock,
+    ...{ clock, start: freshNonce() },
     onWatched: (owner, silenceMs) =>
       onEvent(
         noticeEvent(

@@ -4,16 +4,16 @@
  */
 
 import { once } from 'node:events';
-import { rowAddon } from '#bootstrap/tables/row-addon.mjs';
+import { rowAddon } from '#bootstrap/native-addons.mjs';
 import type { z } from 'zod';
 import type { Document } from '../../coordinator/reports/document/document.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import {
   startRun,
   type CallOptions,
   type RunHandle,
   type Surroundings,
-} from '../../coordinator/runs/call/run-handle.js';
+} from '../../coordinator/runs/run-handle.js';
 import { checkedRequest } from '../../coordinator/runs/requests.js';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import type { QianmoError } from '../../shared/base/errors.js';

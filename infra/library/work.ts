@@ -3,7 +3,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { createEventLog } from '../../shared/events/event-log.js';
@@ -16,8 +16,8 @@ import {
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { queueWithLargeBlobs } from '../../shared/queue/large-blobs.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/queue/signing.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
@@ -44,14 +44,10 @@ export async function workUntilStopped(
     throw error;
   });
   if (executor === null) return;
-  const shares = request.prefix.map(({ prefix, weight }) => ({
-    queue: queueWithLargeBlobs(
-      signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
-    ),
-    weight,
-  }));
   await runWorker({
-    queue: shares,
+    queue: queueWithLargeBlobs(
+      signedJobQueue(bullmqJobQueue({ redisUrl, prefix: request.prefix, clock, tls }), key),
+    ),
     nonce: freshNonce(),
     name,
     device: request.device,

@@ -6,7 +6,8 @@ import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { type RunEvent, objectStoreAway, objectStoreBack } from '../../shared/events/run-events.js';
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
-import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
+import { claimRun } from '../../coordinator/dispatch/run-lease.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import { removeLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -108,7 +109,7 @@ async function coordinated(
 interface Training {
   readonly process: SimulatedProcess;
   readonly world: World;
-  readonly claim: RunClaim;
+  readonly claim: HeldLease;
   readonly store: ObjectStore;
   readonly fresh: boolean;
 }

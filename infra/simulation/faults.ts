@@ -12,7 +12,7 @@ import {
   signedQueueOf,
 } from './simulated-run.js';
 import type { JobFault, Place, World } from './world.js';
-import { NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
+import { NO_ORDERS, type RunOrders } from '../../shared/queue/run-orders.js';
 
 /** The longest duration in milliseconds and the largest count of each kind, where it has one. */
 const KINDS = {
@@ -226,7 +226,7 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   'jobs-not-finite': (fault, world) => spoilJobs('not-finite', fault, world),
   'jobs-hang': (fault, world) => spoilJobs('hangs', fault, world),
   'worker-disk-full': (fault, world) => spoilJobs('disk-full', fault, world),
-  'executor-stuck': (fault, world) => spoilJobs('stuck', fault, world),
+  'executor-stuck': (fault, world) => spoilJobs('hangs', fault, world),
   'deadly-task': ({ choice, count }, world) => {
     const { tasks } = simulatedStoreOf(world.variant);
     const taskIndex = Math.floor(choice * tasks.length);

@@ -30,7 +30,7 @@ import {
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { RunFencedError } from '../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
 
 /** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
 const PROGRESS_MS = 240_000;

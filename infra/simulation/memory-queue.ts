@@ -10,7 +10,7 @@ import {
   NO_ORDERS,
   type ControlledRun,
   type RunOrders,
-} from '../../shared/control/run-orders.js';
+} from '../../shared/queue/run-orders.js';
 import type {
   BlobLimits,
   ConnectedWorker,
@@ -21,25 +21,22 @@ import type {
   JobRecord,
   OpenConsumerOptions,
   QueueController,
-  ReportedWorker,
   TakeTerms,
   WakeUp,
 } from '../../shared/queue/job-queue.js';
-import { isLeftover, isOfStart, QUEUED_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { startOf } from '../../shared/queue/redis-registry.js';
+import { isLeftover, QUEUED_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { formatJobFailure, WORKER_LOST } from '../../shared/queue/queue-errors.js';
 import {
-  FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   LOCK_RENEWAL_INTERVAL_MS,
   RUN_END_KEPT_MS,
   RUN_LEASE_MS,
   STALLED_INTERVAL_MS,
-  START_SILENCE_MS_MAX,
   TAKE_WAIT_MS_MAX,
   WORKER_SILENCE_MS_MAX,
 } from '../../shared/queue/timing.js';
-import type { WorkerReport } from '../../shared/queue/worker-report.js';
 import {
   BlobMissingError,
   blobRefOf,
@@ -52,7 +49,7 @@ import {
   type LeaseAnswer,
   type LeaseHolder,
   type RunEnd,
-} from '../../shared/storage/run-lease.js';
+} from '../../shared/storage/lease.js';
 
 const RETRY_DELAY_MS = 500;
 
@@ -84,7 +81,6 @@ interface StoredJob {
 
 interface LiveWorker {
   readonly record: ConnectedWorker;
-  readonly report: WorkerReport | null;
   readonly beatMs: number;
 }
 
@@ -105,8 +101,6 @@ const emptyState = () => ({
   checkedMs: Number.NEGATIVE_INFINITY,
   workers: new Map<string, LiveWorker>(),
   leases: new Map<string, StoredLease>(),
-  /** When each start of a coordinator last said that it lives. */
-  beatMsByStart: new Map<string, number>(),
   quarantineEndMs: new Map<string, number>(),
 });
 
@@ -177,16 +171,13 @@ export class MemoryJobQueue implements JobQueue {
             isLeftover(JSON.parse(this.#state.jobs.get(jobId)?.data ?? '{}'), runId, epoch),
           ),
         ),
-      beat: async (start) => void this.#state.beatMsByStart.set(start, this.#nowMs()),
-      removeJobsOfSilentStarts: async () => this.#removeJobsOfSilentStarts(),
       blobs: () => this.#blobs,
-      workers: async () => this.#workers().map(({ report: _report, ...worker }) => worker),
-      reportedWorkers: async () => this.#workers(),
+      workers: async () => this.#workers(),
       quarantine: async (worker, durationMs) =>
         void this.#state.quarantineEndMs.set(worker, this.#nowMs() + durationMs),
       subscribe: (listener) => {
         const own: WakeUp = (jobId, record) => {
-          if (start === '' || isOfStart(jobId, start)) listener(jobId, record);
+          if (start === '' || startOf(jobId) === start) listener(jobId, record);
         };
         this.#listeners.add(own);
         return () => void this.#listeners.delete(own);
@@ -211,9 +202,8 @@ export class MemoryJobQueue implements JobQueue {
     for (let number = 2; taken.has(name); number += 1) name = `${wanted}-${number}`;
     const self = { name, instance, device, sinceMs: this.#clock.epochMs() };
     const beat = (jobId: string | null): number => {
-      const known = this.#state.workers.get(instance)?.report ?? null;
-      const live = { record: { ...self, jobId }, report: report() ?? known };
-      this.#state.workers.set(instance, { ...live, beatMs: this.#clock.monotonicMs() });
+      const record = { ...self, jobId, report: report() };
+      this.#state.workers.set(instance, { record, beatMs: this.#clock.monotonicMs() });
       return this.#workers().length;
     };
     beat(null);
@@ -289,11 +279,11 @@ export class MemoryJobQueue implements JobQueue {
     return this.#clock.monotonicMs();
   }
 
-  #workers(): ReportedWorker[] {
+  #workers(): ConnectedWorker[] {
     const { workers } = this.#state;
     for (const [instance, { beatMs }] of [...workers])
       if (this.#nowMs() - beatMs > WORKER_SILENCE_MS_MAX) workers.delete(instance);
-    return [...workers.values()].map(({ record, report }) => ({ ...record, report }));
+    return [...workers.values()].map(({ record }) => record);
   }
 
   #takeLease(runId: string, holder: LeaseHolder, over: string | null): LeaseAnswer {
@@ -351,20 +341,6 @@ export class MemoryJobQueue implements JobQueue {
     state.waiting = state.waiting.filter((jobId) => !removed.has(jobId));
     state.finished = state.finished.filter((jobId) => !removed.has(jobId));
     return jobIds.length;
-  }
-
-  #removeJobsOfSilentStarts(): number {
-    const { beatMsByStart, waiting, finished } = this.#state;
-    let waitingCount = 0;
-    for (const [start, beatMs] of [...beatMsByStart]) {
-      const silentMs = this.#nowMs() - beatMs;
-      const ofStart = (jobId: string): boolean => isOfStart(jobId, start);
-      if (silentMs > START_SILENCE_MS_MAX) waitingCount += this.#remove(waiting.filter(ofStart));
-      if (silentMs <= FINISHED_AGE_MS_MAX) continue;
-      this.#remove(finished.filter(ofStart));
-      beatMsByStart.delete(start);
-    }
-    return waitingCount;
   }
 
   async #take(

@@ -4,7 +4,6 @@
  */
 
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
-import { START_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
 import { coordinateAt } from './coordinators.js';
 import { scheduleFaults, describedFault, faultsOf, type Fault } from './faults.js';
 import type { Violation } from './invariants.js';
@@ -20,7 +19,7 @@ import { workAt } from './workers.js';
 import { World } from './world.js';
 
 /** After the end of the run, workers finish what is left, and jobs of silent starts are removed. */
-const SETTLING_MS = START_SILENCE_MS_MAX + 10_000;
+const SETTLING_MS = 70_000;
 
 interface SimulationRequest {
   readonly seed: number;
@@ -147,13 +146,11 @@ async function completed(world: World): Promise<TrainingOutcome | null> {
   return outcome;
 }
 
-/** The next coordinator on the queue cleans up after the others, as it does every minute. */
+/** Workers compute the jobs that dead coordinators left. */
 async function demandNothingWaits({ server, invariants, time }: World): Promise<void> {
   const producer = await server.queue.openProducer('');
   invariants.disturb(2 * SETTLING_MS);
-  await time.sleep(SETTLING_MS);
-  await producer.removeJobsOfSilentStarts();
-  await time.sleep(SETTLING_MS);
+  await time.sleep(2 * SETTLING_MS);
   const count = await producer.removeLeftovers(RUN_NAME, Number.MAX_SAFE_INTEGER);
   await producer.close();
   if (count > 0) invariants.violate('no job is left on the queue', `${count} jobs wait`);

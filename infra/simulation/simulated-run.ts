@@ -8,7 +8,7 @@ import { createSecretKey } from 'node:crypto';
 import { randomStream } from '../../shared/base/random.js';
 import { queueWithLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { configHash, decidingPart, RunConfigSchema } from '../../shared/config/run-config.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';

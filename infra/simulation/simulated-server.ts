@@ -26,7 +26,7 @@ import {
 import { parseJobFailure } from '../../shared/queue/queue-errors.js';
 import { type QueueCall, queueCallsAt } from '../../shared/queue/redis-errors.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
-import { RunFencedError } from '../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
 
 /** Whether a command only reads: a server that refuses to write still answers it. */
 type CommandKind = 'reads' | 'writes';
@@ -275,10 +275,7 @@ export class ServerLink implements JobQueue {
       remove: removed,
       removeLeftovers: (runId, epoch) =>
         told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
-      beat: (start) => kept(() => inner.beat(start)),
-      removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
       workers: () => kept(() => inner.workers(), 'reads'),
-      reportedWorkers: () => kept(() => inner.reportedWorkers(), 'reads'),
       quarantine: (worker, durationMs) => kept(() => inner.quarantine(worker, durationMs)),
       subscribe: (listener) => this.#subscribed(inner, listener),
       blobs: (limits) => this.#blobs(limits, 'fails-at-once'),

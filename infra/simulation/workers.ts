@@ -59,8 +59,7 @@ function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: Wo
   const slowMs = hasStraggler && place === world.workers[0] ? STRAGGLER_MS : 0;
   const clock = process.clock();
   return {
-    execute: async (input, signal, onBegin) => {
-      onBegin?.();
+    execute: async (input, signal) => {
       const { job } = input;
       const { deadlyTask } = world;
       const fault = place.jobFaults.shift() ?? null;
@@ -73,12 +72,12 @@ function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: Wo
       if (fault !== null) world.invariants.disturb();
       const perLeafMs = COMPUTE_MS_MIN + stream.below(COMPUTE_MS_MAX - COMPUTE_MS_MIN);
       const computeMs = perLeafMs * leafCountOf(job);
-      const isEndless = fault === 'hangs' || fault === 'stuck';
-      const ownSignal = fault === 'stuck' ? undefined : signal;
       const takenMs = slowMs + (computeMs * LEAVES_WORTH_OF_TIME) / leavesPerStep;
-      await clock.sleep(isEndless ? 60 * job.timeoutMs : takenMs, ownSignal);
+      await clock.sleep(fault === 'hangs' ? job.timeoutMs : takenMs, signal);
       if (signal?.aborted === true)
         throw new QianmoError({ kind: 'interrupted', what: 'given up' });
+      if (fault === 'hangs')
+        throw new QianmoError({ kind: 'transient', what: 'the job passed its deadline' });
       const computed = await simulated.execute(input);
       // The time of a delivery decides how the next outer steps are cut.
       return disturbed({ ...computed, computeMs }, fault);

@@ -10,7 +10,7 @@ import { SimulatedStore } from './simulated-store.js';
 import type { Variant } from './simulated-run.js';
 
 /** The fault that the next job of a worker meets. */
-export type JobFault = 'unlike' | 'fails' | 'not-finite' | 'hangs' | 'disk-full' | 'stuck';
+export type JobFault = 'unlike' | 'fails' | 'not-finite' | 'hangs' | 'disk-full';
 
 /** A machine and the process that runs on it at present. */
 export interface Place {

@@ -8,29 +8,6 @@ type Path = readonly PropertyKey[];
 
 const SHOWN_LENGTH_MAX = 60;
 
-const CUT_BY_ITSELF = 'outer steps are cut into leaves by themselves';
-/** Fields of earlier versions, by section and name. */
-const REMOVED_FIELDS: ReadonlyMap<string, string> = new Map([
-  [
-    'training.tasksPerJob',
-    `${CUT_BY_ITSELF}. Remove it; training.leavesPerOuterStepMin sets the least number of leaves`,
-  ],
-  [
-    'training.rowsPerJobMax',
-    `${CUT_BY_ITSELF}. Remove it; training.microBatchRowsMax bounds the rows of a leaf`,
-  ],
-  ['training.encodings', 'parameters and sums of leaves always travel in float32. Remove it'],
-  [
-    'training.aggregation',
-    'gradients are always summed. Remove it; the section trust guards against wrong gradients',
-  ],
-  [
-    'training.tableShards',
-    'embedding tables are always in the coordinator, of up to 2^32 floats each. Remove it',
-  ],
-  ['queue.exchangeMs', 'the size of deliveries follows from the pace of the workers. Remove it'],
-]);
-
 /** Lines such as `training.outerSteps: expected a whole number, found "many"`. */
 export function describeIssues(
   issues: readonly Issue[],
@@ -47,8 +24,6 @@ function describeIssue(issue: Issue, config: unknown, schema: z.ZodType): string
     return issue.keys.map((key) => {
       const path = [...issue.path, key];
       if (isRestOfText(key, valueAt(config, path))) return `${nameOf(issue.path)}: ${CUT_TEXT}`;
-      const removed = REMOVED_FIELDS.get(nameOf(path.slice(-2)));
-      if (removed !== undefined) return `${nameOf(path)}: was removed; ${removed}`;
       const nearest = nearestName(key, known);
       const hint =
         nearest === null ? `expected one of ${known.join(', ')}` : `did you mean "${nearest}"?`;

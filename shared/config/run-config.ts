@@ -12,11 +12,14 @@ import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
-import { idDropoutMisfits } from './dropout-config.js';
 import { TrackingConfigSchema } from './tracking-config.js';
-import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
-import { TrustConfigSchema } from './trust-config.js';
-import { decayIssues } from './weight-decay-config.js';
+import {
+  decayIssues,
+  GlobalTrainingConfigSchema,
+  idDropoutMisfits,
+  TrainingConfigSchema,
+  TrustConfigSchema,
+} from './training-config.js';
 import {
   featureMisfits,
   hasHiddenLayers,

@@ -1,11 +1,7 @@
-/** The sections `training` and `globalTraining` of a run config: how outer steps are taken. */
+/** The sections `training`, `globalTraining` and `trust` of a run config: how outer steps are taken, and which results are believed. */
 
 import { z } from 'zod';
 import { AddressSchema } from './data-config.js';
-import { DROPOUT_FIELDS } from './dropout-config.js';
-import { EarlyStoppingConfigSchema, type EarlyStoppingConfig } from './early-stopping-config.js';
-import { decayIssues, WEIGHT_DECAY_FIELDS } from './weight-decay-config.js';
-import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
 const positiveInt = z.int().positive();
 export const OUTER_STEP_COUNT_MAX = 10_000_000;
@@ -77,6 +73,147 @@ const StartFromSchema = z
       'whose output is the mean of those of several runs, as `qianmo auto` writes it.',
   );
 
+const EarlyStoppingConfigSchema = z
+  .strictObject({
+    everyOuterSteps: positiveInt
+      .default(100)
+      .describe('Validation adgroups are scored after every so many outer steps.'),
+    patience: positiveInt
+      .max(1_000)
+      .default(3)
+      .describe('Training ends when so many scores in a row were not better than the best.'),
+    tasksMax: positiveInt
+      .max(1_000_000)
+      .default(1_000)
+      .describe('The number of validation adgroups that are scored, spread over all of them.'),
+    segment: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('The segment whose adgroups are scored, where the store has segments.'),
+  })
+  .describe(
+    'Training ends at the latest after `outerSteps`, and earlier when the loss of the validation adgroups ' +
+      'stops falling: the lower one of without inner steps and with those of the method. The checkpoint with the lowest ' +
+      'loss is kept, and `evaluate`, `export` and `startFrom` take it. Without this section, they take the last.',
+  );
+type EarlyStoppingConfig = z.infer<typeof EarlyStoppingConfigSchema>;
+
+const StalenessConfigSchema = z
+  .strictObject({
+    outerSteps: z
+      .int()
+      .positive()
+      .max(16)
+      .default(1)
+      .describe(
+        'The number of outer steps that are computed ahead: the jobs of outer step t have the parameters ' +
+          'after outer step t minus this number.',
+      ),
+    drainEveryOuterSteps: z
+      .int()
+      .positive()
+      .max(1_000_000)
+      .default(100)
+      .describe(
+        'At each multiple of it, no job leaves before all results have been applied. Only there a ' +
+          'checkpoint is written, so outerSteps and checkpointEveryOuterSteps must be multiples of it.',
+      ),
+  })
+  .describe(
+    'Workers begin the next outer steps before the results of earlier ones are applied, so that they do not ' +
+      'wait for the coordinator. The digest of a run depends on it, and not on timing. Every outer step ' +
+      'waits for all results of the one before if absent.',
+  );
+export type StalenessConfig = z.infer<typeof StalenessConfigSchema>;
+
+/** Beyond this, a tenth of the units would stand for all. */
+export const DROPOUT_RATE_MAX = 0.9;
+
+const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
+
+const DROPOUT_FIELDS = {
+  dropout: dropoutRate
+    .optional()
+    .describe(
+      'The share of hidden units that is left out of each row in training, drawn anew in every outer step; the ' +
+        'others are scaled up. Nothing is left out in evaluations, in bundles and in serving. None if absent.',
+    ),
+  inputDropout: dropoutRate
+    .optional()
+    .describe(
+      "The share of the values of fields' embeddings that is left out of what the first hidden layer reads, in the same way; linear terms and " +
+        'products of fields keep them. Layers that are stacked on the cross layers of dcn-v2 read these values crossed. None if absent.',
+    ),
+  idDropout: z
+    .union([dropoutRate, z.record(z.string().min(1), dropoutRate)])
+    .optional()
+    .describe(
+      'The share of the ids of categories and bags that training replaces by the id of unknown values, drawn anew in ' +
+        'every outer step, so that the row of unknown values learns what a new value is like: one rate for all, ' +
+        'or rates by feature. None if absent.',
+    ),
+};
+
+/** Rates by feature that name no feature with ids. */
+export function idDropoutMisfits(
+  idDropout: number | Readonly<Record<string, number>> | undefined,
+  tableNames: readonly string[],
+): { readonly path: readonly string[]; readonly message: string }[] {
+  if (typeof idDropout !== 'object') return [];
+  return Object.keys(idDropout)
+    .filter((name) => !tableNames.includes(name))
+    .map((name) => ({
+      path: ['idDropout', name],
+      message: `expected a category or a bag: one of ${tableNames.join(', ')}`,
+    }));
+}
+
+const decay = z.number().min(0).max(10_000);
+
+const WEIGHT_DECAY_FIELDS = {
+  weightDecay: decay
+    .default(0)
+    .describe(
+      'Pulls trunk and tables towards 0: an outer step takes the share rate * weightDecay of each value (decoupled, as ' +
+        'in AdamW), which may not be above 1.',
+    ),
+  tableWeightDecay: decay
+    .optional()
+    .describe(
+      'The same for rows of tables, in the outer steps that look them up; as weightDecay if absent. Rows of rare values need ' +
+        'more of it than the trunk.',
+    ),
+  ridge: z
+    .number()
+    .min(0)
+    .max(10_000)
+    .optional()
+    .describe(
+      'Adds half of it times the sum of squares of the weights of the trunk to the mean loss (ridge regression); biases and tables ' +
+        'have none. The optimizer follows both, so that a linear model ends where their sum is lowest, however it gets there. A pull ' +
+        'as strong as n impressions is n divided by the impressions of training.',
+    ),
+};
+
+/** A value that would be pulled beyond 0. */
+export function decayIssues({
+  optimizer: { rate },
+  ...decays
+}: {
+  readonly optimizer: { readonly rate: number };
+  readonly weightDecay: number;
+  readonly tableWeightDecay?: number | undefined;
+}): { readonly path: string; readonly message: string }[] {
+  const { weightDecay, tableWeightDecay = 0 } = decays;
+  return Object.entries({ weightDecay, tableWeightDecay })
+    .filter(([, value]) => value * rate > 1)
+    .map(([path, value]) => ({
+      path,
+      message: `takes the share rate * ${path} of each value, which may not be above 1: ${rate} * ${value}`,
+    }));
+}
+
 export const TrainingConfigSchema = z
   .strictObject({
     outerSteps: z
@@ -139,13 +276,6 @@ export const TrainingConfigSchema = z
           'everything if absent. The rest is frozen.',
       ),
     startFrom: StartFromSchema.optional(),
-    newValueRows: z
-      .enum(['unknown', 'initial'])
-      .optional()
-      .describe(
-        'How rows of tables begin for values that came with appended logs: unknown, if absent, as a copy of ' +
-          'the row of unknown values, which changes no score; initial, as rows begin at the start of a run.',
-      ),
     biasStart: z
       .enum(['zero', 'click-rate'])
       .optional()
@@ -263,3 +393,19 @@ export const GlobalTrainingConfigSchema = z
     outerSteps: outerStepCount.optional().describe('The number of steps of the global arm.'),
   })
   .describe('Training of the global arm, where it differs from training.');
+
+export const TrustConfigSchema = z
+  .strictObject({
+    recomputeShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe(
+        'The share of the training jobs that a second worker computes too, to find workers that lie or are ' +
+          'broken. It needs two workers to find one, and a third to tell which.',
+      ),
+  })
+  .describe(
+    'Which results are computed again before they are believed. It changes no honest result.',
+  );

@@ -43,7 +43,6 @@ export async function readConfigFile(
 
 /** @throws QianmoError of kind `usage` when the text is not YAML, or empty. */
 export function parseYaml(yaml: string, where: string, kind: FileKind): unknown {
-  if (yaml.length > TEXT_LENGTH_MAX || isTooNested(yaml)) throw tooLarge(where, kind);
   const lines = new LineCounter();
   const document = parseDocument(yaml, { prettyErrors: false, lineCounter: lines });
   const [syntaxError] = document.errors;
@@ -57,32 +56,6 @@ export function parseYaml(yaml: string, where: string, kind: FileKind): unknown 
       cure: `write one; ${kind.examples}`,
     });
   return value;
-}
-
-/** The parser needs time by the square of the depth, and its stack by the depth. */
-const NESTING_MAX = 64;
-const TEXT_LENGTH_MAX = 4 * 1024 * 1024;
-const NESTED_BLOCKS = new RegExp(`(?:[-?:][ \\t]+){${NESTING_MAX}}`);
-
-/** Counts every bracket, also those in text, and closes none below the first. */
-function isTooNested(yaml: string): boolean {
-  let depth = 0;
-  for (let place = 0; place < yaml.length && depth <= NESTING_MAX; place += 1) {
-    const character = yaml.charAt(place);
-    if (character === '[' || character === '{') depth += 1;
-    else if ((character === ']' || character === '}') && depth > 0) depth -= 1;
-  }
-  return depth > NESTING_MAX || NESTED_BLOCKS.test(yaml);
-}
-
-function tooLarge(where: string, kind: FileKind): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: `the ${kind.name} is too long or too deeply nested`,
-    where,
-    expected: `at most ${TEXT_LENGTH_MAX} characters and ${NESTING_MAX} levels`,
-    cure: `write it as in the examples; ${kind.examples}`,
-  });
 }
 
 /** Aliases can repeat a value without end, or within itself. */

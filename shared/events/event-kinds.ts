@@ -506,17 +506,8 @@ export const EVENT_KINDS = {
   ),
   /** A line that a library in the process wrote to standard error. */
   'compute-wrote': notice(
-    {
-      ...{ pid: processId, line: z.string() },
-      /** Lines before this one that were left out, because there were too many; none if absent. */
-      leftOutCount: count.optional(),
-    },
-    (event) => {
-      const { line, leftOutCount } = event;
-      const leftOut =
-        leftOutCount === undefined ? '' : ` (${counted(leftOutCount, 'line')} before it left out)`;
-      return `${prefixOf(event)}${line}${leftOut}`;
-    },
+    { pid: processId, line: z.string() },
+    (event) => `${prefixOf(event)}${event.line}`,
   ),
   'compute-ready': notice(
     { pid: processId, device: DeviceReportSchema },

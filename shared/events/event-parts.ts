@@ -45,7 +45,6 @@ export function sizeGauges(losses: SizeLosses): MetricUpdate[] {
 
 export const COMPUTE_ENDS: Readonly<Record<(typeof COMPUTE_END_REASONS)[number], string>> = {
   deadline: 'its job passed the deadline',
-  silent: 'it stopped responding',
   aborted: 'its job was aborted',
   'bad-message': 'it sent an invalid message',
   'lost-channel': 'the channel to it broke',

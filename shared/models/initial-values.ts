@@ -47,7 +47,7 @@ function initialDense(spec: Pick<ModelSpec, 'variables'>, seed: number): Map<str
 }
 
 /** The initial values of some rows of a table. A row has the same values in every range, as the rows before it are drawn too. */
-export function initialRows(
+function initialRows(
   { tableRowWidth: width, hasLinear }: TableFrame,
   { name, initial }: ModelSpec['tables'][number],
   seed: number,

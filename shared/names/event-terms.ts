@@ -3,7 +3,6 @@
 /** Why a worker ends its compute process. */
 export const COMPUTE_END_REASONS = [
   'deadline',
-  'silent',
   'aborted',
   'bad-message',
   'lost-channel',

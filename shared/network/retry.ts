@@ -9,7 +9,7 @@ interface RetryPolicy {
   /** Throws if the call must not be repeated after the pause. */
   readonly assertRetriable: (error: unknown, pauseMs: number) => void;
   /** Called when a call that failed before succeeds. */
-  readonly onRecovered: () => void;
+  readonly onRecovered?: () => void;
   readonly pause: (pauseMs: number) => Promise<void>;
 }
 
@@ -22,7 +22,7 @@ export async function withRetry<T>(
   for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
     try {
       const value = await action();
-      if (hasFailed) onRecovered();
+      if (hasFailed) onRecovered?.();
       return value;
     } catch (error) {
       hasFailed = true;

@@ -1,22 +1,14 @@
 /**
- * Adapted tasks: all that a scorer must know of a task beside the shared variables to score a new row
+ * Adapted tasks: all that a scorer must know of a task in addition to the shared variables to score a new row
  * of it exactly as an evaluation would. Workers encode them, coordinators decode and check them.
  *
  * Output blob of an adapt job, tasks in order of the job:
- *   NAME                `[taskCount, ...shape]` by personal variable: the blocks after the inner steps
- *   task.indices        I32 `[taskCount]`
- *   task.ofValues       U8  `[taskCount]`, 1 where the task predicts standardised values, not logits
- *   task.isAlone        U8  `[taskCount]`, 1 where the task adapted alone and is scored alone
- *   support.clicks      F64 `[taskCount]`, and `support.impressions`: sums over the rows adapted on
- * where `model.supportInputs` has target encodings, sums by value of those E features
- *   support.offsets     I32 `[taskCount * E + 1]`: where the values of each task and feature begin
- *   support.ids         I32 `[valueCount]`, and beside it F64 `support.idClicks`, `support.idImpressions`
- * and, where a shift follows the inner steps,
- *   shift.level         `[taskCount]`
- *   shift.variances     `[1 + F]`: prior variances of the level and of the values of each feature
- * with F features whose values are shifted
- *   shift.offsets       I32 `[taskCount * F + 1]`
- *   shift.ids           I32 `[valueCount]`, and beside it `shift.effects`; a value not named has none
+ *   NAME       `[taskCount, ...shape]` by personal variable: the blocks after the inner steps
+ *   numbers    F64, end to end: where a shift follows the inner steps, the prior variances of the level and of the values
+ *              of each feature; then for each task its index, 1 if it predicts standardised values and not logits, 1 if it
+ *              adapted alone, the sums of clicks and impressions over the rows adapted on; by feature with a target
+ *              encoding, a list of id, clicks, impressions; with a shift the level and, by shifted feature, a list of id,
+ *              effect. The length of a list comes before it.
  */
 
 import { methodPlanOf } from '../methods/methods.js';
@@ -29,14 +21,8 @@ import {
   type NamedTensors,
   type TensorLayout,
 } from '../tensors/named-tensors.js';
-import {
-  type CodedTensor,
-  decodeTensors,
-  encodeTensors,
-  type TensorValues,
-} from '../tensors/tensor-codec.js';
+import { type CodedTensor, decodeTensors, encodeTensors } from '../tensors/tensor-codec.js';
 import type { AdaptWork } from './protocol.js';
-import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 
 /** Sums over labels. For values, clicks are the weighted standardised values. */
@@ -61,7 +47,7 @@ export interface AdaptedTask {
   readonly loss: LossKind;
   /**
    * True if the task was a micro-batch of its own. Graphs of one task sum in another order than those
-   * of several, so that its rows are scored in a batch of one task, and those of others never are.
+   * of several, so its rows are scored in a batch of one task.
    */
   readonly isAlone: boolean;
   readonly blocks: NamedTensors;
@@ -101,108 +87,37 @@ export function adaptedLayoutOf(
 }
 
 export function encodeAdaptedTasks(layout: AdaptedLayout, adapted: AdaptedTasks): Uint8Array {
-  const { tasks } = adapted;
-  const vectors = [...taskVectors(tasks), ...supportVectors(layout, tasks)];
-  if (layout.shiftedFeatures !== null) vectors.push(...shiftVectors(layout, adapted));
-  return encodeTensors(
-    new Map<string, CodedTensor>([
-      ...[...layout.blocks].map(([name, { shape }]): [string, CodedTensor] => [
-        name,
-        { shape: [tasks.length, ...shape], values: blocksOf(tasks, name, elementCountOf(shape)) },
-      ]),
-      ...vectors.map(([name, values]): [string, CodedTensor] => [
-        name,
-        { shape: [values.length], values },
-      ]),
-    ]),
-  );
-}
-
-type Vector = readonly [string, TensorValues];
-
-function blocksOf(tasks: readonly AdaptedTask[], name: string, size: number): Float32Array {
-  const values = new Float32Array(tasks.length * size);
-  for (const [place, task] of tasks.entries()) values.set(blockOf(task, name), place * size);
-  return values;
-}
-
-function taskVectors(tasks: readonly AdaptedTask[]): Vector[] {
-  const flags = (is: (task: AdaptedTask) => boolean) =>
-    Uint8Array.from(tasks, (t) => Number(is(t)));
-  const sums = (of: keyof LabelSums) => Float64Array.from(tasks, ({ support }) => support[of]);
-  return [
-    ['task.indices', Int32Array.from(tasks, ({ taskIndex }) => taskIndex)],
-    ['task.ofValues', flags(({ loss }) => loss === 'squared')],
-    ['task.isAlone', flags(({ isAlone }) => isAlone)],
-    ['support.clicks', sums('clicks')],
-    ['support.impressions', sums('impressions')],
-  ];
-}
-
-function supportVectors(
-  { encodedFeatures }: AdaptedLayout,
-  tasks: readonly AdaptedTask[],
-): Vector[] {
-  if (encodedFeatures.length === 0) return [];
-  const { offsets, ids, values } = joined(tasks.map(({ support }) => support.byValue));
-  const sums = (of: keyof LabelSums) => Float64Array.from(values, (each) => each[of]);
-  return [
-    ['support.offsets', offsets],
-    ['support.ids', ids],
-    ['support.idClicks', sums('clicks')],
-    ['support.idImpressions', sums('impressions')],
-  ];
-}
-
-function shiftVectors(
-  { shiftedFeatures }: AdaptedLayout,
-  { tasks, shiftVariances }: AdaptedTasks,
-): Vector[] {
-  if (shiftVariances === null) throw new Error('shifts have prior variances');
-  const shifts = tasks.map(shiftOf);
-  const ofTasks: Vector[] = [
-    ['shift.level', Float32Array.from(shifts, ({ level }) => level)],
-    ['shift.variances', shiftVariances],
-  ];
-  if (shiftedFeatures?.length === 0) return ofTasks;
-  const { offsets, ids, values } = joined(shifts.map(({ effects }) => effects));
-  return [
-    ...ofTasks,
-    ['shift.offsets', offsets],
-    ['shift.ids', ids],
-    ['shift.effects', Float32Array.from(values)],
-  ];
-}
-
-function blockOf({ blocks }: AdaptedTask, name: string): Float32Array {
-  const block = blocks.get(name);
-  if (block === undefined) throw new Error(`an adapted task has no block ${name}`);
-  return block.values;
-}
-
-function shiftOf({ shift }: AdaptedTask): TaskShift {
-  if (shift === null) throw new Error('an adapted task has no shift');
-  return shift;
-}
-
-/** The maps of all tasks and features, one after the other. */
-function joined<Value>(byTask: readonly (readonly ReadonlyMap<number, Value>[])[]): {
-  readonly offsets: Int32Array;
-  readonly ids: Int32Array;
-  readonly values: readonly Value[];
-} {
-  const maps = byTask.flat();
-  const offsets = new Int32Array(maps.length + 1);
-  let end = 0;
-  for (const [place, map] of maps.entries()) {
-    end += map.size;
-    offsets[place + 1] = end;
+  const { tasks, shiftVariances } = adapted;
+  const numbers: number[] = [...(shiftVariances ?? [])];
+  for (const { taskIndex, loss, isAlone, support, shift } of tasks) {
+    numbers.push(taskIndex, Number(loss === 'squared'), Number(isAlone));
+    numbers.push(support.clicks, support.impressions);
+    for (const sums of support.byValue) {
+      numbers.push(sums.size);
+      for (const [id, { clicks, impressions }] of sums) numbers.push(id, clicks, impressions);
+    }
+    if (layout.shiftedFeatures === null) continue;
+    if (shift === null || shiftVariances === null) throw new Error('an adapted task has no shift');
+    numbers.push(shift.level);
+    for (const effects of shift.effects) {
+      numbers.push(effects.size);
+      for (const [id, effect] of effects) numbers.push(id, effect);
+    }
   }
-  return {
-    offsets,
-    ids: Int32Array.from(maps.flatMap((map) => [...map.keys()])),
-    values: maps.flatMap((map) => [...map.values()]),
-  };
+  const tensors = new Map<string, CodedTensor>([
+    ['numbers', { shape: [numbers.length], values: Float64Array.from(numbers) }],
+  ]);
+  for (const [name, { shape }] of layout.blocks) {
+    const size = elementCountOf(shape);
+    const values = new Float32Array(tasks.length * size);
+    for (const [place, { blocks }] of tasks.entries()) {
+      const block = blocks.get(name);
+      if (block === undefined) throw new Error(`an adapted task has no block ${name}`);
+      values.set(block.values, place * size);
+    }
+    tensors.set(name, { shape: [tasks.length, ...shape], values });
+  }
+  return encodeTensors(tensors);
 }
 
 /**
@@ -215,50 +130,89 @@ export function decodeAdaptedTasks(
   taskIndices: readonly number[],
   where: string,
 ): AdaptedTasks {
-  const tensors = new CheckedTensors(decodeTensors(bytes, where), where);
-  const taskCount = taskIndices.length;
+  const malformed = (found: string): QianmoError =>
+    new QianmoError({
+      kind: 'data',
+      what: 'the output of an adapt job does not fit its tasks',
+      ...{ where, found },
+      cure: 'coordinator and worker must run the same version on the same store',
+    });
+  const tensors = decodeTensors(bytes, where);
+  const blocks = [...layout.blocks].map(([name, { shape }]) => {
+    const { values, shape: found } = tensors.get(name) ?? {};
+    if (!(values instanceof Float32Array) || String(found) !== `${[taskIndices.length, ...shape]}`)
+      throw malformed(`no ${name} of the expected shape`);
+    return { name, shape, size: elementCountOf(shape), values };
+  });
+  const coded = tensors.get('numbers')?.values;
+  if (!(coded instanceof Float64Array) || tensors.size !== blocks.length + 1)
+    throw malformed('other tensors than the expected ones');
+  const numbers = new NumberReader(coded, malformed);
   const { encodedFeatures, shiftedFeatures } = layout;
-  const vector = <Values extends TensorValues>(name: string, Type: TypedArrayOf<Values>): Values =>
-    tensors.get(name, Type, [taskCount]);
-  const indices = vector('task.indices', Int32Array);
-  if (taskIndices.some((taskIndex, place) => indices[place] !== taskIndex))
-    throw tensors.malformed('other tasks than those of the job');
-  const ofValues = vector('task.ofValues', Uint8Array);
-  const alone = vector('task.isAlone', Uint8Array);
-  const clicks = vector('support.clicks', Float64Array);
-  const impressions = vector('support.impressions', Float64Array);
-  const byValue = sumsByValue(tensors, taskCount, encodedFeatures.length);
-  const shifts =
-    shiftedFeatures === null ? null : shiftsOf(tensors, taskCount, shiftedFeatures.length);
   const shiftVariances =
     shiftedFeatures === null
       ? null
-      : tensors.get('shift.variances', Float32Array, [1 + shiftedFeatures.length]);
-  const blocks = [...layout.blocks].map(([name, { shape }]) => ({
-    ...{ name, shape, size: elementCountOf(shape) },
-    values: tensors.get(name, Float32Array, [taskCount, ...shape]),
-  }));
-  tensors.assertAllRead();
-  return {
-    tasks: taskIndices.map((taskIndex, place): AdaptedTask => ({
-      taskIndex,
-      loss: at(ofValues, place) === 1 ? 'squared' : 'binary',
-      isAlone: at(alone, place) === 1,
+      : Float32Array.from({ length: 1 + shiftedFeatures.length }, () => numbers.next());
+  const readSums = (): LabelSums => ({ clicks: numbers.next(), impressions: numbers.next() });
+  const tasks = taskIndices.map((taskIndex, place): AdaptedTask => {
+    if (numbers.next() !== taskIndex) throw malformed('other tasks than those of the job');
+    const loss = numbers.next() === 1 ? 'squared' : 'binary';
+    const isAlone = numbers.next() === 1;
+    const sums = readSums();
+    return {
+      ...{ taskIndex, loss, isAlone },
       blocks: new Map(
         blocks.map(({ name, shape, size, values }): [string, DenseTensor] => [
           name,
           { shape, values: values.subarray(place * size, (place + 1) * size) },
         ]),
       ),
-      shift: shifts === null ? null : at(shifts, place),
-      support: {
-        clicks: at(clicks, place),
-        impressions: at(impressions, place),
-        byValue: at(byValue, place),
-      },
-    })),
-    shiftVariances,
-  };
+      support: { ...sums, byValue: encodedFeatures.map(() => numbers.map(readSums)) },
+      shift:
+        shiftedFeatures === null
+          ? null
+          : {
+              level: numbers.next(),
+              effects: shiftedFeatures.map(() => numbers.map(() => numbers.next())),
+            },
+    };
+  });
+  numbers.assertAllRead();
+  return { tasks, shiftVariances };
+}
+
+class NumberReader {
+  readonly #numbers: Float64Array;
+  readonly #malformed: (found: string) => QianmoError;
+  #place = 0;
+
+  constructor(numbers: Float64Array, malformed: (found: string) => QianmoError) {
+    this.#numbers = numbers;
+    this.#malformed = malformed;
+  }
+
+  next(): number {
+    const number = this.#numbers[this.#place];
+    this.#place += 1;
+    if (number === undefined) throw this.#malformed('too few numbers');
+    return number;
+  }
+
+  /** Reads a list of values by id. */
+  map<Value>(read: () => Value): Map<number, Value> {
+    const map = new Map<number, Value>();
+    for (let left = this.next(); left > 0; left -= 1) {
+      const id = this.next();
+      if (!Number.isInteger(id) || id < 0 || map.has(id))
+        throw this.#malformed(`the id ${id}, twice or not an id`);
+      map.set(id, read());
+    }
+    return map;
+  }
+
+  assertAllRead(): void {
+    if (this.#place !== this.#numbers.length) throw this.#malformed('too many numbers');
+  }
 }
 
 /** Returns whether every number of adapted tasks is finite; those of a task that diverged are not. */
@@ -276,99 +230,4 @@ export function areFinite({ tasks, shiftVariances }: AdaptedTasks): boolean {
         ),
     )
   );
-}
-
-type TypedArrayOf<Values extends TensorValues> = new (length: number) => Values;
-
-/** Tensors whose types and shapes are checked as they are read. */
-class CheckedTensors {
-  readonly #tensors: ReadonlyMap<string, CodedTensor>;
-  readonly #where: string;
-  readonly #read = new Set<string>();
-
-  constructor(tensors: ReadonlyMap<string, CodedTensor>, where: string) {
-    this.#tensors = tensors;
-    this.#where = where;
-  }
-
-  get<Values extends TensorValues>(
-    name: string,
-    Type: TypedArrayOf<Values>,
-    shape: readonly number[],
-  ): Values {
-    const tensor = this.#tensors.get(name);
-    const expected = `[${shape.join(', ')}]`;
-    if (tensor === undefined) throw this.malformed(`no ${name}`);
-    if (!(tensor.values instanceof Type) || `[${tensor.shape.join(', ')}]` !== expected)
-      throw this.malformed(`${name} that is no ${Type.name} ${expected}`);
-    this.#read.add(name);
-    return tensor.values;
-  }
-
-  /** Maps by id, `[taskCount][featureCount]`, with what makes the value at an index of the ids. */
-  maps<Value>(
-    group: string,
-    [taskCount, featureCount]: readonly [number, number],
-    valuesOf: (valueCount: number) => (index: number) => Value,
-  ): Map<number, Value>[][] {
-    const offsets = this.get(`${group}.offsets`, Int32Array, [taskCount * featureCount + 1]);
-    const valueCount = at(offsets, offsets.length - 1);
-    const isAscending = offsets.every(
-      (offset, index) => index === 0 || offset >= at(offsets, index - 1),
-    );
-    if (at(offsets, 0) !== 0 || !isAscending)
-      throw this.malformed(`${group}.offsets that do not ascend from 0`);
-    const ids = this.get(`${group}.ids`, Int32Array, [valueCount]);
-    const valueOf = valuesOf(valueCount);
-    const mapOf = (place: number): Map<number, Value> => {
-      const map = new Map<number, Value>();
-      for (let index = at(offsets, place); index < at(offsets, place + 1); index += 1) {
-        const id = at(ids, index);
-        if (id < 0 || map.has(id)) throw this.malformed(`${group}.ids with ${id} twice or below 0`);
-        map.set(id, valueOf(index));
-      }
-      return map;
-    };
-    return Array.from({ length: taskCount }, (_, task) =>
-      Array.from({ length: featureCount }, (_, feature) => mapOf(task * featureCount + feature)),
-    );
-  }
-
-  assertAllRead(): void {
-    const others = [...this.#tensors.keys()].filter((name) => !this.#read.has(name));
-    if (others.length > 0) throw this.malformed(`also ${others.join(', ')}`);
-  }
-
-  malformed(found: string): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: 'the output of an adapt job does not fit its tasks',
-      where: this.#where,
-      found,
-      cure: 'coordinator and worker must run the same version on the same store',
-    });
-  }
-}
-
-function sumsByValue(
-  tensors: CheckedTensors,
-  taskCount: number,
-  featureCount: number,
-): Map<number, LabelSums>[][] {
-  if (featureCount === 0) return Array.from({ length: taskCount }, () => []);
-  return tensors.maps('support', [taskCount, featureCount], (valueCount) => {
-    const clicks = tensors.get('support.idClicks', Float64Array, [valueCount]);
-    const impressions = tensors.get('support.idImpressions', Float64Array, [valueCount]);
-    return (index) => ({ clicks: at(clicks, index), impressions: at(impressions, index) });
-  });
-}
-
-function shiftsOf(tensors: CheckedTensors, taskCount: number, featureCount: number): TaskShift[] {
-  const levels = tensors.get('shift.level', Float32Array, [taskCount]);
-  if (featureCount === 0) return Array.from(levels, (level) => ({ level, effects: [] }));
-  const effects = tensors.maps('shift', [taskCount, featureCount], (valueCount) => {
-    const values = tensors.get('shift.effects', Float32Array, [valueCount]);
-    return (index) => at(values, index);
-  });
-  return effects.map((ofTask, place) => ({ level: at(levels, place), effects: ofTask }));
 }

@@ -25,9 +25,9 @@ import {
   wakeUpChannelOf,
   wakeUpText,
   type WorkerRegistry,
+  type WorkerReport,
 } from './redis-registry.js';
 import { LOCK_DURATION_MS, LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
-import type { WorkerReport } from './worker-report.js';
 
 // The CommonJS form of the library loads in half the time.
 const { UnrecoverableError, WaitingError, Worker } = createRequire(import.meta.url)(
@@ -101,7 +101,7 @@ export function bullmqConsumer(
     blobs,
     takeOne: (how) => taking.begin(how),
     pause: () => taking.end(),
-    beat: (jobId) => call(() => registry.beat({ ...self, jobId }, report())),
+    beat: (jobId) => call(() => registry.beat({ ...self, jobId, report: report() })),
     // A key that is not there has a negative lifetime.
     quarantinedMs: async () =>
       Math.max(0, await call(() => redis.pttl(quarantineKeyOf(bullmq.prefix, self.name)))),

@@ -90,7 +90,7 @@ async function openConsumer(
     const call = queueCallsAt(where);
     const facts = await call(() => checkRedis(redis));
     const registry = redisWorkerRegistry(redis, prefix);
-    const self = await call(() => registry.enter({ name, instance, device }, report()));
+    const self = await call(() => registry.enter({ name, instance, device, report: report() }));
     // A worker that may not send messages would be read late, and nobody would know why.
     await call(() => redis.publish(wakeUpChannelOf(prefix, ''), ''));
     const blobs = blobsOver(redis, prefix, call);
@@ -120,7 +120,7 @@ async function openController({
   const { find, endOf, replace, withdraw } = redisRunController(redis, prefix, where);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
-    workers: () => call(() => registry.reportedWorkers()),
+    workers: () => call(() => registry.workers()),
     find: (runId) => call(() => find(runId)),
     endOf: (runId, start) => call(() => endOf(runId, start)),
     replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),

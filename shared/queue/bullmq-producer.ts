@@ -14,15 +14,13 @@ import {
   WAKE_ALL,
   type WakeUp,
 } from './job-queue.js';
-import { INNER_LOOP_QUEUE, isLeftover, isOfStart, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
+import { INNER_LOOP_QUEUE, isLeftover, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import { isOfChangedRole, type QueueCall } from './redis-errors.js';
 import { formatJobFailure, WORKER_LOST } from './queue-errors.js';
 import {
   quarantineKeyOf,
-  redisStartRegistry,
   redisWorkerRegistry,
-  type StartRegistry,
   wakeUpChannelOf,
   wakeUpOf,
 } from './redis-registry.js';
@@ -30,11 +28,9 @@ import type { RedisRunLease } from './redis-run-lease.js';
 import {
   ANSWER_TIMEOUT_MS,
   EVENT_COUNT_MAX,
-  FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
-  START_SILENCE_MS_MAX,
 } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
@@ -103,7 +99,6 @@ export async function bullmqProducer(
   await checker.startStalledCheckTimer();
   const closing = new AbortController();
   void keepAnswering(wakeUps, clock, closing.signal);
-  const starts = redisStartRegistry(commands, prefix);
   const registry = redisWorkerRegistry(commands, prefix);
   return {
     takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
@@ -115,10 +110,7 @@ export async function bullmqProducer(
       await removed(queue, jobIds);
     },
     removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
-    beat: (name) => call(() => starts.beat(name)),
-    removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
     workers: () => call(() => registry.workers()),
-    reportedWorkers: () => call(() => registry.reportedWorkers()),
     quarantine: async (worker, durationMs) => {
       const key = quarantineKeyOf(prefix, worker);
       await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
@@ -228,7 +220,6 @@ async function recordOf(
 
 const PAGE_COUNT = 1_000;
 const WAITING: bullmq.JobType[] = ['wait', 'delayed', 'prioritized'];
-const FINISHED: bullmq.JobType[] = ['completed', 'failed'];
 
 /** Removes the waiting jobs of a run that have an earlier epoch, or none, and returns their number. */
 async function removeWaitingOfRun(
@@ -244,40 +235,6 @@ async function removeWaitingOfRun(
     if (page.length === 0) break;
   }
   return removed(queue, ids);
-}
-
-/**
- * Removes the waiting jobs of silent starts, and later their finished jobs. A coordinator that was only
- * paused finds its jobs gone and delivers them again.
- *
- * @returns the number of waiting jobs
- */
-async function removeJobsOfSilentStarts(
-  queue: bullmq.Queue,
-  registry: StartRegistry,
-): Promise<number> {
-  const silent = await registry.silent(START_SILENCE_MS_MAX);
-  if (silent.length === 0) return 0;
-  const waitingCount = await removed(queue, await idsOf(queue, WAITING, silent));
-  const dead = await registry.silent(FINISHED_AGE_MS_MAX);
-  if (dead.length > 0) {
-    await removed(queue, await idsOf(queue, FINISHED, dead));
-    for (const start of dead) await registry.forget(start);
-  }
-  return waitingCount;
-}
-
-async function idsOf(
-  queue: bullmq.Queue,
-  types: bullmq.JobType[],
-  starts: readonly string[],
-): Promise<string[]> {
-  const ids: string[] = [];
-  for (let first = 0; ; first += PAGE_COUNT) {
-    const page = await queue.getRanges(types, first, first + PAGE_COUNT - 1);
-    ids.push(...page.filter((jobId) => starts.some((start) => isOfStart(jobId, start))));
-    if (page.length === 0) return ids;
-  }
 }
 
 /** A job that a worker holds is not removed. */

@@ -40,22 +40,20 @@ export interface JobOutput {
 
 export interface JobExecutor {
   /**
-   * @param onBegin is called when the job begins; its `timeoutMs` counts from there. Preparations
-   *   such as starting a process have a bound of their own.
+   * Ends a job that takes longer than its `timeoutMs`. Preparations such as starting a process have a bound of their own.
+   *
    * @throws QianmoError `data` for a job that can never succeed, `transient` when another attempt
    *   may succeed (the compute process died or passed its deadline), `environment` when this machine
    *   failed and not the job (its disk is full, its compute process does not start), any kind with
    *   `isOfThisMachine` when another machine may succeed.
    */
-  execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
+  execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput>;
   /**
    * Announces the input that is executed next, so that its bytes can travel while another job is
    * computed, and the job can begin as soon as that one has ended. It never throws and changes no result.
-   * A second call replaces the first.
+   * A second call replaces the first; null takes it back, because another worker computes the job.
    */
-  prepare?(input: JobInput): void;
-  /** Takes an announcement back: another worker computes the job. */
-  forget?(input: JobInput): void;
+  prepare?(input: JobInput | null): void;
   /** Resident memory of the process that computes, after its last job; null before one, absent where nobody measures it. */
   residentByteCount?(): number | null;
   /** The device that computes; null before it is known, absent where nobody asks. */

@@ -16,12 +16,12 @@
  * time of another: locks and quarantines are durations that the server counts down.
  */
 
-import type { RunController, RunOrders } from '../control/run-orders.js';
+import type { RunController, RunOrders } from './run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/run-lease.js';
+import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/lease.js';
 import type { JobFailure } from './queue-errors.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
-import type { WorkerReport } from './worker-report.js';
+import type { WorkerReport } from './redis-registry.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */
@@ -37,8 +37,8 @@ export interface JobQueue {
 
 /** The end of people who look at a queue and control its runs. */
 export interface QueueController extends RunController {
-  /** The workers that live, of all runs, with what they say about themselves. */
-  workers(): Promise<readonly ReportedWorker[]>;
+  /** The live workers, of all runs. */
+  workers(): Promise<readonly ConnectedWorker[]>;
 }
 
 export interface OpenConsumerOptions {
@@ -66,10 +66,7 @@ export interface ConnectedWorker {
   readonly sinceMs: number;
   /** A job that it holds; null when it waits. */
   readonly jobId: string | null;
-}
-
-export interface ReportedWorker extends ConnectedWorker {
-  /** Null where it has not said so, as a worker of an earlier version. */
+  /** Null where it has not sent one. */
   readonly report: WorkerReport | null;
 }
 
@@ -149,20 +146,7 @@ export interface JobProducer {
   remove(jobIds: readonly string[]): Promise<void>;
   /** Removes the waiting jobs of a run that have an earlier epoch, and returns their number. */
   removeLeftovers(runId: string, epoch: number): Promise<number>;
-  /**
-   * Says that a start of a coordinator lives. It writes, so a server that is full refuses it, which
-   * nothing else shows while a step waits for workers.
-   *
-   * @param start the nonce in the ids of its jobs
-   */
-  beat(start: string): Promise<void>;
-  /**
-   * Removes the jobs of starts that have been silent: those that wait after `START_SILENCE_MS_MAX`,
-   * those that are finished after `FINISHED_AGE_MS_MAX`. Returns the number of those that waited.
-   */
-  removeJobsOfSilentStarts(): Promise<number>;
   workers(): Promise<readonly ConnectedWorker[]>;
-  reportedWorkers(): Promise<readonly ReportedWorker[]>;
   /**
    * Asks a worker to take no job for this long, counted by the server. The latest request holds.
    */

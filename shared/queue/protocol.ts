@@ -32,14 +32,14 @@ import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
-import { DROPOUT_RATE_MAX } from '../config/dropout-config.js';
+import { DROPOUT_RATE_MAX } from '../config/training-config.js';
 import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
 import type { IdDropout } from '../tasks/rows/dropped-ids.js';
 import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 19;
+export const PROTOCOL_VERSION = 1;
 
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
@@ -283,10 +283,6 @@ export function jobIdOf(job: Job, attempt: number): string {
  */
 export function startSuffixOf(start: string, callNumber: number): string {
   return `${start}-${callNumber}`;
-}
-
-export function isOfStart(jobId: string, start: string): boolean {
-  return /^-\d+$/.test(jobId.slice(jobId.lastIndexOf(`-${start}-`) + start.length + 1));
 }
 
 /**

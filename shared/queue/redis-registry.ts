@@ -1,38 +1,29 @@
 /**
- * The registry of live processes in Redis: workers and starts of coordinators report at intervals, and the clock of
- * the server decides who has been silent for too long. The keys are a sorted set of the last beats of each
- * kind, and for workers two hashes: their records, which all versions must agree on, and their reports, which
- * none needs. A quarantine is a key that lives as long as it does.
+ * The registry of live workers in Redis: they send heartbeats, and the clock of the server decides who has been silent
+ * for too long. The keys are a sorted set of the last heartbeats and a hash of records. A quarantine is a key that
+ * lives as long as it does.
  */
 
 import { z } from 'zod';
-import type { ConnectedWorker, ReportedWorker } from './job-queue.js';
+import { FingerprintSchema } from '../events/fingerprint.js';
+import type { ConnectedWorker } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';
-import { decodeWorkerReport, encodeWorkerReport, type WorkerReport } from './worker-report.js';
 
 /**
- * The first lines of every script. After a failover to a server whose clock is behind, beats lie in the
- * future: they count as of now.
+ * KEYS: beats, records. ARGV: instance, record as JSON, longest silence in ms, 1 to take a free name.
+ * Returns the name and the number of live workers. A name that a live worker has gets a number behind.
+ * After a failover to a server whose clock is behind, beats lie in the future: they count as of now.
  */
-const NOW = `
+const BEAT = `
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
-const NO_BEAT_OF_THE_FUTURE = `
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
   redis.call('ZADD', KEYS[1], now, id)
-end`;
-
-/**
- * KEYS: beats, records, reports. ARGV: instance, record as JSON, longest silence in ms, 1 to take a free name,
- * report as text, empty for none.
- * Returns the name and the number of live workers. A name that a live worker has gets a number behind.
- */
-const BEAT_OF_WORKER = `${NOW}${NO_BEAT_OF_THE_FUTURE}
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[3]))) do
   redis.call('ZREM', KEYS[1], id)
   redis.call('HDEL', KEYS[2], id)
-  redis.call('HDEL', KEYS[3], id)
 end
 local record = cjson.decode(ARGV[2])
 if ARGV[4] == '1' then
@@ -49,17 +40,36 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(record))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[5]) end
-redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return {record.name, record.sinceMs, redis.call('ZCARD', KEYS[1])}`;
 
-/** KEYS: beats. ARGV: start. */
-const BEAT_OF_START = `${NOW}${NO_BEAT_OF_THE_FUTURE}
-redis.call('ZADD', KEYS[1], now, ARGV[1])`;
-
 /** KEYS: beats. ARGV: silence in ms. Returns those that have been silent for longer. */
-const SILENT = `${NOW}
+const SILENT = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[1]))`;
+
+const MODEL_LENGTH_MAX = 100;
+const byteCount = z.int().nonnegative();
+
+const WorkerReportSchema = z.strictObject({
+  /** The device of its compute process; null as long as that has not reported it. */
+  device: z
+    .strictObject({
+      kind: z.enum(['cpu', 'gpu']),
+      /** The name of the processor or of the GPU. */
+      model: z.string().transform((model) => model.trim().slice(0, MODEL_LENGTH_MAX)),
+      /** Model of the GPU; null without one. */
+      memoryMiB: z.int().nonnegative().nullable(),
+      /** The kind of machine that computes its jobs; null while it computes portable ones. */
+      fingerprint: FingerprintSchema.nullable(),
+    })
+    .nullable(),
+  /** Resident memory of the process that talks to the queue, and of the one that computes, after its last job. */
+  residentByteCount: byteCount,
+  computeResidentByteCount: byteCount.nullable(),
+});
+/** Facts of a worker about its device and its memory. */
+export type WorkerReport = z.infer<typeof WorkerReportSchema>;
 
 const WorkerRecordSchema = z.strictObject({
   name: z.string(),
@@ -67,94 +77,51 @@ const WorkerRecordSchema = z.strictObject({
   device: z.string(),
   sinceMs: z.number(),
   jobId: z.string().nullable(),
+  // A worker of another version is listed without its report.
+  report: WorkerReportSchema.nullable().catch(null),
 });
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
-const texts = z.array(z.string());
-const RepliesSchema = z.tuple([texts, texts]);
-const ReportedSchema = z.tuple([texts, texts, z.record(z.string(), z.string())]);
-
-function repliesIn(found: readonly (readonly [error: Error | null, reply: unknown])[] | null) {
-  return found?.map(([error, reply]) => {
-    if (error !== null) throw error;
-    return reply;
-  });
-}
+const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
 
 export interface WorkerRegistry {
   /** Registers the worker, and returns its record with the name that it gets. */
-  enter(
-    worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>,
-    report: WorkerReport | null,
-  ): Promise<ConnectedWorker>;
+  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): Promise<ConnectedWorker>;
   /** Returns the number of live workers. */
-  beat(worker: ConnectedWorker, report: WorkerReport | null): Promise<number>;
+  beat(worker: ConnectedWorker): Promise<number>;
   leave(instance: string): Promise<void>;
   workers(): Promise<ConnectedWorker[]>;
-  reportedWorkers(): Promise<ReportedWorker[]>;
 }
 
 export function redisWorkerRegistry(redis: RedisConnection, prefix: string): WorkerRegistry {
   const [beats, records] = [`${prefix}:workers:beats`, `${prefix}:workers`];
-  const reports = `${prefix}:workers:reports`;
-  const beat = async (record: ConnectedWorker, report: WorkerReport | null, isNew: boolean) => {
+  const beat = async (record: ConnectedWorker, isNew: boolean) => {
     const args = [record.instance, JSON.stringify(record), WORKER_SILENCE_MS_MAX, isNew ? 1 : 0];
-    const said = report === null ? '' : encodeWorkerReport(report);
-    const reply = await redis.eval(BEAT_OF_WORKER, 3, beats, records, reports, ...args, said);
-    const [name, sinceMs, liveCount] = BeatReplySchema.parse(reply);
-    return { record: { ...record, name, sinceMs }, liveCount };
+    return BeatReplySchema.parse(await redis.eval(BEAT, 2, beats, records, ...args));
   };
-  /**
-   * All records travel and the silent are left out here: a script that looked up each live one would take Redis
-   * several times as long.
-   */
-  const liveRead = () => redis.multi().eval(SILENT, 1, beats, WORKER_SILENCE_MS_MAX).hvals(records);
   return {
-    enter: async (worker, report) =>
-      (await beat({ ...worker, sinceMs: 0, jobId: null }, report, true)).record,
-    beat: async (worker, report) => (await beat(worker, report, false)).liveCount,
+    enter: async (worker) => {
+      const [name, sinceMs] = await beat({ ...worker, sinceMs: 0, jobId: null }, true);
+      return { ...worker, name, sinceMs, jobId: null };
+    },
+    beat: async (worker) => (await beat(worker, false))[2],
     leave: async (instance) => {
-      const leaving = redis.multi().zrem(beats, instance).hdel(records, instance);
-      await leaving.hdel(reports, instance).exec();
+      await redis.multi().zrem(beats, instance).hdel(records, instance).exec();
     },
+    /**
+     * All records travel and the silent are left out here: a script that looked up each live one would take Redis
+     * several times as long.
+     */
     workers: async () => {
-      const replies = await liveRead().exec();
-      return liveOf(...RepliesSchema.parse(repliesIn(replies)));
-    },
-    reportedWorkers: async () => {
-      const replies = await liveRead().hgetall(reports).exec();
-      const [silent, texts, textByInstance] = ReportedSchema.parse(repliesIn(replies));
-      return liveOf(silent, texts).map((worker) => ({
-        ...worker,
-        report: decodeWorkerReport(textByInstance[worker.instance] ?? null),
-      }));
-    },
-  };
-}
-
-/** @param texts the records of all workers, silent ones included. */
-function liveOf(silent: readonly string[], texts: readonly string[]): ConnectedWorker[] {
-  const isSilent = new Set(silent);
-  return texts
-    .map((text) => WorkerRecordSchema.parse(JSON.parse(text)))
-    .filter(({ instance }) => !isSilent.has(instance));
-}
-
-export interface StartRegistry {
-  beat(start: string): Promise<void>;
-  silent(silenceMs: number): Promise<string[]>;
-  forget(start: string): Promise<void>;
-}
-
-export function redisStartRegistry(redis: RedisConnection, prefix: string): StartRegistry {
-  const beats = `${prefix}:starts:beats`;
-  return {
-    beat: async (start) => {
-      await redis.eval(BEAT_OF_START, 1, beats, start);
-    },
-    silent: async (silenceMs) =>
-      z.array(z.string()).parse(await redis.eval(SILENT, 1, beats, silenceMs)),
-    forget: async (start) => {
-      await redis.zrem(beats, start);
+      const asked = redis.multi().eval(SILENT, 1, beats, WORKER_SILENCE_MS_MAX).hvals(records);
+      const replies = (await asked.exec())?.map(([error, reply]) => {
+        if (error !== null) throw error;
+        return reply;
+      });
+      const [silent, texts] = RepliesSchema.parse(replies);
+      const isSilent = new Set(silent);
+      return texts
+        .map((text) => WorkerRecordSchema.parse(JSON.parse(text)))
+        .filter(({ instance }) => !isSilent.has(instance));
     },
   };
 }

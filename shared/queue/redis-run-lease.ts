@@ -14,7 +14,7 @@ import {
   type ControlledRun,
   type RunController,
   type RunOrders,
-} from '../control/run-orders.js';
+} from './run-orders.js';
 import {
   foundInRecord,
   LeaseHolderSchema,
@@ -22,7 +22,7 @@ import {
   RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
-} from '../storage/run-lease.js';
+} from '../storage/lease.js';
 import type { ReleaseTerms } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { RUN_END_KEPT_MS, RUN_LEASE_MS } from './timing.js';

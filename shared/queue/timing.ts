@@ -22,9 +22,8 @@ export const EVENT_COUNT_MAX = 10_000;
 /** A worker counts as gone when it has said nothing for this long. It says so with its beats. */
 export const WORKER_SILENCE_MS_MAX = LOCK_DURATION_MS;
 
-export const START_BEAT_INTERVAL_MS = 2_000;
-/** The waiting jobs of a start of a coordinator are removed when it has been silent for this long. */
-export const START_SILENCE_MS_MAX = 60_000;
+/** The interval at which a coordinator renews its lease. */
+export const LEASE_RENEWAL_INTERVAL_MS = 2_000;
 
 /** The lease of a coordinator ends when it has not renewed it for this long. It does so with its beats. */
 export const RUN_LEASE_MS = 15_000;
@@ -36,8 +35,6 @@ export const TAKE_WAIT_MS_MAX = 5_000;
 /** A connection to Redis on which a command has no answer for this long is replaced. No command waits longer. */
 export const ANSWER_TIMEOUT_MS = 2 * TAKE_WAIT_MS_MAX;
 
-/** Finished jobs of a silent start are removed after this time. */
-export const FINISHED_AGE_MS_MAX = 3_600_000;
 /**
  * The number of finished jobs kept for the queue board. They are not kept by age: BullMQ takes the time of the
  * worker, and would remove the results of a worker whose clock is behind.

@@ -2,8 +2,8 @@
  * The context of a bench that trains: this machine, the terminal, and Ctrl-C, as in the command.
  */
 
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
-import { openRunContext } from '../../coordinator/runs/call/run-handle.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
+import { openRunContext } from '../../coordinator/runs/run-handle.js';
 import { openCommandContext } from '../../infra/cli/command-context.js';
 import { localMachine } from '../../infra/library/local-machine.js';
 import { runEventSink } from '../../shared/events/run-events.js';

@@ -5,7 +5,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
-import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/services/embedded-redis.mjs';
+import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
 import {
   BlobMissingError,
   blobRefOf,

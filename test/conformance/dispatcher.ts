@@ -79,8 +79,7 @@ export function executorForTest(
   const calls: JobInput[] = [];
   return {
     calls,
-    execute: async (input, signal, onBegin) => {
-      onBegin?.();
+    execute: async (input, signal) => {
       calls.push(input);
       return await execute(input, signal);
     },

@@ -3,11 +3,7 @@
 import { expect } from 'vitest';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
-import {
-  RunFencedError,
-  type LeaseAnswer,
-  type LeaseHolder,
-} from '../../shared/storage/run-lease.js';
+import { RunFencedError, type LeaseAnswer, type LeaseHolder } from '../../shared/storage/lease.js';
 import { jobOf, takenIds, type Test } from './job-queue-scene.js';
 
 export function holderOf(start: string, beatMs = 0): LeaseHolder {

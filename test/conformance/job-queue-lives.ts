@@ -1,41 +1,9 @@
 /** The contract of every job queue about workers and coordinators that say they live, and then fall silent. */
 
 import { expect } from 'vitest';
-import {
-  FINISHED_AGE_MS_MAX,
-  START_SILENCE_MS_MAX,
-  WORKER_SILENCE_MS_MAX,
-} from '../../shared/queue/timing.js';
-import type { WorkerReport } from '../../shared/queue/worker-report.js';
-import { jobOf, resultOf, takenIds, type Test } from './job-queue-scene.js';
-
-export function describeStarts(test: Test): void {
-  test('removes what silent starts left, and nothing of others', async (scene) => {
-    const { producer } = scene;
-    const consumer = await scene.consumer();
-    for (const start of ['dead', 'live']) {
-      await producer.beat(start);
-      await scene.add(`finished-${start}-1`);
-      await (await consumer.next()).complete(resultOf(0));
-    }
-    await scene.add('waiting-dead-1', 'waiting-live-1', 'dead-1-run-of-another-1');
-    await producer.add([{ jobId: 'later-dead-2', job: jobOf(0) }]);
-    expect(await producer.removeJobsOfSilentStarts()).toBe(0);
-    await scene.passInSilence(START_SILENCE_MS_MAX + 1_000);
-    await producer.beat('live');
-    expect(await producer.removeJobsOfSilentStarts()).toBe(2);
-    expect(await producer.removeJobsOfSilentStarts()).toBe(0);
-    const stateOf = async (jobId: string) => (await producer.read(jobId)).state;
-    expect(await stateOf('waiting-dead-1')).toBe('gone');
-    expect(await stateOf('finished-dead-1')).toBe('completed');
-    await scene.passInSilence(FINISHED_AGE_MS_MAX + 1_000);
-    await producer.beat('live');
-    await producer.removeJobsOfSilentStarts();
-    expect(await stateOf('finished-dead-1')).toBe('gone');
-    expect(await stateOf('finished-live-1')).toBe('completed');
-    expect(await takenIds(consumer, 2)).toEqual(['waiting-live-1', 'dead-1-run-of-another-1']);
-  });
-}
+import { WORKER_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
+import type { WorkerReport } from '../../shared/queue/redis-registry.js';
+import type { Test } from './job-queue-scene.js';
 
 export function describeWorkers(test: Test): void {
   test('lists the workers, and counts them for each of them', async (scene) => {
@@ -45,11 +13,10 @@ export function describeWorkers(test: Test): void {
     expect(await scene.workerNames()).toEqual(['a', 'b']);
     expect(await a.beat('job-7')).toBe(2);
     const workers = await scene.producer.workers();
-    const silent = workers.map((worker) => ({ ...worker, report: null }));
-    expect(await (await scene.controller()).workers()).toEqual(silent);
+    expect(await (await scene.controller()).workers()).toEqual(workers);
     const [first] = workers.filter(({ name }) => name === 'a');
     expect(first).toEqual({
-      ...{ name: 'a', instance: 'nonce-0', device: 'cpu', jobId: 'job-7' },
+      ...{ name: 'a', instance: 'nonce-0', device: 'cpu', jobId: 'job-7', report: null },
       sinceMs: expect.any(Number) as number,
     });
     await a.close();
@@ -61,10 +28,9 @@ export function describeWorkers(test: Test): void {
     const said: (WorkerReport | null)[] = [
       { device: null, ...{ residentByteCount: 90, computeResidentByteCount: null } },
       {
-        device: { kind: 'gpu', model: 'NVIDIA H100', memoryMiB: 81_559 },
+        device: { kind: 'gpu', model: 'NVIDIA H100', memoryMiB: 81_559, fingerprint: null },
         ...{ residentByteCount: 100, computeResidentByteCount: 400 },
       },
-      null,
     ];
     const [first, second] = said;
     const telling = await scene.consumer('telling', () => said.shift() ?? null);
@@ -75,10 +41,6 @@ export function describeWorkers(test: Test): void {
     expect(await reports()).toEqual({ telling: first, silent: null });
     await telling.beat(null);
     expect(await reports()).toEqual({ telling: second, silent: null });
-    await telling.beat(null);
-    expect(await reports()).toEqual({ telling: second, silent: null });
-    // Records stay as all versions know them.
-    expect(Object.keys((await scene.producer.workers())[0] ?? {})).not.toContain('report');
     await telling.close();
     await scene.until(async () => (await scene.workerNames()).length === 1);
     expect(await reports()).toEqual({ silent: null });

@@ -1,9 +1,9 @@
 /** The contract of every job queue about the orders that are given to a run. */
 
 import { expect } from 'vitest';
-import { NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
+import { NO_ORDERS, type RunOrders } from '../../shared/queue/run-orders.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
-import { RunFencedError } from '../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
 import { holderOf } from './job-queue-leases.js';
 import type { Test } from './job-queue-scene.js';
 

@@ -5,7 +5,7 @@ import { termFields } from '../../coordinator/dispatch/dispatcher.js';
 import { EXCLUDED_WORKERS_MAX, JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { describeLeases } from './job-queue-leases.js';
 import { describeOrders } from './job-queue-orders.js';
-import { describeStarts, describeWorkers } from './job-queue-lives.js';
+import { describeWorkers } from './job-queue-lives.js';
 import {
   jobOf,
   resultOf,
@@ -38,7 +38,6 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
     describeRemoving(test);
     describeLeases(test);
     describeOrders(test);
-    describeStarts(test);
     describeWorkers(test);
     describeConnections(test);
   });

@@ -4,13 +4,14 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { findOnPath, runCommand } from '../../infra/bootstrap/base/commands.mjs';
 import {
   cacheRoot,
   digestOf,
+  findOnPath,
   projectRoot,
   publishFolder,
-} from '../../infra/bootstrap/base/project.mjs';
+  runCommand,
+} from '../../infra/bootstrap/base.mjs';
 import type { Checks } from './checks.js';
 import {
   BATCH,

@@ -1,7 +1,7 @@
 /** Other programs: run to their end, or started, watched and asked to stop. */
 
 import { spawn } from 'node:child_process';
-import { runCommand } from '../../infra/bootstrap/base/commands.mjs';
+import { runCommand } from '../../infra/bootstrap/base.mjs';
 
 const TIMEOUT_MS = 60 * 60_000;
 

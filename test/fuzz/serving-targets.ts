@@ -1,7 +1,7 @@
 /** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { scoringAddon } from '../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../infra/bootstrap/native-addons.mjs';
 import { systemClock } from '../../shared/base/clock.js';
 import { buildKeyIndex } from '../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';

@@ -146,14 +146,31 @@ describe('an output that does not fit is refused, and the job is repeated', () =
       shape,
       values: values.slice().fill(value),
     });
+  /** The last numbers are the id and the effect of a value. */
+  const replaced =
+    (placeFromEnd: number) =>
+    (value: number) =>
+    ({ shape, values }: CodedTensor): CodedTensor => ({
+      shape,
+      values: Float64Array.from(values).fill(
+        value,
+        values.length - placeFromEnd,
+        values.length - placeFromEnd + 1,
+      ),
+    });
+  const [lastId, lastEffect] = [replaced(2), replaced(1)];
+  const withoutLast = ({ values }: CodedTensor): CodedTensor => ({
+    shape: [values.length - 1],
+    values: Float64Array.from(values).slice(0, -1),
+  });
   test.each([
     ['cut short', (output: Uint8Array) => output.slice(0, -1), 'layout_mismatch'],
-    ['of other tasks', changed('task.indices', filled(7)), 'layout_mismatch'],
-    ['of offsets beyond the values', changed('shift.offsets', filled(1)), 'layout_mismatch'],
-    ['of an id below 0', changed('shift.ids', filled(-1)), 'layout_mismatch'],
+    ['of other tasks', changed('numbers', filled(7)), 'layout_mismatch'],
+    ['of an id below 0', changed('numbers', lastId(-1)), 'layout_mismatch'],
+    ['without the last number', changed('numbers', withoutLast), 'layout_mismatch'],
     [
       'of another type',
-      changed('shift.level', ({ shape, values }) => ({ shape, values: Int32Array.from(values) })),
+      changed('numbers', ({ shape, values }) => ({ shape, values: Float32Array.from(values) })),
       'layout_mismatch',
     ],
     [
@@ -165,7 +182,7 @@ describe('an output that does not fit is refused, and the job is repeated', () =
       'layout_mismatch',
     ],
     ['of blocks that diverged', changed('bias', filled(Infinity)), 'not_finite'],
-    ['of shifts that diverged', changed('shift.effects', filled(NaN)), 'not_finite'],
+    ['of shifts that diverged', changed('numbers', lastEffect(NaN)), 'not_finite'],
   ] as const)('%s', async (_, spoil, reason) => {
     let callCount = 0;
     const spoiling: JobExecutor = {

@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cacheRoot, projectRoot } from '../../infra/bootstrap/base/project.mjs';
-import { whyNoNativeTensorFlow } from '../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
+import { cacheRoot, projectRoot } from '../../infra/bootstrap/base.mjs';
+import { whyNoNativeTensorFlow } from '../../infra/bootstrap/tensorflow.mjs';
 import {
   installPackage,
   whyNoRegistry,

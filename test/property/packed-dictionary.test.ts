@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { scoringAddon } from '../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../infra/bootstrap/native-addons.mjs';
 import {
   idOfText,
   packedDictionaryOf,

@@ -7,12 +7,12 @@ import { orderedRun } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { NO_ORDERS } from '../../shared/control/run-orders.js';
+import { NO_ORDERS } from '../../shared/queue/run-orders.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
-import type { SigningKey } from '../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
+import type { SigningKey } from '../../shared/queue/signing.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
@@ -165,8 +165,7 @@ export class ControlScene {
   #slowExecutor(): JobExecutor {
     const inner = logisticExecutor(store, LEAF_IS_A_JOB);
     return {
-      execute: async (input, signal, onBegin) => {
-        onBegin?.();
+      execute: async (input, signal) => {
         this.jobStartsMs.push(this.clock.monotonicMs());
         await this.clock.sleep(JOB_MS, signal);
         return inner.execute(input);

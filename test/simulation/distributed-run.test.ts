@@ -92,8 +92,7 @@ function unreliableExecutor(simulation: Simulation, life: Life): JobExecutor {
   const clock = life.clock(simulation.clock);
   const inner = logisticExecutor(store, LEAF_IS_A_JOB);
   return {
-    execute: async (input, signal, onBegin) => {
-      onBegin?.();
+    execute: async (input, signal) => {
       const draw = stream.uniform();
       const { death, transient, notFinite, fullDisk, hanging } = EXECUTION_FAULTS;
       const computeMs = stream.below(COMPUTE_MS_MAX);

@@ -2,12 +2,8 @@
 
 import { expect, it } from 'vitest';
 import { extension, ORDERS } from '../../coordinator/runs/control-run.js';
-import { NO_ORDERS } from '../../shared/control/run-orders.js';
-import {
-  FIXED_BY_END,
-  type LeaseHolder,
-  type RunProgress,
-} from '../../shared/storage/run-lease.js';
+import { NO_ORDERS } from '../../shared/queue/run-orders.js';
+import { FIXED_BY_END, type LeaseHolder, type RunProgress } from '../../shared/storage/lease.js';
 import { ControlScene, RUN } from './control-scene.js';
 
 const STOPPING: RunProgress = {

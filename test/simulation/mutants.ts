@@ -125,15 +125,10 @@ export const MUTANTS: readonly Mutant[] = [
     'a holder does not recognise its own renewal',
     7,
     change(
-      'shared/storage/object-lease',
+      'shared/storage/lease',
       'if (epoch !== this.#held.epoch || holder?.start !== this.#held.start)',
       'if (epoch)',
     ),
-  ),
-  mutant(
-    'jobs have no deadline',
-    7,
-    change('worker/carrying/carry-job', 'await nap.sleep(job.timeoutMs)', 'await nap.sleep(1e9)'),
   ),
   mutant(
     'the signatures of results are not compared',

@@ -53,8 +53,7 @@ function spoilt({ output, ...rest }: JobOutput): JobOutput {
 function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecutor {
   const inner = logisticExecutor(store);
   return {
-    execute: async (input, signal, onBegin) => {
-      onBegin?.();
+    execute: async (input, signal) => {
       const output = await inner.execute(input, signal);
       if (!tasksOfJob(input.job).includes(POISON)) return output;
       if (poison === 'kills') return die();

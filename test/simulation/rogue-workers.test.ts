@@ -42,8 +42,7 @@ function scaled(output: JobOutput, factor: number): JobOutput {
 function executorOf(change: Change, clock: SimulatedClock): JobExecutor {
   const inner = logisticExecutor(store, LEAF_IS_A_JOB);
   return {
-    execute: async (input, signal, onBegin) => {
-      onBegin?.();
+    execute: async (input, signal) => {
       await clock.sleep(COMPUTE_MS, signal);
       return change(await inner.execute(input), input);
     },

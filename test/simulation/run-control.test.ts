@@ -8,7 +8,7 @@ import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
-import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
+import { RunFencedError, type LeaseHolder } from '../../shared/storage/lease.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
   config,

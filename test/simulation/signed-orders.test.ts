@@ -3,18 +3,16 @@
 import { createSecretKey } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { extension, ORDERS } from '../../coordinator/runs/control-run.js';
-import { NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
+import { NO_ORDERS, type RunOrders } from '../../shared/queue/run-orders.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
-import type { LeaseHolder } from '../../shared/storage/run-lease.js';
+import type { LeaseHolder } from '../../shared/storage/lease.js';
 import { config, ControlScene, expectEqual, RUN, undisturbed } from './control-scene.js';
-import { codeOf } from '../../test/fixtures/told.js';
 
 const KEY = createSecretKey('the key of the pool', 'utf8');
 const OTHER_KEY = createSecretKey('the key of another pool', 'utf8');
 const EXTENDED: RunOrders = { ...NO_ORDERS, outerSteps: 15 };
-const BEATS_MS = 12_000;
 
 function holderOf(start: string): LeaseHolder {
   return { start, process: thisProcess(), sinceMs: 0, beatMs: 0 };
@@ -25,12 +23,6 @@ async function forge(scene: ControlScene, orders: RunOrders): Promise<void> {
   const controller = await scene.queue.openController();
   const found = await controller.find(RUN);
   expect(await controller.replace(RUN, found?.orders ?? NO_ORDERS, orders)).toBe(true);
-}
-
-async function recordIn(scene: ControlScene): Promise<RunOrders> {
-  const found = await (await scene.queue.openController()).find(RUN);
-  if (found === null) throw new Error('no coordinator works on the run');
-  return found.orders;
 }
 
 function refusalsIn(scene: ControlScene): string[] {
@@ -59,7 +51,7 @@ describe('a run of a pool with a key', () => {
     ['no signature', EXTENDED, 'they are not signed'],
     [
       'a false signature',
-      { ...EXTENDED, seal: { start: 'start-1', sequence: 1, signature: '0'.repeat(64) } },
+      { ...EXTENDED, seal: { start: 'start-1', signature: '0'.repeat(64) } },
       'their signature is false',
     ],
   ])('ignores orders with %s, and tells of them once', async (_, orders, reason) => {
@@ -93,41 +85,6 @@ describe('a run of a pool with a key', () => {
     expect(refusalsIn(scene)).toEqual([]);
   });
 
-  it('ignores orders that it has heard before later ones', async () => {
-    const scene = new ControlScene(KEY);
-    const outcome = await scene.run(async () => {
-      const trained = scene.train(config);
-      await scene.sawStep(2);
-      await scene.order(ORDERS.pause);
-      const paused = await recordIn(scene);
-      await scene.order(ORDERS.resume);
-      await forge(scene, paused);
-      return trained;
-    });
-    expectEqual(outcome, await undisturbed());
-    expect(refusalsIn(scene)).toEqual([expect.stringContaining('older than those')]);
-  });
-
-  it('stays as it was ordered when the record is gone, and takes the next order', async () => {
-    const scene = new ControlScene(KEY);
-    const outcome = await scene.run(async () => {
-      const trained = scene.train(config);
-      await scene.sawStep(2);
-      await scene.order(ORDERS.pause);
-      await scene.saw('run-paused');
-      await forge(scene, NO_ORDERS);
-      await scene.clock.sleep(BEATS_MS);
-      expect(scene.kinds()).not.toContain('run-resumed');
-      // An order that is no resume lets it pause on.
-      await scene.order(extension({ count: 15, isAdded: false }));
-      await scene.clock.sleep(BEATS_MS);
-      expect(scene.kinds()).not.toContain('run-resumed');
-      await scene.order(ORDERS.resume);
-      return trained;
-    });
-    expectEqual(outcome, await undisturbed(15));
-  });
-
   it('inherits the pause of a start that died, but no extension', async () => {
     const scene = new ControlScene(KEY);
     const outcome = await scene.run(async () => {
@@ -140,30 +97,11 @@ describe('a run of a pool with a key', () => {
       await scene.clock.sleep(RUN_LEASE_MS + 1_000);
       const trained = scene.train(config);
       await scene.saw('run-paused');
-      await scene.saw('warning', (event) => codeOf(event) === 'orders-unreadable');
       await scene.order(ORDERS.resume);
       return trained;
     });
     expectEqual(outcome, await undisturbed());
-    expect(refusalsIn(scene)).toEqual([expect.stringContaining('extend it again')]);
-  });
-
-  it('ignores orders of an earlier start that are written again while it is trained', async () => {
-    const scene = new ControlScene(KEY);
-    const outcome = await scene.run(async () => {
-      const cancelled = scene.train(config).catch((error: unknown) => error);
-      await scene.sawStep(2);
-      await scene.order(ORDERS.pause);
-      const paused = await recordIn(scene);
-      await scene.order(ORDERS.cancel);
-      expect(await cancelled).toMatchObject({ kind: 'cancelled' });
-      const trained = scene.train(config, true);
-      await scene.sawStep(5);
-      await forge(scene, paused);
-      return trained;
-    });
-    expectEqual(outcome, await undisturbed());
-    expect(refusalsIn(scene)).toEqual([expect.stringContaining('another start of the run')]);
+    expect(refusalsIn(scene)).toEqual([]);
   });
 });
 

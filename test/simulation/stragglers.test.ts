@@ -91,8 +91,7 @@ class Pool {
   #executor(duration: JobDuration): JobExecutor {
     const inner = logisticExecutor(store, LEAF_IS_A_JOB);
     return {
-      execute: async (input, signal, onBegin) => {
-        onBegin?.();
+      execute: async (input, signal) => {
         await this.clock.sleep(duration(), signal);
         return inner.execute(input);
       },

@@ -4,8 +4,7 @@ import { expect, test } from 'vitest';
 import { exportedNames, importedNames, sources } from './sources.js';
 
 const isTest = (path: string): boolean => path.startsWith('test/');
-/** A declaration file repeats what the .mjs file beside it exports. */
-const declared = sources.filter(({ path }) => !isTest(path) && !path.endsWith('.d.mts'));
+const declared = sources.filter(({ path }) => !isTest(path));
 /** The entry points of the package: their exports are for its users. */
 const ENTRY_POINTS = /^infra\/library\//;
 
@@ -16,9 +15,8 @@ const KEPT: Readonly<Record<string, string>> = {
   'shared/bundle/key-index.ts blockOfKey': 'one key, where tests ask for its block',
   'shared/tensors/native-rows.ts unloadNativeRows': 'tests compare both ways to compute rows',
   'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',
-  'infra/bootstrap/tensorflow/native-tensorflow.mjs isGpuTensorFlowInstalled':
-    'tests skip what needs the GPU build',
-  'infra/services/s3-server.mjs startS3Server': 'S3 on this machine, for tests and benchmarks',
+  'infra/bootstrap/tensorflow.mjs isGpuTensorFlowInstalled': 'tests skip what needs the GPU build',
+  'infra/bootstrap/s3-server.mjs startS3Server': 'S3 on this machine, for tests and benchmarks',
 };
 
 test('everything exported is imported by another file', () => {

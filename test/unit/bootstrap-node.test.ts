@@ -5,7 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { isNodeSupported } from '../../infra/bootstrap/node-version.mjs';
+import { isNodeSupported } from '../../infra/bootstrap/base.mjs';
 
 const restoring = new URL('../../worker/compute/engine/removed-node-functions.mjs', import.meta.url)
   .href;

@@ -1,13 +1,12 @@
 /**
  * Carries one job from the bytes on the queue to the record it returns: parse and fetch, which may
- * be done ahead, then compute under a deadline, and put. It knows no queue. A failure becomes a
- * text that the dispatcher understands (`shared/queue/job-failure.ts`).
+ * be done ahead, then compute, and put. It knows no queue.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { type FailureKind, QianmoError } from '../../shared/base/errors.js';
-import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
 import { type JobFailure, type JobFailureKind, mayPass } from '../../shared/queue/queue-errors.js';
 import type { JobConsumer } from '../../shared/queue/job-queue.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
@@ -20,23 +19,14 @@ import {
   taskCountOf,
 } from '../../shared/queue/protocol.js';
 import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { withRetry } from '../../shared/network/retry.js';
 import { type JobLimits, reasonToRefuse } from './job-limits.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
-
-/** Bounds the time before a job begins, in which the executor may restart its process twice. */
-const BEGIN_TIMEOUT_MS = 300_000;
-/** Bounds the time in which an executor must stop; after it the worker counts as broken. */
-const STOP_GRACE_MS = 10_000;
-/** The pause before a blob is fetched or put again that the server did not take or give. */
-const BLOB_RETRY_DELAY_MS = 500;
 
 /**
  * Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run.
  */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
-
-/** A reason of one's own spares the exception, with its stack, that the platform would make. */
-const AWAKE = 'awake';
 
 /** The part of a job that says where its blobs are, and for how long. */
 type BlobTerms = Pick<Job, 'blobLifetimeMs' | 'largeBlobs'>;
@@ -77,11 +67,6 @@ export class JobFailedError extends Error {
   }
 }
 
-/** Thrown when the executor ignored its signal. The process that holds it must end. */
-export class ExecutorStuckError extends Error {
-  override readonly name = 'ExecutorStuckError';
-}
-
 /**
  * Fetches everything that a job needs to be computed.
  *
@@ -118,7 +103,7 @@ export async function fetchJob(
 /**
  * @param signal aborts when the job is to be given up (shutdown, lost lock).
  * @param onComputed called when the executor is free again, before the output is put.
- * @throws JobFailedError, or ExecutorStuckError
+ * @throws JobFailedError
  */
 export async function carryJob(
   input: CarriedInput,
@@ -128,9 +113,7 @@ export async function carryJob(
 ): Promise<JobResult> {
   const { job } = input;
   try {
-    const computed = await withinDeadline(job, carrier, signal, (stopSignal, onBegin) =>
-      carrier.executor.execute(input, stopSignal, onBegin),
-    );
+    const computed = await carrier.executor.execute(input, signal);
     onComputed();
     const uploadedFromMs = carrier.clock.monotonicMs();
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
@@ -152,7 +135,6 @@ export async function carryJob(
       fingerprint: computed.fingerprint,
     };
   } catch (error) {
-    if (error instanceof ExecutorStuckError) throw error;
     throw new JobFailedError(failureOf(error, job), error);
   }
 }
@@ -166,17 +148,14 @@ function patientBlobs(
   { clock, onTrouble }: JobCarrier,
   signal: AbortSignal,
 ): Pick<BlobStore, 'get' | 'put'> {
-  const repeated = async <Value>(action: () => Promise<Value>): Promise<Value> => {
-    for (;;) {
-      try {
-        return await action();
-      } catch (error) {
+  const repeated = <Value>(action: () => Promise<Value>): Promise<Value> =>
+    withRetry(action, {
+      assertRetriable: (error) => {
         if (!mayPass(error) || signal.aborted) throw error;
         onTrouble(error);
-      }
-      await clock.sleep(BLOB_RETRY_DELAY_MS, signal);
-    }
-  };
+      },
+      pause: (pauseMs) => clock.sleep(pauseMs, signal),
+    });
   return {
     get: (ref) => repeated(() => blobs.get(ref)),
     put: (bytes, ref) => repeated(() => blobs.put(bytes, ref)),
@@ -202,90 +181,6 @@ function parsedJob(data: unknown): Job {
     kind: 'permanent',
     reason: `the job is malformed at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`,
   });
-}
-
-async function withinDeadline(
-  job: Job,
-  { clock }: JobCarrier,
-  signal: AbortSignal,
-  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput>,
-): Promise<JobOutput> {
-  const stop = new AbortController();
-  const nap = new Nap(clock);
-  const progress = { hasBegun: false, isSettled: false };
-  const onBegin = (): void => {
-    if (progress.hasBegun) return;
-    progress.hasBegun = true;
-    nap.end();
-  };
-  const giveUp = (): void => {
-    if (stop.signal.aborted) return;
-    stop.abort();
-    nap.end();
-  };
-  if (signal.aborted) giveUp();
-  signal.addEventListener('abort', giveUp, { once: true });
-  const givenUp: { because: string | null } = { because: null };
-  const isOver = (): boolean => progress.isSettled || stop.signal.aborted;
-  const watch = async (): Promise<never> => {
-    if (!progress.hasBegun && !isOver()) await nap.sleep(BEGIN_TIMEOUT_MS);
-    if (progress.hasBegun && !isOver()) await nap.sleep(job.timeoutMs);
-    if (!isOver()) {
-      givenUp.because = progress.hasBegun
-        ? `the job passed its deadline of ${job.timeoutMs} ms`
-        : `the job did not begin within ${BEGIN_TIMEOUT_MS} ms`;
-      giveUp();
-    }
-    if (!progress.isSettled) await nap.sleep(STOP_GRACE_MS);
-    // Making an error takes a stack, and nobody would read this one.
-    if (progress.isSettled) return forever();
-    throw new ExecutorStuckError('the executor did not stop when told to');
-  };
-  try {
-    return await Promise.race([compute(stop.signal, onBegin), watch()]);
-  } catch (error) {
-    if (givenUp.because === null || error instanceof ExecutorStuckError) throw error;
-    throw new QianmoError({
-      kind: 'transient',
-      what: givenUp.because,
-      ...foundBy(error),
-      cure: 'lower training.microBatchRowsMax, or raise queue.jobTimeoutMs',
-      cause: error,
-    });
-  } finally {
-    progress.isSettled = true;
-    nap.end();
-    signal.removeEventListener('abort', giveUp);
-  }
-}
-
-function forever(): Promise<never> {
-  return new Promise(() => undefined);
-}
-
-/** One sleep at a time, which can be ended. Joined signals would do the same at many times the cost. */
-class Nap {
-  readonly #clock: Clock;
-  #enough = new AbortController();
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  async sleep(durationMs: number): Promise<void> {
-    this.#enough = new AbortController();
-    await this.#clock.sleep(durationMs, this.#enough.signal);
-  }
-
-  end(): void {
-    this.#enough.abort(AWAKE);
-  }
-}
-
-/** The last report that the executor had of the job that it gave up. */
-function foundBy(error: unknown): { readonly found?: string } {
-  const found = error instanceof QianmoError ? error.report.found : undefined;
-  return found === undefined ? {} : { found };
 }
 
 const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {

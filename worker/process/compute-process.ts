@@ -1,8 +1,7 @@
 /**
- * The parent's side of computing: an executor over a compute process. It gives the process one job at
- * a time and the inputs of the next one in advance, ends it when a job exceeds a limit, and replaces
- * it when it has died or grown. It imports no tensor library, because the process that talks to the
- * queue must never be blocked by one.
+ * The parent's side of computing: an executor over a compute process. It gives the process a job and the next one in
+ * advance, ends it when a job exceeds its deadline, and replaces it when it has died or grown. It imports no tensor
+ * library, because the process that talks to the queue must never be blocked by one.
  */
 
 import type { BackendChoice } from '../compute/engine/native-backend.js';
@@ -16,13 +15,14 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { numericalEnvironment } from '../compute/device/numerical-environment.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import {
   abortedError,
-  closedError,
-  notStartedError,
-  portableOnGpuError,
-} from './compute-failures.js';
-import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
+  ComputeChild,
+  type ChildOptions,
+  type ComputeEvent,
+  type Exchange,
+} from './compute-child.js';
 import { forkedEntry, type ForkedEntry } from './forked-entry.js';
 import type { DeviceReport, FoundDevice } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
@@ -38,8 +38,6 @@ export interface ComputeProcessOptions {
    * memory by default.
    */
   readonly computeMemoryByteCountMax?: number;
-  /** The longest silence of a process whose thread is free. */
-  readonly silenceMsMax?: number;
   readonly backend?: BackendChoice;
   /** The device that must compute; the process does not start without it. `auto` by default. */
   readonly device?: DeviceDemand;
@@ -60,8 +58,6 @@ export interface ComputeProcessOptions {
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two, and much longer on a busy machine. */
 const START_TIMEOUT_MS = 120_000;
-/** Far more than the second between two signs of life, because a machine may swap. */
-const SILENCE_MS_MAX = 30_000;
 const MEMORY_SHARE_MAX = 0.5;
 /** A process that grew in fewer jobs would soon be replaced again. */
 const JOB_COUNT_MIN_BEFORE_REPLACING = 8;
@@ -72,13 +68,9 @@ interface RunningChild {
   readonly isPortable: boolean;
   /** sha256 of the shared inputs it holds: a mirror of the child's caches, which see the same uses. */
   readonly kept: Readonly<Record<SharedKind, LruCache<string, true>>>;
-  /** The job that follows the one under way. */
-  ahead: JobAhead | null;
-}
-
-interface JobAhead {
-  readonly input: JobInput;
-  readonly requestId: number;
+  /** The job that follows the one under way. It is sent after that one. */
+  ahead: { readonly input: JobInput; exchange: Exchange | null } | null;
+  isComputing: boolean;
 }
 
 export interface ComputeExecutor extends Required<JobExecutor> {
@@ -90,9 +82,8 @@ export interface ComputeExecutor extends Required<JobExecutor> {
  * An executor in a child process. The child is started by `start` or the first job, and again by the
  * first job after it ended. Concurrent jobs are computed one after the other.
  *
- * Its errors: `environment` when the process cannot be started, `transient` when it ended, stopped
- * responding or exceeded `job.timeoutMs`,
- * `interrupted` when the signal aborted, and whatever the child reports.
+ * Its errors: `environment` when the process cannot be started, `transient` when it ended or exceeded `job.timeoutMs`,
+ * `interrupted` when the signal aborted, and any error that the child reports.
  */
 export function createComputeProcess(options: ComputeProcessOptions): ComputeExecutor {
   const computing = new ComputeProcess(options);
@@ -103,8 +94,8 @@ export function createComputeProcess(options: ComputeProcessOptions): ComputeExe
       turn = started.catch(() => undefined);
       return started;
     },
-    execute: (input, signal, onBegin) => {
-      const result = turn.then(() => computing.execute(input, signal, onBegin));
+    execute: (input, signal) => {
+      const result = turn.then(() => computing.execute(input, signal));
       const replaceWhenGrown = (): Promise<void> => computing.replaceWhenGrown();
       turn = result.then(replaceWhenGrown, replaceWhenGrown);
       return result;
@@ -112,7 +103,6 @@ export function createComputeProcess(options: ComputeProcessOptions): ComputeExe
     residentByteCount: () => computing.residentByteCount,
     foundDevice: () => computing.device,
     prepare: (input) => computing.prepare(input),
-    forget: (input) => computing.forget(input),
     close: () => computing.close(),
   };
 }
@@ -141,34 +131,24 @@ class ComputeProcess {
     if (this.#running === null) await this.#start(this.#options.portable === true, signal);
   }
 
-  async execute(
-    input: JobInput,
-    signal?: AbortSignal,
-    onBegin: () => void = () => undefined,
-  ): Promise<JobOutput> {
+  async execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput> {
     if (this.#isClosed) throw closedError();
     if (signal?.aborted === true) throw abortedError();
-    const { job } = input;
-    const by = await this.#runningFor(job, signal);
-    const requestId = this.#begin(by, input);
-    onBegin();
-    const answer = await by.child.exchange({
-      request: { kind: 'execute', requestId },
-      answer: 'done',
-      timeoutMs: job.timeoutMs,
-      silenceMsMax: this.#options.silenceMsMax ?? SILENCE_MS_MAX,
-      signal,
-      subject: `job ${job.jobIndex} of outer step ${job.outerStep}`,
-      job,
-    });
-    const {
-      kind: _kind,
-      requestId: _id,
-      next: _next,
-      residentByteCount: _resident,
-      ...output
-    } = answer;
-    return output;
+    const by = await this.#runningFor(input.job, signal);
+    const { ahead } = by;
+    const isAhead = ahead?.input === input;
+    if (isAhead || ahead?.exchange) this.#takeBack(by, !isAhead);
+    const exchange = (isAhead ? ahead.exchange : null) ?? this.#send(by, input);
+    by.isComputing = true;
+    if (by.ahead !== null) by.ahead.exchange ??= this.#send(by, by.ahead.input);
+    try {
+      const answer = await by.child.answerTo(exchange, signal);
+      if (answer.kind !== 'done') throw new Error('a job was answered as a start');
+      const { kind: _kind, requestId: _id, residentByteCount: _resident, ...output } = answer;
+      return output;
+    } finally {
+      by.isComputing = false;
+    }
   }
 
   /** Null before the first answer of the process that runs. */
@@ -181,20 +161,19 @@ class ComputeProcess {
     return this.#device;
   }
 
-  prepare(input: JobInput): void {
+  prepare(input: JobInput | null): void {
     const to = this.#running;
-    if (to?.isPortable !== input.job.portable) return;
-    if (to.ahead !== null) to.child.forget(to.ahead.requestId);
-    to.ahead = { input, requestId: this.#send(to, input) };
+    if (to === null) return;
+    this.#takeBack(to, true);
+    if (to.isPortable !== input?.job.portable) return;
     // Without a job under way, the one that is computed next is not known to be this one.
-    if (to.child.isComputing) to.child.begin(to.ahead.requestId);
+    to.ahead = { input, exchange: to.isComputing ? this.#send(to, input) : null };
   }
 
-  forget(input: JobInput): void {
-    const by = this.#running;
-    if (by?.ahead?.input !== input) return;
-    by.child.forget(by.ahead.requestId);
-    by.ahead = null;
+  #takeBack(from: RunningChild, isDropped: boolean): void {
+    const exchange = from.ahead?.exchange ?? null;
+    if (isDropped && exchange !== null) from.child.drop(exchange);
+    from.ahead = null;
   }
 
   async replaceWhenGrown(): Promise<void> {
@@ -244,13 +223,19 @@ class ComputeProcess {
     } catch (error) {
       // The next job needs a new process.
       child.kill('not-started');
-      throw notStartedError(error);
+      if (!(error instanceof QianmoError) || error.kind !== 'transient') throw error;
+      throw new QianmoError({
+        ...error.report,
+        kind: 'environment',
+        cure: 'check the memory, the disk and the limits of this machine, and start the worker again if it has ended',
+        cause: error,
+      });
     }
     const kept = {
       dense: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
       frozen: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
     };
-    this.#running = { child, isPortable, kept, ahead: null };
+    this.#running = { child, isPortable, kept, ahead: null, isComputing: false };
     return this.#running;
   }
 
@@ -264,33 +249,23 @@ class ComputeProcess {
     return undefined;
   }
 
-  /** Sees to it that the child computes the job, and then the one ahead. */
-  #begin(by: RunningChild, input: JobInput): number {
-    const { child, ahead } = by;
-    const isAhead = ahead?.input === input;
-    // A job ahead that the child may have begun already would keep this one waiting.
-    if (ahead !== null && !isAhead && child.hasBegun(ahead.requestId)) {
-      child.forget(ahead.requestId);
-      by.ahead = null;
-    }
-    if (isAhead) by.ahead = null;
-    const requestId = isAhead ? ahead.requestId : this.#send(by, input);
-    child.begin(requestId);
-    if (by.ahead !== null) child.begin(by.ahead.requestId);
-    return requestId;
-  }
-
-  #send(to: RunningChild, input: JobInput): number {
+  #send(to: RunningChild, input: JobInput): Exchange {
     const { job, dense, rowPack, frozen, given } = input;
     sendShared(to, 'dense', job.dense, dense);
     if (job.frozen !== undefined && frozen !== null) sendShared(to, 'frozen', job.frozen, frozen);
     this.#requestCount += 1;
     const requestId = this.#requestCount;
-    to.child.post({
-      ...{ kind: 'prepare', requestId, job, rowPack },
-      ...(given === undefined ? {} : { given }),
-    });
-    return requestId;
+    return to.child.send(
+      {
+        ...{ kind: 'execute', requestId, job, rowPack },
+        ...(given === undefined ? {} : { given }),
+      },
+      {
+        timeoutMs: job.timeoutMs,
+        subject: `job ${job.jobIndex} of outer step ${job.outerStep}`,
+        job,
+      },
+    );
   }
 }
 
@@ -312,21 +287,19 @@ async function startUp(
   options: ComputeProcessOptions,
   signal?: AbortSignal,
 ): Promise<DeviceReport> {
-  const { device } = await child.exchange({
-    request: {
+  const exchange = child.send(
+    {
       kind: 'start',
       backend: options.backend ?? 'auto',
       device: options.device ?? 'auto',
       storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
       rowAddon: nativeRowsPath(),
     },
-    answer: 'ready',
-    timeoutMs: START_TIMEOUT_MS,
-    silenceMsMax: null,
-    signal,
-    subject: 'the start of the compute process',
-    job: null,
-  });
+    { timeoutMs: START_TIMEOUT_MS, subject: 'the start of the compute process' },
+  );
+  const answer = await child.answerTo(exchange, signal);
+  if (answer.kind !== 'ready') throw new Error('a start was answered as a job');
+  const { device } = answer;
   options.onEvent?.({ kind: 'compute-ready', pid: child.pid, device });
   return device;
 }
@@ -348,10 +321,20 @@ function childOptionsOf(
   ahead?: ForkedEntry,
 ): ChildOptions {
   const { clock, device, entry, backend = 'auto', onEvent = () => undefined } = options;
-  if (isPortable && device === 'gpu') throw portableOnGpuError();
+  if (isPortable && device === 'gpu')
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'portable jobs are computed on CPUs, and this worker demands a GPU',
+      cure: 'start a worker with --device auto or cpu, or remove compute.portable from the config',
+      isOfThisMachine: true,
+    });
   const environment = numericalEnvironment(options.environment, isPortable);
   const terms = { entry, environment, backend, pluginArguments: pluginArguments() };
   return { forked: ahead ?? forkedEntry(terms), clock, onEvent };
+}
+
+function closedError(): QianmoError {
+  return new QianmoError({ kind: 'interrupted', what: 'the compute process was closed' });
 }
 
 /** The limit of the container, or the machine's memory where there is no limit. */

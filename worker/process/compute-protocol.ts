@@ -2,9 +2,9 @@
  * The messages between a worker and its compute process over the channel of the fork. Advanced
  * serialization sends typed arrays as bytes. Small records are parsed on arrival.
  *
- * A job is sent in two messages: `prepare` with its inputs, and `execute`, after which it is computed as soon
- * as the jobs before it have ended. Both may come while another job is computed. Shared inputs (the dense ones of an outer step and the frozen ones of a run) are sent
- * before, in separate messages, because a received array keeps its whole message in memory.
+ * A job may come while another one is computed, and begins as soon as that one has ended. Shared inputs (the dense ones
+ * of an outer step and the frozen ones of a run) are sent before, in separate messages, because a received array
+ * keeps its whole message in memory.
  */
 
 import { z } from 'zod';
@@ -36,7 +36,7 @@ export const HELD_JOB_COUNT_MAX = 2;
 export const SharedKindSchema = z.enum(['dense', 'frozen']);
 export type SharedKind = z.infer<typeof SharedKindSchema>;
 
-/** The progress of a job. The thread is blocked in every phase except `reading`. */
+/** The progress of a job. */
 const JobProgressSchema = z.strictObject({
   phase: z.enum(['reading', 'computing']),
   /** The current micro-batch, counted from 1. */
@@ -68,19 +68,17 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     sha256: z.string(),
     bytes,
   }),
-  /** The job names its shared inputs. */
+  /** Computes a job, which names its shared inputs. */
   z.strictObject({
-    kind: z.literal('prepare'),
+    kind: z.literal('execute'),
     requestId,
     job: parsedJob,
     rowPack: bytes.nullable(),
     /** Absent where a store has the rows. */
     given: givenTasks.optional(),
   }),
-  /** Executes the job that was prepared under the same id, when those before it have ended. */
-  z.strictObject({ kind: z.literal('execute'), requestId }),
   /** Drops a job that has not begun; one that has begun is computed and answered. */
-  z.strictObject({ kind: z.literal('forget'), requestId }),
+  z.strictObject({ kind: z.literal('drop'), requestId }),
 ]);
 
 /** Messages from child to parent. */
@@ -97,8 +95,6 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     output: bytes,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
-    /** The job that the thread turns to at once, and that may block it: a message of its own would wake the parent again. */
-    next: requestId.optional(),
     backend: z.string(),
     fingerprint: FingerprintSchema,
     /** The resident memory of the process, including native memory. */

@@ -6,8 +6,8 @@
 import type { Job, Queue } from 'bullmq';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
-import type { QueueController, ReportedWorker } from '../../../shared/queue/job-queue.js';
-import type { LeaseHolder } from '../../../shared/storage/run-lease.js';
+import type { QueueController, ConnectedWorker } from '../../../shared/queue/job-queue.js';
+import type { LeaseHolder } from '../../../shared/storage/lease.js';
 import { KeptValues } from './kept-values.js';
 
 export interface QueueState {
@@ -19,7 +19,7 @@ export interface QueueState {
   readonly oldestJobMs: number | null;
 }
 
-interface WatchedWorker extends ReportedWorker {
+interface WatchedWorker extends ConnectedWorker {
   /** The time at which it was first seen with its job; null when it waits. */
   readonly jobSinceMs: number | null;
 }
@@ -107,7 +107,7 @@ export class QueueWatch {
     return runs;
   }
 
-  #watched(workers: readonly ReportedWorker[]): WatchedWorker[] {
+  #watched(workers: readonly ConnectedWorker[]): WatchedWorker[] {
     const nowMs = this.#clock.epochMs();
     const since = new Map<string, number>();
     const watched = workers.map((worker): WatchedWorker => {

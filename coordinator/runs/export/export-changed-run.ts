@@ -21,8 +21,8 @@ import {
   type ExportedBundle,
   type ExportSource,
 } from '../../export/export-bundle.js';
-import { interruptedAs } from '../call/interruption.js';
-import type { RunContext } from '../call/run-context.js';
+import { interruptedAs } from '../run-handle.js';
+import type { RunContext } from '../run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import {
   type DispatchChoice,

@@ -17,7 +17,7 @@ import {
 } from '../../../shared/bundle/bundle-store.js';
 import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
 import { pruneBundles, type PrunedBundles } from '../../export/prune-bundles.js';
-import type { RunContext } from '../call/run-context.js';
+import type { RunContext } from '../run-context.js';
 import type {
   BundleLabelRequestSchema,
   BundleRequestSchema,

@@ -10,7 +10,7 @@ import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
-import type { RunContext } from '../call/run-context.js';
+import type { RunContext } from '../run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from '../logged-run.js';

@@ -8,7 +8,7 @@ import { writeFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import type { CallOptions } from '../../../coordinator/runs/call/run-handle.js';
+import type { CallOptions } from '../../../coordinator/runs/run-handle.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';

@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import type { CallOptions } from '../../../coordinator/runs/call/run-handle.js';
+import type { CallOptions } from '../../../coordinator/runs/run-handle.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import type { ArmName } from '../../../shared/config/arms.js';

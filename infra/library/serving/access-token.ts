@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { isLoopbackHost } from '../../../shared/network/loopback-host.js';
-import type { Environment } from '../../../coordinator/runs/call/run-context.js';
+import type { Environment } from '../../../coordinator/runs/run-context.js';
 
 interface TokenSource {
   /** Absent: the variable. */

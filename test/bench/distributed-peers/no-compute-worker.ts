@@ -28,8 +28,7 @@ const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());
 
 const executor: JobExecutor = {
-  execute: async ({ job, dense, rowPack }, signal, onBegin) => {
-    onBegin?.();
+  execute: async ({ job, dense, rowPack }, signal) => {
     const taskCount = taskCountOf(job);
     const computeMs = Number(msPerTask) * taskCount;
     const valueCount = [...viewTensors(dense, 'the input').values()].reduce(

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';

@@ -6,8 +6,8 @@ import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
-import { openRunContext } from '../../../coordinator/runs/call/run-handle.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
+import { openRunContext } from '../../../coordinator/runs/run-handle.js';
 import { evaluateRun } from '../../../coordinator/runs/evaluate-run.js';
 import { exportRun } from '../../../coordinator/runs/export/export-run.js';
 import { objectStoreAt } from '../../../coordinator/runs/places.js';
@@ -18,7 +18,7 @@ import {
   PrepareRequestSchema,
   TrainRequestSchema,
 } from '../../../coordinator/runs/requests.js';
-import { trainRun } from '../../../coordinator/runs/train-call.js';
+import { trainRun } from '../../../coordinator/runs/train-run.js';
 import type { ArmOutcome } from './arm-outcome.js';
 import { sceneOf, type MarketScene } from './auction.js';
 import {

@@ -1,13 +1,13 @@
 /** The arms of a market: their estimates, their exploration and their adaptation. */
 
-import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { float32At, uint32At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { DecisionInput } from '../../../shared/exploration/decision-record.js';
 import type { Lesson } from '../../../shared/exploration/lesson.js';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
 import { contextBy } from '../../../worker/serving/decisions/explorer.js';
 import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';

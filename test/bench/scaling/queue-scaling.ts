@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { at, median } from '../../../shared/base/arrays.js';
 import { counted } from '../../../shared/names/counted.js';

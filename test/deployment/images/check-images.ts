@@ -9,7 +9,7 @@
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedRedis } from '../../../infra/services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
 import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader } from '../../bench/bench-header.js';

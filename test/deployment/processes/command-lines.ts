@@ -6,7 +6,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
-import { startEmbeddedRedis, type EmbeddedRedis } from '../../../infra/services/embedded-redis.mjs';
+import { startEmbeddedRedis, type EmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import type { Checks } from '../checks.js';
 import { DEPLOY, deployedCommands } from '../manifests.js';

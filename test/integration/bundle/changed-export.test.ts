@@ -54,7 +54,7 @@ function sourceAt(version: 0 | 1 | 2): ExportSource {
   return {
     ...source,
     checkpoint: first.checkpoint,
-    parameters: grownParameters(first.parameters, source.run.spec, undefined),
+    parameters: grownParameters(first.parameters, source.run.spec),
   };
 }
 

@@ -10,7 +10,7 @@ import {
   expectFailure,
   type CommandRoom,
 } from '../../fixtures/commands/command-room.js';
-import { findNvidiaDriver } from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
+import { findNvidiaDriver } from '../../../infra/bootstrap/cuda-libraries.mjs';
 import { DeviceReportSchema } from '../../../shared/events/device-report.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 

@@ -7,7 +7,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startEmbeddedRedis, type EmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis, type EmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 

@@ -7,9 +7,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { findOnPath } from '../../../infra/bootstrap/base/commands.mjs';
-import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
 import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
+import { findOnPath } from '../../../infra/bootstrap/base.mjs';
+import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow.mjs';
 
 /** Enough of a driver for TensorFlow to find one Hopper device, and no more. */
 const DRIVER_STUB = `
@@ -44,21 +44,17 @@ test.skipIf(!isGpuTensorFlowInstalled() || compiler === undefined)(
         const built = spawnSync(compiler ?? '', args, { encoding: 'utf8' });
         expect(built.stderr).toBe('');
       }
-      const { stderr } = spawnSync(
-        process.execPath,
-        ['infra/bootstrap/tensorflow/check-loading.mjs'],
-        {
-          encoding: 'utf8',
-          env: {
-            ...process.env,
-            LD_LIBRARY_PATH: folder,
-            TF_CPP_MIN_LOG_LEVEL: '0',
-            TF_CPP_MAX_VLOG_LEVEL: '1',
-          },
-          maxBuffer: 2 ** 28,
-          timeout: 300_000,
+      const { stderr } = spawnSync(process.execPath, ['infra/bootstrap/check-loading.mjs'], {
+        encoding: 'utf8',
+        env: {
+          ...process.env,
+          LD_LIBRARY_PATH: folder,
+          TF_CPP_MIN_LOG_LEVEL: '0',
+          TF_CPP_MAX_VLOG_LEVEL: '1',
         },
-      );
+        maxBuffer: 2 ** 28,
+        timeout: 300_000,
+      });
       const opened = [...stderr.matchAll(/Successfully opened dynamic library (\S+)/g)].map(
         ([, name]) => name,
       );

@@ -13,7 +13,7 @@ import {
 } from '../../fixtures/faults/s3-fault-proxy.js';
 import { heldJob } from '../../fixtures/faults/held-job.js';
 import { canMountDisks, smallDisk } from '../../fixtures/faults/small-disk.js';
-import { ObjectLease } from '../../../shared/storage/object-lease.js';
+import { ObjectLease } from '../../../shared/storage/lease.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import {
@@ -152,7 +152,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       ...buckets.options,
       ...{ bucket: BUCKET, prefix: `${name}/checkpoints` },
     });
-    const lease = new ObjectLease(store, name);
+    const lease = new ObjectLease({ store, key: 'coordinator.json', run: name });
     const other = { start: 'other', process: thisProcess(), sinceMs: 0, beatMs: 0 };
     let answer = await lease.take(other, null);
     // The holder may say that it lives in between, which changes the mark.

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
+import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';

@@ -37,8 +37,9 @@ class SteppedExecutor implements JobExecutor {
     return raisedOutput(input, 'stepped');
   }
 
-  prepare({ job }: JobInput): void {
-    this.prepared.push(job.jobIndex);
+  prepare(input: JobInput | null): void {
+    if (input === null) return;
+    this.prepared.push(input.job.jobIndex);
     this.#change();
   }
 

@@ -33,10 +33,10 @@ beforeAll(async () => {
   watch = new QueueWatch(queue, controller, clock);
   const registry = redisWorkerRegistry(redis.client, PREFIX);
   const device = 'cpu';
-  await registry.enter({ name: 'silent', instance: 'silent', device }, null);
+  await registry.enter({ name: 'silent', instance: 'silent', device, report: null });
   // Nine seconds of silence, which the next beats would sweep away.
   const others = Array.from({ length: WORKER_COUNT }, (_, index) => ({
-    ...{ name: `w${index}`, instance: `i${index}`, device, sinceMs: 1, jobId: null },
+    ...{ name: `w${index}`, instance: `i${index}`, device, sinceMs: 1, jobId: null, report: null },
   }));
   await redis.client.hset(
     `${PREFIX}:workers`,

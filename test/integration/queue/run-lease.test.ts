@@ -1,10 +1,10 @@
 /** The lease of a run on a real Redis: jobs are added under its epoch. */
 
 import { describe, expect, it } from 'vitest';
-import { UnreadableOrdersError } from '../../../shared/control/run-orders.js';
+import { UnreadableOrdersError } from '../../../shared/queue/run-orders.js';
 import { redisRunController, RedisRunLease } from '../../../shared/queue/redis-run-lease.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { RunFencedError, type LeaseHolder } from '../../../shared/storage/run-lease.js';
+import { RunFencedError, type LeaseHolder } from '../../../shared/storage/lease.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 
 const room = new QueueRoom('run-lease');

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { describe, expect, it } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
+import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import {
@@ -129,55 +129,6 @@ describe('superviseWorkers', () => {
     expect(events[1]).toMatchObject({ kind: 'worker-exited', worker: 'host-7', workerIndex: 0 });
   });
 
-  it('tells of each worker of a process, counted over all of them', async () => {
-    const events: StampedEvent[] = [];
-    const crews: unknown[] = [];
-    let tellOver = (): void => undefined;
-    const isOver = new Promise<void>((resolve) => (tellOver = resolve));
-    const second = { ...readyEvent, worker: 'host-7-2', workerIndex: 1 };
-    // A place that the process does not have is that of its last worker.
-    const lines = [{ ...second, workerIndex: 7 }, second].map((event) => encodeEvent(event));
-    const workers = superviseWorkers({
-      count: 3,
-      command: {
-        path: process.execPath,
-        workersPerProcess: 2,
-        argsOf: (crew) => {
-          crews.push(crew);
-          const sends = lines.map((line) => `process.send(${JSON.stringify(line)});`);
-          return ['--eval', crew.count === 2 ? sends.join('') : ''];
-        },
-        env: {},
-      },
-      clock: systemClock,
-      sink: runEventSink({ clock: systemClock }, (event) => {
-        events.push(event);
-        if (events.filter((event) => codeOf(event) === 'worker-given-up').length === 3) tellOver();
-      }),
-      restartsMax: 0,
-    });
-    await isOver;
-    await workers.stop();
-    expect(crews).toEqual([
-      { firstIndex: 0, count: 2 },
-      { firstIndex: 2, count: 1 },
-    ]);
-    const told = (kind: string) =>
-      events
-        .filter((event) => event.kind === kind)
-        .map(({ workerIndex, worker }) => [workerIndex, worker])
-        .sort();
-    expect(told('worker-ready')).toEqual([
-      [1, 'host-7-2'],
-      [1, 'host-7-2'],
-    ]);
-    expect(told('worker-exited')).toEqual([
-      [0, undefined],
-      [1, 'host-7-2'],
-      [2, undefined],
-    ]);
-  });
-
   it('reports once that messages are not events, and continues', async () => {
     const { workers, events, saw } = supervised(
       `process.send('{"kind":"nonsense"}'); process.send({ kind: 'worker-stopped' }); ${READY}`,
@@ -208,65 +159,6 @@ describe('superviseWorkers', () => {
     expect(pids.filter(isRunning)).toEqual([]);
     expect(workers.pids()).toEqual([]);
     expect(events.every(({ kind }) => kind === 'worker-ready')).toBe(true);
-  });
-
-  it('starts the others when one of the first is ready', async () => {
-    const events: StampedEvent[] = [];
-    let tellReady = (): void => undefined;
-    const areReady = new Promise<void>((resolve) => (tellReady = resolve));
-    const isReady = ({ kind }: StampedEvent): boolean => kind === 'worker-ready';
-    const workers = superviseWorkers({
-      count: 3,
-      command: {
-        path: process.execPath,
-        argsOf: () => ['--eval', `process.on('message', () => undefined); ${READY}`],
-        env: {},
-        firstCount: 1,
-      },
-      // No time passes: only readiness lets others start.
-      clock: { ...systemClock, sleep: (_, signal) => systemClock.sleep(2 ** 30, signal) },
-      sink: runEventSink({ clock: systemClock }, (event) => {
-        events.push(event);
-        if (events.filter(isReady).length === 3) tellReady();
-      }),
-      restartsMax: 0,
-    });
-    expect(workers.pids()).toHaveLength(1);
-    await areReady;
-    expect(workers.pids()).toHaveLength(3);
-    expect(events.filter(isReady)[0]).toMatchObject({ workerIndex: 0 });
-    await workers.stop();
-  });
-
-  it('supervises a process that was started ahead, and starts the one after it', async () => {
-    const ahead = spawn(process.execPath, ['--eval', READY], {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    });
-    const pids: (number | undefined)[] = [ahead.pid];
-    const waiting = [ahead];
-    let tellGivenUp = (): void => undefined;
-    const isGivenUp = new Promise<void>((resolve) => (tellGivenUp = resolve));
-    const workers = superviseWorkers({
-      count: 1,
-      command: {
-        path: process.execPath,
-        argsOf: () => ['--eval', READY],
-        env: {},
-        startedAhead: () => waiting.shift() ?? null,
-      },
-      clock: { ...systemClock, sleep: (_, signal) => systemClock.sleep(0, signal) },
-      sink: (event) => {
-        if (event.kind === 'worker-exited') pids.push(event.pid);
-        if (codeOf(event) === 'worker-given-up') tellGivenUp();
-      },
-      restartsMax: 1,
-    });
-    expect(workers.pids()).toEqual([ahead.pid]);
-    await isGivenUp;
-    await workers.stop();
-    expect(pids).toHaveLength(3);
-    expect(pids[1]).toBe(ahead.pid);
-    expect(pids[2]).not.toBe(ahead.pid);
   });
 
   it('leaves no worker behind when it is killed', async () => {

@@ -7,17 +7,8 @@ import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { RankingClient } from '../../../infra/library/client.js';
-import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
-import {
-  plainScorer,
-  posted,
-  RANKED,
-  selfCheckCandidates,
-  testServer,
-  twoBundles,
-  type TestServer,
-  type TwoBundles,
-} from '../../fixtures/serving/served-export.js';
+import { projectRoot } from '../../../infra/bootstrap/base.mjs';
+import { plainScorer, posted, RANKED, selfCheckCandidates, testServer, twoBundles, type TestServer, type TwoBundles } from '../../fixtures/serving/served-export.js';
 
 let bundles: TwoBundles;
 let served: TestServer;

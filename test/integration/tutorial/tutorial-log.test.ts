@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
+import { projectRoot } from '../../../infra/bootstrap/base.mjs';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { shownTexts, tutorialBlocks } from '../../fixtures/documentation/tutorial-script.js';
 

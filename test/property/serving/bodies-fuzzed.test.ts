@@ -3,7 +3,7 @@
 // offsets of texts that are not checked.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { rankingOf } from '../../../worker/serving/server/answers.js';
 import { parseBinaryBody } from '../../../worker/serving/server/forms/binary-body.js';

@@ -4,7 +4,7 @@
 
 import { beforeAll, expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { JSON_TYPE, type ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
 import { BINARY_TYPE } from '../../../worker/serving/server/forms/binary-body.js';
 import { rankedAnswer } from '../../../worker/serving/server/forms/received-ranking.js';

@@ -3,7 +3,7 @@
 // candidates calibrated as their blocks are, an exponential of which the last term is left out, live candidates without a sigmoid.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';

@@ -5,7 +5,7 @@
 // values written a place further, the second id of a pair read as the first.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { FeatureSchema } from '../../../shared/config/data-config.js';

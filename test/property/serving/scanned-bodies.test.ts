@@ -3,7 +3,7 @@
 // candidate taken for null, the first of two members with one name, half of a pair of surrogates taken for a character.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { valuesOf } from '../../../worker/serving/columns/candidate-column.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';

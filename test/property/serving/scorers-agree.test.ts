@@ -5,7 +5,7 @@
 // another order.
 
 import { beforeAll, describe, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';

@@ -2,7 +2,7 @@
 // Seen to fail: a text of 56 bytes padded within one block, a text that is done hashed on with longer ones beside it.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { hashBucketOf } from '../../../shared/features/md5-bucket.js';
 import { columnOfTexts, NULL_START } from '../../../worker/serving/columns/candidate-column.js';

@@ -1,7 +1,7 @@
 // Numbers of answers in JSON are the shortest that are read as the same. Seen to fail: with digits that are rounded down.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 

@@ -4,7 +4,7 @@
 
 import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
+import { rowAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { uniqueIdsOf } from '../../../shared/tasks/row-pack.js';

@@ -9,7 +9,7 @@ import {
   areCudaLibrariesCached,
   linkCudaLibraries,
   resolveCudaLibraries,
-} from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
+} from '../../../infra/bootstrap/cuda-libraries.mjs';
 import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 
 /** The libraries in the layout of the wheels, by folder of `nvidia/`. */

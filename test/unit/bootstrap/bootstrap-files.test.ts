@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
+  cacheRoot,
   findOnPath,
   lastTellingLine,
+  publishFolder,
   runCommand,
-} from '../../../infra/bootstrap/base/commands.mjs';
-import { cacheRoot, publishFolder, writeWhole } from '../../../infra/bootstrap/base/project.mjs';
+  writeWhole,
+} from '../../../infra/bootstrap/base.mjs';
 
 let folder: string;
 beforeEach(async () => {

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { askOnce } from '../../../infra/services/loopback.mjs';
-import { findRedisServer, startEmbeddedRedis } from '../../../infra/services/embedded-redis.mjs';
+import { askOnce } from '../../../infra/bootstrap/server-process.mjs';
+import { findRedisServer, startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
 
 const server = await findRedisServer();
 let dataDir: string;
@@ -84,7 +84,7 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
   });
 
   it('does not outlive a parent that was killed', async () => {
-    const module = new URL('../../../infra/services/embedded-redis.mjs', import.meta.url).href;
+    const module = new URL('../../../infra/bootstrap/embedded-redis.mjs', import.meta.url).href;
     const script = `const { startEmbeddedRedis } = await import(${JSON.stringify(module)});
       const redis = await startEmbeddedRedis({ dataDir: ${JSON.stringify(dataDir)} });
       console.log(redis.port); setInterval(() => undefined, 1000);`;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { expect, it } from 'vitest';
-import { findS3Server, startS3Server } from '../../../infra/services/s3-server.mjs';
+import { findS3Server, startS3Server } from '../../../infra/bootstrap/s3-server.mjs';
 
 it.skipIf(findS3Server() === null)(
   'refuses to overwrite under IfNoneMatch and IfMatch',

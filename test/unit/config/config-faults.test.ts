@@ -2,8 +2,6 @@
 
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { z } from 'zod';
-import { describeIssues } from '../../../shared/config/config-issues.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
@@ -198,41 +196,6 @@ describe('a run config with errors', () => {
     expect(faultsIn(change)).toEqual(expected);
   });
 
-  it.each([
-    [
-      'training.tasksPerJob',
-      'outer steps are cut into leaves by themselves. Remove it; training.leavesPerOuterStepMin sets the least number of leaves',
-    ],
-    [
-      'training.rowsPerJobMax',
-      'outer steps are cut into leaves by themselves. Remove it; training.microBatchRowsMax bounds the rows of a leaf',
-    ],
-    ['training.encodings', 'parameters and sums of leaves always travel in float32. Remove it'],
-    [
-      'training.aggregation',
-      'gradients are always summed. Remove it; the section trust guards against wrong gradients',
-    ],
-    [
-      'training.tableShards',
-      'embedding tables are always in the coordinator, of up to 2^32 floats each. Remove it',
-    ],
-    ['queue.exchangeMs', 'the size of deliveries follows from the pace of the workers. Remove it'],
-  ])('says what replaced %s', (name, replacement) => {
-    const [section = '', field = ''] = name.split('.');
-    const schema = z.strictObject({ [section]: z.strictObject({ other: z.int().optional() }) });
-    const config = { [section]: { [field]: 1 } };
-    const issues = schema.safeParse(config).error?.issues ?? [];
-    expect(describeIssues(issues, config, schema)).toEqual([
-      `${name}: was removed; ${replacement}`,
-    ]);
-  });
-
-  it('says what replaced a field of earlier versions of a run config', () => {
-    const [fault, ...others] = faultsIn(set({ training: { tasksPerJob: 8 } }));
-    expect(fault).toMatch(/^training\.tasksPerJob: was removed; .*leavesPerOuterStepMin/);
-    expect(others).toEqual([]);
-  });
-
   it('reports where and why a text is not YAML', () => {
     expect(failureOf('run: a\n data: [\n').report).toMatchObject({
       kind: 'usage',
@@ -245,6 +208,10 @@ describe('a run config with errors', () => {
     expect(failureOf('run: a\n---\nrun: b\n').report.found).toBe(
       'a second document: one file describes one run',
     );
+  });
+
+  it.each(['run: &a [*a]', '['.repeat(20_000)])('refuses %.20s', (text) => {
+    expect(failureOf(text).report.kind).toBe('usage');
   });
 
   it.each(['', '# nothing but a comment\n'])('reports that %j is empty', (text) => {

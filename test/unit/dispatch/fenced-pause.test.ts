@@ -2,11 +2,11 @@
 
 import { expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
-import { NO_ORDERS } from '../../../shared/control/run-orders.js';
+import { NO_ORDERS } from '../../../shared/queue/run-orders.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { RunFencedError } from '../../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../../shared/storage/lease.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 import { queueConfig } from '../../fixtures/queue/queue-under-test.js';

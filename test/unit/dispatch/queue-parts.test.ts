@@ -14,7 +14,7 @@ import {
 import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { InputCache } from '../../../worker/carrying/carry-job.js';
-import { type RestCause, WorkerRest } from '../../../worker/carrying/work-loop.js';
+import { WorkerRest } from '../../../worker/carrying/work-loop.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {
@@ -129,7 +129,7 @@ describe('InputCache', () => {
 });
 
 describe('WorkerRest', () => {
-  it.each<[RestCause, number[]]>([
+  it.each<[Parameters<WorkerRest['couldNot']>[0], number[]]>([
     ['refused', [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]],
     ['sick', [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]],
     ['failed', [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]],

@@ -21,7 +21,14 @@ test('says each time that the workers are gone, and looks no more often than eve
     ...(await new MemoryJobQueue({ clock }).openProducer('')),
     workers: () => {
       lookCount += 1;
-      const worker = { name: 'w', instance: 'w', device: 'cpu', sinceMs: 0, jobId: null };
+      const worker = {
+        name: 'w',
+        instance: 'w',
+        device: 'cpu',
+        sinceMs: 0,
+        jobId: null,
+        report: null,
+      };
       return Promise.resolve(Array.from({ length: workerCount }, () => worker));
     },
   };

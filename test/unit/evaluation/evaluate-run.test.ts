@@ -2,7 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
 import { checkpointsOf, specOf } from '../../../coordinator/runs/run-files.js';
 import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';

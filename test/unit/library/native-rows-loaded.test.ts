@@ -1,7 +1,7 @@
 // Every call of the library computes rows by the addon that set-up has compiled.
 
 import { beforeAll, expect, test } from 'vitest';
-import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
+import { rowAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { surroundingsOf } from '../../../infra/library/verb.js';
 import { nativeRows, nativeRowsPath } from '../../../shared/tensors/native-rows.js';
 

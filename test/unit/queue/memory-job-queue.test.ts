@@ -3,7 +3,7 @@
 import { expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { RunFencedError } from '../../../shared/storage/run-lease.js';
+import { RunFencedError } from '../../../shared/storage/lease.js';
 import { jobOf } from '../../conformance/job-queue-scene.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 

@@ -1,7 +1,7 @@
 // One rule says whether a run computes on this machine or over a queue, for all verbs and functions.
 
 import { describe, expect, it } from 'vitest';
-import type { Machine } from '../../../coordinator/runs/call/run-context.js';
+import type { Machine } from '../../../coordinator/runs/run-context.js';
 import {
   dispatchForRun,
   isOverQueue,
@@ -38,15 +38,6 @@ describe('a run computes', () => {
     expect(() => isOverQueue(local, { processes: 2, workers: 2 })).toThrow(
       /processes and workers cannot be given together/,
     );
-  });
-
-  it('over a queue without a process that was started ahead for jobs', async () => {
-    let endedCount = 0;
-    const machine = { ...noMachine, endUnusedExecutors: () => (endedCount += 1) };
-    const work = { runId: local.run, mayTrain: true };
-    const dispatched = dispatchForRun(local, work, { workers: 1 }, runContext({ machine }));
-    await expect(dispatched).rejects.toThrow(/no machine/);
-    expect(endedCount).toBe(1);
   });
 
   it.each([

@@ -14,7 +14,6 @@ import { latestManifestOf } from '../../../coordinator/checkpoints/latest-manife
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { refreshedLengthOf } from '../../../coordinator/runs/export/export-changed-run.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { initialRows } from '../../../shared/models/initial-values.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { storeAt } from '../../fixtures/bundle/grown-stores.js';
@@ -63,25 +62,11 @@ function stateWith(values: readonly number[]): TrainingState {
 
 describe('a state on a grown store', () => {
   it('has rows like that of unknown values, without moments', () => {
-    const grown = grownState(stateWith([5, 6, 7]), 'first', { spec: specWith(5), rows: undefined });
+    const grown = grownState(stateWith([5, 6, 7]), 'first', specWith(5));
     expect([...(grown.metaParameters.tables.get('site')?.values ?? [])]).toEqual([5, 6, 7, 5, 5]);
     const moments = grown.optimizer.tables.get('adam.firstMoment/site');
     expect([...(moments?.values ?? [])]).toEqual([9, 9, 9, 0, 0]);
     expect(grown.earlierStores).toEqual([{ outerStep: 7, storeDigest: 'first' }]);
-  });
-
-  it('has rows as at the start of the run, if the config says so', () => {
-    const spec = specWith(5);
-    const rows = { start: 'initial', seed: 3 } as const;
-    const grown = grownState(stateWith([5, 6, 7]), 'first', { spec, rows });
-    const [table] = spec.tables;
-    const drawn = initialRows(spec, table!, 3, { firstRow: 3, rowCount: 2 });
-    expect([...(grown.metaParameters.tables.get('site')?.values ?? [])]).toEqual([
-      5,
-      6,
-      7,
-      ...drawn,
-    ]);
   });
 });
 

@@ -1,7 +1,7 @@
 // A run opens its store while what computes is being started; a store that fails is what is told.
 
 import { expect, test } from 'vitest';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openedBesideStart, type RunDispatch } from '../../../coordinator/runs/dispatch-for-run.js';
 
 /** The one member of a context that the subject reads. */

@@ -2,13 +2,13 @@
 
 import { getEventListeners } from 'node:events';
 import { describe, expect, test, vi } from 'vitest';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import {
   openRunContext,
   startRun,
   type CallOptions,
   type RunHandle,
-} from '../../../coordinator/runs/call/run-handle.js';
+} from '../../../coordinator/runs/run-handle.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';

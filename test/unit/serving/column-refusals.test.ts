@@ -1,7 +1,7 @@
 // Lookups in memory that was given back are refused: a detached array has no elements.
 
 import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 // Requests that name what is not there are refused before anything is read.
 
 import { beforeAll, expect, test, vi } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream } from '../../../shared/base/random.js';
 import { defineModel } from '../../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';

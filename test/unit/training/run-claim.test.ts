@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { claimRun, type RunClaim } from '../../../coordinator/checkpoints/run-claim.js';
+import { claimRun } from '../../../coordinator/dispatch/run-lease.js';
 import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
@@ -11,7 +11,7 @@ import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { RunFencedError } from '../../../shared/storage/run-lease.js';
+import { RunFencedError, type HeldLease } from '../../../shared/storage/lease.js';
 import { simulatedClock, type SimulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -41,7 +41,7 @@ class Room {
     start: string,
     process = thisProcess(),
     { clock = this.clock, run = 'tiny' }: { clock?: SimulatedClock; run?: string } = {},
-  ): Promise<RunClaim> {
+  ): Promise<HeldLease> {
     return claimRun({
       ...{ store: this.store, run, start, process, clock },
       sink: (event) => void this.events.push(event),
@@ -50,7 +50,7 @@ class Room {
   }
 
   /** A claim whose holder says nothing from its first beat on. */
-  suspended(start: string, process: ProcessIdentity): Promise<RunClaim> {
+  suspended(start: string, process: ProcessIdentity): Promise<HeldLease> {
     const { clock } = this;
     return this.claim(start, process, {
       clock: { ...clock, sleep: () => new Promise<never>(() => undefined) },
@@ -236,7 +236,7 @@ describe('a claim', () => {
 
 describe('checkpoints under a claim', () => {
   const stateAt = (outerStep: number) => tinyState(tinySpec(), outerStep);
-  const under = (store: ObjectStore, claim: RunClaim) => checkpointsIn(store, { claim });
+  const under = (store: ObjectStore, claim: HeldLease) => checkpointsIn(store, { claim });
 
   inRoom('are refused to a coordinator that has lost it, before the first one', async (room) => {
     const zombie = await room.suspended('zombie', ENDED);
@@ -277,7 +277,7 @@ describe('checkpoints under a claim', () => {
     await late.latest();
     await late.write(scored(1, 5));
     const put = store.put.bind(store);
-    let claim: RunClaim | null = null;
+    let claim: HeldLease | null = null;
     let successor = late;
     store.put = async (key, ...written) => {
       // The zombie is suspended before it replaces a pointer.

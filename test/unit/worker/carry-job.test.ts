@@ -5,7 +5,6 @@ import { JobResultSchema } from '../../../shared/queue/protocol.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import {
   carryJob,
-  ExecutorStuckError,
   fetchJob,
   InputCache,
   type JobCarrier,
@@ -13,7 +12,6 @@ import {
 import { jobLimitsOf } from '../../../worker/carrying/job-limits.js';
 import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const going = new AbortController().signal;
 
@@ -50,8 +48,7 @@ const executing = (execute: JobExecutor['execute']): JobExecutor => ({
 describe('carryJob', () => {
   it('returns a record that names the output', async () => {
     const { blobs, job, carrier } = await scene();
-    // The clock runs ahead of any work, so the deadline must not pass.
-    const result = await carried(job, { ...carrier, clock: patientClock() }, going);
+    const result = await carried(job, carrier, going);
     expect(JobResultSchema.parse(result)).toMatchObject({ jobIndex: 0, worker: 'w' });
     expect([...(await blobs.get(result.output))]).toEqual([0, 2, 1]);
   });
@@ -59,7 +56,7 @@ describe('carryJob', () => {
   it('accepts a job that was serialised as JSON', async () => {
     const { job, carrier } = await scene();
     const crossed: unknown = JSON.parse(JSON.stringify(job));
-    const result = await carried(crossed, { ...carrier, clock: patientClock() }, going);
+    const result = await carried(crossed, carrier, going);
     expect(result.runId).toBe(job.runId);
   });
 
@@ -99,8 +96,7 @@ describe('carryJob', () => {
   ] as const)('passes on a failure of kind %s as %s, with its cure', async (kind, expected) => {
     const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
     const { job, carrier } = await scene(executing(() => Promise.reject(error)));
-    const clock = patientClock();
-    await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+    await expect(carried(job, carrier, going)).rejects.toMatchObject({
       failure: { kind: expected, reason: 'no store; found x; cure: mount it' },
     });
   });
@@ -121,8 +117,7 @@ describe('carryJob', () => {
     for (const kind of ['data', 'environment'] as const) {
       const error = new QianmoError({ kind, what: 'no GPU', isOfThisMachine: true });
       const { job, carrier } = await scene(executing(() => Promise.reject(error)));
-      const clock = patientClock();
-      await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+      await expect(carried(job, carrier, going)).rejects.toMatchObject({
         failure: { kind: 'refused', reason: 'no GPU' },
       });
     }
@@ -136,73 +131,9 @@ describe('carryJob', () => {
     }),
   ])('blames the machine for %s', async (error) => {
     const { job, carrier } = await scene(executing(() => Promise.reject(error)));
-    await expect(carried(job, { ...carrier, clock: patientClock() }, going)).rejects.toMatchObject({
+    await expect(carried(job, carrier, going)).rejects.toMatchObject({
       failure: { kind: 'sick' },
     });
-  });
-
-  it('stops a computation at its deadline and names the deadline', async () => {
-    const obedient = executing((_, signal, onBegin) => {
-      onBegin?.();
-      return untilTold(signal);
-    });
-    const { job, carrier } = await scene(obedient);
-    const clock = { ...instantClock(), sleep: firstSleepsOnly() };
-    await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
-      failure: {
-        kind: 'transient',
-        reason: expect.stringContaining('deadline of 1000 ms') as string,
-      },
-    });
-  });
-
-  it('counts the deadline from when the job starts, not from when it was received', async () => {
-    const clock = steppedClock();
-    let begin = (): void => undefined;
-    const starting = executing((_, signal, onBegin = () => undefined) => {
-      begin = onBegin;
-      return untilTold(signal);
-    });
-    const { job, carrier } = await scene(starting);
-    let endedMs: number | null = null;
-    const failed = carried(job, { ...carrier, clock }, going).finally(() => {
-      endedMs = clock.monotonicMs();
-    });
-    failed.catch(() => undefined);
-    await clock.asleep();
-    // The start of a process takes longer than the job may.
-    clock.advance(2 * job.timeoutMs);
-    await settled();
-    begin();
-    await clock.asleep();
-    clock.advance(job.timeoutMs - 1);
-    await settled();
-    expect(endedMs).toBeNull();
-    clock.advance(1);
-    await expect(failed).rejects.toMatchObject({
-      failure: { reason: expect.stringContaining('deadline of 1000 ms') as string },
-    });
-    expect(endedMs).toBe(3 * job.timeoutMs);
-  });
-
-  it('gives up on a job that never starts, long after its deadline', async () => {
-    const clock = steppedClock();
-    const { job, carrier } = await scene(executing((_, signal) => untilTold(signal)));
-    const failed = carried(job, { ...carrier, clock }, going);
-    failed.catch(() => undefined);
-    await clock.asleep();
-    clock.wakeAll();
-    await expect(failed).rejects.toMatchObject({
-      failure: {
-        kind: 'transient',
-        reason: expect.stringContaining('did not begin within 300000 ms') as string,
-      },
-    });
-  });
-
-  it('gives up on an executor that does not stop', async () => {
-    const { job, carrier } = await scene(executing(() => new Promise(() => undefined)));
-    await expect(carried(job, carrier, going)).rejects.toBeInstanceOf(ExecutorStuckError);
   });
 
   it('passes the request to stop on to the executor', async () => {
@@ -215,33 +146,8 @@ describe('carryJob', () => {
           : Promise.resolve(outputOf(input));
       }),
     );
-    const clock = patientClock();
-    await expect(carried(job, { ...carrier, clock }, stop.signal)).rejects.toMatchObject({
+    await expect(carried(job, carrier, stop.signal)).rejects.toMatchObject({
       failure: { reason: 'given up' },
     });
   });
 });
-
-/** Resolves when all pending reactions have run. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-/** The behaviour of an executor that obeys. */
-function untilTold(signal: AbortSignal | undefined): Promise<never> {
-  return new Promise((_, reject) => {
-    signal?.addEventListener('abort', () => reject(new Error('stopped')));
-  });
-}
-
-/** A clock on which no deadline ever passes. */
-function patientClock() {
-  return { ...instantClock(), sleep: () => new Promise<void>(() => undefined) };
-}
-
-/** The limit on starting and the deadline pass at once; the time to stop afterwards never does. */
-function firstSleepsOnly(): () => Promise<void> {
-  let sleepCount = 0;
-  return () => {
-    sleepCount += 1;
-    return sleepCount <= 2 ? Promise.resolve() : new Promise(() => undefined);
-  };
-}

@@ -125,26 +125,6 @@ test('a deadline error names the last reported progress', async () => {
   expect((await failed).report.found).toBe('last heard: computing, 3.0 s ago');
 });
 
-test('only a process that is not computing is ended for its silence', async () => {
-  const clock = steppedClock();
-  const executor = open({ clock, silenceMsMax: 2_000 });
-  const failed = failureOf(executor.execute(inputOf('freezes')));
-  await progressHeard();
-  clock.advance(2_000);
-  const silent = await failed;
-  expect(silent.kind).toBe('transient');
-  expect(silent.message).toContain('stopped responding');
-  expect(silent.report.found).toMatch(/^last heard: reading, /);
-  const hanging = failureOf(executor.execute(inputOf('hangs-computing', 4_000)));
-  await progressHeard();
-  clock.advance(2_000);
-  await Promise.race([clock.asleep(), hanging]);
-  clock.advance(2_000);
-  const late = await hanging;
-  expect(late.message).toContain('passed its deadline');
-  expect(endings()).toEqual(['silent', 'deadline']);
-});
-
 test('a loss that is not finite is an answer', async () => {
   const diverged = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
   for (const { values } of diverged.meta.dense.values()) values.fill(Number.NaN);
@@ -170,7 +150,10 @@ test.each([
 
 test.each([
   ['SIGKILL', /memory ran out/],
+  ['SIGABRT', /native code aborted/],
   ['SIGSEGV', /native code crashed/],
+  ['SIGBUS', /mapped file was truncated/],
+  ['SIGTERM', /check whether memory runs out/],
 ])('a crash by %s costs one job and is reported with its cure', async (signal, cure) => {
   const executor = shared();
   const error = await failureOf(executor.execute(inputOf(`dies-by-${signal}`)));
@@ -305,12 +288,12 @@ test('a process that ended before its first job reports the cause', async () => 
   // Blocks the thread, so that the exit is not noticed before the channel is found broken.
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));
-  const started = child.exchange({
-    request: { ...START, storeCacheByteCountMax: 1, rowAddon: null },
-    answer: 'ready',
-    timeoutMs: 60_000,
-    ...{ silenceMsMax: null, signal: undefined, subject: 'the start', job: null },
-  });
+  const started = child.answerTo(
+    child.send(
+      { ...START, storeCacheByteCountMax: 1, rowAddon: null },
+      { timeoutMs: 60_000, subject: 'the start' },
+    ),
+  );
   expect((await failureOf(started)).message).toContain('exit code 9');
 });
 
@@ -378,15 +361,6 @@ test('started ahead of a job, it reports its device once', async () => {
   expect(ready[0]?.product.gflops).toBeGreaterThan(0);
   await executor.execute(input);
   expect(events.filter((event) => event.kind === 'compute-started')).toHaveLength(1);
-});
-
-test('a job starts when its process has started, not before', async () => {
-  const executor = open();
-  let kinds: string[] = [];
-  await executor.execute(input, undefined, () => {
-    kinds = events.map(({ kind }) => kind);
-  });
-  expect(kinds).toEqual(['compute-started', 'compute-ready']);
 });
 
 test('a GPU that the process may not see is refused at the start, and by a job that requires it', async () => {

@@ -29,7 +29,7 @@ const work: GradientCaseWork = {
 let input: JobInput;
 const inputOf = (runId: string): JobInput => ({ ...input, job: { ...input.job, runId } });
 let events: ComputeEvent[] = [];
-let onProgressSent = (): void => undefined;
+let onProgressOfAhead = (): void => undefined;
 const opened: ComputeExecutor[] = [];
 
 beforeAll(async () => {
@@ -44,7 +44,7 @@ async function started(): Promise<ComputeExecutor> {
   events = [];
   const onEvent = (event: ComputeEvent): void => {
     events.push(event);
-    if (event.kind === 'backend-portable') onProgressSent();
+    if (event.kind === 'job-progress' && event.runId === 'ahead') onProgressOfAhead();
   };
   const { env: environment } = process;
   const executor = createComputeProcess({ clock: systemClock, entry, environment, onEvent });
@@ -64,27 +64,12 @@ async function underWay(
 }
 
 test('it begins before anybody waits for it', async () => {
-  const heard = new Promise<void>((resolve) => {
-    onProgressSent = resolve;
-  });
   const executor = await started();
   const { done } = await underWay(executor);
-  executor.prepare(inputOf('hangs-computing'));
-  await heard;
+  const begun = new Promise<void>((resolve) => (onProgressOfAhead = resolve));
+  executor.prepare(inputOf('ahead'));
   expect((await done).queryRowCount).toBeGreaterThan(0);
-});
-
-test('that it computes is told once, with the answer before it', async () => {
-  const executor = await started();
-  const { done } = await underWay(executor);
-  const ahead = inputOf('ahead');
-  executor.prepare(ahead);
-  await done;
-  await executor.execute(ahead);
-  const told = events.flatMap((event) =>
-    event.kind === 'job-progress' && event.runId === 'ahead' ? [event.phase] : [],
-  );
-  expect(told).toEqual(['computing']);
+  await begun;
 });
 
 test('its answer is kept until it is waited for', async () => {
@@ -102,11 +87,11 @@ test('it does not begin when it is taken back, and one that has begun is not ans
   const executor = await started();
   const early = inputOf('exits');
   executor.prepare(early);
-  executor.forget(early);
+  executor.prepare(null);
   const { done } = await underWay(executor);
   const begun = inputOf('begun');
   executor.prepare(begun);
-  executor.forget(begun);
+  executor.prepare(null);
   await done;
   for (const name of ['next', 'last'])
     expect((await executor.execute(inputOf(name))).queryRowCount).toBeGreaterThan(0);

@@ -72,7 +72,7 @@ export interface ExecutorOptions {
 /** An executor that states its backend, such as `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
 export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
   /** Begins to read the rows of a job that is executed later. */
-  prepare(of: Pick<JobInput, 'job' | 'given'>): void;
+  readAhead(of: Pick<JobInput, 'job' | 'given'>): void;
   forget(of: Pick<JobInput, 'job'>): void;
   readonly backend: string;
   readonly device: DeviceReport;
@@ -106,10 +106,6 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 
   /** The rows of jobs that have not begun. */
   const ahead = new Map<Job, Promise<JobTasks>>();
-  const prepare = ({ job, given }: Pick<JobInput, 'job' | 'given'>): void => {
-    readAhead(ahead, job, tasksOf({ job, given }));
-  };
-
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
     requireDevice(job.device, device, lookForCuda);
@@ -134,7 +130,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     engine,
     shelves: shelvesOfDevice,
     execute,
-    prepare,
+    readAhead: (of) => keepReading(ahead, of.job, tasksOf(of)),
     forget: ({ job }) => {
       ahead.delete(job);
     },
@@ -171,7 +167,11 @@ function openStores(openStore: ExecutorOptions['openStore']): OpenStores {
   };
 }
 
-function readAhead(ahead: Map<Job, Promise<JobTasks>>, job: Job, reading: Promise<JobTasks>): void {
+function keepReading(
+  ahead: Map<Job, Promise<JobTasks>>,
+  job: Job,
+  reading: Promise<JobTasks>,
+): void {
   // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
   reading.catch(() => undefined);
   ahead.set(job, reading);

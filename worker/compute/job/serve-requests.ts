@@ -21,76 +21,11 @@ import {
   type ComputeRequest,
   type SharedKind,
   type JobProgress,
-  type OnProgress,
 } from '../../process/compute-protocol.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 
 /** The least time between two messages of one phase. */
 const REPORT_INTERVAL_MS = 100;
-/** The time between two repeated messages of an idle thread. */
-const BEAT_INTERVAL_MS = 1_000;
-
-interface ProgressReporter {
-  readonly report: OnProgress;
-  /**
-   * Begins the reports of a job; the returned function ends them.
-   *
-   * @param isAnnounced whether the parent was told with the answer before that the thread turns to this job.
-   */
-  begin(requestId: number, isAnnounced?: boolean): () => void;
-}
-
-interface ReportedJob {
-  readonly requestId: number;
-  latest: JobProgress | null;
-  /** The phase that the parent knows of. */
-  toldPhase: JobProgress['phase'] | null;
-  sentMs: number;
-}
-
-export function progressReporter(
-  send: (reply: ComputeReply) => void,
-  clock: Clock,
-): ProgressReporter {
-  let underWay: ReportedJob | null = null;
-
-  const sendLatest = (): void => {
-    if (underWay === null || underWay.latest === null) return;
-    underWay.sentMs = clock.monotonicMs();
-    underWay.toldPhase = underWay.latest.phase;
-    send({ kind: 'progress', requestId: underWay.requestId, progress: underWay.latest });
-  };
-  const beat = async (ended: AbortSignal): Promise<void> => {
-    for (;;) {
-      await clock.sleep(BEAT_INTERVAL_MS, ended);
-      if (ended.aborted) return;
-      sendLatest();
-    }
-  };
-
-  return {
-    report: (progress) => {
-      if (underWay === null) return;
-      const isOtherPhase = progress.phase !== underWay.toldPhase;
-      underWay.latest = progress;
-      if (progress.phase === 'reading') return;
-      if (isOtherPhase || clock.monotonicMs() - underWay.sentMs >= REPORT_INTERVAL_MS) sendLatest();
-    },
-    begin: (requestId, isAnnounced = false) => {
-      const ended = new AbortController();
-      const told = isAnnounced
-        ? { toldPhase: 'computing' as const, sentMs: clock.monotonicMs() }
-        : { toldPhase: null, sentMs: 0 };
-      underWay = { requestId, latest: null, ...told };
-      void beat(ended.signal);
-      return () => {
-        // A reason of one's own spares the exception that the platform would make for each job.
-        ended.abort('ended');
-        underWay = null;
-      };
-    },
-  };
-}
 
 export interface Channel {
   readonly receive: (onMessage: (message: unknown) => void) => void;
@@ -147,7 +82,9 @@ class ComputeService {
   readonly #send: Channel['send'];
   readonly #environment: Environment;
   readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
-  readonly #reporter: ProgressReporter;
+  /** The job under way, with the phase that the parent knows of. */
+  #underWay: { requestId: number; phase: JobProgress['phase'] | null; sentMs: number } | null =
+    null;
   /** By digest; the parent keeps count of what is held here. */
   readonly #shared: Readonly<Record<SharedKind, LruCache<string, Uint8Array>>> = {
     dense: new LruCache({ countMax: SHARED_KEPT_COUNT }),
@@ -155,11 +92,8 @@ class ComputeService {
   };
   #executor: LocalExecutor | null = null;
   /** Jobs that have not begun, by request. */
-  readonly #prepared = new Map<number, JobInput>();
-  /** Requests to execute that have not begun, in turn. */
-  #waiting: number[] = [];
-  /** The job that the latest answer named as the next one. */
-  #announced: number | null = null;
+  readonly #waiting = new Map<number, JobInput>();
+  readonly #clock: Clock;
 
   constructor(
     send: Channel['send'],
@@ -170,7 +104,7 @@ class ComputeService {
     this.#send = send;
     this.#environment = environment;
     this.#openStoreOf = openStoreOf;
-    this.#reporter = progressReporter(send, clock);
+    this.#clock = clock;
   }
 
   take(request: ComputeRequest): Taken {
@@ -180,17 +114,11 @@ class ComputeService {
       case 'shared':
         this.#keepShared(request);
         return { requestId: null, answer: null };
-      case 'prepare':
-        this.#prepare(request);
-        return { requestId: null, answer: null };
-      case 'execute': {
-        const { requestId } = request;
-        if (!this.#prepared.has(requestId)) throw new Error('a job came before its inputs');
-        this.#waiting.push(requestId);
-        return { requestId, answer: () => this.#execute(requestId) };
-      }
-      case 'forget':
-        this.#forget(request.requestId);
+      case 'execute':
+        this.#hold(request);
+        return { requestId: request.requestId, answer: () => this.#execute(request.requestId) };
+      case 'drop':
+        this.#drop(request.requestId);
         return { requestId: null, answer: null };
       default:
         return assertNever(request);
@@ -205,7 +133,7 @@ class ComputeService {
       device: request.device,
       environment: this.#environment,
       onEvent: (event) => this.#send({ kind: 'event', event }),
-      onProgress: this.#reporter.report,
+      onProgress: (progress) => this.#report(progress),
     });
     return { kind: 'ready', device: this.#executor.device };
   }
@@ -220,48 +148,49 @@ class ComputeService {
     return input;
   }
 
-  #prepare({ requestId, job, rowPack, given }: RequestOf<'prepare'>): void {
+  #hold({ requestId, job, rowPack, given }: RequestOf<'execute'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
-    if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
-    this.#prepared.set(requestId, { job, dense, rowPack, frozen, given });
-    this.#executor?.prepare({ job, given });
+    if (this.#waiting.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
+    this.#waiting.set(requestId, { job, dense, rowPack, frozen, given });
+    this.#executor?.readAhead({ job, given });
   }
 
-  #forget(requestId: number): void {
-    const input = this.#prepared.get(requestId);
+  #drop(requestId: number): void {
+    const input = this.#waiting.get(requestId);
     if (input === undefined) return;
-    this.#prepared.delete(requestId);
+    this.#waiting.delete(requestId);
     this.#executor?.forget(input);
   }
 
-  /** Returns null if the job has been dropped meanwhile. */
+  /** Returns null if the job was dropped meanwhile. */
   async #execute(requestId: number): Promise<ComputeReply | null> {
     if (this.#executor === null) throw new Error('a job came before the start');
     // A job that follows another at once would begin before a request to drop it was read.
     await new Promise((resolve) => setImmediate(resolve));
-    this.#waiting = this.#waiting.filter((waiting) => waiting !== requestId);
-    const input = this.#prepared.get(requestId);
+    const input = this.#waiting.get(requestId);
     if (input === undefined) return null;
-    this.#prepared.delete(requestId);
-    const stopReporting = this.#reporter.begin(requestId, requestId === this.#announced);
+    this.#waiting.delete(requestId);
+    this.#underWay = { requestId, phase: null, sentMs: 0 };
     try {
       const computed = await this.#executor.execute(input);
       return {
         ...{ kind: 'done', requestId, ...computed },
-        ...this.#next(),
         residentByteCount: residentByteCount(),
       };
     } finally {
-      stopReporting();
+      this.#underWay = null;
     }
   }
 
-  /** The job that begins at once; it may be dropped before it does. */
-  #next(): { readonly next?: number } {
-    const next = this.#waiting.find((waiting) => this.#prepared.has(waiting));
-    this.#announced = next ?? null;
-    return next === undefined ? {} : { next };
+  /** Reports each phase at once, and progress within a phase at a bounded rate. */
+  #report(progress: JobProgress): void {
+    if (this.#underWay === null) return;
+    const { requestId, phase, sentMs } = this.#underWay;
+    const nowMs = this.#clock.monotonicMs();
+    if (progress.phase === phase && nowMs - sentMs < REPORT_INTERVAL_MS) return;
+    this.#underWay = { requestId, phase: progress.phase, sentMs: nowMs };
+    this.#send({ kind: 'progress', requestId, progress });
   }
 }
 

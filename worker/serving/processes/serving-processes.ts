@@ -7,6 +7,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
+import { endInTime, superviseProcess } from '../../../shared/base/supervise.js';
 import { errorFromRecord } from '../../../shared/base/failure-record.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { RunEventSink, StampedEventSink } from '../../../shared/events/run-events.js';
@@ -21,10 +22,6 @@ import {
 } from './process-messages.js';
 import type { SharedRows } from './shared-rows.js';
 
-const RESTART_DELAY_MS_MIN = 200;
-const RESTART_DELAY_MS_MAX = 10_000;
-/** A process that has lived so long restarts without the delay of earlier failures. */
-const HEALTHY_MS = 30_000;
 /** Between looks at the channel of a process that has ended, and how many there are. */
 const LOOK_MS = 2;
 const LOOKS_MAX = 500;
@@ -139,42 +136,30 @@ export class ServingProcesses {
     this.#stopping.abort();
     this.#handOut.close();
     for (const child of this.#running.values()) tell(child, { kind: 'drain' });
-    const allGone = new AbortController();
-    void this.#terms.clock.sleep(STOP_MS_MAX, allGone.signal).then(() => {
-      for (const child of this.#running.values()) child.kill('SIGKILL');
-    });
-    await Promise.all(this.#lives);
-    allGone.abort();
+    const { clock } = this.#terms;
+    await endInTime(this.#running, Promise.all(this.#lives), { clock, graceMs: STOP_MS_MAX });
   }
 
-  get #isStopping(): boolean {
-    return this.#stopping.signal.aborted;
-  }
-
-  async #keepAlive(place: number, first: Life | undefined): Promise<void> {
+  #keepAlive(place: number, first: Life | undefined): Promise<void> {
     const { clock, sink } = this.#terms;
-    let failuresInRow = 0;
-    for (let life = first ?? this.#oneLife(place); ; life = this.#oneLife(place)) {
-      const bornMs = clock.monotonicMs();
-      // A process that failed before it was ready ends, too.
-      const reason = await life.ready.then(
-        () => null,
-        (error: unknown) => (error instanceof Error ? error.message : String(error)),
-      );
-      const { exitCode, signal, pid } = await life.ended;
-      if (this.#isStopping) return;
-      failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
-      const restartMs = Math.min(
-        RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1),
-        RESTART_DELAY_MS_MAX,
-      );
-      sink({
-        ...{ kind: 'server-process-ended', place, pid, exitCode, signal, restartMs },
-        reason: reason ?? null,
-      });
-      await clock.sleep(restartMs, this.#stopping.signal);
-      if (this.#stopping.signal.aborted) return;
-    }
+    let life = first;
+    return superviseProcess({
+      ...{ clock, stopping: this.#stopping.signal },
+      runOnce: async () => {
+        const { ready, ended } = life ?? this.#oneLife(place);
+        life = undefined;
+        // A process that failed before it was ready ends, too.
+        const reason = await ready.then(
+          () => null,
+          (error: unknown) => (error instanceof Error ? error.message : String(error)),
+        );
+        return { ...(await ended), reason };
+      },
+      onEnd: (end, restartMs) => {
+        sink({ kind: 'server-process-ended', place, ...end, restartMs });
+        return true;
+      },
+    });
   }
 
   #oneLife(place: number): Life {

@@ -13,7 +13,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { packageRoot } from '../../../../infra/library/package-root.js';
 import { at, median } from '../../../../shared/base/arrays.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';

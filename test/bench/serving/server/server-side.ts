@@ -5,7 +5,7 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import type { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';

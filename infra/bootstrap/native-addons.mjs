@@ -1,0 +1,177 @@
+// Native addons that need no TensorFlow: compiled on this machine once for each content of their sources,
+// and kept in the cache. A failure never stops the setup: other code does the same, more slowly.
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from './base.mjs';
+import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from './packages.mjs';
+
+/** @typedef {import('./base.mjs').Announce} Announce */
+/** @typedef {import('./base.mjs').StepOutcome} StepOutcome */
+
+/**
+ * @typedef {object} AddonSource
+ * @property {string} name
+ * @property {string} processor of x86-64, whose instructions the file may use
+ * @property {string[]} [flags]
+ */
+
+/**
+ * @typedef {object} AddonRecipe
+ * @property {string} name of the file, and in messages
+ * @property {string} folder of the sources, relative to the project
+ * @property {string[]} headers relative to the folder; the addon is compiled anew when one changes
+ * @property {AddonSource[]} sources
+ * @property {string[]} flags of all sources
+ * @property {number} seconds that compiling takes, about
+ * @property {string} withoutIt what happens on a machine where it does not compile
+ */
+
+/**
+ * @typedef {object} NativeAddon
+ * @property {() => string} path where the addon is once it is compiled
+ * @property {() => boolean} isSettled whether no action is needed: compiled, or known not to compile here
+ * @property {(announce: Announce, options: { retry: boolean }) => Promise<StepOutcome>} install
+ *   retry: try again although an earlier attempt failed
+ */
+
+/**
+ * @param {AddonRecipe} recipe
+ * @returns {NativeAddon}
+ */
+function nativeAddon(recipe) {
+  const sources = sourcesHere(recipe);
+  const target = () => targetFolder(recipe, sources);
+  const problemPath = () => join(target(), 'problem.txt');
+  return {
+    path: () => join(target(), `${recipe.name}.node`),
+    isSettled: () => existsSync(target()),
+    async install(announce, { retry }) {
+      if (retry && existsSync(problemPath())) rmSync(target(), { recursive: true });
+      await publishFolder(target(), async (folder) => {
+        try {
+          await compile(folder, recipe, announce);
+        } catch (error) {
+          const problem = error instanceof Error ? error.message : String(error);
+          writeFileSync(join(folder, 'problem.txt'), problem);
+        }
+      });
+      const problem = readIfThere(problemPath());
+      if (problem === undefined) return { state: 'ok', note: 'compiled' };
+      return {
+        state: 'warning',
+        note: problem,
+        cure: [`${recipe.withoutIt}. Then: qianmo setup`],
+      };
+    },
+  };
+}
+
+const isX86 = process.arch === 'x64';
+
+/**
+ * @param {AddonRecipe} recipe
+ * @returns {AddonSource[]} those that this kind of processor may run
+ */
+function sourcesHere({ sources }) {
+  return sources.filter(({ processor }) => isX86 || processor === 'x86-64');
+}
+
+/**
+ * @param {AddonRecipe} recipe
+ * @param {AddonSource[]} sources
+ */
+function targetFolder({ name, folder, headers, flags }, sources) {
+  const names = [...headers, ...sources.map((source) => source.name)];
+  const texts = names.map((file) => readIfThere(join(projectRoot, folder, file)) ?? '');
+  const key = digestOf(JSON.stringify([flags, sources, texts])).slice(0, 12);
+  return join(cacheRoot(), `${name}-addon-${key}-${process.platform}-${process.arch}`);
+}
+
+/**
+ * @param {string} target
+ * @param {AddonRecipe} recipe
+ * @param {Announce} announce
+ */
+async function compile(target, recipe, announce) {
+  const compiler = await obtainCompiler(announce);
+  const nodeHeaders = await obtainNodeHeaders(announce);
+  announce(`compiling (about ${recipe.seconds} s)`);
+  const shared = [
+    ...['-O3', '-std=c++17', '-fPIC', `-DNAPI_VERSION=${NODE_API_VERSION}`],
+    ...[`-DNODE_GYP_MODULE_NAME=${recipe.name}`, '-DBUILDING_NODE_EXTENSION'],
+    ...recipe.flags,
+  ];
+  const objects = [];
+  for (const { name, processor, flags = [] } of sourcesHere(recipe)) {
+    const object = join(target, `${basename(name)}.o`);
+    const compiled = await compiler.run([
+      ...[...shared, ...flags, ...(isX86 ? compiler.flagsFor(processor) : [])],
+      ...[`-I${nodeHeaders}`, '-c', join(projectRoot, recipe.folder, name), '-o', object],
+    ]);
+    if (!compiled.ok) throw new Error(`${name} does not compile: ${compiled.problem}`);
+    objects.push(object);
+  }
+  const addon = join(target, `${recipe.name}.node`);
+  const linked = await compiler.run(['-shared', '-o', addon, ...objects]);
+  if (!linked.ok) throw new Error(`the addon ${recipe.name} does not link: ${linked.problem}`);
+  for (const object of objects) rmSync(object);
+}
+
+/** Loops over table rows, which coordinators and workers use. */
+export const rowAddon = nativeAddon({
+  name: 'rows',
+  folder: 'shared/tensors/native',
+  headers: ['arguments.h', 'rows.h', 'row-loops.h', 'processor.h'],
+  sources: [
+    { name: 'rows-portable.cc', processor: 'x86-64' },
+    { name: 'rows-addon.cc', processor: 'x86-64' },
+    { name: 'rows-haswell.cc', processor: 'haswell' },
+  ],
+  // Results are those of TypeScript, bit for bit: products and sums are rounded apart.
+  flags: ['-ffp-contract=off', '-fno-math-errno'],
+  seconds: 5,
+  withoutIt: 'rows of tables are gathered and updated in TypeScript, several times slower',
+});
+
+const SCORING_HEADERS = [
+  'addon.h',
+  'model.h',
+  'vectors.h',
+  'ahead.h',
+  'layers.h',
+  'score.h',
+  'buckets.h',
+  'dictionary.h',
+  'json-reader.h',
+  '../../../shared/tensors/native/arguments.h',
+  '../../../shared/tensors/native/processor.h',
+];
+const SCORING_SOURCES = [
+  { name: 'kernel-portable.cc', processor: 'x86-64' },
+  { name: 'mapping.cc', processor: 'x86-64' },
+  { name: 'columns.cc', processor: 'x86-64' },
+  {
+    name: 'ranking.cc',
+    processor: 'x86-64',
+    flags: ['-ffp-contract=off', '-fno-associative-math', '-fsigned-zeros', '-ftrapping-math'],
+  },
+  { name: 'addon.cc', processor: 'x86-64' },
+  { name: 'kernel-avx2.cc', processor: 'haswell' },
+  { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },
+];
+// Sums may associate in any order; what is not a number stays so.
+const SCORING_FLAGS = [
+  ...['-ffp-contract=fast', '-fno-math-errno', '-fno-trapping-math'],
+  ...['-fno-signed-zeros', '-fassociative-math', '-Wno-psabi'],
+];
+
+/** The scoring kernel, compiled once for each instruction set. */
+export const scoringAddon = nativeAddon({
+  name: 'scoring',
+  folder: 'worker/serving/native',
+  headers: SCORING_HEADERS,
+  sources: SCORING_SOURCES,
+  flags: SCORING_FLAGS,
+  seconds: 15,
+  withoutIt: 'requests are scored in TypeScript, some twenty times slower',
+});

@@ -1,0 +1,69 @@
+/** Where a signing key comes from, and that it shows itself nowhere. */
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { signingKeyOf } from '../../../shared/queue/signing.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const TEXT = 'canary-0123456789abcdef0123456789abcdef';
+
+let folder: TemporaryFolder;
+beforeAll(async () => {
+  folder = await temporaryFolder();
+});
+afterAll(() => folder.remove());
+
+async function fileWith(content: string): Promise<string> {
+  const file = join(folder.path, 'key');
+  await writeFile(file, content);
+  return file;
+}
+
+async function failureOf(environment: Record<string, string>): Promise<QianmoError> {
+  const error: unknown = await signingKeyOf(environment).catch((thrown: unknown) => thrown);
+  if (error instanceof QianmoError) return error;
+  throw new Error('expected a QianmoError');
+}
+
+describe('the signing key', () => {
+  it('is none where the environment names none', async () => {
+    expect(await signingKeyOf({})).toBeNull();
+    expect(await signingKeyOf({ QIANMO_SIGNING_KEY: '', QIANMO_SIGNING_KEY_FILE: '' })).toBeNull();
+  });
+
+  it('is the same from the environment and from a file that ends with a line feed', async () => {
+    const given = await signingKeyOf({ QIANMO_SIGNING_KEY: TEXT });
+    const file = await fileWith(`${TEXT}\n`);
+    const read = await signingKeyOf({ QIANMO_SIGNING_KEY_FILE: file });
+    expect(read?.export().toString()).toBe(TEXT);
+    expect(given?.export().toString()).toBe(TEXT);
+    expect(inspect(given) + JSON.stringify(given)).not.toContain('canary');
+  });
+
+  it.each([
+    ['too short', 'canary'],
+    ['empty', ' \n'],
+    ['too large', 'canary'.repeat(1_000)],
+  ])('is refused when its file is %s, without being shown', async (_, content) => {
+    const file = await fileWith(content);
+    const failure = await failureOf({ QIANMO_SIGNING_KEY_FILE: file });
+    expect(failure.report).toMatchObject({ kind: 'usage', where: file });
+    expect(formatFailure(failure)).not.toContain('canary');
+  });
+
+  it('is refused when it is given twice', async () => {
+    const file = await fileWith(TEXT);
+    const failure = await failureOf({ QIANMO_SIGNING_KEY: TEXT, QIANMO_SIGNING_KEY_FILE: file });
+    expect(failure.kind).toBe('usage');
+    expect(formatFailure(failure)).not.toContain('canary');
+  });
+
+  it('is told to be missing when its file cannot be read', async () => {
+    const failure = await failureOf({ QIANMO_SIGNING_KEY_FILE: join(folder.path, 'none') });
+    expect(failure.kind).toBe('environment');
+    expect(failure.report.found).toContain('ENOENT');
+  });
+});
