@@ -20,7 +20,7 @@ import {
 } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signing.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
-import type { Admission } from './admission.js';
+import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { BackupCopies, type JobDurations } from './backup-copies.js';
 import { jobOf, type Admitted, type DeliveryTerms, type JobOrder } from './dispatcher.js';
 import {
@@ -32,7 +32,6 @@ import {
   type ReadJob,
 } from './job-delivery.js';
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
-import type { FingerprintDemand, MachineChoice } from './machine-choice.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
 import {
   StepWorkers,
@@ -575,7 +574,7 @@ export class Mailbox<News> {
  *
  * @throws what `read` throws, when it is the item's turn. The reads behind it end unheard.
  */
-export async function* readInTurn<Item, Value>(
+async function* readInTurn<Item, Value>(
   items: readonly Item[],
   read: (item: Item) => Promise<Value>,
   aheadCount: number,

@@ -18,7 +18,7 @@ import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-
 import { RunFencedError, takeLease, type LeaseHolder } from '../../shared/storage/lease.js';
 import { OrdersHeard } from './run-control.js';
 import { randomStream } from '../../shared/base/random.js';
-import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
+import { Admission, admissionRecord, MachineChoice, type AdmissionRecord } from './admission.js';
 import { JobDurations } from './backup-copies.js';
 import { DispatchStep, type DispatchContext } from './dispatch-step.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
@@ -26,7 +26,6 @@ import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { BlobLeases } from './step-blobs.js';
 import { runLeaseTerms } from './run-lease.js';
 import { WorkerHealth, latestWorkerCount, nobodyCounted, WantedWorkers } from './worker-health.js';
-import { MachineChoice } from './machine-choice.js';
 import { counted } from '../../shared/names/counted.js';
 
 interface QueueDispatcherOptions {

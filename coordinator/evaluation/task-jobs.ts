@@ -37,7 +37,7 @@ import type {
   JobOrder,
 } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
-import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/row-pack-gather.js';
+import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
 
 export interface TaskJobContext {
   readonly config: RunConfig;

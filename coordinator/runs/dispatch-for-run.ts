@@ -12,7 +12,7 @@ import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/queue/signing.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
-import type { StartMore } from '../dispatch/executor-lanes.js';
+import type { StartMore } from '../dispatch/in-memory-dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../dispatch/worker-supervisor.js';
 import type { RunContext, StorePlace } from './run-context.js';

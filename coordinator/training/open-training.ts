@@ -1,13 +1,12 @@
 /** The parts of a training under way, opened together and closed together. */
 
 import type { JobOrder } from '../dispatch/dispatcher.js';
-import { encodeFrozen } from '../plan/row-pack-gather.js';
+import { encodeFrozen } from '../plan/step-orders.js';
 import { stepPlanner } from '../plan/step-plan.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
-import { earlyStopping, type EarlyStopping } from './early-stopping.js';
+import { earlyStopping, type EarlyStopping, runLength } from './run-length.js';
 import { assertTrainable } from './meta-optimizer/stages.js';
 import { checkpointWriter, startedTraining, type CheckpointWriter } from './run-checkpoints.js';
-import { runLength } from './run-length.js';
 import { stepPipeline, type StepPipeline } from './step-pipeline.js';
 import { stepReport, StepTimes } from './step-report.js';
 import type { TrainOptions } from './train-options.js';

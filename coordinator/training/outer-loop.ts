@@ -4,7 +4,7 @@
  */
 
 import { computedOnAfter, type TrainingState } from '../checkpoints/training-state.js';
-import { chosenOf } from './early-stopping.js';
+import { chosenOf } from './run-length.js';
 import { resumableFailure } from './run-checkpoints.js';
 import { StepSum } from './step-sum.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';

@@ -3,9 +3,8 @@
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import { GRADIENT_NORM } from './meta-optimizer/stages.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
-import { sizeDivisionOf } from '../plan/step-sizes.js';
+import { sizeDivisionOf, readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import type { StepSum } from './step-sum.js';

@@ -20,10 +20,9 @@ import { type LeafRange, nodesIn, SumTree } from '../../shared/sums/sum-tree.js'
 import { type DenseTensor, elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
 import { tasksOf } from '../plan/step-orders.js';
-import { layoutOf, type StepPlan } from '../plan/step-plan.js';
+import { layoutOf, type StepPlan, NO_SIZE_BUCKET } from '../plan/step-plan.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
 import type { SizeLosses } from '../../shared/events/size-losses.js';
-import { NO_SIZE_BUCKET } from '../plan/step-sizes.js';
 
 export interface ReadDelivery {
   readonly delivery: LeafRange;

@@ -210,7 +210,7 @@ class EncodedPacks {
 }
 
 /** The row packs that one call of a dispatcher holds. */
-export class HeldByCall {
+class HeldByCall {
   readonly #all: EncodedPacks;
   readonly #packs = new Set<JobOrder>();
 

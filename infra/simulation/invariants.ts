@@ -12,24 +12,10 @@ import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
-import type { HeldByCall } from './coordinators.js';
 import type { SimulatedProcess, VirtualTime } from './machines.js';
-import {
-  EXTENDED_OUTER_STEPS,
-  JOB_ATTEMPTS_MAX,
-  LARGE_BLOBS,
-  OUTER_STEPS,
-  QUERY_ROWS_PER_TASK,
-  REFUSAL_WAIT_MS,
-  type Variant,
-} from './simulated-run.js';
+import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, LARGE_BLOBS, OUTER_STEPS, QUERY_ROWS_PER_TASK, REFUSAL_WAIT_MS, type Variant } from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
-import {
-  blobsOf,
-  LATEST_KEY,
-  parseManifest,
-  type CheckpointManifest,
-} from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import { blobsOf, LATEST_KEY, parseManifest, type CheckpointManifest } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 
@@ -188,7 +174,7 @@ export class Invariants {
   }
 
   /** @param held what a call holds before its next result is taken */
-  onHeld(process: SimulatedProcess, { packCount }: HeldByCall): void {
+  onHeld(process: SimulatedProcess, { packCount }: { readonly packCount: number }): void {
     // Outer steps that overlap keep their row packs, as an outer step may be taken again.
     if (packCount > HELD_PACK_COUNT_MAX && !this.#world.variant.overlaps)
       this.violate(

@@ -5,11 +5,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  encodeDense,
-  encodeFrozen,
-  encodeUnchanging,
-} from '../../coordinator/plan/row-pack-gather.js';
+import { encodeDense, encodeFrozen, encodeUnchanging } from '../../coordinator/plan/step-orders.js';
 import type { JobInput } from '../../shared/queue/job-executor.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';

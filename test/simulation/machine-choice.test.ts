@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
-import { preferredMachine } from '../../coordinator/dispatch/machine-choice.js';
+import { preferredMachine } from '../../coordinator/dispatch/admission.js';
 import type { FoundDevice } from '../../shared/events/device-report.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';

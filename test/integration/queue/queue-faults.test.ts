@@ -1,14 +1,10 @@
 /** Faults of the real queue: each step must end with exactly one admitted result for every job. */
 
-import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
-import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
@@ -18,13 +14,8 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
-import { warningsOf } from '../../fixtures/told.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
-import { codeOf } from '../../../test/fixtures/told.js';
 
-const WORKER_ENTRY = fileURLToPath(
-  new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
-);
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
@@ -44,52 +35,6 @@ async function waiting(count: number): Promise<string[]> {
 }
 
 describe('workers that end', () => {
-  it('gives the job of a killed worker to another', async () => {
-    const control = remoteControl(room.redis.client);
-    const events: RunEvent[] = [];
-    const workers = superviseWorkers({
-      count: 2,
-      command: {
-        path: process.execPath,
-        argsOf: () => [WORKER_ENTRY, room.redis.url, room.prefix],
-        env: {},
-      },
-      clock: systemClock,
-      sink: (event) => void events.push(event),
-      restartsMax: 1,
-    });
-    room.cleanups.push(() => workers.stop());
-    const { dispatcher: sut } = await room.dispatcher();
-    await control.hang(2);
-    const results = collected(sut.run(ordersForTest(5), admitAll, neverAborted));
-    const victim = Number(/process-(\d+) 2/.exec(await control.started())?.[1]);
-    process.kill(victim, 'SIGKILL');
-    const delivered = await results;
-    expect(indicesOf(delivered)).toEqual(numbers(5));
-    const redone = delivered.find(({ result }) => result.jobIndex === 2);
-    expect(redone?.result.worker).not.toBe(`process-${victim}`);
-    expect(events).toContainEqual({
-      kind: 'worker-exited',
-      pid: victim,
-      ...{ exitCode: null, signal: 'SIGKILL', reason: null, lastWords: '' },
-    });
-    expect(events.some((event) => codeOf(event) === 'worker-restarted')).toBe(true);
-  });
-
-  it('hands the job of a stopped worker back immediately, without using up an attempt', async () => {
-    const control = remoteControl(room.redis.client);
-    const first = await room.steeredWorker('first');
-    const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 1 });
-    await control.hang(0);
-    const results = collected(sut.run(ordersForTest(1), admitAll, neverAborted));
-    expect(await control.started()).toBe('first 0');
-    await first.stop();
-    const kinds = first.events.map(({ kind }) => kind);
-    expect(kinds).toEqual(['worker-ready', 'job-started', 'job-handed-back', 'worker-stopped']);
-    await room.steeredWorker('second');
-    expect((await results).map(({ result }) => result.worker)).toEqual(['second']);
-  });
-
   it('accepts one result of a job that ran twice', async () => {
     const control = remoteControl(room.redis.client);
     const slow = await room.steeredWorker('slow');
@@ -143,19 +88,6 @@ it('tells two workers of one name apart', async () => {
 });
 
 describe('a step on a failing Redis', () => {
-  it('survives a restart', async () => {
-    const control = remoteControl(room.redis.client);
-    await room.steeredWorker('one');
-    const { dispatcher: sut, events } = await room.dispatcher();
-    await control.hang(3);
-    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
-    await control.started();
-    await room.redis.server.restart();
-    await control.release();
-    expect(indicesOf(await results)).toEqual(numbers(8));
-    expect(warningsOf(events).length).toBeLessThanOrEqual(1);
-  });
-
   it('lets a worker report every outage', async () => {
     const one = await room.steeredWorker('one');
     const troubles = (): number => one.events.filter(({ kind }) => kind === 'redis-trouble').length;
@@ -167,74 +99,6 @@ describe('a step on a failing Redis', () => {
       const { dispatcher: sut } = await room.dispatcher({}, `run-${outage}`);
       expect(await collected(sut.run(ordersForTest(1), admitAll, neverAborted))).toHaveLength(1);
     }
-  });
-
-  // Commands are in flight when the connection breaks. Each must be rejected, not forgotten.
-  it('survives restarts under load', async () => {
-    await Promise.all([room.steeredWorker('one'), room.steeredWorker('two')]);
-    const { dispatcher: sut } = await room.dispatcher();
-    const jobIndices: number[] = [];
-    let restarts = Promise.resolve();
-    for await (const { result } of sut.run(ordersForTest(300), admitAll, neverAborted)) {
-      jobIndices.push(result.jobIndex);
-      if (jobIndices.length % 100 === 50)
-        restarts = restarts.then(() => room.redis.server.restart());
-    }
-    await restarts;
-    expect(jobIndices.sort((a, b) => a - b)).toEqual(numbers(300));
-  });
-
-  it('survives the loss of all data', async () => {
-    const control = remoteControl(room.redis.client);
-    await room.steeredWorker('one');
-    const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 1 });
-    await control.hang(3);
-    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
-    await control.started();
-    await room.redis.client.flushall();
-    await control.release();
-    expect(indicesOf(await results)).toEqual(numbers(8));
-    const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
-    expect(reasons).toContain('the queue has lost the job');
-  });
-
-  it('restores inputs that Redis has lost', async () => {
-    const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 1 });
-    const results = collected(sut.run(ordersForTest(2), admitAll, neverAborted));
-    await waiting(2);
-    const blobKeys = await room.redis.client.keys(`${room.prefix}:blob:*`);
-    expect(blobKeys).toHaveLength(3);
-    await room.redis.client.del(...blobKeys);
-    await room.steeredWorker('one');
-    expect(indicesOf(await results)).toEqual([0, 1]);
-    const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
-    expect(reasons.join()).toMatch(/blob [0-9a-f]{12} of \d bytes is not there/);
-  });
-
-  it('repeats a job whose output is lost or corrupt', async () => {
-    const blobs = new RedisBlobStore({
-      redis: room.redis.client,
-      prefix: room.prefix,
-      lifetimeMs: 60_000,
-      blobByteCountMax: 1_000,
-    });
-    let getCount = 0;
-    const inner = blobs.get.bind(blobs);
-    blobs.get = async (ref) => {
-      getCount += 1;
-      if (getCount === 1) await blobs.delete(ref);
-      if (getCount === 2)
-        await room.redis.client.set(`${room.prefix}:blob:${ref.sha256}`, 'xxx', 'KEEPTTL');
-      return inner(ref);
-    };
-    const limits = queueConfig({ prefix: room.prefix });
-    const made = await dispatcherInTest(room.queue, limits, { blobs });
-    room.cleanups.push(() => made.dispatcher.close());
-    await room.steeredWorker('one');
-    const results = await collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted));
-    expect([...(results[0]?.output ?? [])]).toEqual([2, 3, 1]);
-    expect(getCount).toBe(3);
-    expect(made.dispatcher.rejections.get('wrong_blob')).toBe(1);
   });
 
   it('leaves no blob behind', async () => {

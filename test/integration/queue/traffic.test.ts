@@ -3,7 +3,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
+import { encodeDense } from '../../../coordinator/plan/step-orders.js';
 import { cutIntoDeliveries } from '../../../coordinator/plan/deliveries.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { train } from '../../../coordinator/training/outer-loop.js';

@@ -13,7 +13,6 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
-import { isWarning } from '../../fixtures/told.js';
 import type { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 
 const neverAborted = new AbortController().signal;
@@ -40,30 +39,6 @@ function indicesOf(results: readonly { result: { jobIndex: number } }[]): number
 }
 
 describe('a worker that cannot do the jobs', () => {
-  it('leaves them to one that can, without using an attempt, and is reported once', async () => {
-    const control = remoteControl(room.redis.client);
-    await room.steeredWorker('able');
-    const made = await room.dispatcher({ jobAttemptsMax: 1 });
-    await control.hang(0);
-    const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
-    expect(await control.started()).toBe('able 0');
-    const warned = made.next('worker-refused');
-    const unable = workerInTest(room.queue, unableExecutor, { name: 'unable' });
-    room.cleanups.push(() => unable.stop());
-    const refusals = (): number => unable.events.filter(({ kind }) => kind === 'job-failed').length;
-    expect(await warned).toMatchObject({
-      refusingWorker: 'unable',
-      reason: expect.stringContaining('no GPU here') as string,
-    });
-    while (refusals() < 2) await systemClock.sleep(10);
-    await control.release();
-    const delivered = await results;
-    expect(indicesOf(delivered)).toEqual(numbers(6));
-    expect(new Set(delivered.map(({ result }) => result.worker))).toEqual(new Set(['able']));
-    const said = made.events.filter((event) => isWarning(event) || event.kind === 'job-retried');
-    expect(said).toHaveLength(1);
-  });
-
   it('stays away from the queue for a while after it has refused', async () => {
     const control = remoteControl(room.redis.client);
     await room.steeredWorker('able');

@@ -80,17 +80,6 @@ describe('Admission', () => {
     });
   });
 
-  it('admits one result per job, in any order, with the content read from it', () => {
-    const { sut, rejections } = made();
-    expect(sut.openCount).toBe(2);
-    expect(sut.judge(deliveredOf(1))).toMatchObject({ value: Uint8Array.of(1, 1) });
-    expect(sut.openCount).toBe(1);
-    expect(sut.judge(deliveredOf(1))).toBe('duplicate');
-    expect(sut.judge(deliveredOf(0))).toMatchObject({ result: { jobIndex: 0 } });
-    expect(sut.openCount).toBe(0);
-    expect([...rejections]).toEqual([['duplicate', 1]]);
-  });
-
   it.each([
     ['another run', { runId: 'other' }],
     ['an outer step before', { outerStep: OUTER_STEP - 1 }],
@@ -100,29 +89,6 @@ describe('Admission', () => {
     const { sut, reads } = made();
     expect(sut.judge(deliveredOf(0, departure))).toBe('not_of_this_step');
     expect(reads).toEqual([]);
-  });
-
-  it('refuses a blob of another size, an empty one and another task count', () => {
-    const { sut, reads } = made();
-    const delivered = deliveredOf(0);
-    const { result, output } = delivered;
-    expect(sut.judge({ ...delivered, output: output.subarray(1) })).toBe('wrong_blob');
-    const empty = new Uint8Array(0);
-    const ofNothing = { ...result, output: blobRefOf(empty) };
-    expect(sut.judge({ ...delivered, result: ofNothing, output: empty })).toBe('wrong_blob');
-    expect(sut.judge(deliveredOf(0, { taskCount: 2 }))).toBe('layout_mismatch');
-    expect(reads).toEqual([]);
-  });
-
-  it('keeps a job open when its result cannot be used, and counts the reason', () => {
-    const answers = [new Uint8Array(1), 'not_finite', 'not_finite'] as const;
-    const left = [...answers];
-    const { sut, rejections } = made(() => left.pop()!);
-    expect(sut.judge(deliveredOf(0))).toBe('not_finite');
-    expect(sut.judge(deliveredOf(0))).toBe('not_finite');
-    expect(sut.openCount).toBe(2);
-    expect(sut.judge(deliveredOf(0))).toMatchObject({ value: new Uint8Array(1) });
-    expect([...rejections]).toEqual([['not_finite', 2]]);
   });
 
   it('takes the fingerprint of the first result that it admits, and refuses every other', () => {

@@ -373,10 +373,4 @@ describe('WorkerHealth', () => {
     }
     expect(wasSick).toBe(isSick);
   });
-
-  it('names only a few workers', () => {
-    const { sut } = made();
-    for (const worker of ['a', 'b', 'c', 'd', 'e']) sut.refused(worker, 'x');
-    expect(sut.describe()).toBe('worker a: x; worker b: x; worker c: x; and 2 more');
-  });
 });

@@ -2,12 +2,11 @@
 
 import { describe, expect, it, test } from 'vitest';
 import { meanIn, RunHistory, sizeName } from '../../../coordinator/record/run-history.js';
-import { measuredPart, sizeMeansOf } from '../../../shared/events/size-losses.js';
+import { measuredPart, sizeMeansOf, SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
 import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
-import { sizeDivisionOf } from '../../../coordinator/plan/step-sizes.js';
+import { sizeDivisionOf } from '../../../coordinator/plan/step-plan.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent, StampedEventOf } from '../../../shared/events/run-events.js';
-import { SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
 
 const viewOf = (events: readonly StampedEvent[]): RunView => reducedRun(events).view();
 

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
 import { orderOfTask } from '../../../coordinator/plan/poison-task.js';
-import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
-import { ordersOf } from '../../../coordinator/plan/step-orders.js';
+import { encodeDense, ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';

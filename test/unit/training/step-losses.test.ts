@@ -1,8 +1,7 @@
 /** The losses of an outer step, with worked numbers. */
 
 import { describe, expect, it } from 'vitest';
-import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
-import { sizeDivisionOf } from '../../../coordinator/plan/step-sizes.js';
+import { type StepPlan, sizeDivisionOf } from '../../../coordinator/plan/step-plan.js';
 import { StepLossSums } from '../../../coordinator/training/step-sum.js';
 import { planForTest } from '../../fixtures/gradient-results.js';
 

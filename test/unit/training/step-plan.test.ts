@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
-import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
-import { keepRowPacks, ordersOf } from '../../../coordinator/plan/step-orders.js';
+import { encodeDense, keepRowPacks, ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { encodeDense, encodeFrozen } from '../../../coordinator/plan/row-pack-gather.js';
+import { encodeDense, encodeFrozen } from '../../../coordinator/plan/step-orders.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
-import type { StartMore } from '../../../../coordinator/dispatch/executor-lanes.js';
+import {
+  createInMemoryDispatcher,
+  type StartMore,
+} from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { JobExecutor } from '../../../../shared/queue/job-executor.js';
 import {
   admitAll,

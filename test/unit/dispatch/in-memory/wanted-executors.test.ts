@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ComputePace } from '../../../../coordinator/dispatch/executor-lanes.js';
+import { ComputePace } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
 
 const TASKS = 1_000;
 

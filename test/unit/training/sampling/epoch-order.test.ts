@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { epochOrder, randomOrder } from '../../../../coordinator/plan/row-draws.js';
+import { epochOrder, randomOrder } from '../../../../coordinator/plan/sampler.js';
 import { randomStream } from '../../../../shared/base/random.js';
 
 const terms = fc.record({

@@ -1,7 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type DrawnTask, randomOrder, rowDrawer } from '../../../../coordinator/plan/row-draws.js';
-import { taskSampler } from '../../../../coordinator/plan/sampler.js';
+import {
+  type DrawnTask,
+  randomOrder,
+  rowDrawer,
+  taskSampler,
+} from '../../../../coordinator/plan/sampler.js';
 import { randomStream } from '../../../../shared/base/random.js';
 import { tasksOf } from '../../../fixtures/sampled-tasks.js';
 

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { DrawnTask } from '../../../../coordinator/plan/row-draws.js';
-import { taskSampler, type SamplingRule } from '../../../../coordinator/plan/sampler.js';
+import {
+  type DrawnTask,
+  taskSampler,
+  type SamplingRule,
+} from '../../../../coordinator/plan/sampler.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
 import { drawCounts, tasksOf } from '../../../fixtures/sampled-tasks.js';
@@ -100,11 +103,6 @@ describe('sequential sampling', () => {
 });
 
 describe('sampling by share', () => {
-  const byRows: SamplingRule = {
-    sampling: 'proportional',
-    tasksPerOuterStep: 4,
-  };
-
   it('draws by the square root of rows: 4 rows twice as often as 1, 9 three times', () => {
     const square: SamplingRule = {
       sampling: 'square-root',
@@ -121,28 +119,5 @@ describe('sampling by share', () => {
       tasksPerOuterStep: 12,
     };
     expect(drawCounts(tasks, buckets, 10)).toEqual([20, 20, 20, 30, 30]);
-  });
-
-  it('draws tasks in proportion to their rows', () => {
-    const rowCounts = [1, 2, 3, 4, 10, 20, 60];
-    const outerSteps = 4000;
-    const counts = drawCounts(tasksOf(rowCounts), byRows, outerSteps);
-    for (const [place, rowCount] of rowCounts.entries()) {
-      // 16,000 draws. A draw count of one step is floor or ceiling of its mean, so its variance is
-      // at most 1/4 and the standard error of the sum at most sqrt(4000) / 2 = 31.6; four of them.
-      const expected = (rowCount / 100) * 4 * outerSteps;
-      expect(Math.abs((counts[place] ?? 0) - expected)).toBeLessThan(4 * 31.6);
-    }
-  });
-
-  it('draws a task as often as its share, rounded down or up, in every outer step', () => {
-    const tasks = tasksOf([60, 20, 20]);
-    const sample = taskSampler(4, tasks, byRows);
-    for (let outerStep = 0; outerStep < 200; outerStep += 1) {
-      const drawn = sample(outerStep);
-      // 4 * 0.6 = 2.4 and 4 * 0.2 = 0.8
-      expect([2, 3]).toContain(drawn.filter((task) => task.taskIndex === 100).length);
-      expect([0, 1]).toContain(drawn.filter((task) => task.taskIndex === 101).length);
-    }
   });
 });
