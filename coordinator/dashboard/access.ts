@@ -6,7 +6,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { Context, MiddlewareHandler } from 'hono';
-import { isLoopbackHost } from '../../shared/network/loopback-host.js';
+import { isLoopbackHost } from '../../shared/network/addresses.js';
 
 export interface Access {
   /** More names and addresses under which it may be asked for. */

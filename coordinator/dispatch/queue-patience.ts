@@ -153,7 +153,7 @@ export function interruptedBy({ reason }: AbortSignal): QianmoError {
   return reason instanceof QianmoError && reason.kind === 'cancelled' ? reason : interrupted();
 }
 
-export function interrupted(): QianmoError {
+function interrupted(): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
     what: 'stopped on request while jobs were open',

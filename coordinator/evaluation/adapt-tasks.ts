@@ -8,7 +8,7 @@ import {
   type AdaptedTask,
   areFinite,
   decodeAdaptedTasks,
-} from '../../shared/queue/adapted-tasks.js';
+} from '../../shared/bundle/adapted-tasks.js';
 import type { Adaptation, AdaptWork } from '../../shared/queue/protocol.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
 import {

@@ -8,7 +8,7 @@ import {
   type BlockEncoding,
   type BlockLayout,
 } from '../../shared/bundle/ranking-model.js';
-import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { lossSum } from '../scoring/metrics.js';

@@ -23,8 +23,8 @@ import {
   type KeyIndexArrays,
 } from '../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
-import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
-import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
+import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
+import { ObjectBlobStore } from '../../shared/storage/blob-store.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../shared/tasks/task-store.js';
 import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import { AdaptedShards } from './adapted-shards.js';

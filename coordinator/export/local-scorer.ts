@@ -2,7 +2,7 @@
 
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import type { EncodedRows } from '../../shared/features/encoded-rows.js';
-import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 

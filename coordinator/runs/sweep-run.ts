@@ -67,8 +67,11 @@ import {
   savedMetaParametersOf,
 } from './run-files.js';
 import { configWithoutFold } from '../auto/cross-fitting.js';
-import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
-import { chosenManifestOf, latestManifestOf } from '../checkpoints/latest-manifest.js';
+import {
+  LATEST_KEY,
+  chosenManifestOf,
+  latestManifestOf,
+} from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { sumOf } from '../scoring/metrics.js';
 import type { PreparedRun } from '../plan/prepared-run.js';

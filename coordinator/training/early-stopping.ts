@@ -1,7 +1,7 @@
 /** The scores of a run on its validation adgroups while it is trained, and its end when training has stopped helping. */
 
 import { noticeEvent } from '../../shared/events/run-events.js';
-import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
+import { bestOf, scoresSinceBest } from '../checkpoints/checkpoint-manifest.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 

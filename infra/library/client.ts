@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { addressBelow } from '../../shared/network/address-below.js';
+import { addressBelow } from '../../shared/network/addresses.js';
 import {
   ServedAdgroupSchema,
   type ServedAdgroup,

@@ -1,15 +1,14 @@
 /** Reads the latest checkpoint of a simulation, as a resume would find it. */
 
 import {
-  blobsOf,
-  LATEST_KEY,
-  parseManifest,
   type CheckpointManifest,
+  LATEST_KEY,
+  type ValidatedStep,
+  blobsOf,
+  parseManifest,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
 import { z } from 'zod';
-import { blobRefOf } from '../../shared/storage/blob-store.js';
-import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 
 const PointerSchema = z.looseObject({ manifest: z.string() });

@@ -4,11 +4,11 @@
 
 import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { bestOf } from '../../coordinator/checkpoints/validated-steps.js';
+import { bestOf } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
-import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import { blobKeyOf } from '../../shared/storage/blob-store.js';
 import { checkedCheckpoint, type WholeCheckpoint } from './checkpoint-check.js';
 import { unexplainedEnd, type CoordinatorLife } from './explained-ends.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';

@@ -16,7 +16,7 @@ import {
   type WakeUp,
 } from '../../shared/queue/job-queue.js';
 import { parseJobFailure } from '../../shared/queue/queue-errors.js';
-import { type QueueCall, queueCallsAt } from '../../shared/queue/redis-errors.js';
+import { type QueueCall, queueCallsAt } from '../../shared/queue/redis-connection.js';
 import {
   BlobMissingError,
   blobRefOf,

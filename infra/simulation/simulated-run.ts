@@ -21,7 +21,7 @@ import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors, floatsOf } from '../../shared/tensors/tensor-codec.js';
 import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 import type { Variant } from './variants.js';
-import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
+import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-reader.js';
 
 export const OUTER_STEPS = 8;
 /** An order may extend the run to this length. */

@@ -1,7 +1,7 @@
 /** A block as an adapted task, for the scorer that runs the captured graph. */
 
 import { at } from '../base/arrays.js';
-import type { AdaptedTask, SupportSums, TaskShift } from '../queue/adapted-tasks.js';
+import type { AdaptedTask, SupportSums, TaskShift } from './adapted-tasks.js';
 import { blockBytes, readBlock } from './block-codec.js';
 import type { BlockEvidence, PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
 

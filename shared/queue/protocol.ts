@@ -20,7 +20,7 @@
  *   support.logits  `[settingCount, supportRowCount]`
  *   distances       F64 `[settingCount, taskCount, variableCount]`: L2 norms of what adaptation added to each
  *                   personal variable, in the order of the spec
- * Output blob of an adapt job: `blobs/adapted-tasks.ts`.
+ * Output blob of an adapt job: `shared/bundle/adapted-tasks.ts`.
  */
 
 import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';

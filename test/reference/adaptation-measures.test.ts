@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MODELS } from '../../shared/models/kinds/models.js';
-import { adaptedLayoutOf, decodeAdaptedTasks } from '../../shared/queue/adapted-tasks.js';
+import { adaptedLayoutOf, decodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';

@@ -7,7 +7,7 @@ import type { FoundDevice } from '../../shared/events/device-report.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
-import type { WorkerReport } from '../../shared/queue/redis-registry.js';
+import type { WorkerReport } from '../../shared/queue/job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { requireFingerprint } from '../../worker/compute/device/fingerprint.js';
 import { admitAll, collected, ordersForTest, outputOf } from '../conformance/dispatcher.js';

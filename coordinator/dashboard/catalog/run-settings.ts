@@ -1,6 +1,6 @@
 /** The settings that decide what a run computes, as its latest checkpoint has them, and how two runs differ. */
 
-import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
+import { latestManifestOf } from '../../checkpoints/checkpoint-manifest.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 
 /** Values by path, as `method.innerRate`, in the order of the paths. */

@@ -11,7 +11,7 @@ import {
   ServedAdgroupSchema,
   type ServedAdgroup,
 } from '../../../shared/exploration/served-adgroup.js';
-import { addressBelow } from '../../../shared/network/address-below.js';
+import { addressBelow } from '../../../shared/network/addresses.js';
 
 interface RankingServers {
   /** Their own addresses, over HTTP, not those of their metrics. */

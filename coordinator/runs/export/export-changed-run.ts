@@ -13,7 +13,11 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince, featuresAt } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
-import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
+import {
+  type CheckpointManifest,
+  latestManifestOf,
+  scoresSinceBest,
+} from '../../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { exportChanged, type ExportedChanges } from '../../export/export-changed.js';
 import {
@@ -41,9 +45,7 @@ import {
   openPreparedRun,
 } from '../run-files.js';
 import { stoppedExport, trainedSourceOf } from './export-run.js';
-import type { CheckpointManifest } from '../../checkpoints/checkpoint-manifest.js';
 import { outerStepsOf } from '../../checkpoints/training-state.js';
-import { scoresSinceBest } from '../../checkpoints/validated-steps.js';
 import { rateShareAt } from '../../training/meta-optimizer/stages.js';
 
 type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;

@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { isLoopbackHost } from '../../../shared/network/loopback-host.js';
+import { isLoopbackHost } from '../../../shared/network/addresses.js';
 import type { Environment } from '../../../coordinator/runs/run-context.js';
 
 interface TokenSource {

@@ -3,7 +3,7 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { latestManifestOf } from '../../../coordinator/checkpoints/latest-manifest.js';
+import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import {
   SweepRecordSchema,
   type SweepRecord,

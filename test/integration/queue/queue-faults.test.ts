@@ -1,12 +1,9 @@
 /** Faults of the real queue: each step must end with exactly one admitted result for every job. */
 
-import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
@@ -18,13 +15,8 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
-import { warningsOf } from '../../fixtures/told.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
-import { codeOf } from '../../../test/fixtures/told.js';
 
-const WORKER_ENTRY = fileURLToPath(
-  new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
-);
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
@@ -42,86 +34,6 @@ async function waiting(count: number): Promise<string[]> {
     await systemClock.sleep(10);
   }
 }
-
-describe('workers that end', () => {
-  it('gives the job of a killed worker to another', async () => {
-    const control = remoteControl(room.redis.client);
-    const events: RunEvent[] = [];
-    const workers = superviseWorkers({
-      count: 2,
-      command: {
-        path: process.execPath,
-        argsOf: () => [WORKER_ENTRY, room.redis.url, room.prefix],
-        env: {},
-      },
-      clock: systemClock,
-      sink: (event) => void events.push(event),
-      restartsMax: 1,
-    });
-    room.cleanups.push(() => workers.stop());
-    const { dispatcher: sut } = await room.dispatcher();
-    await control.hang(2);
-    const results = collected(sut.run(ordersForTest(5), admitAll, neverAborted));
-    const victim = Number(/process-(\d+) 2/.exec(await control.started())?.[1]);
-    process.kill(victim, 'SIGKILL');
-    const delivered = await results;
-    expect(indicesOf(delivered)).toEqual(numbers(5));
-    const redone = delivered.find(({ result }) => result.jobIndex === 2);
-    expect(redone?.result.worker).not.toBe(`process-${victim}`);
-    expect(events).toContainEqual({
-      kind: 'worker-exited',
-      pid: victim,
-      ...{ exitCode: null, signal: 'SIGKILL', reason: null, lastWords: '' },
-    });
-    expect(events.some((event) => codeOf(event) === 'worker-restarted')).toBe(true);
-  });
-
-  it('hands the job of a stopped worker back immediately, without using up an attempt', async () => {
-    const control = remoteControl(room.redis.client);
-    const first = await room.steeredWorker('first');
-    const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 1 });
-    await control.hang(0);
-    const results = collected(sut.run(ordersForTest(1), admitAll, neverAborted));
-    expect(await control.started()).toBe('first 0');
-    await first.stop();
-    const kinds = first.events.map(({ kind }) => kind);
-    expect(kinds).toEqual(['worker-ready', 'job-started', 'job-handed-back', 'worker-stopped']);
-    await room.steeredWorker('second');
-    expect((await results).map(({ result }) => result.worker)).toEqual(['second']);
-  });
-
-  it('accepts one result of a job that ran twice', async () => {
-    const control = remoteControl(room.redis.client);
-    const slow = await room.steeredWorker('slow');
-    const { dispatcher: sut } = await room.dispatcher();
-    await control.hang(0);
-    const admitted: string[] = [];
-    const results = collected(
-      sut.run(
-        ordersForTest(1),
-        (delivered) => {
-          admitted.push(delivered.result.worker);
-          return delivered;
-        },
-        neverAborted,
-      ),
-    );
-    expect(await control.started()).toBe('slow 0');
-    const [jobId = ''] = await room.redis.client.lrange(`${room.prefix}:inner-loops:active`, 0, -1);
-    const other = await room.steeredWorker('other');
-    // The lock of a disconnected worker has expired, although the worker is alive.
-    await room.redis.client.del(`${room.prefix}:inner-loops:${jobId}:lock`);
-    expect(await results).toHaveLength(1);
-    await control.release();
-    await slow.stop();
-    // Either worker may have run it again: the slow one is free once it sees that its lock is lost.
-    expect(admitted).toHaveLength(1);
-    const finished = [...slow.events, ...other.events].filter(
-      ({ kind }) => kind === 'job-finished',
-    );
-    expect(finished.length).toBeGreaterThanOrEqual(1);
-  });
-});
 
 it('tells two workers of one name apart', async () => {
   const control = remoteControl(room.redis.client);
@@ -143,19 +55,6 @@ it('tells two workers of one name apart', async () => {
 });
 
 describe('a step on a failing Redis', () => {
-  it('survives a restart', async () => {
-    const control = remoteControl(room.redis.client);
-    await room.steeredWorker('one');
-    const { dispatcher: sut, events } = await room.dispatcher();
-    await control.hang(3);
-    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
-    await control.started();
-    await room.redis.server.restart();
-    await control.release();
-    expect(indicesOf(await results)).toEqual(numbers(8));
-    expect(warningsOf(events).length).toBeLessThanOrEqual(1);
-  });
-
   it('lets a worker report every outage', async () => {
     const one = await room.steeredWorker('one');
     const troubles = (): number => one.events.filter(({ kind }) => kind === 'redis-trouble').length;

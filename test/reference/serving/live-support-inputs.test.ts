@@ -11,7 +11,7 @@ import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { AdaptJobs } from '../../../worker/serving/adaptation/adapt-jobs.js';
 import { LiveBlocks } from '../../../worker/serving/adaptation/live-blocks.js';
