@@ -24,12 +24,7 @@ export interface DataFacts {
 }
 
 /** The fields of a config that say how adgroups are drawn, and contradict rows that are. */
-export const DRAWING_FIELDS = [
-  'sampling',
-  'curriculum',
-  'taskWeight',
-  'tasksPerOuterStep',
-] as const;
+export const DRAWING_FIELDS = ['sampling', 'taskWeight', 'tasksPerOuterStep'] as const;
 
 /** The sections of a run config that a candidate sets, and the same in words. */
 export interface Candidate {

@@ -83,15 +83,6 @@ export class TrackedTables {
     }
   }
 
-  /** Must be called before the outer step that makes `outerStep` writes to any rows of these features. */
-  willWriteTables(rows: RowsByFeature, outerStep: number): void {
-    for (const tracked of this.#all()) {
-      if (!rows.has(tracked.feature)) continue;
-      this.#snapshot?.frozen(tracked)?.keepAll();
-      tracked.changedIn.fill(outerStep);
-    }
-  }
-
   /** The tables as they are now. The snapshot before is of no use any more. */
   snapshot(of = this.#of): TableSnapshot {
     this.#snapshot = new TableSnapshot(of, this.#tracked);
@@ -215,11 +206,6 @@ export class FrozenTable {
     for (const id of ids) this.#kept[Math.floor(id / this.#pieceRowCount)]?.keep(id);
   }
 
-  /** Must be called before any row may be written. */
-  keepAll(): void {
-    for (const kept of this.#kept) kept?.keepAll();
-  }
-
   /** Nobody takes this piece, so its rows need not be kept. */
   release(piece: number): void {
     this.#kept[piece] = undefined;
@@ -271,11 +257,6 @@ class KeptRows {
     this.#rows[this.#count] = row;
     this.#values.set(values.subarray(id * width, (id + 1) * width), this.#count * width);
     this.#count += 1;
-  }
-
-  keepAll(): void {
-    const { firstRow, rowCount } = this.#span;
-    for (let id = firstRow; id < firstRow + rowCount; id += 1) this.keep(id);
   }
 
   putBack(target: Float32Array): void {

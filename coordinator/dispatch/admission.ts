@@ -6,7 +6,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { taskCountOf } from '../../shared/queue/protocol.js';
-import { FingerprintDemand } from '../trust/fingerprint-demand.js';
+import { FingerprintDemand } from './machine-choice.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
 export interface AdmissionRecord {

@@ -91,15 +91,6 @@ export class BackupCopies {
     return this.#superfluousIds;
   }
 
-  /** Begins a copy of each of these deliveries, which have none, and returns them to be sent. */
-  beside(
-    deliveries: readonly JobDelivery[],
-    termsOf: CopyTerms['termsOf'],
-  ): { jobId: string; job: Job }[] {
-    const nowMs = this.#options.clock.monotonicMs();
-    return deliveries.map((delivery) => this.#begun(delivery, termsOf(delivery), nowMs));
-  }
-
   /**
    * Begins copies of stragglers, at most one for each idle worker, and returns them to be sent. While a job of
    * the step waits on the queue, no worker counts as idle.

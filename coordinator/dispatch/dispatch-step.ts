@@ -5,14 +5,21 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { QianmoError } from '../../shared/base/errors.js';
+import { canonicalJson } from '../../shared/base/canonical-json.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { WAKE_ALL, type JobProducer, type JobRecord } from '../../shared/queue/job-queue.js';
-import type { Job, JobResult, LargeBlobs } from '../../shared/queue/protocol.js';
+import {
+  EXCLUDED_WORKERS_MAX,
+  JOB_BYTE_COUNT_MAX,
+  type Job,
+  type JobResult,
+  type LargeBlobs,
+  taskCountOf,
+} from '../../shared/queue/protocol.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signing.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
-import { otherFingerprintReason, type FingerprintDemand } from '../trust/fingerprint-demand.js';
-import type { MachineChoice } from '../trust/machine-choice.js';
 import type { Admission } from './admission.js';
 import { BackupCopies, type JobDurations } from './backup-copies.js';
 import { jobOf, type Admitted, type DeliveryTerms, type JobOrder } from './dispatcher.js';
@@ -25,15 +32,20 @@ import {
   type ReadJob,
 } from './job-delivery.js';
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
-import { SecondOpinions } from './second-opinions.js';
+import type { FingerprintDemand, MachineChoice } from './machine-choice.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
-import { assertFits, tooFewResults, undecidedDispute, type OpenJobs } from './step-failures.js';
-import { StepWorkers, type WorkerCount } from './step-workers.js';
-import type { WorkerHealth } from './worker-health.js';
+import {
+  StepWorkers,
+  type OpenJobs,
+  type WorkerCount,
+  type WorkerHealth,
+} from './worker-health.js';
 
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
+/** More answers decide nothing that three do not. */
+const ANSWER_COUNT_MAX = 3;
 
 type RetryCause = RunEventOf<'job-retried'>['cause'];
 
@@ -54,7 +66,7 @@ export interface DispatchContext {
   readonly machines: Pick<MachineChoice, 'make'>;
   readonly durations: JobDurations;
   readonly counted: WorkerCount;
-  /** Whether a job is computed by a second worker although nobody doubts its result. */
+  /** Whether a result of the job counts only when a second worker has given it too. */
   readonly recomputes: (job: Job) => boolean;
   /** Absent where all blobs lie beside the queue. */
   readonly largeBlobs?: LargeBlobs | undefined;
@@ -79,7 +91,8 @@ export class DispatchStep<Value extends object> {
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #stepBlobs: StepBlobs;
-  readonly #opinions: SecondOpinions;
+  /** The results of jobs that are computed again, bit for bit by worker. */
+  readonly #answers = new Map<JobDelivery, Map<string, string>>();
   readonly #copies: BackupCopies;
   readonly #workers: StepWorkers;
   /** Wake-ups by job, with the record where the wake-up has it. */
@@ -101,8 +114,6 @@ export class DispatchStep<Value extends object> {
     this.#call = call;
     this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     this.#workers = new StepWorkers(context, this.#patiently);
-    const connectedWorkers = (): Promise<string[]> => this.#workers.names();
-    this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
     this.#copies = new BackupCopies(context, this.#openByJobId);
     this.#stepBlobs = new StepBlobs(context, this.#patiently);
     this.#mailbox = new Mailbox(clock);
@@ -135,7 +146,7 @@ export class DispatchStep<Value extends object> {
     this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     await this.#sendingAhead;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
-    while (this.#call.admission.openCount + this.#opinions.openCount > 0) {
+    while (this.#call.admission.openCount > 0) {
       if (clock.monotonicMs() >= this.#deadlineMs) throw this.#unfinished();
       await this.#fillWindow();
       await this.#workers.quarantine();
@@ -211,10 +222,16 @@ export class DispatchStep<Value extends object> {
 
   #unfinished(): QianmoError {
     const { limits, health } = this.#context;
-    return (
-      undecidedDispute(this.#opinions.disputes, health) ??
-      tooFewResults(this.#openJobs(), limits.outerStepTimeoutMs, health)
-    );
+    const { orderCount, openCount, first } = this.#openJobs();
+    const clouded = health.describe();
+    return new QianmoError({
+      kind: 'transient',
+      what: 'an outer step did not get all its results in time',
+      ...(first === undefined ? {} : { where: first.where }),
+      expected: `${orderCount} results within ${limits.outerStepTimeoutMs} ms`,
+      found: `${openCount} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
+      cure: 'check that workers run and reach Redis, then continue with --resume',
+    });
   }
 
   async #jobsToLookAt(woken: ReadonlyMap<string, unknown>): Promise<string[]> {
@@ -224,7 +241,7 @@ export class DispatchStep<Value extends object> {
     if (!all) return [...woken.keys()].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#patiently(beat);
-    await this.#workers.sayWhenThereAreNone(() => this.#openJobs());
+    await this.#workers.reportMissingWorkers(() => this.#openJobs());
     await this.#workers.requireHealthy(() => this.#openJobs());
     return [...this.#openByJobId].flatMap(([jobId, delivery]) =>
       this.#heldBack.has(delivery) ? [] : [jobId],
@@ -265,7 +282,9 @@ export class DispatchStep<Value extends object> {
         this.#deliverAgain(delivery, 'lost', fate.reason);
         break;
       case 'declined':
-        await this.#declined(delivery);
+        // The job reached a worker that it is not for.
+        await this.#excludeWhoAnswered(delivery);
+        this.#deliverNext(delivery, delivery.declinedDelayMs);
         break;
       case 'refused':
       case 'sick':
@@ -300,36 +319,76 @@ export class DispatchStep<Value extends object> {
     const { worker } = result;
     const { fingerprints, health, durations, machines } = this.#context;
     const { job } = delivery.order;
-    if (!this.#opinions.isAsked(worker, delivery)) {
-      this.#call.admission.refuse(result, 'not_asked');
-      await this.#declined(delivery);
+    if (health.isDistrusted(worker)) {
+      this.#deliverNext(delivery);
       return null;
     }
     await machines.make(job, this.#stop.signal);
-    if (fingerprints.admits(job, result) && this.#opinions.isSettled(delivery)) {
-      this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);
+    if (fingerprints.admits(job, result) && !(await this.#isConfirmed(delivery, result))) {
+      this.#deliverNext(delivery, 0);
       return null;
     }
-    const isConfirmed = this.#opinions.isConfirmed(delivery, result);
-    const judged = this.#call.admission.judge({ result, output, isConfirmed });
+    const judged = this.#call.admission.judge({ result, output });
     if (judged === 'other_fingerprint') {
       // The job was computed before the run had a fingerprint.
-      health.refused(worker, otherFingerprintReason(fingerprints.of(job), result.fingerprint));
+      const demanded = fingerprints.of(job) ?? 'another one';
+      const reason = `its result has fingerprint ${result.fingerprint}, and the run computes on ${demanded}; cure: use machines of one kind, or train with compute.portable: true`;
+      health.refused(worker, reason);
       this.#deliverNext(delivery);
       return null;
     }
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
-      if (judged === 'norm_exceeded' && (await this.#opinions.doubt(delivery, result)))
-        this.#deliverAgain(delivery, 'rejected', reason);
-      else await this.#attemptFailed(delivery, 'rejected', { worker, reason, rejection: judged });
+      await this.#attemptFailed(delivery, 'rejected', { worker, reason, rejection: judged });
       return null;
     }
     for (const failure of delivery.failures) if (failure.worker !== worker) this.#charge(failure);
     health.didJob(worker);
     durations.note(delivery.job, result);
-    this.#continueWhile(await this.#opinions.admitted(delivery, result), delivery);
+    this.#end(delivery);
     return judged;
+  }
+
+  /**
+   * Whether a result may count: always, unless the job is one of those that are computed again. A job decides its
+   * result bit for bit, so a worker that two others contradict lies or is broken.
+   *
+   * @throws QianmoError `failed` when three workers disagree
+   */
+  async #isConfirmed(delivery: JobDelivery, { worker, ...result }: JobResult): Promise<boolean> {
+    const { recomputes, health, sink } = this.#context;
+    const { outerStep, jobIndex } = delivery.job;
+    if (!recomputes(delivery.job)) return true;
+    const bits = canonicalJson([result.output.sha256, result.queryRowCount]);
+    const answers = this.#answers.get(delivery) ?? new Map<string, string>();
+    this.#answers.set(delivery, answers);
+    const others = [...answers].filter(([name]) => name !== worker);
+    if (others.some(([, answer]) => answer === bits)) {
+      for (const [liar, answer] of others)
+        if (answer !== bits) health.distrust(liar, { outerStep, jobIndex });
+      return true;
+    }
+    answers.set(worker, bits);
+    const workers = [...answers.keys()];
+    if (workers.length > 1) sink({ kind: 'results-disagree', outerStep, jobIndex, workers });
+    if (answers.size < ANSWER_COUNT_MAX) return !(await this.#excludeWhoAnswered(delivery));
+    throw new QianmoError({
+      kind: 'failed',
+      what: 'three workers gave three results of one job',
+      where: delivery.where,
+      found: `workers ${workers.join(', ')}`,
+      cure: 'find out which of these machines is sound, and continue with --resume on sound ones',
+    });
+  }
+
+  /** Lets another worker compute the job again. Returns false if there is only the one that has. */
+  async #excludeWhoAnswered(delivery: JobDelivery): Promise<boolean> {
+    const workers = [...(this.#answers.get(delivery)?.keys() ?? [])];
+    const connected = await this.#workers.names();
+    // Where two disagree, the step waits for a third as long as it may.
+    const waits = workers.length > 1 || this.#context.health.hasHealthyOther(workers, connected);
+    delivery.excluded = waits ? workers : [];
+    return waits;
   }
 
   /** Deletes the output, unless another job or another delivery of this one has it too. */
@@ -340,23 +399,11 @@ export class DispatchStep<Value extends object> {
     else this.#stepBlobs.delete([output]);
   }
 
-  /** Ends the job unless another worker has to compute it as well. */
-  #continueWhile(isOpen: boolean, delivery: JobDelivery): void {
-    if (isOpen) {
-      this.#deliverNext(delivery, 0);
-      return;
-    }
+  #end(delivery: JobDelivery): void {
     this.#copies.end(delivery);
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
     delivery.order.settled?.();
-  }
-
-  /** The job reached a worker that it is not for. */
-  async #declined(delivery: JobDelivery): Promise<void> {
-    const isOpen = await this.#opinions.declined(delivery);
-    if (isOpen) this.#deliverNext(delivery, delivery.declinedDelayMs);
-    else this.#continueWhile(isOpen, delivery);
   }
 
   /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
@@ -380,11 +427,6 @@ export class DispatchStep<Value extends object> {
     cause: RetryCause,
     failure: AttemptFailure,
   ): Promise<void> {
-    if (this.#opinions.isSettled(delivery)) {
-      this.#charge(failure);
-      this.#continueWhile(this.#opinions.failed(delivery, failure.reason), delivery);
-      return;
-    }
     const { attemptsMax } = this.#call;
     delivery.noteFailure(failure);
     const counted = delivery.countedFailures((worker) => this.#context.health.isSick(worker));
@@ -420,12 +462,9 @@ export class DispatchStep<Value extends object> {
   }
 
   #deliverAgain(delivery: JobDelivery, cause: RetryCause, reason: string): void {
-    this.#tellRetry(delivery, cause, reason);
-    this.#deliverNext(delivery);
-  }
-
-  #tellRetry({ job: { outerStep, jobIndex } }: JobDelivery, cause: RetryCause, reason: string) {
+    const { outerStep, jobIndex } = delivery.job;
     this.#context.sink({ kind: 'job-retried', outerStep, jobIndex, cause, reason });
+    this.#deliverNext(delivery);
   }
 
   #deliverNext(delivery: JobDelivery, delayMs?: number): void {
@@ -439,8 +478,8 @@ export class DispatchStep<Value extends object> {
 
   /** The terms of the next delivery of a job, null if it is the first. */
   #termsOf({ job }: JobOrder, delivery: JobDelivery | null): DeliveryTerms {
-    const { fingerprints } = this.#context;
-    return { fingerprint: fingerprints.of(job), notBy: this.#opinions.excludedFrom(delivery) };
+    const fingerprint = this.#context.fingerprints.of(job);
+    return { fingerprint, notBy: (delivery?.excluded ?? []).slice(-EXCLUDED_WORKERS_MAX) };
   }
 
   async #sendCopies(): Promise<void> {
@@ -479,6 +518,22 @@ export class DispatchStep<Value extends object> {
       first: this.#openByJobId.values().next().value,
     };
   }
+}
+
+/** @throws QianmoError `usage` when the job, without the terms of its delivery, is larger than the queue takes. */
+export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): void {
+  const { notBy: _notBy, fingerprint: _fingerprint, ...jobAlone } = job;
+  const byteCount = Buffer.byteLength(JSON.stringify(jobAlone));
+  const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
+  if (byteCount <= byteCountMax) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,
+    where,
+    expected: `at most ${byteCountMax} bytes`,
+    found: `${byteCount} bytes`,
+    cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
+  });
 }
 
 /** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */

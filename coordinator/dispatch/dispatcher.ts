@@ -76,8 +76,6 @@ export function termFields(terms: DeliveryTerms): Pick<Job, 'fingerprint' | 'not
 export interface DeliveredResult {
   readonly result: JobResult;
   readonly output: Uint8Array;
-  /** Whether odd numbers are to be believed: another worker gave the same bits, or this process computed them. */
-  readonly isConfirmed: boolean;
 }
 
 /** The reason why a delivered result cannot be used. It is counted, and the job is tried again. */

@@ -175,7 +175,6 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       fingerprint: measured.fingerprint,
     },
     output,
-    isConfirmed: true,
   };
 }
 

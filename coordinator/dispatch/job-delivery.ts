@@ -133,6 +133,8 @@ export class JobDelivery {
   readonly #failures: AttemptFailure[] = [];
   /** The worker that this job alone has made suspect, so that another one confirms its failures. */
   suspect: string | null = null;
+  /** The workers that the next delivery must not go to. */
+  excluded: readonly string[] = [];
 
   constructor(order: JobOrder, job: Job, idSuffix: string) {
     this.order = order;

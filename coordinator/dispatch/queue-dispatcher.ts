@@ -9,7 +9,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { UnreadableOrdersError } from '../../shared/queue/run-orders.js';
-import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
+import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, LEASE_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
@@ -17,16 +17,16 @@ import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, takeLease, type LeaseHolder } from '../../shared/storage/lease.js';
 import { OrdersHeard } from './run-control.js';
-import { MachineChoice } from '../trust/machine-choice.js';
+import { randomStream } from '../../shared/base/random.js';
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
 import { JobDurations } from './backup-copies.js';
 import { DispatchStep, type DispatchContext } from './dispatch-step.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { BlobLeases } from './step-blobs.js';
-import { latestWorkerCount, nobodyCounted, WantedWorkers } from './step-workers.js';
 import { runLeaseTerms } from './run-lease.js';
-import { WorkerHealth } from './worker-health.js';
+import { WorkerHealth, latestWorkerCount, nobodyCounted, WantedWorkers } from './worker-health.js';
+import { MachineChoice } from './machine-choice.js';
 import { counted } from '../../shared/names/counted.js';
 
 interface QueueDispatcherOptions {
@@ -49,8 +49,8 @@ interface QueueDispatcherOptions {
   readonly signal?: AbortSignal;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** Whether a job is computed by a second worker although nobody doubts its result; none by default. */
-  readonly recomputes?: (job: Job) => boolean;
+  /** The share of gradient jobs that a second worker computes too, drawn by the seed; none by default. */
+  readonly recomputed?: { readonly seed: number; readonly share: number };
   /** The blob store that workers read, beside the queue by default. */
   readonly blobs?: BlobStore;
 }
@@ -101,7 +101,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ largeBlobs: large, fingerprints },
     machines: new MachineChoice({ fingerprints, workers, clock }),
     ...{ durations: new JobDurations(), counted: nobodyCounted() },
-    recomputes: options.recomputes ?? (() => false),
+    recomputes: drawnJobs(options.recomputed ?? { seed: 0, share: 0 }),
   };
   const closed = new AbortController();
   void keepAlive(context, heard, closed.signal);
@@ -131,6 +131,20 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       await producer.close();
     },
   };
+}
+
+/** Which jobs are drawn depends on seed, outer step and job index alone. */
+function drawnJobs({
+  seed,
+  share,
+}: {
+  readonly seed: number;
+  readonly share: number;
+}): (job: Job) => boolean {
+  return ({ work, outerStep, jobIndex }) =>
+    work.kind === 'gradient' &&
+    share > 0 &&
+    randomStream(seed, 'recomputed jobs', outerStep, jobIndex).uniform() < share;
 }
 
 interface StepDemand<Value extends object> {

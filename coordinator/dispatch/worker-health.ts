@@ -1,12 +1,26 @@
 /**
- * Remembers which workers refuse the jobs of a run, which are sick, and why.
- * A worker is sick when it says so, or when its jobs fail and then succeed elsewhere. A sick worker is
- * quarantined: it takes no job for a while, longer each time. One whose results are false is distrusted. When no connected worker is able and
- * healthy for a while, the run is given up.
+ * The workers that a run depends on: how many there are, how many jobs they get, which refuse the jobs of the run,
+ * which are sick, and why. A worker is sick when it says so, or when its jobs fail and then succeed elsewhere. It is
+ * quarantined: it takes no job for a while, longer each time. When no connected worker is able and healthy for a
+ * while, the run is given up.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { DEVICE_POOLS, type DevicePool } from '../../shared/names/event-terms.js';
+import type { JobProducer } from '../../shared/queue/job-queue.js';
+import { type Job, leafCountOf } from '../../shared/queue/protocol.js';
+import type { JobDelivery } from './job-delivery.js';
+import type { Patiently } from './queue-patience.js';
+
+/** The jobs that are still open when a step fails. */
+export interface OpenJobs {
+  readonly orderCount: number;
+  readonly openCount: number;
+  readonly first: JobDelivery | undefined;
+}
 
 /** Long enough to restart a capable worker after a crash, or to free a disk. */
 export const NONE_HEALTHY_MS_MAX = 60_000;
@@ -16,11 +30,8 @@ const QUARANTINE_MS_MAX = 60_000;
 const CHARGES_MAX = 3;
 /** A job done takes back a quarter of a charge: a worker may fail one job in five. */
 const CHARGE_PER_JOB_DONE = 0.25;
-/** A worker that does not heed it loses its results all the same. */
 const DISTRUST_QUARANTINE_MS = 600_000;
 const NAMED_COUNT_MAX = 3;
-
-type Distrust = RunEventOf<'worker-distrusted'>;
 
 interface Sickness {
   reason: string;
@@ -116,15 +127,17 @@ export class WorkerHealth {
     return connected.some((name) => !workers.includes(name) && !this.#isClouded(name));
   }
 
-  /** Results of the worker are false. It stays distrusted as long as this run. */
-  distrust(worker: string, found: Omit<Distrust, 'distrustedWorker'>): void {
-    if (!this.#distrustByWorker.has(worker)) this.#sink({ ...found, distrustedWorker: worker });
-    this.#distrustByWorker.set(worker, found.reason);
+  /** Uses nothing of the worker any more: two others agree on another result of a job. */
+  distrust(worker: string, job: { readonly outerStep: number; readonly jobIndex: number }): void {
+    if (this.#distrustByWorker.has(worker)) return;
+    const reason = 'two other workers agree on another result of a job';
+    this.#sink({ kind: 'worker-distrusted', ...job, reason, distrustedWorker: worker });
+    this.#distrustByWorker.set(worker, reason);
     this.#dueQuarantines.set(worker, DISTRUST_QUARANTINE_MS);
   }
 
-  get distrusted(): readonly string[] {
-    return [...this.#distrustByWorker.keys()];
+  isDistrusted(worker: string): boolean {
+    return this.#distrustByWorker.has(worker);
   }
 
   /**
@@ -167,4 +180,158 @@ export class WorkerHealth {
       for (const worker of byWorker.keys())
         if (!connected.includes(worker)) byWorker.delete(worker);
   }
+}
+
+const WORKERLESS_NOTICE_MS = 10_000;
+/** The number of jobs on the queue at once. It bounds the memory that row packs take. */
+const OPEN_JOB_COUNT_MIN = 8;
+/** One computes, one waits at its worker, and one is on its way. */
+const OPEN_JOBS_PER_WORKER = 3;
+const WORKER_COUNT_AGE_MS_MAX = 1_500;
+
+/** The number of workers when they were counted last. The steps of a dispatcher share it. */
+export interface WorkerCount {
+  workerCount: number;
+  atMs: number;
+}
+
+export function nobodyCounted(): WorkerCount {
+  return { workerCount: 0, atMs: Number.NEGATIVE_INFINITY };
+}
+
+/** Returns the latest count without waiting. When that is old, workers are counted again meanwhile. */
+export function latestWorkerCount({
+  producer,
+  clock,
+  counted,
+}: Pick<StepWorkersOptions, 'producer' | 'clock' | 'counted'>): () => number {
+  let isCounting = false;
+  const count = async (): Promise<void> => {
+    isCounting = true;
+    const { length: workerCount } = await producer.workers();
+    Object.assign(counted, { workerCount, atMs: clock.monotonicMs() });
+  };
+  return () => {
+    const isOld = clock.monotonicMs() - counted.atMs > WORKER_COUNT_AGE_MS_MAX;
+    // While the server is away, the count stays what it was.
+    if (isOld && !isCounting)
+      void count()
+        .catch(() => undefined)
+        .finally(() => (isCounting = false));
+    return counted.workerCount;
+  };
+}
+
+interface StepWorkersOptions {
+  readonly producer: JobProducer;
+  readonly health: WorkerHealth;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly counted: WorkerCount;
+}
+
+export class StepWorkers {
+  readonly #options: StepWorkersOptions;
+  readonly #patiently: Patiently;
+  /** When workers were looked for, on the clock of the step; its start at first. */
+  #lookedMs: number;
+  #saidWorkerless = false;
+
+  constructor(options: StepWorkersOptions, patiently: Patiently) {
+    this.#options = options;
+    this.#patiently = patiently;
+    this.#lookedMs = options.clock.monotonicMs();
+  }
+
+  async names(): Promise<string[]> {
+    const workers = await this.#patiently(() => this.#options.producer.workers());
+    return workers.map(({ name }) => name);
+  }
+
+  /** The number of workers that are connected, or were a moment ago. */
+  async count(): Promise<number> {
+    const { clock, counted } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - counted.atMs > WORKER_COUNT_AGE_MS_MAX)
+      Object.assign(counted, { workerCount: (await this.names()).length, atMs: nowMs });
+    return counted.workerCount;
+  }
+
+  async sendCount({
+    openCount,
+    unsentCount,
+  }: Readonly<Record<'openCount' | 'unsentCount', number>>): Promise<number> {
+    if (openCount + unsentCount <= OPEN_JOB_COUNT_MIN) return unsentCount;
+    const countMax = Math.max(OPEN_JOB_COUNT_MIN, OPEN_JOBS_PER_WORKER * (await this.count()));
+    return Math.min(unsentCount, Math.max(0, countMax - openCount));
+  }
+
+  async quarantine(): Promise<void> {
+    const { health, producer } = this.#options;
+    for (const [worker, durationMs] of health.takeQuarantines())
+      await this.#patiently(() => producer.quarantine(worker, durationMs));
+  }
+
+  /** @throws QianmoError when none of those that are connected has been healthy for long. */
+  async requireHealthy(open: () => OpenJobs): Promise<void> {
+    const { health } = this.#options;
+    if (health.isUnclouded || health.judge(await this.names()) === 'wait') return;
+    const { first } = open();
+    throw new QianmoError({
+      kind: health.isAnySick ? 'environment' : 'failed',
+      what: health.isAnySick
+        ? 'no connected worker is healthy'
+        : 'every connected worker refuses the jobs of this run',
+      ...(first === undefined ? {} : { where: first.where }),
+      expected: `a worker that does jobs within ${NONE_HEALTHY_MS_MAX} ms`,
+      found: health.describe() ?? '',
+      cure: 'correct what the workers found, or start a worker that can do the jobs; then continue with --resume',
+    });
+  }
+
+  /** Looks every now and then, and says each time that there are none any more, or none yet. */
+  async reportMissingWorkers(open: () => OpenJobs): Promise<void> {
+    const { clock, sink } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#lookedMs < WORKERLESS_NOTICE_MS) return;
+    this.#lookedMs = nowMs;
+    const isWorkerless = (await this.names()).length === 0;
+    const isNews = isWorkerless && !this.#saidWorkerless;
+    this.#saidWorkerless = isWorkerless;
+    if (isNews) sink({ kind: 'workers-missing', openJobCount: open().openCount });
+  }
+}
+
+interface WantedBy {
+  readonly job: Pick<Job, 'device' | 'work'>;
+}
+
+export class WantedWorkers {
+  readonly #sink: RunEventSink;
+  readonly #told = new Map<DevicePool, number>();
+
+  constructor(sink: RunEventSink) {
+    this.#sink = sink;
+  }
+
+  /** One worker for each leaf: deliveries are cut for the workers that there are. More would find nothing to do. */
+  want(orders: readonly WantedBy[]): void {
+    for (const device of DEVICE_POOLS)
+      this.#tell(
+        device,
+        orders
+          .filter(({ job }) => poolOf(job.device) === device)
+          .reduce((sum, { job }) => sum + leafCountOf(job), 0),
+      );
+  }
+
+  #tell(device: DevicePool, workerCount: number): void {
+    if ((this.#told.get(device) ?? 0) === workerCount) return;
+    this.#told.set(device, workerCount);
+    this.#sink({ kind: 'workers-wanted', device, workerCount });
+  }
+}
+
+function poolOf(demand: DeviceDemand): DevicePool {
+  return demand === 'gpu' ? 'gpu' : 'cpu';
 }

@@ -17,12 +17,7 @@ type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
 
 export type SamplingRule = Pick<
   TrainingConfig,
-  | 'sampling'
-  | 'sizeBucketEdges'
-  | 'curriculum'
-  | 'outerSteps'
-  | 'tasksPerOuterStep'
-  | 'rowsPerOuterStep'
+  'sampling' | 'tasksPerOuterStep' | 'rowsPerOuterStep'
 > & {
   /** Whether tasks have all their support rows where rows are drawn; they have, if absent. */
   readonly keepsSupport?: boolean;
@@ -37,7 +32,7 @@ export interface Sampling {
   readonly trunkBatches: readonly TaskEntry[];
 }
 
-/** Epochs and stages kept at once: an outer step may end one epoch and begin the next. */
+/** Epochs kept at once: an outer step may end one and begin the next. */
 const KEPT_COUNT_MAX = 2;
 
 /**
@@ -55,16 +50,13 @@ const KEPT_COUNT_MAX = 2;
  * - `size-buckets`: n / (B * the number of tasks in its bucket), B the number of buckets that hold a
  *   task: an empty bucket's share goes to the others in equal parts.
  *
- * Under a curriculum, all of this holds for the tasks that are eligible at the outer step, and a new
- * epoch begins when more tasks become eligible. The last three rules are systematic sampling: the number
- * of draws of a task in one outer step is its expected number rounded down or up, so a large task may be
- * drawn more than once.
+ * The last three rules are systematic sampling: the number of draws of a task in one outer step is its expected
+ * number rounded down or up, so a large task may be drawn more than once.
  *
  * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows are drawn
  * instead, of tasks and batches alike (`row-draws.ts`).
  *
- * @throws QianmoError of kind `data` if there is no task to train on, or if a curriculum goes by age and
- *   the store does not say when tasks were first seen.
+ * @throws QianmoError of kind `data` if there is no task to train on.
  */
 export function taskSampler(
   seed: number,
@@ -77,98 +69,34 @@ export function taskSampler(
   if (rowsPerOuterStep !== undefined)
     return rowDrawer(seed, [...tasks, ...trunkBatches], { rowsPerOuterStep, keepsSupport });
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
-  const stages = stagesOf(tasks, rule);
-  const drawerOf = latestKept((index) => stageDrawer(seed, at(stages, index), rule));
-  return (outerStep) => {
-    const stage = stages.findLastIndex(({ firstOuterStep }) => firstOuterStep <= outerStep);
-    return [...drawerOf(stage)(outerStep), ...drawBatches(outerStep)];
-  };
-}
-
-/** The outer steps from `firstOuterStep` to the next stage draw from these tasks. */
-interface Stage {
-  readonly firstOuterStep: number;
-  readonly tasks: () => readonly TaskEntry[];
-}
-
-/** The amount by which a product of decimal shares may exceed the whole number that is meant. */
-const ROUNDING = 1e-9;
-
-/**
- * The first stage begins at outer step 0 and the last one has all tasks; without a curriculum there is
- * one stage. Let S = `stageCount` and let growth take G = floor(growthShare * outerSteps) outer steps.
- * Stage s of 0 .. S begins at outer step ceil(s G / S), and the first
- * ceil(N (startShare + (1 - startShare) s / S)) of N tasks are eligible in it. If stages begin together,
- * the last one counts. A stage that adds no task is left out.
- */
-function stagesOf(
-  tasks: readonly TaskEntry[],
-  { curriculum, outerSteps }: Pick<SamplingRule, 'curriculum' | 'outerSteps'>,
-): readonly Stage[] {
-  if (curriculum === undefined) return [{ firstOuterStep: 0, tasks: () => tasks }];
-  const { by, startShare, growthShare, stageCount } = curriculum;
-  const rankOf = by === 'age' ? firstSeenTimeOf : (task: TaskEntry): number => -rowCountOf(task);
-  const entering = [...tasks].sort((a, b) => rankOf(a) - rankOf(b) || a.taskIndex - b.taskIndex);
-  const growthOuterSteps = Math.floor(growthShare * outerSteps + ROUNDING);
-  const countByStart = new Map<number, number>();
-  for (let stage = 0; stage <= stageCount; stage += 1) {
-    const share = startShare + ((1 - startShare) * stage) / stageCount;
-    const firstOuterStep = Math.ceil((stage * growthOuterSteps) / stageCount);
-    countByStart.set(firstOuterStep, Math.max(1, Math.ceil(share * tasks.length - ROUNDING)));
-  }
-  let eligibleCount = 0;
-  return [...countByStart].flatMap(([firstOuterStep, count]) => {
-    if (count === eligibleCount) return [];
-    eligibleCount = count;
-    const eligibleTasks = (): TaskEntry[] => {
-      const eligible = new Set(entering.slice(0, count));
-      return tasks.filter((task) => eligible.has(task));
-    };
-    return { firstOuterStep, tasks: eligibleTasks };
-  });
-}
-
-function firstSeenTimeOf({ firstSeenTime, taskIndex }: TaskEntry): number {
-  if (firstSeenTime !== null) return firstSeenTime;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the task store does not say when its tasks were first seen, which a curriculum by age needs',
-    where: `tasks.arrow, task ${taskIndex}`,
-    expected: 'a column firstSeen',
-    found: 'a store that an earlier version prepared',
-    cure: 'prepare it again with `qianmo prepare --force`, or set training.curriculum.by: size',
-  });
+  const drawTasks = taskDrawer(seed, tasks, rule);
+  return (outerStep) => [...drawTasks(outerStep), ...drawBatches(outerStep)];
 }
 
 type Drawer = (outerStep: number) => TaskEntry[];
 
-function stageDrawer(seed: number, stage: Stage, rule: SamplingRule): Drawer {
-  const { firstOuterStep } = stage;
-  const tasks = stage.tasks();
-  const { sampling, sizeBucketEdges, tasksPerOuterStep } = rule;
+function taskDrawer(seed: number, tasks: readonly TaskEntry[], rule: SamplingRule): Drawer {
+  const { sampling, tasksPerOuterStep } = rule;
   const inOrder = Int32Array.from(tasks.keys());
-  // Every stage counts its epochs from 0, so the first outer step of a later stage is part of the name.
-  const ofStage = firstOuterStep === 0 ? [] : [firstOuterStep];
   const shuffled = (epoch: number): Int32Array =>
-    randomStream(seed, 'task order', epoch, ...ofStage).shuffle(inOrder.slice());
+    randomStream(seed, 'task order', epoch).shuffle(inOrder.slice());
   if (!isDrawnByShare(sampling)) {
     const orderAt = latestKept(sampling === 'sequential' ? () => inOrder : shuffled);
     return (outerStep) =>
       Array.from({ length: tasksPerOuterStep }, (_, draw) => {
-        const position = (outerStep - firstOuterStep) * tasksPerOuterStep + draw;
+        const position = outerStep * tasksPerOuterStep + draw;
         const order = orderAt(Math.floor(position / tasks.length));
         return at(tasks, at(order, position % tasks.length));
       });
   }
-  const shares = drawSharesOf(tasks, sampling, sizeBucketEdges);
+  const shares = drawSharesOf(tasks, sampling);
   // A new order of the tasks each epoch, so that neighbours on the running total change.
   const epochAt = latestKept((epoch) => {
     const order = shuffled(epoch);
     return { order, totals: runningTotals(order, shares) };
   });
   return (outerStep) => {
-    const drawnCount = (outerStep - firstOuterStep) * tasksPerOuterStep;
-    const { order, totals } = epochAt(Math.floor(drawnCount / tasks.length));
+    const { order, totals } = epochAt(Math.floor((outerStep * tasksPerOuterStep) / tasks.length));
     const offset = randomStream(seed, 'row sampling', outerStep).uniform();
     return systematicDraws(totals, tasksPerOuterStep, offset).map((place) =>
       at(tasks, at(order, place)),
@@ -195,16 +123,12 @@ function isDrawnByShare(sampling: SamplingName): sampling is DrawnByShare {
 }
 
 /** How often tasks are drawn relative to each other: one positive number per task, `[taskCount]`. */
-function drawSharesOf(
-  tasks: readonly TaskEntry[],
-  sampling: DrawnByShare,
-  sizeBucketEdges: readonly number[] = SIZE_BUCKET_EDGES,
-): Float64Array {
+function drawSharesOf(tasks: readonly TaskEntry[], sampling: DrawnByShare): Float64Array {
   if (sampling === 'square-root')
     return Float64Array.from(tasks, (task) => Math.sqrt(rowCountOf(task)));
   if (sampling !== 'size-buckets') return Float64Array.from(tasks, rowCountOf);
   const bucketOf = (task: TaskEntry): number =>
-    sizeBucketIndexOf(sizeBucketEdges, task.supportRowCount);
+    sizeBucketIndexOf(SIZE_BUCKET_EDGES, task.supportRowCount);
   const taskCounts = new Map<number, number>();
   for (const task of tasks)
     taskCounts.set(bucketOf(task), (taskCounts.get(bucketOf(task)) ?? 0) + 1);
@@ -268,11 +192,11 @@ function trunkBatchDrawer(
 /** The share of all query rows that the tasks of an outer step read on average; above 1 where they read rows twice. */
 function queryShareOf(
   tasks: readonly TaskEntry[],
-  { sampling, sizeBucketEdges, tasksPerOuterStep }: SamplingRule,
+  { sampling, tasksPerOuterStep }: SamplingRule,
 ): number {
   const alike = tasksPerOuterStep / tasks.length;
   if (!isDrawnByShare(sampling)) return alike;
-  const shares = drawSharesOf(tasks, sampling, sizeBucketEdges);
+  const shares = drawSharesOf(tasks, sampling);
   let [drawn, all, shareTotal] = [0, 0, 0];
   for (const [place, { queryRowCount }] of tasks.entries()) {
     drawn += at(shares, place) * queryRowCount;

@@ -217,13 +217,12 @@ export function stepPlanner(
 
 /**
  * A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch.
- * Logs without a time have no age, so a curriculum then goes by size.
  */
 function samplingOf(
-  { seed, method, training, data }: Pick<RunConfig, 'seed' | 'method' | 'training' | 'data'>,
+  { seed, method, training }: Pick<RunConfig, 'seed' | 'method' | 'training'>,
   store: Pick<TaskStore, 'tasks'>,
 ): Sampling {
-  const { sampling, curriculum } = training;
+  const { sampling } = training;
   const plan = methodPlanOf(method);
   return {
     seed,
@@ -232,9 +231,6 @@ function samplingOf(
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       keepsSupport: adapts(plan),
-      ...(curriculum !== undefined && data.time === undefined
-        ? { curriculum: { ...curriculum, by: 'size' } }
-        : {}),
     },
     trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   };

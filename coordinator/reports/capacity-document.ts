@@ -1,7 +1,7 @@
 /** The predicted capacity of a run as a document. */
 
 import { counted } from '../../shared/names/counted.js';
-import type { Bound, Drawn, Prediction } from '../capacity/capacity-plan.js';
+import type { Bound, Drawn, Prediction } from '../plan/capacity.js';
 import {
   columnsOf,
   leftColumn,

@@ -172,17 +172,14 @@ async function openQueueDispatcher(
     { bullmqJobQueue },
     { ownPlaceOf, queueWithLargeBlobs, removeLargeBlobs },
     { createQueueDispatcher },
-    { drawnJobs },
   ] = await Promise.all([
     signingKeyOf(environment),
     tlsFilesOf(environment),
     import('../../shared/queue/bullmq-job-queue.js'),
     import('../../shared/queue/large-blobs.js'),
     import('../dispatch/queue-dispatcher.js'),
-    import('../trust/drawn-jobs.js'),
   ]);
   const { prefix } = config.queue;
-  const recomputeShare = 'trust' in config ? config.trust.recomputeShare : 0;
   const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
   const shared = sharedBlobsOf(config);
   const largeBlobs = shared === undefined ? undefined : ownPlaceOf(shared, runId);
@@ -192,7 +189,7 @@ async function openQueueDispatcher(
     largeBlobs,
     ...{ runId, mayTrain, trainingsAtOnce },
     nonce: freshNonce(),
-    recomputes: drawnJobs(config.seed, recomputeShare),
+    recomputed: { seed: config.seed, share: config.trust.recomputeShare },
     signal,
     clock,
     sink,

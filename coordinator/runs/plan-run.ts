@@ -11,8 +11,8 @@ import {
   plannedStep,
   type PlannedStep,
   type Prediction,
-} from '../capacity/capacity-plan.js';
-import { measuringDispatcher, stepCosts, type StepCosts } from '../capacity/step-costs.js';
+} from '../plan/capacity.js';
+import { measuringDispatcher, stepCosts, type StepCosts } from '../plan/capacity.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { stepPlanner } from '../plan/step-plan.js';

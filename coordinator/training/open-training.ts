@@ -5,7 +5,6 @@ import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepPlanner } from '../plan/step-plan.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
 import { earlyStopping, type EarlyStopping } from './early-stopping.js';
-import { GradientNorms } from './gradient-norms.js';
 import { assertTrainable } from './meta-optimizer/stages.js';
 import { checkpointWriter, startedTraining, type CheckpointWriter } from './run-checkpoints.js';
 import { runLength } from './run-length.js';
@@ -13,10 +12,9 @@ import { stepPipeline, type StepPipeline } from './step-pipeline.js';
 import { stepReport, StepTimes } from './step-report.js';
 import type { TrainOptions } from './train-options.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
-import { warningEvent, type RunEventSink } from '../../shared/events/run-events.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
-import { FalseResultsError } from '../dispatch/second-opinions.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 
 export type OpenTraining = Awaited<ReturnType<typeof openTraining>>;
@@ -52,7 +50,6 @@ export async function openTraining(options: TrainOptions) {
   return {
     state,
     ...{ pipeline, tables, checkpoints, length, stopping, times, report },
-    norms: new GradientNorms(config.trust),
     /** The kind of machine that computes the run; null before the first result of a new one. */
     fingerprint: () => fingerprint,
     noteFingerprint(computedOn: string): void {
@@ -123,7 +120,7 @@ const CURE =
 interface PoisonTasks {
   /**
    * Returns the state from which the outer step is taken again: without the poison task, or unchanged
-   * when there is none or results were false.
+   * when there is none.
    *
    * @throws the error when it is not that of a job, or when nothing explains it twice; QianmoError
    *   `failed` that names the task when the run stops at poison tasks.
@@ -140,15 +137,6 @@ function poisonTasks({
   return {
     settle: async (error, orders, state) => {
       if (!(error instanceof QianmoError) || signal.aborted) throw error;
-      if (error instanceof FalseResultsError) {
-        sink(
-          warningEvent(
-            'outer-step-retaken',
-            `the outer step after ${state.outerStep} is taken again: ${error.message}`,
-          ),
-        );
-        return state;
-      }
       const found = await poisonTaskOf(error, orders, { dispatcher, store, signal });
       if (found === null) {
         const isFinal = error instanceof DivergenceError || givenUpJobOf(error) === null;

@@ -56,14 +56,9 @@ export function runLength({
 }
 
 /** The field that makes outer steps depend on how many there are, as `training.schedule.decay: cosine`. */
-export function lengthFixedByOf({
-  schedule,
-  curriculum,
-  staleness,
-}: TrainingConfig): string | null {
+export function lengthFixedByOf({ schedule, staleness }: TrainingConfig): string | null {
   if (schedule.decay !== 'none') return `training.schedule.decay: ${schedule.decay}`;
-  if (staleness !== undefined) return 'training.staleness';
-  return curriculum === undefined ? null : 'training.curriculum';
+  return staleness === undefined ? null : 'training.staleness';
 }
 
 /** A call that ends elsewhere would change what the next outer steps are computed with. */

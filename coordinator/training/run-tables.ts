@@ -6,11 +6,7 @@ import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.j
 import { type TableSnapshot, TrackedTables } from '../checkpoints/table-snapshot.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
-import {
-  metaOptimizerOf,
-  movesUntouchedRows,
-  steppedState,
-} from './meta-optimizer/meta-optimizer.js';
+import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { copyUnknownRow } from '../../shared/models/initial-values.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
@@ -39,8 +35,7 @@ export function runTables(
       const outerStep = state.outerStep + 1;
       const gradient = withSharedUnknown(unshared, copies);
       const { rows } = gradient;
-      if (movesUntouchedRows(training)) tracked.willWriteTables(rows, outerStep);
-      else tracked.willWriteRows(writtenRowsOf(rows, copies), outerStep);
+      tracked.willWriteRows(writtenRowsOf(rows, copies), outerStep);
       const stepped = steppedState(optimizer, state, gradient);
       copyUnknownRows(stepped.metaParameters.tables, rows, copies);
       return stepped;

@@ -7,12 +7,11 @@ import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { Admitted, CallTerms, ReadResult, JobOrder } from '../dispatch/dispatcher.js';
+import type { Admitted, CallTerms, JobOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
 import { keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
-import type { GradientNorms } from './gradient-norms.js';
 import type { RunLength } from './run-length.js';
 import type { RunTables } from './run-tables.js';
 import { deliveryReader, type ReadDelivery } from './step-sum.js';
@@ -24,9 +23,7 @@ interface StepUnderWay {
   readonly plan: StepPlan;
   readonly orders: readonly JobOrder[];
   /** Yields sums as they arrive. When called again, it sends all jobs again with the same inputs. */
-  readonly deliveries: (
-    norms: Pick<GradientNorms, 'begin'>,
-  ) => AsyncIterable<Admitted<ReadDelivery>>;
+  readonly deliveries: () => AsyncIterable<Admitted<ReadDelivery>>;
 }
 
 export interface StepPipeline {
@@ -150,14 +147,13 @@ async function send(
   });
   const costs = cut.map((delivery) => costOf(plan, delivery));
 
-  let read: ReadResult<ReadDelivery> = () => 'not_of_this_step';
+  const read = deliveryReader(run.spec, plan, cut);
   const dispatch = (): AsyncIterable<Admitted<ReadDelivery>> =>
-    dispatcher.run(orders, (each) => read(each), signal, terms);
+    dispatcher.run(orders, read, signal, terms);
   let unread: ReturnType<typeof dispatch> | null = dispatch();
   return {
     ...{ plan, orders, parametersOf: state.outerStep },
-    deliveries(norms) {
-      read = deliveryReader(run.spec, plan, cut, norms.begin());
+    deliveries() {
       const results = unread ?? dispatch();
       unread = null;
       return pace.noting(times.waitedFor(results), costs, () => planner.readAhead());

@@ -30,17 +30,6 @@ export interface ReadDelivery {
   readonly sums: DeliveredSums;
 }
 
-/**
- * Returns whether the sum of a node may count, and notes it if so.
- *
- * @param taskWeight that of its tasks together
- */
-export type JudgeNorm = (node: {
-  readonly norm: number;
-  readonly taskWeight: number;
-  readonly isConfirmed: boolean;
-}) => boolean;
-
 export class StepSum {
   readonly #spec: ModelSpec;
   readonly #plan: StepPlan;
@@ -85,25 +74,14 @@ export class StepSum {
   }
 }
 
-/** The sum of the task weights of some leaves, in all terms. */
-function taskWeightOf({ leaves, tasks }: StepPlan, { first, end }: LeafRange): number {
-  const terms = [tasks.taskWeights, tasks.coldTaskWeights ?? []];
-  let sum = 0;
-  for (const { taskStart, taskEnd } of leaves.slice(first, end))
-    for (const weights of terms)
-      for (const weight of weights.slice(taskStart, taskEnd)) sum += weight;
-  return sum;
-}
-
-/** Reads the output of a delivery. Refuses other shapes, what is not finite, and what is doubted. */
+/** Reads the output of a delivery. Refuses other shapes and what is not finite. */
 export function deliveryReader(
   spec: ModelSpec,
   plan: StepPlan,
   deliveries: readonly LeafRange[],
-  judgeNorm: JudgeNorm = () => true,
 ): ReadResult<ReadDelivery> {
   const denseCount = denseCountOf(spec);
-  return ({ result: { jobIndex }, output, isConfirmed }) => {
+  return ({ result: { jobIndex }, output }) => {
     const delivery = deliveries[jobIndex];
     if (delivery === undefined) return 'not_of_this_step';
     const nodes = nodesIn(delivery, plan.leaves.length);
@@ -116,13 +94,7 @@ export function deliveryReader(
     if (sums === null) return 'layout_mismatch';
     const { query, support } = sums.losses;
     if (!query.every(Number.isFinite) || !support.every(Number.isFinite)) return 'not_finite';
-    for (const [place, node] of nodes.entries()) {
-      const norm = normOf(at(sums.nodes, place));
-      if (!Number.isFinite(norm)) return 'not_finite';
-      const taskWeight = taskWeightOf(plan, node);
-      if (!judgeNorm({ norm, taskWeight, isConfirmed })) return 'norm_exceeded';
-    }
-    return { delivery, sums };
+    return sums.nodes.every(isFinite) ? { delivery, sums } : 'not_finite';
   };
 }
 
@@ -145,12 +117,12 @@ function metaGradientOf(root: GradientNode, spec: ModelSpec): MetaGradient {
   return { dense, rows };
 }
 
-/** The L2 norm. It is finite if and only if all values are: squares of float32 fit into float64. */
-function normOf({ dense, rows }: GradientNode): number {
+/** The sum of squares is finite if and only if all values are: squares of float32 fit into float64. */
+function isFinite({ dense, rows }: GradientNode): boolean {
   let squares = 0;
   for (const values of [dense, rows])
     for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;
-  return Math.sqrt(squares);
+  return Number.isFinite(squares);
 }
 
 /** Weighted as task gradients are. */

@@ -200,7 +200,7 @@ export const extend = call('extend', {
   operands: ['run'],
   help: `
 The run ends as one whose config had this number from the start. Checkpoints record it, so that \`train --resume\` with
-the old config knows. A run with a curriculum or a decaying rate cannot be extended.
+the old config knows. A run with staleness or a decaying rate cannot be extended.
 Examples:
   qianmo extend movielens --outer-steps +200 --redis redis://10.0.0.5:6379
   qianmo extend movielens --outer-steps 1000 --format json --redis redis://10.0.0.5:6379`,

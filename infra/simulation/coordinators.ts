@@ -1,11 +1,14 @@
 /** The coordinators of a simulation: the production outer loop on the production dispatcher, lease and checkpoints. */
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { type RunEvent, objectStoreAway, objectStoreBack } from '../../shared/events/run-events.js';
+import { objectStoreAway, objectStoreBack, type RunEvent } from '../../shared/events/run-events.js';
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import { claimRun } from '../../coordinator/dispatch/run-lease.js';
 import type { HeldLease } from '../../shared/storage/lease.js';
-import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
+import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import { removeLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
@@ -14,16 +17,15 @@ import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunCaller } from '../../coordinator/plan/prepared-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
-import { EncodedPacks, HeldByCall } from './held-memory.js';
-import { patientSignal, ServerLink } from './server-link.js';
-import { SimulatedProcess } from './simulated-process.js';
+import { patientSignal, ServerLink } from './simulated-server.js';
+import { SimulatedProcess } from './machines.js';
 import {
   checkpointIdentityOf,
   LARGE_BLOBS,
   simulatedLossOf,
   simulatedRunOf,
+  queueOf,
 } from './simulated-run.js';
-import { queueOf } from './variants.js';
 import { StoreLink } from './simulated-store.js';
 import type { Place, World } from './world.js';
 
@@ -183,4 +185,78 @@ async function* each<Element>(
     show(element);
     yield element;
   }
+}
+
+/** The latest outer steps may still be in use: the one under way, those that overlap it, and the last one. */
+const LATEST_STEP_COUNT = 4;
+
+/** The row packs that one coordinator has encoded, by outer step. */
+class EncodedPacks {
+  readonly #packs: { readonly outerStep: number; readonly bytes: WeakRef<Uint8Array> }[] = [];
+
+  add(outerStep: number, bytes: Uint8Array): void {
+    this.#packs.push({ outerStep, bytes: new WeakRef(bytes) });
+  }
+
+  /** The number of row packs that are still in memory although their outer steps are long over. */
+  lingeringCount(): number {
+    collectGarbage();
+    const latest = this.#packs.reduce((most, { outerStep }) => Math.max(most, outerStep), 0);
+    return this.#packs.filter(
+      ({ outerStep, bytes }) =>
+        outerStep <= latest - LATEST_STEP_COUNT && bytes.deref() !== undefined,
+    ).length;
+  }
+}
+
+/** The row packs that one call of a dispatcher holds. */
+export class HeldByCall {
+  readonly #all: EncodedPacks;
+  readonly #packs = new Set<JobOrder>();
+
+  constructor(all: EncodedPacks) {
+    this.#all = all;
+  }
+
+  get packCount(): number {
+    return this.#packs.size;
+  }
+
+  watched(orders: readonly JobOrder[]): JobOrder[] {
+    return orders.map((order) => this.#watchedOrder(order));
+  }
+
+  #watchedOrder(order: JobOrder): JobOrder {
+    const [packs, all] = [this.#packs, this.#all];
+    const watched: JobOrder = {
+      ...{ job: order.job, dense: order.dense, frozen: order.frozen },
+      get rowPack() {
+        const { rowPack } = order;
+        if (rowPack !== null && !packs.has(watched)) all.add(order.job.outerStep, rowPack);
+        if (rowPack !== null) packs.add(watched);
+        return rowPack;
+      },
+      settled: () => {
+        const { rowPack } = order;
+        order.settled?.();
+        // One that is encoded again was let go.
+        if (order.rowPack === rowPack) return;
+        order.settled?.();
+        packs.delete(watched);
+      },
+    };
+    return watched;
+  }
+}
+
+let collect: (() => void) | null = null;
+
+function collectGarbage(): void {
+  if (collect === null) {
+    setFlagsFromString('--expose-gc');
+    collect = z
+      .custom<() => void>((found) => typeof found === 'function')
+      .parse(runInNewContext('gc'));
+  }
+  collect();
 }

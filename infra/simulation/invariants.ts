@@ -2,29 +2,36 @@
  * What must hold after every event of a simulation. The first violation ends it.
  */
 
+import { RunFencedError } from '../../shared/storage/lease.js';
 import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { bestOf } from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import { bestOf, type ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { blobKeyOf } from '../../shared/storage/blob-store.js';
-import { checkedCheckpoint, type WholeCheckpoint } from './checkpoint-check.js';
-import { unexplainedEnd, type CoordinatorLife } from './explained-ends.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
-import type { CommandWatch, ServerCommand } from './server-link.js';
-import type { HeldByCall } from './held-memory.js';
-import type { SimulatedProcess } from './simulated-process.js';
+import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
+import type { HeldByCall } from './coordinators.js';
+import type { SimulatedProcess, VirtualTime } from './machines.js';
 import {
   EXTENDED_OUTER_STEPS,
   JOB_ATTEMPTS_MAX,
   LARGE_BLOBS,
   OUTER_STEPS,
   QUERY_ROWS_PER_TASK,
+  REFUSAL_WAIT_MS,
+  type Variant,
 } from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
-import type { Variant } from './variants.js';
-import type { VirtualTime } from './virtual-time.js';
+import {
+  blobsOf,
+  LATEST_KEY,
+  parseManifest,
+  type CheckpointManifest,
+} from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 
 /** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
 const PROGRESS_MS = 240_000;
@@ -458,4 +465,148 @@ function commandLine(command: ServerCommand): string {
     default:
       return `${command.name} ${command.jobId}`;
   }
+}
+
+const PointerSchema = z.looseObject({ manifest: z.string() });
+
+interface WholeCheckpoint {
+  readonly outerStep: number;
+  readonly digest: string;
+  readonly validated: readonly ValidatedStep[];
+  /** The checkpoint that is named as the best one; null if that is this one, or none is named. */
+  readonly best: { readonly outerStep: number; readonly digest: string } | null;
+}
+
+type FoundCheckpoint = WholeCheckpoint | { readonly problem: string };
+
+/**
+ * Null before the first checkpoint.
+ *
+ * @param damagedKeys objects that a fault has changed, which are not looked at.
+ */
+async function checkedCheckpoint(
+  store: ObjectStore,
+  damagedKeys: ReadonlySet<string>,
+): Promise<FoundCheckpoint | null> {
+  const pointer = await store.get(LATEST_KEY);
+  if (pointer === null) return null;
+  const { manifest: key } = PointerSchema.parse(
+    JSON.parse(Buffer.from(pointer.bytes).toString('utf8')),
+  );
+  const manifest = await wholeManifest(store, key, damagedKeys);
+  if ('problem' in manifest) return manifest;
+  const { outerStep, metaParametersDigest: digest, validated = [] } = manifest;
+  const found = { outerStep, digest, validated };
+  if (manifest.best === undefined) return { ...found, best: null };
+  const best = await wholeManifest(store, manifest.best.manifest, damagedKeys);
+  if ('problem' in best) return best;
+  return { ...found, best: { outerStep: best.outerStep, digest: best.metaParametersDigest } };
+}
+
+async function wholeManifest(
+  store: ObjectStore,
+  key: string,
+  damagedKeys: ReadonlySet<string>,
+): Promise<CheckpointManifest | { readonly problem: string }> {
+  const object = await store.get(key);
+  if (object === null) return { problem: `${key} is not there` };
+  const manifest = parseManifest(object.bytes, key);
+  for (const ref of blobsOf(manifest)) {
+    const blobKey = blobKeyOf(ref);
+    if (damagedKeys.has(blobKey)) continue;
+    const blob = await store.get(blobKey);
+    if (blob === null) return { problem: `${blobKey} of ${key} is not there` };
+    if (blobRefOf(blob.bytes).sha256 !== ref.sha256)
+      return { problem: `${blobKey} of ${key} has other bytes` };
+  }
+  return manifest;
+}
+
+/** The beats of a dead coordinator may arrive this late. */
+const LATE_BEAT_MS = 30_000;
+/** A command gives up after this time at the start of a run. */
+const OPEN_TIMEOUT_MS = 30_000;
+
+/** The course of one coordinator, from the start of its process to the end. */
+interface CoordinatorLife {
+  readonly process: SimulatedProcess;
+  readonly number: number;
+  readonly startMs: number;
+  endMs: number;
+  epoch: number;
+  hasBegun: boolean;
+  /** When the server last failed to answer it or refused. */
+  troubledMs: number;
+  lastStoreKey: string;
+  /** The epoch of its claim on the checkpoints; 0 before it has one. */
+  claimEpoch: number;
+  /** Failed deliveries of each job, as `outer step/job`. */
+  readonly failureCountByJob: Map<string, number>;
+  isCancelled: boolean;
+  /** Whether it waits, as it was ordered to, before it sends the jobs of an outer step. */
+  isPaused: boolean;
+  /** The number of outer steps that it was ordered to do last; null if it was not. */
+  extendedTo: number | null;
+}
+
+interface Circumstances {
+  readonly lives: readonly CoordinatorLife[];
+  readonly nowMs: number;
+  readonly isAnyObjectDamaged: boolean;
+  readonly storeAddress: string;
+  /** Whether calls of the store are repeated while it is away, once it has answered. */
+  readonly waitsForStore: boolean;
+}
+
+/** Null if the end is explained, else its description. */
+function unexplainedEnd(
+  error: unknown,
+  life: CoordinatorLife,
+  circumstances: Circumstances,
+): string | null {
+  if (!(error instanceof QianmoError))
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const { lives, nowMs, isAnyObjectDamaged, storeAddress } = circumstances;
+  const others = lives.filter((other) => other !== life);
+  const isExplained = (): boolean => {
+    if (error instanceof RunFencedError)
+      return others.some(({ number, endMs }) => number > life.number || endMs > life.startMs);
+    const isOfStore = error.message.includes('simulated store');
+    const isOfCheckpoints = error.report.where?.startsWith(storeAddress) === true;
+    switch (error.kind) {
+      case 'usage':
+        return others.some(({ endMs }) => endMs > life.startMs - LATE_BEAT_MS);
+      case 'transient':
+        if (isOfStore && isOfCheckpoints && circumstances.waitsForStore)
+          return life.lastStoreKey === '';
+        if (isOfStore) return true;
+        return nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 && !isTimedOut(error);
+      case 'failed':
+        return (life.failureCountByJob.get(jobIn(error)) ?? 0) >= JOB_ATTEMPTS_MAX - 1;
+      case 'environment':
+        return (
+          error.report.what === NOT_OPENED ||
+          ((error.report.where ?? '').startsWith(storeAddress) && isAnyObjectDamaged) ||
+          error.message.includes('no connected worker is healthy') ||
+          nowMs - life.startMs >= (life.hasBegun ? REFUSAL_WAIT_MS : OPEN_TIMEOUT_MS - 1_000)
+        );
+      case 'data':
+        return isAnyObjectDamaged;
+      case 'cancelled':
+        return life.isCancelled;
+      case 'interrupted':
+        return false;
+    }
+  };
+  return isExplained() ? null : `${error.message}; found ${error.report.found ?? 'nothing'}`;
+}
+
+/** The job that the error names, as `outer step/job`. */
+function jobIn({ report: { where = '' } }: QianmoError): string {
+  const [, outerStep, jobIndex] = /outer step (\d+), \w+ job (\d+)/.exec(where) ?? [];
+  return `${outerStep}/${jobIndex}`;
+}
+
+function isTimedOut({ report }: QianmoError): boolean {
+  return report.what.startsWith('an outer step did not get');
 }

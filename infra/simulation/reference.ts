@@ -14,8 +14,8 @@ import {
   simulatedExecutorOf,
   simulatedLossOf,
   simulatedRunOf,
+  type Variant,
 } from './simulated-run.js';
-import type { Variant } from './variants.js';
 
 export interface Reference {
   /** The digests of meta-parameters, by completed outer steps, up to the longest run that an order may ask for. */

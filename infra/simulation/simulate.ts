@@ -5,19 +5,23 @@
 
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { coordinateAt } from './coordinators.js';
-import { scheduleFaults } from './fault-effects.js';
-import { describedFault, faultsOf, type Fault } from './faults.js';
+import { scheduleFaults, describedFault, faultsOf, type Fault } from './faults.js';
 import type { Violation } from './invariants.js';
 import { undisturbedRun, type Reference } from './reference.js';
-import { BLOB_LIFETIME_MS, RUN_NAME } from './simulated-run.js';
-import { describedVariant, variantOf, type Variant } from './variants.js';
+import {
+  BLOB_LIFETIME_MS,
+  RUN_NAME,
+  describedVariant,
+  variantOf,
+  type Variant,
+} from './simulated-run.js';
 import { workAt } from './workers.js';
 import { World } from './world.js';
 
 /** After the end of the run, workers finish what is left, and jobs of silent starts are removed. */
 const SETTLING_MS = 70_000;
 
-export interface SimulationRequest {
+interface SimulationRequest {
   readonly seed: number;
   readonly workers: number;
   /** Which of the seed's faults happen, by index; all if absent. */

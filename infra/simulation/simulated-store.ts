@@ -10,7 +10,7 @@ import {
   type ObjectStore,
   type PutCondition,
 } from '../../shared/storage/object-store.js';
-import type { Machine, SimulatedProcess } from './simulated-process.js';
+import type { Machine, SimulatedProcess } from './machines.js';
 import { damaged } from './simulated-server.js';
 
 /** Told of each change of the store, after it. */

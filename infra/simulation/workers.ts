@@ -5,11 +5,10 @@ import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js'
 import { leafCountOf } from '../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker, type WorkerEvent } from '../../worker/carrying/work-loop.js';
-import { patientSignal, ServerLink } from './server-link.js';
-import { SimulatedProcess } from './simulated-process.js';
-import { computedElsewhere, simulatedExecutorOf } from './simulated-run.js';
+import { patientSignal, ServerLink } from './simulated-server.js';
+import { SimulatedProcess } from './machines.js';
+import { computedElsewhere, simulatedExecutorOf, queueOf } from './simulated-run.js';
 import { StoreLink } from './simulated-store.js';
-import { queueOf } from './variants.js';
 import type { JobFault, WorkerPlace, World } from './world.js';
 
 const COMPUTE_MS_MIN = 100;

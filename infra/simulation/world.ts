@@ -4,12 +4,10 @@ import { createHash } from 'node:crypto';
 import { randomStream } from '../../shared/base/random.js';
 import { Invariants } from './invariants.js';
 import type { Reference } from './reference.js';
-import { patientSignal } from './server-link.js';
-import { Machine, type SimulatedProcess } from './simulated-process.js';
-import { SimulatedServer } from './simulated-server.js';
+import { patientSignal, SimulatedServer } from './simulated-server.js';
+import { Machine, VirtualTime, type SimulatedProcess } from './machines.js';
 import { SimulatedStore } from './simulated-store.js';
-import type { Variant } from './variants.js';
-import { VirtualTime } from './virtual-time.js';
+import type { Variant } from './simulated-run.js';
 
 /** The fault that the next job of a worker meets. */
 export type JobFault = 'unlike' | 'fails' | 'not-finite' | 'hangs' | 'disk-full';

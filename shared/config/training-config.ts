@@ -20,19 +20,6 @@ const OptimizerConfigSchema = z.discriminatedUnion('kind', [
       .positive()
       .default(1e-8)
       .describe('Added to the root of the second moment.'),
-    epsilonOn: z
-      .enum(['corrected', 'raw'])
-      .default('corrected')
-      .describe(
-        'Whether epsilon is added after the bias correction (corrected) or before it (raw).',
-      ),
-    lazy: z
-      .boolean()
-      .default(true)
-      .describe(
-        'Table rows that no task of an outer step uses stay as they are. With false, their moments ' +
-          'decay and move them, as in plain Adam; useful for comparisons only.',
-      ),
   }),
   z.strictObject({
     kind: z.literal('sgd'),
@@ -61,35 +48,6 @@ const ScheduleConfigSchema = z
   })
   .describe('How the learning rate changes during training.');
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
-
-const CurriculumConfigSchema = z
-  .strictObject({
-    by: z
-      .enum(['age', 'size'])
-      .default('age')
-      .describe(
-        'The order in which tasks enter: age, by the time they were first seen (by size if the logs ' +
-          'have no time); size, the largest first.',
-      ),
-    startShare: z
-      .number()
-      .gt(0)
-      .max(1)
-      .default(0.2)
-      .describe('The share of tasks that may be drawn at the first outer step.'),
-    growthShare: z
-      .number()
-      .gt(0)
-      .lt(1)
-      .default(0.5)
-      .describe('The share of the outer steps after which all tasks may be drawn.'),
-    stageCount: positiveInt
-      .max(1000)
-      .default(10)
-      .describe('The number of equal rises, equally spaced, in which the share grows to 1.'),
-  })
-  .describe('Tasks enter the training one after another. All may be drawn at each step if absent.');
-type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
 
 const AVERAGED_RUNS_MAX = 16;
 
@@ -301,12 +259,6 @@ export const TrainingConfigSchema = z
           'catalog; proportional and square-root, by their rows; size-buckets, buckets ' +
           'of adgroups by size get equal shares.',
       ),
-    sizeBucketEdges: z
-      .array(positiveInt)
-      .min(1)
-      .optional()
-      .describe('Upper edges of the buckets of sampling: size-buckets, in support rows.'),
-    curriculum: CurriculumConfigSchema.optional(),
     taskWeight: z
       .enum(['uniform', 'examples', 'sqrt'])
       .default('uniform')
@@ -376,14 +328,6 @@ export const TrainingConfigSchema = z
     path: ['outerSteps'],
     error: 'a run of 0 outer steps learns nothing: name what it starts from in startFrom',
   })
-  .superRefine(({ sampling, sizeBucketEdges }, context) => {
-    if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')
-      context.addIssue({
-        code: 'custom',
-        path: ['sizeBucketEdges'],
-        message: `only sampling: size-buckets reads it, and sampling is ${sampling}`,
-      });
-  })
   .superRefine((training, context) => {
     for (const { path, message } of [
       ...stalenessIssues(training),
@@ -399,12 +343,10 @@ export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 function rowDrawIssues({
   rowsPerOuterStep,
   sampling,
-  curriculum,
   taskWeight,
 }: {
   readonly rowsPerOuterStep?: number | undefined;
   readonly sampling: string;
-  readonly curriculum?: CurriculumConfig | undefined;
   readonly taskWeight: string;
 }): { readonly path: string; readonly message: string }[] {
   if (rowsPerOuterStep === undefined) return [];
@@ -412,7 +354,6 @@ function rowDrawIssues({
   const ofWeight = 'with rowsPerOuterStep, every row weighs the same: write taskWeight: examples';
   return [
     ...(sampling === 'uniform' ? [] : [{ path: 'sampling', message }]),
-    ...(curriculum === undefined ? [] : [{ path: 'curriculum', message }]),
     ...(taskWeight === 'examples' ? [] : [{ path: 'taskWeight', message: ofWeight }]),
   ];
 }
@@ -455,14 +396,6 @@ export const GlobalTrainingConfigSchema = z
 
 export const TrustConfigSchema = z
   .strictObject({
-    gradientNormMultipleMax: z
-      .number()
-      .min(1)
-      .default(100)
-      .describe(
-        'A gradient whose norm exceeds this multiple of the median of the latest 256 norms is computed again by another worker, ' +
-          'and used if that one gets the same bits.',
-      ),
     recomputeShare: z
       .number()
       .min(0)
@@ -476,4 +409,3 @@ export const TrustConfigSchema = z
   .describe(
     'Which results are computed again before they are believed. It changes no honest result.',
   );
-export type TrustConfig = z.infer<typeof TrustConfigSchema>;

@@ -414,11 +414,6 @@ export const EVENT_KINDS = {
       `workers ${workers.join(' and ')} gave different results of job ${jobIndex} of outer step ` +
       `${outerStep}; a third one decides, so at least three have to be connected`,
   ),
-  /** A job that was drawn or doubted has no second result. */
-  'job-not-recomputed': detail(
-    { outerStep: count, jobIndex: count, reason: z.string() },
-    ({ jobIndex, reason }) => `job ${jobIndex} is not computed by a second worker: ${reason}`,
-  ),
   /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': detail(
     { fingerprint: z.string(), fromWorker: z.string() },

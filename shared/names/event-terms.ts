@@ -32,8 +32,6 @@ export const REJECTIONS = [
   'not_finite',
   'wrong_blob',
   'forged',
-  'norm_exceeded',
-  'not_asked',
 ] as const;
 
 /** The phases of an outer step, in the order in which they begin. */

@@ -1,6 +1,6 @@
 /**
  * The queue between coordinators and workers, as both see it. `bullmq-job-queue.ts` implements it on
- * Redis. The simulation has one in memory that behaves alike (`infra/simulation/queue`).
+ * Redis. The simulation has one in memory that behaves alike (`infra/simulation/memory-queue.ts`).
  *
  * A coordinator opens a producer, a worker opens a consumer with a processor. The consumer holds the lock
  * of a job for `LOCK_DURATION_MS` and extends it while the processor works. When a worker dies, the lock ends.

@@ -14,7 +14,7 @@ import {
   blobKeyOf,
   blobRefOf,
 } from '../../shared/storage/blob-store.js';
-import { MemoryBlobStore } from '../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import {
   REDIS_BLOB_PIECE_BYTE_COUNT,

@@ -1,8 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
-import type { ConsumerCommands } from '../../infra/simulation/queue/command-consumer.js';
+import { type ConsumerCommands, MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import { LOCK_DURATION_MS } from '../../shared/queue/timing.js';
 import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/queue/signing.js';

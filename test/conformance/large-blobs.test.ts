@@ -11,13 +11,8 @@ import {
 import type { BlobLimits, JobQueue } from '../../shared/queue/job-queue.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
-import {
-  BlobMissingError,
-  type BlobStore,
-  blobKeyOf,
-  blobRefOf,
-} from '../../shared/storage/blob-store.js';
-import { MemoryBlobStore } from '../../infra/simulation/queue/memory-blob-store.js';
+import { BlobMissingError, blobRefOf, type BlobStore } from '../../shared/storage/blob-store.js';
+import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 

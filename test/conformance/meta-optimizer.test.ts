@@ -21,7 +21,6 @@ import {
 
 const optimizers = {
   adam: { optimizer: { kind: 'adam', rate: 0.01 } },
-  'adam, dense rows': { optimizer: { kind: 'adam', rate: 0.01, lazy: false, epsilonOn: 'raw' } },
   'adam with warm-up and cosine': {
     optimizer: { kind: 'adam', rate: 0.1 },
     schedule: { warmupOuterSteps: 50, decay: 'cosine', finalShare: 0.01 },

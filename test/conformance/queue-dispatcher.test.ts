@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import {
   dispatcherInTest,
   queueConfig,

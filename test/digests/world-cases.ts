@@ -121,20 +121,6 @@ export const OTHER_CASES: readonly WorldCase[] = [
       progressive: { periodSeconds: 864_000 },
     },
   },
-  {
-    name: 'sgd-curriculum',
-    training: {
-      ...{ optimizer: { kind: 'sgd', rate: 0.1, momentum: 0.5 }, sampling: 'square-root' },
-      curriculum: { by: 'age', stageCount: 2 },
-    },
-  },
-  {
-    name: 'plain-adam-buckets',
-    training: {
-      optimizer: { kind: 'adam', rate: 0.02, lazy: false, epsilonOn: 'raw' },
-      ...{ sampling: 'size-buckets', sizeBucketEdges: [5, 10], taskWeight: 'sqrt' },
-    },
-  },
   { name: 'workers-maml', workers: 2, method: MAML },
   {
     name: 'workers-gate',

@@ -11,7 +11,7 @@ import { parseManifest } from '../../shared/tasks/store-files.js';
 import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
-import { MemoryBlobStore } from '../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
 import { type Job, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import {

@@ -16,7 +16,7 @@ import { systemClock } from '../../shared/base/clock.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import {
   type CodedTensor,
   decodeTensors,

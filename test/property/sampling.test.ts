@@ -17,7 +17,8 @@ const sizes = fc.array(fc.tuple(fc.integer({ min: 1, max: 90 }), fc.integer({ mi
   maxLength: 40,
 });
 const drawn = fc.record({ sizes, drawCount: fc.integer({ min: 1, max: 50 }), seed: fc.nat(1000) });
-const EDGES = [5, 20, 21, 60];
+/** The edges in support rows that `evaluate` uses by default. */
+const EDGES = [10, 30, 100, 300];
 
 const sizedTasks = (pairs: readonly (readonly [number, number])[]): TaskEntry[] =>
   tasksOf(
@@ -47,8 +48,6 @@ function shareOf(rule: RuleName, tasks: readonly TaskEntry[], of: TaskEntry): nu
 
 const ruleOf = (sampling: SamplingRule['sampling'], drawCount: number): SamplingRule => ({
   sampling,
-  outerSteps: 1,
-  sizeBucketEdges: EDGES,
   tasksPerOuterStep: drawCount,
 });
 
@@ -129,81 +128,6 @@ describe.each(['uniform', 'sequential'] as const)('%s sampling', (name) => {
           expect(count).toBeGreaterThanOrEqual(Math.floor(drawTotal / tasks.length));
           expect(count).toBeLessThanOrEqual(Math.ceil(drawTotal / tasks.length));
         }
-      }),
-    );
-  });
-});
-
-describe('a curriculum', () => {
-  const schedule = fc.record({
-    sizes,
-    times: fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 40, maxLength: 40 }),
-    by: fc.constantFrom('age' as const, 'size' as const),
-    startPercent: fc.integer({ min: 1, max: 100 }),
-    growthPercent: fc.integer({ min: 1, max: 99 }),
-    stageCount: fc.integer({ min: 1, max: 12 }),
-    outerSteps: fc.integer({ min: 1, max: 80 }),
-    drawCount: fc.integer({ min: 1, max: 20 }),
-    sampling: fc.constantFrom('uniform' as const, 'sequential' as const),
-    seed: fc.nat(1000),
-  });
-
-  /** Number of eligible tasks at every outer step, as integers. */
-  function eligibleCounts(
-    given: typeof schedule extends fc.Arbitrary<infer T> ? T : never,
-  ): number[] {
-    const { startPercent: start, stageCount: stages, sizes: all } = given;
-    const growth = Math.floor((given.growthPercent * given.outerSteps) / 100);
-    return Array.from({ length: given.outerSteps }, (_, outerStep) => {
-      let reached = 0;
-      for (let stage = 0; stage <= stages; stage += 1)
-        if (stage * growth <= outerStep * stages) reached = stage;
-      return Math.ceil((all.length * (start * stages + (100 - start) * reached)) / (100 * stages));
-    });
-  }
-
-  it('draws no task before its time, and after that each as often as expected', () => {
-    fc.assert(
-      fc.property(schedule, (given) => {
-        const tasks = sizedTasks(given.sizes).map((task, place) => ({
-          ...task,
-          firstSeenTime: given.times[place] ?? 0,
-        }));
-        const entering = [...tasks].sort((a, b) =>
-          given.by === 'age'
-            ? a.firstSeenTime - b.firstSeenTime || a.taskIndex - b.taskIndex
-            : b.supportRowCount + b.queryRowCount - a.supportRowCount - a.queryRowCount ||
-              a.taskIndex - b.taskIndex,
-        );
-        const sample = taskSampler(given.seed, tasks, {
-          ...ruleOf(given.sampling, given.drawCount),
-          outerSteps: given.outerSteps,
-          curriculum: {
-            by: given.by,
-            startShare: given.startPercent / 100,
-            growthShare: given.growthPercent / 100,
-            stageCount: given.stageCount,
-          },
-        });
-        const eligible = eligibleCounts(given);
-        let counts = new Map<number, number>();
-        let drawTotal = 0;
-        const drawnBeforeTime: number[] = [];
-        for (const [outerStep, eligibleCount] of eligible.entries()) {
-          if (eligibleCount !== eligible[outerStep - 1])
-            [counts, drawTotal] = [new Map<number, number>(), 0];
-          const allowed = new Set(entering.slice(0, eligibleCount).map((task) => task.taskIndex));
-          for (const { taskIndex } of sample(outerStep)) {
-            if (!allowed.has(taskIndex)) drawnBeforeTime.push(taskIndex);
-            counts.set(taskIndex, (counts.get(taskIndex) ?? 0) + 1);
-          }
-          drawTotal += given.drawCount;
-          const found = [...allowed].map((taskIndex) => counts.get(taskIndex) ?? 0);
-          expect(Math.min(...found)).toBe(Math.floor(drawTotal / eligibleCount));
-          expect(Math.max(...found)).toBe(Math.ceil(drawTotal / eligibleCount));
-        }
-        expect(drawnBeforeTime).toEqual([]);
-        expect(eligible.at(-1)).toBe(tasks.length);
       }),
     );
   });

@@ -16,7 +16,7 @@ import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';

@@ -2,12 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
-import { preferredMachine } from '../../coordinator/trust/machine-choice.js';
+import { preferredMachine } from '../../coordinator/dispatch/machine-choice.js';
 import type { FoundDevice } from '../../shared/events/device-report.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import type { WorkerReport } from '../../shared/queue/job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { requireFingerprint } from '../../worker/compute/device/fingerprint.js';
 import { admitAll, collected, ordersForTest, outputOf } from '../conformance/dispatcher.js';

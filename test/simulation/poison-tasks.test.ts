@@ -13,7 +13,7 @@ import type { TrainingOutcome } from '../../coordinator/training/train-options.j
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';

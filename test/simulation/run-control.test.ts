@@ -308,7 +308,6 @@ describe('extend', () => {
 
   it.each([
     ['a decaying rate', { schedule: { decay: 'cosine' } }, 'training.schedule.decay: cosine'],
-    ['a curriculum', { curriculum: { by: 'size' } }, 'training.curriculum'],
   ])('is refused under %s, and nothing changes', async (_, section, found) => {
     const scene = new ControlScene();
     const fixed = logisticConfig({ ...training, outerSteps: 4, ...section });

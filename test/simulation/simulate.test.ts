@@ -5,7 +5,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { FAULT_KINDS, faultsOf } from '../../infra/simulation/faults.js';
-import { describedVariant, variantOf } from '../../infra/simulation/variants.js';
+import { describedVariant, variantOf } from '../../infra/simulation/simulated-run.js';
 import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
 
 const WORKERS = 3;

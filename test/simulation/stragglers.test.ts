@@ -5,14 +5,13 @@
 
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
-import { drawnJobs } from '../../coordinator/trust/drawn-jobs.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
@@ -74,7 +73,7 @@ class Pool {
     const dispatcher = await createQueueDispatcher({
       ...{ queue, limits: this.#limits, runId: 'tiny-run', clock, sink },
       nonce: 'start',
-      recomputes: drawnJobs(1, recomputeShare),
+      recomputed: { seed: 1, share: recomputeShare },
     });
     try {
       const config = logisticConfig(training);

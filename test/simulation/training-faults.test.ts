@@ -89,7 +89,7 @@ async function computed(executor: JobExecutor, order: JobOrder): Promise<Deliver
     worker: 'simulated',
     ...measured,
   };
-  return { result, output, isConfirmed: false };
+  return { result, output };
 }
 
 function disturbed(

@@ -10,8 +10,7 @@ const ENTRY_POINTS = /^infra\/library\//;
 
 /** Exports that only tests import today, each with its reason. */
 const KEPT: Readonly<Record<string, string>> = {
-  'infra/simulation/queue/memory-job-queue.ts MemoryJobQueue':
-    'the queue without Redis, for simulations',
+  'infra/simulation/memory-queue.ts MemoryJobQueue': 'the queue without Redis, for simulations',
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
   'shared/bundle/key-index.ts blockOfKey': 'one key, where tests ask for its block',
   'shared/tensors/native-rows.ts unloadNativeRows': 'tests compare both ways to compute rows',

@@ -4,9 +4,8 @@
  *
  * Tables are the exception to purity. A table has millions of rows and an outer step touches
  * thousands, so `update` writes the touched rows of state tables in place and returns the same
- * tables. Its cost is proportional to the touched rows. The outer loop owns the state and must not
- * use an old one after an update. Dense tensors and scalars of the state are replaced and never written
- * to.
+ * tables. The outer loop owns the state and must not use an old one after an update. Dense tensors
+ * and scalars of the state are replaced and never written to.
  *
  * Updates are handed on: a stage may write to those that it is given and return the same arrays, so an
  * outer step allocates nothing for its rows. Nobody else may hold them, and no stage keeps them.
@@ -22,6 +21,20 @@ import type {
   NamedTensors,
 } from '../../../shared/tensors/named-tensors.js';
 import type { OptimizerState } from '../../checkpoints/training-state.js';
+
+/** The gradient, or update, of some rows of one table. Every other row is untouched. */
+export interface RowGradient {
+  /** Ascending and unique. */
+  readonly ids: Int32Array;
+  /** Row-major `[ids.length, table width]`. */
+  readonly values: Float32Array;
+}
+
+export interface MetaGradient {
+  readonly dense: NamedTensors;
+  /** Every table that learns, with or without rows, by feature in the order of the spec. */
+  readonly rows: ReadonlyMap<string, RowGradient>;
+}
 
 export interface GradientTransformation {
   /** Prefix of the stage's state: `adam` owns `adam.firstMoment/...` and the scalar `adam.…`. */
@@ -50,19 +63,11 @@ export function zeroSlots(
   for (const [name, { shape, values }] of params.dense)
     dense.set(`${prefix}/${name}`, { shape, values: new Float32Array(values.length) });
   const tables = new Map<string, EmbeddingTable>();
-  for (const [name, { rowCount, width }] of params.tables)
-    tables.set(`${prefix}/${name}`, {
-      rowCount,
-      width,
-      values: new Float32Array(rowCount * width),
-    });
+  for (const [name, { rowCount, width }] of params.tables) {
+    const values = new Float32Array(rowCount * width);
+    tables.set(`${prefix}/${name}`, { rowCount, width, values });
+  }
   return { dense, tables };
-}
-
-export function slotOf<Slot>(slots: ReadonlyMap<string, Slot>, prefix: string, name: string): Slot {
-  const slot = slots.get(`${prefix}/${name}`);
-  if (slot === undefined) throw new Error(`the optimizer state has no ${prefix}/${name}`);
-  return slot;
 }
 
 export function scalarOf(state: OptimizerState, name: string): number {
@@ -71,56 +76,50 @@ export function scalarOf(state: OptimizerState, name: string): number {
   return scalar;
 }
 
-/** Multiplies every update, dense and rows alike, by a factor, in place. */
-export function scaledUpdates(updates: MetaGradient, factor: number): MetaGradient {
+const ONLY_ROW = Int32Array.of(0);
+
+/** A dense tensor as a table of one row, so that a stage has one loop for variables and rows. */
+export function asTable({ values }: Pick<DenseTensor, 'values'>): EmbeddingTable {
+  return { rowCount: 1, width: values.length, values };
+}
+
+/** Calls with the update of each variable and of each table. The callback may write to its values. */
+export function forEachUpdate(
+  { dense, rows }: MetaGradient,
+  change: (update: RowGradient, name: string, isDense: boolean) => void,
+): void {
+  for (const [name, { values }] of dense) change({ ids: ONLY_ROW, values }, name, true);
+  for (const [name, update] of rows) change(update, name, false);
+}
+
+/** The variable or table of this name. */
+export function tableNamed(
+  { dense, tables }: Pick<OptimizerState, 'dense' | 'tables'>,
+  name: string,
+  isDense: boolean,
+): EmbeddingTable {
+  const tensor = dense.get(name);
+  const table = !isDense ? tables.get(name) : tensor && asTable(tensor);
+  if (table === undefined) throw new Error(`there is no variable or table ${name}`);
+  return table;
+}
+
+/** Returns slots to write to, and the dense tensors of the state with those that were asked for as copies. */
+export function writableSlots(state: OptimizerState): {
+  readonly dense: Map<string, DenseTensor>;
+  readonly slot: (prefix: string, name: string, isDense: boolean) => EmbeddingTable;
+} {
+  const dense = new Map(state.dense);
   return {
-    dense: mapDense(updates.dense, (values) => scaled(values, factor)),
-    rows: mapRows(updates.rows, ({ values }) => scaled(values, factor)),
+    dense,
+    slot(prefix, name, isDense) {
+      const key = `${prefix}/${name}`;
+      const tensor = dense.get(key);
+      if (isDense && tensor !== undefined)
+        dense.set(key, { shape: tensor.shape, values: tensor.values.slice() });
+      return tableNamed({ dense, tables: state.tables }, key, isDense);
+    },
   };
-}
-
-/** Uses a plain loop: a callback for each of millions of elements would dominate an outer step. */
-function scaled(values: Float32Array, factor: number): Float32Array {
-  for (let i = 0; i < values.length; i += 1) values[i] = (values[i] ?? NaN) * factor;
-  return values;
-}
-
-export function mapDense(
-  tensors: NamedTensors,
-  values: (values: Float32Array, name: string) => Float32Array,
-): NamedTensors {
-  return new Map(
-    [...tensors].map(([name, tensor]) => [
-      name,
-      { shape: tensor.shape, values: values(tensor.values, name) },
-    ]),
-  );
-}
-
-export function mapRows(
-  rows: ReadonlyMap<string, RowGradient>,
-  values: (gradient: RowGradient, name: string) => Float32Array,
-): ReadonlyMap<string, RowGradient> {
-  return new Map(
-    [...rows].map(([name, gradient]) => [
-      name,
-      { ids: gradient.ids, values: values(gradient, name) },
-    ]),
-  );
-}
-
-/** The gradient, or update, of some rows of one table. Every other row is untouched. */
-export interface RowGradient {
-  /** Ascending and unique. */
-  readonly ids: Int32Array;
-  /** Row-major `[ids.length, table width]`. */
-  readonly values: Float32Array;
-}
-
-export interface MetaGradient {
-  readonly dense: NamedTensors;
-  /** Every table that learns, with or without rows, by feature in the order of the spec. */
-  readonly rows: ReadonlyMap<string, RowGradient>;
 }
 
 export function chain(...stages: readonly GradientTransformation[]): GradientTransformation {

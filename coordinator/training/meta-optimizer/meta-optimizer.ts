@@ -6,21 +6,23 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import {
+  asTable,
   chain,
+  forEachUpdate,
   type GradientTransformation,
   type MetaGradient,
   type RowGradient,
 } from './gradient-transformation.js';
 import type { TrainingState } from '../../checkpoints/training-state.js';
-import { scaleByAdam } from './adam.js';
 import {
   accumulateMomentum,
+  addDecoupledWeightDecay,
   addRidge,
   clipByGlobalNorm,
   keepTrainable,
+  scaleByAdam,
   scaleBySchedule,
 } from './stages.js';
-import { addDecoupledWeightDecay } from './decoupled-weight-decay.js';
 
 /** Builds the stages in the order of AdamW: trainable, clipping, ridge, direction, weight decay, rate. */
 export function metaOptimizerOf(
@@ -38,11 +40,6 @@ export function metaOptimizerOf(
   );
 }
 
-/** Whether an outer step writes to rows that no task has touched. */
-export function movesUntouchedRows({ optimizer }: TrainingConfig): boolean {
-  return optimizer.kind === 'adam' && !optimizer.lazy;
-}
-
 /** Applies one outer step. Table rows are written in place (see `gradient-transformation.ts`). */
 export function steppedState(
   optimizer: GradientTransformation,
@@ -58,31 +55,23 @@ export function steppedState(
   };
 }
 
-/**
- * Adds updates to parameters: dense variables are replaced, touched table rows are written in
- * place.
- */
-function withUpdates(params: MetaParameters, updates: MetaGradient): MetaParameters {
-  const dense = new Map(
-    [...params.dense].map(([name, tensor]) => {
-      const { shape, values } = tensor;
-      const update = updates.dense.get(name)?.values;
-      // Dense tensors are never written to, so one may belong to several states.
-      if (update === undefined) return [name, tensor];
-      return [name, { shape, values: summed(values, update) }];
-    }),
-  );
-  for (const [name, table] of params.tables) {
-    const update = updates.rows.get(name);
-    if (update !== undefined) addRows(table, update);
-  }
-  return { dense, tables: params.tables };
-}
-
-function summed(values: Float32Array, addends: Float32Array): Float32Array {
-  const sums = new Float32Array(values);
-  for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? NaN) + (addends[i] ?? NaN);
-  return sums;
+/** Adds updates to parameters: dense variables are replaced, touched table rows are written in place. */
+function withUpdates({ dense, tables }: MetaParameters, updates: MetaGradient): MetaParameters {
+  // Dense tensors are never written to, so one may belong to several states.
+  const moved = new Map(dense);
+  forEachUpdate(updates, (update, name, isDense) => {
+    if (!isDense) {
+      const table = tables.get(name);
+      if (table !== undefined) addRows(table, update);
+      return;
+    }
+    const tensor = dense.get(name);
+    if (tensor === undefined) return;
+    const values = tensor.values.slice();
+    addRows(asTable({ values }), update);
+    moved.set(name, { ...tensor, values });
+  });
+  return { dense: moved, tables };
 }
 
 function addRows({ width, values }: EmbeddingTable, { ids, values: addends }: RowGradient): void {

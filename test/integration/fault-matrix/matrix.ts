@@ -143,7 +143,7 @@ export const CELLS: readonly FaultCell[] = [
     ],
     [
       'lying worker',
-      ['whose gradients are multiplied by -1000', 'whose gradients are a little wrong'],
+      ['whose gradients are a little wrong, where all jobs are computed twice'],
       `${SAME}; the worker is named and used no more`,
     ],
     [

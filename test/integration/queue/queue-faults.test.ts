@@ -4,7 +4,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
-import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';

@@ -58,10 +58,9 @@ describe('a run config with errors', () => {
     ],
     [
       'rows that are drawn, and how tasks are',
-      set({ training: { rowsPerOuterStep: 100, sampling: 'proportional', curriculum: {} } }),
+      set({ training: { rowsPerOuterStep: 100, sampling: 'proportional' } }),
       [
         'training.sampling: rows are drawn with rowsPerOuterStep, and tasks are not: remove one of both',
-        'training.curriculum: rows are drawn with rowsPerOuterStep, and tasks are not: remove one of both',
         'training.taskWeight: with rowsPerOuterStep, every row weighs the same: write taskWeight: examples',
       ],
     ],
@@ -97,13 +96,6 @@ describe('a run config with errors', () => {
       'a replay by day of logs without a time',
       set({ evaluation: { progressive: {} } }),
       ['evaluation.progressive: rows are replayed in order of time: it needs data.time'],
-    ],
-    [
-      'bucket edges that nothing reads',
-      set({ training: { sampling: 'square-root', sizeBucketEdges: [10] } }),
-      [
-        'training.sizeBucketEdges: only sampling: size-buckets reads it, and sampling is square-root',
-      ],
     ],
     [
       'an unknown field near a known one',

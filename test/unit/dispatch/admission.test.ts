@@ -24,7 +24,6 @@ function deliveredOf(
   const output = Uint8Array.of(jobIndex, 1);
   return {
     output,
-    isConfirmed: false,
     result: {
       ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep: OUTER_STEP, jobIndex },
       ...{ output: blobRefOf(output) },

@@ -9,7 +9,7 @@ import type { Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
-import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { FINGERPRINT, stepScene, type Answer } from './step-scene.js';
 import { warningsOf } from '../../fixtures/told.js';

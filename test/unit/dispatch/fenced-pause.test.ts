@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
 import { NO_ORDERS } from '../../../shared/queue/run-orders.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { RunFencedError } from '../../../shared/storage/lease.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
-import { assertFits } from '../../../coordinator/dispatch/step-failures.js';
+import { assertFits } from '../../../coordinator/dispatch/dispatch-step.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/queue-errors.js';
 import {

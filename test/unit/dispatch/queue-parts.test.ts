@@ -12,7 +12,7 @@ import {
   objectStoreBack,
 } from '../../../shared/events/run-events.js';
 import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
-import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { InputCache } from '../../../worker/carrying/carry-job.js';
 import { WorkerRest } from '../../../worker/carrying/work-loop.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';

@@ -3,7 +3,7 @@
 import { describe, expect, it, test } from 'vitest';
 import { BlobLeases, StepBlobs } from '../../../coordinator/dispatch/step-blobs.js';
 import { type BlobRef, blobRefOf, tooLargeBlob } from '../../../shared/storage/blob-store.js';
-import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 
 const MIB = 1024 * 1024;
 

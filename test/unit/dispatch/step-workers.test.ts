@@ -1,10 +1,13 @@
 /** How many jobs a step keeps on the queue. */
 
 import { expect, test } from 'vitest';
-import { nobodyCounted, StepWorkers } from '../../../coordinator/dispatch/step-workers.js';
-import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
+import {
+  nobodyCounted,
+  StepWorkers,
+  WorkerHealth,
+} from '../../../coordinator/dispatch/worker-health.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const sink = (): void => undefined;
@@ -38,7 +41,7 @@ test('says each time that the workers are gone, and looks no more often than eve
     workerCount = workers;
     for (let second = 0; second < seconds; second += 1) {
       clock.advance(1_000);
-      await step.sayWhenThereAreNone(() => ({ orderCount: 8, openCount: 5, first: undefined }));
+      await step.reportMissingWorkers(() => ({ orderCount: 8, openCount: 5, first: undefined }));
     }
     return told.length;
   };

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { WantedWorkers } from '../../../coordinator/dispatch/step-workers.js';
+import { WantedWorkers } from '../../../coordinator/dispatch/worker-health.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 
 const PREDICT = {

@@ -1,7 +1,7 @@
 /** What the in-memory queue does beyond the contract: it goes back to an earlier state, as a failover does. */
 
 import { expect, it } from 'vitest';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { RunFencedError } from '../../../shared/storage/lease.js';
 import { jobOf } from '../../conformance/job-queue-scene.js';

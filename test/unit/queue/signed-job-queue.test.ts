@@ -1,7 +1,7 @@
 /** Forgers beside a signed queue: everything that they write is refused, and nothing of it is used. */
 
 import { describe, expect, it } from 'vitest';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import type { JobQueue, JobRecord } from '../../../shared/queue/job-queue.js';
 import type { Job, JobResult } from '../../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';

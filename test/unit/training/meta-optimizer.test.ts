@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { scaleByAdam } from '../../../coordinator/training/meta-optimizer/adam.js';
 import {
   chain,
   emptyOptimizerState,
@@ -7,13 +6,14 @@ import {
 } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
 import {
   accumulateMomentum,
+  addDecoupledWeightDecay,
   addRidge,
   clipByGlobalNorm,
   GRADIENT_NORM,
   rateShareAt,
+  scaleByAdam,
   scaleBySchedule,
 } from '../../../coordinator/training/meta-optimizer/stages.js';
-import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
 import {
   metaOptimizerOf,
   steppedState,

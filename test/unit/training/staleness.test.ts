@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
-import { FalseResultsError } from '../../../coordinator/dispatch/second-opinions.js';
+import { attemptsUsedUp } from '../../../coordinator/dispatch/job-delivery.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
@@ -154,17 +154,19 @@ describe('training with staleness', () => {
     const straight = await train(tinyRun(config).options);
     const run = tinyRun(config);
     const { dispatcher } = run.options;
-    let failures = 0;
-    const doubting: Dispatcher = {
+    let hasFailed = false;
+    const failing: Dispatcher = {
       ...dispatcher,
       async *run(orders, read, signal, terms) {
-        if (at(orders, 0).job.outerStep === 3 && (failures += 1) === 1)
-          throw new FalseResultsError({ kind: 'failed', what: 'a worker lied' });
+        if (at(orders, 0).job.outerStep === 3 && !hasFailed) {
+          hasFailed = true;
+          throw attemptsUsedUp({ where: 'job 0', jobIndex: 0 }, 1, { reason: 'lost' });
+        }
         yield* dispatcher.run(orders, read, signal, terms);
       },
     };
-    const outcome = await train({ ...run.options, dispatcher: doubting });
-    expect(failures).toBe(2);
+    const outcome = await train({ ...run.options, dispatcher: failing });
+    expect(hasFailed).toBe(true);
     expect(outcome.digest).toBe(straight.digest);
   });
 

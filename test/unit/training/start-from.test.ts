@@ -23,7 +23,7 @@ const spec = {
 } as const;
 
 function optimizerOf(trainable?: string[]): ReturnType<typeof metaOptimizerOf> {
-  const optimizer = { kind: 'adam', rate: 0.1, lazy: false };
+  const optimizer = { kind: 'adam', rate: 0.1 };
   return metaOptimizerOf(
     TrainingConfigSchema.parse({ optimizer, ...(trainable === undefined ? {} : { trainable }) }),
     spec.variables,

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DeliveredResult } from '../../../coordinator/dispatch/dispatcher.js';
 import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
-import { deliveryReader, StepSum, type JudgeNorm } from '../../../coordinator/training/step-sum.js';
+import { deliveryReader, StepSum } from '../../../coordinator/training/step-sum.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { TaskLosses } from '../../../shared/sums/delivered-sums.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
@@ -97,28 +97,6 @@ describe('the reader of deliveries', () => {
 
   it('accepts the largest finite values', () => {
     expect(rejectionOf(firstWith(nodeOf(0, [3.4e38, -3.4e38], [3.4e38, 0, -0])))).toBeNull();
-  });
-
-  it('asks for each node whether its norm may count, with the weight of its tasks', () => {
-    const weights = [[0.125, 0.25], [0.5], [0.125]];
-    const three = planForTest(
-      weights.map((taskWeights) => ({ taskWeights })),
-      { coldTaskWeights: [1, 2, 4, 8] },
-    );
-    const asked: Parameters<JudgeNorm>[0][] = [];
-    const judge: JudgeNorm = (node) => asked.push(node) < 2;
-    // Leaves 1 and 2 are no node of a tree over three.
-    const read = deliveryReader(twoTableSpec, three, [{ first: 1, end: 3 }], judge);
-    const nodes = [
-      [3, 4],
-      [0, 2],
-    ].map((dense) => nodeForTest(layoutOf([], []), dense, []));
-    const delivered = deliveredOf(0, { nodes, losses: lossesForTest(2) }, { isConfirmed: true });
-    expect(read(delivered)).toBe('norm_exceeded');
-    expect(asked).toEqual([
-      { norm: 5, taskWeight: 4.5, isConfirmed: true },
-      { norm: 2, taskWeight: 8.125, isConfirmed: true },
-    ]);
   });
 });
 

@@ -90,9 +90,9 @@ describe('a table', () => {
     expect(plain[1]).not.toEqual(plain[0]);
   });
 
-  it.each([true, false])('has copies after every outer step (lazy Adam: %s)', (lazy) => {
+  it('has copies after every outer step', () => {
     const training = TrainingConfigSchema.parse({
-      ...{ optimizer: { kind: 'adam', rate: 0.1, lazy }, weightDecay: 0.1, gradientNormMax: 1000 },
+      ...{ optimizer: { kind: 'adam', rate: 0.1 }, weightDecay: 0.1, gradientNormMax: 1000 },
     });
     const metaParameters = initialMetaParameters(spec, 1);
     const before = valuesOf(metaParameters);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import { JobResultSchema } from '../../../shared/queue/protocol.js';
-import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import {
   carryJob,
   fetchJob,

@@ -15,10 +15,7 @@ const sampleTasks = (
 
 const indicesOf = (tasks: readonly DrawnTask[]): number[] => tasks.map((task) => task.taskIndex);
 
-/** Without a curriculum, the number of outer steps has no effect. */
-const NO_CURRICULUM = { outerSteps: 1 };
 const rule: SamplingRule = {
-  ...NO_CURRICULUM,
   sampling: 'uniform',
   tasksPerOuterStep: 6,
 };
@@ -77,7 +74,6 @@ describe('uniform sampling', () => {
 
 describe('sequential sampling', () => {
   const inOrder: SamplingRule = {
-    ...NO_CURRICULUM,
     sampling: 'sequential',
     tasksPerOuterStep: 4,
   };
@@ -105,14 +101,12 @@ describe('sequential sampling', () => {
 
 describe('sampling by share', () => {
   const byRows: SamplingRule = {
-    ...NO_CURRICULUM,
     sampling: 'proportional',
     tasksPerOuterStep: 4,
   };
 
   it('draws by the square root of rows: 4 rows twice as often as 1, 9 three times', () => {
     const square: SamplingRule = {
-      ...NO_CURRICULUM,
       sampling: 'square-root',
       tasksPerOuterStep: 6,
     };
@@ -123,9 +117,7 @@ describe('sampling by share', () => {
     // Support rows 2, 3, 3 | none | 11, 12: of 12 draws 6 go to each bucket, so 2 2 2 | 3 3.
     const tasks = tasksOf([20, 20, 20, 20, 20], [2, 3, 3, 11, 12]);
     const buckets: SamplingRule = {
-      ...NO_CURRICULUM,
       sampling: 'size-buckets',
-      sizeBucketEdges: [3, 10],
       tasksPerOuterStep: 12,
     };
     expect(drawCounts(tasks, buckets, 10)).toEqual([20, 20, 20, 30, 30]);
@@ -152,68 +144,5 @@ describe('sampling by share', () => {
       expect([2, 3]).toContain(drawn.filter((task) => task.taskIndex === 100).length);
       expect([0, 1]).toContain(drawn.filter((task) => task.taskIndex === 101).length);
     }
-  });
-});
-
-describe('a curriculum', () => {
-  /** First seen at 50, 10, 40, 10, 30; the oldest two are 1 and 3. */
-  const tasks = [50, 10, 40, 10, 30].map((firstSeenTime, place) => ({
-    taskIndex: place,
-    key: `task${place}`,
-    split: 'train' as const,
-    supportRowCount: 10 - place,
-    queryRowCount: 1,
-    firstSeenTime,
-  }));
-  const curriculum = { by: 'age' as const, startShare: 0.4, growthShare: 0.5, stageCount: 3 };
-  const aged: SamplingRule = {
-    curriculum,
-    outerSteps: 20,
-    sampling: 'uniform',
-    // Wherever it starts, a step of 9 contains a whole epoch of up to 5 tasks.
-    tasksPerOuterStep: 9,
-  };
-  const drawnAt = (outerStep: number, rule = aged): number[] =>
-    [...new Set(sampleTasks(1, outerStep, tasks, rule))]
-      .map((task) => task.taskIndex)
-      .sort((a, b) => a - b);
-
-  it('admits tasks by age at the outer steps of its schedule', () => {
-    // 10 outer steps of growth in 3 rises, at 4, 7 and 10, to 3, 4 and 5 of the 5 tasks.
-    expect([0, 3, 4, 6, 7, 9, 10, 19].map((outerStep) => drawnAt(outerStep))).toEqual([
-      [1, 3],
-      [1, 3],
-      [1, 3, 4],
-      [1, 3, 4],
-      [1, 2, 3, 4],
-      [1, 2, 3, 4],
-      [0, 1, 2, 3, 4],
-      [0, 1, 2, 3, 4],
-    ]);
-  });
-
-  it('reads decimal shares exactly: 0.2 + 0.8 * 5 / 10 of 10 tasks are 6, 0.29 * 100 is 29', () => {
-    const ten = tasksOf(Array.from({ length: 10 }, () => 2));
-    const eligibleAt = (outerStep: number): number =>
-      new Set(
-        sampleTasks(1, outerStep, ten, {
-          ...aged,
-          curriculum: { by: 'size', startShare: 0.2, growthShare: 0.29, stageCount: 10 },
-          outerSteps: 100,
-          tasksPerOuterStep: 19,
-        }),
-      ).size;
-    expect([15, 26, 27].map(eligibleAt)).toEqual([6, 9, 10]);
-  });
-
-  it('admits the largest first when it goes by size', () => {
-    expect(drawnAt(0, { ...aged, curriculum: { ...curriculum, by: 'size' } })).toEqual([0, 1]);
-  });
-
-  it('needs a store with first-seen times, unless it goes by size', () => {
-    const old = tasks.map((task) => ({ ...task, firstSeenTime: null }));
-    expect(() => sampleTasks(1, 0, old, aged)).toThrow(/first seen/);
-    const bySize = { ...aged, curriculum: { ...curriculum, by: 'size' as const } };
-    expect(sampleTasks(1, 0, old, bySize)).toHaveLength(9);
   });
 });

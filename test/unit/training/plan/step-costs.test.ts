@@ -1,17 +1,17 @@
 /** The costs of outer steps on a clock that the test moves. */
 
 import { expect, test } from 'vitest';
-import { measuringDispatcher, stepCosts } from '../../../coordinator/capacity/step-costs.js';
-import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
-import { ordersOf } from '../../../coordinator/plan/step-orders.js';
-import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
-import type { Clock } from '../../../shared/base/clock.js';
-import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { executorForTest, outputOf } from '../../conformance/dispatcher.js';
-import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { logisticConfig } from '../../fixtures/training/training-run.js';
+import { measuringDispatcher, stepCosts } from '../../../../coordinator/plan/capacity.js';
+import type { Dispatcher } from '../../../../coordinator/dispatch/dispatcher.js';
+import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { ordersOf } from '../../../../coordinator/plan/step-orders.js';
+import { stepPlanner } from '../../../../coordinator/plan/step-plan.js';
+import type { Clock } from '../../../../shared/base/clock.js';
+import { modelSpecOf } from '../../../../shared/models/model-spec.js';
+import { executorForTest, outputOf } from '../../../conformance/dispatcher.js';
+import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
+import { tinyTaskStore } from '../../../fixtures/stores/tiny-task-store.js';
+import { logisticConfig } from '../../../fixtures/training/training-run.js';
 
 const config = logisticConfig({ tasksPerOuterStep: 6, leavesPerOuterStepMin: 4 });
 const store = tinyTaskStore();

@@ -1,12 +1,91 @@
 /**
- * A simulated process on a machine of its own, with clocks that agree with no other. While it is suspended no wait of it ends and no
- * reply reaches it, as after SIGSTOP; when it has ended none ever does, as after SIGKILL.
+ * Simulated machines in virtual time, with clocks that agree with no other, and the processes on them. Time stands
+ * still while any code can run, then moves to the next sleeper, so hours pass in milliseconds and a simulation is the
+ * same every time.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
-import type { VirtualTime } from './virtual-time.js';
+
+interface Sleeper {
+  readonly wakeMs: number;
+  readonly wake: () => void;
+  isAwake: boolean;
+}
+
+export class VirtualTime {
+  #nowMs = 0;
+  /** The next to wake is last. */
+  readonly #sleepers: Sleeper[] = [];
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  /** Resolves after the duration, or when the signal aborts. */
+  sleep(durationMs: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal?.aborted === true) return resolve();
+      const wake = (): void => {
+        sleeper.isAwake = true;
+        signal?.removeEventListener('abort', wake);
+        resolve();
+      };
+      const sleeper = this.#asleep(durationMs, wake);
+      signal?.addEventListener('abort', wake, { once: true });
+    });
+  }
+
+  /** Calls the action at the time; at once if it has passed. */
+  at(atMs: number, action: () => void): void {
+    this.#asleep(atMs - this.#nowMs, action);
+  }
+
+  /**
+   * Runs the work and moves time until it ends.
+   *
+   * @param afterEach called whenever nothing more can happen without time passing; it may throw.
+   * @throws Error when the work waits for something that no sleeper can provide.
+   */
+  async run<Outcome>(work: () => Promise<Outcome>, afterEach: () => void): Promise<Outcome> {
+    const over = new AbortController();
+    const outcome = work().finally(() => over.abort());
+    outcome.catch(() => undefined);
+    for (;;) {
+      // Resolves when everything that can run without time passing has run.
+      await new Promise((resolve) => void setImmediate(resolve));
+      afterEach();
+      if (over.signal.aborted) return outcome;
+      this.#wakeNext();
+    }
+  }
+
+  #asleep(durationMs: number, wake: () => void): Sleeper {
+    const wakeMs = this.#nowMs + Math.max(0, durationMs);
+    const sleeper = { wakeMs, wake, isAwake: false };
+    let [first, end] = [0, this.#sleepers.length];
+    while (first < end) {
+      const middle = (first + end) >> 1;
+      if ((this.#sleepers[middle]?.wakeMs ?? 0) > wakeMs) first = middle + 1;
+      else end = middle;
+    }
+    this.#sleepers.splice(first, 0, sleeper);
+    return sleeper;
+  }
+
+  #wakeNext(): void {
+    for (;;) {
+      const next = this.#sleepers.pop();
+      if (next === undefined)
+        throw new Error('no sleeper is left, and the work of the simulation has not ended');
+      if (next.isAwake) continue;
+      this.#nowMs = Math.max(this.#nowMs, next.wakeMs);
+      next.wake();
+      return;
+    }
+  }
+}
 
 const EPOCH_MS = Date.UTC(2026, 0, 1);
 const WALL_SKEW_MS_MAX = 3_600_000;

@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { capacityPlan, plannedStep } from '../../../coordinator/capacity/capacity-plan.js';
-import type { StepCosts } from '../../../coordinator/capacity/step-costs.js';
-import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
-import { capacityDocument, capacitySvg } from '../../../coordinator/reports/capacity-document.js';
-import { asText } from '../../../coordinator/reports/document/as-text.js';
-import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { logisticConfig } from '../../fixtures/training/training-run.js';
+import { capacityPlan, plannedStep } from '../../../../coordinator/plan/capacity.js';
+import type { StepCosts } from '../../../../coordinator/plan/capacity.js';
+import { stepPlanner } from '../../../../coordinator/plan/step-plan.js';
+import {
+  capacityDocument,
+  capacitySvg,
+} from '../../../../coordinator/reports/capacity-document.js';
+import { asText } from '../../../../coordinator/reports/document/as-text.js';
+import { modelSpecOf } from '../../../../shared/models/model-spec.js';
+import { tinyTaskStore } from '../../../fixtures/stores/tiny-task-store.js';
+import { logisticConfig } from '../../../fixtures/training/training-run.js';
 
 const COUNTS = [1, 2, 4, 16, 1_000];
 const FREE: StepCosts = {
