@@ -6,9 +6,11 @@
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
-import { BlobRefSchema, type BlobRef } from '../../shared/storage/blob-store.js';
+import { hashAfterDense, tableLine } from '../../shared/models/meta-parameters-digest.js';
+import { type BlobRef, BlobRefSchema } from '../../shared/storage/blob-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
-import { ValidatedStepsSchema } from './validated-steps.js';
 
 /** Raised when the meaning of a manifest changes. */
 export const CHECKPOINT_FORMAT_VERSION = 2;
@@ -25,6 +27,16 @@ const NamedManifestSchema = z.strictObject({
   sha256,
 });
 export type NamedManifest = z.infer<typeof NamedManifestSchema>;
+
+const VALIDATED_COUNT_MAX = 1_000_000;
+
+const ValidatedStepSchema = z.strictObject({
+  outerStep: z.int().nonnegative(),
+  /** Logloss an impression, or squared error a row. */
+  loss: z.number(),
+});
+const ValidatedStepsSchema = z.array(ValidatedStepSchema).max(VALIDATED_COUNT_MAX);
+export type ValidatedStep = z.infer<typeof ValidatedStepSchema>;
 
 const StoredTableSchema = z.strictObject({
   /** The feature, or `STAGE/FEATURE` for a table of the optimizer. */
@@ -55,7 +67,7 @@ export const CheckpointManifestSchema = z.strictObject({
   /** The kinds of machines that computed the run, each from after an outer step on. */
   computedOn: z.array(z.strictObject({ outerStep: count, fingerprint: FingerprintSchema })),
   metaParametersDigest: sha256,
-  /** If so, that digest is over the digests of the pieces (see `pieces-digest.ts`), else over all values. */
+  /** If so, that digest is over the digests of the pieces (see `piecesDigest`), else over all values. */
   digestOf: z.literal('pieces').optional(),
   /** The tasks that the run leaves out, each from an outer step on. The digest stands for them too. */
   quarantinedTasks: z
@@ -177,4 +189,63 @@ function refuseOtherVersion(value: unknown, where: string): void {
     found: `format ${version.data.formatVersion}`,
     cure: 'resume with the version that wrote it, or choose another output',
   });
+}
+
+/** The first of the lowest losses; null if there is none. */
+export function bestOf(validated: readonly ValidatedStep[] = []): ValidatedStep | null {
+  let best: ValidatedStep | null = null;
+  for (const step of validated) if (best === null || step.loss < best.loss) best = step;
+  return best;
+}
+
+/** The number of scores since the best one. */
+export function scoresSinceBest(validated: readonly ValidatedStep[] = []): number {
+  const best = bestOf(validated);
+  return best === null ? 0 : validated.length - 1 - validated.indexOf(best);
+}
+
+/** Null if there is no checkpoint, or if it is damaged, which its reader reports. */
+export async function latestManifestOf(
+  checkpoints: ObjectStore,
+): Promise<CheckpointManifest | null> {
+  const pointer = await checkpoints.get(LATEST_KEY);
+  if (pointer === null) return null;
+  const latest = orNullIfDamaged(() => parseLatest(pointer.bytes, LATEST_KEY));
+  return latest === null ? null : manifestAt(latest.manifest, checkpoints);
+}
+
+/** The manifest of the parameters that the run ended with: those of the lowest validation loss, where it was scored. */
+export async function chosenManifestOf(
+  checkpoints: ObjectStore,
+): Promise<CheckpointManifest | null> {
+  const latest = await latestManifestOf(checkpoints);
+  return latest?.best === undefined ? latest : manifestAt(latest.best.manifest, checkpoints);
+}
+
+async function manifestAt(
+  key: string,
+  checkpoints: ObjectStore,
+): Promise<CheckpointManifest | null> {
+  const object = await checkpoints.get(key);
+  return object === null ? null : orNullIfDamaged(() => parseManifest(object.bytes, key));
+}
+
+function orNullIfDamaged<Value>(parse: () => Value): Value | null {
+  try {
+    return parse();
+  } catch (cause) {
+    if (cause instanceof QianmoError && cause.kind === 'data') return null;
+    throw cause;
+  }
+}
+
+/** SHA-256 over the dense variables' digest, then names, shapes and pieces of tables by name. */
+export function piecesDigest(dense: NamedTensors, tables: readonly StoredTable[]): string {
+  const hash = hashAfterDense(dense);
+  const byName = [...tables].sort((first, second) => (first.name < second.name ? -1 : 1));
+  for (const { name, rowCount, width, pieces } of byName) {
+    hash.update(tableLine(name, rowCount, width));
+    for (const { firstRow, blob } of pieces) hash.update(`${firstRow} ${blob.sha256}\n`);
+  }
+  return hash.digest('hex');
 }

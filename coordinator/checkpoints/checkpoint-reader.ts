@@ -4,35 +4,47 @@
  * used, and a run never silently starts from nothing.
  */
 
+import {
+  type CheckpointManifest,
+  LATEST_KEY,
+  type LatestPointer,
+  MANIFEST_KEY_PREFIX,
+  type NamedManifest,
+  type StoredTable,
+  isNamedByDigest,
+  outerStepOfKey,
+  parseLatest,
+  parseManifest,
+  piecesDigest,
+} from './checkpoint-manifest.js';
+import type { EarlierStore, TrainingState } from './training-state.js';
+import { float64At } from '../../shared/base/arrays.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { configDifferences } from '../../shared/config/run-config.js';
 import {
   type RunEventOf,
   type RunEventSink,
   warningEvent,
 } from '../../shared/events/run-events.js';
-import { BlobMissingError } from '../../shared/storage/blob-store.js';
-import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
-import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
-import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { sha256Of } from '../../shared/tensors/sha256.js';
-import { refusalOf, specOf, type CheckpointIdentity } from './checkpoint-identity.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
-  LATEST_KEY,
-  MANIFEST_KEY_PREFIX,
-  isNamedByDigest,
-  outerStepOfKey,
-  parseLatest,
-  parseManifest,
-  type CheckpointManifest,
-  type LatestPointer,
-  type NamedManifest,
-  type StoredTable,
-} from './checkpoint-manifest.js';
-import { piecesDigest } from './pieces-digest.js';
-import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
-import type { TrainingState } from './training-state.js';
+  BlobMissingError,
+  type BlobStore,
+  ObjectBlobStore,
+  blobKeyOf,
+} from '../../shared/storage/blob-store.js';
+import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
+import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
+import {
+  type CodedTensor,
+  decodeTensors,
+  encodeTensors,
+} from '../../shared/tensors/tensor-codec.js';
 
 interface FoundCheckpoint {
   readonly state: TrainingState;
@@ -86,7 +98,7 @@ export async function findLatestCheckpoint(
  *
  * @throws as `findLatestCheckpoint`.
  */
-export async function findBestCheckpoint(
+async function findBestCheckpoint(
   store: ObjectStore,
   identity: CheckpointIdentity,
   sink: RunEventSink,
@@ -310,4 +322,223 @@ function modelMisfits(
     if (found[index] !== expected[index])
       misfits.push(`expected ${expected[index] ?? 'no more'}, found ${found[index] ?? 'no more'}`);
   return misfits;
+}
+
+/** The run, config, store and model that a usable checkpoint was made from. */
+export interface CheckpointIdentity {
+  readonly runName: string;
+  readonly configHash: string;
+  /** The part of the config that the hash covers. */
+  readonly deciding: Record<string, unknown>;
+  /** The digest of the task store. */
+  readonly storeDigest: string;
+  readonly spec: ModelSpec;
+  /** Absent where a checkpoint of the store as it was before logs were appended is of no use. */
+  readonly growth?: StoreGrowth;
+}
+
+/** The task store as it was before logs were appended to it. */
+export interface StoreGrowth {
+  /** The model on the store when it had this digest; null if it never had. */
+  specAt(storeDigest: string): ModelSpec | null;
+}
+
+/** The reason why this run must not use a checkpoint; null if it may. */
+function refusalOf(
+  manifest: CheckpointManifest,
+  identity: CheckpointIdentity,
+  where: string,
+): QianmoError | null {
+  const refuse = (what: string, expected: string, found: string, cure: string): QianmoError =>
+    new QianmoError({ kind: 'usage', what, where, expected, found, cure });
+  if (manifest.run !== identity.runName)
+    return refuse(
+      'this output contains the checkpoints of another run',
+      `checkpoints of run ${identity.runName}`,
+      `checkpoints of run ${manifest.run}`,
+      'choose another output for this run, or start again here with --fresh',
+    );
+  if (manifest.configHash !== identity.configHash && !isExtendedTo(identity, manifest)) {
+    const differences = configDifferences(manifest.decidingConfig, identity.deciding);
+    return refuse(
+      'the checkpoint was made with another config',
+      `the config of the checkpoint, ${manifest.configHash.slice(0, 12)}`,
+      `${identity.configHash.slice(0, 12)}, which differs in (checkpoint -> now)\n${differences
+        .map((difference) => `    ${difference}`)
+        .join('\n')}`,
+      differences.some((difference) => /\.plugin: /.test(difference))
+        ? 'give --plugin the file that the run started with, choose another output, or start again here with --fresh'
+        : 'restore these fields, choose another output, or start again here with --fresh',
+    );
+  }
+  if (manifest.storeDigest === identity.storeDigest) return null;
+  const { growth } = identity;
+  if (growth === undefined || growth.specAt(manifest.storeDigest) === null)
+    return refuse(
+      'the checkpoint was made from another task store',
+      `a store with digest ${manifest.storeDigest}${growth === undefined ? '' : ', or one that logs were appended to since'}`,
+      `one with digest ${identity.storeDigest}`,
+      'name the store that the run started with, choose another output, or start again with --fresh',
+    );
+  return null;
+}
+
+/** The model on the store that a checkpoint was made from. */
+function specOf(
+  { storeDigest }: CheckpointManifest,
+  { storeDigest: current, spec, growth }: CheckpointIdentity,
+): ModelSpec {
+  return storeDigest === current ? spec : (growth?.specAt(storeDigest) ?? spec);
+}
+
+/** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */
+function isExtendedTo(
+  { deciding }: CheckpointIdentity,
+  { decidingConfig, extendedOuterSteps }: CheckpointManifest,
+): boolean {
+  if (extendedOuterSteps === undefined) return false;
+  const training = { outerSteps: extendedOuterSteps };
+  const extended = {
+    ...decidingConfig,
+    training: {
+      ...(isRecord(decidingConfig['training']) ? decidingConfig['training'] : {}),
+      ...training,
+    },
+  };
+  return configDifferences(extended, deciding).length === 0;
+}
+
+export interface CheckpointReceipt {
+  readonly address: string;
+  /** The digest of the meta-parameters. */
+  readonly digest: string;
+}
+
+export interface SavedMetaParameters extends CheckpointReceipt {
+  readonly outerStep: number;
+  readonly metaParameters: MetaParameters;
+  readonly computedOn: TrainingState['computedOn'];
+  readonly earlierStores: readonly EarlierStore[];
+  /** Whether it was chosen by its validation loss, so that later outer steps are no loss. */
+  readonly isChosen: boolean;
+}
+
+/** The checkpoint with the lowest validation loss, or the latest where none was scored, without the optimizer's tables. */
+export async function readMetaParameters(
+  options: CheckpointIdentity & { readonly store: ObjectStore; readonly sink: RunEventSink },
+): Promise<SavedMetaParameters | null> {
+  const { store, sink } = options;
+  const found = await findBestCheckpoint(store, options, sink);
+  if (found === null) return null;
+  return {
+    outerStep: found.state.outerStep,
+    metaParameters: found.state.metaParameters,
+    computedOn: found.state.computedOn,
+    earlierStores: found.state.earlierStores ?? [],
+    isChosen: found.manifest.validated !== undefined,
+    address: `${store.address}/${found.manifestKey}`,
+    digest: found.manifest.metaParametersDigest,
+  };
+}
+
+/** The part of a checkpoint to read. `meta` does not read the state of the optimizer. */
+type CheckpointPart = 'all' | 'meta';
+
+/** One tensor each: `meta/NAME`, `optimizer/NAME`, `scalar/NAME`. */
+export function encodeDenseState({ metaParameters, optimizer }: TrainingState): Uint8Array {
+  const dense = new Map<string, CodedTensor>();
+  for (const [name, tensor] of metaParameters.dense) dense.set(`meta/${name}`, tensor);
+  for (const [name, tensor] of optimizer.dense) dense.set(`optimizer/${name}`, tensor);
+  for (const [name, value] of Object.entries(optimizer.scalars))
+    dense.set(`scalar/${name}`, { shape: [], values: Float64Array.of(value) });
+  return encodeTensors(dense);
+}
+
+/**
+ * @throws QianmoError `data` if a blob is damaged or does not fit the manifest; BlobMissingError if one
+ *   is gone.
+ */
+async function readTensors(
+  manifest: CheckpointManifest,
+  blobs: BlobStore,
+  where: string,
+  part: CheckpointPart,
+): Promise<TrainingState> {
+  const metaDense = new Map<string, DenseTensor>();
+  const optimizerDense = new Map<string, DenseTensor>();
+  const byRole = new Map([
+    ['meta', metaDense],
+    ['optimizer', optimizerDense],
+  ]);
+  const scalars: Record<string, number> = {};
+  const coded = decodeTensors(await blobs.get(manifest.dense), where);
+  for (const [codedName, { shape, values }] of coded) {
+    const [role, name] = splitOnce(codedName);
+    if (role === 'scalar' && values instanceof Float64Array) scalars[name] = float64At(values, 0);
+    else if (values instanceof Float32Array && byRole.has(role))
+      byRole.get(role)?.set(name, { shape, values });
+    else throw misfit(where, `a tensor "${codedName}" that belongs to no part of a checkpoint`);
+  }
+  const isWhole = part === 'all';
+  return {
+    outerStep: manifest.outerStep,
+    metaParameters: {
+      dense: metaDense,
+      tables: await readTables(manifest.tables, blobs, where),
+    },
+    optimizer: {
+      dense: isWhole ? optimizerDense : new Map(),
+      tables: isWhole ? await readTables(manifest.optimizerTables, blobs, where) : new Map(),
+      scalars: isWhole ? scalars : {},
+    },
+    computedOn: manifest.computedOn,
+  };
+}
+
+async function readTables(
+  stored: readonly StoredTable[],
+  blobs: BlobStore,
+  where: string,
+): Promise<Map<string, EmbeddingTable>> {
+  const tables = new Map<string, EmbeddingTable>();
+  for (const { name, rowCount, width, pieces } of stored) {
+    // The manifest may name any number: room is made only for rows that the blobs can hold.
+    const byteCount = pieces.reduce((sum, { blob }) => sum + blob.byteCount, 0);
+    if (rowCount * width * Float32Array.BYTES_PER_ELEMENT > byteCount)
+      throw misfit(
+        where,
+        `${byteCount} bytes of blobs for table "${name}" [${rowCount}, ${width}]`,
+      );
+    const values = new Float32Array(rowCount * width);
+    let nextRow = 0;
+    for (const piece of pieces) {
+      const rows = decodeTensors(await blobs.get(piece.blob), where).get('rows');
+      const isFitting =
+        piece.firstRow === nextRow &&
+        rows?.values instanceof Float32Array &&
+        rows.shape.join() === `${piece.rowCount},${width}` &&
+        nextRow + piece.rowCount <= rowCount;
+      if (!isFitting) throw misfit(where, `a piece of table "${name}" that does not fit in`);
+      values.set(rows.values, nextRow * width);
+      nextRow += piece.rowCount;
+    }
+    if (nextRow !== rowCount)
+      throw misfit(where, `${nextRow} of ${rowCount} rows of table "${name}"`);
+    tables.set(name, { rowCount, width, values });
+  }
+  return tables;
+}
+
+function splitOnce(codedName: string): [string, string] {
+  const slash = codedName.indexOf('/');
+  return [codedName.slice(0, slash), codedName.slice(slash + 1)];
+}
+
+function misfit(where: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the tensors of a checkpoint do not fit its manifest',
+    where,
+    found,
+  });
 }

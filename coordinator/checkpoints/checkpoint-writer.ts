@@ -10,48 +10,53 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { Clock } from '../../shared/base/clock.js';
+import {
+  CHECKPOINT_FORMAT_VERSION,
+  type CheckpointManifest,
+  CheckpointManifestSchema,
+  LATEST_KEY,
+  MANIFEST_KEY_PREFIX,
+  type NamedManifest,
+  bestOf,
+  blobsOf,
+  encodeManifest,
+  outerStepOfKey,
+  parseManifest,
+  piecesDigest,
+} from './checkpoint-manifest.js';
+import {
+  type CheckpointIdentity,
+  type CheckpointReceipt,
+  type SavedMetaParameters,
+  encodeDenseState,
+  findLatestCheckpoint,
+  readMetaParameters,
+} from './checkpoint-reader.js';
+import { grownState } from './grown-parameters.js';
+import {
+  type EarlierCheckpoint,
+  type PutBlob,
+  type TableSnapshot,
+  wholeSnapshotOf,
+} from './table-snapshot.js';
+import type { TrainingState } from './training-state.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import {
   hashAfterDense,
   metaParametersDigest,
 } from '../../shared/models/meta-parameters-digest.js';
-import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import {
   BLOB_KEY_PREFIX,
+  type BlobRef,
   ObjectBlobStore,
   blobKeyOf,
-} from '../../shared/storage/object-blob-store.js';
-import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
-import {
-  CHECKPOINT_FORMAT_VERSION,
-  CheckpointManifestSchema,
-  LATEST_KEY,
-  MANIFEST_KEY_PREFIX,
-  blobsOf,
-  encodeManifest,
-  type CheckpointManifest,
-  type NamedManifest,
-} from './checkpoint-manifest.js';
-import type { CheckpointIdentity } from './checkpoint-identity.js';
-import { findLatestCheckpoint } from './checkpoint-reader.js';
-import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
-import { encodeDenseState } from './checkpoint-tensors.js';
-import { grownState } from './grown-parameters.js';
-import { bestOf } from './validated-steps.js';
-import { piecesDigest } from './pieces-digest.js';
+  blobRefOf,
+} from '../../shared/storage/blob-store.js';
 import type { HeldLease } from '../../shared/storage/lease.js';
-import {
-  readMetaParameters,
-  type CheckpointReceipt,
-  type SavedMetaParameters,
-} from './saved-parameters.js';
-import { storeTables, type EarlierCheckpoint } from './store-tables.js';
-import type { PutBlob, TableSnapshot } from './table-snapshot.js';
-import { wholeSnapshotOf } from './tracked-tables.js';
-import type { TrainingState } from './training-state.js';
+import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
 
 export interface CheckpointsOptions extends CheckpointIdentity {
   /** A store for the checkpoints of this run and nothing else. */
@@ -66,7 +71,6 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly pieceByteCountMax?: number;
   /** The content that the digest of meta-parameters covers: all values, as without this, or the digests of pieces. */
   readonly tableDigest?: 'whole' | 'pieces';
-  /** How rows of tables begin whose values came with appended logs; as the row of unknown values if absent. */
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
   readonly claim?: Pick<HeldLease, 'demand'>;
 }
@@ -134,8 +138,6 @@ class RunCheckpointStore implements Checkpoints {
   #verifiedBlobs = new Set<string>();
   #knownKeys = new Set<string>();
   #damagedKeys: readonly string[] = [];
-  /** Whether a checkpoint may have been cut off, by this coordinator or an earlier one. */
-  #mayHaveOrphans = true;
 
   constructor(options: CheckpointsOptions) {
     this.#options = options;
@@ -175,8 +177,6 @@ class RunCheckpointStore implements Checkpoints {
     // Checked before the upload, so that an abandoned coordinator does not fill the store.
     await this.#options.claim?.demand();
     const latestEtag = await this.#ownLatestEtag();
-    const hadOrphans = this.#mayHaveOrphans;
-    this.#mayHaveOrphans = true;
     const manifest = await this.#storeBlobs(state, snapshot);
     await this.#options.store.flush?.();
     const { key, sha256, bytes, latestBytes } = encodeManifest(manifest);
@@ -187,7 +187,6 @@ class RunCheckpointStore implements Checkpoints {
     this.#earlier = { of: snapshot.of, checkpoint: manifest };
     this.#rememberBest(manifest, { manifest: key, sha256 });
     const written = this.#remember(manifest, key);
-    this.#mayHaveOrphans = hadOrphans;
     await this.#removeOld(key, manifest.best?.manifest);
     return receiptOf(written);
   }
@@ -211,7 +210,7 @@ class RunCheckpointStore implements Checkpoints {
     const hash = this.#options.tableDigest === 'pieces' ? null : hashAfterDense(variables);
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
-    const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
+    const tables = await snapshot.store({ earlier, put, isThere, hash });
     const { quarantinedTasks, extendedOuterSteps, validated, earlierStores } = state;
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
@@ -381,15 +380,10 @@ class RunCheckpointStore implements Checkpoints {
     const { store, kept, sink } = this.#options;
     try {
       await removeOldCheckpoints(store, {
-        latestKey,
-        bestKey,
-        kept,
-        knownKeys: this.#knownKeys,
+        ...{ bestKey, kept, knownKeys: this.#knownKeys },
+        latest: { key: latestKey, etag: this.#latestEtag ?? null },
         damagedKeys: new Set(this.#damagedKeys),
       });
-      if (!this.#mayHaveOrphans) return;
-      const latest = { manifestKey: latestKey, etag: this.#latestEtag ?? null };
-      this.#mayHaveOrphans = (await removeOrphans(store, latest)) > 0;
     } catch (cause) {
       if (!(cause instanceof QianmoError)) throw cause;
       sink(
@@ -405,4 +399,84 @@ function receiptOf({ address, digest }: CheckpointReceipt): CheckpointReceipt {
 
 function areEqual(first: Uint8Array, second: Uint8Array): boolean {
   return Buffer.compare(first, second) === 0;
+}
+
+interface Retention {
+  /** The checkpoint that this coordinator has just written. */
+  readonly latest: { readonly key: string; readonly etag: string | null };
+  /** Checkpoints kept, the latest included. */
+  readonly kept: number;
+  /**
+   * Manifests that existed when this coordinator began, and its own. Any other may belong to a
+   * coordinator that has taken over since and may be about to become the latest.
+   */
+  readonly knownKeys: ReadonlySet<string>;
+  /** The checkpoint with the lowest validation loss, if it is not the latest. */
+  readonly bestKey: string | undefined;
+  /** Manifests that could not be read. */
+  readonly damagedKeys: ReadonlySet<string>;
+}
+
+/**
+ * Another coordinator may have put a younger blob for a manifest that it has not written yet. The upload of
+ * one checkpoint takes less time than this.
+ */
+const ORPHAN_AGE_MIN_MS = 3_600_000;
+
+const BLOB_KEY = new RegExp(`^${BLOB_KEY_PREFIX}[0-9a-f]{64}$`);
+
+/**
+ * Keeps the latest, the newest of earlier outer steps, and the one with the lowest validation loss. Others of the same or
+ * a later step were left by failed attempts or by an earlier start of the run, and are removed too: the manifest first,
+ * then the blobs that no other manifest names. Blobs of checkpoints that were cut off are removed once they are old.
+ * Nothing of them is removed while there is a manifest that cannot be read, since the blobs that it names are not known.
+ * Ages are differences of the store's own times, so clocks of other machines do not count.
+ */
+async function removeOldCheckpoints(
+  store: ObjectStore,
+  { latest, bestKey, kept, knownKeys, damagedKeys }: Retention,
+): Promise<void> {
+  // Blobs are listed before the manifests: a manifest is written after the blobs that it names.
+  const blobs = await store.listWithTimes(BLOB_KEY_PREFIX);
+  const manifests = await store.listWithTimes(MANIFEST_KEY_PREFIX);
+  const known = manifests
+    .map(({ key }) => key)
+    .filter((key) => knownKeys.has(key) && outerStepOfKey(key) !== null);
+  const latestStep = outerStepOfKey(latest.key) ?? 0;
+  const earlier = known.filter(
+    (key) => !damagedKeys.has(key) && (outerStepOfKey(key) ?? 0) < latestStep,
+  );
+  const keptKeys = new Set([latest.key, bestKey, ...earlier.reverse().slice(0, kept - 1)]);
+  const doomed = new Set(known.filter((key) => !keptKeys.has(key)));
+  const named = new Set<string>();
+  const doomedBlobs = new Set<string>();
+  let isEachRead = true;
+  for (const { key } of manifests) {
+    const refs = await blobsNamedBy(store, key);
+    isEachRead &&= refs !== null || doomed.has(key);
+    for (const ref of refs ?? []) (doomed.has(key) ? doomedBlobs : named).add(blobKeyOf(ref));
+  }
+  for (const key of doomed) await store.delete(key);
+  const writtenMs = manifests.find(({ key }) => key === latest.key)?.modifiedMs ?? 0;
+  for (const { key, modifiedMs } of blobs) {
+    if (named.has(key) || !BLOB_KEY.test(key)) continue;
+    if (!doomedBlobs.has(key)) {
+      if (!isEachRead || modifiedMs >= writtenMs - ORPHAN_AGE_MIN_MS) continue;
+      // Another coordinator may use blobs of a checkpoint that was cut off.
+      if ((await store.get(LATEST_KEY))?.etag !== latest.etag) return;
+    }
+    await store.delete(key);
+  }
+}
+
+/** Null if the manifest is damaged, since the blobs it named are not known. Empty if it is gone. */
+async function blobsNamedBy(store: ObjectStore, key: string): Promise<BlobRef[] | null> {
+  const object = await store.get(key);
+  if (object === null) return [];
+  try {
+    return blobsOf(parseManifest(object.bytes, `${store.address}/${key}`));
+  } catch (cause) {
+    if (cause instanceof QianmoError && cause.kind === 'data') return null;
+    throw cause;
+  }
 }

@@ -2,8 +2,9 @@
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import type { ValidatedStep } from './validated-steps.js';
-import type { EmbeddingTable, DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { ValidatedStep } from './checkpoint-manifest.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
+import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 
 export interface OptimizerState {
   /** By `STAGE/VARIABLE`, for example `adam.firstMoment/layer0.weight`. */

@@ -8,8 +8,8 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { Context, MiddlewareHandler } from 'hono';
 import { z } from 'zod';
-import { isLoopbackHost } from '../../shared/network/loopback-host.js';
 import type { Form } from '../reports/document/document.js';
+import { isLoopbackHost } from '../../shared/network/addresses.js';
 
 export interface Access {
   /** More names and addresses under which it may be asked for. */

@@ -9,7 +9,7 @@ import {
   ServedAdgroupSchema,
   type ServedAdgroup,
 } from '../../shared/config/decision-record.js';
-import { addressBelow } from '../../shared/network/address-below.js';
+import { addressBelow } from '../../shared/network/addresses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { readEvaluatedRun, type EvaluatedRun } from '../scoring/evaluated-run.js';
 import {

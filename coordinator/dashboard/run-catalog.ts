@@ -6,7 +6,7 @@ import { LruCache } from '../../shared/base/lru-cache.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
-import { latestManifestOf } from '../checkpoints/latest-manifest.js';
+import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { findRecords } from '../record/find-records.js';
 import { FollowedHistory, type RunHistory } from '../record/run-history.js';
 import { RunRecord } from '../record/run-record.js';

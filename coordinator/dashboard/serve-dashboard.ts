@@ -11,8 +11,11 @@ import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import type { QueueController } from '../../shared/queue/job-queue.js';
 import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
-import { connectRedis, type RedisConnection } from '../../shared/queue/redis-connection.js';
-import { queueCallsAt } from '../../shared/queue/redis-errors.js';
+import {
+  type RedisConnection,
+  connectRedis,
+  queueCallsAt,
+} from '../../shared/queue/redis-connection.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { TlsFiles } from '../../shared/storage/tls-files.js';
 import { QueueWatch } from './queue-watch.js';

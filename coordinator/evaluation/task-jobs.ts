@@ -15,7 +15,7 @@ import {
   type AdaptedTask,
   areFinite,
   decodeAdaptedTasks,
-} from '../../shared/queue/adapted-tasks.js';
+} from '../../shared/bundle/adapted-tasks.js';
 import {
   PROTOCOL_VERSION,
   type Adaptation,

@@ -10,7 +10,7 @@ import {
   type AdaptedTask,
   decodeAdaptedTasks,
   encodeAdaptedTasks,
-} from '../../shared/queue/adapted-tasks.js';
+} from '../../shared/bundle/adapted-tasks.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { adaptTasks } from '../evaluation/task-jobs.js';

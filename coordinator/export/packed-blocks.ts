@@ -11,7 +11,7 @@ import { blockBytes, writeBlock } from '../../shared/bundle/block-codec.js';
 import type { BundleArray } from '../../shared/bundle/bundle-manifest.js';
 import type { BlockLayout, ValueLists } from '../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
-import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 

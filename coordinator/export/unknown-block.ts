@@ -9,7 +9,7 @@ import { allocateEncodedRows, type EncodedRows } from '../../shared/features/enc
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
-import type { AdaptedTask, TaskShift } from '../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask, TaskShift } from '../../shared/bundle/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';

@@ -14,7 +14,7 @@ import { signingKeyOf } from '../../shared/queue/signing.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { StartMore } from '../dispatch/in-memory-dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
-import { superviseWorkers } from '../dispatch/worker-supervisor.js';
+import { superviseWorkers } from './worker-supervisor.js';
 import type { RunContext, StorePlace } from './run-context.js';
 import { storeAddressOf } from './places.js';
 

@@ -8,7 +8,7 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
-import type { WorkerCommand } from '../dispatch/worker-supervisor.js';
+import type { WorkerCommand } from './worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;

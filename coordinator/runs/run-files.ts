@@ -2,7 +2,11 @@
 
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import type { StoreGrowth } from '../checkpoints/checkpoint-identity.js';
+import {
+  type SavedMetaParameters,
+  type StoreGrowth,
+  readMetaParameters,
+} from '../checkpoints/checkpoint-reader.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
@@ -15,13 +19,12 @@ import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-s
 import { probeConditionalWrites, type ObjectStore } from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
-import { latestManifestOf } from '../checkpoints/latest-manifest.js';
+import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
-import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { RunContext } from './run-context.js';
 import type { HeldLease } from '../../shared/storage/lease.js';
 import { claimRun } from '../dispatch/run-lease.js';
+import type { RunContext } from './run-context.js';
 import { storeAddressOf } from './places.js';
 import {
   objectStoreAway,

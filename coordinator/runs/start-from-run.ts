@@ -2,9 +2,8 @@
 
 import { z } from 'zod';
 import { averagedForm, averagedParameters, type AveragedMember } from '../sweep/averaged-model.js';
-import type { CheckpointIdentity } from '../checkpoints/checkpoint-identity.js';
-import { latestManifestOf } from '../checkpoints/latest-manifest.js';
-import { readMetaParameters } from '../checkpoints/saved-parameters.js';
+import { readMetaParameters, type CheckpointIdentity } from '../checkpoints/checkpoint-reader.js';
+import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/train-options.js';

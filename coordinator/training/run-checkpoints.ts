@@ -2,7 +2,7 @@
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
-import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
+import type { CheckpointReceipt } from '../checkpoints/checkpoint-reader.js';
 import type { StepTimes } from './step-report.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
 import { runTables, type RunTables } from './run-tables.js';

@@ -6,7 +6,7 @@ import type { TrainingConfig } from '../../shared/config/training-config.js';
 import { FIXED_BY_END } from '../../shared/storage/lease.js';
 import type { TrainOptions, TrainingOutcome } from './train-options.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
-import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
+import { bestOf, scoresSinceBest } from '../checkpoints/checkpoint-manifest.js';
 
 export interface RunLength {
   /** The outer step at which this call ends. */

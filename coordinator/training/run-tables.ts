@@ -3,8 +3,7 @@
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import type { TableSnapshot } from '../checkpoints/table-snapshot.js';
-import { TrackedTables } from '../checkpoints/tracked-tables.js';
+import { type TableSnapshot, TrackedTables } from '../checkpoints/table-snapshot.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';

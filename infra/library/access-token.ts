@@ -1,8 +1,8 @@
 /** The token that a server of this machine demands: from a file, or from a variable of the environment. */
 
+import { isLoopbackHost } from '../../shared/network/addresses.js';
 import { readFile } from 'node:fs/promises';
 import { QianmoError } from '../../shared/base/errors.js';
-import { isLoopbackHost } from '../../shared/network/loopback-host.js';
 import type { Environment } from '../../coordinator/runs/run-context.js';
 
 interface TokenSource {

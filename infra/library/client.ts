@@ -7,8 +7,8 @@
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { addressBelow } from '../../shared/network/address-below.js';
 import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
+import { addressBelow } from '../../shared/network/addresses.js';
 
 export { QianmoError } from '../../shared/base/errors.js';
 

@@ -5,11 +5,11 @@
 import { RunFencedError } from '../../shared/storage/lease.js';
 import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { bestOf, type ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
+import { bestOf, type ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
-import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import { blobKeyOf } from '../../shared/storage/blob-store.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
 import type { SimulatedProcess, VirtualTime } from './machines.js';

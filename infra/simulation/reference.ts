@@ -5,7 +5,7 @@ import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
+import type { ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job } from '../../shared/queue/protocol.js';

@@ -26,7 +26,7 @@ import { SumTree } from '../../shared/sums/sum-tree.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors, floatsOf } from '../../shared/tensors/tensor-codec.js';
 import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
-import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
+import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-reader.js';
 
 export interface Variant {
   /** Outer steps overlap, so that the run has another digest. */

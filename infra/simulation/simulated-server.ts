@@ -11,7 +11,7 @@ import type { Machine, SimulatedProcess } from './machines.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { WAKE_ALL, type BlobLimits, type JobConsumer, type JobProducer, type JobQueue, type OpenConsumerOptions, type WakeUp } from '../../shared/queue/job-queue.js';
 import { parseJobFailure } from '../../shared/queue/queue-errors.js';
-import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-errors.js';
+import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-connection.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 
 /** Whether a command only reads: a server that refuses to write still answers it. */

@@ -21,16 +21,17 @@ interface Supervision<End> {
 /** Runs one process again and again, until stopped. */
 export async function superviseProcess<End>(supervision: Supervision<End>): Promise<void> {
   const { clock, stopping, runOnce, onEnd, onRestart } = supervision;
+  const isStopping = (): boolean => stopping.aborted;
   let restartMs = RESTART_DELAY_MS_MIN / 2;
-  while (!stopping.aborted) {
+  while (!isStopping()) {
     const startedMs = clock.monotonicMs();
     const end = await runOnce();
-    if (stopping.aborted) return;
+    if (isStopping()) return;
     const isHealthy = clock.monotonicMs() - startedMs > HEALTHY_MS;
     restartMs = isHealthy ? RESTART_DELAY_MS_MIN : Math.min(restartMs * 2, RESTART_DELAY_MS_MAX);
     if (!onEnd(end, restartMs)) return;
     await clock.sleep(restartMs, stopping);
-    if (!stopping.aborted) onRestart?.();
+    if (!isStopping()) onRestart?.();
   }
 }
 

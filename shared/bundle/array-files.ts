@@ -5,8 +5,7 @@
 
 import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import { blobRefOf, type BlobRef } from '../storage/blob-store.js';
-import { blobKeyOf } from '../storage/object-blob-store.js';
+import { type BlobRef, blobKeyOf, blobRefOf } from '../storage/blob-store.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { elementCountOf } from '../tensors/named-tensors.js';
 import type { BundleArray } from './bundle-manifest.js';

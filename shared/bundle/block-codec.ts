@@ -12,7 +12,7 @@ import type {
   ValueLists,
 } from './ranking-model.js';
 import type { ModelSpec } from '../models/model-spec.js';
-import type { AdaptedTask, SupportSums, TaskShift } from '../queue/adapted-tasks.js';
+import type { AdaptedTask, SupportSums, TaskShift } from './adapted-tasks.js';
 
 const INT8_MAX = 127;
 

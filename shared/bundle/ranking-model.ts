@@ -7,7 +7,7 @@
  * they lie. What varies in length, such as the effects by value, lies beside them as lists.
  */
 
-import type { SupportSums } from '../queue/adapted-tasks.js';
+import type { SupportSums } from './adapted-tasks.js';
 import type { LevelShift } from '../methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, NamedTensors } from '../tensors/named-tensors.js';

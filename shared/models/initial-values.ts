@@ -16,20 +16,12 @@ export interface MetaParameters {
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
 }
 
-type TableFrame = Pick<ModelSpec, 'tableRowWidth' | 'hasLinear'>;
-
-/** A range of rows. */
-interface RowSpan {
-  readonly firstRow: number;
-  readonly rowCount: number;
-}
-
 export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParameters {
   const tables = new Map<string, EmbeddingTable>();
   const width = spec.tableRowWidth;
   for (const table of spec.tables) {
     const { name, rowCount } = table;
-    const values = initialRows(spec, table, seed, { firstRow: 0, rowCount });
+    const values = initialRows(spec, table, seed);
     copyUnknownRow({ width, values }, table.unknownCopyCount ?? 0);
     tables.set(name, { rowCount, width, values });
   }
@@ -46,17 +38,13 @@ function initialDense(spec: Pick<ModelSpec, 'variables'>, seed: number): Map<str
   return dense;
 }
 
-/** The initial values of some rows of a table. A row has the same values in every range, as the rows before it are drawn too. */
 function initialRows(
-  { tableRowWidth: width, hasLinear }: TableFrame,
-  { name, initial }: ModelSpec['tables'][number],
+  { tableRowWidth: width, hasLinear }: ModelSpec,
+  { name, initial, rowCount }: ModelSpec['tables'][number],
   seed: number,
-  { firstRow, rowCount }: RowSpan,
 ): Float32Array {
   const values = new Float32Array(rowCount * width);
-  const draw = drawOf(initial, seed, 'table', name);
-  if (draw !== null) for (let skipped = firstRow * width; skipped > 0; skipped -= 1) draw();
-  fill(values, initial, draw);
+  fill(values, initial, drawOf(initial, seed, 'table', name));
   // Linear weights start at 0.
   if (hasLinear) for (let end = width - 1; end < values.length; end += width) values[end] = 0;
   return values;

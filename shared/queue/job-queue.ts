@@ -21,7 +21,6 @@ import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/lease.js';
 import type { JobFailure } from './queue-errors.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
-import type { WorkerReport } from './redis-registry.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */
@@ -54,6 +53,24 @@ export interface OpenConsumerOptions {
   /** Called with each error of the connection, which is retried by itself. */
   readonly onError: (error: Error) => void;
   readonly onReconnected: () => void;
+}
+
+/** Facts of a worker about its device and its memory. */
+export interface WorkerReport {
+  /** The device of its compute process; null as long as that has not reported it. */
+  readonly device: {
+    readonly kind: 'cpu' | 'gpu';
+    /** The name of the processor or of the GPU. */
+    readonly model: string;
+    /** Null without a GPU. */
+    readonly memoryMiB: number | null;
+    /** The kind of machine that computes its jobs; null while it computes portable ones. */
+    readonly fingerprint: string | null;
+  } | null;
+  /** Resident memory of the process that talks to the queue. */
+  readonly residentByteCount: number;
+  /** The same of the process that computes, after its last job; null before one. */
+  readonly computeResidentByteCount: number | null;
 }
 
 /** A worker that has said within `WORKER_SILENCE_MS_MAX` that it lives. */

@@ -5,8 +5,15 @@
 
 import { QianmoError } from '../base/errors.js';
 import { LruCache } from '../base/lru-cache.js';
-import { blobRefOf, tooLargeBlob, type BlobRef, type BlobStore } from '../storage/blob-store.js';
-import { BLOB_KEY_PREFIX, blobKeyOf, ObjectBlobStore } from '../storage/object-blob-store.js';
+import {
+  BLOB_KEY_PREFIX,
+  type BlobRef,
+  type BlobStore,
+  ObjectBlobStore,
+  blobKeyOf,
+  blobRefOf,
+  tooLargeBlob,
+} from '../storage/blob-store.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../storage/open-object-store.js';
 import { sha256Of } from '../tensors/sha256.js';

@@ -16,7 +16,7 @@
  * its tasks.
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
- * Output blob of an adapt job: `blobs/adapted-tasks.ts`.
+ * Output blob of an adapt job: `shared/bundle/adapted-tasks.ts`.
  */
 
 import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';

@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import { FingerprintSchema } from '../events/fingerprint.js';
-import type { ConnectedWorker } from './job-queue.js';
+import type { ConnectedWorker, WorkerReport } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';
 
@@ -51,25 +51,18 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[1]))`;
 const MODEL_LENGTH_MAX = 100;
 const byteCount = z.int().nonnegative();
 
-const WorkerReportSchema = z.strictObject({
-  /** The device of its compute process; null as long as that has not reported it. */
+const WorkerReportSchema: z.ZodType<WorkerReport> = z.strictObject({
   device: z
     .strictObject({
       kind: z.enum(['cpu', 'gpu']),
-      /** The name of the processor or of the GPU. */
       model: z.string().transform((model) => model.trim().slice(0, MODEL_LENGTH_MAX)),
-      /** Model of the GPU; null without one. */
       memoryMiB: z.int().nonnegative().nullable(),
-      /** The kind of machine that computes its jobs; null while it computes portable ones. */
       fingerprint: FingerprintSchema.nullable(),
     })
     .nullable(),
-  /** Resident memory of the process that talks to the queue, and of the one that computes, after its last job. */
   residentByteCount: byteCount,
   computeResidentByteCount: byteCount.nullable(),
 });
-/** Facts of a worker about its device and its memory. */
-export type WorkerReport = z.infer<typeof WorkerReportSchema>;
 
 const WorkerRecordSchema = z.strictObject({
   name: z.string(),

@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, type FailureReport } from '../base/errors.js';
 import {
   decodeOrders,
   encodeOrders,
@@ -72,23 +72,15 @@ redis.call('DEL', unpack(KEYS, 3))
 if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end`;
 
 /**
- * KEYS: holder, orders. ARGV: the earlier orders, the text of no orders, the orders, their lifetime in ms. Returns 1
- * if there is a holder and the orders were the earlier ones.
+ * KEYS: holder, orders. ARGV: the earlier orders, the text of no orders, the orders, their lifetime in ms, 1 if there must
+ * be a holder and 0 if there must be none. Returns 1 if the orders were replaced, 0 if they were not the earlier ones,
+ * -1 without the holder, or with one.
  */
 const REPLACE_ORDERS = `
-if not redis.call('GET', KEYS[1]) then return 0 end
+local isHeld = redis.call('GET', KEYS[1]) and '1' or '0'
+if isHeld ~= ARGV[5] then return -1 end
 if (redis.call('GET', KEYS[2]) or ARGV[2]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
-return 1`;
-
-/**
- * KEYS: holder, orders. ARGV: the orders found, the orders instead. Returns -1 if there is a holder, 1 if the orders were
- * those found, else 0.
- */
-const WITHDRAW = `
-if redis.call('GET', KEYS[1]) then return -1 end
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'KEEPTTL')
 return 1`;
 
 const TakeReplySchema = z.tuple([z.string(), z.string()]);
@@ -129,7 +121,7 @@ export class RedisRunLease {
     const reply = await this.#redis.eval(TAKE, 2, keys.epoch, keys.holder, ...args);
     const [epoch, found] = TakeReplySchema.parse(reply);
     if (epoch === '') {
-      return { kind: 'held', holder: holderIn(found, this.#placeOf(runId)), mark: found };
+      return { kind: 'held', holder: holderIn(found, runId, this.#where), mark: found };
     }
     this.#held = { runId, epoch, start };
     return { kind: 'taken', epoch: Number(epoch) };
@@ -146,7 +138,7 @@ export class RedisRunLease {
     const reply = await this.#redis.eval(RENEW, 3, keys.epoch, keys.holder, keys.orders, ...args);
     const [isRenewed, orders] = RenewReplySchema.parse(reply);
     if (isRenewed !== 1) throw this.#fenced(runId);
-    return ordersIn(orders, this.#placeOf(runId));
+    return ordersIn(orders, runId, this.#where);
   }
 
   /** Does nothing if the lease is lost, or was never taken. */
@@ -186,10 +178,6 @@ export class RedisRunLease {
     return leaseKeysOf(this.#prefix, runId);
   }
 
-  #placeOf(runId: string): RunPlace {
-    return { prefix: this.#prefix, runId, where: this.#where };
-  }
-
   #fenced(runId: string): RunFencedError {
     return new RunFencedError(`run ${runId} at ${this.#where}`);
   }
@@ -200,13 +188,18 @@ export function redisRunController(
   prefix: string,
   where: string,
 ): Omit<RunController, 'close'> {
+  const replaced = async (runId: string, change: readonly [string, RunOrders], isHeld: 0 | 1) => {
+    const { holder, orders: key } = leaseKeysOf(prefix, runId);
+    const [earlier, orders] = change;
+    const args = [earlier, encodeOrders(NO_ORDERS), encodeOrders(orders), RECORD_LIFETIME_MS];
+    return redis.eval(REPLACE_ORDERS, 2, holder, key, ...args, isHeld);
+  };
   return {
     find: async (runId): Promise<ControlledRun | null> => {
       const keys = leaseKeysOf(prefix, runId);
       const [holder = null, orders = null] = await redis.mget(keys.holder, keys.orders);
       if (holder === null) return null;
-      const place = { prefix, runId, where };
-      return { holder: holderIn(holder, place), orders: ordersIn(orders ?? '', place) };
+      return { holder: holderIn(holder, runId, where), orders: ordersIn(orders, runId, where) };
     },
     endOf: async (runId, start) => {
       const text = await redis.get(leaseKeysOf(prefix, runId).end);
@@ -214,64 +207,47 @@ export function redisRunController(
       const end = text === null ? undefined : RunEndSchema.safeParse(JSON.parse(text)).data;
       return end?.start === start ? end : null;
     },
-    replace: async (runId, earlier, orders) => {
-      const keys = leaseKeysOf(prefix, runId);
-      const texts = [earlier, NO_ORDERS, orders].map(encodeOrders);
-      const args = [keys.holder, keys.orders, ...texts, RECORD_LIFETIME_MS];
-      return (await redis.eval(REPLACE_ORDERS, 2, ...args)) === 1;
-    },
+    replace: async (runId, earlier, orders) =>
+      (await replaced(runId, [encodeOrders(earlier), orders], 1)) === 1,
     withdraw: async (runId, change) => {
-      const keys = leaseKeysOf(prefix, runId);
+      const { holder: holderKey, orders: ordersKey } = leaseKeysOf(prefix, runId);
       for (;;) {
-        const [holder = null, found = null] = await redis.mget(keys.holder, keys.orders);
+        const [holder = null, found = null] = await redis.mget(holderKey, ordersKey);
         if (holder !== null) return false;
         if (found === null) return true;
-        const orders = encodeOrders(change(ordersIn(found, { prefix, runId, where })));
-        const reply = await redis.eval(WITHDRAW, 2, keys.holder, keys.orders, found, orders);
+        const orders = change(ordersIn(found, runId, where));
+        const reply = await replaced(runId, [found, orders], 0);
         if (reply !== 0) return reply === 1;
       }
     },
   };
 }
 
-interface RunPlace {
-  readonly prefix: string;
-  readonly runId: string;
-  readonly where: string;
-}
-
 /** @throws QianmoError `environment` if the text is not a holder as this version writes it. */
-function holderIn(text: string, { runId, where }: RunPlace): LeaseHolder {
+function holderIn(text: string, runId: string, where: string): LeaseHolder {
   try {
     return LeaseHolderSchema.parse(JSON.parse(text));
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: `this version of qianmo cannot read the record of the coordinator that works on run ${runId}`,
-      where,
-      expected: 'a record of this version of qianmo',
-      found: foundInRecord(text, cause),
-      cure: `use the version of qianmo that this coordinator has, or wait until it has ended: its record expires ${RUN_LEASE_MS / 1000} s later`,
-    });
+    throw new QianmoError(unreadable('the record of the coordinator', runId, where, cause));
   }
 }
 
-/**
- * @param text empty where no orders were given.
- * @throws UnreadableOrdersError if it is not orders as this version writes them.
- */
-function ordersIn(text: string, { prefix, runId, where }: RunPlace): RunOrders {
-  if (text === '') return NO_ORDERS;
+/** @throws UnreadableOrdersError if it is not orders as this version writes them. */
+function ordersIn(text: string | null, runId: string, where: string): RunOrders {
+  if (text === null || text === '') return NO_ORDERS;
   try {
     return decodeOrders(text);
   } catch (cause) {
-    throw new UnreadableOrdersError({
-      kind: 'environment',
-      what: `this version of qianmo cannot read the orders that were given to run ${runId}`,
-      where,
-      expected: 'a record of this version of qianmo',
-      found: foundInRecord(text, cause),
-      cure: `use the version of qianmo that gave them, or remove them: DEL ${leaseKeysOf(prefix, runId).orders}`,
-    });
+    throw new UnreadableOrdersError(unreadable('the orders', runId, where, cause));
   }
+}
+
+function unreadable(record: string, runId: string, where: string, cause: unknown): FailureReport {
+  return {
+    kind: 'environment',
+    what: `${record} of run ${runId} cannot be read`,
+    where,
+    found: foundInRecord(cause),
+    cure: 'use the version of qianmo that wrote it',
+  };
 }

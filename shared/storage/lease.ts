@@ -54,13 +54,6 @@ export const LeaseHolderSchema = z.strictObject({
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 
-const HolderProcessSchema = z.object({ process: z.object({ host: z.string(), pid: z.int() }) });
-/** The record beside checkpoints has its holder in a field. */
-const WriterSchema = z.union([
-  HolderProcessSchema,
-  z.object({ holder: HolderProcessSchema }).transform(({ holder }) => holder),
-]);
-
 /** How a coordinator gave its lease back. It is kept for a while, for those who gave it orders. */
 export const RunEndSchema = z.strictObject({
   start: z.string().min(1),
@@ -70,12 +63,9 @@ export const RunEndSchema = z.strictObject({
 });
 export type RunEnd = z.infer<typeof RunEndSchema>;
 
-/** Says for an error why the record of a lease or of its orders cannot be read, and which process wrote it if that is legible. */
-export function foundInRecord(text: string, cause: unknown): string {
-  if (!(cause instanceof z.ZodError)) return 'text that is not JSON';
-  const { process } = WriterSchema.safeParse(JSON.parse(text)).data ?? {};
-  const writer = process === undefined ? '' : ` of process ${process.pid} on ${process.host}`;
-  return `a record${writer}, with\n${z.prettifyError(cause)}`;
+/** Says for an error why a record cannot be read. */
+export function foundInRecord(cause: unknown): string {
+  return cause instanceof z.ZodError ? z.prettifyError(cause) : 'text that is not JSON';
 }
 
 export type LeaseAnswer =
@@ -151,7 +141,7 @@ export async function takeLease(
   }
 }
 
-export interface LeaseOptions extends LeaseTerms {
+interface LeaseOptions extends LeaseTerms {
   /** It must honour conditional writes. */
   readonly store: ObjectStore;
   readonly key: string;
@@ -383,7 +373,7 @@ export class ObjectLease {
         what: 'the record of the coordinator that works on this run cannot be read',
         where: this.address,
         expected: 'a record of this version of qianmo',
-        found: foundInRecord(text, cause),
+        found: foundInRecord(cause),
         cure: 'use the version of qianmo that wrote it, or make sure that no coordinator of this run is running and delete this object',
       });
     }

@@ -54,66 +54,62 @@ export class RedisBlobStore implements BlobStore {
     const key = this.#keyOf(ref);
     // A blob that is put again must not be deleted.
     this.#unlinkKeys.delete(key);
-    await this.#carried(key, async (redis) => {
-      if (isOnePiece(ref)) {
-        const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-        await redis.set(key, value, 'PX', this.#options.lifetimeMs);
-        this.bytesWritten += value.byteLength;
-        return;
-      }
-      // Asking first costs a round trip, which only a large blob is worth.
-      if (await this.#renewWhole(redis, ref)) return;
-      const pieces = piecesOf(ref);
-      for (const [index, { start, end }] of pieces.entries()) {
-        const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
-        // The lifetime is set with every piece, so that an interrupted put leaves nothing behind
-        // for ever.
-        const replies = await redis
-          .multi()
-          .hset(key, String(index), piece)
-          .pexpire(key, this.#options.lifetimeMs)
-          .exec();
-        throwFirstError(replies);
-        this.bytesWritten += piece.byteLength;
-      }
-    });
+    const { redis, lifetimeMs } = this.#options;
+    if (isOnePiece(ref)) {
+      const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      await redis.set(key, value, 'PX', lifetimeMs);
+      this.bytesWritten += value.byteLength;
+      return ref;
+    }
+    // Asking first costs a round trip, which only a large blob is worth.
+    if (await this.has(ref)) return ref;
+    for (const [index, { start, end }] of piecesOf(ref).entries()) {
+      const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
+      // The lifetime is set with every piece, so an interrupted put leaves nothing behind.
+      const put = redis.multi().hset(key, String(index), piece).pexpire(key, lifetimeMs);
+      throwFirstError(await put.exec());
+      this.bytesWritten += piece.byteLength;
+    }
     return ref;
   }
 
   async get(ref: BlobRef): Promise<Uint8Array> {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
-    return this.#carried(key, async (redis) => {
-      const bytes = isOnePiece(ref)
-        ? await this.#onePiece(redis, ref)
-        : await this.#allPieces(redis, ref);
-      try {
-        return verifiedBlob(bytes, ref, key);
-      } catch (spoilt) {
-        // A damaged blob is deleted, so that the owner of the bytes can put them again.
-        await redis.unlink(key);
-        throw spoilt;
-      }
-    });
+    try {
+      const bytes = isOnePiece(ref) ? await this.#onePiece(ref) : await this.#allPieces(ref);
+      return verifiedBlob(bytes, ref, key);
+    } catch (error) {
+      // A damaged blob is deleted, so that the owner of the bytes can put them again.
+      if (error instanceof QianmoError) await this.#options.redis.unlink(key);
+      if (!(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error;
+      throw new QianmoError({
+        kind: 'data',
+        what: 'a blob does not have the size of its reference',
+        where: key,
+        found: error.message,
+        cure: 'the process that named the blob is damaged or lies: stop it',
+        cause: error,
+      });
+    }
   }
 
-  async #onePiece(redis: Redis, ref: BlobRef): Promise<Uint8Array> {
-    const value = await redis.getexBuffer(this.#keyOf(ref), 'PX', this.#options.lifetimeMs);
+  async #onePiece(ref: BlobRef): Promise<Uint8Array> {
+    const { redis, lifetimeMs } = this.#options;
+    const value = await redis.getexBuffer(this.#keyOf(ref), 'PX', lifetimeMs);
     if (value === null) throw new BlobMissingError(ref);
     this.bytesRead += value.byteLength;
     return value;
   }
 
-  async #allPieces(redis: Redis, ref: BlobRef): Promise<Uint8Array> {
+  async #allPieces(ref: BlobRef): Promise<Uint8Array> {
     const key = this.#keyOf(ref);
     const pieces: Uint8Array[] = [];
     for (const [index, { start, end }] of piecesOf(ref).entries()) {
       // Sent together: the lifetime is renewed in the same round trip.
-      const replies = await redis
-        .pipeline()
-        .hgetBuffer(key, String(index))
-        .pexpire(key, this.#options.lifetimeMs)
-        .exec();
+      const { redis, lifetimeMs } = this.#options;
+      const asked = redis.pipeline().hgetBuffer(key, String(index)).pexpire(key, lifetimeMs);
+      const replies = await asked.exec();
       throwFirstError(replies);
       const piece = replies?.[0]?.[1];
       if (!(piece instanceof Uint8Array)) throw new BlobMissingError(ref);
@@ -124,11 +120,6 @@ export class RedisBlobStore implements BlobStore {
     return Buffer.concat(pieces);
   }
 
-  /** Renews the lifetime of the pieces that exist. */
-  has(ref: BlobRef): Promise<boolean> {
-    return this.#carried(this.#keyOf(ref), (redis) => this.#renewWhole(redis, ref));
-  }
-
   /** Deletions of one turn of the event loop are one command: each command wakes the server. */
   async delete(ref: BlobRef): Promise<void> {
     const key = this.#keyOf(ref);
@@ -136,8 +127,7 @@ export class RedisBlobStore implements BlobStore {
     this.#unlinking ??= new Promise((resolve, reject) => {
       setImmediate(() => void this.#unlinked().then(resolve, reject));
     });
-    const unlinking = this.#unlinking;
-    await this.#carried(key, () => unlinking);
+    await this.#unlinking;
   }
 
   async #unlinked(): Promise<void> {
@@ -147,11 +137,12 @@ export class RedisBlobStore implements BlobStore {
     if (keys.length > 0) await this.#options.redis.unlink(...keys);
   }
 
-  /** Returns whether every piece exists. If so, the lifetime is renewed. */
-  async #renewWhole(redis: Redis, ref: BlobRef): Promise<boolean> {
+  /** If every piece exists, the lifetime is renewed. */
+  async has(ref: BlobRef): Promise<boolean> {
+    const { redis, lifetimeMs } = this.#options;
     const key = this.#keyOf(ref);
     if (!isOnePiece(ref) && (await redis.hlen(key)) !== piecesOf(ref).length) return false;
-    return (await redis.pexpire(key, this.#options.lifetimeMs)) === 1;
+    return (await redis.pexpire(key, lifetimeMs)) === 1;
   }
 
   #keyOf(ref: BlobRef): string {
@@ -162,18 +153,6 @@ export class RedisBlobStore implements BlobStore {
     const { blobByteCountMax } = this.#options;
     if (ref.byteCount > blobByteCountMax)
       throw tooLargeBlob(ref, this.#keyOf(ref), blobByteCountMax);
-  }
-
-  async #carried<Result>(
-    key: string,
-    operation: (redis: Redis) => Promise<Result>,
-  ): Promise<Result> {
-    try {
-      return await operation(this.#options.redis);
-    } catch (cause) {
-      if (cause instanceof BlobMissingError || cause instanceof QianmoError) throw cause;
-      throw redisFailure(cause, key);
-    }
   }
 }
 
@@ -197,46 +176,4 @@ function piecesOf(ref: BlobRef): PieceBounds[] {
 function throwFirstError(replies: [error: Error | null, result: unknown][] | null): void {
   if (replies === null) throw new Error('Redis dropped a transaction');
   for (const [error] of replies) if (error !== null) throw error;
-}
-
-/**
- * A transaction refused for lack of memory is reported as EXECABORT with the reason among the previous
- * errors. Only one level is read, because after a lost connection ioredis lists an error among its own
- * previous errors.
- */
-function messagesOf(cause: unknown): string[] {
-  const previous: unknown =
-    cause instanceof Error && 'previousErrors' in cause ? cause.previousErrors : [];
-  const causes: unknown[] = Array.isArray(previous) ? [cause, ...(previous as unknown[])] : [cause];
-  return causes.map((one) => (one instanceof Error ? one.message : String(one)));
-}
-
-function redisFailure(cause: unknown, key: string): QianmoError {
-  const messages = messagesOf(cause);
-  if (messages.some((message) => message.startsWith('OOM')))
-    return new QianmoError({
-      kind: 'environment',
-      what: 'Redis has no memory left for a blob',
-      where: key,
-      found: messages.at(-1) ?? '',
-      cure: 'raise its maxmemory, or lower queue.blobLifetimeMs',
-      cause,
-    });
-  if (messages.some((message) => message.startsWith('WRONGTYPE')))
-    return new QianmoError({
-      kind: 'data',
-      what: 'a blob does not have the size of its reference',
-      where: key,
-      expected: 'a text for one piece, a hash for several',
-      found: messages.at(-1) ?? '',
-      cure: 'whoever named the blob is damaged or lies: stop it',
-      cause,
-    });
-  return new QianmoError({
-    kind: 'transient',
-    what: 'Redis did not store or return a blob',
-    where: key,
-    cure: 'check that the Redis server is running and reachable, then try again',
-    cause,
-  });
 }

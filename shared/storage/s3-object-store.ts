@@ -3,32 +3,26 @@
  * store (If-None-Match, If-Match). This is the only file that knows the AWS SDK.
  */
 
+import type * as S3Sdk from '@aws-sdk/client-s3';
+import type * as UploadSdk from '@aws-sdk/lib-storage';
 import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type * as S3Sdk from '@aws-sdk/client-s3';
-import type * as UploadSdk from '@aws-sdk/lib-storage';
 import { systemClock } from '../base/clock.js';
-import { systemFailure, systemCodeOf } from '../base/system-errors.js';
+import { type FailureReport, QianmoError } from '../base/errors.js';
+import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import { partOf } from './file-bytes.js';
 import {
   type ListedObject,
   type ObjectStore,
   type PutCondition,
+  StoreUnavailableError,
   type StoredObject,
   assertObjectKey,
   refuseLarger,
 } from './object-store.js';
-import {
-  endlessListing,
-  isCorruptedUpload,
-  isNoSuchObject,
-  mayHaveBeenDone,
-  s3Failure,
-  s3RefusalOf,
-} from './s3-failure.js';
 
 const MULTIPART_BYTE_COUNT_MIN = 8 * 1024 * 1024;
 const PART_UPLOADS_MAX = 4;
@@ -316,4 +310,172 @@ function isBrokenOff(cause: unknown): boolean {
 
 function isDiskTrouble(cause: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'ENOTDIR'].includes(systemCodeOf(cause) ?? '');
+}
+
+interface S3Refusal {
+  readonly name: string;
+  /** 0 if the store never answered. */
+  readonly status: number;
+  /** Requests sent, retries included. */
+  readonly attemptCount: number;
+}
+
+function s3RefusalOf(cause: unknown): S3Refusal {
+  if (!(cause instanceof Error)) return { name: 'unknown', status: 0, attemptCount: 1 };
+  const metadata: unknown = '$metadata' in cause ? cause.$metadata : null;
+  const numberOf = (name: string, otherwise: number): number => {
+    if (typeof metadata !== 'object' || metadata === null) return otherwise;
+    // The metadata is a plain object of the SDK; the value is checked here.
+    const value = (metadata as Record<string, unknown>)[name];
+    return typeof value === 'number' ? value : otherwise;
+  };
+  const code: unknown = 'code' in cause ? cause.code : undefined;
+  return {
+    name: typeof code === 'string' && cause.name === 'Error' ? code : cause.name,
+    status: numberOf('httpStatusCode', 0),
+    attemptCount: numberOf('attempts', 1),
+  };
+}
+
+/** The object does not exist, rather than the bucket or the account. */
+function isNoSuchObject({ name }: S3Refusal): boolean {
+  return name === 'NoSuchKey' || name === 'NotFound';
+}
+
+/** Refusals of an upload whose bytes changed on the way. */
+const CORRUPTED: ReadonlySet<string> = new Set([
+  'BadDigest',
+  'InvalidDigest',
+  'XAmzContentSHA256Mismatch',
+  'XAmzContentChecksumMismatch',
+  'IncompleteBody',
+]);
+
+/** Whether another upload of the same bytes may succeed. */
+function isCorruptedUpload({ name }: S3Refusal): boolean {
+  return CORRUPTED.has(name);
+}
+
+/** Failures before the request was sent, and refusals to begin with it. */
+const NEVER_BEGUN: ReadonlySet<string> = new Set([
+  'SlowDown',
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'CredentialsProviderError',
+]);
+
+/**
+ * Whether the store may have carried out a request that failed. An upload that the store does not know was
+ * completed by an earlier attempt, or aborted.
+ */
+function mayHaveBeenDone({ name, status }: S3Refusal): boolean {
+  if (name === 'NoSuchUpload') return true;
+  return !NEVER_BEGUN.has(name) && (status >= 500 || status === 0);
+}
+
+type Explanation = Pick<FailureReport, 'kind' | 'what' | 'cure'>;
+
+const CREDENTIALS: Explanation = {
+  kind: 'environment',
+  what: 'the object store does not accept the credentials',
+  cure: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile, or a role) to valid ones',
+};
+
+const EXPLANATION_BY_NAME: Readonly<Record<string, Explanation>> = {
+  NoSuchBucket: {
+    kind: 'environment',
+    what: 'the bucket does not exist',
+    cure: 'create the bucket, or correct its name in the address',
+  },
+  InvalidAccessKeyId: CREDENTIALS,
+  SignatureDoesNotMatch: CREDENTIALS,
+  /** The error that versitygw gives. */
+  XAdminUserNotFound: CREDENTIALS,
+  ExpiredToken: CREDENTIALS,
+  InvalidToken: CREDENTIALS,
+  CredentialsProviderError: {
+    kind: 'environment',
+    what: 'there are no credentials for the object store',
+    cure: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give this host a role',
+  },
+  PermanentRedirect: {
+    kind: 'environment',
+    what: 'the bucket is in another region',
+    cure: "set storage.s3Region to the bucket's region",
+  },
+  AuthorizationHeaderMalformed: {
+    kind: 'environment',
+    what: 'the bucket is in another region',
+    cure: "set storage.s3Region to the bucket's region",
+  },
+  NotImplemented: {
+    kind: 'environment',
+    what: 'the object store does not support this request',
+    cure: 'use a store with conditional writes, such as AWS S3, MinIO or versitygw',
+  },
+};
+
+function explanationOf({ name, status }: S3Refusal): Explanation {
+  const known = EXPLANATION_BY_NAME[name];
+  if (known !== undefined) return known;
+  if (CORRUPTED.has(name))
+    return {
+      kind: 'transient',
+      what: 'an upload arrived at the object store with other bytes',
+      cure: 'check the memory of this machine and the network, proxies included',
+    };
+  if (status === 401 || status === 403)
+    return {
+      kind: 'environment',
+      what: 'access to the object store was denied',
+      cure: 'allow GetObject, PutObject, DeleteObject and ListBucket on this bucket and prefix',
+    };
+  if (status === 0)
+    return {
+      kind: 'transient',
+      what: 'the object store cannot be reached',
+      cure: 'check storage.s3Endpoint, that the server is running and that the network allows the connection',
+    };
+  if (status === 404)
+    return {
+      kind: 'environment',
+      what: 'the object store does not know the bucket or address',
+      cure: 'check that the bucket exists and that storage.s3ForcePathStyle fits the store',
+    };
+  if (status >= 500 || status === 429 || status === 409)
+    return {
+      kind: 'transient',
+      what: 'the object store is overloaded or failing',
+      cure: 'try again later; completed work stays valid',
+    };
+  return {
+    kind: 'environment',
+    what: 'the object store refused a request',
+    cure: 'see the reason above',
+  };
+}
+
+/** A listing that comes back to a page, or has more pages than any run or store writes. */
+function endlessListing(where: string, pageCount: number): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: 'the object store does not come to the end of a listing',
+    where,
+    found: `a next page after page ${pageCount}`,
+    cure: 'check the object store and what is between; completed work stays valid',
+  });
+}
+
+function s3Failure(cause: unknown, where: string): QianmoError {
+  if (cause instanceof QianmoError) return cause;
+  const refusal = s3RefusalOf(cause);
+  const status = refusal.status === 0 ? '' : ` (HTTP ${refusal.status})`;
+  const { kind, ...explanation } = explanationOf(refusal);
+  const report = { ...explanation, where, found: `${refusal.name}${status}`, cause };
+  return kind === 'transient'
+    ? new StoreUnavailableError(report)
+    : new QianmoError({ kind, ...report });
 }

@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest';
 import { WORKER_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
-import type { WorkerReport } from '../../shared/queue/redis-registry.js';
+import type { WorkerReport } from '../../shared/queue/job-queue.js';
 import type { Test } from './job-queue-scene.js';
 
 export function describeWorkers(test: Test): void {

@@ -9,10 +9,10 @@ import type {
   OpenConsumerOptions,
   QueueController,
   TakenJob,
+  WorkerReport,
 } from '../../shared/queue/job-queue.js';
 import type { JobFailure } from '../../shared/queue/queue-errors.js';
 import { type JobResult, PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
-import type { WorkerReport } from '../../shared/queue/redis-registry.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
 

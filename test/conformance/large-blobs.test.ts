@@ -1,20 +1,15 @@
 /** The blobs of a queue with an object store for large ones: the contract of blob stores, places and failures. */
 
+import { blobKeyOf, BlobMissingError, blobRefOf, type BlobStore } from '../../shared/storage/blob-store.js';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
-import {
-  ownPlaceOf,
-  queueWithLargeBlobs,
-  removeLargeBlobs,
-} from '../../shared/queue/large-blobs.js';
+import { ownPlaceOf, queueWithLargeBlobs, removeLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { BlobLimits, JobQueue } from '../../shared/queue/job-queue.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
-import { BlobMissingError, blobRefOf, type BlobStore } from '../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
-import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
 import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 
 const place: LargeBlobs = {

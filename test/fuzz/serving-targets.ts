@@ -13,7 +13,7 @@ import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
-import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/queue/adapted-tasks.js';
+import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import type { AdaptEngine } from '../../worker/serving/server/adapt-jobs.js';

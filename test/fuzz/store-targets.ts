@@ -8,7 +8,7 @@ import {
   type AdaptedLayout,
   decodeAdaptedTasks,
   encodeAdaptedTasks,
-} from '../../shared/queue/adapted-tasks.js';
+} from '../../shared/bundle/adapted-tasks.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';

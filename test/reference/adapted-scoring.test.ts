@@ -14,7 +14,7 @@ import {
   type AdaptedTask,
   type AdaptedTasks,
   decodeAdaptedTasks,
-} from '../../shared/queue/adapted-tasks.js';
+} from '../../shared/bundle/adapted-tasks.js';
 import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
 import { dividedTask, type RowDivision } from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';

@@ -6,7 +6,7 @@ import { preferredMachine } from '../../coordinator/dispatch/admission.js';
 import type { FoundDevice } from '../../shared/events/device-report.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import type { WorkerReport } from '../../shared/queue/redis-registry.js';
+import type { WorkerReport } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { requireFingerprint } from '../../worker/compute/device/fingerprint.js';

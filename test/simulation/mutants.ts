@@ -38,7 +38,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'READONLY is no outage',
     6,
-    change('shared/queue/redis-errors', "['READONLY', 'MOVED',", "['MOVED',"),
+    change('shared/queue/redis-connection', "['READONLY', 'MOVED',", "['MOVED',"),
   ),
   mutant(
     'redeliveries wait by the wall clock',
@@ -115,11 +115,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'old checkpoints are removed with blobs that others name',
     7,
-    change(
-      'coordinator/checkpoints/checkpoint-retention',
-      'if (!wanted.has(blob.sha256))',
-      'if (blob)',
-    ),
+    change(WRITER, 'if (named.has(key) || !BLOB_KEY', 'if (!BLOB_KEY'),
   ),
   mutant(
     'a holder does not recognise its own renewal',
@@ -190,7 +186,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'old checkpoints are removed with the best one',
     2,
-    change('coordinator/checkpoints/checkpoint-writer', 'bestKey,', 'bestKey: undefined,'),
+    change(WRITER, '...{ bestKey, kept,', '...{ bestKey: undefined, kept,'),
   ),
   mutant(
     'an outage of the object store ends a run that waits for it',

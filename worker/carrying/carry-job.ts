@@ -225,36 +225,27 @@ function failureKindOf(error: QianmoError): JobFailureKind {
 const BLOB_COUNT_MAX = 12;
 
 export class InputCache {
-  readonly #bytesBySha256: LruCache<string, Uint8Array>;
-  readonly #fetchBySha256 = new Map<string, Promise<Uint8Array>>();
+  readonly #fetched: LruCache<string, Promise<Uint8Array>>;
 
   constructor(byteCountMax: number) {
-    this.#bytesBySha256 = new LruCache({ byteCountMax, countMax: BLOB_COUNT_MAX });
+    this.#fetched = new LruCache({ byteCountMax, countMax: BLOB_COUNT_MAX });
   }
 
   get byteCount(): number {
-    return this.#bytesBySha256.byteCount;
+    return this.#fetched.byteCount;
   }
 
-  /** @throws what `BlobStore.get` throws. */
-  async get(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
-    const known = this.#bytesBySha256.get(ref.sha256);
+  /**
+   * Fetches once what the job under way and the one held ahead ask for at the same time.
+   *
+   * @throws as `BlobStore.get`.
+   */
+  get(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
+    const known = this.#fetched.get(ref.sha256);
     if (known !== undefined) return known;
-    const bytes = await this.#fetchedOnce(ref, blobs);
-    this.#bytesBySha256.put(ref.sha256, bytes, bytes.byteLength);
-    return bytes;
-  }
-
-  /** The job under way and the one held ahead may ask for the same bytes at once. */
-  async #fetchedOnce(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
-    const underWay = this.#fetchBySha256.get(ref.sha256);
-    if (underWay !== undefined) return underWay;
-    const fetched = blobs.get(ref);
-    this.#fetchBySha256.set(ref.sha256, fetched);
-    try {
-      return await fetched;
-    } finally {
-      this.#fetchBySha256.delete(ref.sha256);
-    }
+    const fetching = blobs.get(ref);
+    void this.#fetched.put(ref.sha256, fetching, ref.byteCount);
+    fetching.catch(() => this.#fetched.delete(ref.sha256));
+    return fetching;
   }
 }

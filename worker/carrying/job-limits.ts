@@ -13,9 +13,6 @@ export interface JobLimits {
   readonly stores: readonly string[];
   /** S3 endpoints that a job may name. One without an endpoint goes to AWS. */
   readonly endpoints: readonly string[];
-  readonly jobTimeoutMsMax: number;
-  readonly blobLifetimeMsMax: number;
-  readonly inputByteCountMax: number;
 }
 
 /** The longest that a config allows. */
@@ -39,9 +36,6 @@ export function jobLimitsOf(places: WorkerPlaces): JobLimits {
   return {
     stores: stores.length === 0 ? [workingFolder] : stores,
     endpoints: [...endpoints, ...ofAws.flatMap((each) => each ?? [])],
-    jobTimeoutMsMax: JOB_TIMEOUT_MS_MAX,
-    blobLifetimeMsMax: BLOB_LIFETIME_MS_MAX,
-    inputByteCountMax: INPUT_BYTE_COUNT_MAX,
   };
 }
 
@@ -63,16 +57,16 @@ export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
     const reason = reasonToRefusePlace(place, limits);
     if (reason !== null) return reason;
   }
-  if (job.timeoutMs > limits.jobTimeoutMsMax)
-    return `this worker computes a job for at most ${limits.jobTimeoutMsMax} ms, not ${job.timeoutMs}`;
-  if (job.blobLifetimeMs > limits.blobLifetimeMsMax)
-    return `this worker keeps blobs for at most ${limits.blobLifetimeMsMax} ms, not ${job.blobLifetimeMs}`;
+  if (job.timeoutMs > JOB_TIMEOUT_MS_MAX)
+    return `this worker computes a job for at most ${JOB_TIMEOUT_MS_MAX} ms, not ${job.timeoutMs}`;
+  if (job.blobLifetimeMs > BLOB_LIFETIME_MS_MAX)
+    return `this worker keeps blobs for at most ${BLOB_LIFETIME_MS_MAX} ms, not ${job.blobLifetimeMs}`;
   const byteCount = [job.dense, job.rowPack, job.frozen].reduce(
     (sum, ref) => sum + (ref?.byteCount ?? 0),
     0,
   );
-  if (byteCount > limits.inputByteCountMax)
-    return `this worker takes at most ${limits.inputByteCountMax} bytes of inputs, not ${byteCount}`;
+  if (byteCount > INPUT_BYTE_COUNT_MAX)
+    return `this worker takes at most ${INPUT_BYTE_COUNT_MAX} bytes of inputs, not ${byteCount}`;
   return null;
 }
 

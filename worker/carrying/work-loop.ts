@@ -18,8 +18,9 @@ import type {
   JobConsumer,
   JobOutcome,
   JobQueue,
-  TakenJob,
   TakeTerms,
+  TakenJob,
+  WorkerReport,
 } from '../../shared/queue/job-queue.js';
 import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
@@ -35,7 +36,6 @@ import {
 import type { JobLimits } from './job-limits.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { FoundDevice } from '../../shared/events/device-report.js';
-import type { WorkerReport } from '../../shared/queue/redis-registry.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
@@ -151,7 +151,7 @@ class WorkBench {
   readonly #sharedInputs = new InputCache(SHARED_INPUT_BYTE_COUNT_MAX);
   readonly #heldIds = new Set<string>();
   readonly #stop = new AbortController();
-  #failure: unknown;
+  #failure: Error | undefined;
   #opened: { readonly consumer: JobConsumer; readonly carrier: JobCarrier } | null = null;
   /** Aborts when the job that waits for the executor is to go back. */
   #givingBack = new AbortController();
@@ -201,7 +201,7 @@ class WorkBench {
     try {
       return await this.#carry(this.#begin(job, this.#opened.carrier, lost, givenUp.signal));
     } catch (error) {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
       this.#stop.abort();
       return { kind: 'handed-back' };
     } finally {
@@ -283,12 +283,7 @@ class WorkBench {
     this.#onError(error instanceof Error ? error : new Error(String(error)));
   }
 
-  #begin(
-    job: TakenJob,
-    carrier: JobCarrier,
-    lost: AbortSignal,
-    givenUp: AbortSignal,
-  ): HeldJob {
+  #begin(job: TakenJob, carrier: JobCarrier, lost: AbortSignal, givenUp: AbortSignal): HeldJob {
     const { data, refusal } = job;
     const fetching =
       refusal === undefined

@@ -256,10 +256,7 @@ class ComputeProcess {
     this.#requestCount += 1;
     const requestId = this.#requestCount;
     return to.child.send(
-      {
-        ...{ kind: 'execute', requestId, job, rowPack },
-        ...(given === undefined ? {} : { given }),
-      },
+      { kind: 'execute', requestId, job, rowPack, ...(given === undefined ? {} : { given }) },
       {
         timeoutMs: job.timeoutMs,
         subject: `job ${job.jobIndex} of outer step ${job.outerStep}`,

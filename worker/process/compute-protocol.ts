@@ -33,7 +33,7 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expe
 export const SHARED_KEPT_COUNT = 2;
 /** The jobs that a compute process holds at once: one is computed, the others wait for their turn. */
 export const HELD_JOB_COUNT_MAX = 2;
-export const SharedKindSchema = z.enum(['dense', 'frozen']);
+const SharedKindSchema = z.enum(['dense', 'frozen']);
 export type SharedKind = z.infer<typeof SharedKindSchema>;
 
 /** The progress of a job. */

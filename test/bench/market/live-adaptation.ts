@@ -11,7 +11,7 @@ import type { BundleManifest, BundleServing } from '../../../shared/bundle/bundl
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
-import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';

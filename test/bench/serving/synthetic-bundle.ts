@@ -8,7 +8,7 @@ import { buildKeyIndex } from '../../../shared/bundle/key-index.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { MethodConfigSchema } from '../../../shared/methods/methods.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
-import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
+import { ObjectBlobStore } from '../../../shared/storage/blob-store.js';
 import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';

@@ -5,7 +5,7 @@ import { writeArray } from '../../../shared/bundle/array-files.js';
 import { publishBundle } from '../../../shared/bundle/bundle-store.js';
 import { buildKeyIndex } from '../../../shared/bundle/key-index.js';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
+import { ObjectBlobStore } from '../../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { writeGrown, indexArrays } from '../../../coordinator/export/export-bundle.js';
 import { PackedBlocks } from '../../../coordinator/export/packed-blocks.js';

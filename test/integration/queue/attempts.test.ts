@@ -1,13 +1,12 @@
 /** The failures that cost an attempt of a job and those that do not, on the real queue. */
 
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/dispatch/worker-supervisor.js';
+import { describe, expect, it } from 'vitest';
+import { superviseWorkers } from '../../../coordinator/runs/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import { FINISHED_COUNT_MAX } from '../../../shared/queue/timing.js';
 import { admitAll, collected, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { workerInTest, type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
@@ -34,37 +33,6 @@ function workerProcesses(count: number): readonly RunEvent[] {
   room.cleanups.push(() => workers.stop());
   return events;
 }
-
-/** Moves the wall clock of this process, which is the coordinator's. */
-function moveWallClock(byMs: number): void {
-  const now = Date.now.bind(Date);
-  vi.spyOn(Date, 'now').mockImplementation(() => now() + byMs);
-}
-
-describe('wall clocks that differ', () => {
-  afterEach(() => void vi.restoreAllMocks());
-
-  it('do not delay another attempt, however far the coordinator is ahead', async () => {
-    const control = remoteControl(room.redis.client);
-    workerProcesses(1);
-    const { dispatcher: sut, events } = await room.dispatcher();
-    await control.fail(1);
-    moveWallClock(900_000);
-    const results = await collected(sut.run(ordersForTest(3), admitAll, neverAborted));
-    expect(results).toHaveLength(3);
-    expect(events.filter(({ kind }) => kind === 'job-retried')).toHaveLength(1);
-  });
-
-  it('do not remove the results of a worker that is behind', async () => {
-    const { dispatcher: sut, events } = await room.dispatcher();
-    const finished = Array.from({ length: FINISHED_COUNT_MAX }, (_, n) => [Date.now(), `old-${n}`]);
-    await room.redis.client.zadd(`${room.prefix}:inner-loops:completed`, ...finished.flat());
-    moveWallClock(-7_200_000);
-    await room.steeredWorker('behind');
-    expect(await collected(sut.run(ordersForTest(3), admitAll, neverAborted))).toHaveLength(3);
-    expect(events.map(({ kind }) => kind)).toEqual(['workers-wanted', 'fingerprint-taken']);
-  });
-});
 
 describe('a job that kills its workers', () => {
   it('costs no more workers than it has attempts', async () => {

@@ -7,11 +7,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  redisQueue,
-} from '../../fixtures/queue/queue-under-test.js';
+import { dispatcherInTest, queueConfig, redisQueue } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
@@ -33,40 +29,6 @@ async function waiting(count: number): Promise<string[]> {
     await systemClock.sleep(10);
   }
 }
-
-describe('workers that end', () => {
-  it('accepts one result of a job that ran twice', async () => {
-    const control = remoteControl(room.redis.client);
-    const slow = await room.steeredWorker('slow');
-    const { dispatcher: sut } = await room.dispatcher();
-    await control.hang(0);
-    const admitted: string[] = [];
-    const results = collected(
-      sut.run(
-        ordersForTest(1),
-        (delivered) => {
-          admitted.push(delivered.result.worker);
-          return delivered;
-        },
-        neverAborted,
-      ),
-    );
-    expect(await control.started()).toBe('slow 0');
-    const [jobId = ''] = await room.redis.client.lrange(`${room.prefix}:inner-loops:active`, 0, -1);
-    const other = await room.steeredWorker('other');
-    // The lock of a disconnected worker has expired, although the worker is alive.
-    await room.redis.client.del(`${room.prefix}:inner-loops:${jobId}:lock`);
-    expect(await results).toHaveLength(1);
-    await control.release();
-    await slow.stop();
-    // Either worker may have run it again: the slow one is free once it sees that its lock is lost.
-    expect(admitted).toHaveLength(1);
-    const finished = [...slow.events, ...other.events].filter(
-      ({ kind }) => kind === 'job-finished',
-    );
-    expect(finished.length).toBeGreaterThanOrEqual(1);
-  });
-});
 
 it('tells two workers of one name apart', async () => {
   const control = remoteControl(room.redis.client);

@@ -10,7 +10,7 @@ import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { keyHashOf, blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { AdaptJobs } from '../../../worker/serving/server/adapt-jobs.js';
 import { LiveBlocks } from '../../../worker/serving/server/live-blocks.js';

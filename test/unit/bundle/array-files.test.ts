@@ -13,9 +13,9 @@ import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
-import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
+import { ObjectBlobStore } from '../../../shared/storage/blob-store.js';
 
 function place(): { readonly objects: MemoryObjectStore; readonly put: PutFile } {
   const objects = new MemoryObjectStore();

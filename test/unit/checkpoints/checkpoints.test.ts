@@ -1,7 +1,7 @@
 /** Checkpoints over a store in memory: writing, failures, refusals, retention. */
 
 import { beforeEach, describe, expect, it } from 'vitest';
-import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
+import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';

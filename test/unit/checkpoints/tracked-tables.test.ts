@@ -1,7 +1,7 @@
 /** Checkpoints of tables whose changes are told: what is written, what is only named, and what is kept. */
 
 import { describe, expect, it } from 'vitest';
-import { FrozenTable, TrackedTables } from '../../../coordinator/checkpoints/tracked-tables.js';
+import { FrozenTable, TrackedTables } from '../../../coordinator/checkpoints/table-snapshot.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {

@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { latestManifestOf } from '../../../coordinator/checkpoints/latest-manifest.js';
+import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';

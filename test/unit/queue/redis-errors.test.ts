@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
-import { queueCallsAt, queueErrorOf } from '../../../shared/queue/redis-errors.js';
+import { queueCallsAt, queueErrorOf } from '../../../shared/queue/redis-connection.js';
 import { BlobMissingError, blobRefOf } from '../../../shared/storage/blob-store.js';
 
 const WHERE = 'redis://h:1';
@@ -31,14 +31,6 @@ describe('an error of Redis', () => {
     const found = queueErrorOf(error, WHERE);
     expect(found).toBeInstanceOf(QueueUnavailableError);
     expect(found).toMatchObject({ kind: 'transient', reason, report: { where: WHERE } });
-  });
-
-  it('keeps what a report says about an outage, and adds the reason', () => {
-    const cause = new Error('Connection is closed.');
-    const report = { kind: 'transient', what: 'no blob', where: 'key', cause } as const;
-    expect(queueErrorOf(new QianmoError(report), WHERE)).toMatchObject({
-      report: { what: 'no blob', where: 'key', found: 'Connection is closed.' },
-    });
   });
 
   it.each([
@@ -87,14 +79,6 @@ describe('an error of Redis', () => {
     }
     if (kind !== 'other')
       expect(queueErrorOf(discarded, WHERE)).toMatchObject({ refusal: kind, reason: message });
-  });
-
-  it('is a refusal that keeps what a report says about it', () => {
-    const report = { kind: 'environment', what: 'no memory for a blob', where: 'key' } as const;
-    const blobRefused = new QianmoError({ ...report, cause: refusal('OOM command not allowed') });
-    expect(queueErrorOf(blobRefused, WHERE)).toMatchObject({
-      ...{ refusal: 'memory', report: { what: 'no memory for a blob', where: 'key' } },
-    });
   });
 
   it('is returned as it is when it is neither', async () => {

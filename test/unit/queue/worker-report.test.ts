@@ -3,7 +3,7 @@
 import { expect, it } from 'vitest';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { workersDocument } from '../../../coordinator/reports/run-documents.js';
-import type { WorkerReport } from '../../../shared/queue/redis-registry.js';
+import type { WorkerReport } from '../../../shared/queue/job-queue.js';
 
 const MIB = 1024 * 1024;
 const report: WorkerReport = {

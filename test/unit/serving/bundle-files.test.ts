@@ -5,10 +5,9 @@ import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
-import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import { type BlobRef, blobKeyOf, blobRefOf } from '../../../shared/storage/blob-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { blobKeyOf } from '../../../shared/storage/object-blob-store.js';
 import { bundleFilesOf, type BundleFiles } from '../../../worker/serving/loading/bundle-files.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 

@@ -70,14 +70,6 @@ it('gives up on a listing that comes back to the same page', async () => {
   expect(seen).toHaveLength(2);
 });
 
-it('gives up on a conflict that does not end', async () => {
-  const { store, seen } = await scripted({ status: 409, code: 'ConditionalRequestConflict' });
-  await expect(store.put('k', bytes, { kind: 'unchanged', etag: '"e"' })).rejects.toMatchObject({
-    kind: 'transient',
-  });
-  expect(seen).toHaveLength(5);
-});
-
 it.each(['BadDigest', 'InvalidDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody'])(
   'repeats an upload that arrived with other bytes: %s',
   async (code) => {
@@ -130,20 +122,6 @@ it('recognises its own write when the first answer was lost and the retry finds 
   server.close();
   const other = await scripted(lost, there, { status: 200, etag: '"other"', body: 'theirs' });
   expect(await other.store.put('k', bytes, { kind: 'absent' })).toBeNull();
-});
-
-it('recognises its own write when every answer was lost', async () => {
-  const lost = { status: 500, code: 'InternalError' };
-  const answers = [lost, lost, lost, lost];
-  for (const kind of ['always', 'absent'] as const) {
-    const own = await scripted(...answers, { status: 200, etag: '"own"', body: 'mine' });
-    expect(await own.store.put('k', bytes, { kind })).toBe('"own"');
-    server.close();
-  }
-  const other = await scripted(...answers, { status: 200, etag: '"other"', body: 'theirs' });
-  await expect(other.store.put('k', bytes, { kind: 'absent' })).rejects.toMatchObject({
-    kind: 'transient',
-  });
 });
 
 it('recognises its own write when the connection broke before the answer, and then a conflict', async () => {

@@ -1,8 +1,8 @@
 /** Early stopping: which outer steps are scored, when training ends, what is kept, and that a resume changes nothing. */
 
 import { describe, expect, it } from 'vitest';
-import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
-import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/validated-steps.js';
+import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
+import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
 import type { TrainOptions } from '../../../coordinator/training/train-options.js';

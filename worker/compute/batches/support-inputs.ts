@@ -15,7 +15,7 @@ import {
   type SupportInputs,
 } from '../../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { SupportSums } from '../../../shared/queue/adapted-tasks.js';
+import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
 import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';

@@ -38,8 +38,9 @@ import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
-} from '../../../shared/queue/adapted-tasks.js';
-import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
+} from '../../../shared/bundle/adapted-tasks.js';
+import { adaptCells } from '../adaptation/adapt-cells.js';
+import type { AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,

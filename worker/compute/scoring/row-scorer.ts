@@ -8,7 +8,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';

@@ -3,7 +3,7 @@
 import { at } from '../../../shared/base/arrays.js';
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { TaskShift } from '../../../shared/queue/adapted-tasks.js';
+import type { TaskShift } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 /** The shifts of a micro-batch of tasks, with the effects where their support rows lie. */

@@ -10,7 +10,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import { readFileOf } from '../../../shared/bundle/array-files.js';
-import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import { type BlobRef, blobKeyOf } from '../../../shared/storage/blob-store.js';
 import {
   makeFolderDurably,
   partOf,
@@ -18,7 +18,6 @@ import {
   writeDurably,
 } from '../../../shared/storage/file-bytes.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import { blobKeyOf } from '../../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 
 export interface BundleFiles {

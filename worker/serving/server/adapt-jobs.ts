@@ -10,7 +10,7 @@ import {
   adaptedLayoutOf,
   decodeAdaptedTasks,
   type AdaptedTask,
-} from '../../../shared/queue/adapted-tasks.js';
+} from '../../../shared/bundle/adapted-tasks.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, type Adaptation } from '../../../shared/queue/protocol.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';

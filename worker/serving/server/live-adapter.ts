@@ -12,7 +12,7 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
+import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { SharedLog } from '../state/shared-log.js';
 import {

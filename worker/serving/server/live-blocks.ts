@@ -4,7 +4,7 @@ import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
-import type { SupportSums } from '../../../shared/queue/adapted-tasks.js';
+import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
 import { denseOf } from '../scoring-plan.js';

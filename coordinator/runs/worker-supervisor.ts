@@ -4,16 +4,16 @@
  * on their events. Knows nothing of jobs: a dead worker's job comes back through the queue.
  */
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { endInTime, superviseProcess } from '../../shared/base/supervise.js';
 import { parseEventLine } from '../../shared/events/event-lines.js';
 import {
-  toldBy,
   type RunEventOf,
   type RunEventSink,
   noticeEvent,
+  toldBy,
   warningEvent,
 } from '../../shared/events/run-events.js';
 

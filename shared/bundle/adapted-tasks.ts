@@ -11,19 +11,19 @@
  *              effect. The length of a list comes before it.
  */
 
-import { methodPlanOf } from '../methods/methods.js';
+import { QianmoError } from '../base/errors.js';
 import { predictionLoopOf } from '../methods/inner-loop/method.js';
+import { methodPlanOf } from '../methods/methods.js';
 import type { ModelSpec } from '../models/model-spec.js';
+import type { AdaptWork } from '../queue/protocol.js';
 import type { LossKind } from '../tasks/task-label.js';
 import {
   type DenseTensor,
-  elementCountOf,
   type NamedTensors,
   type TensorLayout,
+  elementCountOf,
 } from '../tensors/named-tensors.js';
 import { type CodedTensor, decodeTensors, encodeTensors } from '../tensors/tensor-codec.js';
-import type { AdaptWork } from './protocol.js';
-import { QianmoError } from '../base/errors.js';
 
 /** Sums over labels. For values, clicks are the weighted standardised values. */
 interface LabelSums {
@@ -140,7 +140,10 @@ export function decodeAdaptedTasks(
   const tensors = decodeTensors(bytes, where);
   const blocks = [...layout.blocks].map(([name, { shape }]) => {
     const { values, shape: found } = tensors.get(name) ?? {};
-    if (!(values instanceof Float32Array) || String(found) !== `${[taskIndices.length, ...shape]}`)
+    if (
+      !(values instanceof Float32Array) ||
+      found?.join() !== [taskIndices.length, ...shape].join()
+    )
       throw malformed(`no ${name} of the expected shape`);
     return { name, shape, size: elementCountOf(shape), values };
   });

@@ -1,6 +1,14 @@
-/** Which hosts are this machine alone. */
+/** Addresses of paths of a server that may lie behind a proxy, below a path of its own. */
 
 import { isIPv4 } from 'node:net';
+
+/** @param path from its slash on, encoded. A query of the address is not kept. */
+export function addressBelow(address: string, path: string): string {
+  const below = new URL(address);
+  below.pathname = below.pathname.replace(/\/+$/, '') + path;
+  [below.search, below.hash] = ['', ''];
+  return below.href;
+}
 
 /**
  * Whether the host can be this machine alone. A name that begins like an address, as `127.example.com`, is anybody's.
