@@ -5,10 +5,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { exchanged } from '../../shared/base/http-exchange.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
-import {
-  ServedAdgroupSchema,
-  type ServedAdgroup,
-} from '../../shared/config/decision-record.js';
+import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
 import { addressBelow } from '../../shared/network/addresses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { readEvaluatedRun, type EvaluatedRun } from '../scoring/evaluated-run.js';

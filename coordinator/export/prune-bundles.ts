@@ -5,7 +5,11 @@
 
 import { listLabels } from '../../shared/bundle/bundle-labels.js';
 import { MANIFEST_KEY_PREFIX, manifestKeyOf } from '../../shared/bundle/bundle-manifest.js';
-import { bundleDigests, readBundleManifest, whileRemoving } from '../../shared/bundle/bundle-store.js';
+import {
+  bundleDigests,
+  readBundleManifest,
+  whileRemoving,
+} from '../../shared/bundle/bundle-store.js';
 import { BLOB_KEY_PREFIX, blobKeyOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { PROGRESS_KEY_PREFIX } from './adapted-shards.js';

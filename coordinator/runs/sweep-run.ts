@@ -2,7 +2,11 @@
 
 import type { z } from 'zod';
 import { spreadOver } from '../../shared/base/arrays.js';
-import { checkedRunConfig, loadUncheckedRunConfig, runConfigYaml } from '../../shared/config/load-run-config.js';
+import {
+  checkedRunConfig,
+  loadUncheckedRunConfig,
+  runConfigYaml,
+} from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { type EventKind, type RunEventSink } from '../../shared/events/run-events.js';
@@ -11,7 +15,11 @@ import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { selectionCriterionOf } from '../evaluation/arms.js';
-import { validationLossOf, validationScore, validationTasksOf } from '../evaluation/validation-score.js';
+import {
+  validationLossOf,
+  validationScore,
+  validationTasksOf,
+} from '../evaluation/validation-score.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { asPage } from '../reports/document/as-page.js';
 import { sweepDocument } from '../reports/sweep-document.js';
@@ -20,7 +28,18 @@ import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import { meanLoss } from '../scoring/validated-losses.js';
 import { outerStepTotal, rungsOf, runSweep, type SweepOptions } from '../sweep/run-sweep.js';
-import { emptyRecord, openSweepJournal, rankedOnRung, rankedTrials, withoutAverages, withScore, withTrial, type SweepPlan, type SweepRecord, type TrialRecord } from '../sweep/sweep-record.js';
+import {
+  emptyRecord,
+  openSweepJournal,
+  rankedOnRung,
+  rankedTrials,
+  withoutAverages,
+  withScore,
+  withTrial,
+  type SweepPlan,
+  type SweepRecord,
+  type TrialRecord,
+} from '../sweep/sweep-record.js';
 import { averageTrial, outerStepsOf, planTrials, runNameOf, type Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import { interruptedAs } from './run-handle.js';
@@ -30,7 +49,14 @@ import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import { configReaderOf } from './places.js';
 import type { SweepRequestSchema } from './requests.js';
-import { checkpointsOf, claimedPlace, joinAddress, objectStoreOf, openStoreAsPrepared, preparedRunOn } from './run-files.js';
+import {
+  checkpointsOf,
+  claimedPlace,
+  joinAddress,
+  objectStoreOf,
+  openStoreAsPrepared,
+  preparedRunOn,
+} from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
 type SweepOrder = z.output<typeof SweepRequestSchema>;

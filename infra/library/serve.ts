@@ -9,10 +9,19 @@ import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
 import { parsedBundleAddress, objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { runEventSink, sinksTogether, type StampedEventSink } from '../../shared/events/run-events.js';
+import {
+  runEventSink,
+  sinksTogether,
+  type StampedEventSink,
+} from '../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
 import { serveMetrics } from '../../shared/metrics/metrics-server.js';
-import { readingLoader, BundleKeeper, CanaryKeeper, type BundleLoader } from '../../worker/serving/server/bundle-keeper.js';
+import {
+  readingLoader,
+  BundleKeeper,
+  CanaryKeeper,
+  type BundleLoader,
+} from '../../worker/serving/server/bundle-keeper.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 import type { ParentLink } from '../../worker/serving/processes/state-link.js';
 import type { ServingPlace, RequestReport } from '../../worker/serving/server/endpoint.js';

@@ -1,8 +1,18 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { MetricRegistry, countsIn, mergedSnapshots, processMetrics, type MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
-import { metricUpdatesOf, type StampedEventSink, type StampedEvent } from '../../shared/events/run-events.js';
+import {
+  MetricRegistry,
+  countsIn,
+  mergedSnapshots,
+  processMetrics,
+  type MetricsSnapshot,
+} from '../../shared/metrics/metric-registry.js';
+import {
+  metricUpdatesOf,
+  type StampedEventSink,
+  type StampedEvent,
+} from '../../shared/events/run-events.js';
 import { shortDigest } from '../../worker/serving/exploration/event-ids.js';
 import { segmentLabel, type CalibrationSums } from '../../worker/serving/exploration/feedback.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';

@@ -6,7 +6,12 @@
 import { NO_ORDERS, type RunOrders } from '../../shared/queue/run-orders.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { Machine } from './machines.js';
-import { EXTENDED_OUTER_STEPS, simulatedStoreOf, RUN_NAME, signedQueueOf } from './simulated-run.js';
+import {
+  EXTENDED_OUTER_STEPS,
+  simulatedStoreOf,
+  RUN_NAME,
+  signedQueueOf,
+} from './simulated-run.js';
 import type { JobFault, Place, World } from './world.js';
 
 /** The longest duration in milliseconds and the largest count of each kind, where it has one. */

@@ -13,9 +13,22 @@ import { blobKeyOf } from '../../shared/storage/blob-store.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
 import type { SimulatedProcess, VirtualTime } from './machines.js';
-import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, LARGE_BLOBS, OUTER_STEPS, QUERY_ROWS_PER_TASK, REFUSAL_WAIT_MS, type Variant } from './simulated-run.js';
+import {
+  EXTENDED_OUTER_STEPS,
+  JOB_ATTEMPTS_MAX,
+  LARGE_BLOBS,
+  OUTER_STEPS,
+  QUERY_ROWS_PER_TASK,
+  REFUSAL_WAIT_MS,
+  type Variant,
+} from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
-import { blobsOf, LATEST_KEY, parseManifest, type CheckpointManifest } from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import {
+  blobsOf,
+  LATEST_KEY,
+  parseManifest,
+  type CheckpointManifest,
+} from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 

@@ -3,15 +3,53 @@
  * and results pass as JSON, as they would over a network. It never loses an event by itself.
  */
 
-import { decodeOrders, encodeOrders, NO_ORDERS, type ControlledRun, type RunOrders } from '../../shared/queue/run-orders.js';
+import {
+  decodeOrders,
+  encodeOrders,
+  NO_ORDERS,
+  type ControlledRun,
+  type RunOrders,
+} from '../../shared/queue/run-orders.js';
 import { startOf } from '../../shared/queue/redis-registry.js';
-import { RunFencedError, type LeaseAnswer, type LeaseHolder, type RunEnd } from '../../shared/storage/lease.js';
+import {
+  RunFencedError,
+  type LeaseAnswer,
+  type LeaseHolder,
+  type RunEnd,
+} from '../../shared/storage/lease.js';
 import type { Clock } from '../../shared/base/clock.js';
-import type { BlobLimits, ConnectedWorker, JobConsumer, JobOutcome, JobProducer, JobQueue, JobRecord, OpenConsumerOptions, QueueController, TakeTerms, WakeUp } from '../../shared/queue/job-queue.js';
+import type {
+  BlobLimits,
+  ConnectedWorker,
+  JobConsumer,
+  JobOutcome,
+  JobProducer,
+  JobQueue,
+  JobRecord,
+  OpenConsumerOptions,
+  QueueController,
+  TakeTerms,
+  WakeUp,
+} from '../../shared/queue/job-queue.js';
 import { isLeftover, QUEUED_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { formatJobFailure, WORKER_LOST } from '../../shared/queue/queue-errors.js';
-import { FINISHED_COUNT_MAX, LOCK_DURATION_MS, LOCK_RENEWAL_INTERVAL_MS, RUN_END_KEPT_MS, RUN_LEASE_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX, WORKER_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
-import { BlobMissingError, blobRefOf, verifiedBlob, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import {
+  FINISHED_COUNT_MAX,
+  LOCK_DURATION_MS,
+  LOCK_RENEWAL_INTERVAL_MS,
+  RUN_END_KEPT_MS,
+  RUN_LEASE_MS,
+  STALLED_INTERVAL_MS,
+  TAKE_WAIT_MS_MAX,
+  WORKER_SILENCE_MS_MAX,
+} from '../../shared/queue/timing.js';
+import {
+  BlobMissingError,
+  blobRefOf,
+  verifiedBlob,
+  type BlobRef,
+  type BlobStore,
+} from '../../shared/storage/blob-store.js';
 
 const RETRY_DELAY_MS = 500;
 

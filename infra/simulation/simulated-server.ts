@@ -5,11 +5,25 @@
 
 import { RunFencedError } from '../../shared/storage/lease.js';
 import { setMaxListeners } from 'node:events';
-import { BlobMissingError, blobRefOf, verifiedBlob, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import {
+  BlobMissingError,
+  blobRefOf,
+  verifiedBlob,
+  type BlobRef,
+  type BlobStore,
+} from '../../shared/storage/blob-store.js';
 import { MemoryJobQueue, CommandConsumer, type ConsumerCommands } from './memory-queue.js';
 import type { Machine, SimulatedProcess } from './machines.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { WAKE_ALL, type BlobLimits, type JobConsumer, type JobProducer, type JobQueue, type OpenConsumerOptions, type WakeUp } from '../../shared/queue/job-queue.js';
+import {
+  WAKE_ALL,
+  type BlobLimits,
+  type JobConsumer,
+  type JobProducer,
+  type JobQueue,
+  type OpenConsumerOptions,
+  type WakeUp,
+} from '../../shared/queue/job-queue.js';
 import { parseJobFailure } from '../../shared/queue/queue-errors.js';
 import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-connection.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';

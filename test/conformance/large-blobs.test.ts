@@ -1,10 +1,19 @@
 /** The blobs of a queue with an object store for large ones: the contract of blob stores, places and failures. */
 
-import { blobKeyOf, BlobMissingError, blobRefOf, type BlobStore } from '../../shared/storage/blob-store.js';
+import {
+  blobKeyOf,
+  BlobMissingError,
+  blobRefOf,
+  type BlobStore,
+} from '../../shared/storage/blob-store.js';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
-import { ownPlaceOf, queueWithLargeBlobs, removeLargeBlobs } from '../../shared/queue/large-blobs.js';
+import {
+  ownPlaceOf,
+  queueWithLargeBlobs,
+  removeLargeBlobs,
+} from '../../shared/queue/large-blobs.js';
 import type { BlobLimits, JobQueue } from '../../shared/queue/job-queue.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';

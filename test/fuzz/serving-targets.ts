@@ -21,7 +21,11 @@ import { decisionIds, EventIds } from '../../worker/serving/exploration/event-id
 import { Explorer } from '../../worker/serving/exploration/explorer.js';
 import { FeedbackTaker } from '../../worker/serving/exploration/feedback.js';
 import { EvidenceLedger } from '../../worker/serving/exploration/evidence-ledger.js';
-import { JSON_TYPE, type Endpoint, type ReceivedRequest } from '../../worker/serving/server/endpoint.js';
+import {
+  JSON_TYPE,
+  type Endpoint,
+  type ReceivedRequest,
+} from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import { exploredRankEndpoint } from '../../worker/serving/server/endpoints/explored-rank.js';
 import { BINARY_TYPE } from '../../worker/serving/server/binary-body.js';

@@ -18,7 +18,12 @@ import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulate
 import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
-import { logisticConfig, mapCheckpoints, stateDigest, tinyRun } from '../fixtures/training/training-run.js';
+import {
+  logisticConfig,
+  mapCheckpoints,
+  stateDigest,
+  tinyRun,
+} from '../fixtures/training/training-run.js';
 
 export const training = {
   outerSteps: 12,

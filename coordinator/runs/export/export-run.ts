@@ -2,28 +2,73 @@
 
 import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { moveLabel, LATEST_LABEL, moveLabelFrom, readLabel } from '../../../shared/bundle/bundle-labels.js';
-import { whileWriting, readBundleManifest, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
+import {
+  moveLabel,
+  LATEST_LABEL,
+  moveLabelFrom,
+  readLabel,
+} from '../../../shared/bundle/bundle-labels.js';
+import {
+  whileWriting,
+  readBundleManifest,
+  type PublishedBundle,
+} from '../../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { probeConditionalWrites, type ObjectStore } from '../../../shared/storage/object-store.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
-import { adgroupsOf, changedSince, featuresAt, type TaskStore, type TaskEntry } from '../../../shared/tasks/task-store.js';
-import { exportBundle, exportChanged, type ExportedBundle, type ExportSource, type ExportedChanges } from '../../export/export-bundle.js';
+import {
+  adgroupsOf,
+  changedSince,
+  featuresAt,
+  type TaskStore,
+  type TaskEntry,
+} from '../../../shared/tasks/task-store.js';
+import {
+  exportBundle,
+  exportChanged,
+  type ExportedBundle,
+  type ExportSource,
+  type ExportedChanges,
+} from '../../export/export-bundle.js';
 import { servingOf } from '../../export/export-groups.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
-import { fileOfSegment, parseReport, REPORT_FILE, type EvaluationReport } from '../../scoring/evaluation-report.js';
+import {
+  fileOfSegment,
+  parseReport,
+  REPORT_FILE,
+  type EvaluationReport,
+} from '../../scoring/evaluation-report.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
 import { interruptedAs } from '../run-handle.js';
 import type { RunContext } from '../run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
-import { dispatchForRun, openedBesideStart, isOverQueue, type DispatchChoice, type RunDispatch } from '../dispatch-for-run.js';
+import {
+  dispatchForRun,
+  openedBesideStart,
+  isOverQueue,
+  type DispatchChoice,
+  type RunDispatch,
+} from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportRequestSchema, ExportChangedRequestSchema } from '../requests.js';
-import { joinAddress, objectStoreOf, openStoreAsPrepared, preparedRunOn, savedMetaParametersOf, writesUnconditional, checkpointAddressOf, openPreparedRun } from '../run-files.js';
+import {
+  joinAddress,
+  objectStoreOf,
+  openStoreAsPrepared,
+  preparedRunOn,
+  savedMetaParametersOf,
+  writesUnconditional,
+  checkpointAddressOf,
+  openPreparedRun,
+} from '../run-files.js';
 import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { latestManifestOf, scoresSinceBest, type CheckpointManifest } from '../../checkpoints/checkpoint-manifest.js';
+import {
+  latestManifestOf,
+  scoresSinceBest,
+  type CheckpointManifest,
+} from '../../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { outerStepsOf } from '../../checkpoints/training-state.js';
 import { rateShareAt } from '../../training/meta-optimizer/stages.js';

@@ -16,7 +16,13 @@ import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from '../logged-run.js';
 import type { RefreshRequestSchema } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
-import { refreshableOf, refreshedExport, trainedFurther, type RefreshedExport, type TrainedFurther } from './export-run.js';
+import {
+  refreshableOf,
+  refreshedExport,
+  trainedFurther,
+  type RefreshedExport,
+  type TrainedFurther,
+} from './export-run.js';
 
 export interface RefreshResult extends RefreshedExport, AppendedLogs {
   /** Null if the trunk was not trained. */

@@ -5,7 +5,11 @@
 
 import { at, float64At, uint32At } from '../../../shared/base/arrays.js';
 import type { RankedCandidate } from '../../../shared/config/decision-record.js';
-import { HOURS_PER_DAY, LOG_START_SECONDS, trafficTimeOfDay } from '../../../coordinator/synthesize/world-parameters.js';
+import {
+  HOURS_PER_DAY,
+  LOG_START_SECONDS,
+  trafficTimeOfDay,
+} from '../../../coordinator/synthesize/world-parameters.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { MarketMeasures, type ArmOutcome } from './arm-outcome.js';
 import { bestPlace, Budgets, clickPrice, mayBid, valueOf, type MarketScene } from './auction.js';

@@ -7,7 +7,11 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import { dispatcherInTest, queueConfig, redisQueue } from '../../fixtures/queue/queue-under-test.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  redisQueue,
+} from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';

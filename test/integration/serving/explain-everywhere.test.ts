@@ -14,7 +14,14 @@ import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
 import { labelledRowsOf } from '../../fixtures/serving/adapt-requests.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
 import { localEngine } from '../../fixtures/serving/local-engine.js';
-import { exportTwoBundles, plainScorer, posted, RANKED, testServer, type TestServer } from '../../fixtures/serving/served-export.js';
+import {
+  exportTwoBundles,
+  plainScorer,
+  posted,
+  RANKED,
+  testServer,
+  type TestServer,
+} from '../../fixtures/serving/served-export.js';
 import { liveRowsLog, openFolderExploration } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 

@@ -8,7 +8,16 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { RankingClient } from '../../../infra/library/client.js';
 import { projectRoot } from '../../../infra/bootstrap/base.mjs';
-import { plainScorer, posted, RANKED, selfCheckCandidates, testServer, twoBundles, type TestServer, type TwoBundles } from '../../fixtures/serving/served-export.js';
+import {
+  plainScorer,
+  posted,
+  RANKED,
+  selfCheckCandidates,
+  testServer,
+  twoBundles,
+  type TestServer,
+  type TwoBundles,
+} from '../../fixtures/serving/served-export.js';
 
 let bundles: TwoBundles;
 let served: TestServer;

@@ -2,7 +2,12 @@
 
 import { describe, expect, it, test } from 'vitest';
 import { meanIn, RunHistory, sizeName } from '../../../coordinator/record/run-history.js';
-import { measuredPart, sizeMeansOf, SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
+import {
+  measuredPart,
+  sizeMeansOf,
+  SIZE_BUCKETS_MAX,
+  type SizeLosses,
+} from '../../../shared/events/size-losses.js';
 import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/step-plan.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';

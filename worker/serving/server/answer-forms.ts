@@ -8,7 +8,13 @@ import { hasExactShares } from '../explanation.js';
 import { rankingOf, type Ranking } from './answers.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
 import type { Estimates, ServedBundle } from './served-bundle.js';
-import { ANSWER_FIELDS, parseRankingBody, BodyScanner, type AnswerField, type RankingBody } from './ranking-body.js';
+import {
+  ANSWER_FIELDS,
+  parseRankingBody,
+  BodyScanner,
+  type AnswerField,
+  type RankingBody,
+} from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT, parseBinaryBody } from './binary-body.js';
 

@@ -8,8 +8,18 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/raw-values.js';
-import { requestLayoutOf, type RankingRequest, type FeaturePlace, type RequestLayout } from '../ranking-request.js';
-import { valuesOf, type CandidateColumn, type Places, type ValueLookup } from '../candidate-columns.js';
+import {
+  requestLayoutOf,
+  type RankingRequest,
+  type FeaturePlace,
+  type RequestLayout,
+} from '../ranking-request.js';
+import {
+  valuesOf,
+  type CandidateColumn,
+  type Places,
+  type ValueLookup,
+} from '../candidate-columns.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { DerivedNumber } from '../../../shared/features/derived-numbers.js';

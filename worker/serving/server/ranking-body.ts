@@ -9,7 +9,14 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SLOTS_MAX } from '../../../shared/config/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/raw-values.js';
-import { columnOfTexts, MISSING_START, valuesOf, type CandidateColumn, type HashesColumn, type TextsColumn } from '../candidate-columns.js';
+import {
+  columnOfTexts,
+  MISSING_START,
+  valuesOf,
+  type CandidateColumn,
+  type HashesColumn,
+  type TextsColumn,
+} from '../candidate-columns.js';
 import { RefusedRequest } from './refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from './server-limits.js';
 import { isAscii, isUtf8 } from 'node:buffer';

@@ -1,7 +1,14 @@
 /** A bundle as a server ranks with it: read, self-checked, with a scorer for each set of context features. */
 
 import type { LiveCandidates } from './live-blocks.js';
-import { at, float32At, int32At, uint32At, float64At, uint8At } from '../../../shared/base/arrays.js';
+import {
+  at,
+  float32At,
+  int32At,
+  uint32At,
+  float64At,
+  uint8At,
+} from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';

@@ -11,7 +11,14 @@ import { valuesOf } from '../../candidate-columns.js';
 import type { ExploredSlate, Explorer, RankedPlace } from '../../exploration/explorer.js';
 import { rankingOf } from '../answers.js';
 import { JSON_TYPE, keptAnswer, type Endpoint } from '../endpoint.js';
-import { answerListsOf, evidenceOf, explanationOf, jsonAnswerOf, probabilitiesOf, type AnswerList } from '../answer-forms.js';
+import {
+  answerListsOf,
+  evidenceOf,
+  explanationOf,
+  jsonAnswerOf,
+  probabilitiesOf,
+  type AnswerList,
+} from '../answer-forms.js';
 import { rankEndpoint } from './table.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
