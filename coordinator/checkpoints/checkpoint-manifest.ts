@@ -211,23 +211,11 @@ export async function latestManifestOf(
   const pointer = await checkpoints.get(LATEST_KEY);
   if (pointer === null) return null;
   const latest = orNullIfDamaged(() => parseLatest(pointer.bytes, LATEST_KEY));
-  return latest === null ? null : manifestAt(latest.manifest, checkpoints);
-}
-
-/** The manifest of the parameters that the run ended with: those of the lowest validation loss, where it was scored. */
-export async function chosenManifestOf(
-  checkpoints: ObjectStore,
-): Promise<CheckpointManifest | null> {
-  const latest = await latestManifestOf(checkpoints);
-  return latest?.best === undefined ? latest : manifestAt(latest.best.manifest, checkpoints);
-}
-
-async function manifestAt(
-  key: string,
-  checkpoints: ObjectStore,
-): Promise<CheckpointManifest | null> {
-  const object = await checkpoints.get(key);
-  return object === null ? null : orNullIfDamaged(() => parseManifest(object.bytes, key));
+  if (latest === null) return null;
+  const object = await checkpoints.get(latest.manifest);
+  return object === null
+    ? null
+    : orNullIfDamaged(() => parseManifest(object.bytes, latest.manifest));
 }
 
 function orNullIfDamaged<Value>(parse: () => Value): Value | null {

@@ -29,7 +29,7 @@ interface PredictionRequest extends AdaptableModel {
   readonly keep: readonly number[];
 }
 
-export interface Predictions {
+interface Predictions {
   /** By adaptation: the sum of losses of each task, `[taskCount]`; infinite where it diverged. */
   readonly lossSums: readonly Float64Array[];
   /** By kept adaptation, in the order of `keep`: `[rowCount]`, tasks in order. */

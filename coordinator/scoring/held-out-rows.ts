@@ -159,7 +159,7 @@ export function smoothedRate({ clicks, impressions }: CountedClicks): number {
 }
 
 /** Reads the tasks in bounded pieces. */
-export async function* tasksInOrder(
+async function* tasksInOrder(
   store: TaskStore,
   taskIndices: readonly number[],
 ): AsyncGenerator<TaskRows> {

@@ -88,7 +88,7 @@ export function objectStoreBack(awayMs: number): RunEvent {
   return noticeEvent('object-store-back', text);
 }
 
-export interface Sentence {
+interface Sentence {
   readonly level: EventLevel;
   readonly text: string;
 }

@@ -76,7 +76,7 @@ const WorkerRecordSchema = z.strictObject({
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
 const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
 
-export interface WorkerRegistry {
+interface WorkerRegistry {
   /** Registers the worker, and returns its record with the name that it gets. */
   enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): Promise<ConnectedWorker>;
   /** Returns the number of live workers. */

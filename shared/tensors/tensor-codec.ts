@@ -8,7 +8,7 @@ import { unfilledBytes } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { elementCountOf, type DenseTensor } from './named-tensors.js';
 
-export type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
+type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
 
 export interface CodedTensor {
   readonly shape: readonly number[];
