@@ -162,7 +162,7 @@ async function coordinators(
     const training = async (): Promise<TrainingOutcome> => {
       const ownClock = life.clock(clock, stream.below(CLOCK_SKEW_MS_MAX));
       const dispatcher = await createQueueDispatcher({
-        ...{ queue: life.queue(queue), limits, runId: 'tiny-run', nonce: `start-${lives}` },
+        ...{ queue: life.queue(queue), limits, runId: 'tiny-run', nonce: `start${lives}` },
         ...{ clock: ownClock, sink, process: processOf(lives) },
       });
       const departures = { checkpoints, resume: true, clock: ownClock, sink, dispatcher };
