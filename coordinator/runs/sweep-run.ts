@@ -9,7 +9,7 @@ import {
 } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
-import { type EventKind, type RunEventSink } from '../../shared/events/run-events.js';
+import { type EventKind, type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
@@ -277,25 +277,38 @@ function trialWork(
     if (run === undefined) throw new Error(`no trial ${name}`);
     return run;
   };
+  const trained = (run: PreparedRun, stopAtOuterStep: number, signal: AbortSignal) =>
+    recorded(run, { ...context, sink }, async (ofTrial) => {
+      const startFrom = await startFromRun(run, { resume: true }, context);
+      const validationLoss = validationLossOf({ ...run, dispatcher, signal });
+      return train({
+        ...{ run, dispatcher, stopAtOuterStep },
+        ...(validationLoss === undefined ? {} : { validationLoss }),
+        checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
+        start: { resume: true, ...(startFrom === null ? {} : { startFrom }) },
+        caller: { clock: context.clock, sink: ofTrial, signal },
+      });
+    });
+  const discard = async (name: string): Promise<void> => {
+    const { config } = runOf(name);
+    const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+    // The pointer first, so that an interrupted removal leaves no checkpoint.
+    await checkpoints.delete(LATEST_KEY);
+    for (const key of await checkpoints.list('')) await checkpoints.delete(key);
+  };
   return {
     async runTrial(name, rungOuterSteps, signal) {
       const run = runOf(name);
       const stopAtOuterStep = Math.min(rungOuterSteps, run.config.training.outerSteps);
-      const { state, metaParameters } = await recorded(
-        run,
-        { ...context, sink },
-        async (ofTrial) => {
-          const startFrom = await startFromRun(run, { resume: true }, context);
-          const validationLoss = validationLossOf({ ...run, dispatcher, signal });
-          return train({
-            ...{ run, dispatcher, stopAtOuterStep },
-            ...(validationLoss === undefined ? {} : { validationLoss }),
-            checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
-            start: { resume: true, ...(startFrom === null ? {} : { startFrom }) },
-            caller: { clock: context.clock, sink: ofTrial, signal },
-          });
-        },
-      );
+      let outcome = await trained(run, stopAtOuterStep, signal);
+      const { outerStep: found } = outcome.state;
+      if (found > stopAtOuterStep) {
+        const what = `${name} was trained to outer step ${found} outside the sweep, which scores it at ${stopAtOuterStep}`;
+        sink(warningEvent('trial-retrained', `${what}: it is trained again`));
+        await discard(name);
+        outcome = await trained(run, stopAtOuterStep, signal);
+      }
+      const { state, metaParameters } = outcome;
       const scored = { ...run, dispatcher, signal };
       const { heldOutLosses, cell, metaDigest } = await validationScore(
         ...([scored, metaParameters, validation] as const),
@@ -306,13 +319,7 @@ function trialWork(
       const ended = outerStep < rungOuterSteps ? { outerSteps: outerStep } : {};
       return { validationLogloss, cell, metaDigest, ...ended };
     },
-    async discard(name) {
-      const { config } = runOf(name);
-      const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
-      // The pointer first, so that an interrupted removal leaves no checkpoint.
-      await checkpoints.delete(LATEST_KEY);
-      for (const key of await checkpoints.list('')) await checkpoints.delete(key);
-    },
+    discard,
   };
 }
 
