@@ -84,7 +84,6 @@ describe('the password of Redis and the signing key', () => {
     expect(await filesWith(redisFolder.path, CANARY)).toEqual(['redis.conf']);
     expect(await filesWith(redisFolder.path, KEY_CANARY)).toEqual([]);
     expect(await filesWith(redisFolder.path, '"signature":')).not.toEqual([]);
-    expect(await filesWith(redisFolder.path, 'starts:beats')).not.toEqual([]);
   });
 
   it('stay in the files that have them: no trial config, record or message repeats them', async () => {

@@ -1,6 +1,6 @@
 /** `qianmo serve` as a user calls it: it follows a label, holds no TensorFlow, and stops when told to. */
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
@@ -32,36 +32,11 @@ async function served(...options: string[]): Promise<Served> {
   return { command, ...(JSON.parse(line) as { readonly url: string; readonly bundle: string }) };
 }
 
-/** The `nice` of each thread, in the order of their starts. */
-function nicenessOf(pid: number): readonly number[] {
-  const threads = readdirSync(`/proc/${pid}/task`).map(Number);
-  return threads
-    .sort((first, second) => first - second)
-    .map((thread) => {
-      // After the name in brackets, from the state, which is field 3: `nice` is field 19.
-      const text = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
-      return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16]);
-    });
-}
-
 async function reportOf(url: string): Promise<Readonly<Record<string, unknown>>> {
   return (await (await fetch(`${url}/v1/bundle`)).json()) as Readonly<Record<string, unknown>>;
 }
 
 describe('serve', () => {
-  // Seen to fail: threads that are left as they are, and threads for files that give way too.
-  test.runIf(process.platform === 'linux')(
-    'the threads of the engine give way to the one that answers',
-    async () => {
-      const { command } = await served();
-      const [main, ...others] = nicenessOf(command.pid);
-      expect(others.slice(0, 5)).toEqual(new Array(5).fill(main! + 10));
-      expect(new Set(others.slice(5))).toEqual(new Set([main]));
-      command.signal('SIGTERM');
-      await command.ended;
-    },
-  );
-
   test('ranks, without TensorFlow, and stops at SIGTERM after what is under way', async () => {
     const { command, url, bundle } = await served();
     const { features } = (await reportOf(url)) as {
