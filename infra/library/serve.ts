@@ -142,7 +142,8 @@ async function serveAlone(
   const { digest: bundle, choice } = keeper.current;
   sink({ kind: 'server-ready', url: server.url, bundle, scorer: choice.name });
   const stop = new AbortController();
-  const watched = [keeper, canary].map((each) => each?.watch(1_000 * pollSeconds, stop.signal));
+  const followed = canary === null ? [keeper] : [keeper, canary];
+  const watched = followed.map((each) => each.watch(1_000 * pollSeconds, stop.signal));
   return {
     url: server.url,
     get bundle() {
