@@ -54,7 +54,7 @@ describe.skipIf(!canMountDisks)(`a full disk${suffix}`, () => {
     await room.refused(['synthesize', '--rows', '1700', '--out', out], {
       exitCode: 3,
       what,
-      where: /\/log\.parquet$/,
+      where: new RegExp(`^${disk}$`),
       cure,
     });
     expect(await filesIn(disk)).toHaveLength(1);
