@@ -44,7 +44,7 @@ export async function readConfigFile(
 /** @throws QianmoError of kind `usage` when the text is not YAML, or empty. */
 export function parseYaml(yaml: string, where: string, kind: FileKind): unknown {
   const lines = new LineCounter();
-  const document = parseDocument(yaml, { prettyErrors: false, lineCounter: lines });
+  const document = documentOf(yaml, lines, where, kind);
   const [syntaxError] = document.errors;
   if (syntaxError !== undefined) throw notYaml(syntaxError, lines, where, kind);
   const value = valueOf(document, where, kind);
@@ -56,6 +56,27 @@ export function parseYaml(yaml: string, where: string, kind: FileKind): unknown 
       cure: `write one; ${kind.examples}`,
     });
   return value;
+}
+
+/** The parser calls itself for each level of nesting. */
+function documentOf(
+  yaml: string,
+  lineCounter: LineCounter,
+  where: string,
+  kind: FileKind,
+): ReturnType<typeof parseDocument> {
+  try {
+    return parseDocument(yaml, { prettyErrors: false, lineCounter });
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new QianmoError({
+      kind: 'usage',
+      what: `the ${kind.name} is nested too deeply`,
+      where,
+      cure: `write it in fewer levels; ${kind.examples}`,
+      cause,
+    });
+  }
 }
 
 /** Aliases can repeat a value without end, or within itself. */

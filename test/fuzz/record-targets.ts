@@ -17,8 +17,13 @@ const reportValue: unknown = JSON.parse(reportJson(report));
 const cell = { kind: 'inner-steps', innerSteps: 2, innerRate: 0.1 };
 const score = { rungIndex: 0, outerSteps: 10, validationLogloss: 0.5, cell, metaDigest: 'a' };
 const sweepRecord: unknown = {
-  ...{ formatVersion: SweepRecordSchema.shape.formatVersion.value, sweep: 's', base: 'b' },
-  ...{ planHash: 'p', storeDigest: 'd', criterion: 'c', loss: 'logloss', cellsPerTrial: 1 },
+  ...{
+    formatVersion: SweepRecordSchema.shape.formatVersion.value,
+    kind: 'sweep',
+    sweep: 's',
+    base: 'b',
+  },
+  ...{ planHash: 'p', storeDigest: 'd', criterion: 'c', loss: 'logloss' },
   rungs: [{ outerSteps: 10, trialCount: 1 }],
   trials: [
     {

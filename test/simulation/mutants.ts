@@ -96,7 +96,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'numbers that are not finite are admitted',
     2,
-    change('coordinator/training/step-sum', 'if (!Number.isFinite(norm))', 'if (false)'),
+    change('coordinator/training/step-sum', 'return Number.isFinite(squares);', 'return true;'),
   ),
   mutant(
     'the pointer is replaced before the manifest is there',
@@ -130,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
     'the signatures of results are not compared',
     8,
     change(
-      'shared/signing/signed-job-queue',
+      'shared/queue/signed-job-queue',
       "if (isGenuine(parted, { kind: 'result', jobId }, key))",
       'if (parted)',
     ),
