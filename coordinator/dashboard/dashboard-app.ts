@@ -179,7 +179,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
     if (object === null) return answer(context, notFound(context.req.path), 404);
     return context.html(Buffer.from(object.bytes).toString('utf8'), 200, FILE_HEADERS);
   });
-  const kept = keptPages(parts.clock);
+  const kept = pageCache(parts.clock);
   for (const [path, make] of Object.entries(routes))
     app.get(path, async (context) => {
       const { pathname, search, searchParams } = new URL(context.req.url);
@@ -201,7 +201,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
 type KeptPage = { readonly page: Promise<Page | null>; untilMs: number };
 
 /** Makes a page once for all who ask for it within its time. */
-function keptPages(clock: Clock) {
+function pageCache(clock: Clock) {
   const pages = new LruCache<string, KeptPage>({ countMax: PAGES_KEPT });
   return async (path: string, make: () => Promise<Page | null>): Promise<Page | null> => {
     const known = pages.get(path);

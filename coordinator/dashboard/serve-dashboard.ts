@@ -110,7 +110,7 @@ async function openQueue(
   clock: Clock,
 ): Promise<OpenedQueue> {
   const redis = await connectRedis({ url: redisUrl, role: 'producer', name: 'qianmo-board', tls });
-  await demandInfo(redis, redisUrl);
+  await requireInfo(redis, redisUrl);
   let controller: QueueController;
   try {
     controller = await bullmqJobQueue({ redisUrl, prefix, clock, tls }).openController();
@@ -138,7 +138,7 @@ async function openQueue(
 }
 
 /** The board shows what INFO says. */
-async function demandInfo(redis: RedisConnection, redisUrl: string): Promise<void> {
+async function requireInfo(redis: RedisConnection, redisUrl: string): Promise<void> {
   try {
     await queueCallsAt(redactedAddress(redisUrl))(() => redis.info('server'));
   } catch (error) {

@@ -1,6 +1,6 @@
 /** The arms that can be evaluated, what each needs, the grids of their settings, and the choice of a cell. */
 
-import { at, demandSameLength, numberAt, spanAt } from '../../shared/base/arrays.js';
+import { at, requireSameLength, numberAt, spanAt } from '../../shared/base/arrays.js';
 import { DivergenceError } from '../../shared/base/errors.js';
 import { sigmoid } from '../../shared/base/logistic.js';
 import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
@@ -267,7 +267,7 @@ const TOLERANCE = 1e-12;
  */
 export function mapShift(logits: ArrayLike<number>, rows: CountedRows, prior: ShiftPrior): number {
   const { label = CLICK_LABEL } = rows;
-  demandSameLength(logits, rows.clicks, rows.impressions);
+  requireSameLength(logits, rows.clicks, rows.impressions);
   const precision = 1 / (prior.deviation * prior.deviation);
   if (label.loss === 'squared') {
     // In units of the values' deviation d, the minimum of `sum n (z + s - t)^2 / 2 + (s - mean)^2 / (2 deviation^2)`.

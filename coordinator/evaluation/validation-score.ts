@@ -8,7 +8,7 @@ import { at, spreadOver } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { adapts, predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
@@ -174,9 +174,9 @@ export function validationLossOf(run: ScoredRun): ValidationLoss | undefined {
 /** Without inner steps, and with those that the method trains with, if it has any. */
 function trainedCells({ method }: Pick<RunConfig, 'method'>): Cell[] {
   const plan = methodPlanOf(method);
-  const { count, rate } = predictionLoopOf(plan).steps;
+  const { count, rate } = plan.innerLoop.steps;
   const unadapted: Cell = { kind: 'inner-steps', ...UNADAPTED };
   // One model for all tasks is judged as it is, whatever finetuning would make of it.
-  if (count === 0 || (!adapts(plan) && plan.predictionLoop === undefined)) return [unadapted];
+  if (count === 0 || !adapts(plan)) return [unadapted];
   return [unadapted, { kind: 'inner-steps', innerRate: rate, innerSteps: count }];
 }

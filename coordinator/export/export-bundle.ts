@@ -38,7 +38,6 @@ import {
 import type { BlockEncoding, BlockLayout } from '../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
-import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -347,7 +346,7 @@ function progressOf({ sink }: RunCaller, stage: string, total: number): (count: 
 }
 
 function shiftOf({ method }: RunConfig): LevelShift | null {
-  return predictionLoopOf(methodPlanOf(method)).shift;
+  return methodPlanOf(method).innerLoop.shift;
 }
 
 interface PackedPlan {
@@ -430,7 +429,7 @@ async function packShards(
   { adapting, packing, done }: ShardPacking,
   checked: readonly CheckedAdgroup[],
 ): Promise<Map<number, AdaptedTask>> {
-  const loop = predictionLoopOf(methodPlanOf(run.config.method));
+  const loop = methodPlanOf(run.config.method).innerLoop;
   const wanted = new Set(checked.map((adgroup) => adgroup.block));
   const tasks = new Map<number, AdaptedTask>();
   let block = firstBlock;

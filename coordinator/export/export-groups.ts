@@ -12,7 +12,7 @@ import { adaptationOf, UNADAPTED } from '../evaluation/arms.js';
 import { TASKS_PER_JOB_MAX } from '../evaluation/task-jobs.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
-import { adapts, predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 
@@ -105,9 +105,9 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
     { supportRowCountMin, supportRowCountMax, blocks },
   ];
   if (!needsEvaluation(method)) return { adaptation: UNADAPTED, served: everywhere('unadapted') };
-  const { selection } = demandEvaluation(report, source);
+  const { selection } = requireEvaluation(report, source);
   const cell = selection.chosen.find(({ arm }) => arm === 'meta-adapted')?.cell;
-  const { count, rate } = predictionLoopOf(methodPlanOf(method)).steps;
+  const { count, rate } = methodPlanOf(method).innerLoop.steps;
   return {
     adaptation: cell === undefined ? { innerRate: rate, innerSteps: count } : adaptationOf(cell),
     served:
@@ -119,7 +119,7 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
   };
 }
 
-function demandEvaluation(
+function requireEvaluation(
   report: EvaluationReport | null,
   { metaDigest, storeDigest, where }: ServingSource,
 ): EvaluationReport {

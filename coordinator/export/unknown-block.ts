@@ -7,7 +7,6 @@ import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { allocateEncodedRows, type EncodedRows } from '../../shared/features/encoded-rows.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
-import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
 import type { AdaptedTask, TaskShift } from '../../shared/bundle/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
@@ -35,7 +34,7 @@ export async function unknownBlockOf(
   compute: LocalCompute,
   caller: RunCaller,
 ): Promise<UnknownBlock> {
-  const { start, shift } = predictionLoopOf(methodPlanOf(model.method));
+  const { start, shift } = methodPlanOf(model.method).innerLoop;
   // A level of 0 and no effects: a shift needs support rows.
   const noShift =
     shift === null ? null : { level: 0, effects: shift.features.map(() => new Map()) };

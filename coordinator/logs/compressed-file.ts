@@ -23,7 +23,7 @@ const CHUNK_BYTE_COUNT = 1024 * 1024;
  * @throws QianmoError of kind `data` if the end is missing, the checksum of gzip does not match or a line is too
  *   long; the reason of the signal if it aborts.
  */
-export async function demandWholeFile(
+export async function requireWholeFile(
   file: Pick<LogFile, 'path' | 'name'> & Partial<Pick<LogFile, 'format'>>,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<void> {

@@ -180,7 +180,7 @@ async function typeOfExpression(
 }
 
 /** @throws QianmoError of kind `usage` if it does not bind, or if a condition is not a truth value. */
-export async function demandUsable(
+export async function requireUsable(
   expression: ConfigExpression,
   session: DuckSession,
 ): Promise<void> {
@@ -240,7 +240,7 @@ async function createTypedLogs(
   typedByIndex: ReadonlyMap<number, string>,
   session: DuckSession,
 ): Promise<void> {
-  demandNamesApart(columns.flatMap(({ name }, index) => (typedByIndex.has(index) ? [name] : [])));
+  requireNamesApart(columns.flatMap(({ name }, index) => (typedByIndex.has(index) ? [name] : [])));
   const fields = columns.flatMap((column, index) => {
     const typed = typedByIndex.get(index);
     const raw = `c${index} AS "qm$${index}"`;
@@ -256,7 +256,7 @@ function foldedName(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
-function demandNamesApart(names: readonly string[]): void {
+function requireNamesApart(names: readonly string[]): void {
   for (const [index, name] of names.entries()) {
     const earlier = names.slice(0, index).find((e) => foldedName(e) === foldedName(name));
     if (earlier !== undefined)

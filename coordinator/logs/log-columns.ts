@@ -123,7 +123,7 @@ const LINES_ABOVE_HEADER_MAX = 20;
  *
  * @throws QianmoError of kind `data` if a line further down has the column that the first line lacks.
  */
-export async function demandHeaderFirst(
+export async function requireHeaderFirst(
   file: LogFile,
   name: string,
   session: DuckSession,

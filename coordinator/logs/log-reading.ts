@@ -10,7 +10,7 @@ import { at } from '../../shared/base/arrays.js';
 import {
   columnsOf,
   commonColumns,
-  demandHeaderFirst,
+  requireHeaderFirst,
   type FileColumns,
   linesOf,
   type LogColumn,
@@ -20,11 +20,11 @@ import {
   tooLongIn,
   unreadableLog,
 } from './log-columns.js';
-import { demandWholeFile } from './compressed-file.js';
+import { requireWholeFile } from './compressed-file.js';
 import type { DuckSession } from './duckdb-session.js';
 import { isOfAnotherType, keptRowsSql, keptTypesOf, type ColumnNeed } from './kept-types.js';
 import type { LogFile } from './log-files.js';
-import { demandShortLines, LINE_BYTE_COUNT_MAX } from './long-lines.js';
+import { requireShortLines, LINE_BYTE_COUNT_MAX } from './long-lines.js';
 import { identifier, literal } from './sql.js';
 
 /** Settings of DuckDB that read the same rows again. With `ignore_errors` it leaves out more of them. */
@@ -214,10 +214,10 @@ async function columnsByFile(
 ): Promise<Map<number, LogSource>> {
   const sources = new Map<number, LogSource>();
   for (const [fileIndex, file] of files.entries()) {
-    await demandShortLines(file);
+    await requireShortLines(file);
     const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
     if (found.length === 0) {
-      await demandWholeFile(file);
+      await requireWholeFile(file);
       continue;
     }
     const used = await usedColumns(found, uses, file, session);
@@ -234,7 +234,7 @@ async function readWhole(file: LogFile, read: () => Promise<void>): Promise<void
       failed.abort(cause);
       throw isOfAnotherType(cause) ? cause : unreadableLog(file, cause);
     }),
-    demandWholeFile(file, failed.signal),
+    requireWholeFile(file, failed.signal),
   ]);
   if (wholeness.status === 'rejected' && !failed.signal.aborted) throw wholeness.reason;
   if (reading.status === 'rejected') throw reading.reason;
@@ -258,7 +258,7 @@ async function usedColumns(
     known = rows.map(([name]) => ({ name: String(name), type: null }));
   }
   const missing = uses.find(({ name }) => !known.some((column) => column.name === name));
-  if (missing !== undefined) await demandHeaderFirst(file, missing.name, session);
+  if (missing !== undefined) await requireHeaderFirst(file, missing.name, session);
   return uses.map(({ name, configPath }) => requireColumn(known, name, configPath, file.name));
 }
 
@@ -358,11 +358,11 @@ async function readWithRejects(
   }
   const rejects = `store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'`;
   await session.run(await reading(rejects));
-  await demandNoLongRecord(file, session);
+  await requireNoLongRecord(file, session);
 }
 
 /** @throws QianmoError of kind `data` for a row that DuckDB refuses for its size: it leaves out others of this size silently. */
-async function demandNoLongRecord(file: LogFile, session: DuckSession): Promise<void> {
+async function requireNoLongRecord(file: LogFile, session: DuckSession): Promise<void> {
   const [message] = await session.row(
     `SELECT 'on Line: ' || line || ': ' || error_message FROM reject_errors
       WHERE CAST(error_type AS VARCHAR) = 'LINE SIZE OVER MAXIMUM' ORDER BY line LIMIT 1`,

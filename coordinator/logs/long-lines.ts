@@ -41,7 +41,7 @@ export function tooLongLine(
  *
  * @throws QianmoError of kind `data`
  */
-export async function demandShortLines(file: LogFile): Promise<void> {
+export async function requireShortLines(file: LogFile): Promise<void> {
   if (file.format === 'parquet' || /\.(gz|zstd?)$/i.test(file.name)) return;
   const found = await longLineIn(file.path).catch((cause: unknown) => {
     throw systemFailure(cause, 'reading a log file', file.name);

@@ -18,7 +18,7 @@ import {
 } from '../../shared/tasks/task-store.js';
 import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
 import { hexOfText, literal, textOfHex } from '../logs/sql.js';
-import { demandOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
 import {
   describeKey,
   hashSplitSql,
@@ -74,7 +74,7 @@ export async function appendedTasksOf(
     `CREATE TABLE task_sizes AS SELECT key, count(*) AS rows, min(time) AS first_time
       ${hasLabels ? ', min(j.label) AS label, max(j.label) AS label_max' : ''} FROM accepted j GROUP BY key`,
   );
-  if (labels.length > 1) await demandOneLabelPerTask(labels, session);
+  if (labels.length > 1) await requireOneLabelPerTask(labels, session);
   const found = await session.rows(
     `SELECT ${hexOfText('key')}, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
       ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'}, CAST(${encodingFoldSql(config, 'key')} AS DOUBLE)
@@ -89,7 +89,7 @@ export async function appendedTasksOf(
     const before = known.get(key);
     const labelIndex = label === null || label === undefined ? null : Number(label);
     if (before !== undefined) {
-      demandSameLabel(before.key, before.labelIndex ?? null, labelIndex);
+      requireSameLabel(before.key, before.labelIndex ?? null, labelIndex);
       const { taskIndex, firstSeenTime } = before;
       const splitIndex = TASK_SPLITS.indexOf(before.split);
       tasks.push({
@@ -189,7 +189,7 @@ function isTooSmall({ data: { rowSplit } }: RunConfig, rowCount: number): boolea
   return support < rowSplit.supportRowsMin || query < rowSplit.queryRowsMin;
 }
 
-function demandSameLabel(key: string, before: number | null, found: number | null): void {
+function requireSameLabel(key: string, before: number | null, found: number | null): void {
   if (before === null || found === null || before === found) return;
   throw new QianmoError({
     kind: 'data',
@@ -269,7 +269,7 @@ function appendRows(
   { config, fresh }: RedivisionPlan,
   { task, stored }: { readonly task: AppendedTask; readonly stored: RowsInMemory | null },
   columns: RowColumns,
-): ReturnType<typeof keptSpanOf> {
+): ReturnType<typeof spanToKeep> {
   const [start, end] = fresh.spans.get(task.taskIndex) ?? [0, 0];
   const all = [
     ...Array.from({ length: stored?.rowCount ?? 0 }, (_, row) => ({ from: stored ?? fresh, row })),
@@ -282,7 +282,7 @@ function appendRows(
   const span =
     TASK_SPLITS[task.split] === 'trunk'
       ? { first: 0, supportRowCount: 0, queryRowCount: all.length }
-      : keptSpanOf(config.data.rowSplit, all.length);
+      : spanToKeep(config.data.rowSplit, all.length);
   const last = span.first + span.supportRowCount + span.queryRowCount;
   for (const { from, row } of all.slice(span.first, last)) columns.append(from.source, row, 1);
   return span;
@@ -393,7 +393,7 @@ interface KeptSpan {
   readonly queryRowCount: number;
 }
 
-function keptSpanOf(split: RowSplit, rowCount: number): KeptSpan {
+function spanToKeep(split: RowSplit, rowCount: number): KeptSpan {
   const boundary = boundaryOf(split, rowCount);
   const supportRowCount = Math.min(boundary, split.supportRowsMax);
   return {

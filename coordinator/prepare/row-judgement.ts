@@ -17,7 +17,7 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import {
   columnsNamedIn,
   createLogsAsRead,
-  demandUsable,
+  requireUsable,
   isComputed,
   storedColumnSql,
   typedColumn,
@@ -163,7 +163,7 @@ async function createJudgedView(
       );
     }
   await createLogsAsRead(columns, typed, expressions, session);
-  for (const expression of expressions) await demandUsable(expression, session);
+  for (const expression of expressions) await requireUsable(expression, session);
   const raw = new RawColumns(columns, hasEmptyTexts);
   const fields: [string, JudgedField][] = [
     ['key', keyField(data, raw)],

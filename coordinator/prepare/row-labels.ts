@@ -273,7 +273,7 @@ function oracleField(name: string, { loss }: RowLabel, raw: RawColumns): JudgedF
 }
 
 /** @throws QianmoError of kind `data` if a task has rows of two segments. */
-export async function demandOneLabelPerTask(
+export async function requireOneLabelPerTask(
   labels: readonly RowLabel[],
   session: DuckSession,
 ): Promise<void> {

@@ -96,7 +96,7 @@ export async function loadTargetEncodings(
   session: DuckSession,
 ): Promise<FeatureEncoding[]> {
   const settings = config.data.targetEncodings;
-  demandSameInputs(config, store);
+  requireSameInputs(config, store);
   if (settings === undefined) return [];
   await createFolds(config, false, session);
   for (const [index, categories] of encodedCategories(settings).entries()) {
@@ -129,7 +129,7 @@ export async function loadTargetEncodings(
   return encodingsOf(config, encodings);
 }
 
-function demandSameInputs({ data }: RunConfig, { manifest }: TaskStore): void {
+function requireSameInputs({ data }: RunConfig, { manifest }: TaskStore): void {
   const expected = targetEncodingInputs(data.targetEncodings).map(({ name }) => name);
   const found = manifest.features.slice(data.features.length).map(({ name }) => name);
   if (expected.join() === found.join()) return;

@@ -13,7 +13,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { demandOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
 import { seededHash } from '../logs/sql.js';
 import { smallTasksNotice } from './prepare-messages.js';
 
@@ -62,8 +62,8 @@ export async function divideTasks(
   const labelSql = storesLabels(labels) ? ', min(j.label) AS label, max(j.label) AS label_max' : '';
   if (placedBySplitFile) await groupPlacedRows(labelSql, session);
   else await groupRows(config, labelSql, session);
-  if (labels.length > 1) await demandOneLabelPerTask(labels, session);
-  if (config.data.grouped) await demandGroupedTasks(placeOfRow, session);
+  if (labels.length > 1) await requireOneLabelPerTask(labels, session);
+  if (config.data.grouped) await requireGroupedTasks(placeOfRow, session);
   const large = `support >= ${rowSplit.supportRowsMin} AND query >= ${rowSplit.queryRowsMin}`;
   await session.run(
     `CREATE TABLE tasks AS SELECT
@@ -242,7 +242,7 @@ function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
 }
 
 /** @throws QianmoError of kind `data` if the rows of a task are not contiguous. */
-async function demandGroupedTasks(
+async function requireGroupedTasks(
   placeOfRow: (row: number) => string,
   session: DuckSession,
 ): Promise<void> {
@@ -296,7 +296,7 @@ export async function findKeptRows(
   const [capped] = await session.row(`SELECT true FROM tasks t WHERE ${IS_CAPPED} LIMIT 1`);
   if (data.grouped && data.rowSplit.by === 'time') {
     await createPlaces(null, session);
-    await demandOrderOfTime(placeOfRow, session);
+    await requireOrderOfTime(placeOfRow, session);
     // The order of reading, from which joins deviate here and there. To sort what is nearly sorted is cheap.
     return { filter: await spanFilter('e.time', session), order: 'e.row' };
   }
@@ -332,7 +332,7 @@ async function createPlaces(order: string | null, session: DuckSession): Promise
 }
 
 /** Grouped rows are not sorted by time. Out of order, future rows would become support rows. */
-async function demandOrderOfTime(
+async function requireOrderOfTime(
   placeOfRow: (row: number) => string,
   session: DuckSession,
 ): Promise<void> {

@@ -52,7 +52,7 @@ export async function listRuns(
   const s3 = s3OptionsIn(context.environment);
   let isCut = false;
   for (const folder of folders) {
-    if (!folder.startsWith('s3://')) await demandFolder(folder);
+    if (!folder.startsWith('s3://')) await requireFolder(folder);
     const found = await findRecords(folder, s3);
     outputs.push(...found.outputs.map(({ output }) => output));
     isCut ||= found.isCut;
@@ -164,7 +164,7 @@ async function statusAt(
   });
 }
 
-async function demandFolder(folder: string): Promise<void> {
+async function requireFolder(folder: string): Promise<void> {
   const isFolder = await stat(folder).then(
     (found) => found.isDirectory(),
     () => false,

@@ -3,7 +3,7 @@
  * adgroup stay together. Every arm is judged on the same draws, which makes differences paired.
  */
 
-import { at, demandSameLength, float64At, numberAt } from '../../shared/base/arrays.js';
+import { at, requireSameLength, float64At, numberAt } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import type { Interval } from './evaluation-report.js';
 
@@ -25,7 +25,7 @@ export function bootstrapIntervals(
   statistics: readonly SumStatistic[],
   settings: BootstrapSettings,
 ): (Interval | null)[] {
-  demandSameLength(...columns);
+  requireSameLength(...columns);
   const adgroupCount = at(columns, 0).length;
   const width = columns.length;
   // Adgroup-major, so that one draw reads contiguous memory.

@@ -4,7 +4,7 @@
  * label is a value, c is the value times the weight n, and the value itself is predicted.
  */
 
-import { at, demandSameLength, float64At, int32At, numberAt } from '../../shared/base/arrays.js';
+import { at, requireSameLength, float64At, int32At, numberAt } from '../../shared/base/arrays.js';
 import { sigmoid, softplus } from '../../shared/base/logistic.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 
@@ -42,7 +42,7 @@ export function predictionOf(rows: Pick<CountedRows, 'label'>): (output: number)
  * values, the sum of `n (z - c / n)^2`: the squared error times the weight.
  */
 export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
-  demandSameLength(logits, rows.clicks, rows.impressions);
+  requireSameLength(logits, rows.clicks, rows.impressions);
   if (isOfValues(rows)) return squaredErrorSum(logits, rows);
   let sum = 0;
   for (let row = 0; row < logits.length; row += 1) {
@@ -83,7 +83,7 @@ export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): 
   const clicks = sumOf(rows.clicks);
   if (!(clicks > 0)) return null;
   const prediction = predictionOf(rows);
-  demandSameLength(logits, rows.impressions);
+  requireSameLength(logits, rows.impressions);
   let predicted = 0;
   for (let row = 0; row < logits.length; row += 1)
     predicted += numberAt(rows.impressions, row) * prediction(numberAt(logits, row));
@@ -163,7 +163,7 @@ interface TiedGroup {
 
 /** Adds up rows of equal logit, ascending. Groups without impressions are left out. */
 function tiedGroups(logits: ArrayLike<number>, rows: CountedRows): TiedGroup[] {
-  demandSameLength(logits, rows.clicks, rows.impressions);
+  requireSameLength(logits, rows.clicks, rows.impressions);
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
     (a, b) => numberAt(logits, a) - numberAt(logits, b),
   );

@@ -3,7 +3,7 @@
  * the seed.
  */
 
-import { at, spanAt, demandSameLength, numberAt } from '../../shared/base/arrays.js';
+import { at, spanAt, requireSameLength, numberAt } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { randomStream } from '../../shared/base/random.js';
 import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
@@ -51,7 +51,7 @@ export function valueMetricsOf(
 }
 
 function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): number {
-  demandSameLength(predictions, rows.clicks, rows.impressions);
+  requireSameLength(predictions, rows.clicks, rows.impressions);
   let sum = 0;
   for (let row = 0; row < predictions.length; row += 1) {
     const weight = numberAt(rows.impressions, row);
@@ -99,7 +99,7 @@ export function ndcgOf(
   values: ArrayLike<number>,
   places: number,
 ): number | null {
-  demandSameLength(predictions, values);
+  requireSameLength(predictions, values);
   let most = 0;
   for (let row = 0; row < values.length; row += 1) {
     const value = numberAt(values, row);

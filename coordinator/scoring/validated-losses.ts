@@ -7,7 +7,7 @@
  * other folds of adgroups.
  */
 
-import { at, demandSameLength } from '../../shared/base/arrays.js';
+import { at, requireSameLength } from '../../shared/base/arrays.js';
 import type { ArmName } from '../../shared/config/arms.js';
 import type { ValidationSummary } from './evaluation-report.js';
 import { sumOf } from './metrics.js';
@@ -27,7 +27,7 @@ function foldCountOf(adgroupCount: number): number {
 
 /** The loss per impression; infinite if the arm diverged, NaN without impressions. */
 export function meanLoss(losses: AdgroupLosses, impressions: Float64Array): number {
-  demandSameLength(losses, impressions);
+  requireSameLength(losses, impressions);
   return sumOf(losses) / sumOf(impressions);
 }
 

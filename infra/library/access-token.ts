@@ -38,7 +38,7 @@ export async function accessToken({
 }
 
 /** @throws QianmoError `usage` for a server without a token on an address that others reach. */
-export function demandTokenBeyondLoopback(
+export function requireTokenBeyondLoopback(
   host: string,
   token: string | null,
   variable: string,

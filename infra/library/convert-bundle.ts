@@ -30,7 +30,7 @@ export async function convertedBundle(
   { environment }: Pick<RunContext, 'environment'>,
 ): Promise<ConvertedModel> {
   const folder = resolve(out);
-  await demandFree(folder);
+  await requireFree(folder);
   const { address, name } = parsedBundleAddress(bundles);
   const store = objectStoreAt(address, environment);
   const digest = await bundleDigestOf(store, name);
@@ -58,7 +58,7 @@ export async function convertedBundle(
   return { format, folder, bundle: digest };
 }
 
-async function demandFree(folder: string): Promise<void> {
+async function requireFree(folder: string): Promise<void> {
   let found: readonly string[] = [];
   try {
     found = await readdir(folder);

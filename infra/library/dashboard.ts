@@ -6,7 +6,7 @@ import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import { servedDashboard } from '../../coordinator/runs/dashboard-call.js';
 import { s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { BoardRequestSchema } from '../../coordinator/runs/requests.js';
-import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
+import { accessToken, requireTokenBeyondLoopback } from './access-token.js';
 
 const TOKEN_VARIABLE = 'QIANMO_DASHBOARD_TOKEN';
 const RANKINGS_TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
@@ -19,7 +19,7 @@ export async function openDashboard(
   const { rankings: addresses, rankingsTokenFile, ...place } = others;
   const { environment } = surroundings;
   const token = await accessToken({ file: tokenFile, variable: TOKEN_VARIABLE, environment });
-  demandTokenBeyondLoopback(place.host, token, TOKEN_VARIABLE);
+  requireTokenBeyondLoopback(place.host, token, TOKEN_VARIABLE);
   const hostsAllowed = hostAllow.split(',').flatMap((name) => name.trim() || []);
   const rankings = {
     addresses,

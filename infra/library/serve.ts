@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { scoringAddon } from '#bootstrap/native-addons.mjs';
-import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
+import { accessToken, requireTokenBeyondLoopback } from './access-token.js';
 import { parsedBundleAddress, objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -229,7 +229,7 @@ async function tokenFor(
   environment: Surroundings['environment'],
 ): Promise<string | null> {
   const token = await accessToken({ file, variable: TOKEN_VARIABLE, environment });
-  demandTokenBeyondLoopback(host, token, TOKEN_VARIABLE);
+  requireTokenBeyondLoopback(host, token, TOKEN_VARIABLE);
   return token;
 }
 

@@ -13,7 +13,7 @@ import {
   type StampedEventSink,
   type StampedEvent,
 } from '../../shared/events/run-events.js';
-import { shortDigest } from '../../worker/serving/exploration/event-ids.js';
+import { shortDigest } from '../../shared/events/event-words.js';
 import { segmentLabel, type CalibrationSums } from '../../worker/serving/exploration/feedback.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
 import type { BundleKeeper, CanaryKeeper } from '../../worker/serving/server/bundle-keeper.js';

@@ -136,7 +136,7 @@ async function completed(world: World): Promise<TrainingOutcome | null> {
   if (first === undefined) throw new Error('a simulation has a coordinator');
   const outcome = await coordinateAt(first, world);
   await world.secondCoordinator;
-  await demandNothingWaits(world);
+  await requireNothingWaits(world);
   world.stop();
   await Promise.all(working);
   invariants.disturb(BLOB_LIFETIME_MS);
@@ -147,7 +147,7 @@ async function completed(world: World): Promise<TrainingOutcome | null> {
 }
 
 /** Workers compute the jobs that dead coordinators left. */
-async function demandNothingWaits({ server, invariants, time }: World): Promise<void> {
+async function requireNothingWaits({ server, invariants, time }: World): Promise<void> {
   const producer = await server.queue.openProducer('');
   invariants.disturb(2 * SETTLING_MS);
   await time.sleep(2 * SETTLING_MS);

@@ -71,7 +71,7 @@ export function spanAt(starts: ArrayLike<number>, index: number): [start: number
 }
 
 /** Called before a loop over several arrays, so that the loop need not check each index. */
-export function demandSameLength(...arrays: readonly ArrayLike<unknown>[]): void {
+export function requireSameLength(...arrays: readonly ArrayLike<unknown>[]): void {
   const lengths = new Set(arrays.map(({ length }) => length));
   if (lengths.size > 1)
     throw new RangeError(`arrays of different lengths: ${[...lengths].join(', ')}`);

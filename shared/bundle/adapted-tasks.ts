@@ -12,7 +12,6 @@
  */
 
 import { QianmoError } from '../base/errors.js';
-import { predictionLoopOf } from '../methods/inner-loop/method.js';
 import { methodPlanOf } from '../methods/methods.js';
 import type { ModelSpec } from '../models/model-spec.js';
 import type { AdaptWork } from '../queue/protocol.js';
@@ -74,7 +73,7 @@ export function adaptedLayoutOf(
   spec: ModelSpec,
   { method, adaptation }: Pick<AdaptWork, 'method' | 'adaptation'>,
 ): AdaptedLayout {
-  const { shift } = predictionLoopOf(methodPlanOf(method));
+  const { shift } = methodPlanOf(method).innerLoop;
   return {
     blocks: new Map(
       spec.variables

@@ -38,7 +38,7 @@ export interface BundleLabel {
 }
 
 /** @throws QianmoError of kind `usage` if it is no name of a label. */
-function demandLabelName(name: string): void {
+function requireLabelName(name: string): void {
   if (LABEL_NAME.test(name)) return;
   throw new QianmoError({
     kind: 'usage',
@@ -51,7 +51,7 @@ function demandLabelName(name: string): void {
 
 /** Null if there is no such label. */
 export async function readLabel(store: ObjectStore, name: string): Promise<BundleLabel | null> {
-  demandLabelName(name);
+  requireLabelName(name);
   const found = await store.get(keyOf(name), LABEL_BYTE_COUNT_MAX);
   return found === null ? null : { name, ...parsedLabel(found.bytes, store, name) };
 }
@@ -138,7 +138,7 @@ async function changedLabel(
   name: string,
   change: (before: LabelTarget | null) => LabelTarget,
 ): Promise<BundleLabel> {
-  demandLabelName(name);
+  requireLabelName(name);
   for (let attempt = 0; attempt < MOVE_ATTEMPTS_MAX; attempt += 1) {
     const found = await store.get(keyOf(name), LABEL_BYTE_COUNT_MAX);
     const before = found === null ? null : parsedLabel(found.bytes, store, name);

@@ -5,7 +5,6 @@ import { QianmoError } from '../base/errors.js';
 import { allocateEncodedRows, type EncodedRows } from '../features/encoded-rows.js';
 import { dictionarySlotCountOf, type PackedDictionary } from '../features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../features/row-encoder.js';
-import { predictionLoopOf } from '../methods/inner-loop/method.js';
 import { methodPlanOf } from '../methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, DenseTensor } from '../tensors/named-tensors.js';
@@ -98,7 +97,7 @@ interface BundleSource {
 async function modelOf(source: BundleSource): Promise<RankingModel> {
   const { manifest, arrays } = source;
   const spec = bundleSpecOf(manifest);
-  const { shift } = predictionLoopOf(methodPlanOf(manifest.method));
+  const { shift } = methodPlanOf(manifest.method).innerLoop;
   const dense = new Map<string, DenseTensor>();
   const sharedStart = new Map<string, DenseTensor>();
   for (const { name, shape, block } of spec.variables) {

@@ -140,7 +140,9 @@ export function secondsText(durationMs: number): string {
   return `${seconds(durationMs).toFixed(1)} s`;
 }
 
-/** Enough of a bundle's digest for people. */
+/** The digits by which ids, metrics and sentences name a bundle. */
+export const BUNDLE_DIGIT_COUNT = 12;
+
 export function shortDigest(digest: string): string {
-  return digest.slice(0, 12);
+  return digest.slice(0, BUNDLE_DIGIT_COUNT);
 }

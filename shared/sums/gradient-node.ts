@@ -4,7 +4,7 @@
  * rows travel with it.
  */
 
-import { at, demandSameLength, unfilledFloats } from '../base/arrays.js';
+import { at, requireSameLength, unfilledFloats } from '../base/arrays.js';
 import { nativeRows } from '../tensors/native-rows.js';
 import { uniqueIdsOf, type RowPackLayout } from '../tasks/row-pack.js';
 import { learnedVariables, type ModelSpec } from '../models/model-spec.js';
@@ -94,7 +94,7 @@ function joinRows(left: TableRows, right: TableRows, target: Float32Array, width
 }
 
 function addTo(sums: Float32Array, addends: Float32Array): void {
-  demandSameLength(sums, addends);
+  requireSameLength(sums, addends);
   const native = nativeRows();
   if (native !== null) {
     native.addAll(sums, addends);

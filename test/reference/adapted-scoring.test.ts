@@ -5,7 +5,6 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { type MethodConfig, methodPlanOf, METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import { goesWith, modelFor, supportInputs } from '../fixtures/training/model-for-method.js';
@@ -112,7 +111,7 @@ async function adaptedBy(
 }
 
 function scorerOf({ spec, meta }: JobCase, method: MethodConfig): RowScorer {
-  const { shift } = predictionLoopOf(methodPlanOf(method));
+  const { shift } = methodPlanOf(method).innerLoop;
   return new RowScorer(executor.engine, { spec, shift, ...meta });
 }
 
@@ -164,7 +163,7 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
     const [jobCase, method] = caseOf(settings, kind);
     const { predicted, scored, adapted } = await bothLogits(jobCase, method);
     expect(bitsOf(scored)).toEqual(bitsOf(predicted));
-    const { shift } = predictionLoopOf(methodPlanOf(method));
+    const { shift } = methodPlanOf(method).innerLoop;
     expect(adapted.every((task) => (task.shift === null) === (shift === null))).toBe(true);
   });
 

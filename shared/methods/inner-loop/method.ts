@@ -43,8 +43,6 @@ export interface ModelShape {
 export interface MethodPlan {
   /** How a task adapts; a method whose gradient is `unadapted` adapts in predictions alone. */
   readonly innerLoop: InnerLoop;
-  /** How tasks adapt when they are predicted; as they do in training when absent. */
-  readonly predictionLoop?: InnerLoop;
   readonly outer: OuterGradient;
   /** Null: the outer loss judges adapted tasks alone. */
   readonly cold: ColdTerm | null;
@@ -57,10 +55,6 @@ export interface MethodPlan {
 /** Returns whether tasks adapt in training. If not, one model is learned on all rows of all tasks alike. */
 export function adapts({ outer }: MethodPlan): boolean {
   return outer.kind !== 'unadapted';
-}
-
-export function predictionLoopOf({ innerLoop, predictionLoop }: MethodPlan): InnerLoop {
-  return predictionLoop ?? innerLoop;
 }
 
 /** The settings of a model that methods may depend on. */

@@ -40,7 +40,7 @@ export async function recordedCell(
     const { seconds, arms: found } = await keptOrRun(unit);
     for (const { name, validationLogloss, settings, claimed } of found) {
       const score = scoredArm(readPredictions(predictionsPath(unit, name), test), test);
-      demandAgreement(name, score, claimed);
+      requireAgreement(name, score, claimed);
       scored.set(name, score);
       const { logloss, auc } = score;
       arms.push({ name, side: unit.side, validationLogloss, logloss, auc, seconds, settings });
@@ -76,7 +76,7 @@ function chosenPeerOf(arms: readonly RecordedArm[]): string | null {
 }
 
 /** @throws Error if the two sides do not mean the same rows or the same metric. */
-export function demandAgreement(
+export function requireAgreement(
   name: string,
   found: Pick<ScoredArm, 'logloss' | 'auc'>,
   claimed: { readonly logloss: number; readonly auc: number | null } | null,

@@ -12,7 +12,7 @@ import { realPage } from '../../bench/real/real-page.js';
 import { readRecord } from '../../bench/real/real-record.js';
 import { rolesOf, splitCsvOf } from '../../bench/real/row-roles.js';
 import { pairedDifference, scoredArm } from '../../bench/real/scored-arms.js';
-import { demandAgreement } from '../../bench/real/recorded-cell.js';
+import { requireAgreement } from '../../bench/real/recorded-cell.js';
 
 const METRICS = new URL('test/bench/real/peers/metrics.py', packageRoot).pathname;
 
@@ -84,8 +84,8 @@ test('scores counted rows as the peers do', ({ skip }) => {
   const parsed = JSON.parse(printed) as { logloss: number; auc: number };
   expect(parsed.logloss).toBeCloseTo(score.logloss, 12);
   expect(parsed.auc).toBeCloseTo(score.auc ?? NaN, 12);
-  expect(() => demandAgreement('same', score, parsed)).not.toThrow();
-  expect(() => demandAgreement('other', score, { ...parsed, auc: 0.5 })).toThrow('says auc 0.5');
+  expect(() => requireAgreement('same', score, parsed)).not.toThrow();
+  expect(() => requireAgreement('other', score, { ...parsed, auc: 0.5 })).toThrow('says auc 0.5');
 });
 
 test('compares two arms on the same drawn tasks', () => {

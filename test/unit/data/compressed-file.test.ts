@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { demandWholeFile } from '../../../coordinator/logs/compressed-file.js';
+import { requireWholeFile } from '../../../coordinator/logs/compressed-file.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -31,7 +31,7 @@ afterAll(() => folder.remove());
 async function whole(name: string, bytes: Uint8Array): Promise<void> {
   const path = join(folder.path, `copy-of-${name}`);
   await writeFile(path, bytes);
-  await demandWholeFile({ path, name });
+  await requireWholeFile({ path, name });
 }
 
 describe('a whole file', () => {

@@ -6,7 +6,6 @@
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
@@ -69,7 +68,7 @@ export function createComputations(
         captureAdaptation(
           engine,
           spec,
-          predictionLoopOf(methodPlanOf(method)),
+          methodPlanOf(method).innerLoop,
           (functionName) => shelves?.(['adaptation', functionName, spec, method]) ?? null,
         ),
       ),
@@ -92,7 +91,7 @@ export function adaptingOf(
   { method }: PredictWork | AdaptWork,
 ): Adapting {
   return {
-    ...{ job, loop: predictionLoopOf(methodPlanOf(method)) },
+    ...{ job, loop: methodPlanOf(method).innerLoop },
     functions: computations.adaptationOf(job.spec, method),
     scoring: computations.scoringOf(job.spec),
   };

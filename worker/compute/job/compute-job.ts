@@ -2,7 +2,7 @@
 
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import { adapts, predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
@@ -224,7 +224,7 @@ function adaptedTasksOfJob(
   microBatchRowsMax: number,
 ): Uint8Array {
   const plan = methodPlanOf(work.method);
-  const loop = predictionLoopOf(plan);
+  const loop = plan.innerLoop;
   const adapting = adaptingOf(computations, job, work);
   const isAdapting = restsOnSupport(loop, work.adaptation.innerSteps);
   // Query rows are not read, but decide the cut, so that it is that of a predict job.

@@ -2,7 +2,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { PredictWork } from '../../../shared/queue/protocol.js';
 import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
@@ -55,7 +55,7 @@ function cutOf(
 ): MicroBatch[] {
   const isAdapting =
     rows === 'support' ||
-    adaptations.some(({ innerSteps }) => restsOnSupport(predictionLoopOf(plan), innerSteps));
+    adaptations.some(({ innerSteps }) => restsOnSupport(plan.innerLoop, innerSteps));
   return adaptingMicroBatches(job, { isAdapting, hasQuery: rows === 'query' }, microBatchRowsMax);
 }
 

@@ -5,6 +5,7 @@
  *   DECISION.SLOT.ADGROUP.CHOICE.SIGNATURE    DECISION being TIME-NONCE-NUMBER, with the time of the decision
  */
 
+import { BUNDLE_DIGIT_COUNT, shortDigest } from '../../../shared/events/event-words.js';
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 /** How a slot came to show what it shows, and what was predicted of it. */
@@ -34,7 +35,6 @@ export const EVENT_ID_LENGTH_MAX = 2_000;
 const DECISION = /^([0-9a-z]{1,11})-[0-9a-f]{16}-[0-9a-z]{1,11}$/;
 const SLOT = /^[1-9][0-9]{0,3}$/;
 const SIGNATURE_BYTE_COUNT = 16;
-const BUNDLE_DIGIT_COUNT = 12;
 const SEGMENT_LENGTH_MAX = 48;
 const IS_EXPLORATION = 1;
 const HAS_SEGMENT = 2;
@@ -48,11 +48,6 @@ export function decisionIds(nonce: string): (nowMs: number) => string {
     count += 1;
     return `${Math.floor(nowMs).toString(36)}-${nonce}-${count.toString(36)}`;
   };
-}
-
-/** The digits by which ids and metrics name a bundle. */
-export function shortDigest(digest: string): string {
-  return digest.slice(0, BUNDLE_DIGIT_COUNT);
 }
 
 export class EventIds {

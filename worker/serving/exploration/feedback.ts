@@ -8,7 +8,8 @@ import type { Clock } from '../../../shared/base/clock.js';
 import type { Outcome } from '../../../shared/config/decision-record.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { DecisionLog } from './decision-log.js';
-import { shortDigest, type EventIds, type ShownChoice, type ShownSlot } from './event-ids.js';
+import { shortDigest } from '../../../shared/events/event-words.js';
+import type { EventIds, ShownChoice, ShownSlot } from './event-ids.js';
 import { eventsLine, type FeedbackEvent, type Receipt } from './evidence-ledger.js';
 import type { EvidenceLog } from './explorer.js';
 

@@ -57,7 +57,7 @@ export interface Ranking {
 export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
   const { addon } = bundle.choice;
-  demandDifferent(estimates, body);
+  requireDifferent(estimates, body);
   const { candidateCount } = body;
   const values = grown('values', candidateCount).subarray(0, candidateCount);
   writeValues(estimates, body, values);
@@ -108,7 +108,7 @@ function writeValues(
   }
 }
 
-function demandDifferent({ hashes, candidateCount }: Estimates, { adgroups }: RankingBody): void {
+function requireDifferent({ hashes, candidateCount }: Estimates, { adgroups }: RankingBody): void {
   const repeated = firstRepeated(
     hashes,
     candidateCount,

@@ -10,7 +10,6 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf, blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
@@ -301,7 +300,7 @@ function readRows(loaded: LoadedBundle, live: LiveRows): ReadRows {
   const ofLabel = manifest.calibrations.map((each) =>
     each.of === 'known' && each.label === labelIndex ? each : null,
   );
-  const loop = predictionLoopOf(methodPlanOf(manifest.method));
+  const loop = methodPlanOf(manifest.method).innerLoop;
   return {
     ...{ key: live.key, rowCount, adaptation: { ...adaptation, innerSteps } },
     encoded: () => encodedRows(loaded, live, labelIndex),

@@ -214,7 +214,7 @@ export class ServedBundle {
 
   /** What encodes and scores requests with these columns in the context. */
   #sideOf(body: RankingBody): EncodedSide {
-    demandEachColumnOnce(body, this.loaded.manifest.taskColumns);
+    requireEachColumnOnce(body, this.loaded.manifest.taskColumns);
     const { context } = body;
     const features = this.loaded.encoder.features;
     let key = '';
@@ -256,7 +256,7 @@ interface EncodedSide {
   readonly contextFeatures: readonly string[];
 }
 
-function demandEachColumnOnce(
+function requireEachColumnOnce(
   { context, features }: RankingBody,
   taskColumns: readonly string[],
 ): void {
