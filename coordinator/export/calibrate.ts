@@ -1,7 +1,11 @@
 /** Fits the calibrations of a bundle on its validation adgroups, for each label and size. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import type { BundleCalibration, BundleServing } from '../../shared/bundle/bundle-manifest.js';
+import {
+  isForSize,
+  type BundleCalibration,
+  type BundleServing,
+} from '../../shared/bundle/bundle-manifest.js';
 import { labelsOf, type TaskLabel, type LossKind } from '../../shared/tasks/task-label.js';
 import { predictLogits } from '../evaluation/predict-logits.js';
 import { UNADAPTED } from '../evaluation/arms.js';
@@ -18,13 +22,13 @@ export interface Calibration {
 }
 
 /** Outputs with their labels, `[rowCount]` each; for values in standardised units. */
-export interface CalibrationRows {
+interface CalibrationRows {
   readonly outputs: ArrayLike<number>;
   readonly clicks: ArrayLike<number>;
   readonly impressions: ArrayLike<number>;
 }
 
-export const IDENTITY: Calibration = { slope: 1, offset: 0 };
+const IDENTITY: Calibration = { slope: 1, offset: 0 };
 
 /** Standard deviations of 0.1 of a slope and 0.2 of an offset around what it is shrunk towards. */
 const SLOPE_PRECISION = 100;
@@ -145,7 +149,9 @@ export async function calibrationsOf(
         fit: fitCalibration(unknown, label.loss, IDENTITY),
       }),
       ...buckets.map((bucket) => {
-        const places = everyPlace.filter((place) => isIn(bucket, supportRowsOf(adgroups, place)));
+        const places = everyPlace.filter((place) =>
+          isForSize(bucket, supportRowsOf(adgroups, place)),
+        );
         const ofBucket = selected(known, rows, places);
         const fit = fitCalibration(ofBucket, label.loss, pooled);
         return described(adgroups, places, { label: labelIndex, of: 'known', bucket, fit });
@@ -164,23 +170,10 @@ export function calibrationIndexOf(
   }: { readonly labelIndex: number; readonly supportRowCount: number },
 ): number {
   const index = calibrations.findIndex(
-    (each) => each.of === 'known' && each.label === labelIndex && isIn(each, supportRowCount),
+    (each) => each.of === 'known' && each.label === labelIndex && isForSize(each, supportRowCount),
   );
   if (index < 0) throw new Error(`no calibration of ${supportRowCount} support rows`);
   return index;
-}
-
-function isIn(
-  {
-    supportRowCountMin,
-    supportRowCountMax,
-  }: Pick<SizeBucket, 'supportRowCountMin' | 'supportRowCountMax'>,
-  supportRowCount: number,
-): boolean {
-  return (
-    supportRowCount >= supportRowCountMin &&
-    (supportRowCountMax === null || supportRowCount <= supportRowCountMax)
-  );
 }
 
 /** The validation adgroups of one label. */

@@ -15,6 +15,7 @@ import {
   writeBlock,
 } from '../../shared/bundle/block-codec.js';
 import {
+  readFileOf,
   writeArray,
   writeRowsBehind,
   type NamedArray,
@@ -42,7 +43,7 @@ import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
-import { ObjectBlobStore } from '../../shared/storage/blob-store.js';
+import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../shared/tasks/task-store.js';
@@ -91,7 +92,7 @@ export interface ExportSource {
   readonly columns: BundleManifest['columns'];
 }
 
-export interface ExportSettings {
+interface ExportSettings {
   readonly encoding: BlockEncoding;
   readonly rows: AdaptedRows;
 }
@@ -249,7 +250,7 @@ function requireSameTrunk(
     where: `${where}@${digest}`,
     expected: `a bundle of the parameters ${checkpoint.digest.slice(0, 12)}, outer step ${checkpoint.outerStep}`,
     found: `one of ${found.digest.slice(0, 12)}, outer step ${found.outerStep}`,
-    cure: 'export the run in full: leave out --only-changed',
+    cure: 'export the run in full: qianmo export run.yaml',
   });
 }
 
@@ -366,8 +367,13 @@ async function packedPlan(
   const { source, before, unknown, copied, isRewritten, shards } = plan;
   const { run, store, parameters } = source;
   const { spec, config } = run;
-  const blobs = new ObjectBlobStore(objects);
-  const put: PutFile = (bytes) => blobs.putVerified(bytes);
+  // Also a file that is there, so that it is young, and `prune` keeps it until the manifest names it.
+  const put: PutFile = async (bytes) => {
+    const ref = blobRefOf(bytes);
+    await objects.put(blobKeyOf(ref), bytes, { kind: 'always' });
+    await readFileOf(objects, ref);
+    return ref;
+  };
   const checked = await checkedAdgroupsOf(store, plan.index, config.seed);
   const adgroupCount = tasksInBlockOrder(shards).length;
   const packing = new PackedBlocks({
@@ -529,7 +535,7 @@ export async function writeGrown(
       where: name,
       expected: `[${before.shape.join(', ')}] or more`,
       found: `[${shape.join(', ')}]`,
-      cure: 'export the run in full: leave out --only-changed',
+      cure: 'export the run in full: qianmo export run.yaml',
     });
   if (values.length === first) return before;
   const tailShape = [at(shape, 0) - at(before.shape, 0), ...shape.slice(1)];

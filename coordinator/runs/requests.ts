@@ -112,7 +112,7 @@ export const EvaluateRequestSchema = z.strictObject({
   ...evaluationFields,
 });
 
-const changedFields = {
+const exportedFields = {
   config,
   ...dispatchFields,
   out: text('<address> folder or s3:// prefix of bundles; default: in the output').optional(),
@@ -120,18 +120,16 @@ const changedFields = {
 };
 
 export const ExportRequestSchema = z.strictObject({
-  ...changedFields,
+  ...exportedFields,
   encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default('float32'),
   rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
 });
 
-/** The label names the bundle that is changed, and is moved to the new one. */
-export const ExportChangedRequestSchema = z.strictObject(changedFields);
-
 const logs = '<path> the new logs: a file, a folder, a glob or an s3:// address';
 
+/** The label names the bundle that is changed, and is moved to the new one. */
 export const RefreshRequestSchema = z.strictObject({
-  ...changedFields,
+  ...exportedFields,
   logs: described(z.union([text(logs), texts(logs)]), logs),
   outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
 });

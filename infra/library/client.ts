@@ -24,13 +24,13 @@ const OptionsSchema = z.strictObject({
   /** 1 never asks again. */
   attemptsMax: z.int().min(1).max(10).default(3),
 });
-export type RankingClientOptions = z.input<typeof OptionsSchema>;
+type RankingClientOptions = z.input<typeof OptionsSchema>;
 
 /** A value of a column, as the logs had it. */
 export type ColumnValue =
   string | number | boolean | null | readonly (string | number | boolean | null)[];
 /** A list where the key has several columns. */
-export type AdgroupKey = string | number | readonly (string | number)[];
+type AdgroupKey = string | number | readonly (string | number)[];
 
 export interface Candidate {
   readonly adgroup: AdgroupKey;
@@ -140,15 +140,15 @@ const ProblemSchema = z.object({
   cure: z.string().optional(),
 });
 
-export type RankAnswer = z.output<typeof RankAnswerSchema>;
-export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
+type RankAnswer = z.output<typeof RankAnswerSchema>;
+type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
 /** The fields that answers have beside lists. */
 type ScoreMark = 'bundle' | 'canary' | 'explanation';
 type RankMark = ScoreMark | 'seed' | 'exploration';
-export type RankField = Exclude<keyof RankAnswer, RankMark>;
-export type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
-export type RankRequest<Field extends RankField = RankField> = CandidatesRequest<Field>;
-export type ScoreRequest<Field extends ScoreField = ScoreField> = CandidatesRequest<Field>;
+type RankField = Exclude<keyof RankAnswer, RankMark>;
+type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
+type RankRequest<Field extends RankField = RankField> = CandidatesRequest<Field>;
+type ScoreRequest<Field extends ScoreField = ScoreField> = CandidatesRequest<Field>;
 
 /** An impression that was shown, or its outcome, by the id that the answer of `rank` gave it. */
 export type FeedbackEvent =
@@ -173,13 +173,13 @@ export interface AdaptRequest {
   }[];
 }
 
-export type AdaptAnswer = z.output<typeof AdaptAnswerSchema>;
-export type BundleReport = z.output<typeof BundleReportSchema>;
-export type Dictionary = z.output<typeof DictionarySchema>;
-export type ExplorationReport = z.output<typeof ExplorationReportSchema>;
+type AdaptAnswer = z.output<typeof AdaptAnswerSchema>;
+type BundleReport = z.output<typeof BundleReportSchema>;
+type Dictionary = z.output<typeof DictionarySchema>;
+type ExplorationReport = z.output<typeof ExplorationReportSchema>;
 export type { ServedAdgroup };
 
-export interface RankingCallOptions {
+interface RankingCallOptions {
   /** Stops the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }

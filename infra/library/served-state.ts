@@ -12,14 +12,16 @@ import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
-import type { Receipt } from '../../worker/serving/exploration/evidence-ledger.js';
-import type { EvidenceLog } from '../../worker/serving/exploration/explorer.js';
+import type { EvidenceLog, Receipt } from '../../worker/serving/exploration/evidence-ledger.js';
 import { ProcessesState, type ParentLink } from '../../worker/serving/processes/state-link.js';
-import type { AdaptEngine } from '../../worker/serving/server/adapt-jobs.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
-import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
+import type { ExplorationCounts } from '../../worker/serving/server/endpoints/exploration.js';
+import {
+  LiveAdapter,
+  type AdaptEngine,
+  type LiveRowsLog,
+} from '../../worker/serving/server/live-adapter.js';
 import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
@@ -119,7 +121,7 @@ export async function openServedState(
     let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
       const { openExploration } =
-        await import('../../worker/serving/server/endpoints/served-exploration.js');
+        await import('../../worker/serving/server/endpoints/exploration.js');
       const { EvidenceLedger } =
         await import('../../worker/serving/exploration/evidence-ledger.js');
       const { feedback } = settings;

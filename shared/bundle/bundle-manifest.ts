@@ -6,7 +6,6 @@
  *   manifests/SHA256.json    a manifest, named by its content and written last: the digest of the bundle
  *   labels/NAME.json         where a label points (`bundle-labels.ts`)
  *   progress/...             what an export under way has; removed when the manifest is there
- *   writers/..., removing.json  who writes or removes files now (`bundle-writers.ts`)
  *
  * Arrays, little-endian and row-major. A file holds whole rows of one array. B is the number of blocks,
  * of which block 0 is that of unknown adgroups; `ranking-model.ts` says what is in a block.
@@ -165,6 +164,15 @@ const BundleManifestSchema = z.strictObject({
 export type BundleManifest = z.infer<typeof BundleManifestSchema>;
 export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 export type BundleServing = z.infer<typeof ServingSchema>;
+
+/** Whether an entry is for adgroups with so many rows. */
+export function isForSize(
+  entry: Pick<BundleCalibration, 'supportRowCountMin' | 'supportRowCountMax'>,
+  rowCount: number,
+): boolean {
+  const { supportRowCountMin: least, supportRowCountMax: most } = entry;
+  return rowCount >= least && (most === null || rowCount <= most);
+}
 
 /** The adgroups that have a block. */
 export function adgroupCountOf({ blocks }: Pick<BundleManifest, 'blocks'>): number {

@@ -206,25 +206,27 @@ async function indexOf({ manifest, arrays }: BundleSource): Promise<KeyIndexArra
 
 async function encoderOf({ manifest, arrays }: BundleSource): Promise<RowEncoder> {
   const { features, encodedFeatures, columns } = manifest;
-  const dictionaries = new Map<string, PackedDictionary>();
-  for (const feature of encodedFeatures)
-    if (feature.kind !== 'number' && feature.encoding.by === 'dictionary')
-      dictionaries.set(feature.name, await dictionaryOf(arrays, feature));
+  const dictionaries = await dictionariesOf(encodedFeatures, arrays);
   const targetEncodings = await targetEncodingsOf(encodedFeatures, arrays);
   return rowEncoderOf({ features, encodedFeatures, dictionaries, targetEncodings, columns });
 }
 
-async function dictionaryOf(
+/** By name of the feature. */
+export async function dictionariesOf(
+  encodedFeatures: readonly EncodedFeature[],
   arrays: BundleArrays,
-  { name, rowCount }: { readonly name: string; readonly rowCount: number },
-): Promise<PackedDictionary> {
-  const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
-  const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
-  const slotCount = dictionarySlotCountOf(rowCount);
-  return {
-    ...{ bytes, offsets },
-    slots: await arrays.uint32(`dictionaries/${name}.index`, [slotCount]),
-  };
+): Promise<Map<string, PackedDictionary>> {
+  const found = new Map<string, PackedDictionary>();
+  for (const feature of encodedFeatures) {
+    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
+    const { name, rowCount } = feature;
+    const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
+    const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
+    const slotCount = dictionarySlotCountOf(rowCount);
+    const slots = await arrays.uint32(`dictionaries/${name}.index`, [slotCount]);
+    found.set(name, { bytes, offsets, slots });
+  }
+  return found;
 }
 
 async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfCheck> {

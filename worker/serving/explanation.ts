@@ -8,13 +8,9 @@
 import { float32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { hasOutput } from '../../shared/models/kinds/model-terms.js';
+import type { Scorer } from './kernel-scorer.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from './ranking-request.js';
 import { scoringPlanOf, coverageOf } from './scoring-plan.js';
-
-interface Scorer {
-  score(request: RankingRequest, logits: Float32Array): void;
-  release?(): void;
-}
 
 /** A candidate of a request that is explained. */
 export interface ExplainedCandidate {
@@ -85,7 +81,7 @@ export function explanationsOf(
       return explanationIn(logits, places);
     });
   } finally {
-    scorer.release?.();
+    scorer.release();
   }
 }
 

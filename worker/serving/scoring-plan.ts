@@ -1,11 +1,10 @@
 /**
  * The terms of a model (`shared/models/kinds/model-terms.ts`) resolved for one spec and layout of requests.
- * The reference scorer, the kernel and the ONNX writer interpret this plan.
+ * The kernel and the ONNX writer interpret this plan.
  *
  *   logit = bias + level + effects + linear(x) + pair sum + <output, [crossed ; tower ; products]>
  */
 
-import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/personal-blocks.js';
@@ -166,11 +165,4 @@ export function tablesOf({ spec, tables }: Pick<RankingModel, 'spec' | 'tables'>
     if (table === undefined) throw new Error(`the model has no table ${name}`);
     return table;
   });
-}
-
-/** Whether a field is the same for all candidates of a request. */
-export function isOfContext({ fields }: ScoringPlan, field: number): boolean {
-  const found = at(fields, field);
-  if (found.source === 'block' || (found.source === 'number' && found.isPersonal)) return false;
-  return found.place.side === 'context';
 }

@@ -8,11 +8,7 @@ import {
   moveLabelFrom,
   readLabel,
 } from '../../../shared/bundle/bundle-labels.js';
-import {
-  whileWriting,
-  readBundleManifest,
-  type PublishedBundle,
-} from '../../../shared/bundle/bundle-store.js';
+import { readBundleManifest, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { probeConditionalWrites, type ObjectStore } from '../../../shared/storage/object-store.js';
@@ -51,7 +47,7 @@ import {
   type RunDispatch,
 } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
-import type { ExportRequestSchema, ExportChangedRequestSchema } from '../requests.js';
+import type { ExportRequestSchema, RefreshRequestSchema } from '../requests.js';
 import {
   joinAddress,
   objectStoreOf,
@@ -73,7 +69,7 @@ import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js
 import { outerStepsOf } from '../../checkpoints/training-state.js';
 import { rateShareAt } from '../../training/meta-optimizer/stages.js';
 
-export interface ExportResult extends ExportedBundle {
+interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
   readonly bundles: string;
   readonly label: string;
@@ -99,13 +95,11 @@ export async function exportRun(
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
     const compute = await logged.machine.openCompute(logged, config.compute);
     const surroundings = { objects, dispatcher, compute, caller: logged };
-    return whileWriting(objects, async () => {
-      const exported = await interruptedAs(exportBundle(source, request, surroundings), () =>
-        stoppedExport(bundles),
-      );
-      await moveLabel(objects, request.label, exported.digest);
-      return { ...exported, bundles, label: request.label };
-    });
+    const exported = await interruptedAs(exportBundle(source, request, surroundings), () =>
+      stoppedExport(bundles),
+    );
+    await moveLabel(objects, request.label, exported.digest);
+    return { ...exported, bundles, label: request.label };
   });
 }
 
@@ -191,9 +185,7 @@ async function evaluationOf(
   return { report, where, logits };
 }
 
-type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;
-
-export interface ChangedExport {
+interface ChangedExport {
   /** The bundle that the label points at now. */
   readonly digest: string;
   readonly bundles: string;
@@ -209,20 +201,7 @@ export interface RefreshedExport extends ChangedExport {
   readonly full: ExportedBundle | null;
 }
 
-export async function exportChangedRun(
-  request: ExportChangedRequest,
-  context: RunContext,
-): Promise<ChangedExport> {
-  const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf('export', config), context, async (logged) => {
-    const opened = await openedChange(config, request, logged);
-    const dispatchOf = () =>
-      dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
-    return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
-  });
-}
-
-/** The same, or a full export if the trunk has changed: what is served stays as it is. */
+/** Exports what has changed since the bundle of a label, or all if the trunk has: what is served stays as it is. */
 export async function refreshedExport(
   config: RunConfig,
   request: ChangedPlace & DispatchChoice,
@@ -236,14 +215,12 @@ export async function refreshedExport(
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
   const surroundings = { objects, dispatcher, compute, caller: context };
-  return whileWriting(objects, async () => {
-    const { encoding, rows } = published.manifest.blocks;
-    const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
-      stoppedExport(place.bundles),
-    );
-    await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
-    return { ...place, digest: full.digest, changes: null, full };
-  });
+  const { encoding, rows } = published.manifest.blocks;
+  const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
+    stoppedExport(place.bundles),
+  );
+  await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
+  return { ...place, digest: full.digest, changes: null, full };
 }
 
 /**
@@ -265,7 +242,7 @@ function hereMaxOf(config: RunConfig, choice: DispatchChoice): number {
   return isElsewhere ? 0 : ADGROUPS_HERE_MAX.besideSeveral;
 }
 
-type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;
+type ChangedPlace = Pick<z.output<typeof RefreshRequestSchema>, 'out' | 'label'>;
 
 /** What a bundle was made of, and what there is now. */
 interface OpenedChange {
@@ -322,15 +299,13 @@ async function changedExport(
       })
     : (await carried.dispatchOf()).dispatcher;
   const surroundings = { objects, dispatcher, compute, caller: context };
-  return whileWriting(objects, async () => {
-    const changes = await interruptedAs(
-      exportChanged(source, { published, loaded }, isChanged, surroundings),
-      () => stoppedExport(bundles),
-    );
-    const digest = changes?.digest ?? published.digest;
-    await moveLabelFrom(objects, label, { from: labelled, to: digest });
-    return { ...place, digest, changes };
-  });
+  const changes = await interruptedAs(
+    exportChanged(source, { published, loaded }, isChanged, surroundings),
+    () => stoppedExport(bundles),
+  );
+  const digest = changes?.digest ?? published.digest;
+  await moveLabelFrom(objects, label, { from: labelled, to: digest });
+  return { ...place, digest, changes };
 }
 
 /**
@@ -392,7 +367,7 @@ function changedSinceBundle(
     where: `${objects.address}@${digest}`,
     expected: `a store that was ${store.digest.slice(0, 12)} or one that logs were appended to since`,
     found: storeDigest.slice(0, 12),
-    cure: 'export the run in full: leave out --only-changed',
+    cure: 'export the run in full: qianmo export run.yaml',
   });
 }
 

@@ -73,8 +73,8 @@ const MS_PER_HOUR = 3_600_000;
 
 export function pruneBundlesAt(
   { bundles, keep, graceHours, dryRun }: z.output<typeof PruneRequestSchema>,
-  { environment }: RunContext,
+  { clock, environment }: RunContext,
 ): Promise<PrunedBundles> {
   const choice = { keptEarlierCount: keep, graceMs: graceHours * MS_PER_HOUR, dryRun };
-  return pruneBundles(objectStoreAt(bundles, environment), choice);
+  return pruneBundles(objectStoreAt(bundles, environment), choice, clock);
 }

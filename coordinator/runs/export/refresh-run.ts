@@ -24,7 +24,7 @@ import {
   type TrainedFurther,
 } from './export-run.js';
 
-export interface RefreshResult extends RefreshedExport, AppendedLogs {
+interface RefreshResult extends RefreshedExport, AppendedLogs {
   /** Null if the trunk was not trained. */
   readonly trained: TrainedFurther | null;
   readonly appendMs: number;

@@ -1,5 +1,6 @@
 /** A bundle of the kernel bench's setting, with any number of adgroups, written without training. */
 
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { writeArray, type NamedArray } from '../../../shared/bundle/array-files.js';
 import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
@@ -12,7 +13,7 @@ import { ObjectBlobStore } from '../../../shared/storage/blob-store.js';
 import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';
-import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import {
   CANDIDATE_ROWS,
   CONTEXT_FEATURES,
@@ -135,7 +136,8 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
       );
   }
   const logits = new Float32Array(n);
-  new ReferenceScorer(model, CONTEXT_FEATURES).score({ ...request, candidateCount: n }, logits);
+  const addon = loadScoringAddon(scoringAddon.path());
+  new KernelScorer(addon, model, CONTEXT_FEATURES).score({ ...request, candidateCount: n }, logits);
   return [
     { name: 'selfCheck.blocks', shape: [n], values: request.blocks.slice(0, n) },
     { name: 'selfCheck.logits', shape: [n], values: logits },

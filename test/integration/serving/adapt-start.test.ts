@@ -15,7 +15,7 @@ import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
 import { exportableConfig, exportRoom, exportSource } from '../../fixtures/bundle/tiny-export.js';
 import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
 import { localEngine } from '../../fixtures/serving/local-engine.js';
-import { plainScorer, posted, STORE, testServer } from '../../fixtures/serving/served-export.js';
+import { posted, STORE, testServer } from '../../fixtures/serving/served-export.js';
 import { liveRowsLog } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
@@ -57,7 +57,7 @@ test.each([
   const engine = localEngine();
   const adapter = new LiveAdapter({ log, engine, clock: systemClock });
   const endpoints = [...rankingEndpoints, adaptEndpoint(adapter)];
-  const served = await testServer(await exported(method), plainScorer, { endpoints });
+  const served = await testServer(await exported(method), { endpoints });
   await adapter.prepare(served.keeper.current, null);
   const rows = await labelledRowsOf(0);
   const { status, body } = await posted(`${served.url}/v1/adapt`, {

@@ -16,7 +16,6 @@ import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-reque
 import { localEngine } from '../../fixtures/serving/local-engine.js';
 import {
   exportTwoBundles,
-  plainScorer,
   posted,
   RANKED,
   testServer,
@@ -74,7 +73,7 @@ async function adaptingServer(objects: MemoryObjectStore, name: string) {
   const rows = await liveRowsLog(join(room.path, name));
   const engine = localEngine();
   const adapter = new LiveAdapter({ log: rows, engine, clock: systemClock });
-  const served = await testServer(objects, plainScorer, {
+  const served = await testServer(objects, {
     endpoints: [...rankingEndpoints, adaptEndpoint(adapter)],
   });
   await adapter.prepare(served.keeper.current, null);
@@ -132,8 +131,8 @@ test('a server that explores explains the candidates that it shows first', async
     ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
     ...opened.endpoints,
   ];
-  const served = await testServer(objects, plainScorer, { endpoints, explainedMax: 1 });
-  const plain = await testServer(objects, plainScorer);
+  const served = await testServer(objects, { endpoints, explainedMax: 1 });
+  const plain = await testServer(objects);
   // Clicks alone are explored, so that all three are candidates of the slot.
   const asked = { ...askedFor(['task0', 'task2', 'nobody']), explain: true };
   const expected = explainedIn(await ranked(plain.url, asked));

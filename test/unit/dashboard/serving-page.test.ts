@@ -5,10 +5,10 @@ import { partsHtml } from '../../../coordinator/dashboard/page.js';
 import { samplesIn, servingPage } from '../../../coordinator/dashboard/serving-page.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
-import { serveMetrics, type MetricsServer } from '../../../shared/metrics/metrics-server.js';
+import { serveMetrics } from '../../../shared/metrics/metrics-server.js';
 
 let registry: MetricRegistry;
-let server: MetricsServer;
+let server: Awaited<ReturnType<typeof serveMetrics>>;
 beforeEach(async () => {
   registry = new MetricRegistry('server');
   const place = { host: '127.0.0.1', port: 0 };

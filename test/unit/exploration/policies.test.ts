@@ -2,13 +2,10 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import {
-  chancesOf,
-  policyOf,
-  thompsonChances,
-  type PolicyInput,
-} from '../../../worker/serving/exploration/policies.js';
+import { chancesOf, policyOf } from '../../../worker/serving/exploration/policies.js';
 import { candidateOf, settingsOf } from '../../fixtures/decision-input.js';
+
+type PolicyInput = Parameters<typeof chancesOf>[1];
 
 function policyInput(fields: Partial<PolicyInput> = {}): PolicyInput {
   const candidates = fields.candidates ?? [candidateOf('a'), candidateOf('b')];
@@ -33,8 +30,10 @@ const chosenShares = (name: Parameters<typeof settingsOf>[0], input: PolicyInput
 };
 
 describe('Thompson sampling', () => {
+  const thompson = policyOf(settingsOf({ policy: 'thompson' }));
+
   it('chooses equal adgroups equally', () => {
-    expect([...(thompsonChances(policyInput(), 8) ?? [])]).toEqual([
+    expect([...(thompson.exactChances(policyInput()) ?? [])]).toEqual([
       expect.closeTo(0.5, 9),
       expect.closeTo(0.5, 9),
     ]);
@@ -51,7 +50,7 @@ describe('Thompson sampling', () => {
       ],
       priorImpressions: m + 1,
     });
-    const chances = thompsonChances(input, 8);
+    const chances = thompson.exactChances(input);
     expect(chances?.[0]).toBeCloseTo(n / (m + n), 9);
   });
 
@@ -62,7 +61,7 @@ describe('Thompson sampling', () => {
       candidates: [candidateOf('a', { ...uniform, value: 2 }), candidateOf('b', uniform)],
       priorImpressions: 2,
     });
-    expect(thompsonChances(input, 8)?.[0]).toBeCloseTo(0.75, 9);
+    expect(thompson.exactChances(input)?.[0]).toBeCloseTo(0.75, 9);
   });
 
   it('chooses as often as its chances say, for unlike adgroups', () => {
@@ -74,7 +73,7 @@ describe('Thompson sampling', () => {
       ],
       priorImpressions: 40,
     });
-    const exact = [...(thompsonChances(input, 8) ?? [])];
+    const exact = [...(thompson.exactChances(input) ?? [])];
     const shares = chosenShares({ policy: 'thompson' }, input);
     expect(exact).toHaveLength(3);
     for (const [index, share] of shares.entries())
@@ -83,9 +82,8 @@ describe('Thompson sampling', () => {
 
   it('estimates chances of many adgroups, and says how well', () => {
     const candidates = Array.from({ length: 9 }, (_, index) => candidateOf(`a${index}`));
-    const policy = policyOf(settingsOf({ policy: 'thompson' }));
     const stream = randomStream(1, 'chances');
-    const chances = chancesOf(policy, policyInput({ candidates }), 4, { draws: 1000, stream });
+    const chances = chancesOf(thompson, policyInput({ candidates }), 4, { draws: 1000, stream });
     expect(chances.values.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 12);
     expect(chances.values[4]).toBeGreaterThan(0);
     expect(chances.standardErrorMax).toBeGreaterThan(0.005);

@@ -8,7 +8,7 @@ import {
 } from '../../../worker/serving/exploration/event-ids.js';
 import { FeedbackTaker } from '../../../worker/serving/exploration/feedback.js';
 import type { ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
-import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/served-exploration.js';
+import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/exploration.js';
 import {
   EvidenceLedger,
   type FeedbackEvent,

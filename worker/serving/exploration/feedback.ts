@@ -10,8 +10,12 @@ import type { ExplorationConfig } from '../../../shared/config/exploration-confi
 import type { DecisionLog } from './decision-log.js';
 import { shortDigest } from '../../../shared/events/event-words.js';
 import type { EventIds, ShownChoice, ShownSlot } from './event-ids.js';
-import { eventsLine, type FeedbackEvent, type Receipt } from './evidence-ledger.js';
-import type { EvidenceLog } from './explorer.js';
+import {
+  eventsLine,
+  type EvidenceLog,
+  type FeedbackEvent,
+  type Receipt,
+} from './evidence-ledger.js';
 
 /** Events of one request. */
 export const FEEDBACK_EVENTS_MAX = 1_000;

@@ -20,7 +20,7 @@ const LINES_PER_PIECE = 10_000;
 const FOLDER = 'vocabulary';
 
 /** Texts one after the other, each from an offset to the next. */
-export interface PackedTexts {
+interface PackedTexts {
   readonly bytes: Uint8Array;
   /** `[count + 1]` */
   readonly offsets: Uint32Array;

@@ -16,8 +16,7 @@ import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
-import { loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
-import { chosenScorer } from '../server/scorer-choice.js';
+import { loadScoringAddon, type ScoringAddon } from '../kernel-scorer.js';
 import { ServedBundle } from '../server/served-bundle.js';
 import { bundleFilesOf, type BundleFiles } from './bundle-files.js';
 import {
@@ -54,14 +53,14 @@ type MappingTry =
 class MappedFiles {
   /** False until the first bundle is loaded: nobody answers requests before. */
   isPaced = false;
-  readonly #addon: MappingAddon;
+  readonly #addon: ScoringAddon;
   readonly #files: BundleFiles;
   readonly #buffers: SlotBuffers;
   readonly #regions = new Map<string, OwnedRegion>();
   /** Slots that hold nothing; the one that was given back first comes first. */
   readonly #free: AddressSlot[] = [];
 
-  constructor(addon: MappingAddon, files: BundleFiles) {
+  constructor(addon: ScoringAddon, files: BundleFiles) {
     this.#addon = addon;
     this.#files = files;
     this.#buffers = new SlotBuffers(addon);
@@ -225,16 +224,16 @@ const BUG = {
 
 class BundleThread {
   readonly #store;
-  readonly #addonPath: string;
+  readonly #addon: ScoringAddon;
   readonly #mapped: MappedFiles;
   readonly #regions = new Map<number, readonly MappedRegion[]>();
 
   constructor({ address, s3, addonPath, cacheFolder, cacheByteCountMax }: LoaderSettings) {
-    this.#addonPath = addonPath;
+    this.#addon = loadScoringAddon(addonPath);
     this.#store = openObjectStore(address, s3);
     const cache = { folder: cacheFolder, byteCountMax: cacheByteCountMax, clock: systemClock };
     const files = bundleFilesOf(this.#store, cache);
-    this.#mapped = new MappedFiles(loadScoringAddon(addonPath), files);
+    this.#mapped = new MappedFiles(this.#addon, files);
   }
 
   async load(loadId: number, digest: string): Promise<LoaderReply> {
@@ -243,7 +242,7 @@ class BundleThread {
     const regions = await this.#mapped.map(manifest.arrays);
     try {
       const loaded = await readBundle(manifest, this.#mapped.reader(regions), where);
-      const bundle = new ServedBundle({ digest, loaded, choice: chosenScorer(this.#addonPath) });
+      const bundle = new ServedBundle({ digest, loaded, addon: this.#addon });
       bundle.selfCheck(where);
       bundle.retire();
     } catch (error) {

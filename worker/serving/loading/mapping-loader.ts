@@ -10,9 +10,8 @@ import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
-import { loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
+import { loadScoringAddon, type ScoringAddon } from '../kernel-scorer.js';
 import type { BundleLoader } from '../server/bundle-keeper.js';
-import { chosenScorer, type ScorerChoice } from '../server/scorer-choice.js';
 import { ServedBundle } from '../server/served-bundle.js';
 
 export interface LoaderSettings {
@@ -67,10 +66,10 @@ export function regionNameOf(files: readonly BlobRef[]): string {
  * several times in each swap if every bundle had new ones (99th percentile 83 ms instead of 8.5).
  */
 export class SlotBuffers {
-  readonly #addon: Pick<MappingAddon, 'view'>;
+  readonly #addon: Pick<ScoringAddon, 'view'>;
   readonly #byAddress = new Map<number, ArrayBuffer>();
 
-  constructor(addon: Pick<MappingAddon, 'view'>) {
+  constructor(addon: Pick<ScoringAddon, 'view'>) {
     this.#addon = addon;
   }
 
@@ -105,9 +104,8 @@ interface Waiting {
 }
 
 export class MappingLoader implements BundleLoader {
-  readonly arrays = 'mapped';
   readonly #settings: LoaderSettings;
-  readonly #choice: ScorerChoice;
+  readonly #addon: ScoringAddon;
   readonly #buffers: SlotBuffers;
   readonly #waiting = new Map<number, Waiting>();
   #thread: Worker | null = null;
@@ -116,8 +114,8 @@ export class MappingLoader implements BundleLoader {
   /** @throws QianmoError of kind `environment` where the addon is not compiled. */
   constructor(settings: LoaderSettings) {
     this.#settings = settings;
-    this.#choice = chosenScorer(settings.addonPath);
-    this.#buffers = new SlotBuffers(loadScoringAddon(settings.addonPath));
+    this.#addon = loadScoringAddon(settings.addonPath);
+    this.#buffers = new SlotBuffers(this.#addon);
   }
 
   async load(digest: string): Promise<ServedBundle> {
@@ -140,7 +138,7 @@ export class MappingLoader implements BundleLoader {
       }
       const where = `${this.#settings.address}@${digest}`;
       const loaded = await readBundle(manifest, this.#buffers.reader(regions), where);
-      return new ServedBundle({ digest, loaded, choice: this.#choice, free });
+      return new ServedBundle({ digest, loaded, addon: this.#addon, free });
     } catch (error) {
       free();
       throw error;

@@ -11,13 +11,12 @@ namespace {
 
 const Kernel* const KERNELS[] = {
 #ifdef __x86_64__
-    &AVX512_KERNEL, &AVX2_KERNEL,
+    &AVX2_KERNEL,
 #endif
     &PORTABLE_KERNEL};
 
 bool runs(const Kernel* kernel) {
 #ifdef __x86_64__
-  if (kernel == &AVX512_KERNEL) return runsSkylakeAvx512();
   if (kernel == &AVX2_KERNEL) return runsHaswell();
 #endif
   return kernel == &PORTABLE_KERNEL;

@@ -1,10 +1,39 @@
 // Layers of shared weights over a tile of rows, and of personal weights over one row.
 #pragma once
-#include "ahead.h"
+#include "vectors.h"
 
-#if VW == 16
-enum { ROWS = 6, COLUMNS = 4 };  // 24 sums, 4 weights and an input in 32 registers.
-#elif VW == 8
+// Blocks and table rows of the tile to come, fetched a few rows at a time between products: all at once
+// they would wait for each other.
+struct Ahead {
+  const Model* m;
+  const Request* request;
+  int next, end;  // Candidates.
+};
+
+ALWAYS_INLINE const uint8_t* blockAt(const Model* m, int32_t block) {
+  const size_t inShard = (size_t)block & (((size_t)1 << m->shardShift) - 1);
+  return m->shards[block >> m->shardShift] + inShard * (size_t)m->strideByteCount;
+}
+
+static void fetchAhead(Ahead* ahead, int rows) {
+  const Model* m = ahead->m;
+  const Request* request = ahead->request;
+  for (; rows > 0 && ahead->next < ahead->end; --rows, ++ahead->next) {
+    const size_t candidate = ahead->next;
+    const uint8_t* block = blockAt(m, request->blocks[candidate]);
+    for (int at = 0; at < m->strideByteCount; at += 64) fetch(block + at);
+    for (int f = 0; f < m->fieldCount; ++f) {
+      const Field* field = m->fields + f;
+      if (field->source != FROM_IDS || field->isContext) continue;
+      const int32_t id = request->candidateIds[candidate * m->candidateIdCount + field->firstPlace];
+      const float* row = field->values + (size_t)id * m->rowWidth;
+      fetch(row);
+      fetch(row + m->rowWidth - 1);
+    }
+  }
+}
+
+#if VW == 8
 enum { ROWS = 6, COLUMNS = 2 };  // 12 sums, 2 weights and an input in 16 registers.
 #else
 enum { ROWS = 2, COLUMNS = 4 };

@@ -107,5 +107,4 @@ struct Kernel {
 extern const Kernel PORTABLE_KERNEL;
 #ifdef __x86_64__
 extern const Kernel AVX2_KERNEL;
-extern const Kernel AVX512_KERNEL;
 #endif

@@ -5,7 +5,8 @@
 
 import { errorFromRecord, failureRecordOf } from '../../../shared/base/failure-record.js';
 import type { FailureRecord } from '../../../shared/base/failure-record.js';
-import type { AdaptEngine, AdaptInput } from '../server/adapt-jobs.js';
+import type { JobInput } from '../../../shared/queue/job-executor.js';
+import type { AdaptEngine } from '../server/live-adapter.js';
 import type { FileLog, LogState, SharedLog } from '../state/shared-log.js';
 
 /** To a process. */
@@ -36,7 +37,7 @@ export type StateRequest =
   /**
    * A job for the engine, null to have it ready. A frozen input that is the one of the job before is left out.
    */
-  | { readonly kind: 'adapt'; readonly input: AdaptInput | null; readonly request: number };
+  | { readonly kind: 'adapt'; readonly input: JobInput | null; readonly request: number };
 
 const BUG = { what: 'the parent of the processes hit a bug', cure: 'report it' };
 
@@ -109,7 +110,7 @@ export class ProcessesState {
     return log;
   }
 
-  async #adapted(member: Member, input: AdaptInput | null): Promise<Uint8Array> {
+  async #adapted(member: Member, input: JobInput | null): Promise<Uint8Array> {
     if (input === null) {
       await this.#engine.start();
       return new Uint8Array();
@@ -162,7 +163,7 @@ export class ParentLink implements AdaptEngine {
     await this.#adapted(null);
   }
 
-  async execute(input: AdaptInput): ReturnType<AdaptEngine['execute']> {
+  async execute(input: JobInput): ReturnType<AdaptEngine['execute']> {
     const sha256 = input.job.frozen?.sha256 ?? '';
     const isThere = sha256 === this.#frozen;
     this.#frozen = sha256;
@@ -175,7 +176,7 @@ export class ParentLink implements AdaptEngine {
     else this.#refusing.get(order.request)?.(errorFromRecord(order.failure));
   }
 
-  #adapted(input: AdaptInput | null): Promise<Uint8Array> {
+  #adapted(input: JobInput | null): Promise<Uint8Array> {
     return this.#asked(this.#adapting, (request) => ({ kind: 'adapt', input, request }));
   }
 

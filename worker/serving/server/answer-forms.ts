@@ -3,7 +3,6 @@
 import type { LiveNotes } from './live-blocks.js';
 import { at, int32At, numberAt, uint8At } from '../../../shared/base/arrays.js';
 import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
-import type { ColumnsAddon } from '../kernel-scorer.js';
 import { hasExactShares } from '../explanation.js';
 import { rankingOf, type Ranking } from './answers.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
@@ -171,8 +170,6 @@ interface AnswerContent {
   readonly exploration?: object | null;
 }
 
-type WriteNumbers = ColumnsAddon['writeNumbers'];
-
 /** Bytes of a number and the comma behind it, at most. */
 const NUMBER_BYTE_COUNT_MAX = 33;
 const TYPES = new Map<unknown, string>([
@@ -189,9 +186,6 @@ let room = Buffer.alloc(0);
 /** An object with a list for each field; `evidence` has one for each of its parts. */
 export function jsonAnswerOf(answered: AnswerContent): Answer {
   const { bundle, lists, seed, explanation, canary, exploration } = answered;
-  const { addon } = bundle.choice;
-  const writeNumbers: WriteNumbers =
-    addon === null ? plainNumbers : (values, out, end) => addon.writeNumbers(values, out, end);
   const segments = lists.some(({ name }) => name === SEGMENTS) ? segmentTexts(bundle) : [];
   const longest = segments.reduce(
     (most, text) => Math.max(most, 3 * text.length + 1),
@@ -213,7 +207,7 @@ export function jsonAnswerOf(answered: AnswerContent): Answer {
     end =
       name === SEGMENTS
         ? end + room.write(segmentList(values, segments), end)
-        : writeNumbers(values, room, end);
+        : bundle.addon.writeNumbers(values, room, end);
     room[end] = 0x5d;
     end += 1;
   }
@@ -230,11 +224,6 @@ function segmentList(labels: ListValues, segments: readonly string[]): string {
   let text = '';
   for (const label of labels) text += `${text === '' ? '' : ','}${segments[label] ?? 'null'}`;
   return text;
-}
-
-function plainNumbers(values: ListValues, out: Uint8Array, end: number): number {
-  const texts = Array.from(values, (value) => (Number.isFinite(value) ? String(value) : 'null'));
-  return end + Buffer.from(out.buffer, out.byteOffset, out.byteLength).write(texts.join(','), end);
 }
 
 /** The header names the arrays: `[["order", "int32", 500], ...]`, and the segments that -1 and places stand for. */
@@ -286,15 +275,12 @@ interface ScoringRequest extends Pick<
   readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
 }
 
-/** For the addon, which a process loads once. */
 let scanner: BodyScanner | null = null;
 
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
 function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
-  const { addon } = bundle.choice;
-  if (addon === null) return parseRankingBody(body);
-  scanner ??= new BodyScanner(addon);
+  if (scanner?.addon !== bundle.addon) scanner = new BodyScanner(bundle.addon);
   return scanner.scanned(body) ?? parseRankingBody(body);
 }
 

@@ -4,7 +4,6 @@ import { float64At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf } from '../../../shared/bundle/key-index.js';
 import { isSameText } from '../candidate-columns.js';
-import type { ColumnsAddon } from '../kernel-scorer.js';
 import type { Estimates, ServedBundle } from './served-bundle.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
@@ -56,29 +55,15 @@ export interface Ranking {
 /** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
 export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
-  const { addon } = bundle.choice;
   requireDifferent(estimates, body);
   const { candidateCount } = body;
   const values = grown('values', candidateCount).subarray(0, candidateCount);
   writeValues(estimates, body, values);
   const places = grown('order', candidateCount);
-  const orderByValue = addon === null ? plainOrder : (...given: Ordered) => addon.order(...given);
-  const found = orderByValue(values, body.reserve, places);
+  const found = bundle.addon.order(values, body.reserve, places);
   const order = places.subarray(0, found < 0 ? -1 - found : found);
   const seed = found < 0 ? breakTies(order, values, body, estimates.hashes) : null;
   return { estimates, order, values, seed };
-}
-
-type Ordered = Parameters<ColumnsAddon['order']>;
-
-/** The order of candidates without the addon. Some values may be equal. */
-export function plainOrder(...[values, reserve, order]: Ordered): number {
-  const places = Array.from(values.keys()).filter((place) => float64At(values, place) >= reserve);
-  const valueAt = (place: number): number => float64At(values, place);
-  // Equal ones stay as they were. The difference of two infinities is no number.
-  places.sort((a, b) => (valueAt(a) === valueAt(b) ? 0 : valueAt(b) - valueAt(a)));
-  order.set(places);
-  return -1 - places.length;
 }
 
 const room = {

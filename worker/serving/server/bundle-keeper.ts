@@ -17,26 +17,14 @@ import {
   type RunEventOf,
 } from '../../../shared/events/run-events.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { ServedBundle } from './served-bundle.js';
-import type { ScorerChoice } from './scorer-choice.js';
+import type { ServedBundle } from './served-bundle.js';
 
 /** Makes a bundle ready to be served beside the one that is. */
 export interface BundleLoader {
-  /** Where the arrays of its bundles are: in the memory of this process, or in mapped files. */
-  readonly arrays: 'read' | 'mapped';
   /** @throws QianmoError if it is damaged, cannot be fetched, or fails its self-check. */
   load(digest: string): Promise<ServedBundle>;
   /** Called once all bundles are retired. */
   close(): Promise<void>;
-}
-
-/** Reads bundles into the memory of this process, in the thread that answers requests. */
-export function readingLoader(store: ObjectStore, choice: ScorerChoice): BundleLoader {
-  return {
-    arrays: 'read',
-    load: (digest) => ServedBundle.read(store, digest, choice),
-    close: () => Promise.resolve(),
-  };
 }
 
 interface KeeperSource {
@@ -174,10 +162,6 @@ export class BundleKeeper extends LabelFollower<KeeperSource> {
 
   get current(): ServedBundle {
     return this.#current;
-  }
-
-  get arrays(): BundleLoader['arrays'] {
-    return this.source.loader.arrays;
   }
 
   get swapCount(): number {

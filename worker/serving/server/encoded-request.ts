@@ -14,12 +14,8 @@ import {
   type FeaturePlace,
   type RequestLayout,
 } from '../ranking-request.js';
-import {
-  valuesOf,
-  type CandidateColumn,
-  type Places,
-  type ValueLookup,
-} from '../candidate-columns.js';
+import { valuesOf, type CandidateColumn } from '../candidate-columns.js';
+import { valueLookup, type ColumnsAddon, type Places, type ValueLookup } from '../kernel-scorer.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { DerivedNumber } from '../../../shared/features/derived-numbers.js';
@@ -39,6 +35,7 @@ const ROOM_MIN = 512;
 
 export class RequestEncoder {
   readonly #bundle: EncodingBundle;
+  /** By category feature that reads its texts as they are. */
   readonly #lookups: ReadonlyMap<string, ValueLookup>;
   readonly #ofContext: readonly PlacedFeature[];
   readonly #ofCandidates: readonly PlacedFeature[];
@@ -47,14 +44,17 @@ export class RequestEncoder {
   #arrays: Arrays;
   #room = ROOM_MIN;
 
-  /** @param lookups by feature, of texts that are looked up as they are. */
   constructor(
     bundle: EncodingBundle,
     contextFeatures: readonly string[],
-    lookups: ReadonlyMap<string, ValueLookup>,
+    addon: Pick<ColumnsAddon, 'lookUpValues' | 'lookUpBuckets'>,
   ) {
     this.#bundle = bundle;
-    this.#lookups = lookups;
+    this.#lookups = new Map(
+      bundle.encoder.features.flatMap(({ name, kind, textIds }): [string, ValueLookup][] =>
+        kind === 'category' && textIds !== null ? [[name, valueLookup(addon, textIds)]] : [],
+      ),
+    );
     this.#layout = requestLayoutOf(bundle.model.spec, contextFeatures);
     const places = new Map(
       [...this.#layout.ids, ...this.#layout.numbers].map((place) => [place.name, place]),

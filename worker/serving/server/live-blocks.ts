@@ -7,6 +7,7 @@ import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/rankin
 import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import type { Scorer } from '../kernel-scorer.js';
 import { denseOf } from '../scoring-plan.js';
 import type { RankingRequest } from '../ranking-request.js';
 
@@ -27,11 +28,6 @@ interface LiveValues {
   readonly loss: LossKind;
   /** The sums that support inputs are made of. */
   readonly support: SupportSums;
-}
-
-interface Scorer {
-  score(request: RankingRequest, logits: Float32Array): void;
-  release?(): void;
 }
 
 interface Entry {
@@ -139,7 +135,7 @@ export class LiveBlocks {
 
   /** Frees the scorers; the next request makes others. */
   release(): void {
-    for (const scorer of this.#scorers.clear()) scorer.release?.();
+    for (const scorer of this.#scorers.clear()) scorer.release();
   }
 
   #entryOf([low, high]: readonly [number, number]): Entry | null {
@@ -158,7 +154,7 @@ export class LiveBlocks {
     const known = this.#scorers.get(key);
     if (known !== undefined) return known;
     const scorer = this.#scorerOf(live, contextFeatures);
-    for (const evicted of this.#scorers.put(key, scorer)) evicted.release?.();
+    for (const evicted of this.#scorers.put(key, scorer)) evicted.release();
     return scorer;
   }
 

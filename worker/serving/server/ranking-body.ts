@@ -340,14 +340,14 @@ const readFields = fieldsReader(z.strictObject({ ...commonFields, candidates: z.
 const NO_CANDIDATES = Buffer.from('[]');
 
 export class BodyScanner {
-  readonly #addon: Pick<ColumnsAddon, 'scanBody'>;
+  readonly addon: Pick<ColumnsAddon, 'scanBody'>;
   readonly #words = new Int32Array(HEAD_WORDS + WORDS_PER_COLUMN * SCANNED_COLUMNS_MAX);
   readonly #spans = new Uint32Array(2 * ELEMENTS_MAX);
   readonly #numbers = new Float64Array(ELEMENTS_MAX);
   #written = Buffer.alloc(0);
 
   constructor(addon: Pick<ColumnsAddon, 'scanBody'>) {
-    this.#addon = addon;
+    this.addon = addon;
   }
 
   /** Null for a body that `parseRankingBody` must parse or refuse. Valid until the next is scanned. */
@@ -358,7 +358,7 @@ export class BodyScanner {
       this.#written = Buffer.allocUnsafeSlow(2 * body.length);
     const found = [this.#words, this.#spans, this.#numbers, this.#written] as const;
     // A text has no more characters than bytes.
-    const count = this.#addon.scanBody(body, ...found, TEXT_LENGTH_MAX, CANDIDATES_MAX);
+    const count = this.addon.scanBody(body, ...found, TEXT_LENGTH_MAX, CANDIDATES_MAX);
     if (count < 0) return null;
     try {
       return this.#bodyOf(body, count);

@@ -62,7 +62,7 @@ interface AnswerSettings {
 }
 
 /** The settings of a server that takes connections itself. */
-export interface ServerSettings extends AnswerSettings {
+interface ServerSettings extends AnswerSettings {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
@@ -88,7 +88,7 @@ export interface EndedRequest {
 }
 
 /** A request that an endpoint was found for. */
-interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameters' | 'mediaType'> {
+interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameter' | 'mediaType'> {
   readonly endpoint: Endpoint;
   readonly deadlineMs: number;
 }
@@ -319,14 +319,14 @@ export class RankingServer {
 
   /** @throws RefusedRequest if a header says what the endpoint does not take. */
   #routed(
-    { endpoint, parameters }: ReturnType<RouteTable['routeOf']>,
+    { endpoint, parameter }: ReturnType<RouteTable['routeOf']>,
     headers: IncomingHttpHeaders,
   ): RoutedRequest {
     const isRead = endpoint.method === 'GET';
     if (!isRead || endpoint.isOpen !== true) requireToken(headers, this.#settings.token);
     const mediaType = isRead ? '' : mediaTypeIn(headers, endpoint.mediaTypes);
     const deadlineMs = isRead ? Infinity : deadlineIn(headers, this.#settings.deadlineMs);
-    return { endpoint, parameters, headers, mediaType, deadlineMs };
+    return { endpoint, parameter, headers, mediaType, deadlineMs };
   }
 
   /** Null for what is refused before its body is received. */
@@ -388,8 +388,7 @@ export class RankingServer {
    */
   #freeMemory({ buffer, byteLength }: Uint8Array): void {
     const isOwn = byteLength > 0 && buffer.byteLength === byteLength;
-    if (isOwn && buffer instanceof ArrayBuffer)
-      this.#parts.keeper.current.choice.addon?.detach(buffer);
+    if (isOwn && buffer instanceof ArrayBuffer) this.#parts.keeper.current.addon.detach(buffer);
   }
 
   #enqueue(
@@ -417,7 +416,7 @@ export class RankingServer {
   /** Null where the answer is given; otherwise a promise that it is. */
   #answer(
     exchange: Exchange,
-    { endpoint, headers, parameters, mediaType }: RoutedRequest,
+    { endpoint, headers, parameter, mediaType }: RoutedRequest,
     body: Buffer,
     deadlineAtMs = Infinity,
   ): Promise<void> | null {
@@ -438,7 +437,7 @@ export class RankingServer {
     };
     // prettier-ignore
     const request: ReceivedRequest = {
-      headers, parameters, mediaType, body, deadlineAtMs, bundle, bundleFor, server: this.#view,
+      headers, parameter, mediaType, body, deadlineAtMs, bundle, bundleFor, server: this.#view,
     };
     const isPost = endpoint.method === 'POST';
     const send = (answer: Answer): void => {
