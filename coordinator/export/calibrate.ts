@@ -144,7 +144,7 @@ export async function calibrationsOf(
     const everyPlace = [...taskIndices.keys()];
     const pooled = fitCalibration(known, label.loss, IDENTITY);
     calibrations.push(
-      described(adgroups, everyPlace, {
+      describeCalibration(adgroups, everyPlace, {
         ...{ label: labelIndex, of: 'unknown', bucket: EVERY_ADGROUP },
         fit: fitCalibration(unknown, label.loss, IDENTITY),
       }),
@@ -152,9 +152,14 @@ export async function calibrationsOf(
         const places = everyPlace.filter((place) =>
           isForSize(bucket, supportRowsOf(adgroups, place)),
         );
-        const ofBucket = selected(known, rows, places);
+        const ofBucket = selectRows(known, rows, places);
         const fit = fitCalibration(ofBucket, label.loss, pooled);
-        return described(adgroups, places, { label: labelIndex, of: 'known', bucket, fit });
+        return describeCalibration(adgroups, places, {
+          label: labelIndex,
+          of: 'known',
+          bucket,
+          fit,
+        });
       }),
     );
   }
@@ -234,7 +239,7 @@ function rowsOf({ rows, label }: ValidationAdgroups, outputs: Float32Array): Cal
   };
 }
 
-function selected(
+function selectRows(
   { outputs, clicks, impressions }: CalibrationRows,
   { starts }: FlatRows,
   places: readonly number[],
@@ -255,7 +260,7 @@ interface Described {
   readonly fit: Calibration;
 }
 
-function described(
+function describeCalibration(
   { rows }: ValidationAdgroups,
   places: readonly number[],
   { label, of, bucket, fit }: Described,

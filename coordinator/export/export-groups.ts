@@ -93,7 +93,7 @@ interface ServingSource extends Evaluated {
   readonly where: string;
 }
 
-/** Whether what is served depends on an evaluation. */
+/** Returns whether an evaluation chooses the blocks that are served. */
 function needsEvaluation(method: MethodConfig): boolean {
   return adapts(methodPlanOf(method));
 }

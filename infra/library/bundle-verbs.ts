@@ -13,7 +13,7 @@ import { ConvertRequestSchema, ServeRequestSchema } from './requests.js';
 import { call, service } from './verb.js';
 
 const documents = () => import('../../coordinator/reports/bundle-documents.js');
-const managing = () => import('../../coordinator/runs/export/manage-bundles.js');
+const managing = () => import('../../coordinator/runs/manage-bundles.js');
 
 /**
  * Adapts every adgroup of an evaluated run and writes a bundle for ranking servers. What an export that
@@ -30,7 +30,7 @@ The run must be evaluated first, because validation adgroups choose what is serv
 stopped goes on where it ended when it is started again.
 Example:
   qianmo export run.yaml --encoding float16`,
-  run: async () => (await import('../../coordinator/runs/export/export-run.js')).exportRun,
+  run: async () => (await import('../../coordinator/runs/export-run.js')).exportRun,
   show: async (exported) => (await documents()).exportDocument(exported),
 });
 
@@ -50,7 +50,7 @@ refresh that was stopped goes on when it is started again.
 Examples:
   qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz
   qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50`,
-  run: async () => (await import('../../coordinator/runs/export/refresh-run.js')).refreshRun,
+  run: async () => (await import('../../coordinator/runs/export-run.js')).refreshRun,
   show: async (refreshed) => (await documents()).refreshDocument(refreshed),
 });
 
@@ -72,7 +72,7 @@ export const checkBundle = call('checkBundle', {
   command: 'bundle show',
   operands: ['bundles'],
   help: '\nExample:\n  qianmo bundle show runs/shop/bundles@canary',
-  run: async () => (await managing()).checkedBundle,
+  run: async () => (await managing()).checkBundle,
   show: async (found) => (await documents()).bundleDocument(found),
 });
 
@@ -83,7 +83,7 @@ export const convertBundle = call('convertBundle', {
   command: 'bundle convert',
   operands: ['bundles', 'format', 'out'],
   help: '\nExample:\n  qianmo bundle convert runs/shop/bundles@stable onnx models/shop',
-  run: async () => (await import('./convert-bundle.js')).convertedBundle,
+  run: async () => (await import('./convert-bundle.js')).convertBundle,
   show: async (written) => (await documents()).convertedDocument(written),
 });
 

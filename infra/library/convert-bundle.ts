@@ -27,7 +27,7 @@ interface ConvertedModel {
 }
 
 /** @throws QianmoError of kind `usage` if the model cannot be converted, or the folder has files. */
-export async function convertedBundle(
+export async function convertBundle(
   { bundles, format, out }: z.output<typeof ConvertRequestSchema>,
   { environment }: Pick<RunContext, 'environment'>,
 ): Promise<ConvertedModel> {

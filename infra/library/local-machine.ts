@@ -31,7 +31,7 @@ export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
     const gpuCount = count === 1 ? 0 : await gpuCountHere(context.environment);
     const starts = Array.from({ length: count }, (_, index) =>
-      startedExecutor(demand, gpuIndexOfWorker(index, gpuCount), context),
+      startExecutor(demand, gpuIndexOfWorker(index, gpuCount), context),
     );
     return Promise.all(starts);
   },
@@ -44,7 +44,7 @@ export const localMachine: Machine = {
       ? gpuCount - started.length
       : freeExecutorCount(first?.residentByteCount?.() ?? 0);
     const starts = Array.from({ length: Math.max(0, Math.min(count, room)) }, (_, index) =>
-      startedExecutor(demand, gpuIndexOfWorker(started.length + index, gpuCount), context),
+      startExecutor(demand, gpuIndexOfWorker(started.length + index, gpuCount), context),
     );
     const settled = await Promise.allSettled(starts);
     return settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
@@ -105,7 +105,7 @@ export const localMachine: Machine = {
 /** Compute processes of this process, whatever call they belong to: calls share the cores. */
 let executorCount = 0;
 
-function startedExecutor(
+function startExecutor(
   demand: Pick<ComputeConfig, 'device' | 'portable'>,
   gpuIndex: number | undefined,
   context: RunContext,
@@ -117,7 +117,7 @@ function startedExecutor(
   });
   // More than ten listeners to one signal would be reported as a leak.
   const signal = AbortSignal.any([context.signal]);
-  return startedComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
+  return startComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
 }
 
 /** @param byteCount the memory that one of them takes, as far as it is known */
@@ -135,13 +135,13 @@ async function gpuCountHere(
 
 interface StartDemand {
   readonly device: DeviceDemand;
-  /** Whether the first jobs are portable; each job says so itself. */
+  /** True if the first jobs are portable; each job says so itself. */
   readonly portable?: boolean;
   readonly gpuIndex?: number | undefined;
 }
 
 /** @throws QianmoError `environment` if the demanded device is not available. */
-export async function startedComputeProcess(
+export async function startComputeProcess(
   { device, portable = false, gpuIndex }: StartDemand,
   { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {

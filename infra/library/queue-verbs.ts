@@ -1,5 +1,6 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
+import type { ControlResult } from '../../coordinator/runs/control-run.js';
 import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
 import {
   BoardRequestSchema,
@@ -14,12 +15,26 @@ import {
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
-import { call, service } from './verb.js';
-import { controlTexts } from './result-texts.js';
+import { call, service, type Shown } from './verb.js';
 
 const records = () => import('../../coordinator/runs/record-calls.js');
 const controlling = () => import('../../coordinator/runs/control-run.js');
 const documents = () => import('../../coordinator/reports/run-documents.js');
+
+const CONTROL_STATES: Readonly<Record<ControlResult['state'], string>> = {
+  running: 'is running',
+  pausing: 'pauses when its outer step has ended',
+  paused: 'is paused',
+  stopping: 'is stopping',
+  ended: 'has stopped',
+};
+
+function controlTexts(result: ControlResult): Shown {
+  const { run, state, outerStep, outerSteps, coordinator } = result;
+  const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
+  const where = `process ${coordinator.pid} on ${coordinator.host}`;
+  return { text: `run ${run} ${CONTROL_STATES[state]}${steps} (${where})`, json: result };
+}
 
 /** Runs a worker, which takes jobs of any run from the queue. Resolves when `options.signal` aborts. */
 export const work = call('work', {

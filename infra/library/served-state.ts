@@ -22,7 +22,7 @@ import {
   type AdaptEngine,
   type LiveRowsLog,
 } from '../../worker/serving/server/live-adapter.js';
-import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
+import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
@@ -40,7 +40,7 @@ interface StateSurroundings extends Pick<Surroundings, 'clock' | 'environment'> 
 }
 
 interface ServedState {
-  /** Those of the state take the place of others at the same path. */
+  /** Endpoints of the state replace others at the same path. */
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
   /**
    * Makes a bundle ready, before it is served.
@@ -60,7 +60,7 @@ const NO_STATE: ServedState = {
   close: () => Promise.resolve(),
 };
 
-/** What a state has opened, closed in reverse order: the folder is given back last. */
+/** The opened parts of a state, closed in reverse order: the folder is given back last. */
 class Opened {
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -173,7 +173,7 @@ export async function openProcessesState(
   });
 }
 
-/** Whatever only exploration needs is loaded for it alone, so that other servers start sooner. */
+/** Code that only exploration needs is loaded for it alone, so other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
   const { loadExploration } = await import('../../shared/config/load-run-config.js');
   return loadExploration(path);

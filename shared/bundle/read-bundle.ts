@@ -99,13 +99,8 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
   const spec = bundleSpecOf(manifest);
   const { shift } = methodPlanOf(manifest.method).innerLoop;
   const dense = new Map<string, DenseTensor>();
-  const sharedStart = new Map<string, DenseTensor>();
-  for (const { name, shape, block } of spec.variables) {
-    const folder = block === 'personal' ? 'unknown' : 'dense';
-    dense.set(name, { shape, values: await arrays.float32(`${folder}/${name}`, shape) });
-    if (block === 'personal')
-      sharedStart.set(name, { shape, values: await arrays.float32(`dense/${name}`, shape) });
-  }
+  for (const { name, shape } of spec.variables)
+    dense.set(name, { shape, values: await arrays.float32(`dense/${name}`, shape) });
   const tables = new Map<string, EmbeddingTable>();
   const width = spec.tableRowWidth;
   for (const { name, rowCount } of spec.tables) {
@@ -113,7 +108,7 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
     tables.set(name, { rowCount, width, values });
   }
   const blocks = await blocksOf(source, { spec, shift });
-  return { spec, shift, dense, sharedStart, tables, blocks };
+  return { spec, shift, dense, tables, blocks };
 }
 
 async function blocksOf(
@@ -200,7 +195,6 @@ async function indexOf({ manifest, arrays }: BundleSource): Promise<KeyIndexArra
     blocks: await arrays.int32('index.blocks', [slotCount]),
     keyBytes: await arrays.uint8('keys.bytes', [uint32At(keyOffsets, blockCount)]),
     keyOffsets,
-    seed: manifest.index.seed,
   };
 }
 

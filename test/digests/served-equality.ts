@@ -69,7 +69,7 @@ function equalityPage({ cases, ...header }: EqualityRecord): string {
       [
         ...['run', 'method', 'model', 'rows', 'evaluated'],
         ...BLOCK_ENCODINGS.map((name) => `server ${name}`),
-        ...['loss', 'float16', 'int8'],
+        ...['loss', 'float16'],
       ],
       cases.map(rowOf),
     ),
@@ -109,7 +109,7 @@ function rowOf(each: CaseEquality): string[] {
     ...[name, method, model, grouped(rowCount)],
     written(servedFromEvaluated ?? exact?.fromEvaluated ?? null),
     ...BLOCK_ENCODINGS.map((encoding) => written(encodings[encoding]?.served ?? null)),
-    ...[(exact?.loss ?? NaN).toFixed(5), changeOf('float16'), changeOf('int8')],
+    ...[(exact?.loss ?? NaN).toFixed(5), changeOf('float16')],
   ];
 }
 

@@ -26,11 +26,11 @@ import {
   type ReceivedRequest,
 } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import { BINARY_TYPE } from '../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../worker/serving/server/ranking-body.js';
 import { rankedAnswer } from '../../worker/serving/server/answer-forms.js';
 import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
 import { Explorer, feedbackEndpoint } from '../../worker/serving/server/endpoints/exploration.js';
-import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
+import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { loadScoringAddon, type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
@@ -110,7 +110,7 @@ function forgottenRows(): LiveRowsLog {
 const idleEngine: AdaptEngine = {
   start: () => Promise.resolve(),
   execute: ({ job, given }) => {
-    const { spec, sharedStart: blocks } = bundle.loaded.model;
+    const { spec, dense: blocks } = bundle.loaded.model;
     const support = { clicks: 0, impressions: 0, byValue: [] };
     const tasks = (given?.tasks ?? []).map(({ taskIndex }) => ({
       ...({ taskIndex, loss: 'binary', isAlone: false, blocks, shift: null, support } as const),

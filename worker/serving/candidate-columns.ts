@@ -22,7 +22,7 @@ interface NumbersColumn {
   readonly numbers: Float64Array | Float32Array | Int32Array;
 }
 
-/** Hashes of texts (`key-hash.ts`) under seed 0 in place of the texts. */
+/** Hashes of texts (`key-index.ts`) in place of the texts. */
 export interface HashesColumn {
   readonly form: 'hashes';
   /** `[count, 2]`: low and high word. */
@@ -79,7 +79,7 @@ export function columnOfTexts(texts: readonly string[]): TextsColumn {
   return { form: 'texts', bytes, spans };
 }
 
-/** Whether two texts of a column are the same, byte by byte. */
+/** Returns whether two texts of a column are the same, byte by byte. */
 export function isSameText({ bytes, spans }: TextsColumn, first: number, second: number): boolean {
   const [a, b] = [numberAt(spans, 2 * first), numberAt(spans, 2 * second)];
   const length = numberAt(spans, 2 * first + 1) - a;

@@ -30,7 +30,7 @@ interface NativeModel {
  * Files mapped into memory (`native/mapping.cc`). Memory is named by its address, because an array buffer belongs to one
  * thread: the thread that maps and fills a file hands the address to the one that reads it.
  */
-export interface MappingAddon {
+interface MappingAddon {
   /** The address of a range that cannot be read until files are mapped into it. */
   reserve(byteCount: number): number;
   /** Maps files one after the other into a reserved range, read-only. Those that do not begin where a page does are read. */
@@ -50,7 +50,7 @@ export interface MappingAddon {
   vacate(address: number, byteCount: number): void;
 }
 
-/** As `native/addon.cc` exports it. */
+/** The exports of `native/addon.cc`. */
 export interface ScoringAddon extends MappingAddon, ColumnsAddon {
   /** The kernels that this machine runs, the fastest first. */
   kernels(): string[];
@@ -149,7 +149,7 @@ interface KernelDescription {
 }
 
 const NONE = -1;
-const ENCODINGS: Readonly<Record<BlockEncoding, number>> = { float32: 0, float16: 1, int8: 2 };
+const ENCODINGS: Readonly<Record<BlockEncoding, number>> = { float32: 0, float16: 1 };
 const SOURCES = { ids: 0, bag: 1, number: 2, block: 3 } as const;
 
 function kernelDescriptionOf(model: RankingModel, plan: ScoringPlan): KernelDescription {
@@ -209,16 +209,8 @@ class DescriptionWriter {
   #parts(): void {
     const { parts } = this.#model.blocks.layout;
     this.#add(parts.length);
-    for (const { name, shape, encoding, byteOffset, scaleByteOffset, scaleCount } of parts) {
-      this.#add(
-        ENCODINGS[encoding],
-        byteOffset,
-        scaleByteOffset,
-        scaleCount,
-        elementCountOf(shape),
-      );
-      this.#dense(name);
-    }
+    for (const { shape, encoding, byteOffset } of parts)
+      this.#add(ENCODINGS[encoding], byteOffset, elementCountOf(shape));
   }
 
   #fields(): void {
@@ -333,7 +325,7 @@ class DescriptionWriter {
   }
 }
 
-/** As the addon exports them. Arrays are read where they lie, during the call alone. */
+/** Functions for requests. Arrays are read where they lie, during the call alone. */
 export interface ColumnsAddon {
   lookUpValues(
     bytes: Uint8Array,
@@ -370,7 +362,6 @@ export interface ColumnsAddon {
     indexBlocks: Int32Array,
     keyBytes: Uint8Array,
     keyOffsets: Uint32Array,
-    seed: number,
     blocks: Int32Array,
     hashes: Uint32Array,
   ): void;

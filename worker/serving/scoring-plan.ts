@@ -28,7 +28,7 @@ export type ScoredField =
       readonly source: 'number';
       readonly number: number;
       readonly place: FeaturePlace;
-      /** Whether the weights of numbers are in the personal block. */
+      /** True if the weights of numbers are in the personal block. */
       readonly isPersonal: boolean;
     }
   | { readonly source: 'block'; readonly name: string; readonly hasLinear: boolean };
@@ -61,25 +61,21 @@ export interface ScoringPlan {
   readonly shifted: readonly FeaturePlace[];
 }
 
-/** Models and methods that a plan can say, or the reason why not. */
-export type Coverage =
-  { readonly isCovered: true } | { readonly isCovered: false; readonly reason: string };
-
-export function coverageOf({ spec }: Pick<RankingModel, 'spec'>): Coverage {
-  const reason = reasonAgainst(spec);
-  return reason === null ? { isCovered: true } : { isCovered: false, reason };
+/** Returns whether the model is made of terms that a plan has. */
+export function isCovered({ spec }: Pick<RankingModel, 'spec'>): boolean {
+  return reasonAgainst(spec) === null;
 }
 
 /** @throws QianmoError of kind `usage` if the model can neither be served nor converted. */
 export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string): void {
-  const coverage = coverageOf(model);
-  if (coverage.isCovered) return;
+  const reason = reasonAgainst(model.spec);
+  if (reason === null) return;
   throw new QianmoError({
     kind: 'usage',
     what: 'models of this kind are neither served nor converted',
     where,
     expected: 'a model made of terms, without personal cross layers',
-    found: coverage.reason,
+    found: reason,
     cure: 'train a model that is made of terms',
   });
 }

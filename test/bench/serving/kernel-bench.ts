@@ -150,7 +150,6 @@ const SAID: Readonly<Record<string, string>> = {
   kernel: 'kernel, head blocks in float32',
   'kernel portable': 'the same on portable code',
   'kernel float16': 'kernel, head blocks in float16',
-  'kernel int8': 'kernel, head blocks in int8',
   'shared head': 'kernel, one shared head and an ID embedding',
   torch: 'PyTorch, gathered weights, context once',
 };
@@ -166,12 +165,6 @@ interface Bar {
 const BARS: readonly Bar[] = [
   { name: 'PyTorch / kernel', over: 'torch', under: 'kernel', least: 2.5 },
   { name: 'shared head / personal head', over: 'shared head', under: 'kernel', least: 0.9 },
-  {
-    name: 'shared head / personal head, int8',
-    over: 'shared head',
-    under: 'kernel int8',
-    least: 0.9,
-  },
 ];
 
 const MEASURES = ['cpuUs', 'medianUs', 'leastUs'] as const;
@@ -331,7 +324,7 @@ function allSides(): Side[] {
     const scorer = new KernelScorer(addon, model, CONTEXT_FEATURES, kernel);
     return (request, found) => scorer.score(request, found);
   };
-  const other = (personal: 'embedding' | 'head', encoding: 'float32' | 'float16' | 'int8') =>
+  const other = (personal: 'embedding' | 'head', encoding: 'float32' | 'float16') =>
     kernelOf(rankingModelOf(specOf(personal, HEAD), tables, { encoding, adgroupCount }));
   return [
     { name: 'kernel', callCount: 40, score: kernelOf(head) },
@@ -342,7 +335,6 @@ function allSides(): Side[] {
         ...{ name: `kernel ${kernel}`, callCount: 20, score: kernelOf(head, kernel) },
       })),
     { name: 'kernel float16', callCount: 40, score: other('head', 'float16') },
-    { name: 'kernel int8', callCount: 40, score: other('head', 'int8') },
     { name: 'shared head', callCount: 40, score: other('embedding', 'float32') },
   ];
 }

@@ -64,7 +64,7 @@ export async function writeSyntheticBundle(
   const index = buildKeyIndex(
     Array.from({ length: adgroupCount }, (_, each) => (texts?.keyOf ?? syntheticKey)(each)),
   );
-  const { hashes, blocks, keyBytes, keyOffsets, seed } = index;
+  const { hashes, blocks, keyBytes, keyOffsets } = index;
   const arrays: BundleArray[] = [];
   const named: NamedArray[] = [
     ...parameterArrays(model),
@@ -88,7 +88,7 @@ export async function writeSyntheticBundle(
   for (const shard of shards) files.push(await blobs.put(shard));
   arrays.push({ name: 'blocks', type: 'U8', shape: [blockCount, layout.strideByteCount], files });
   const areHashed = texts === undefined;
-  const manifest = manifestOf(model, arrays, { seed, areHashed });
+  const manifest = manifestOf(model, arrays, { areHashed });
   return (await publishBundle(store, manifest)).digest;
 }
 
@@ -98,9 +98,6 @@ function parameterArrays({ spec, dense, tables }: RankingModel): NamedArray[] {
     ...spec.variables.map(({ name, shape }) => ({
       ...{ name: `dense/${name}`, shape, values: valuesOf(name) },
     })),
-    ...spec.variables
-      .filter(({ block }) => block === 'personal')
-      .map(({ name, shape }) => ({ name: `unknown/${name}`, shape, values: valuesOf(name) })),
     ...spec.tables.map(({ name, rowCount }) => ({
       ...{ name: `tables/${name}`, shape: [rowCount, spec.tableRowWidth] },
       values: tables.get(name)?.values ?? new Float32Array(),
@@ -147,14 +144,13 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
 }
 
 interface ManifestTerms {
-  readonly seed: number;
   readonly areHashed: boolean;
 }
 
 function manifestOf(
   { spec, blocks }: RankingModel,
   arrays: readonly BundleArray[],
-  { seed, areHashed }: ManifestTerms,
+  { areHashed }: ManifestTerms,
 ): BundleManifest {
   const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
@@ -194,7 +190,7 @@ function manifestOf(
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },
     },
     unknown: { block: 'initial', attributes: [] },
-    index: { seed },
+    index: { seed: 0 },
     arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
   };
 }

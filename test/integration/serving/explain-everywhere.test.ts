@@ -9,7 +9,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
-import { BINARY_TYPE } from '../../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
 import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
 import { labelledRowsOf } from '../../fixtures/serving/adapt-requests.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';

@@ -14,7 +14,7 @@ import {
   loadScoringAddon,
   type ScoringAddon,
 } from '../../../worker/serving/kernel-scorer.js';
-import { coverageOf } from '../../../worker/serving/scoring-plan.js';
+import { isCovered } from '../../../worker/serving/scoring-plan.js';
 import { requestLayoutOf, type RankingRequest } from '../../../worker/serving/ranking-request.js';
 import {
   randomRankingCase,
@@ -28,7 +28,7 @@ function* casesOf(kind: string): Generator<RankingCase> {
   let found = 0;
   for (let seed = 0; found < CASES_PER_KIND; seed += 1) {
     const drawn = randomRankingCase(randomStream(seed, kind, 'explained'), kind, 'float32');
-    if (drawn === null || !coverageOf(drawn.model).isCovered) continue;
+    if (drawn === null || !isCovered(drawn.model)) continue;
     found += 1;
     yield drawn;
   }

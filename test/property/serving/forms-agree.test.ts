@@ -5,7 +5,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { JSON_TYPE, type ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
-import { BINARY_TYPE } from '../../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
 import { rankedAnswer } from '../../../worker/serving/server/answer-forms.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';

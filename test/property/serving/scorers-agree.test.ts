@@ -1,7 +1,7 @@
 // The kernel on every instruction set, the captured graph and the ONNX model give one logit, for every built-in kind of
 // model, at each encoding of the blocks. The ONNX file is read back and evaluated by the definitions of the operators, in
 // double precision. Seen to fail: the level left out, empty places of a bag read as row 0, weights of
-// another input after one that is 0, the context's columns added twice, int8 without block 0, pairs of fields in
+// another input after one that is 0, the context's columns added twice, pairs of fields in
 // another order.
 
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -14,7 +14,7 @@ import { loadEngine, type Engine } from '../../../worker/compute/engine/load-eng
 import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
-import { coverageOf } from '../../../worker/serving/scoring-plan.js';
+import { isCovered } from '../../../worker/serving/scoring-plan.js';
 import { bundleAround, expectedOf, modelInputs } from '../../fixtures/serving/converted-case.js';
 import { readOnnxModel, type ReadOnnxModel } from '../../fixtures/serving/onnx-model.js';
 import {
@@ -41,7 +41,7 @@ function* casesOf(kind: string, wanted: number): Generator<RankingCase> {
   for (let seed = 0; found < wanted; seed += 1) {
     const encoding = at(BLOCK_ENCODINGS, seed % BLOCK_ENCODINGS.length);
     const drawn = randomRankingCase(randomStream(seed, kind), kind, encoding);
-    if (drawn === null || !coverageOf(drawn.model).isCovered) continue;
+    if (drawn === null || !isCovered(drawn.model)) continue;
     found += 1;
     yield drawn;
   }

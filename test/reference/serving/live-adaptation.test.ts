@@ -126,8 +126,7 @@ async function exported({ model, method }: Sections): Promise<LoadedBundle> {
 
 function exportedBlock({ index, model }: LoadedBundle, task: TaskRows) {
   const block = blockOfKey(index, at(STORE.tasks, task.taskIndex).key);
-  const layout = { layout: model.blocks.layout, initial: model.dense };
-  return readBlock(layout, blockBytes(model.blocks, block));
+  return readBlock(model.blocks.layout, blockBytes(model.blocks, block));
 }
 
 describe('jobs of a server', () => {

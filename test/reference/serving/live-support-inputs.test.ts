@@ -62,7 +62,7 @@ afterAll(() => room.close());
 
 type Hash = readonly [number, number];
 const hashOf = (key: string): Hash => {
-  const { low, high } = keyHashOf(Buffer.from(key), 0);
+  const { low, high } = keyHashOf(Buffer.from(key));
   return [low, high];
 };
 const keyOf = (task: TaskRows): string => at(STORE.tasks, task.taskIndex).key;

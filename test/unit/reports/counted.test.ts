@@ -1,7 +1,7 @@
 /** Counts with their nouns where there is one of a thing. Seen to fail: nouns that are always plural. */
 
 import { expect, test } from 'vitest';
-import { storeLines } from '../../../infra/library/result-texts.js';
+import { storeLines } from '../../../infra/library/store-lines.js';
 import { sentenceOf } from '../../../shared/events/run-events.js';
 import { counted } from '../../../shared/names/counted.js';
 import { STORE_FORMAT_VERSION, type StoreManifest } from '../../../shared/tasks/store-manifest.js';

@@ -1,7 +1,7 @@
 /** The message of a refresh where there is no bundle yet. */
 
 import { expect, it } from 'vitest';
-import { refreshableOf } from '../../../coordinator/runs/export/export-run.js';
+import { refreshableOf } from '../../../coordinator/runs/export-run.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 

@@ -57,9 +57,9 @@ function modelOf(config: object, values: Values, ownBias: number): RankingModel 
   };
   for (const [block, bias] of [values['bias']![0]!, ownBias].entries()) {
     const variables = new Map([['bias', { shape: [1], values: Float32Array.of(bias) }]]);
-    writeBlock({ layout, initial: dense }, { variables, level: 0 }, blockBytes(blocks, block));
+    writeBlock(layout, { variables, level: 0 }, blockBytes(blocks, block));
   }
-  return { spec, shift: null, dense, sharedStart: dense, tables, blocks };
+  return { spec, shift: null, dense, tables, blocks };
 }
 
 /** Of a candidate whose features all have value 1, the first of them in the context. */

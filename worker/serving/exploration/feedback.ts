@@ -29,7 +29,7 @@ interface FeedbackParts {
 }
 
 interface SentFeedback {
-  /** As the answer of the ranking named it. */
+  /** The id that the answer of the ranking gave it. */
   readonly event: string;
   /** Null for an impression. */
   readonly reward: number | null;

@@ -15,7 +15,7 @@ import type { BundleLoader } from '../server/bundle-keeper.js';
 import { ServedBundle } from '../server/served-bundle.js';
 
 export interface LoaderSettings {
-  /** Of the bundles. */
+  /** The address of the bundles. */
   readonly address: string;
   readonly s3: S3Options;
   readonly addonPath: string;
@@ -121,7 +121,7 @@ export class MappingLoader implements BundleLoader {
   async load(digest: string): Promise<ServedBundle> {
     const loadId = this.#loadCount;
     this.#loadCount += 1;
-    const thread = (this.#thread ??= this.#started());
+    const thread = (this.#thread ??= this.#startThread());
     const { manifest, regions, reserved } = await new Promise<LoadedReply>((resolve, reject) => {
       this.#waiting.set(loadId, { resolve, reject });
       tell(thread, { kind: 'load', loadId, digest });
@@ -153,7 +153,7 @@ export class MappingLoader implements BundleLoader {
     await once(thread, 'exit');
   }
 
-  #started(): Worker {
+  #startThread(): Worker {
     const thread = new Worker(compiledThread(), { workerData: this.#settings });
     thread.on('message', (reply: LoaderReply) => {
       const waiting = this.#waiting.get(reply.loadId);

@@ -94,15 +94,11 @@ static void sharedLayer(const Layer* layer, Ahead* ahead, int skipped, const flo
 // The part's values as stored: elements of its encoding.
 template <int E>
 ALWAYS_INLINE vf stored(const uint8_t* values, int at) {
-  if (E == FLOAT32) return load((const float*)values + at);
-  if (E == FLOAT16) return halves((const uint16_t*)values + at);
-  return widened((const int8_t*)values + at);
+  return E == FLOAT32 ? load((const float*)values + at) : halves((const uint16_t*)values + at);
 }
 template <int E>
 ALWAYS_INLINE float storedOne(const uint8_t* values, int at) {
-  if (E == FLOAT32) return ((const float*)values)[at];
-  if (E == FLOAT16) return half(((const uint16_t*)values)[at]);
-  return ((const int8_t*)values)[at];
+  return E == FLOAT32 ? ((const float*)values)[at] : half(((const uint16_t*)values)[at]);
 }
 
 // out[C * VW] += sum over the listed inputs of input * weights[k][width], in U chains of sums.
@@ -150,94 +146,52 @@ static void ownProduct(const float* inputs, const int32_t* places, int count, co
       out[column] += inputs[i] * storedOne<E>(weights, places[i] * width + column);
 }
 
-ALWAYS_INLINE const float* scalesOf(const Part* part, const uint8_t* block) {
-  return (const float*)(block + part->scaleByteOffset);
-}
-
 // The values of a part as floats; those of float32 where they lie.
 static const float* valuesOf(const Part* part, const uint8_t* block, float* room) {
   const uint8_t* values = block + part->byteOffset;
-  const int n = part->count;
   if (part->encoding == FLOAT32) return (const float*)values;
+  const int n = part->count;
   int i = 0;
-  if (part->encoding == FLOAT16) {
-    for (; i + VW <= n; i += VW) store(room + i, halves((const uint16_t*)values + i));
-    for (; i < n; ++i) room[i] = half(((const uint16_t*)values)[i]);
-    return room;
-  }
-  const float* scales = scalesOf(part, block);
-  const int8_t* steps = (const int8_t*)values;
-  if (part->scaleCount == 1) {
-    const vf scale = splat(scales[0]);
-    for (; i + VW <= n; i += VW) store(room + i, load(part->initial + i) + scale * widened(steps + i));
-  }
-  const int scaled = n / part->scaleCount;
-  for (; i < n; ++i) room[i] = part->initial[i] + scales[i / scaled] * steps[i];
+  for (; i + VW <= n; i += VW) store(room + i, halves((const uint16_t*)values + i));
+  for (; i < n; ++i) room[i] = half(((const uint16_t*)values)[i]);
   return room;
 }
 
 // One value of a part.
 static float valueOf(const Part* part, const uint8_t* block, int at) {
   const uint8_t* values = block + part->byteOffset;
-  if (part->encoding == FLOAT32) return ((const float*)values)[at];
-  if (part->encoding == FLOAT16) return half(((const uint16_t*)values)[at]);
-  const int scaled = part->count / part->scaleCount;
-  return part->initial[at] + scalesOf(part, block)[at / scaled] * ((const int8_t*)values)[at];
+  return part->encoding == FLOAT32 ? ((const float*)values)[at] : half(((const uint16_t*)values)[at]);
 }
 
 // The scalar product of x with n values of a part from `first` on.
 static float ownDot(const Part* part, const uint8_t* block, int first, const float* x, int n) {
   const uint8_t* values = block + part->byteOffset;
+  if (part->encoding == FLOAT32) return dot(x, (const float*)values + first, n);
   vf sums = vf{};
   float sum = 0;
   int k = 0;
-  switch (part->encoding) {
-    case FLOAT32: return dot(x, (const float*)values + first, n);
-    case FLOAT16:
-      for (; k + VW <= n; k += VW) sums += load(x + k) * halves((const uint16_t*)values + first + k);
-      for (; k < n; ++k) sum += x[k] * half(((const uint16_t*)values)[first + k]);
-      return sum + sumOf(sums);
-    default: {
-      const int8_t* steps = (const int8_t*)values + first;
-      const float* scales = scalesOf(part, block);
-      const int scaled = part->count / part->scaleCount;
-      vf moves = vf{};
-      if (part->scaleCount == 1)
-        for (; k + VW <= n; k += VW) {
-          sums += load(x + k) * load(part->initial + first + k);
-          moves += load(x + k) * widened(steps + k);
-        }
-      for (; k < n; ++k) sum += x[k] * (part->initial[first + k] + scales[(first + k) / scaled] * steps[k]);
-      return sum + sumOf(sums + splat(scales[0]) * moves);
-    }
-  }
+  for (; k + VW <= n; k += VW) sums += load(x + k) * halves((const uint16_t*)values + first + k);
+  for (; k < n; ++k) sum += x[k] * half(((const uint16_t*)values)[first + k]);
+  return sum + sumOf(sums);
 }
 
-// A layer of one block over one row. int8: `out` has the product with block 0's weights already.
+// A layer of one block over one row.
 static void personalLayer(const Model* m, const Layer* layer, const uint8_t* block, const float* x,
                           float* out, float* inputs, int32_t* places, float* room) {
   const Part* weights = m->parts + layer->weightPart;
-  const Part* bias = m->parts + layer->biasPart;
   const int width = layer->outCount;
-  const bool addsMoves = weights->encoding == INT8;
-  const float* own = valuesOf(bias, block, room);
-  for (int j = 0; j < width; ++j) out[j] = addsMoves ? out[j] + own[j] - bias->initial[j] : own[j];
+  const float* bias = valuesOf(m->parts + layer->biasPart, block, room);
+  for (int j = 0; j < width; ++j) out[j] = bias[j];
   // Half of the outputs of a layer with ReLU are 0.
-  const float* scales = scalesOf(weights, block);
-  const bool hasScales = addsMoves && weights->scaleCount > 1;
-  const float scale = addsMoves && !hasScales ? scales[0] : 1;
   int count = 0;
   for (int k = 0; k < layer->inCount; ++k) {
-    inputs[count] = x[k] * (hasScales ? scales[k] : scale);
+    inputs[count] = x[k];
     places[count] = k;
     count += x[k] != 0;
   }
   const uint8_t* values = block + weights->byteOffset;
-  switch (weights->encoding) {
-    case FLOAT32: ownProduct<FLOAT32>(inputs, places, count, values, width, out); break;
-    case FLOAT16: ownProduct<FLOAT16>(inputs, places, count, values, width, out); break;
-    default: ownProduct<INT8>(inputs, places, count, values, width, out);
-  }
+  if (weights->encoding == FLOAT32) ownProduct<FLOAT32>(inputs, places, count, values, width, out);
+  else ownProduct<FLOAT16>(inputs, places, count, values, width, out);
   if (layer->hasRelu)
     for (int j = 0; j < width; ++j) out[j] = out[j] > 0 ? out[j] : 0;
 }

@@ -35,17 +35,8 @@ ALWAYS_INLINE void cleanUpper() {
 }
 
 #if VW == 8
-ALWAYS_INLINE vf widened(const int8_t* p) {
-  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
-}
 ALWAYS_INLINE vf halves(const uint16_t* p) {
   return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-}
-#else
-ALWAYS_INLINE vf widened(const int8_t* p) {
-  vf wide = vf{};
-  for (int i = 0; i < VW; ++i) wide[i] = p[i];
-  return wide;
 }
 #endif
 

@@ -45,7 +45,7 @@ interface RefusedBundle {
 }
 
 interface CanarySource extends KeeperSource {
-  /** Of requests, from 0 to 1. */
+  /** The fraction of requests that it answers. */
   readonly share: number;
   /** The digest of the bundle in use. */
   readonly stable: () => string;
@@ -57,7 +57,7 @@ abstract class LabelFollower<Source extends KeeperSource> {
   protected readonly source: Source;
   /** The bundle that the label points at, if it could not be taken. */
   protected latestRefusal: RefusedBundle | null = null;
-  /** Whether it would be refused again. What passes by itself is tried again at the next poll. */
+  /** True if it would be refused again. Passing faults are tried again at the next poll. */
   #isLasting = false;
   #refusalCount = 0;
   #isLabelUnread = false;
@@ -280,7 +280,7 @@ function labelUnread(label: string, error: unknown): RunEventOf<'warning'> {
 const WORD_COUNT = 2 ** 32;
 
 /**
- * Whether a request is the canary's. A larger share keeps the requests of a smaller one, and another canary gets others.
+ * Returns whether a request is the canary's. A larger share keeps the requests of a smaller one, and another canary gets others.
  *
  * @param key what makes requests the same: that which they name, or the whole body.
  */

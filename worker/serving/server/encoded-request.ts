@@ -59,15 +59,15 @@ export class RequestEncoder {
     const places = new Map(
       [...this.#layout.ids, ...this.#layout.numbers].map((place) => [place.name, place]),
     );
-    const placed = (side: 'context' | 'candidate'): PlacedFeature[] =>
+    const featuresOf = (side: 'context' | 'candidate'): PlacedFeature[] =>
       bundle.encoder.features.flatMap((encoder) => {
         const place = places.get(encoder.name);
         return place?.side === side ? [{ encoder, firstPlace: place.firstPlace }] : [];
       });
-    this.#ofContext = placed('context');
-    this.#ofCandidates = placed('candidate');
+    this.#ofContext = featuresOf('context');
+    this.#ofCandidates = featuresOf('candidate');
     this.#derived = new DerivedNumbers(bundle.encoder.derived, this.#layout);
-    this.#arrays = this.#allocated();
+    this.#arrays = this.#allocate();
   }
 
   /**
@@ -80,7 +80,7 @@ export class RequestEncoder {
     const { candidateCount, context } = body;
     if (candidateCount > this.#room) {
       this.#room = candidateCount;
-      this.#arrays = this.#allocated();
+      this.#arrays = this.#allocate();
     }
     const { contextIds, candidateIds, contextNumbers, candidateNumbers } = this.#arrays;
     // prettier-ignore
@@ -107,7 +107,7 @@ export class RequestEncoder {
     return request;
   }
 
-  #allocated(): Arrays {
+  #allocate(): Arrays {
     const { idCounts, numberCounts } = this.#layout;
     return {
       contextIds: new Int32Array(idCounts.context),

@@ -47,7 +47,7 @@ export interface ReceivedRequest {
   readonly bundleFor: (asked: BundleWish) => ServedBundle;
   /** Empty for an endpoint that is read, and for every one once the answer is given. */
   readonly body: Buffer;
-  /** That of the body, one of the endpoint's; empty for an endpoint that is read. */
+  /** The type of the body, one of the endpoint's; empty for an endpoint that is read. */
   readonly mediaType: string;
   readonly headers: IncomingHttpHeaders;
   /** By the clock of the server, when the client gives up; infinite for an endpoint that is read. */

@@ -3,6 +3,7 @@
  * them, and the thread that answers requests goes on meanwhile.
  */
 
+import { z } from 'zod';
 import { at } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { Clock } from '../../../shared/base/clock.js';
@@ -26,12 +27,78 @@ import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
-import type { SharedLog } from '../state/shared-log.js';
+import type { LogState, SharedLog } from '../state/shared-log.js';
 import type { LiveNotes } from './live-blocks.js';
-import type { LiveRows, LiveRowsState } from './live-rows.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
+
+const LiveRowsSchema = z.strictObject({
+  /** The key of the adgroup. */
+  key: z.string(),
+  /** Null where the bundle says. */
+  segment: z.string().nullable(),
+  /** None removes what the adgroup had. */
+  rows: z.array(
+    z.strictObject({
+      features: z.record(z.string(), z.unknown()),
+      label: z.number(),
+      impressions: z.number(),
+    }),
+  ),
+});
+/** Raw rows, which every bundle encodes again. */
+type LiveRows = z.infer<typeof LiveRowsSchema>;
+
+/** Adgroups with rows; a bundle has room for as many live blocks. */
+const LIVE_ADGROUPS_MAX = 65_536;
+/** Rows of all adgroups, as text. */
+const LIVE_ROWS_BYTE_COUNT_MAX = 256 * 2 ** 20;
+
+/** The labelled rows of adgroups that adapt while serving: the last rows of each adgroup. */
+export class LiveRowsState implements LogState<void> {
+  /** A line by key: text takes less memory than rows. */
+  readonly #texts = new Map<string, string>();
+  #byteCount = 0;
+  /** Called with rows that are stored, in the order of the log. */
+  onRows: (rows: LiveRows, text: string) => void = () => undefined;
+
+  apply(text: string): void {
+    const rows = parseRows(text);
+    this.#byteCount -= this.#texts.get(rows.key)?.length ?? 0;
+    this.#texts.delete(rows.key);
+    if (rows.rows.length > 0) {
+      this.#texts.set(rows.key, text);
+      this.#byteCount += text.length;
+    }
+    this.onRows(rows, text);
+  }
+
+  snapshot(): Iterable<string> {
+    return this.#texts.values();
+  }
+
+  /** Adgroups that have rows. */
+  keys(): readonly string[] {
+    return [...this.#texts.keys()];
+  }
+
+  /** Null if the adgroup has none. */
+  rowsOf(key: string): LiveRows | null {
+    const text = this.#texts.get(key);
+    return text === undefined ? null : parseRows(text);
+  }
+
+  hasRoomFor(key: string, text: string): boolean {
+    const before = this.#texts.get(key)?.length ?? 0;
+    const isFull = before === 0 && this.#texts.size >= LIVE_ADGROUPS_MAX;
+    return !isFull && this.#byteCount + text.length - before <= LIVE_ROWS_BYTE_COUNT_MAX;
+  }
+}
+
+function parseRows(text: string): LiveRows {
+  return LiveRowsSchema.parse(JSON.parse(text));
+}
 
 /** Computes adapt jobs: a compute process, or the parent of this process, which has one. */
 export interface AdaptEngine {
@@ -61,7 +128,7 @@ const LONE_ROWS_MAX = 1;
 /** Far longer than any job takes; a process that is stuck is replaced. */
 const JOB_TIMEOUT_MS = 60_000;
 
-/** Whether adgroups of the bundle adapt from rows alone: effects by value are made by an export. */
+/** Returns whether adgroups of the bundle adapt from rows alone: effects by value are made by an export. */
 function adaptsHere({ loaded: { model } }: ServedBundle): boolean {
   return model.shift === null || model.shift.features.length === 0;
 }
@@ -80,9 +147,7 @@ export class AdaptJobs {
   constructor(digest: string, loaded: LoadedBundle) {
     this.#digest = digest;
     this.#loaded = loaded;
-    // Personal ones as all tasks share them, and not those of block 0.
-    const { dense, sharedStart } = loaded.model;
-    this.#variables = withRef(encodeTensors(new Map([...dense, ...sharedStart])));
+    this.#variables = withRef(encodeTensors(loaded.model.dense));
     this.#noVariables = withRef(encodeTensors(new Map()));
   }
 
@@ -243,9 +308,9 @@ export class LiveAdapter {
     let adapted: OwnRows['adapted'] = null;
     const text = JSON.stringify(rows);
     if (rows.rows.length > 0) {
-      // Whatever cannot be read or adapted is refused before it is stored.
+      // Rows that cannot be read or adapted are refused before they are stored.
       const read = readRows(bundle.loaded, rows);
-      const output = await this.#inTime(deadlineAtMs, this.#adapted(bundle, [read]));
+      const output = await this.#inTime(deadlineAtMs, this.#adaptGroup(bundle, [read]));
       notes = read.notesOf(this.#finiteTask(bundle, read, output));
       adapted = { bundle: bundle.digest, output };
     }
@@ -293,7 +358,7 @@ export class LiveAdapter {
     try {
       const read = readRows(bundle.loaded, rows);
       const output =
-        adapted?.bundle === bundle.digest ? adapted.output : await this.#adapted(bundle, [read]);
+        adapted?.bundle === bundle.digest ? adapted.output : await this.#adaptGroup(bundle, [read]);
       putIn(bundle, read, this.#finiteTask(bundle, read, output));
     } catch (error) {
       // Rows that this bundle cannot read stay for others; until then its own block is served.
@@ -332,7 +397,7 @@ export class LiveAdapter {
     group: readonly ReadRows[],
     stored: ReadonlySet<string>,
   ): Promise<void> {
-    const output = await this.#adapted(bundle, group);
+    const output = await this.#adaptGroup(bundle, group);
     const { adaptation } = at(group, 0);
     const tasks = this.#jobsOf(bundle).tasksIn(output, adaptation, group.length);
     for (const [place, read] of group.entries())
@@ -342,7 +407,7 @@ export class LiveAdapter {
   }
 
   /** The output of the job of some adgroups that adapt alike. */
-  async #adapted(bundle: ServedBundle, group: readonly ReadRows[]): Promise<Uint8Array> {
+  async #adaptGroup(bundle: ServedBundle, group: readonly ReadRows[]): Promise<Uint8Array> {
     const labelled = group.map(({ encoded }) => encoded());
     const input = this.#jobsOf(bundle).inputOf(labelled, at(group, 0).adaptation);
     for (let attempt = 1; ; attempt += 1)
@@ -518,7 +583,7 @@ function encodedRows(
 }
 
 function hashOf(key: string): readonly [number, number] {
-  const { low, high } = keyHashOf(Buffer.from(key), 0);
+  const { low, high } = keyHashOf(Buffer.from(key));
   return [low, high];
 }
 

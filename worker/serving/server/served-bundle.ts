@@ -135,7 +135,7 @@ export class ServedBundle {
   }
 
   /**
-   * What the bundle says of the candidates of a request; its arrays are those of the next one, too.
+   * Scores the candidates of a request; the arrays are those of the next one, too.
    *
    * @throws RefusedRequest if the request does not fit the bundle.
    */
@@ -149,9 +149,8 @@ export class ServedBundle {
     if (adgroups.form === 'texts') {
       const asked = [adgroups.bytes, adgroups.spans] as const;
       const keys = [index.hashes, index.blocks, index.keyBytes, index.keyOffsets] as const;
-      this.addon.lookUpKeys(...asked, ...keys, index.seed, blocks, hashes);
+      this.addon.lookUpKeys(...asked, ...keys, blocks, hashes);
     } else {
-      if (index.seed !== 0) throw seededKeys();
       this.addon.lookUpHashes(adgroups.words, index.hashes, index.blocks, blocks);
       hashes.set(adgroups.words);
     }
@@ -171,7 +170,7 @@ export class ServedBundle {
   }
 
   /**
-   * What their blocks and each feature add to the scores of some candidates, in the order of the places.
+   * Returns how much blocks and features add to the scores of some candidates, in the order of the places.
    *
    * @param places of candidates in the request, each once.
    */
@@ -196,7 +195,7 @@ export class ServedBundle {
     return places.flatMap((place) => found.get(place) ?? []);
   }
 
-  /** What encodes and scores requests with these columns in the context. */
+  /** The encoder and the scorer of requests with these columns in the context. */
   #sideOf(body: RankingBody): EncodedSide {
     requireEachColumnOnce(body, this.loaded.manifest.taskColumns);
     const { context } = body;
@@ -252,25 +251,16 @@ function otherBundle(digest: string): RefusedRequest {
   });
 }
 
-function seededKeys(): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the bundle in use cannot be asked by hashes of keys: two of its keys have the same one',
-    where: 'columns.adgroup',
-    cure: 'send the keys as texts',
-  });
-}
-
 /** Arrays with an element for each candidate. */
 export interface Estimates {
   readonly candidateCount: number;
-  /** `[candidateCount, 2]`: low and high word of the hash of the adgroup's key, under seed 0. */
+  /** `[candidateCount, 2]`: low and high word of the hash of the adgroup's key. */
   readonly hashes: Uint32Array;
   /** 0 for an unknown adgroup. */
   readonly blocks: Int32Array;
   /** The output of the scorer. */
   readonly scores: Float32Array;
-  /** What a bid is multiplied by: the probability, or the expected value. */
+  /** The factor of a bid: the probability, or the expected value. */
   readonly expected: Float64Array;
   /** The place of the block's label in the manifest. */
   readonly labels: Int32Array;
@@ -288,9 +278,9 @@ export class Estimator {
   readonly #offsets: Float64Array;
   /** Numbers by label; the mean and the deviation of a probability are not read. */
   readonly #ofLabels: LabelNumbers;
-  #room = allocated(ROOM_MIN);
+  #room = allocateEstimates(ROOM_MIN);
   /** Views of the room, those of the last request: the next one has as many candidates, most often. */
-  #last = allocated(0);
+  #last = allocateEstimates(0);
 
   constructor(
     bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>,
@@ -307,7 +297,7 @@ export class Estimator {
   /** Arrays of this length, of which blocks, hashes and scores are to be filled. */
   begin(candidateCount: number): Estimates {
     if (candidateCount === this.#last.candidateCount) return this.#last;
-    if (candidateCount > this.#room.candidateCount) this.#room = allocated(candidateCount);
+    if (candidateCount > this.#room.candidateCount) this.#room = allocateEstimates(candidateCount);
     const { hashes, blocks, scores, expected, labels } = this.#room;
     this.#last = {
       candidateCount,
@@ -372,7 +362,7 @@ function labelNumbersOf(labels: LoadedBundle['manifest']['labels']): LabelNumber
   };
 }
 
-function allocated(candidateCount: number): Estimates {
+function allocateEstimates(candidateCount: number): Estimates {
   return {
     candidateCount,
     hashes: new Uint32Array(2 * candidateCount),

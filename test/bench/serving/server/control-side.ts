@@ -6,7 +6,7 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { BINARY_TYPE } from '../../../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../../../worker/serving/server/ranking-body.js';
 import { CANDIDATE_COUNT } from '../kernel-setting.js';
 
 /** A place and a value of each candidate, and a header. */

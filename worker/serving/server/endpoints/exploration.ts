@@ -30,8 +30,9 @@ import {
   explanationOf,
   jsonAnswerOf,
   probabilitiesOf,
+  rankingOf,
+  type Ranking,
 } from '../answer-forms.js';
-import { rankingOf, type Ranking } from '../answers.js';
 import {
   JSON_TYPE,
   jsonAnswer,
@@ -40,7 +41,7 @@ import {
   type Endpoint,
   type ReceivedRequest,
 } from '../endpoint.js';
-import { jsonOf, parsedBy, parseRankingBody, type RankingBody } from '../ranking-body.js';
+import { jsonOf, parseWith, parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import type { ServedBundle } from '../served-bundle.js';
 import { rankEndpoint } from './table.js';
@@ -53,7 +54,7 @@ interface ExplorerParts {
   readonly nextDecision: (nowMs: number) => string;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
-  /** Of requests that name none. */
+  /** The seed of requests that name none. */
   readonly seed: number;
 }
 
@@ -214,7 +215,7 @@ export class Explorer {
 interface Slate {
   /** Places in the request, in the order of the slots that are shown. */
   readonly shown: readonly number[];
-  /** As the answer has it. */
+  /** The part of the answer. */
   readonly reported: object;
 }
 
@@ -240,7 +241,7 @@ function namesOf({ keyTexts }: RankingBody): readonly string[] {
 interface ExplorationSource {
   readonly settings: ExplorationConfig;
   readonly evidence: EvidenceLog;
-  /** Of the log of decisions; no other process may use it. */
+  /** The folder of the log of decisions; no other process may use it. */
   readonly folder: string;
   readonly clock: Clock;
   /** 16 hexadecimal digits that no other process has. */
@@ -328,7 +329,7 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
     path: '/v1/feedback',
     mediaTypes: [JSON_TYPE],
     answer: async ({ body }) => {
-      const { events } = parsedBy(FeedbackBodySchema, jsonOf(body));
+      const { events } = parseWith(FeedbackBodySchema, jsonOf(body));
       const sent = events.map((event) => ({
         event: event.event,
         epochMs: event.epochMs,

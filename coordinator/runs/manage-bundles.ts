@@ -1,30 +1,30 @@
 /** Lists bundles, shows one, and moves their labels. */
 
-import { parsedBundleAddress, objectStoreAt } from '../places.js';
+import { parsedBundleAddress, objectStoreAt } from './places.js';
 import type { z } from 'zod';
 import {
   moveLabel,
   readLabel,
   rollBackLabel,
   type BundleLabel,
-} from '../../../shared/bundle/bundle-labels.js';
+} from '../../shared/bundle/bundle-labels.js';
 import {
   bundleDigestOf,
   listBundles,
   readBundleManifest,
   type ListedBundle,
   type PublishedBundle,
-} from '../../../shared/bundle/bundle-store.js';
-import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
-import { pruneBundles, type PrunedBundles } from '../../export/prune-bundles.js';
-import type { RunContext } from '../run-context.js';
+} from '../../shared/bundle/bundle-store.js';
+import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
+import { pruneBundles, type PrunedBundles } from '../export/prune-bundles.js';
+import type { RunContext } from './run-context.js';
 import type {
   BundleLabelRequestSchema,
   BundleRequestSchema,
   BundleRollbackRequestSchema,
   BundlesRequestSchema,
   PruneRequestSchema,
-} from '../requests.js';
+} from './requests.js';
 
 export function listBundlesAt(
   { bundles }: z.output<typeof BundlesRequestSchema>,
@@ -38,7 +38,7 @@ export function listBundlesAt(
  *
  * @param bundles the address, with `@` and a label or digest behind it unless `latest` is meant.
  */
-export async function checkedBundle(
+export async function checkBundle(
   { bundles }: z.output<typeof BundleRequestSchema>,
   { environment }: RunContext,
 ): Promise<PublishedBundle> {

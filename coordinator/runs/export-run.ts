@@ -1,53 +1,62 @@
-/** Exports a trained run, in full or what has changed of it since a bundle, and moves a label to the bundle. */
+/**
+ * Exports a trained run in full, or refreshes it: appends new logs to its task store, trains the trunk further if asked to,
+ * adapts what that makes stale, and moves the label. What is done is known from the store, the checkpoint and the bundles
+ * alone, so that a refresh which was stopped or killed goes on when it is called again, and one that is repeated has
+ * nothing to do.
+ */
 
+import { tmpdir } from 'node:os';
 import type { z } from 'zod';
-import { QianmoError } from '../../../shared/base/errors.js';
+import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
+import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
+import { appendLogs, type AppendedLogs } from '../prepare/append-logs.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import {
   moveLabel,
   LATEST_LABEL,
   moveLabelFrom,
   readLabel,
-} from '../../../shared/bundle/bundle-labels.js';
-import { readBundleManifest, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
-import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
-import { probeConditionalWrites, type ObjectStore } from '../../../shared/storage/object-store.js';
-import { labelsOf } from '../../../shared/tasks/task-label.js';
+} from '../../shared/bundle/bundle-labels.js';
+import { readBundleManifest, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
+import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { probeConditionalWrites, type ObjectStore } from '../../shared/storage/object-store.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
 import {
   adgroupsOf,
   changedSince,
   featuresAt,
   type TaskStore,
   type TaskEntry,
-} from '../../../shared/tasks/task-store.js';
+} from '../../shared/tasks/task-store.js';
 import {
   exportBundle,
   exportChanged,
   type ExportedBundle,
   type ExportSource,
   type ExportedChanges,
-} from '../../export/export-bundle.js';
-import { servingOf } from '../../export/export-groups.js';
-import type { PreparedRun } from '../../plan/prepared-run.js';
+} from '../export/export-bundle.js';
+import { servingOf } from '../export/export-groups.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import {
   fileOfSegment,
   parseReport,
   REPORT_FILE,
   type EvaluationReport,
-} from '../../scoring/evaluation-report.js';
-import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
-import { interruptedAs } from '../run-handle.js';
-import type { RunContext } from '../run-context.js';
-import { chosenConfigOf } from '../config-sources.js';
+} from '../scoring/evaluation-report.js';
+import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
+import { interruptedAs } from './run-handle.js';
+import type { RunContext } from './run-context.js';
+import { chosenConfigOf } from './config-sources.js';
 import {
   dispatchForRun,
   openedBesideStart,
   isOverQueue,
   type DispatchChoice,
   type RunDispatch,
-} from '../dispatch-for-run.js';
-import { loggedCallOf, loggedRun } from '../logged-run.js';
-import type { ExportRequestSchema, RefreshRequestSchema } from '../requests.js';
+} from './dispatch-for-run.js';
+import { loggedCallOf, loggedRun, trackedCallOf } from './logged-run.js';
+import type { ExportRequestSchema, RefreshRequestSchema } from './requests.js';
 import {
   joinAddress,
   objectStoreOf,
@@ -57,17 +66,17 @@ import {
   writesUnconditional,
   checkpointAddressOf,
   openPreparedRun,
-} from '../run-files.js';
-import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
+} from './run-files.js';
+import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   latestManifestOf,
   scoresSinceBest,
   type CheckpointManifest,
-} from '../../checkpoints/checkpoint-manifest.js';
-import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
-import { outerStepsOf } from '../../checkpoints/training-state.js';
-import { rateShareAt } from '../../training/meta-optimizer/stages.js';
+} from '../checkpoints/checkpoint-manifest.js';
+import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
+import { outerStepsOf } from '../checkpoints/training-state.js';
+import { rateShareAt } from '../training/meta-optimizer/stages.js';
 
 interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -196,22 +205,22 @@ interface ChangedExport {
   readonly changes: ExportedChanges | null;
 }
 
-export interface RefreshedExport extends ChangedExport {
+interface RefreshedExport extends ChangedExport {
   /** Null unless the trunk has changed since that bundle. */
   readonly full: ExportedBundle | null;
 }
 
 /** Exports what has changed since the bundle of a label, or all if the trunk has: what is served stays as it is. */
-export async function refreshedExport(
+async function exportRefreshed(
   config: RunConfig,
   request: ChangedPlace & DispatchChoice,
   dispatchOf: () => Promise<RunDispatch>,
   context: RunContext,
 ): Promise<RefreshedExport> {
-  const opened = await openedChange(config, request, context);
+  const opened = await openChange(config, request, context);
   const { objects, place, source, published, isSameTrunk } = opened;
   const carried = { hereMax: hereMaxOf(config, request), dispatchOf };
-  if (isSameTrunk) return { ...(await changedExport(opened, carried, context)), full: null };
+  if (isSameTrunk) return { ...(await exportChanges(opened, carried, context)), full: null };
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
   const surroundings = { objects, dispatcher, compute, caller: context };
@@ -256,7 +265,7 @@ interface OpenedChange {
   readonly isSameTrunk: boolean;
 }
 
-async function openedChange(
+async function openChange(
   config: RunConfig,
   request: ChangedPlace,
   context: RunContext,
@@ -277,7 +286,7 @@ async function openedChange(
   };
 }
 
-async function changedExport(
+async function exportChanges(
   { objects, place, published, labelled, source, isChanged, isSameTrunk }: OpenedChange,
   carried: ChangeDispatch,
   context: RunContext,
@@ -371,7 +380,7 @@ function changedSinceBundle(
   });
 }
 
-export interface TrainedFurther {
+interface TrainedFurther {
   readonly fromOuterStep: number;
   readonly toOuterStep: number;
 }
@@ -382,7 +391,7 @@ export interface TrainedFurther {
  * @returns null if there was nothing to train.
  * @throws QianmoError of kind `usage` if the run cannot be trained on.
  */
-export async function trainedFurther(
+async function trainFurther(
   config: RunConfig,
   outerSteps: number,
   dispatchOf: () => Promise<RunDispatch>,
@@ -394,7 +403,7 @@ export async function trainedFurther(
   if (manifest === null) return null;
   const extendTo = refreshedLengthOf(manifest, { store: run.store, config, outerSteps });
   if (extendTo === null) return null;
-  const { trainOn } = await import('../train-run.js');
+  const { trainOn } = await import('./train-run.js');
   const start = { resume: true, fresh: false, extendTo };
   const trained = await trainOn(run, await dispatchOf(), start, context);
   // Training may have stopped early.
@@ -480,4 +489,65 @@ function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
   const hasStoppedEarly =
     earlyStopping !== undefined && scoresSinceBest(manifest.validated) >= earlyStopping.patience;
   return hasStoppedEarly || manifest.outerStep >= outerStepsOf(manifest, config.training);
+}
+
+interface RefreshResult extends RefreshedExport, AppendedLogs {
+  /** Null if the trunk was not trained. */
+  readonly trained: TrainedFurther | null;
+  readonly appendMs: number;
+  readonly trainMs: number;
+  readonly exportMs: number;
+}
+
+export async function refreshRun(
+  { logs, outerSteps, ...request }: z.output<typeof RefreshRequestSchema>,
+  context: RunContext,
+): Promise<RefreshResult> {
+  const config = await chosenConfigOf(request.config, context.environment);
+  const checkedFiles: CheckedFiles = new Set();
+  const checking = { ...context, checkedFiles };
+  return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
+    const { clock, sink, signal } = logged;
+    const startedMs = clock.monotonicMs();
+    const objectStoreAt = (address: string) => objectStoreOf(config, address);
+    const demandRefreshable = await refreshableOf(config, { ...request, outerSteps });
+    const appended = await appendLogs(config, typeof logs === 'string' ? [logs] : logs, {
+      ...{ clock, sink, signal, objectStoreOf: objectStoreAt, temporaryFolder: tmpdir() },
+      // Refused before anything is written.
+      openStore: async () => {
+        const options = { checkedFiles, objectStoreOf: objectStoreAt };
+        const store = await openTaskStore(config.data.store, options);
+        return closeUnless(store, () => demandRefreshable(store));
+      },
+    });
+    const appendedMs = clock.monotonicMs();
+    let dispatch: Promise<RunDispatch> | null = null;
+    const dispatchOf = (): Promise<RunDispatch> =>
+      (dispatch ??= dispatchForRun(
+        config,
+        { runId: config.run, mayTrain: outerSteps !== undefined },
+        request,
+        logged,
+      ));
+    const trained =
+      outerSteps === undefined ? null : await trainFurther(config, outerSteps, dispatchOf, logged);
+    const trainedMs = clock.monotonicMs();
+    const exported = await exportRefreshed(config, request, dispatchOf, logged);
+    const endedMs = clock.monotonicMs();
+    return {
+      ...{ ...appended, ...exported, trained },
+      ...{ appendMs: appendedMs - startedMs, trainMs: trainedMs - appendedMs },
+      exportMs: endedMs - trainedMs,
+    };
+  });
+}
+
+async function closeUnless(store: TaskStore, demand: () => void): Promise<TaskStore> {
+  try {
+    demand();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
