@@ -183,8 +183,14 @@ async function* after<Value>(
   yield* run();
 }
 
-export async function undisturbed(outerSteps = training.outerSteps): Promise<TrainingOutcome> {
-  return train(tinyRun(logisticConfig({ ...training, outerSteps }), {}, store).options);
+const undisturbedByLength = new Map<number, Promise<TrainingOutcome>>();
+
+export function undisturbed(outerSteps = training.outerSteps): Promise<TrainingOutcome> {
+  const outcome =
+    undisturbedByLength.get(outerSteps) ??
+    train(tinyRun(logisticConfig({ ...training, outerSteps }), {}, store).options);
+  undisturbedByLength.set(outerSteps, outcome);
+  return outcome;
 }
 
 export function expectEqual(outcome: TrainingOutcome, expected: TrainingOutcome): void {

@@ -4,11 +4,13 @@
  */
 
 import { describe, expect, it } from 'vitest';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/lease.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
   config,
@@ -158,18 +160,6 @@ describe('cancel', () => {
     expect(scene.kinds()).not.toContain('run-cancelled');
   });
 
-  it('waits until the run has stopped', async () => {
-    const scene = new ControlScene();
-    await scene.run(async () => {
-      const trained = scene.train(config).catch((error: unknown) => error);
-      await scene.sawStep(7);
-      const stopped = await scene.order(ORDERS.cancel);
-      expect(stopped).toMatchObject({ state: 'ended', outerSteps: 12 });
-      expect(await trained).toMatchObject({ kind: 'cancelled' });
-      expect(stopped.outerStep).toBe(Math.max(...scene.checkpoints.states.keys()));
-    });
-  });
-
   it('stops a paused run too, and is not heeded by the next start', async () => {
     const scene = new ControlScene();
     const outcome = await scene.run(async () => {
@@ -218,21 +208,6 @@ describe('extend', () => {
       [12, 15],
       [15, 17],
     ]);
-  });
-
-  it('is known to a resume, with the old config', async () => {
-    const scene = new ControlScene();
-    const outcome = await scene.run(async () => {
-      const trained = scene.train(config).catch((error: unknown) => error);
-      await scene.sawStep(3);
-      await scene.order(extension({ count: 5, isAdded: true }));
-      await scene.saw('run-extended');
-      await scene.order(ORDERS.cancel);
-      expect(await trained).toMatchObject({ kind: 'cancelled' });
-      return scene.train(config, true);
-    });
-    expectEqual(outcome, await undisturbed(17));
-    expect(outcome.state.extendedOuterSteps).toBe(17);
   });
 
   it('is known to a resume although it was ordered during a pause that was cancelled', async () => {
@@ -292,6 +267,23 @@ describe('extend', () => {
       return trained;
     });
     expectEqual(outcome, await undisturbed(12));
+  });
+
+  it('is refused at once by work that never trains', async () => {
+    const scene = new ControlScene();
+    await scene.run(async () => {
+      const { queue, clock } = scene;
+      const evaluation = await createQueueDispatcher({
+        ...{ queue, clock, limits: queueConfig(), runId: RUN, nonce: 'evaluation' },
+        ...{ mayTrain: false, sink: () => undefined },
+      });
+      const beganMs = clock.monotonicMs();
+      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
+        ...{ kind: 'usage', report: { what: 'this run has no outer steps to extend' } },
+      });
+      expect(clock.monotonicMs()).toBe(beganMs);
+      await evaluation.close();
+    });
   });
 
   it('is refused after a while by a coordinator that does not begin to train', async () => {
@@ -373,7 +365,7 @@ describe('a run that nobody works on', () => {
 });
 
 describe('any orders at any time', () => {
-  it.each(Array.from({ length: 12 }, (_, seed) => seed))(
+  it.each(Array.from({ length: 5 }, (_, seed) => seed))(
     'leave the meta-parameters of an undisturbed run: seed %i',
     async (seed) => {
       const scene = new ControlScene();

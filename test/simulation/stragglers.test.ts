@@ -100,8 +100,7 @@ class Pool {
   }
 }
 
-const undisturbed = (): Promise<TrainingOutcome> =>
-  train(tinyRun(logisticConfig(training), {}, store).options);
+const undisturbed = await train(tinyRun(logisticConfig(training), {}, store).options);
 
 describe('copies of stragglers', () => {
   const slowly = [() => 100, () => 100, () => 6_000];
@@ -112,7 +111,7 @@ describe('copies of stragglers', () => {
       const pool = new Pool(queue);
       const outcome = await pool.run(slowly, () => pool.train());
       durationsMs.push(pool.clock.monotonicMs());
-      expect(stateDigest(outcome.state)).toEqual(stateDigest((await undisturbed()).state));
+      expect(stateDigest(outcome.state)).toEqual(stateDigest(undisturbed.state));
       expect(pool.count('job-retried')).toBe(0);
       expect(pool.count('job-copied') > 0).toBe('backupAfterMultiple' in queue);
     }
@@ -120,14 +119,14 @@ describe('copies of stragglers', () => {
     expect(withCopies).toBeLessThan(without / 2);
   });
 
-  it.each(Array.from({ length: 10 }, (_, seed) => seed))(
+  it.each(Array.from({ length: 4 }, (_, seed) => seed))(
     'change no bit whatever the times, with jobs that are computed twice: seed %i',
     async (seed) => {
       const stream = randomStream(seed, 'copies');
       const pool = new Pool({ backupAfterMultiple: 1, jobTimeoutMs: 9_000 });
       const durations = [10, 400, 4_000, 12_000].map((most) => () => stream.below(most));
       const outcome = await pool.run(durations, () => pool.train(0.3));
-      expect(stateDigest(outcome.state)).toEqual(stateDigest((await undisturbed()).state));
+      expect(stateDigest(outcome.state)).toEqual(stateDigest(undisturbed.state));
     },
   );
 });

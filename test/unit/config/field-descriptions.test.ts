@@ -1,7 +1,7 @@
 // Every field of every config has a description, so the configuration reference has no empty cell.
 
 import { expect, test } from 'vitest';
-import { configReference } from '../../../infra/reference/write-reference.js';
+import { configReference } from '../../../infra/cli/write-reference.js';
 
 /** Settings of methods are described in the files of the methods. */
 const METHODS = /### method\n[^]*?(?=\n### )/;

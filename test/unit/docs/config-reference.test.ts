@@ -3,8 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { configReference, optionsReference } from '../../../infra/reference/write-reference.js';
-import { fieldTables, schemaNodeOf } from '../../../infra/reference/schema-table.js';
+import {
+  configReference,
+  fieldTables,
+  optionsReference,
+  schemaNodeOf,
+} from '../../../infra/cli/write-reference.js';
 
 const HEADER = '| field | expected | default | meaning |\n|---|---|---|---|\n';
 
