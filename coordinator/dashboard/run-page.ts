@@ -371,7 +371,7 @@ function workersBlock({ workers }: RunHistory, runState: RunState): Block {
   return tableBlock('Workers', {
     columns: columnsOf(
       ...['<worker', '<state', '<device', 'memory', '~current job', 'last job took'],
-      ...['slow jobs', 'refused', '<last event, UTC'],
+      ...['refused', '<last event, UTC'],
     ),
     rows: shown.map((worker) => [
       worker.worker,
@@ -382,7 +382,6 @@ function workersBlock({ workers }: RunHistory, runState: RunState): Block {
         : `${Math.round(worker.residentByteCount / BYTES_PER_MIB)} MiB`,
       worker.jobId ?? '-',
       worker.lastComputeMs === null ? '-' : durationText(worker.lastComputeMs),
-      String(worker.slowJobCount),
       String(worker.refusedResultCount),
       timeText(worker.lastEventMs).slice(11),
     ]),

@@ -6,12 +6,7 @@
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
 import type { RunControl } from './run-control.js';
-import {
-  isExcludableName,
-  type Job,
-  type JobResult,
-  type LargeBlobs,
-} from '../../shared/queue/protocol.js';
+import type { Job, JobResult, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
 /** A job without what its dispatcher fills in. */
@@ -30,46 +25,28 @@ export interface JobOrder {
   settled?(): void;
 }
 
-/** Which workers may compute a job. It may change from one delivery to the next. */
-export interface DeliveryTerms {
-  readonly fingerprint: string | null;
-  /** The workers that must not compute it. */
-  readonly notBy: readonly string[];
-}
-
 /** The part of a job that its dispatcher knows. */
-interface JobStamp extends DeliveryTerms {
+interface JobStamp {
   readonly epoch: number;
+  /** The kind of machine that must compute it; null for any. */
+  readonly fingerprint: string | null;
   readonly largeBlobs?: LargeBlobs | undefined;
 }
 
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  { epoch, largeBlobs, ...terms }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
+  { epoch, largeBlobs, fingerprint }: JobStamp = { epoch: 0, fingerprint: null },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
   return {
     ...job,
     epoch,
-    ...termFields(terms),
+    ...(fingerprint === null ? {} : { fingerprint }),
     ...(largeBlobs === undefined ? {} : { largeBlobs }),
     dense: refOf(dense),
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
     ...(frozen === null ? {} : { frozen: refOf(frozen) }),
-  };
-}
-
-/**
- * The fields of a job that say its terms. A worker whose name is too long for a job may get the job; its result is
- * refused then.
- */
-export function termFields(terms: DeliveryTerms): Pick<Job, 'fingerprint' | 'notBy'> {
-  const { fingerprint } = terms;
-  const notBy = terms.notBy.filter(isExcludableName);
-  return {
-    ...(fingerprint === null ? {} : { fingerprint }),
-    ...(notBy.length === 0 ? {} : { notBy }),
   };
 }
 

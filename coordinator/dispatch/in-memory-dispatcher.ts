@@ -82,7 +82,7 @@ function inputOf(order: JobOrder, { fingerprints }: AdmissionRecord): JobInput {
   // Evaluations encode the same frozen inputs again, and executors keep what they made of them.
   if (frozen !== null && !refs.has(frozen)) refs.set(frozen, blobRefOf(frozen));
   const fingerprint = fingerprints.of(order.job);
-  const job = jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] });
+  const job = jobOf(order, refOf, { epoch: 0, fingerprint });
   return { job, dense, rowPack, frozen };
 }
 

@@ -11,15 +11,13 @@ import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { UnreadableOrdersError } from '../../shared/queue/run-orders.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
-import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
+import { startSuffixOf, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, LEASE_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, takeLease, type LeaseHolder } from '../../shared/storage/lease.js';
 import { OrdersHeard } from './run-control.js';
-import { randomStream } from '../../shared/base/random.js';
 import { Admission, admissionRecord, MachineChoice, type AdmissionRecord } from './admission.js';
-import { JobDurations } from './backup-copies.js';
 import { DispatchStep, type DispatchContext } from './dispatch-step.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
@@ -48,8 +46,6 @@ interface QueueDispatcherOptions {
   readonly signal?: AbortSignal;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** The share of gradient jobs that a second worker computes too, drawn by the seed; none by default. */
-  readonly recomputed?: { readonly seed: number; readonly share: number };
   /** The blob store that workers read, beside the queue by default. */
   readonly blobs?: BlobStore;
 }
@@ -99,8 +95,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     ...{ largeBlobs: large, fingerprints },
     machines: new MachineChoice({ fingerprints, workers, clock }),
-    ...{ durations: new JobDurations(), counted: nobodyCounted() },
-    recomputes: drawnJobs(options.recomputed ?? { seed: 0, share: 0 }),
+    counted: nobodyCounted(),
   };
   const closed = new AbortController();
   void keepAlive(context, heard, closed.signal);
@@ -130,20 +125,6 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       await producer.close();
     },
   };
-}
-
-/** Which jobs are drawn depends on seed, outer step and job index alone. */
-function drawnJobs({
-  seed,
-  share,
-}: {
-  readonly seed: number;
-  readonly share: number;
-}): (job: Job) => boolean {
-  return ({ work, outerStep, jobIndex }) =>
-    work.kind === 'gradient' &&
-    share > 0 &&
-    randomStream(seed, 'recomputed jobs', outerStep, jobIndex).uniform() < share;
 }
 
 interface StepDemand<Value extends object> {

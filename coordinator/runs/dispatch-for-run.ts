@@ -189,7 +189,6 @@ async function openQueueDispatcher(
     largeBlobs,
     ...{ runId, mayTrain, trainingsAtOnce },
     nonce: freshNonce(),
-    recomputed: { seed: config.seed, share: config.trust.recomputeShare },
     signal,
     clock,
     sink,

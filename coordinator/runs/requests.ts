@@ -204,13 +204,6 @@ export const AutoRequestSchema = z
   })
   .refine(startsOneWay, ONE_WAY_TO_START);
 
-export const PlanRequestSchema = z.strictObject({
-  config,
-  workers: integer(1, 100_000, '<count> workers to predict, beside the table').default(1_000),
-  /** The default is a usual network of a data center. */
-  gbitPerS: integer(1, 10_000, '<rate> network rate of the queue server in Gbit/s').default(10),
-});
-
 /** A number, or text such as `760k` or `10M`. */
 function rowCount(description: string): z.ZodType<number, number | string> {
   const field = z.union([z.number(), z.string()]).transform((value, context) => {

@@ -76,8 +76,6 @@ export class Invariants {
   /** The ids of deliveries that have ended. */
   readonly #ended = new Set<string>();
   readonly #lossCountByJob = new Map<string, number>();
-  /** Jobs whose next delivery is a copy, by coordinator, outer step and job index. */
-  readonly #copied = new Set<string>();
   #progressMs = 0;
   /** Until when something is disturbed. */
   #disturbedMs = -Infinity;
@@ -224,8 +222,6 @@ export class Invariants {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
     if (event.kind === 'outer-step') this.#checkLosses(event);
-    if (event.kind === 'job-copied')
-      this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
     if (event.kind === 'run-cancelled') life.isCancelled = true;
     if (event.kind === 'run-extended') life.extendedTo = event.outerSteps;
     if (event.kind === 'run-paused') life.isPaused = true;
@@ -319,14 +315,9 @@ export class Invariants {
       this.violate('the workers that a job costs are bounded', `${base} has cost ${count}`);
   }
 
-  /**
-   * A job that is added again, because no answer came, may have ended meanwhile. So may one that is copied: then
-   * nobody waits for the copy.
-   */
+  /** A job that is added again, because no answer came, may have ended meanwhile. */
   #opened(jobId: string, job: Job, by: SimulatedProcess): void {
     if (this.#ended.has(jobId)) return;
-    const isCopy = this.#copied.delete(`${by.name} ${job.outerStep} ${job.jobIndex}`);
-    if (isCopy && !this.#isOpen(jobId)) return;
     this.#closeDeliveries(jobId);
     this.#open.set(jobId, { job, by, addedMs: this.nowMs });
     this.#ended.delete(jobId);
@@ -338,12 +329,6 @@ export class Invariants {
     const base = withoutAttempt(jobId);
     for (const each of this.#open.keys())
       if (withoutAttempt(each) === base) this.#open.delete(each);
-  }
-
-  /** Whether a delivery of the same job is open. */
-  #isOpen(jobId: string): boolean {
-    const base = withoutAttempt(jobId);
-    return [...this.#open.keys()].some((each) => withoutAttempt(each) === base);
   }
 
   #forgetJobsOfOthers(by: SimulatedProcess, epoch: number): void {

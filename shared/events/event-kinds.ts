@@ -307,12 +307,6 @@ export const EVENT_KINDS = {
       `${admittedJobCount} of ${counted(jobCount, 'job')} of outer step ${outerStep} have a result`,
     { isProgress: true },
   ),
-  /** A worker has had the job for long, so an idle one gets a copy of it. */
-  'job-copied': notice(
-    { outerStep: count, jobIndex: count, slowWorker: z.string(), heldMs: durationMs },
-    ({ outerStep, jobIndex, slowWorker, heldMs }) =>
-      `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsText(heldMs)}: an idle worker gets a copy`,
-  ),
   'redis-away': warning(
     { address: z.string(), reason: z.string() },
     ({ address, reason }) => `Redis at ${address} does not answer (${reason}); waiting for it`,
@@ -394,21 +388,6 @@ export const EVENT_KINDS = {
     ({ quarantinedWorker, reason, quarantineMs }) =>
       `worker ${quarantinedWorker} is sick and takes no job for ${secondsText(quarantineMs)}: ${reason}`,
     { metrics: () => [add('qianmo_workers_quarantined_total', {})] },
-  ),
-  /** Its results contradict those of two others: the run uses none of it any more. */
-  'worker-distrusted': warning(
-    { distrustedWorker: z.string(), outerStep: count, jobIndex: count, reason: z.string() },
-    ({ distrustedWorker, outerStep, jobIndex, reason }) =>
-      `worker ${distrustedWorker} lies or is broken, and nothing of it is used any more: ${reason} ` +
-      `(outer step ${outerStep}, job ${jobIndex}); what it computed before was used`,
-    { metrics: () => [add('qianmo_workers_distrusted_total', {})] },
-  ),
-  /** Workers gave different results of one job; another one decides. */
-  'results-disagree': warning(
-    { outerStep: count, jobIndex: count, workers: z.array(z.string()) },
-    ({ outerStep, jobIndex, workers }) =>
-      `workers ${workers.join(' and ')} gave different results of job ${jobIndex} of outer step ` +
-      `${outerStep}; a third one decides, so at least three have to be connected`,
   ),
   /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': detail(

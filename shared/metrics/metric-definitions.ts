@@ -125,9 +125,6 @@ export const METRICS = {
   qianmo_workers_quarantined_total: coordinator.counter(
     'Times that a sick worker was asked to take no job.',
   ),
-  qianmo_workers_distrusted_total: coordinator.counter(
-    'Workers whose results contradicted those of others.',
-  ),
   qianmo_tasks_quarantined_total: coordinator.counter(
     'Tasks that the run leaves out because they fail their jobs.',
   ),
