@@ -49,7 +49,7 @@ export function guard(access: Access): MiddlewareHandler {
       return refused(
         context,
         405,
-        `this dashboard is read-only and does not take ${method} here; --allow-control lets it pause, resume and cancel runs`,
+        `this dashboard is read-only and does not take ${method} here; --allow-control lets it cancel runs`,
       );
     }
     return next();
@@ -128,69 +128,55 @@ export const FILE_HEADERS: Readonly<Record<string, string>> = {
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
 };
 
-type ControlOrder = 'pause' | 'resume' | 'cancel';
+/** Makes the form that cancels a run. */
+export type FormOfRun = (run: string) => Form;
 
-/** Makes the form that controls a run. */
-export type FormOfRun = (run: string, isPaused: boolean) => Form;
+/** Cancels the run of this name. Resolves with a sentence when its coordinator has heard it. */
+export type CancelRun = (run: string) => Promise<string>;
 
-/** Gives an order to the run of this name. Resolves with a sentence when its coordinator has heard it. */
-export type GiveOrder = (order: ControlOrder, run: string) => Promise<string>;
-
-export const ORDERS_PATH = '/orders';
+export const CANCEL_PATH = '/cancel';
 const FORM_BYTE_COUNT_MAX = 4_096;
 
 const FormSchema = z.strictObject({
-  order: z.enum(['pause', 'resume', 'cancel']),
   run: z.string().min(1).max(128),
   csrf: z.string().max(200),
   back: z.string().max(1_000).default('/'),
 });
 
-interface PostedOrder {
+interface PostedForm {
   readonly origin: string | undefined;
   readonly host: string | undefined;
   /** The body, as a form of a page encodes it. */
   readonly body: string;
 }
 
-type OrderAnswer =
+type FormAnswer =
   | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
   | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
 
-const LABELS: readonly (readonly [ControlOrder, string])[] = [
-  ['pause', 'Pause'],
-  ['resume', 'Resume'],
-  ['cancel', 'Cancel'],
-];
-
 export class ControlDesk {
-  readonly #give: GiveOrder;
+  readonly #cancel: CancelRun;
   readonly #csrf: string;
 
   /** @param csrf a text that nobody can guess */
-  constructor(give: GiveOrder, csrf: string) {
-    this.#give = give;
+  constructor(cancel: CancelRun, csrf: string) {
+    this.#cancel = cancel;
     this.#csrf = csrf;
   }
 
-  /** The orders that make sense in the state of the run. @param back the path of the page that shows the form */
+  /** @param back the path of the page that shows the form */
   formsLeadingTo(back: string): FormOfRun {
-    return (run, isPaused) => {
-      const useless = isPaused ? 'pause' : 'resume';
-      const offered = LABELS.filter(([order]) => order !== useless);
-      return {
-        ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
-        hidden: { csrf: this.#csrf, run, back },
-        buttons: offered.map(([value, text]) => ({
-          ...{ text, name: 'order', value, label: `${text} run ${run}` },
-          isDanger: value === 'cancel',
-        })),
-      };
-    };
+    return (run) => ({
+      ...{ kind: 'form', method: 'post', action: CANCEL_PATH },
+      hidden: { csrf: this.#csrf, back },
+      buttons: [
+        { text: 'Cancel', name: 'run', value: run, label: `Cancel run ${run}`, isDanger: true },
+      ],
+    });
   }
 
-  /** @throws what the order throws if the run cannot be ordered so. */
-  async receive({ origin, host, body }: PostedOrder): Promise<OrderAnswer> {
+  /** @throws what cancelling the run throws. */
+  async receive({ origin, host, body }: PostedForm): Promise<FormAnswer> {
     if (!isOwnOrigin(origin, host))
       return {
         kind: 'refused',
@@ -201,14 +187,14 @@ export class ControlDesk {
       return { kind: 'refused', status: 413, why: 'the form is too large' };
     const form = FormSchema.safeParse(Object.fromEntries(new URLSearchParams(body)));
     if (!form.success) return { kind: 'refused', status: 400, why: z.prettifyError(form.error) };
-    const { order, run, csrf, back } = form.data;
+    const { run, csrf, back } = form.data;
     if (!areEqual(csrf, this.#csrf))
       return {
         kind: 'refused',
         status: 403,
         why: 'the form is of an earlier start of this server: load its page again',
       };
-    return { kind: 'heard', sentence: await this.#give(order, run), back: ownPath(back) };
+    return { kind: 'heard', sentence: await this.#cancel(run), back: ownPath(back) };
   }
 }
 

@@ -18,7 +18,7 @@ import {
   FILE_HEADERS,
   guard,
   METRICS_PATH,
-  ORDERS_PATH,
+  CANCEL_PATH,
   PAGE_HEADERS,
   type Access,
   type ControlDesk,
@@ -104,7 +104,7 @@ function routesOf(parts: DashboardParts): Readonly<Record<string, MakePage>> {
         control:
           desk === null || name === null || !isUnderWay(state)
             ? null
-            : desk.formsLeadingTo(runPath(key))(name, state === 'paused'),
+            : desk.formsLeadingTo(runPath(key))(name),
         links: [...reportLinks(run), link(`${runPath(key)}/adgroup`, 'single adgroups')],
       });
     },
@@ -147,7 +147,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
     return context.html(html, status, { ...PAGE_HEADERS, ETag: etag });
   };
   const app = new Hono({ strict: true });
-  const posts = desk === null ? null : new RegExp(`^${ORDERS_PATH}$`);
+  const posts = desk === null ? null : new RegExp(`^${CANCEL_PATH}$`);
   app.use(guard({ ...parts.access, posts }));
   app.use(trimTrailingSlash());
   const asset = (path: string, text: string, type: string): void => {
@@ -157,7 +157,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
   asset(STYLE_PATH, PAGE_STYLE, 'text/css');
   asset(SCRIPT_PATH, LIVE_SCRIPT, 'text/javascript');
   if (desk !== null)
-    app.post(ORDERS_PATH, async (context) => {
+    app.post(CANCEL_PATH, async (context) => {
       const given = await desk.receive({
         origin: context.req.header('origin'),
         host: context.req.header('host'),

@@ -75,7 +75,6 @@ export function runPage({ status, history, settings, control = null, links }: Sh
 const STATE_WORDS: Readonly<Record<RunState, string>> = {
   running: 'Running normally.',
   'waiting for workers': 'Jobs are queued, and no worker has finished one since the wait began.',
-  paused: 'Paused by a command.',
   stalled: 'Running, but no progress recently.',
   finished: 'The last call ended without a failure.',
   failed: 'The last call ended with a failure.',

@@ -20,7 +20,7 @@ import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { TlsFiles } from '../../shared/storage/tls-files.js';
 import { QueueWatch } from './queue-watch.js';
 import { RunCatalog } from './run-catalog.js';
-import { ControlDesk, type GiveOrder } from './access.js';
+import { ControlDesk, type CancelRun } from './access.js';
 import { dashboardApp } from './dashboard-app.js';
 import type { RankingServers } from './adgroup-page.js';
 import { expositionOf, MetricRegistry } from '../../shared/metrics/metric-registry.js';
@@ -52,8 +52,8 @@ export interface DashboardOptions {
   readonly hostsAllowed?: readonly string[];
   /** Demanded of every request; none if absent. */
   readonly token?: string | null;
-  /** Lets pages control runs; they are read-only if absent. */
-  readonly giveOrder?: GiveOrder | null;
+  /** Lets pages cancel runs; they are read-only if absent. */
+  readonly cancelRun?: CancelRun | null;
 }
 
 export interface Dashboard {
@@ -76,13 +76,13 @@ interface OpenedQueue {
  */
 export async function serveDashboard(options: DashboardOptions): Promise<Dashboard> {
   const { roots, s3, clock, servers = [], hostsAllowed = [], token = null } = options;
-  const { giveOrder = null } = options;
+  const { cancelRun = null } = options;
   const opened = options.queue === null ? null : await openQueue(options.queue, clock);
   const catalog = roots.length === 0 ? null : new RunCatalog({ roots, s3, clock });
   const desk =
-    giveOrder === null || opened === null
+    cancelRun === null || opened === null
       ? null
-      : new ControlDesk(giveOrder, freshNonce() + freshNonce());
+      : new ControlDesk(cancelRun, freshNonce() + freshNonce());
   const rankings = (options.rankings?.addresses.length ?? 0) === 0 ? null : options.rankings;
   const access = { hostsAllowed, token };
   const shown = { catalog, queue: opened, servers, rankings: rankings ?? null, desk };

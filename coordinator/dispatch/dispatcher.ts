@@ -1,11 +1,11 @@
 /**
  * The interface between deciding and carrying. The outer loop and the evaluation hand over jobs and
  * receive results; they know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
- * and `dispatch/in-memory-dispatcher.ts` (executors in reach).
+ * and `dispatch/in-memory-dispatcher.ts` (local executors).
  */
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
-import type { RunControl } from './run-control.js';
+import type { RunProgress } from '../../shared/storage/lease.js';
 import type { Job, JobResult, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
@@ -69,20 +69,25 @@ export interface Admitted<Value extends object> {
   readonly value: Value;
 }
 
-export interface CallTerms {
-  /** Instead of `queue.jobAttemptsMax`. */
-  readonly attemptsMax?: number;
-  /** Called when a pause holds the call back. No job leaves before it resolves, and the call ends with its failure. */
-  readonly onHeldBack?: () => Promise<void>;
+/** How a run tells those who look at its queue how far it is. */
+export interface RunControl {
+  /** The run of the lease. Work under another name must not speak for it. */
+  readonly runId: string;
+  /**
+   * Says how far training is. It is told with the next renewal of the lease.
+   *
+   * @param isOver whether training has ended: then the run cannot be cancelled any more
+   */
+  tell(training: RunProgress['training'], isOver: boolean): void;
 }
 
 export interface Dispatcher {
   /**
    * Sends jobs, and yields admitted results in order of arrival, one for each order. Retries,
-   * lost jobs and lost blobs are the dispatcher's own business. While the run is paused, it waits before it sends the
-   * first job. Jobs may leave before the results are read, so whoever calls this must read them, or abort the
-   * signal and read the failure: then the jobs are taken back.
+   * lost jobs and lost blobs are the dispatcher's own business. Jobs may leave before the results are read, so the
+   * caller must read them, or abort the signal and read the failure: then the jobs are taken back.
    *
+   * @param attemptsMax in place of `queue.jobAttemptsMax`
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
    *   passed, `interrupted` when the signal aborted, `cancelled` when the run was.
    */
@@ -90,15 +95,15 @@ export interface Dispatcher {
     orders: readonly JobOrder[],
     read: ReadResult<Value>,
     signal: AbortSignal,
-    terms?: CallTerms,
+    attemptsMax?: number,
   ): AsyncIterable<Admitted<Value>>;
   readonly rejections: ReadonlyMap<Rejection, number>;
   /**
-   * The number of jobs that can be computed at once, as far as it is known. With a queue, whose workers come and go, it
-   * is that of a moment ago, and 0 at first.
+   * The number of jobs that can be computed at once. With a queue, this is the most recent count of workers; 0 until
+   * the first one.
    */
   executorCount?(): number;
-  /** Absent where nobody can give orders, as without a queue. */
+  /** Absent without a queue. */
   readonly control?: RunControl;
   close(): Promise<void>;
 }

@@ -41,7 +41,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   return {
     rejections: record.rejections,
     executorCount: () => growing.lanes.count,
-    run(orders, read, signal, terms = {}) {
+    run(orders, read, signal, attemptsMax = options.attemptsMax) {
       const [stop, over] = [new AbortController(), new AbortController()];
       // Each executor listens to it.
       setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
@@ -50,7 +50,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       const call = {
         ...{
           ...options,
-          ...terms,
+          attemptsMax,
           growing,
           record,
           signal: stop.signal,

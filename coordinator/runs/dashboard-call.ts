@@ -1,13 +1,13 @@
-/** Serves the dashboard, with the orders that its pages give. */
+/** Serves the dashboard, whose pages may cancel runs. */
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import type { Dashboard, DashboardOptions } from '../dashboard/serve-dashboard.js';
 import type { Environment } from './run-context.js';
-import { ORDERS, orderedRun, queueAt } from './control-run.js';
+import { cancelRunOn, queueAt } from './cancel-run.js';
 
-interface DashboardCall extends Omit<DashboardOptions, 'queue' | 'clock' | 'giveOrder'> {
+interface DashboardCall extends Omit<DashboardOptions, 'queue' | 'clock' | 'cancelRun'> {
   /** The address of the queue; null for records alone. */
   readonly redis: string | null;
   readonly prefix: string;
@@ -30,19 +30,19 @@ export async function servedDashboard(
       });
     if (allowControl)
       throw new QianmoError({
-        ...{ kind: 'usage', what: 'runs cannot be controlled without their queue' },
+        ...{ kind: 'usage', what: 'runs cannot be cancelled without their queue' },
         cure: 'give --redis URL, or leave out --allow-control',
       });
     return serveDashboard({ ...call, queue: null, clock });
   }
   const queue = { redisUrl: redis, prefix, tls: await tlsFilesOf(around.environment) };
   if (!allowControl) return serveDashboard({ ...call, queue, clock });
-  const ordered = await queueAt({ redis, prefix }, around);
+  const jobs = await queueAt({ redis, prefix }, around);
   const { signal } = new AbortController();
   return serveDashboard({
     ...{ ...call, queue, clock },
-    giveOrder: async (order, run) => {
-      const { state } = await orderedRun(ordered, run, ORDERS[order], { clock, signal });
+    cancelRun: async (run) => {
+      const { state } = await cancelRunOn(jobs, run, { clock, signal });
       return `${run}: ${state}`;
     },
   });

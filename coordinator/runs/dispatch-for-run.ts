@@ -28,10 +28,8 @@ export interface DispatchChoice {
 }
 
 interface DispatchedWork {
-  /** The name under which it takes the lease, and under which people give it orders. */
+  /** The name under which it takes the lease, and under which people cancel it. */
   readonly runId: string;
-  /** False for work that never trains a run of this name, as an evaluation. */
-  readonly mayTrain: boolean;
   /** The number of trainings at the same time, as in a sweep; 1 by default. */
   readonly trainingsAtOnce?: number;
 }
@@ -162,7 +160,7 @@ async function queueDispatch(
 
 async function openQueueDispatcher(
   config: RunConfig,
-  { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
+  { runId, trainingsAtOnce }: DispatchedWork,
   redisUrl: string,
   { signal, clock, sink, environment }: RunContext,
 ): Promise<Dispatcher> {
@@ -187,7 +185,7 @@ async function openQueueDispatcher(
     queue: queueWithLargeBlobs(queue),
     limits: config.queue,
     largeBlobs,
-    ...{ runId, mayTrain, trainingsAtOnce },
+    ...{ runId, trainingsAtOnce },
     nonce: freshNonce(),
     signal,
     clock,

@@ -39,7 +39,6 @@ import {
   specOf,
   type SavedForStore,
 } from './run-files.js';
-import { lengthFixedByOf } from '../training/run-length.js';
 import { trainOn, type TrainingStartChoice } from './train-run.js';
 import { noticeEvent, warningEvent } from '../../shared/events/run-events.js';
 
@@ -55,7 +54,7 @@ export async function evaluateRun(
       logged,
       () => openPreparedRun(config, logged),
       (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
+        dispatchForRun(config, { runId: config.run }, request, starting),
     );
     return evaluatedRun(run, dispatch, request, logged);
   });
@@ -215,10 +214,11 @@ async function globalStartOf(
   const latest = isAnew ? null : await latestManifestOf(checkpoints);
   const begun = latest === null ? null : configBegunWith(latest, config);
   const isLonger = begun !== null && latest !== null && latest.outerStep > outerSteps;
+  const { schedule, staleness } = config.training;
   const hasOtherSteps =
     begun !== null &&
     begun.training.outerSteps !== config.training.outerSteps &&
-    lengthFixedByOf(config.training) !== null;
+    (schedule.decay !== 'none' || staleness !== undefined);
   const fresh = isAnew || isLonger || hasOtherSteps;
   const trained = fresh || begun === null ? config : begun;
   const length = outerStepsOf(fresh ? {} : (latest ?? {}), trained.training);

@@ -72,7 +72,7 @@ export async function openRun(
       named,
       () => openPreparedRun(config, named),
       (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: true }, request, starting),
+        dispatchForRun(config, { runId: config.run }, request, starting),
     );
     const turns = turnsOf(config, surroundings, { stopping, listeners, logged });
     return {

@@ -289,23 +289,9 @@ const queueFields = {
 
 export const WorkersRequestSchema = z.strictObject(queueFields);
 
-export const ControlRequestSchema = z.strictObject({
+export const CancelRequestSchema = z.strictObject({
   run: text('<run> the name of a run that is being computed: `run` in its config'),
   ...queueFields,
-});
-
-/** `600`: 600 outer steps altogether; `+100`: 100 more than it has. */
-const outerSteps = z
-  .string()
-  .regex(/^\+?[1-9]\d{0,7}$/, 'expected a number of outer steps, as 600 or +100')
-  .transform((steps) => ({ count: Number(steps), isAdded: steps.startsWith('+') }));
-
-export const ExtendRequestSchema = z.strictObject({
-  ...ControlRequestSchema.shape,
-  outerSteps: described(
-    outerSteps,
-    '<number> the number of outer steps altogether, or +N for N more than the run has',
-  ),
 });
 
 const recordedRun = text("<run> a run's output folder or s3:// prefix, or its run.yaml");
@@ -368,7 +354,7 @@ export const BoardRequestSchema = z.strictObject({
   port: PORT.default(3_000),
   hostAllow: text('<names> more host names that it answers under, separated by commas').optional(),
   tokenFile: text('<file> token of requests; also the variable QIANMO_DASHBOARD_TOKEN').optional(),
-  allowControl: flag('let pages pause, resume and cancel runs'),
+  allowControl: flag('let pages cancel runs'),
 });
 
 /**

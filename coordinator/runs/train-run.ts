@@ -40,7 +40,7 @@ export async function trainRun(
 ): Promise<TrainingResult> {
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(trackedCallOf('train', config, request.fresh), context, async (logged) => {
-    const work = { runId: config.run, mayTrain: true };
+    const work = { runId: config.run };
     const [run, dispatch] = await openedBesideStart(
       logged,
       () => openPreparedRun(config, logged),

@@ -101,8 +101,6 @@ export function describedVariant(variant: Variant): string {
 }
 
 export const OUTER_STEPS = 8;
-/** An order may extend the run to this length. */
-export const EXTENDED_OUTER_STEPS = 10;
 export const RUN_NAME = 'simulated-run';
 export const JOB_ATTEMPTS_MAX = 4;
 export const REFUSAL_WAIT_MS = 120_000;

@@ -85,7 +85,6 @@ export const EVENT_KINDS = {
         ...outerStepGauges({ outerStep, outerSteps, epochMs }),
         set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
         set('qianmo_workers_awaited', {}, 0),
-        set('qianmo_run_paused', {}, 0),
         set('qianmo_redis_away', {}, 0),
       ],
     },
@@ -172,28 +171,8 @@ export const EVENT_KINDS = {
       `from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`,
     { metrics: () => [add('qianmo_tasks_quarantined_total', {})] },
   ),
-  /** No job goes out until somebody resumes the run. */
-  'run-paused': notice({}, () => 'paused: no job goes out until `qianmo resume`', {
-    metrics: () => [set('qianmo_run_paused', {}, 1)],
-  }),
-  'run-resumed': notice(
-    { pausedMs: durationMs },
-    ({ pausedMs }) => `resumed after ${secondsText(pausedMs)}`,
-    {
-      metrics: ({ epochMs }) => [
-        set('qianmo_run_paused', {}, 0),
-        set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
-      ],
-    },
-  ),
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': notice({}, () => 'cancelled through the queue: stopping'),
-  'run-extended': notice(
-    { outerSteps: count, earlierOuterSteps: count },
-    ({ outerSteps, earlierOuterSteps }) =>
-      `extended from ${earlierOuterSteps} to ${outerSteps} outer steps`,
-    { metrics: ({ outerSteps }) => [set('qianmo_outer_steps_planned', {}, outerSteps)] },
-  ),
   /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
   'run-validated': notice(
     { outerStep: count, loss: z.number(), isBest: z.boolean() },
@@ -367,7 +346,7 @@ export const EVENT_KINDS = {
   ),
   /**
    * How many workers of the pool could take part: one for each job of an outer step or of an evaluation. Told when it
-   * changes. Jobs that any device may compute are for `cpu`. 0 in a pause and at the end.
+   * changes. Jobs that any device may compute are for `cpu`. 0 at the end.
    */
   'workers-wanted': detail(
     { device: z.enum(DEVICE_POOLS), workerCount: count },

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { describeLeases } from './job-queue-leases.js';
-import { describeOrders } from './job-queue-orders.js';
+import { describeCancellations } from './job-queue-cancellations.js';
 import { describeWorkers } from './job-queue-lives.js';
 import {
   jobOf,
@@ -36,7 +36,7 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
     describeLocks(test);
     describeRemoving(test);
     describeLeases(test);
-    describeOrders(test);
+    describeCancellations(test);
     describeWorkers(test);
     describeConnections(test);
   });

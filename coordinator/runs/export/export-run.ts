@@ -71,7 +71,7 @@ import {
 } from '../../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { outerStepsOf } from '../../checkpoints/training-state.js';
-import { rateShareAt } from '../../training/meta-optimizer/stages.js';
+import { rateShareAt } from '../../training/meta-optimizer.js';
 
 export interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -93,7 +93,7 @@ export async function exportRun(
         return sourceOf(preparedRunOn(store, config), store, logged);
       },
       (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
+        dispatchForRun(config, { runId: config.run }, request, starting),
     );
     const objects = objectStoreOf(config, bundles, logged);
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
@@ -217,7 +217,7 @@ export async function exportChangedRun(
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
     const dispatchOf = () =>
-      dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
+      dispatchForRun(config, { runId: config.run }, request, logged);
     return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
   });
 }

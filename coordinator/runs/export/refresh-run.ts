@@ -58,7 +58,7 @@ export async function refreshRun(
     const dispatchOf = (): Promise<RunDispatch> =>
       (dispatch ??= dispatchForRun(
         config,
-        { runId: config.run, mayTrain: outerSteps !== undefined },
+        { runId: config.run },
         request,
         logged,
       ));

@@ -154,33 +154,6 @@ describe('training that stops early', () => {
     }
   });
 
-  it('has a checkpoint of the outer step whose score a pause holds back', async () => {
-    const config = logisticConfig(training);
-    const given = [5, 4, 4.1, 4.2, 4.3];
-    const straight = await train({ ...tinyRun(config).options, validationLoss: losses(...given) });
-    const first = tinyRun(config);
-    const score = losses(5, 4, 4.1, 4.2, 4.3);
-    const inPause: TrainingState[] = [];
-    const paused = await train({
-      ...first.options,
-      validationLoss: async (_, { onHeldBack } = {}) => {
-        if (first.checkpoints.states.size === 1) {
-          await onHeldBack?.();
-          inPause.push((await first.checkpoints.latest())!);
-        }
-        return score();
-      },
-    });
-    expect(paused.digest).toBe(straight.digest);
-    expect(paused.state.validated).toEqual(straight.state.validated);
-    expect(inPause).toMatchObject([{ outerStep: 4, validated: [{ outerStep: 2, loss: 5 }] }]);
-    const checkpoints = mapCheckpoints();
-    checkpoints.states.set(4, inPause[0]!);
-    const rest = tinyRun(config, { checkpoints, resume: true });
-    const resumed = await train({ ...rest.options, validationLoss: losses(...given.slice(1)) });
-    expect(resumed.digest).toBe(straight.digest);
-  });
-
   it('gives the parameters with the lowest loss, and those of evaluate and export', async () => {
     const config = logisticConfig(training);
     const { options } = tinyRun(config);
