@@ -1,6 +1,5 @@
 /** Searches for the config of a run: its own trials on the machinery of a sweep. */
 
-import type { z } from 'zod';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { declaredFeatures } from '../../shared/config/data-config.js';
@@ -19,11 +18,11 @@ import { interruptedAs } from './run-handle.js';
 import { OBJECT_PLACE } from './config-sources.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import { configReaderOf, searchOutputOf } from './places.js';
-import type { AutoRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import { openStoreAsPrepared } from './run-files.js';
 import { sweepTrials, type PlannedSweep } from './sweep-run.js';
 
-type AutoOrder = z.output<typeof AutoRequestSchema>;
+type AutoOrder = RequestOf<'auto'>;
 
 /** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
 const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };

@@ -1,6 +1,5 @@
 /** Compares evaluated runs side by side, on the same test rows. */
 
-import type { z } from 'zod';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
   compareRuns,
@@ -14,11 +13,11 @@ import { asPage } from '../reports/document/as-page.js';
 import { runConfigOf } from './config-sources.js';
 import { loggedRun } from './logged-run.js';
 import { objectStoreAt, s3OptionsIn } from './places.js';
-import type { CompareRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { Environment, RunContext } from './run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
 
-type CompareOrder = z.output<typeof CompareRequestSchema>;
+type CompareOrder = RequestOf<'compare'>;
 
 /** The page, the JSON and the log of events are written when the request says where to. */
 export async function compareEvaluated(

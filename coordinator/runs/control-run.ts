@@ -1,6 +1,5 @@
 /** Gives orders to a run through its queue, and waits until its coordinator has heard them, or has ended by them. */
 
-import type { z } from 'zod';
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
 import {
   encodeOrders,
@@ -18,11 +17,7 @@ import {
 } from '../../shared/storage/lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
 import type { RunContext } from './run-context.js';
-import type {
-  ControlRequestSchema,
-  ExtendRequestSchema,
-  WorkersRequestSchema,
-} from './requests.js';
+import type { RequestOf } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/queue/signing.js';
@@ -46,8 +41,8 @@ export interface ControlResult {
 }
 
 /** The request of every order. */
-type ControlRequest = z.output<typeof ControlRequestSchema>;
-type ExtendRequest = z.output<typeof ExtendRequestSchema>;
+type ControlRequest = RequestOf<'control'>;
+type ExtendRequest = RequestOf<'extend'>;
 export type ControlOrder = 'pause' | 'resume' | 'cancel';
 
 export function controlRun(order: ControlOrder) {
@@ -65,7 +60,7 @@ export async function extendRun(
 
 /** The workers that serve a queue, in the order of their names. */
 export async function workersOfQueue(
-  request: z.output<typeof WorkersRequestSchema>,
+  request: RequestOf<'workers'>,
   context: RunContext,
 ): Promise<readonly ConnectedWorker[]> {
   const controller = await (await queueAt(request, context)).openController();
@@ -319,7 +314,7 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
 
 /** Connections have the certificates that the environment names, and orders the signature of its key. */
 export async function queueAt(
-  { redis: redisUrl, prefix }: z.output<typeof WorkersRequestSchema>,
+  { redis: redisUrl, prefix }: RequestOf<'workers'>,
   { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
 ): Promise<JobQueue> {
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);

@@ -1,7 +1,6 @@
 /** Evaluates a trained run: trains the global arm if needed, compares all arms, writes the reports. */
 
 import { at } from '../../shared/base/arrays.js';
-import type { z } from 'zod';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
@@ -28,7 +27,7 @@ import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './run-handle.js';
 import { loggedRun, trackedCallOf } from './logged-run.js';
-import type { EvaluateRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 import {
   checkpointAddressOf,
@@ -45,7 +44,7 @@ import { noticeEvent, warningEvent } from '../../shared/events/run-events.js';
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
-  request: z.output<typeof EvaluateRequestSchema>,
+  request: RequestOf<'evaluate'>,
   context: RunContext,
 ): Promise<readonly EvaluationReport[]> {
   const config = await chosenConfigOf(request.config, context.environment);

@@ -1,7 +1,6 @@
 /** Off-policy evaluation of logged choices: a table with named columns, or the log of a ranking server. */
 
 import { tmpdir } from 'node:os';
-import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
@@ -11,7 +10,7 @@ import { offPolicyReport, type LoggedRows, type OffPolicyReport } from '../scori
 import { targetPolicyOf } from './config-sources.js';
 import { logSentence } from '../reports/off-policy-document.js';
 import { objectStoreAt } from './places.js';
-import type { OpeRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 
 export interface OpeResult extends OffPolicyReport {
@@ -25,7 +24,7 @@ type JudgeDecision = (
   settings: ExplorationConfig | null,
 ) => readonly JudgedSlot[];
 
-type OpeOrder = z.output<typeof OpeRequestSchema>;
+type OpeOrder = RequestOf<'ope'>;
 
 const DECISION_LOG = /\.(ndjson|jsonl)$/;
 

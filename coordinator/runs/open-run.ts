@@ -3,7 +3,6 @@
  * and evaluating start them once.
  */
 
-import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
@@ -16,11 +15,10 @@ import { evaluatedRun } from './evaluate-run.js';
 import { failedEvent, loggedSink, trackedCallOf } from './logged-run.js';
 import {
   checkedRequest,
-  EvaluationChoiceSchema,
-  TrainingStartSchema,
   type EvaluationChoice,
-  type OpenRequestSchema,
   type TrainingStart,
+  type RequestOf,
+  REQUESTS,
 } from './requests.js';
 import type { RunContext } from './run-context.js';
 import { openPreparedRun } from './run-files.js';
@@ -51,7 +49,7 @@ export interface OpenRun {
 
 /** Resolves when the store and the workers are ready. If it rejects, nothing is left running. */
 export async function openRun(
-  request: z.output<typeof OpenRequestSchema>,
+  request: RequestOf<'open'>,
   surroundings: Surroundings,
   { signal, onEvent }: CallOptions,
 ): Promise<OpenRun> {
@@ -79,12 +77,12 @@ export async function openRun(
       config,
       train: (start = {}, options = {}) =>
         turns.call(options, (context) => {
-          const request = checkedRequest(TrainingStartSchema, start, 'train');
+          const request = checkedRequest(REQUESTS.trainingStart, start, 'train');
           return trainedRun(run, dispatch, request, context);
         }),
       evaluate: (choice = {}, options = {}) =>
         turns.call(options, async (context) => {
-          const settings = checkedRequest(EvaluationChoiceSchema, choice, 'evaluate');
+          const settings = checkedRequest(REQUESTS.evaluationChoice, choice, 'evaluate');
           if (settings.predictions !== undefined)
             await requirePredictionsPath(settings.predictions);
           return evaluatedRun(run, dispatch, settings, context);

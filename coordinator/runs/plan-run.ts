@@ -3,7 +3,6 @@
  * workers. Nothing of the run is written.
  */
 
-import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   capacityPlan,
@@ -19,7 +18,7 @@ import { stepPlanner } from '../plan/step-plan.js';
 import { train } from '../training/outer-loop.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
-import type { PlanRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 import { openPreparedRun } from './run-files.js';
 
@@ -45,7 +44,7 @@ export interface PlanResult {
 }
 
 export async function planRun(
-  request: z.output<typeof PlanRequestSchema>,
+  request: RequestOf<'plan'>,
   context: RunContext,
 ): Promise<PlanResult> {
   const config = await chosenConfigOf(request.config, context.environment);

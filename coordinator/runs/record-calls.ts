@@ -1,7 +1,6 @@
 /** Calls that read the records of runs: status, list, log, and waiting for the end. They change nothing. */
 
 import { stat } from 'node:fs/promises';
-import type { z } from 'zod';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
@@ -13,12 +12,7 @@ import type { RunContext } from './run-context.js';
 import type { CallOptions } from './run-handle.js';
 import { runConfigOf } from './config-sources.js';
 import { s3OptionsIn, searchOutputOf } from './places.js';
-import type {
-  LogRequestSchema,
-  RunsRequestSchema,
-  StatusRequestSchema,
-  WaitRequestSchema,
-} from './requests.js';
+import type { RequestOf } from './requests.js';
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;
@@ -29,7 +23,7 @@ type Reading = Pick<RunContext, 'clock' | 'environment' | 'signal'>;
 
 /** @throws QianmoError `usage` if there is no record. */
 export async function statusOfRun(
-  { run }: z.output<typeof StatusRequestSchema>,
+  { run }: RequestOf<'status'>,
   context: Reading,
 ): Promise<RunStatus> {
   const record = await recordOfRun(run, context);
@@ -45,7 +39,7 @@ export interface ListedRuns {
 
 /** @throws QianmoError `usage` if a folder is not there. */
 export async function listRuns(
-  { folders }: z.output<typeof RunsRequestSchema>,
+  { folders }: RequestOf<'runs'>,
   context: Reading,
 ): Promise<ListedRuns> {
   const outputs: string[] = [];
@@ -74,7 +68,7 @@ export async function listRuns(
  * @throws QianmoError `usage` if there is no record.
  */
 export async function tellLog(
-  { run, follow, last, details }: z.output<typeof LogRequestSchema>,
+  { run, follow, last, details }: RequestOf<'log'>,
   context: Reading,
   { onEvent: tell = () => undefined }: Pick<CallOptions, 'onEvent'>,
 ): Promise<RunStatus> {
@@ -104,7 +98,7 @@ export async function tellLog(
  *   still under way after the time limit.
  */
 export async function waitForRun(
-  { run, timeoutSeconds }: z.output<typeof WaitRequestSchema>,
+  { run, timeoutSeconds }: RequestOf<'wait'>,
   context: Reading,
 ): Promise<RunStatus> {
   const { clock, signal } = context;

@@ -1,6 +1,5 @@
 /** Sweeps many runs of one base config, narrowed down on the validation adgroups; a search is a sweep whose trials nobody names. */
 
-import type { z } from 'zod';
 import { spreadOver } from '../../shared/base/arrays.js';
 import {
   checkedRunConfig,
@@ -48,7 +47,7 @@ import { placeOf, sweepConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import { configReaderOf } from './places.js';
-import type { SweepRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import {
   checkpointsOf,
   claimedPlace,
@@ -59,7 +58,7 @@ import {
 } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
-type SweepOrder = z.output<typeof SweepRequestSchema>;
+type SweepOrder = RequestOf<'sweep'>;
 
 export async function sweepRuns(request: SweepOrder, context: RunContext): Promise<SweepRecord> {
   const { environment } = context;

@@ -1,6 +1,5 @@
 /** Synthesizes an advertising log whose true click probabilities are known. */
 
-import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
   LOG_FORMATS,
@@ -8,11 +7,11 @@ import {
   type SynthesisReport,
 } from '../synthesize/synthesis-options.js';
 import { synthesize } from '../synthesize/synthesize.js';
-import type { SynthesizeRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 
 export async function synthesizeLog(
-  request: z.output<typeof SynthesizeRequestSchema>,
+  request: RequestOf<'synthesize'>,
   { clock, sink, signal }: RunContext,
 ): Promise<SynthesisReport> {
   const { rows, setting, clickRate, seed, adgroups, users, out } = request;

@@ -1,6 +1,5 @@
 /** Trains a run from its first or latest outer step to the last. */
 
-import type { z } from 'zod';
 import { isInterruption } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { noticeEvent, toldBy } from '../../shared/events/run-events.js';
@@ -12,7 +11,7 @@ import type { TrainingOutcome } from '../training/train-options.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from './logged-run.js';
-import type { TrainRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 import { checkpointAddressOf, checkpointsOf, claimedPlace, openPreparedRun } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
@@ -35,7 +34,7 @@ export interface TrainingStartChoice {
 }
 
 export async function trainRun(
-  request: z.output<typeof TrainRequestSchema>,
+  request: RequestOf<'train'>,
   context: RunContext,
 ): Promise<TrainingResult> {
   const config = await chosenConfigOf(request.config, context.environment);

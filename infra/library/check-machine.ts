@@ -1,7 +1,6 @@
 /** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
 
 import { availableParallelism, freemem } from 'node:os';
-import type { z } from 'zod';
 import {
   checked,
   ok,
@@ -17,7 +16,7 @@ import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
 import { runConfigOf } from '../../coordinator/runs/config-sources.js';
-import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';
+import type { RequestOf } from '../../coordinator/runs/requests.js';
 
 export interface MachineCheckResult extends CheckResult {
   /** The whole report, in the result of the check that starts a compute process. */
@@ -95,7 +94,7 @@ function checkMemory(): Promise<Finding> {
 }
 
 export async function checkRequirements(
-  request: z.output<typeof CheckRequestSchema>,
+  request: RequestOf<'check'>,
   context: RunContext,
 ): Promise<readonly MachineCheckResult[]> {
   const { environment } = context;

@@ -1,9 +1,8 @@
 /** Joins the log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
 
-import type { z } from 'zod';
 import { explorationLines } from '../../coordinator/logs/decision-log.js';
 import { opeRun, type OpeResult } from '../../coordinator/runs/ope-run.js';
-import type { OpeRequestSchema, ReplayRequestSchema } from '../../coordinator/runs/requests.js';
+import type { RequestOf } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/chooser.js';
 
@@ -17,14 +16,14 @@ export interface ReplayResult {
 }
 
 export function judgeLoggedChoices(
-  request: z.output<typeof OpeRequestSchema>,
+  request: RequestOf<'ope'>,
   context: RunContext,
 ): Promise<OpeResult> {
   return opeRun(request, judgedSlots, context);
 }
 
 export async function replayLog(
-  { logs }: z.output<typeof ReplayRequestSchema>,
+  { logs }: RequestOf<'replay'>,
   { signal }: RunContext,
 ): Promise<ReplayResult> {
   const differing: string[] = [];

@@ -1,16 +1,7 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
 import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
-import {
-  BoardRequestSchema,
-  ControlRequestSchema,
-  ExtendRequestSchema,
-  LogRequestSchema,
-  RunsRequestSchema,
-  StatusRequestSchema,
-  WaitRequestSchema,
-  WorkersRequestSchema,
-} from '../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
@@ -49,7 +40,7 @@ Examples:
 
 /** The runs whose outputs lie below folders. */
 export const listRuns = call('listRuns', {
-  request: RunsRequestSchema,
+  request: REQUESTS.runs,
   about: 'list the runs below folders, the latest first',
   command: 'runs',
   operands: ['folders'],
@@ -63,7 +54,7 @@ Example:
 
 /** The state and the progress of a run, from its output alone. No process of the run has to live. */
 export const runStatus = call('runStatus', {
-  request: StatusRequestSchema,
+  request: REQUESTS.status,
   about: 'say how far a run is, from its output alone',
   command: 'status',
   operands: ['run'],
@@ -78,7 +69,7 @@ Example:
 
 /** Passes the events that the record of a run holds to `onEvent`; with `follow` also later ones, until it ends. */
 export const readRunLog = call('readRunLog', {
-  request: LogRequestSchema,
+  request: REQUESTS.log,
   about: 'print the events of a run',
   command: 'logs',
   operands: ['run'],
@@ -96,7 +87,7 @@ Example:
 
 /** Resolves when a run has finished, and throws as it failed. */
 export const waitForRun = call('waitForRun', {
-  request: WaitRequestSchema,
+  request: REQUESTS.wait,
   about: 'wait until a run has ended',
   command: 'wait',
   operands: ['run'],
@@ -111,7 +102,7 @@ Example:
 
 /** The workers that serve a queue, whatever run they work for. */
 export const queueWorkers = call('queueWorkers', {
-  request: WorkersRequestSchema,
+  request: REQUESTS.workers,
   about: 'list the workers that serve a queue, and the job that each of them holds',
   command: 'workers',
   help: '\nExample:\n  qianmo workers --redis redis://10.0.0.5:6379',
@@ -125,7 +116,7 @@ export const queueWorkers = call('queueWorkers', {
  * go out until somebody resumes it. Resolves when the coordinator has heard of it.
  */
 export const pause = call('pause', {
-  request: ControlRequestSchema,
+  request: REQUESTS.control,
   about: 'let the outer step of a run end, and send no more jobs until it is resumed',
   operands: ['run'],
   help: `
@@ -138,7 +129,7 @@ Example:
 
 /** Ends the pause of a run. */
 export const resume = call('resume', {
-  request: ControlRequestSchema,
+  request: REQUESTS.control,
   about: 'let a paused run go on',
   operands: ['run'],
   help: `
@@ -154,7 +145,7 @@ Example:
  * rejects with a QianmoError of kind `cancelled`.
  */
 export const cancel = call('cancel', {
-  request: ControlRequestSchema,
+  request: REQUESTS.control,
   about: 'stop a run so that it can be continued later',
   operands: ['run'],
   help: `
@@ -169,7 +160,7 @@ Examples:
 
 /** Gives a run that is being trained more outer steps than its config says. */
 export const extend = call('extend', {
-  request: ExtendRequestSchema,
+  request: REQUESTS.extend,
   about: 'give a run that is being trained more outer steps',
   operands: ['run'],
   help: `
@@ -184,7 +175,7 @@ Examples:
 
 /** Serves pages about runs, from their records, their queue or both. The caller closes it. */
 export const serveDashboard = service('serveDashboard', {
-  request: BoardRequestSchema,
+  request: REQUESTS.board,
   about: 'serve pages about runs, their workers and their queue',
   command: 'dashboard',
   help: `

@@ -1,6 +1,5 @@
 /** Exports a trained run, in full or what has changed of it since a bundle, and moves a label to the bundle. */
 
-import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
   moveLabel,
@@ -51,7 +50,7 @@ import {
   type RunDispatch,
 } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
-import type { ExportRequestSchema, ExportChangedRequestSchema } from '../requests.js';
+import type { RequestOf } from '../requests.js';
 import {
   joinAddress,
   objectStoreOf,
@@ -80,7 +79,7 @@ export interface ExportResult extends ExportedBundle {
 }
 
 export async function exportRun(
-  request: z.output<typeof ExportRequestSchema>,
+  request: RequestOf<'export'>,
   context: RunContext,
 ): Promise<ExportResult> {
   const config = await chosenConfigOf(request.config, context.environment);
@@ -191,7 +190,7 @@ async function evaluationOf(
   return { report, where, logits };
 }
 
-type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;
+type ExportChangedRequest = RequestOf<'exportChanged'>;
 
 export interface ChangedExport {
   /** The bundle that the label points at now. */

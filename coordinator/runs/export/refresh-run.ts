@@ -5,7 +5,6 @@
  */
 
 import { tmpdir } from 'node:os';
-import type { z } from 'zod';
 import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
@@ -14,7 +13,7 @@ import { appendLogs, type AppendedLogs } from '../../prepare/append-logs.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from '../logged-run.js';
-import type { RefreshRequestSchema } from '../requests.js';
+import type { RequestOf } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
 import {
   refreshableOf,
@@ -33,7 +32,7 @@ export interface RefreshResult extends RefreshedExport, AppendedLogs {
 }
 
 export async function refreshRun(
-  { logs, outerSteps, ...request }: z.output<typeof RefreshRequestSchema>,
+  { logs, outerSteps, ...request }: RequestOf<'refresh'>,
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
