@@ -16,12 +16,14 @@ import {
   type RunProgress,
 } from '../../shared/storage/lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
-import type { RunContext } from './run-context.js';
+import type { RunContext, Environment } from './run-context.js';
 import type { RequestOf } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/queue/signing.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { Dashboard, DashboardOptions } from '../dashboard/serve-dashboard.js';
 
 const POLL_INTERVAL_MS = 200;
 /** A coordinator that lives reads its orders every few seconds. The lease of a dead one has ended by then. */
@@ -43,7 +45,7 @@ export interface ControlResult {
 /** The request of every order. */
 type ControlRequest = RequestOf<'control'>;
 type ExtendRequest = RequestOf<'extend'>;
-export type ControlOrder = 'pause' | 'resume' | 'cancel';
+type ControlOrder = 'pause' | 'resume' | 'cancel';
 
 export function controlRun(order: ControlOrder) {
   return async (request: ControlRequest, context: RunContext): Promise<ControlResult> =>
@@ -313,7 +315,7 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
 }
 
 /** Connections have the certificates that the environment names, and orders the signature of its key. */
-export async function queueAt(
+async function queueAt(
   { redis: redisUrl, prefix }: RequestOf<'workers'>,
   { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
 ): Promise<JobQueue> {
@@ -343,4 +345,45 @@ function tooLateToCancel(
   const { outerStep = null, outerSteps = null } = training ?? {};
   const found = `outer step ${outerStep} of ${outerSteps} is complete`;
   return new QianmoError({ kind: 'failed', what, where, ...(training === null ? {} : { found }) });
+}
+
+interface DashboardCall extends Omit<DashboardOptions, 'queue' | 'clock' | 'giveOrder'> {
+  /** The address of the queue; null for records alone. */
+  readonly redis: string | null;
+  readonly prefix: string;
+  readonly allowControl: boolean;
+}
+
+/** @throws QianmoError `usage` if there is nothing to show, or nothing to control runs with. */
+export async function servedDashboard(
+  { redis, prefix, allowControl, ...call }: DashboardCall,
+  around: { readonly clock: Clock; readonly environment: Environment },
+): Promise<Dashboard> {
+  const { clock } = around;
+  const { serveDashboard } = await import('../dashboard/serve-dashboard.js');
+  if (redis === null) {
+    if (call.roots.length === 0 && (call.servers ?? []).length === 0)
+      throw new QianmoError({
+        ...{ kind: 'usage', what: 'the dashboard has nothing to show' },
+        found: 'none of --runs, --redis and --servers',
+        cure: 'give --runs FOLDER, or --redis URL (also the variable QIANMO_REDIS_URL)',
+      });
+    if (allowControl)
+      throw new QianmoError({
+        ...{ kind: 'usage', what: 'runs cannot be controlled without their queue' },
+        cure: 'give --redis URL, or leave out --allow-control',
+      });
+    return serveDashboard({ ...call, queue: null, clock });
+  }
+  const queue = { redisUrl: redis, prefix, tls: await tlsFilesOf(around.environment) };
+  if (!allowControl) return serveDashboard({ ...call, queue, clock });
+  const ordered = await queueAt({ redis, prefix }, around);
+  const { signal } = new AbortController();
+  return serveDashboard({
+    ...{ ...call, queue, clock },
+    giveOrder: async (order, run) => {
+      const { state } = await orderedRun(ordered, run, ORDERS[order], { clock, signal });
+      return `${run}: ${state}`;
+    },
+  });
 }

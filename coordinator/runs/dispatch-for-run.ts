@@ -84,24 +84,24 @@ export function dispatchForRun(
  * Opens something while what computes is being started. If it cannot be opened, this is what is told, and
  * the start is broken off.
  */
-export async function openedBesideStart<Opened>(
+export async function openWithDispatch<Opened>(
+  config: RunConfig,
+  { mayTrain, choice }: { readonly mayTrain: boolean; readonly choice: DispatchChoice },
   context: RunContext,
   open: () => Promise<Opened>,
-  start: (context: RunContext) => Promise<RunDispatch>,
 ): Promise<[Opened, RunDispatch]> {
   const giveUp = new AbortController();
   const signal = AbortSignal.any([context.signal, giveUp.signal]);
-  const starting = start({ ...context, signal });
+  const work = { runId: config.run, mayTrain };
+  const starting = dispatchForRun(config, work, choice, { ...context, signal });
   const opening = open();
-  opening.catch(() => giveUp.abort(givenUp()));
+  opening.catch(() =>
+    giveUp.abort(new QianmoError({ kind: 'interrupted', what: 'the start was given up' })),
+  );
   const [opened, started] = await Promise.allSettled([opening, starting]);
   if (opened.status === 'rejected') throw opened.reason;
   if (started.status === 'rejected') throw started.reason;
   return [opened.value, started.value];
-}
-
-function givenUp(): QianmoError {
-  return new QianmoError({ kind: 'interrupted', what: 'the start was given up' });
 }
 
 /** @param processCount is fixed if given. Otherwise one process begins, and others follow if they pay off. */

@@ -23,8 +23,8 @@ import {
   type EvaluationReport,
 } from '../scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
-import { chosenConfigOf } from './config-sources.js';
-import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
+import { chosenConfigOf } from './places.js';
+import { openWithDispatch, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './run-handle.js';
 import { loggedRun, trackedCallOf } from './logged-run.js';
 import type { RequestOf } from './requests.js';
@@ -50,11 +50,9 @@ export async function evaluateRun(
   const config = await chosenConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await requirePredictionsPath(request.predictions);
   return loggedRun(trackedCallOf('evaluate', config), context, async (logged) => {
-    const [run, dispatch] = await openedBesideStart(
-      logged,
-      () => openPreparedRun(config, logged),
-      (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
+    const work = { mayTrain: false, choice: request };
+    const [run, dispatch] = await openWithDispatch(config, work, logged, () =>
+      openPreparedRun(config, logged),
     );
     return evaluatedRun(run, dispatch, request, logged);
   });

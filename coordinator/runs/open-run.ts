@@ -9,8 +9,8 @@ import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/events/run-events.js';
 import { requirePredictionsPath } from '../evaluation/predictions.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
-import { chosenConfigOf } from './config-sources.js';
-import { dispatchForRun, openedBesideStart } from './dispatch-for-run.js';
+import { chosenConfigOf } from './places.js';
+import { openWithDispatch } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
 import { failedEvent, loggedSink, trackedCallOf } from './logged-run.js';
 import {
@@ -66,11 +66,9 @@ export async function openRun(
     // One log for all calls: workers report when they start, which is before the first call.
     const logged = await loggedSink(trackedCallOf('open run', config), opened.context);
     const named = { ...opened.context, sink: logged };
-    const [run, dispatch] = await openedBesideStart(
-      named,
-      () => openPreparedRun(config, named),
-      (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: true }, request, starting),
+    const work = { mayTrain: true, choice: request };
+    const [run, dispatch] = await openWithDispatch(config, work, named, () =>
+      openPreparedRun(config, named),
     );
     const turns = turnsOf(config, surroundings, { stopping, listeners, logged });
     return {

@@ -16,7 +16,7 @@ import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { stepPlanner } from '../plan/step-plan.js';
 import { train } from '../training/outer-loop.js';
-import { chosenConfigOf } from './config-sources.js';
+import { chosenConfigOf } from './places.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';

@@ -5,7 +5,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import type { EventKind } from '../../shared/events/run-events.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { prepareTaskStore } from '../prepare/prepare.js';
-import { runConfigOf } from './config-sources.js';
+import { runConfigOf } from './places.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';

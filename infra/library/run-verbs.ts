@@ -102,7 +102,7 @@ The first run is the reference. The default arm is meta-adapted if the run has i
 
 Example:
   qianmo compare runs/movielens:global runs/movielens runs/maml`,
-  run: async () => (await import('../../coordinator/runs/compare-evaluated.js')).compareEvaluated,
+  run: async () => (await import('../../coordinator/runs/record-calls.js')).compareEvaluated,
   show: async (report) =>
     (await import('../../coordinator/reports/comparison-document.js')).comparisonDocument(report),
 });
@@ -138,7 +138,7 @@ Example:
   qianmo auto run.yaml --trials-max 6
   qianmo evaluate runs/shop-clicks/auto/best.yaml
   qianmo export runs/shop-clicks/auto/best.yaml`,
-  run: async () => (await import('../../coordinator/runs/auto-run.js')).autoRun,
+  run: async () => (await import('../../coordinator/runs/sweep-run.js')).autoRun,
   show: searchDocument,
 });
 

@@ -41,10 +41,10 @@ import {
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
 import { interruptedAs } from '../run-handle.js';
 import type { RunContext } from '../run-context.js';
-import { chosenConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../places.js';
 import {
   dispatchForRun,
-  openedBesideStart,
+  openWithDispatch,
   isOverQueue,
   type DispatchChoice,
   type RunDispatch,
@@ -85,15 +85,11 @@ export async function exportRun(
   const config = await chosenConfigOf(request.config, context.environment);
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
-    const [source, { dispatcher }] = await openedBesideStart(
-      logged,
-      async () => {
-        const store = await openStoreAsPrepared(config, logged);
-        return sourceOf(preparedRunOn(store, config), store, logged);
-      },
-      (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
-    );
+    const work = { mayTrain: false, choice: request };
+    const [source, { dispatcher }] = await openWithDispatch(config, work, logged, async () => {
+      const store = await openStoreAsPrepared(config, logged);
+      return sourceOf(preparedRunOn(store, config), store, logged);
+    });
     const objects = objectStoreOf(config, bundles, logged);
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
     const compute = await logged.machine.openCompute(logged, config.compute);

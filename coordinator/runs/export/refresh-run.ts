@@ -10,7 +10,7 @@ import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { RunContext } from '../run-context.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append-logs.js';
-import { chosenConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../places.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from '../logged-run.js';
 import type { RequestOf } from '../requests.js';
