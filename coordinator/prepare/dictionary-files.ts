@@ -11,7 +11,7 @@ import {
   Struct,
   Utf8,
   vectorFromArray,
-} from '../../shared/formats/arrow.js';
+} from '../../shared/storage/arrow.js';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './row-file-writer.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';

@@ -24,7 +24,7 @@ import {
   type ConfigExpression,
   type TypedColumn,
 } from '../logs/expressions.js';
-import type { ColumnNeed } from '../logs/kept-types.js';
+import type { ColumnNeed } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import { readRawLogs, type ColumnUse, type RawLogs } from '../logs/log-reading.js';
 import { foundIn, isKeptNumber, RawColumns, type JudgedField } from '../logs/raw-columns.js';

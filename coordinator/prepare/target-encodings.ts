@@ -28,15 +28,12 @@ import {
   RecordBatch,
   Schema,
   Struct,
-} from '../../shared/formats/arrow.js';
+} from '../../shared/storage/arrow.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import {
-  encodedCategories,
-  targetEncodingInputs,
-} from '../../shared/config/target-encodings-config.js';
+import { encodedCategories, targetEncodingInputs } from '../../shared/config/data-config.js';
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';

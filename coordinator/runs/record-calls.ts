@@ -18,8 +18,9 @@ import {
   ComparisonReportSchema,
   type ChosenRun,
   type ComparisonReport,
+  parseRunArgument,
+  readEvaluatedRun,
 } from '../scoring/compare-runs.js';
-import { parseRunArgument, readEvaluatedRun } from '../scoring/evaluated-run.js';
 import { comparisonDocument } from '../reports/comparison-document.js';
 import { asPage } from '../reports/document/as-page.js';
 import { loggedRun } from './logged-run.js';

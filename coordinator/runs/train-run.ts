@@ -23,9 +23,12 @@ import {
 } from './run-files.js';
 import { z } from 'zod';
 import { averagedForm, averagedParameters, type AveragedMember } from '../sweep/averaged-model.js';
-import { readMetaParameters, type CheckpointIdentity } from '../checkpoints/checkpoint-reader.js';
+import {
+  readMetaParameters,
+  type CheckpointIdentity,
+  grownParameters,
+} from '../checkpoints/checkpoint-reader.js';
 import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
-import { grownParameters } from '../checkpoints/grown-parameters.js';
 import { ModelConfigSchema, type ModelConfig } from '../../shared/models/model-config.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { MethodConfigSchema, type MethodConfig } from '../../shared/methods/methods.js';

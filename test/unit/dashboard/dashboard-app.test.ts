@@ -6,7 +6,7 @@ import type { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
 import { ControlDesk } from '../../../coordinator/dashboard/access.js';
-import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
+import { dashboardApp } from '../../../coordinator/dashboard/serve-dashboard.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { RECORD_STARTED_MS, stepEvent, writeRecord } from '../../fixtures/written-record.js';
