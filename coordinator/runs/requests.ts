@@ -13,7 +13,7 @@ import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
-import { parseRowCount, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
+import { parseRowCount, ROW_COUNT_MAX, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
 import { decimal, described, flag, integer, oneOf, text, texts } from './request-fields.js';
 
 const WORKERS_MAX = 256;
@@ -104,19 +104,22 @@ const searchFields = {
 };
 
 /** A number, or text such as `760k` or `10M`. */
-function rowCount(description: string): z.ZodType<number, number | string> {
+function rowCount(
+  description: string,
+  largest = ROW_COUNT_MAX,
+): z.ZodType<number, number | string> {
   const field = z.union([z.number(), z.string()]).transform((value, context) => {
-    try {
-      return parseRowCount(String(value));
-    } catch (error) {
-      if (!(error instanceof QianmoError)) throw error;
-      const { expected = error.message } = error.report;
-      context.addIssue({ code: 'custom', message: `expected ${expected}` });
-      return z.NEVER;
-    }
+    const rows = parseRowCount(String(value));
+    if (rows !== null && rows <= largest) return rows;
+    const message = `expected a whole number from 1 to ${largest}, as in 250, 760k or 10M`;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
   });
   return described(field, description);
 }
+
+/** Ids are written with at most seven digits. */
+const ID_COUNT_MAX = 10_000_000;
 
 export const DEVICE = described(
   DeviceDemandSchema,
@@ -257,12 +260,16 @@ export const REQUESTS = {
     out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
     rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
     setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate').default('strong'),
-    clickRate: decimal({ above: 0, below: 1 }, '<rate> mean click rate').default(0.03),
+    clickRate: decimal({ from: 0.0001, upTo: 0.9999 }, '<rate> mean click rate').default(0.03),
     seed: integer(0, Infinity, '<seed> the same seed gives the same bytes').default(1),
     adgroups: rowCount(
       '<count> number of adgroups; by default in proportion to the rows',
+      ID_COUNT_MAX,
     ).optional(),
-    users: rowCount('<count> number of users; by default in proportion to the rows').optional(),
+    users: rowCount(
+      '<count> number of users; by default in proportion to the rows',
+      ID_COUNT_MAX,
+    ).optional(),
   }),
   check: z.strictObject({
     config: configSource<RunConfigSource>(

@@ -17,7 +17,7 @@ export const synthesize = call('synthesize', {
   request: REQUESTS.synthesize,
   about: 'write an advertising log whose true click probabilities are known',
   help: '\nExample:\n  qianmo synthesize --rows 10M --out runs/log.csv',
-  run: async () => (await import('../../coordinator/runs/synthesize-log.js')).synthesizeLog,
+  run: async () => (await import('../../coordinator/synthesize/synthesize.js')).synthesize,
   show: (report) => ({ text: synthesisLines(report), json: report }),
 });
 
