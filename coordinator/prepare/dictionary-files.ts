@@ -13,7 +13,7 @@ import {
   vectorFromArray,
 } from '../../shared/storage/arrow.js';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
-import { ArrowFile, type StoreFile } from './row-file-writer.js';
+import { writeArrowFile, type StoreFile } from './row-file-writer.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import type { FeatureEncoding } from './feature-encoding.js';
@@ -56,8 +56,7 @@ export async function writeDictionary(
   session: DuckSession,
 ): Promise<StoreFile> {
   const schema = new Schema([new Field('value', new Utf8(), true)]);
-  const file = new ArrowFile(folder, name, schema);
-  try {
+  return writeArrowFile(folder, name, schema, async (file) => {
     let values = Array.from({ length: withoutValue }, (): string | null => null);
     const flush = async (): Promise<void> => {
       await file.write(batchOf(values, schema));
@@ -71,11 +70,7 @@ export async function writeDictionary(
       if (values.length >= VALUES_PER_BATCH) await flush();
     }
     if (values.length > 0) await flush();
-    return await file.finish();
-  } catch (cause) {
-    file.abandon();
-    throw cause;
-  }
+  });
 }
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });

@@ -4,14 +4,15 @@
  */
 
 import { createHash } from 'node:crypto';
-import { stat, writeFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { noticeEvent, warningEvent, type RunEventSink } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
   CATALOG_FILE,
@@ -23,7 +24,7 @@ import {
 } from '../../shared/tasks/store-manifest.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
-import { rowFileWriter, type StoreFile } from './row-file-writer.js';
+import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
 import { writeDictionaries } from './dictionary-files.js';
 import {
   type DuckSession,
@@ -41,6 +42,7 @@ import {
   findKeptRows,
   smallTasksLeftOut,
   type TaskDivision,
+  type TrunkRows,
   describeKey,
 } from './task-division.js';
 import {
@@ -56,7 +58,6 @@ import { judgeLogs, taskColumnsOf } from './row-judgement.js';
 import { labelsThatNeverDiffer, learnTaskLabels, rowLabelsOf } from './row-labels.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
-import { rowsDividedAtRandom, splitEmpty, storeKept, trunkRows } from './prepare-messages.js';
 import { literal } from '../logs/sql.js';
 
 export interface PrepareOptions {
@@ -129,7 +130,8 @@ async function prepareInto(
   const sourceDigest = await sourceDigestOf(config, files, options.signal);
   const present = options.force === true ? null : await target.present();
   if (present?.sourceDigest === sourceDigest) {
-    sink(storeKept(config.data.store));
+    const text = `the task store at ${config.data.store} was already prepared from these logs: kept`;
+    sink(noticeEvent('store-kept', text));
     return present;
   }
   const logs = await judgeLogs(config, files, session, sink);
@@ -177,7 +179,7 @@ async function prepareInto(
     }),
     files: written.files,
   };
-  await writeManifest(target.workFolder, manifest);
+  await writeJson(target.workFolder, MANIFEST_FILE, manifest);
   if (options.signal.aborted) throw interrupted();
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
@@ -185,11 +187,8 @@ async function prepareInto(
   return manifest;
 }
 
-async function writeManifest(folder: string, manifest: StoreManifest): Promise<void> {
-  const path = join(folder, MANIFEST_FILE);
-  await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
-  });
+export async function writeJson(folder: string, name: string, value: object): Promise<void> {
+  await writeStoreFile(folder, name, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 async function writeStore(
@@ -201,24 +200,13 @@ async function writeStore(
   const { config, encodings } = plan;
   const dictionaries = await writeDictionaries(folder, encodings, session);
   const targetEncodings = await writeTargetEncodings(folder, config, session);
-  const writer = rowFileWriter(
+  const { result: catalog, files: rows } = await writeRowFiles(
     folder,
     encodings.map(({ feature }) => feature),
-    config.evaluation.oracleColumn !== undefined,
+    { hasOracle: config.evaluation.oracleColumn !== undefined },
+    (writer) => assembleRows(plan, session, writer, { sink, signal }),
   );
-  let catalog: CatalogTask[];
-  let rows: StoreFile[];
-  try {
-    catalog = await assembleRows(plan, session, writer, { sink, signal });
-    rows = await writer.finish();
-  } catch (cause) {
-    writer.abandon();
-    throw cause;
-  }
-  const path = join(folder, CATALOG_FILE);
-  await writeFile(path, encodeTaskCatalog(catalog, catalog)).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
-  });
+  await writeStoreFile(folder, CATALOG_FILE, encodeTaskCatalog(catalog, catalog));
   const others: StoreFile[] = [];
   for (const name of [CATALOG_FILE, REJECTS_FILE, COLUMNS_FILE])
     others.push(await storeFileOf(folder, name));
@@ -331,14 +319,31 @@ function report(
     kind: 'store-prepared',
     ...{ taskCount, taskCountBySplit, rowCount, logRowCount: logs.rowCount, durationMs },
   });
-  if (trunk !== null) sink(trunkRows(trunk));
+  if (trunk !== null) sink(noticeEvent('trunk-rows', trunkSentence(trunk)));
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
   const { time, rowSplit, splitFile } = config.data;
   if (time !== undefined && rowSplit.by === 'hash' && splitFile === undefined)
-    sink(rowsDividedAtRandom());
+    sink(
+      noticeEvent(
+        'rows-divided-at-random',
+        'rows of an adgroup are divided into support and query rows at random, not by data.time, since data.rowSplit.by is hash; ' +
+          'with rowSplit: { by: time } the earlier ones are support rows, as when serving, and qianmo refresh can append logs',
+      ),
+    );
   for (const event of rejectedRowsEvents(rejects, REJECTS_FILE)) sink(event);
   for (const part of ['validation', 'test'] as const)
-    if (taskCountBySplit[part] === 0) sink(splitEmpty(part));
+    if (taskCountBySplit[part] === 0)
+      sink(warningEvent('split-empty', `no task is held out for ${part}`));
+}
+
+function trunkSentence({ rowCount, smallTaskCount, smallTaskRowCount }: TrunkRows): string {
+  const named = rowCount - smallTaskRowCount;
+  const small = counted(smallTaskCount, 'training task');
+  const parts = [
+    ...(smallTaskCount === 0 ? [] : [`${smallTaskRowCount} of ${small} that are too small`]),
+    ...(named === 0 ? [] : [`${named} that the split file names train`]),
+  ];
+  return `${counted(rowCount, 'row')} train the trunk only: ${parts.join(', ')}`;
 }
 
 function prepareFailure(cause: unknown): unknown {
@@ -377,10 +382,7 @@ async function writeColumnTypes(
       }),
     ),
   );
-  const path = join(folder, COLUMNS_FILE);
-  await writeFile(path, `${JSON.stringify(types, null, 2)}\n`).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
-  });
+  await writeJson(folder, COLUMNS_FILE, types);
 }
 
 const TRUNK_ROLE = 'train';

@@ -5,6 +5,7 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Data,
@@ -31,15 +32,12 @@ export interface RowFileWriter {
   /** The place of the next batch. */
   nextPlace(): Omit<TaskPlace, 'rowOffset'>;
   write(columns: RowColumns): Promise<void>;
-  /** Closes the last file and returns every file with its size and hash. */
-  finish(): Promise<StoreFile[]>;
-  /** Closes the file and drops what was written. */
-  abandon(): void;
 }
 
 const FILE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 interface RowFileChoice {
+  readonly hasOracle: boolean;
   /**
    * A file takes batches until they have this size. Sizes of the batches count, since what has reached the disk
    * varies between runs, and the store must not.
@@ -49,12 +47,13 @@ interface RowFileChoice {
   readonly firstFileIndex?: number;
 }
 
-export function rowFileWriter(
+/** @returns the result of the work, and every file with its size and hash. */
+export async function writeRowFiles<Result>(
   folder: string,
   features: readonly EncodedFeature[],
-  hasOracle: boolean,
-  { fileByteCountMax = FILE_BYTE_COUNT_MAX, firstFileIndex = 0 }: RowFileChoice = {},
-): RowFileWriter {
+  { hasOracle, fileByteCountMax = FILE_BYTE_COUNT_MAX, firstFileIndex = 0 }: RowFileChoice,
+  work: (writer: RowFileWriter) => Promise<Result>,
+): Promise<{ readonly result: Result; readonly files: StoreFile[] }> {
   const schema = rowSchema(features, hasOracle);
   const files: StoreFile[] = [];
   let current: ArrowFile | null = null;
@@ -68,7 +67,7 @@ export function rowFileWriter(
     batchIndex = 0;
     batchesByteCount = 0;
   };
-  return {
+  const writer: RowFileWriter = {
     nextPlace: () => ({ fileIndex: firstFileIndex + files.length, batchIndex }),
     async write(columns) {
       current ??= new ArrowFile(folder, rowsFileOf(firstFileIndex + files.length), schema);
@@ -78,12 +77,45 @@ export function rowFileWriter(
       batchesByteCount += batch.data.byteLength;
       if (batchesByteCount >= fileByteCountMax) await finishCurrent();
     },
-    async finish() {
-      await finishCurrent();
-      return files;
-    },
-    abandon: () => current?.abandon(),
   };
+  const open = (): ArrowFile | null => current;
+  try {
+    const result = await work(writer);
+    await finishCurrent();
+    return { result, files };
+  } catch (cause) {
+    open()?.abandon();
+    throw cause;
+  }
+}
+
+/** Writes a file of record batches and returns it with its size and hash. */
+export async function writeArrowFile(
+  folder: string,
+  name: string,
+  schema: Schema,
+  write: (file: Pick<ArrowFile, 'write'>) => Promise<void>,
+): Promise<StoreFile> {
+  const file = new ArrowFile(folder, name, schema);
+  try {
+    await write(file);
+    return await file.finish();
+  } catch (cause) {
+    file.abandon();
+    throw cause;
+  }
+}
+
+/** @throws QianmoError of kind `environment` if the disk refuses. */
+export async function writeStoreFile(
+  folder: string,
+  name: string,
+  content: string | Uint8Array,
+): Promise<void> {
+  const path = join(folder, name);
+  await writeFile(path, content).catch((cause: unknown) => {
+    throw systemFailure(cause, 'writing the task store', path);
+  });
 }
 
 function rowSchema(features: readonly EncodedFeature[], hasOracle: boolean): Schema {
@@ -136,7 +168,7 @@ function batchOf(columns: RowColumns, schema: Schema): RecordBatch {
 
 export type StoreFile = StoreManifest['files'][number];
 
-export class ArrowFile {
+class ArrowFile {
   byteCount = 0;
   private readonly writer = new RecordBatchFileWriter();
   private readonly hash: Hash = createHash('sha256');

@@ -10,10 +10,9 @@ import type { ColumnUse } from '../logs/log-reading.js';
 import { foundIn, type JudgedField, type RawColumns } from '../logs/raw-columns.js';
 import { literal } from '../logs/sql.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
+import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { labelNeverDiffers } from './prepare-messages.js';
 
 /** One of the labels of a config. The label index of a row is its place in the list. */
 interface RowLabel {
@@ -345,16 +344,19 @@ export async function labelsThatNeverDiffer(
     // Ends at the first row of this kind, which is near the start of most logs.
     const isAnyRow = async (condition: string): Promise<boolean> =>
       (await session.row(`SELECT true ${rows} AND ${condition} LIMIT 1`)).length > 0;
+    const tell = (value: string): void => {
+      const whose = segment === null ? '' : ` of segment ${segment}`;
+      const text = `every training row${whose} has ${value}: nothing can be learned from it; check that the config names the right column`;
+      constants.push(warningEvent('label-never-differs', text));
+    };
     if (loss === 'binary') {
-      if (!(await isAnyRow('clicks <> 0')))
-        constants.push(labelNeverDiffers({ segment, label: 'label', value: 0 }));
-      else if (!(await isAnyRow('clicks < impressions')))
-        constants.push(labelNeverDiffers({ segment, label: 'label', value: 1 }));
+      if (!(await isAnyRow('clicks <> 0'))) tell('label 0');
+      else if (!(await isAnyRow('clicks < impressions'))) tell('label 1');
       continue;
     }
     const [value] = await session.row(`SELECT CAST(clicks AS DOUBLE) ${rows} LIMIT 1`);
     if (value !== undefined && !(await isAnyRow(`clicks <> ${Number(value)}::DOUBLE`)))
-      constants.push(labelNeverDiffers({ segment, label: 'the value', value: Number(value) }));
+      tell(`the value ${Number(value)}`);
   }
   return constants;
 }
