@@ -27,8 +27,8 @@ import type { TaskPlace, TaskStore } from '../../shared/tasks/task-store.js';
 import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
-import { writeDictionary } from './dictionary-files.js';
 import {
+  writeDictionary,
   dictionaryTableOf,
   encodedAs,
   encodeDistinctBags,

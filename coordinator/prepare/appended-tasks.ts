@@ -36,8 +36,12 @@ import {
   sourceOf,
   tasksOf,
 } from './row-assembly.js';
-import { type ColumnKind, RowColumns, type SourceColumns } from './row-columns.js';
-import type { RowFileWriter } from './row-file-writer.js';
+import {
+  type ColumnKind,
+  RowColumns,
+  type SourceColumns,
+  type RowFileWriter,
+} from './row-file-writer.js';
 import type { DataConfig } from '../../shared/config/data-config.js';
 
 interface AppendedTask {

@@ -25,14 +25,13 @@ import {
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
-import { writeDictionaries } from './dictionary-files.js';
+import { writeDictionaries, learnEncodings } from './feature-encoding.js';
 import {
   type DuckSession,
   interrupted,
   openDuckSession,
   shortDuckMessage,
 } from '../logs/duckdb-session.js';
-import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import type { LogColumn } from '../logs/log-columns.js';
 import type { RawLogs } from '../logs/log-reading.js';

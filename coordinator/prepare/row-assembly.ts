@@ -27,8 +27,8 @@ import {
   RowColumns,
   type SourceColumns,
   widthOf,
-} from './row-columns.js';
-import type { RowFileWriter } from './row-file-writer.js';
+  type RowFileWriter,
+} from './row-file-writer.js';
 import { storedClicksSql, storedOracleSql } from './row-labels.js';
 
 interface PlannedTask {

@@ -24,10 +24,15 @@ import {
   type ConfigExpression,
   type TypedColumn,
 } from '../logs/expressions.js';
-import type { ColumnNeed } from '../logs/log-columns.js';
+import {
+  type ColumnNeed,
+  foundIn,
+  isKeptNumber,
+  RawColumns,
+  type JudgedField,
+} from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import { readRawLogs, type ColumnUse, type RawLogs } from '../logs/log-reading.js';
-import { foundIn, isKeptNumber, RawColumns, type JudgedField } from '../logs/raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
 import { identifier, literal } from '../logs/sql.js';
 

@@ -7,7 +7,7 @@ import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js
 import { STORED_SIZE_MAX, STORED_SIZE_MIN } from '../../shared/features/encoding-rules.js';
 import { type ConfigExpression, isComputed } from '../logs/expressions.js';
 import type { ColumnUse } from '../logs/log-reading.js';
-import { foundIn, type JudgedField, type RawColumns } from '../logs/raw-columns.js';
+import { foundIn, type JudgedField, type RawColumns } from '../logs/log-columns.js';
 import { literal } from '../logs/sql.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';

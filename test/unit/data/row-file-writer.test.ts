@@ -2,8 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { RowColumns } from '../../../coordinator/prepare/row-columns.js';
-import { writeRowFiles } from '../../../coordinator/prepare/row-file-writer.js';
+import { RowColumns, writeRowFiles } from '../../../coordinator/prepare/row-file-writer.js';
 import { computedRows } from '../../fixtures/stores/computed-rows.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
