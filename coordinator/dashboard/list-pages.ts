@@ -23,7 +23,6 @@ import {
   stateBadge,
   workersTable,
 } from '../reports/run-documents.js';
-import type { FormOfRun } from './access.js';
 import { runPath, type Page } from './page.js';
 import type { QueueState } from './queue-watch.js';
 import type { CatalogedRun, CatalogedRuns, RunCatalog } from './run-catalog.js';
@@ -39,6 +38,9 @@ interface ClusterView {
   /** The state of the queue, or why it cannot be read. */
   readonly queue: QueueState | { readonly failure: string } | null;
 }
+
+/** Makes the form that controls a run. */
+type FormOfRun = (run: string, isPaused: boolean) => Form;
 
 const WORKERS_SHOWN_MAX = 200;
 const LATEST_MAX = 10;

@@ -1,9 +1,9 @@
 /** The server of the dashboard: it opens what its pages read, listens, and closes all of it. */
 
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, isIPv6 } from 'node:net';
 import { serve, type ServerType } from '@hono/node-server';
 import { Queue } from 'bullmq';
-import { Hono, type Context } from 'hono';
+import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import type { Clock } from '../../shared/base/clock.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -20,16 +20,6 @@ import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { TlsFiles } from '../../shared/storage/tls-files.js';
 import { QueueWatch } from './queue-watch.js';
 import { RunCatalog, settingsIn, type OpenedRun } from './run-catalog.js';
-import {
-  ControlDesk,
-  type GiveOrder,
-  FILE_HEADERS,
-  guard,
-  METRICS_PATH,
-  ORDERS_PATH,
-  PAGE_HEADERS,
-  type Access,
-} from './access.js';
 import { type RankingServers, AdgroupPages } from './adgroup-page.js';
 import {
   expositionOf,
@@ -44,8 +34,8 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import { trimTrailingSlash } from 'hono/trailing-slash';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { isUnderWay } from '../record/run-status.js';
-import { link, textBlock, type Text } from '../reports/document/document.js';
-import { PAGE_STYLE } from '../reports/document/page-style.js';
+import { link, textBlock, type Text, type Form } from '../reports/document/document.js';
+import { PAGE_STYLE } from '../reports/document/as-page.js';
 import { clusterPage, runListPage, sweepListPage, sweepPage } from './list-pages.js';
 import {
   digestOf,
@@ -59,6 +49,9 @@ import {
 } from './page.js';
 import { runPage } from './run-page.js';
 import { servingPage } from './serving-page.js';
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
+import { isLoopbackHost } from '../../shared/network/addresses.js';
 
 interface DashboardQueue {
   readonly redisUrl: string;
@@ -447,4 +440,207 @@ function notFound(path: string): Page {
 
 function plainPage(title: string, text: string): Page {
   return { title, place: null, parts: { head: [textBlock(text)] } };
+}
+
+interface Access {
+  /** More names and addresses under which it may be asked for. */
+  readonly hostsAllowed: readonly string[];
+  /** Demanded of every request; null demands none. */
+  readonly token: string | null;
+  /** Paths that take a form when control is allowed; null when nothing is. */
+  readonly posts: RegExp | null;
+}
+
+/** The place of the queue's metrics. */
+const METRICS_PATH = '/metrics';
+
+const READING: ReadonlySet<string> = new Set(['GET', 'HEAD']);
+
+function guard(access: Access): MiddlewareHandler {
+  return async (context, next) => {
+    const { method, path } = context.req;
+    const host = context.req.header('host') ?? '';
+    const isTokenGiven =
+      access.token !== null && hasToken(context.req.header('authorization'), access.token);
+    // Scrapers ask by addresses that nobody knows beforehand, and a foreign page has no token.
+    const mayNameAny = path === METRICS_PATH && isTokenGiven;
+    if (!mayNameAny && !isOwnHost(host, access.hostsAllowed))
+      return refused(context, 403, notItsName(host, path, access));
+    if (access.token !== null && !isTokenGiven) {
+      context.header('WWW-Authenticate', 'Basic realm="qianmo", charset="UTF-8"');
+      return refused(
+        context,
+        401,
+        'this dashboard demands its token: as the password of any user, or as Authorization: Bearer TOKEN',
+      );
+    }
+    const mayPost = method === 'POST' && (access.posts?.test(path) ?? false);
+    if (!READING.has(method) && !mayPost) {
+      context.header('Allow', 'GET, HEAD');
+      return refused(
+        context,
+        405,
+        `this dashboard is read-only and does not take ${method} here; --allow-control lets it pause, resume and cancel runs`,
+      );
+    }
+    return next();
+  };
+}
+
+const PORT = /:\d{1,5}$/;
+
+/**
+ * The name or address without the port, in lower case, and IPv6 without brackets.
+ *
+ * @param host a Host header, or a name that an option allows.
+ */
+function hostName(host: string): string {
+  const name = (isIPv6(host) ? host : host.replace(PORT, '')).toLowerCase();
+  const inBrackets = /^\[(.*)\]$/.exec(name)?.[1] ?? '';
+  return isIPv6(inBrackets) ? inBrackets : name;
+}
+
+/** @param hostsAllowed further names or addresses. */
+function isOwnHost(host: string, hostsAllowed: readonly string[]): boolean {
+  const name = hostName(host);
+  if (name === '') return false;
+  return isLoopbackHost(name) || hostsAllowed.some((allowed) => hostName(allowed) === name);
+}
+
+function notItsName(host: string, path: string, { token }: Access): string {
+  const byToken =
+    path === METRICS_PATH && token !== null
+      ? '; to a request with its token it answers here under any name'
+      : '';
+  return `this dashboard does not answer as ${JSON.stringify(hostName(host))}: open it at 127.0.0.1 or localhost, or start it with --host-allow and this name${byToken}`;
+}
+
+/** Whether a form was sent by a page of this server itself, as browsers say. */
+function isOwnOrigin(origin: string | undefined, host: string | undefined): boolean {
+  if (origin === undefined || host === undefined) return false;
+  return origin === `http://${host}` || origin === `https://${host}`;
+}
+
+/** Compares in constant time. */
+function areEqual(given: string, expected: string): boolean {
+  const digestOf = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digestOf(given), digestOf(expected));
+}
+
+function hasToken(header: string | undefined, token: string): boolean {
+  const [scheme = '', value = ''] = (header ?? '').split(' ');
+  if (scheme.toLowerCase() === 'bearer') return areEqual(value, token);
+  if (scheme.toLowerCase() !== 'basic') return false;
+  const pair = Buffer.from(value, 'base64').toString('utf8');
+  return areEqual(pair.slice(pair.indexOf(':') + 1), token);
+}
+
+function refused(context: Context, status: 401 | 403 | 405, why: string): Response {
+  return context.text(`${why}\n`, status);
+}
+
+/**
+ * Headers of every page of the dashboard. Drawings have styles of their own in attributes; scripts come from the one
+ * file of the server alone.
+ */
+const PAGE_HEADERS: Readonly<Record<string, string>> = {
+  'Content-Security-Policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; " +
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+  'Cache-Control': 'no-store',
+  'Referrer-Policy': 'same-origin',
+  'X-Content-Type-Options': 'nosniff',
+};
+
+/** Headers of a file from the output of a run, which may come from anybody. */
+const FILE_HEADERS: Readonly<Record<string, string>> = {
+  ...PAGE_HEADERS,
+  'Content-Security-Policy':
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+};
+
+type ControlOrder = 'pause' | 'resume' | 'cancel';
+
+/** Gives an order to the run of this name. Resolves with a sentence when its coordinator has heard it. */
+type GiveOrder = (order: ControlOrder, run: string) => Promise<string>;
+
+const ORDERS_PATH = '/orders';
+const FORM_BYTE_COUNT_MAX = 4_096;
+
+const FormSchema = z.strictObject({
+  order: z.enum(['pause', 'resume', 'cancel']),
+  run: z.string().min(1).max(128),
+  csrf: z.string().max(200),
+  back: z.string().max(1_000).default('/'),
+});
+
+interface PostedOrder {
+  readonly origin: string | undefined;
+  readonly host: string | undefined;
+  /** The body, as a form of a page encodes it. */
+  readonly body: string;
+}
+
+type OrderAnswer =
+  | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
+  | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
+
+const LABELS: readonly (readonly [ControlOrder, string])[] = [
+  ['pause', 'Pause'],
+  ['resume', 'Resume'],
+  ['cancel', 'Cancel'],
+];
+
+export class ControlDesk {
+  readonly #give: GiveOrder;
+  readonly #csrf: string;
+
+  /** @param csrf a text that nobody can guess */
+  constructor(give: GiveOrder, csrf: string) {
+    this.#give = give;
+    this.#csrf = csrf;
+  }
+
+  /** The orders that make sense in the state of the run. @param back the path of the page that shows the form */
+  formsLeadingTo(back: string): (run: string, isPaused: boolean) => Form {
+    return (run, isPaused) => {
+      const useless = isPaused ? 'pause' : 'resume';
+      const offered = LABELS.filter(([order]) => order !== useless);
+      return {
+        ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
+        hidden: { csrf: this.#csrf, run, back },
+        buttons: offered.map(([value, text]) => ({
+          ...{ text, name: 'order', value, label: `${text} run ${run}` },
+          isDanger: value === 'cancel',
+        })),
+      };
+    };
+  }
+
+  /** @throws what the order throws if the run cannot be ordered so. */
+  async receive({ origin, host, body }: PostedOrder): Promise<OrderAnswer> {
+    if (!isOwnOrigin(origin, host))
+      return {
+        kind: 'refused',
+        status: 403,
+        why: 'the form was not sent by a page of this server',
+      };
+    if (body.length > FORM_BYTE_COUNT_MAX)
+      return { kind: 'refused', status: 413, why: 'the form is too large' };
+    const form = FormSchema.safeParse(Object.fromEntries(new URLSearchParams(body)));
+    if (!form.success) return { kind: 'refused', status: 400, why: z.prettifyError(form.error) };
+    const { order, run, csrf, back } = form.data;
+    if (!areEqual(csrf, this.#csrf))
+      return {
+        kind: 'refused',
+        status: 403,
+        why: 'the form is of an earlier start of this server: load its page again',
+      };
+    return { kind: 'heard', sentence: await this.#give(order, run), back: ownPath(back) };
+  }
+}
+
+/** A path of this server, whatever the form says. */
+function ownPath(back: string): string {
+  return /^\/(?![/\\])[^\s\\]*$/.test(back) ? back : '/';
 }

@@ -17,7 +17,7 @@ import {
 import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
 import { hexOfText, textOfHex } from '../logs/sql.js';
 import { csvSource } from '../logs/work-folder.js';
-import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import {
   describeKey,
   hashSplitSql,

@@ -53,8 +53,13 @@ import {
   writeRejects,
 } from './rejected-rows.js';
 import { assembleRows, type AssemblyPlan } from './row-assembly.js';
-import { judgeLogs, taskColumnsOf } from './row-judgement.js';
-import { labelsThatNeverDiffer, learnTaskLabels, rowLabelsOf } from './row-labels.js';
+import {
+  judgeLogs,
+  taskColumnsOf,
+  labelsThatNeverDiffer,
+  learnTaskLabels,
+  rowLabelsOf,
+} from './row-judgement.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 import { literal } from '../logs/sql.js';

@@ -41,10 +41,9 @@ import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { csvSource } from '../logs/work-folder.js';
 import { writeArrowFile, type StoreFile } from './row-file-writer.js';
-import { rowsOf } from './row-assembly.js';
+import { rowsOf, storedClicksSql } from './row-assembly.js';
 import { encodingFoldSql } from './task-division.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { storedClicksSql } from './row-labels.js';
 
 /** Labels are summed in units of 2^-24, as whole numbers, whose sums no order of the rows changes. */
 const UNITS = 2 ** 24;

@@ -14,7 +14,7 @@ import { noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import { seededHash } from '../logs/sql.js';
 
 export interface TaskDivision {

@@ -85,7 +85,7 @@ export const openRun = service('openRun', {
   request: REQUESTS.open,
   about: 'keep a run and its processes open for several calls',
   command: null,
-  open: async () => (await import('../../coordinator/runs/open-run.js')).openRun,
+  open: async () => (await import('../../coordinator/runs/evaluate-run.js')).openRun,
 });
 
 /** Compares evaluated runs on the same test rows. The first run is the reference. */
