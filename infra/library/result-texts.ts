@@ -2,7 +2,7 @@
 
 import type { CancelResult } from '../../coordinator/runs/cancel-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
-import type { SynthesisReport } from '../../coordinator/synthesize/synthesis-options.js';
+import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';

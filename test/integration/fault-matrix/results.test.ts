@@ -82,23 +82,6 @@ function changedValues(
   return { ...output, output: encodeTensors(new Map(changed)) };
 }
 
-/** Is over when it has been counted this often. */
-function countdown(count: number) {
-  let left = count;
-  let end = (): void => undefined;
-  const over = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  return {
-    over,
-    isOver: () => left <= 0,
-    count: () => {
-      left -= 1;
-      if (left <= 0) end();
-    },
-  };
-}
-
 /** The first value of a tensor becomes a NaN. */
 function withNaN(output: JobOutput, name: string): JobOutput {
   const tensors = decodeTensors(output.output, 'test');
