@@ -8,7 +8,6 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
-import type { WorkerCommand } from './worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -33,6 +32,14 @@ export interface RunContext extends RunCaller {
 export interface StorePlace {
   readonly address: string;
   readonly endpoint: string | undefined;
+}
+
+/** How to start one of several local workers. */
+export interface WorkerCommand {
+  readonly path: string;
+  /** The arguments of a worker, counted from 0; the same at every restart. */
+  readonly argsOf: (index: number) => readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 /** The queue that local workers take jobs from, and the device they must compute on. */

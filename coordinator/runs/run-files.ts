@@ -6,8 +6,8 @@ import {
   type SavedMetaParameters,
   type StoreGrowth,
   readMetaParameters,
+  grownParameters,
 } from '../checkpoints/checkpoint-reader.js';
-import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { featuresAt, type TaskStore } from '../../shared/tasks/task-store.js';

@@ -10,7 +10,7 @@ import {
   tableCommands,
   type CommandField,
   type TableCommand,
-} from './table-commands.js';
+} from './program.js';
 import { definitionOf, METRIC_NAMES } from '../../shared/metrics/metric-definitions.js';
 import { z } from 'zod';
 import { RunConfigSchema } from '../../shared/config/run-config.js';

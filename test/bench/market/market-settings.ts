@@ -63,8 +63,8 @@ const RUN = {
 };
 
 const WORLD: Omit<WorldOptions, 'seed'> = {
-  ...{ setting: 'strong', meanClickRate: 0.1 },
-  ...{ rows: 200_000, adgroupCount: 1_200, userCount: 8_000 },
+  ...{ setting: 'strong', clickRate: 0.1 },
+  ...{ rows: 200_000, adgroups: 1_200, users: 8_000 },
 };
 
 export const MARKET = {
