@@ -395,7 +395,7 @@ function specOf(
   return storeDigest === current ? spec : (growth?.specAt(storeDigest) ?? spec);
 }
 
-/** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */
+/** True for a config with the length that the run was extended to that is otherwise that of the checkpoint. */
 function isExtendedTo(
   { deciding }: CheckpointIdentity,
   { decidingConfig, extendedOuterSteps }: CheckpointManifest,
@@ -423,7 +423,7 @@ export interface SavedMetaParameters extends CheckpointReceipt {
   readonly metaParameters: MetaParameters;
   readonly computedOn: TrainingState['computedOn'];
   readonly earlierStores: readonly EarlierStore[];
-  /** Whether it was chosen by its validation loss, so that later outer steps are no loss. */
+  /** It was chosen by its validation loss, so that later outer steps are no loss. */
   readonly isChosen: boolean;
 }
 

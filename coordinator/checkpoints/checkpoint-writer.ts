@@ -191,7 +191,7 @@ class RunCheckpointStore implements Checkpoints {
     return receiptOf(written);
   }
 
-  /** Whether the last checkpoint has this state. */
+  /** True if the last checkpoint has this state. */
   #isStored(
     { outerStep, extendedOuterSteps, validated, metaParameters }: TrainingState,
     { of }: TableSnapshot,
@@ -290,7 +290,7 @@ class RunCheckpointStore implements Checkpoints {
     await store.put(key, bytes, { kind: 'absent' });
     const found = await store.get(key);
     if (found !== null && areEqual(found.bytes, bytes)) return;
-    // Whoever has taken over the run may have removed it.
+    // A process that has taken over the run may have removed it.
     await this.#options.claim?.demand();
     throw new QianmoError({
       kind: 'environment',

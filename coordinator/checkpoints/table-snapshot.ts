@@ -28,7 +28,7 @@ export type EarlierCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole
 interface StoreTerms {
   readonly earlier: EarlierCheckpoint | null;
   readonly put: PutBlob;
-  /** Whether a blob of the earlier checkpoint still exists. */
+  /** Tells if a blob of the earlier checkpoint still exists. */
   readonly isThere: (blob: BlobRef) => boolean;
   /** Takes the tables of the meta-parameters as their digest does; null where it needs none. */
   readonly hash: ByteSink | null;

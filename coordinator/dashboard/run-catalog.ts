@@ -1,6 +1,7 @@
 /** The runs that a dashboard shows, read from their records and kept in bounded memory. */
 
 import { basename } from 'node:path';
+import { pathsIn } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';
@@ -162,17 +163,9 @@ export type RunSettings = ReadonlyMap<string, string>;
 export async function settingsIn(checkpoints: ObjectStore): Promise<RunSettings | null> {
   const manifest = await latestManifestOf(checkpoints);
   if (manifest === null) return null;
-  const settings = flattened('', manifest.decidingConfig);
+  const settings = pathsIn(manifest.decidingConfig);
   settings.push(['store', manifest.storeDigest]);
   const machine = manifest.computedOn.at(-1);
   if (machine !== undefined) settings.push(['computed on', machine.fingerprint]);
   return new Map(settings.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-function flattened(path: string, value: unknown): [string, string][] {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return [[path, typeof value === 'string' ? value : JSON.stringify(value)]];
-  return Object.entries(value).flatMap(([name, each]) =>
-    flattened(path === '' ? name : `${path}.${name}`, each),
-  );
 }

@@ -79,7 +79,7 @@ class ReadMetrics {
     return [...new Set(this.of(name).flatMap(({ labels }) => labels[label] ?? []))].sort();
   }
 
-  /** As `histogram_quantile` of Prometheus: between the bounds of its bucket in proportion; null without observations. */
+  /** A quantile as Prometheus has it: between the bounds of its bucket in proportion; null without observations. */
   quantile(name: MetricName, labels: Labels, share: number): number | null {
     const buckets = this.of(`${name}_bucket`, labels)
       .map(
@@ -187,7 +187,7 @@ function refusals(metrics: ReadMetrics): Block[] {
   return [section('Refused requests', '', [table])];
 }
 
-/** Whether probabilities come true, by bundle and segment. */
+/** Predicted and observed rates by bundle and segment. */
 function calibration(metrics: ReadMetrics): Block[] {
   const rows = metrics.of('qianmo_predicted_outcomes_total').flatMap(({ labels, value }) => {
     const impressions = metrics.sum('qianmo_feedback_impressions_total', labels);

@@ -25,7 +25,7 @@ interface PredictionRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptations: readonly Adaptation[];
   readonly role: HeldOutRole;
-  /** Which of `adaptations` have their logits kept; of the others only the losses are. */
+  /** Adaptations whose logits are kept; of the others only the losses are. */
   readonly keep: readonly number[];
 }
 

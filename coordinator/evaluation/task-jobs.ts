@@ -50,7 +50,7 @@ export interface TaskJobContext {
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly signal: AbortSignal;
-  /** Those of each wave. */
+  /** The parameters of each wave. */
   readonly terms?: CallTerms;
   /** Numbers the waves; a wave's number stands where a training job has its outer step. */
   readonly nextWave: () => number;

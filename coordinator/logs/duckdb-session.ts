@@ -146,7 +146,7 @@ async function rowsOf(connection: DuckDBConnection, sql: string): Promise<Cell[]
   return reader.getRowsJS() as Cell[][];
 }
 
-/** Whether DuckDB stopped a query because it was told to. */
+/** True if DuckDB stopped a query because it was told to. */
 function isInterrupt(cause: unknown): boolean {
   return cause instanceof Error && /^INTERRUPT/i.test(cause.message);
 }

@@ -106,7 +106,7 @@ export interface RawLogs {
   /** First row of each file, and the row after the last. */
   readonly rowStarts: readonly number[];
   readonly rowCount: number;
-  /** Whether a text column may hold an empty text. Readers of delimited files turn it into null. */
+  /** True if a text column may hold an empty text. Readers of delimited files turn it into null. */
   readonly hasEmptyTexts: boolean;
 }
 

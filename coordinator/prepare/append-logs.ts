@@ -401,7 +401,7 @@ function hasFixedTable({ model }: RunConfig, feature: EncodedFeature): boolean {
   return feature.kind === 'bag' && model.padding === 'trained';
 }
 
-/** As bytes in hexadecimal, since a value may hold any character. */
+/** Values travel as bytes in hexadecimal, since they may hold any character. */
 async function loadDictionary(
   index: number,
   { name }: EncodedFeature,

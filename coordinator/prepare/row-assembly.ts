@@ -111,7 +111,7 @@ class TaskAssembly {
     private readonly planned: readonly PlannedTask[],
     private readonly columns: RowColumns,
     private readonly writer: RowFileWriter,
-    /** Whether the rows of a task arrive in another order than that of role and time. */
+    /** True if the rows of a task arrive in another order than that of role and time. */
     private readonly reorders: boolean,
   ) {}
 

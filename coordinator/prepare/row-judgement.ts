@@ -120,7 +120,7 @@ export async function judgeLogs(
 
 interface JudgedTexts {
   readonly files: readonly LogFile[];
-  /** As for `createJudgedView`. */
+  /** Types of the columns in the logs of the store. */
   readonly stored?: ColumnTypes | undefined;
 }
 

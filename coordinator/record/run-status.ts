@@ -61,7 +61,7 @@ export async function readView(
   }
 }
 
-/** Whether the view has the training, and all that the state of a call under way follows from. */
+/** True for a view with the training, and all that the state of a call under way follows from. */
 function isComplete(view: RunView): boolean {
   const { training, ending, call, isPaused, isAwaitingWorkers, outerStepMs } = view;
   if (training === null) return false;
@@ -110,7 +110,6 @@ export function runStateOf(view: RunView, observer: Observer): RunState {
   return observer.nowMs - movedMs > stalledAfterMs ? 'stalled' : 'running';
 }
 
-/** Whether a call is under way, as far as can be told. */
 export function isUnderWay(state: RunState): boolean {
   return !['finished', 'failed', 'interrupted', 'lost'].includes(state);
 }

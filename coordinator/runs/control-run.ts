@@ -76,16 +76,16 @@ export async function workersOfQueue(
 
 /** A change of orders, and how its coordinator shows that it has heard it. */
 interface Order {
-  /** Whether the run can be given it as far as it has told; a run that has just begun may tell more soon. */
+  /** False while the run has not told enough to be given the order; one that has just begun may tell more soon. */
   isReady(progress: RunProgress | undefined): boolean;
   /** @throws QianmoError `usage` if the run cannot be ordered so. */
   change(found: ControlledRun, where: string): RunOrders;
   isHeard(progress: RunProgress, orders: RunOrders): boolean;
-  /** Whether it came too late to be heeded; never if absent. */
+  /** True if it came too late to be heeded. */
   isTooLate?(progress: RunProgress): boolean;
   /** The orders without this one, so that no start of the run heeds it. Those that came after it stay. */
   takenBack(orders: RunOrders, given: GivenOrders): RunOrders;
-  /** Whether the order asks for the end of the run, which is then awaited. */
+  /** The end of the run is asked for, and then awaited. */
   readonly endsRun: boolean;
 }
 
@@ -201,7 +201,7 @@ async function ordered(
   }
 }
 
-/** Whether these are the orders that were given, with or without an extension that the next start does not inherit. */
+/** Compares with the orders that were given, with or without an extension that the next start does not inherit. */
 function isStillGiven(orders: RunOrders, given: RunOrders): boolean {
   const texts = [given, { ...given, outerSteps: null }].map(encodeOrders);
   return texts.includes(encodeOrders(orders));

@@ -260,7 +260,7 @@ interface RunRedis {
   readonly url: string;
   /** A file with the address of an embedded server. */
   readonly addressFile: string | null;
-  /** Whether the server was started for this run and ends with it. */
+  /** True for a server that was started for this run and ends with it. */
   readonly isOwn: boolean;
 }
 

@@ -12,7 +12,7 @@ import type { RunCaller } from '../plan/prepared-run.js';
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Those of the process itself, which libraries read when they load. */
+/** The variables of the process itself, which libraries read when they load. */
 export type OwnEnvironment = Record<string, string | undefined>;
 
 export interface RunContext extends RunCaller {

@@ -525,7 +525,7 @@ function sectionOf(fields: Fields, name: string): Fields {
   return isRecord(section) ? section : {};
 }
 
-/** Whether the config names a model or a method of its own, which is then tried first. */
+/** A model or a method of the config itself is tried first. */
 function hasOwnModel({ model, method }: Fields): boolean {
   const isChosen = isRecord(method) && method['kind'] !== 'auto';
   return isChosen || model !== undefined;

@@ -194,7 +194,6 @@ export const EvaluationReportSchema = z.strictObject({
   calibrationBins: count,
   selection: z.strictObject({
     criterion: z.string(),
-    /** The same for every arm that has a grid. */
     cellsPerArm: count,
     chosen: z.array(SelectionSchema),
     /** The choices of the arm meta-chosen. */

@@ -241,7 +241,6 @@ export function scoreSlice(
 
 /** Results of an arm that its metrics are put together from. */
 interface ScoresByAdgroup {
-  /** As `scoreAdgroups` gives them. */
   readonly aucs: readonly (number | null)[];
   readonly logloss: Interval;
   readonly loglossPerAdgroup: Interval;

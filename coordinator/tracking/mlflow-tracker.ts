@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { isRecord } from '../../shared/base/canonical-json.js';
+import { pathsIn } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { exchanged, type HttpAnswer } from '../../shared/base/http-exchange.js';
 import { addressWithoutSecret } from '../../shared/base/redacted-address.js';
@@ -254,18 +254,10 @@ function batchesOf<Item>(items: readonly Item[], countMax: number): Item[][] {
 /** In the order of the config; a list is one param, as JSON. The trackers themselves are left out. */
 function paramsOf({ tracking: _tracking, ...config }: RunConfig): KeyedValue[] {
   const redisUrl = addressWithoutSecret(config.queue.redisUrl);
-  return flattened({ ...config, queue: { ...config.queue, redisUrl } }, '');
-}
-
-function flattened(value: unknown, path: string): KeyedValue[] {
-  if (value === undefined) return [];
-  if (isRecord(value))
-    return Object.entries(value).flatMap(([name, field]) =>
-      flattened(field, path === '' ? name : `${path}.${name}`),
-    );
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
-  const key = path.replace(/[^\w. :/-]/g, '_').slice(0, KEY_LENGTH_MAX);
-  return [{ key, value: text.slice(0, VALUE_LENGTH_MAX) }];
+  return pathsIn({ ...config, queue: { ...config.queue, redisUrl } }).map(([path, text]) => ({
+    key: path.replace(/[^\w. :/-]/g, '_').slice(0, KEY_LENGTH_MAX),
+    value: text.slice(0, VALUE_LENGTH_MAX),
+  }));
 }
 
 /** Null for an event that says nothing to MLflow. @param run the run of the call; another, as the global arm, is set apart by a prefix */

@@ -17,7 +17,7 @@ import { TrackerRefusal, type TrackedRun, type Tracker } from './tracker-feed.js
 
 /** An interruption is no reason for a notice: whoever stops a run knows it, and a preempted one goes on. */
 export interface Notice {
-  /** The same in every attempt to send it. */
+  /** Every attempt to send it has this id. */
   readonly id: string;
   readonly notice: NoticeKind;
   readonly epochMs: number;

@@ -43,7 +43,7 @@ function describeIssue(issue: Issue, config: unknown, schema: z.ZodType): string
 const CUT_TEXT =
   'a comma within { } ends a value, and the rest of it is no field: put the whole value into quotes';
 
-/** Whether YAML has cut a value at a comma: `{ expression: coalesce(a, b) }` has a field `b)`. */
+/** YAML cuts a value at a comma: `{ expression: coalesce(a, b) }` has a field `b)`. */
 function isRestOfText(key: string, value: unknown): boolean {
   return value === null && /[()[\]{}'"]/.test(key);
 }

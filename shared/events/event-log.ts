@@ -442,7 +442,7 @@ export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): 
   };
 }
 
-/** Whether the path still names the open file. */
+/** True while the path names the open file. */
 async function isAt(path: string, handle: FileHandle): Promise<boolean> {
   const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);
   return named?.ino === own.ino;

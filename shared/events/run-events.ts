@@ -70,7 +70,6 @@ export function noticeEvent(code: string, text: string): RunEventOf<'notice'> {
   return { kind: 'notice', code, text };
 }
 
-/** The same at the level of a warning. */
 export function warningEvent(code: string, text: string): RunEventOf<'warning'> {
   return { kind: 'warning', code, text };
 }

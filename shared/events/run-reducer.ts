@@ -13,7 +13,7 @@ export interface RunView {
   readonly run: string | null;
   /** The last call that keeps the log, as `train`; null if the end of the log does not name it. */
   readonly callName: string | null;
-  /** The same with its process; null if the end of the log does not name that. */
+  /** The call with its process; null if the end of the log does not name that. */
   readonly call: CallView | null;
   readonly ending: RunEnding | null;
   readonly isPaused: boolean;
@@ -78,7 +78,7 @@ const NEWEST_WEIGHT = 0.1;
 type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
   /** Start and end of the last outer steps. */
   stepEndsMs: number[];
-  /** Of the last outer steps, the newest with most weight. */
+  /** A mean over the last outer steps, the newest with most weight. */
   meanTasksPerSecond: number | null;
   failure: Extract<RunEnding, { kind: 'failed' }> | null;
   refusedResultCounts: Record<string, number>;
