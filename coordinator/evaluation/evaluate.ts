@@ -48,9 +48,13 @@ import {
   type TrainedParameters,
   selectCell,
 } from './arms.js';
-import { predictLogits } from './predict-logits.js';
+import {
+  predictLogits,
+  dividedStore,
+  type AdaptableModel,
+  type TaskJobContext,
+} from './task-jobs.js';
 import { writePredictions } from './predictions.js';
-import { dividedStore, type AdaptableModel, type TaskJobContext } from './task-jobs.js';
 import { sumOf } from '../scoring/metrics.js';
 import {
   bestCell,
