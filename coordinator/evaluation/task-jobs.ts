@@ -439,7 +439,7 @@ async function* predictWaves(
   const { taskIndices, adaptations, role, method } = request;
   for await (const wave of taskWaves(context, taskIndices)) {
     const chunks = wave
-      .map((chunk) => ({ ...chunk, rowCount: rowCountOf(chunk, role) }))
+      .map((chunk) => ({ ...chunk, rowCount: roleRowCount(chunk, role) }))
       // Jobs without rows have nothing to answer, and would share one output blob.
       .filter(({ rowCount }) => rowCount > 0);
     const taskCount = wave.reduce((count, { tasks }) => count + tasks.length, 0);
@@ -471,7 +471,7 @@ function rowStartsOf(
   return starts;
 }
 
-function rowCountOf({ tasks }: TaskChunk, role: HeldOutRole): number {
+function roleRowCount({ tasks }: TaskChunk, role: HeldOutRole): number {
   return tasks.reduce((sum, task) => {
     const [first, end] = roleBounds(task, role);
     return sum + end - first;
@@ -509,7 +509,7 @@ function outputsInOwnUnit(
 ): Float32Array {
   const { tasks } = chunk;
   if (tasks.every(({ loss }) => loss !== 'squared')) return logits;
-  const rowCount = rowCountOf(chunk, role);
+  const rowCount = roleRowCount(chunk, role);
   const outputs = Float32Array.from(logits);
   let firstRow = 0;
   for (const task of tasks) {
