@@ -58,7 +58,7 @@ import {
 import type { HeldLease } from '../../shared/storage/lease.js';
 import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
 
-export interface CheckpointsOptions extends CheckpointIdentity {
+interface CheckpointsOptions extends CheckpointIdentity {
   /** A store for the checkpoints of this run and nothing else. */
   readonly store: ObjectStore;
   /** Checkpoints kept, the latest included. */

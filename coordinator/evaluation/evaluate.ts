@@ -65,7 +65,7 @@ import {
   type ValidatedArm,
 } from '../scoring/validated-losses.js';
 
-export interface EvaluateOptions {
+interface EvaluateOptions {
   /** The ids of jobs derive from its name and from what is evaluated. */
   readonly run: PreparedRun;
   readonly dispatcher: Dispatcher;
@@ -77,7 +77,7 @@ export interface EvaluateOptions {
   readonly predictionsPath?: string;
 }
 
-export interface Evaluation {
+interface Evaluation {
   readonly report: EvaluationReport;
   /**
    * The encoded logits of every arm for the test rows. The report names their digest; `compare`

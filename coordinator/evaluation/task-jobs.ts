@@ -329,7 +329,7 @@ export function dividedStore(
   return { store, division };
 }
 
-export interface AdaptRequest extends AdaptableModel {
+interface AdaptRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptation: Adaptation;
   /** The rows that tasks adapt on: their support rows, or all of them. */
@@ -337,7 +337,7 @@ export interface AdaptRequest extends AdaptableModel {
 }
 
 /** Adapted tasks that follow one another in the request. */
-export interface AdaptedWave {
+interface AdaptedWave {
   readonly tasks: readonly AdaptedTask[];
   /** Prior variances of the shift's level and of each feature's values; null without a shift. */
   readonly shiftVariances: Float32Array | null;

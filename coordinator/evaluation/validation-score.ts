@@ -28,8 +28,7 @@ import type { ValidationLoss } from '../training/train-options.js';
 import { adaptationOf, innerStepGrid, UNADAPTED } from './arms.js';
 import { predictLogits, type TaskJobContext } from './task-jobs.js';
 
-export interface ScoredRun
-  extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal' | 'terms'> {}
+interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal' | 'terms'> {}
 
 interface ValidationScore {
   /** With the best cell for all adgroups. */

@@ -20,7 +20,7 @@ export const SILENCE_MS_MAX = 90_000;
 const STALLED_MS_MIN = 120_000;
 const STALLED_OUTER_STEP_COUNT = 20;
 
-export interface Observer {
+interface Observer {
   readonly nowMs: number;
   readonly livenessOf?: (process: ProcessIdentity) => 'runs' | 'ended' | 'unknown';
 }

@@ -28,7 +28,7 @@ function fieldsDocument(data: unknown, fields: Fields, ...blocks: readonly Block
 }
 
 /** An export with the address of its bundles and the label that points at it. */
-export interface PlacedExport extends ExportedBundle {
+interface PlacedExport extends ExportedBundle {
   readonly bundles: string;
   readonly label: string;
 }

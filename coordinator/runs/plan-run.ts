@@ -32,7 +32,7 @@ const STEP_COUNT = WARM_UP_STEPS + MEASURED_STEPS;
 const PREDICTED_STEPS = 8;
 const BYTES_PER_MS_AND_GBIT = 1e9 / 8 / 1000;
 
-export interface PlanResult {
+interface PlanResult {
   readonly run: string;
   /** The number of workers that was asked for. */
   readonly workers: number;

@@ -1,5 +1,6 @@
 /** Calls that read the records of runs: status, list, log, and waiting for the end. They change nothing. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { stat } from 'node:fs/promises';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
@@ -10,7 +11,7 @@ import { RecordFollower, RunRecord } from '../record/run-record.js';
 import { isUnderWay, readRunStatus, type RunStatus } from '../record/run-status.js';
 import type { RunContext, Environment } from './run-context.js';
 import type { CallOptions } from './run-handle.js';
-import { runConfigOf, s3OptionsIn, searchOutputOf, objectStoreAt } from './places.js';
+import { configOf, s3OptionsIn, searchOutputOf, objectStoreAt } from './places.js';
 import type { RequestOf } from './requests.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
@@ -148,7 +149,7 @@ async function outputOfRun(
   { environment }: Reading,
 ): Promise<{ readonly output: string; readonly s3: S3Options }> {
   if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment) };
-  const { output, storage } = await runConfigOf(run, environment);
+  const { output, storage } = await configOf(RUN_CONFIG, run, environment);
   return { output, s3: s3OptionsOf(storage) };
 }
 
@@ -264,6 +265,6 @@ async function compared(
 /** A config names the output of its run, and how to reach it. */
 async function storeOfRun(run: string, environment: Environment): Promise<ObjectStore> {
   if (!/\.ya?ml$/.test(run)) return objectStoreAt(run, environment);
-  const config = await runConfigOf(run, environment);
+  const config = await configOf(RUN_CONFIG, run, environment);
   return objectStoreOf(config, config.output);
 }

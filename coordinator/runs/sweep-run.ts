@@ -1,13 +1,9 @@
 /** Sweeps many runs of one base config, narrowed down on the validation adgroups; a search is a sweep whose trials nobody names. */
 
 import { spreadOver } from '../../shared/base/arrays.js';
-import {
-  checkedRunConfig,
-  loadUncheckedRunConfig,
-  runConfigYaml,
-} from '../../shared/config/load-run-config.js';
+import { RUN_CONFIG, runConfigYaml } from '../../shared/config/load-run-config.js';
 import { type RunConfig, configHash } from '../../shared/config/run-config.js';
-import type { SweepConfig } from '../../shared/config/sweep-config.js';
+import { SWEEP_CONFIG, type SweepConfig } from '../../shared/config/sweep-config.js';
 import { type EventKind, type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -50,7 +46,7 @@ import {
 import { train } from '../training/outer-loop.js';
 import { interruptedAs } from './run-handle.js';
 import type { RunContext } from './run-context.js';
-import { placeOf, sweepConfigOf, configReaderOf, OBJECT_PLACE, searchOutputOf } from './places.js';
+import { configOf, placeOf, searchOutputOf, uncheckedConfigOf } from './places.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { RequestOf } from './requests.js';
@@ -74,9 +70,9 @@ type SweepOrder = RequestOf<'sweep'>;
 
 export async function sweepRuns(request: SweepOrder, context: RunContext): Promise<SweepRecord> {
   const { environment } = context;
-  const sweep = await sweepConfigOf(request.config, environment);
-  const uncheckedBase = await loadUncheckedRunConfig(sweep.base, configReaderOf(environment));
-  const base = checkedRunConfig(uncheckedBase, sweep.base);
+  const sweep = await configOf(SWEEP_CONFIG, request.config, environment);
+  const uncheckedBase = await uncheckedConfigOf(RUN_CONFIG, sweep.base, environment);
+  const base = RUN_CONFIG.check(uncheckedBase, sweep.base);
   const place = placeOf(request.config);
   const trials = planTrials(sweep, uncheckedBase, place);
   const rungs = rungsOf(trials.length, outerStepsOf(trials), sweep.halving, place);
@@ -380,12 +376,9 @@ const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
 
 export async function autoRun(request: AutoOrder, context: RunContext): Promise<SweepRecord> {
   const { config: source } = request;
-  const place = typeof source === 'string' ? source : OBJECT_PLACE;
-  const given =
-    typeof source === 'string'
-      ? await loadUncheckedRunConfig(source, configReaderOf(context.environment))
-      : source;
-  const own = checkedRunConfig(given, place);
+  const place = placeOf(source);
+  const given = await uncheckedConfigOf(RUN_CONFIG, source, context.environment);
+  const own = RUN_CONFIG.check(given, place);
   const fields: Fields = isRecord(given) ? given : {};
   const output = searchOutputOf(own.output);
   const logged = loggedCallOf('auto', { ...own, output });
@@ -511,7 +504,7 @@ function trialsOf(
         : { ...candidate, training: { ...common, ...candidate.training } };
     const { model, method, training } = sections;
     const value = { ...rest, evaluation, model, method, training };
-    const config = checkedRunConfig(value, `${place}, trial ${name} of the search`);
+    const config = RUN_CONFIG.check(value, `${place}, trial ${name} of the search`);
     const hash = configHash(config);
     if (seen.has(hash)) return [];
     seen.add(hash);

@@ -16,7 +16,7 @@ const ArmNameSchema = z.enum(ARM_NAMES);
 
 const count = z.int().nonnegative();
 
-export const IntervalSchema = z.strictObject({
+const IntervalSchema = z.strictObject({
   value: z.number(),
   low: z.number(),
   high: z.number(),
@@ -32,7 +32,7 @@ const ValueMetricsSchema = z.strictObject({
 });
 
 /** For values, every `logloss` of a report is a squared error, in squares of their unit. */
-export const MetricsSchema = z.strictObject({
+const MetricsSchema = z.strictObject({
   /** Mean over impressions, in nats. */
   logloss: z.number(),
   loglossInterval: IntervalSchema,

@@ -1,6 +1,6 @@
 /** Turns the grids of a sweep into its trials. Each trial is the config of a run of its own. Pure. */
 
-import { checkedRunConfig } from '../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -41,11 +41,11 @@ export function planTrials(sweep: SweepConfig, base: unknown, where: string): Tr
   requireTrialCount(sweep, trialCount, where);
   const digits = Math.max(2, String(trialCount).length);
   const paths = grids.flatMap((grid) => Object.keys(grid));
-  const spelledOut = withSectionsOf(base, checkedRunConfig(base, sweep.base), paths);
+  const spelledOut = withSectionsOf(base, RUN_CONFIG.check(base, sweep.base), paths);
   const trials = grids.flatMap(settingsOf).map((settings, index): Trial => {
     const name = `t${String(index + 1).padStart(digits, '0')}`;
     const place = `${where}, trial ${name} (${describeSettings(settings)})`;
-    const config = checkedRunConfig(withSettings(spelledOut, settings, place), place);
+    const config = RUN_CONFIG.check(withSettings(spelledOut, settings, place), place);
     return { name, settings, config: asTrial(config, sweep, name) };
   });
   requireDistinctRuns(trials, where);

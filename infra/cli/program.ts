@@ -237,7 +237,7 @@ function placeOf(where: string): { readonly where: string; readonly cure: string
 const EXIT_CODE_USAGE = 2;
 const EXIT_CODE_BUG = 70;
 
-export interface CommandSurroundings {
+interface CommandSurroundings {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Receives results, and nothing else. */
   readonly output: CommandStream;
@@ -327,7 +327,7 @@ const LOG_FORMAT = oneOf(
 const PLUGIN = texts('<file> a file that defines a method or model; repeat it for several');
 
 /** The options of an entry that are no fields of its request. */
-export function ownFields({ entry, takesFormat }: Verb): Record<string, z.ZodType> {
+function ownFields({ entry, takesFormat }: Verb): Record<string, z.ZodType> {
   const { extra = {}, watched, plugins } = entry;
   return {
     ...(watched === undefined ? {} : METRICS_FIELDS),

@@ -1,5 +1,6 @@
 /** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { availableParallelism, freemem } from 'node:os';
 import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
@@ -8,7 +9,7 @@ import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
-import { runConfigOf } from '../../coordinator/runs/places.js';
+import { configOf } from '../../coordinator/runs/places.js';
 import type { RequestOf } from '../../coordinator/runs/requests.js';
 import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -103,7 +104,7 @@ export async function checkRequirements(
 ): Promise<readonly MachineCheckResult[]> {
   const { environment } = context;
   const config =
-    request.config === undefined ? null : await runConfigOf(request.config, environment);
+    request.config === undefined ? null : await configOf(RUN_CONFIG, request.config, environment);
   const compute = config?.compute ?? { device: 'auto', portable: false };
   const device = request.device === 'auto' ? compute.device : request.device;
   const results = await checkMachine({ ...compute, device }, environment);

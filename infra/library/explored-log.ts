@@ -1,5 +1,6 @@
 /** Joins the log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
 
+import { POLICY } from '../../shared/config/load-run-config.js';
 import {
   explorationLines,
   joinedRows,
@@ -18,7 +19,7 @@ import {
   type LoggedRows,
   type OffPolicyReport,
 } from '../../coordinator/scoring/off-policy.js';
-import { targetPolicyOf, objectStoreAt } from '../../coordinator/runs/places.js';
+import { configOf, objectStoreAt } from '../../coordinator/runs/places.js';
 import { logSentence } from '../../coordinator/reports/off-policy-document.js';
 
 const DIFFERING_MAX = 20;
@@ -105,7 +106,7 @@ async function rowsOf(
   const areDecisions = logs.map((path) => DECISION_LOG.test(path));
   if (new Set(areDecisions).size > 1) throw mixed(logs);
   if (areDecisions.includes(true)) {
-    const settings = policy === undefined ? null : await targetPolicyOf(policy, environment);
+    const settings = policy === undefined ? null : await configOf(POLICY, policy, environment);
     return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
   }
   if (policy !== undefined) throw policyOfTable(logs);

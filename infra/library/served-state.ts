@@ -174,7 +174,7 @@ export async function openProcessesState(
 /** Whatever only exploration needs is loaded for it alone, so that other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
   const { loadExploration } = await import('../../shared/config/load-run-config.js');
-  return loadExploration(path);
+  return loadConfig(POLICY, path);
 }
 
 /** A compute process, which begins with the first bundle that adapts. It leaves GPUs to others. */

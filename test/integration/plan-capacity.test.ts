@@ -2,8 +2,10 @@
 
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { PlanResult } from '../../coordinator/runs/plan-run.js';
+import type { planRun } from '../../coordinator/runs/plan-run.js';
 import { commandRoom, filesIn, type CommandRoom } from '../fixtures/commands/command-room.js';
+
+type PlanResult = Awaited<ReturnType<typeof planRun>>;
 
 let room: CommandRoom;
 /** Draws tasks. */

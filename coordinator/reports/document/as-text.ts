@@ -72,7 +72,7 @@ function fieldsText(fields: readonly (readonly [Text, Text])[]): string {
 }
 
 /** Text without its styles, harmless to a terminal. */
-export function plainText(text: Text): string {
+function plainText(text: Text): string {
   return piecesOf(text)
     .map((piece) => (piece.on === 'page' ? '' : printableText(piece.text)))
     .join('');
@@ -142,7 +142,7 @@ function linesOf({ columns, rows }: Table): string[] {
 }
 
 /** A form has no text. */
-export function cellText(cell: Cell, { marksBest = false }: Partial<TableColumn> = {}): string {
+function cellText(cell: Cell, { marksBest = false }: Partial<TableColumn> = {}): string {
   if (typeof cell === 'object' && 'kind' in cell) return '';
   const { cell: content, emphasis } = markedCell(cell);
   const text = plainText(content);

@@ -53,10 +53,10 @@ export interface TableColumn {
   readonly on?: Place;
 }
 
-export type Emphasis = 'best' | 'chosen' | 'better' | 'worse' | 'undecided';
+type Emphasis = 'best' | 'chosen' | 'better' | 'worse' | 'undecided';
 
 /** A terminal writes worse values in capitals. */
-export interface MarkedCell {
+interface MarkedCell {
   readonly cell: Text;
   readonly emphasis: Emphasis;
 }

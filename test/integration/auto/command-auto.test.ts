@@ -7,7 +7,8 @@ import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { ArmName } from '../../../shared/config/arms.js';
 import { SweepRecordSchema, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { loadConfig } from '../../../shared/config/yaml-file.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
 const ExportSchema = z.looseObject({ evaluatedDifferenceMax: z.number() });
@@ -102,14 +103,14 @@ describe('qianmo auto', () => {
       `mean of ${averaged.join(', ')}`,
     );
 
-    const config = await loadRunConfig(room.path('data/auto/trials/a01/run.yaml'));
+    const config = await loadConfig(RUN_CONFIG, room.path('data/auto/trials/a01/run.yaml'));
     const again = { ...config, run: 'again', output: 'again' };
     await room.write('again.yaml', JSON.stringify(again));
     await room.done(['train', 'again.yaml']);
     await room.done(['evaluate', 'data/auto/best.yaml']);
     const logitsOf = async (file: string, arms: readonly ArmName[]): Promise<Float32Array[]> => {
       await room.done(['evaluate', file]);
-      const { output } = await loadRunConfig(room.path(file));
+      const { output } = await loadConfig(RUN_CONFIG, room.path(file));
       const bytes = await readFile(room.path(`${output}/test-logits.safetensors`));
       const { logits } = decodeTestLogits(bytes, output);
       return arms.map((arm) => logits.get(arm) ?? new Float32Array());
@@ -152,7 +153,7 @@ describe('qianmo auto', () => {
   });
 
   it('starts from no average of runs that have none', async () => {
-    const config = await loadRunConfig(room.path('again.yaml'));
+    const config = await loadConfig(RUN_CONFIG, room.path('again.yaml'));
     const [one] = ['data/auto/trials/t01'];
     const startFrom = { average: [one, one] };
     const training = { ...config.training, startFrom };

@@ -10,8 +10,9 @@ import {
   SweepRecordSchema,
   type SweepRecord,
 } from '../../../coordinator/sweep/sweep-record.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import { parseSweepConfig } from '../../../shared/config/sweep-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { loadConfig, parseConfig } from '../../../shared/config/yaml-file.js';
+import { SWEEP_CONFIG } from '../../../shared/config/sweep-config.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { smallLog } from '../../fixtures/commands/small-run.js';
 
@@ -20,7 +21,7 @@ let room: CommandRoom;
 /** The example with another base, and with its own grids and halving. */
 const EXAMPLE = 'infra/examples/sweep.yaml';
 const SWEEP = {
-  ...parseSweepConfig(readFileSync(EXAMPLE, 'utf8'), EXAMPLE),
+  ...parseConfig(SWEEP_CONFIG, readFileSync(EXAMPLE, 'utf8'), EXAMPLE),
   sweep: 'tiny',
   base: 'base.yaml',
   output: 'sweep',
@@ -89,7 +90,7 @@ describe('qianmo sweep', () => {
       });
       expect(files.includes('checkpoints/latest.json'), name).toBe(kept.includes(name));
     }
-    const best = await loadRunConfig(room.path('sweep/best.yaml'));
+    const best = await loadConfig(RUN_CONFIG, room.path('sweep/best.yaml'));
     expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
     const trained = await room.done(['train', 'sweep/best.yaml', '--resume']);
     const digest = record.trials.find(({ name }) => name === kept[0])?.scores[2]?.metaDigest;

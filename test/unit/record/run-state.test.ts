@@ -5,10 +5,12 @@ import { RunHistory } from '../../../coordinator/record/run-history.js';
 import {
   SILENCE_MS_MAX,
   runStateOf,
-  type Observer,
+  type readRunStatus,
 } from '../../../coordinator/record/run-status.js';
 import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
+
+type Observer = Parameters<typeof readRunStatus>[1];
 
 const viewOf = (events: readonly StampedEvent[]): RunView => reducedRun(events).view();
 
