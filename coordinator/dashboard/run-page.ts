@@ -211,7 +211,7 @@ function courseTable(series: readonly Series[]): Table {
   const steps = [...new Set(byLine.flatMap((values) => [...values.keys()]))].sort((a, b) => a - b);
   return {
     columns: columnsOf('outer step', ...series.map(({ name }) => name)),
-    rows: thinned(steps).map((step) => [
+    rows: thinOut(steps).map((step) => [
       String(step),
       ...byLine.map((values) => {
         const value = values.get(step);
@@ -242,7 +242,7 @@ function timeFigures({ times }: RunHistory): Figure[] {
     'Milliseconds by phase. Fetching, computing and uploading are means over the workers, and overlap.';
   const table = {
     columns: columnsOf('outer steps', ...phases),
-    rows: thinned(spans).map((span) => [
+    rows: thinOut(spans).map((span) => [
       spanText(span),
       ...phases.map((phase) => meanIn(span, phase)?.toFixed(1) ?? ''),
     ]),
@@ -341,7 +341,7 @@ function sizeTable(spans: readonly StepSpan[], sizeNames: readonly string[]): Ta
 }
 
 /** Every n-th of the items, and the last one. */
-function thinned<Item>(items: readonly Item[]): readonly Item[] {
+function thinOut<Item>(items: readonly Item[]): readonly Item[] {
   const every = Math.ceil(items.length / ROWS_MAX);
   return items.filter((_, index) => index % every === 0 || index === items.length - 1);
 }

@@ -438,10 +438,10 @@ function guard(access: Access): MiddlewareHandler {
     // Scrapers ask by addresses that nobody knows beforehand, and a foreign page has no token.
     const mayNameAny = path === METRICS_PATH && isTokenGiven;
     if (!mayNameAny && !isOwnHost(host, access.hostsAllowed))
-      return refused(context, 403, notItsName(host, path, access));
+      return refuse(context, 403, notItsName(host, path, access));
     if (access.token !== null && !isTokenGiven) {
       context.header('WWW-Authenticate', 'Basic realm="qianmo", charset="UTF-8"');
-      return refused(
+      return refuse(
         context,
         401,
         'this dashboard demands its token: as the password of any user, or as Authorization: Bearer TOKEN',
@@ -450,7 +450,7 @@ function guard(access: Access): MiddlewareHandler {
     const mayPost = method === 'POST' && (access.posts?.test(path) ?? false);
     if (!READING.has(method) && !mayPost) {
       context.header('Allow', 'GET, HEAD');
-      return refused(
+      return refuse(
         context,
         405,
         `this dashboard is read-only and does not take ${method} here; --allow-control lets it pause, resume and cancel runs`,
@@ -508,7 +508,7 @@ function hasToken(header: string | undefined, token: string): boolean {
   return areEqual(pair.slice(pair.indexOf(':') + 1), token);
 }
 
-function refused(context: Context, status: 401 | 403 | 405, why: string): Response {
+function refuse(context: Context, status: 401 | 403 | 405, why: string): Response {
   return context.text(`${why}\n`, status);
 }
 

@@ -1,7 +1,7 @@
 /** The ranking servers, read at their metrics: requests, latency, bundles, exploration, and calibration. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { exchanged } from '../../shared/base/http-exchange.js';
+import { exchange } from '../../shared/base/http-exchange.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { MetricName } from '../../shared/metrics/metric-definitions.js';
 import {
@@ -100,7 +100,7 @@ class ReadMetrics {
 }
 
 async function readMetrics(address: string, clock: Clock): Promise<ReadMetrics> {
-  const { status, text } = await exchanged({ method: 'GET', url: address, headers: {} }, { clock });
+  const { status, text } = await exchange({ method: 'GET', url: address, headers: {} }, { clock });
   if (status !== 200) throw new Error(`it answers with status ${status}`);
   return new ReadMetrics(samplesIn(text));
 }

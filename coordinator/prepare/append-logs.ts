@@ -24,7 +24,7 @@ import {
   encodeTaskCatalog,
 } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace, TaskStore } from '../../shared/tasks/task-store.js';
-import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
+import { type DuckSession, interruption } from '../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
 import {
@@ -158,7 +158,7 @@ async function appendInto(
     filteredRowCount: raw.rowCount - refusedCount - Number(acceptedRowCount),
   });
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
-  if (signal.aborted) throw interrupted();
+  if (signal.aborted) throw interruption();
   const newFiles = written.files.map(({ name }) => name);
   await target.publishAppended(newFiles, supersededFiles(store.manifest));
   const { changedTaskCount, newTaskCount, logRowCount } = append;

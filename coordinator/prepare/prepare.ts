@@ -28,7 +28,7 @@ import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer
 import { writeDictionaries, learnEncodings } from './feature-encoding.js';
 import {
   type DuckSession,
-  interrupted,
+  interruption,
   openDuckSession,
   shortDuckMessage,
 } from '../logs/duckdb-session.js';
@@ -112,7 +112,7 @@ export function inWorkplace<Result>(
       session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
       return await work({ target, session, folder });
     } catch (cause) {
-      if (options.signal.aborted) throw interrupted();
+      if (options.signal.aborted) throw interruption();
       throw prepareFailure(cause);
     } finally {
       session?.close();
@@ -184,7 +184,7 @@ async function prepareInto(
     files: written.files,
   };
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
-  if (options.signal.aborted) throw interrupted();
+  if (options.signal.aborted) throw interruption();
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);

@@ -142,7 +142,7 @@ export async function orderedRun(
 ): Promise<ControlResult> {
   const controller = await queue.openController();
   try {
-    return await ordered(controller, { run, where: queue.address, order }, context);
+    return await giveOrder(controller, { run, where: queue.address, order }, context);
   } finally {
     await controller.close();
   }
@@ -154,7 +154,7 @@ interface OrderTo {
   readonly order: Order;
 }
 
-async function ordered(
+async function giveOrder(
   controller: RunController,
   to: OrderTo,
   context: Pick<RunContext, 'clock' | 'signal'>,

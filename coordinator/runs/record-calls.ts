@@ -233,12 +233,12 @@ export async function compareEvaluated(
   context: RunContext,
 ): Promise<ComparisonReport> {
   const { out } = request;
-  if (out === undefined) return compared(request, context);
+  if (out === undefined) return compare(request, context);
   const logged = { call: 'compare', run: null, output: out, s3: s3OptionsIn(context.environment) };
-  return loggedRun(logged, context, (inner) => compared(request, inner));
+  return loggedRun(logged, context, (inner) => compare(request, inner));
 }
 
-async function compared(
+async function compare(
   { runs, out, sizeBucketEdges, segment }: CompareOrder,
   { environment, sink, signal }: RunContext,
 ): Promise<ComparisonReport> {

@@ -285,7 +285,7 @@ function trialWork(
     return run;
   };
   const trained = (run: PreparedRun, stopAtOuterStep: number, signal: AbortSignal) =>
-    recorded(run, { ...context, sink }, async (ofTrial) => {
+    keepRecord(run, { ...context, sink }, async (ofTrial) => {
       const startFrom = await startFromRun(run, { resume: true }, context);
       const validationLoss = validationLossOf({ ...run, dispatcher, signal });
       return train({
@@ -331,7 +331,7 @@ function trialWork(
 }
 
 /** The record of a trial, in its own output: the events of its training, and how that ended. */
-async function recorded<Result>(
+async function keepRecord<Result>(
   { config }: PreparedRun,
   context: RunContext,
   work: (sink: RunEventSink) => Promise<Result>,

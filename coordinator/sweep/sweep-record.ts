@@ -91,12 +91,12 @@ export function emptyRecord({ segment, trials, ...plan }: SweepPlan): SweepRecor
     formatVersion: SWEEP_FORMAT_VERSION,
     ...plan,
     planHash: createHash('sha256').update(deciding).digest('hex'),
-    trials: trials.map(unscored),
+    trials: trials.map(withoutScores),
     best: null,
   };
 }
 
-function unscored({ name, settings, config, averageOf }: Trial): TrialRecord {
+function withoutScores({ name, settings, config, averageOf }: Trial): TrialRecord {
   return {
     name,
     run: config.run,
@@ -110,7 +110,7 @@ function unscored({ name, settings, config, averageOf }: Trial): TrialRecord {
 
 /** The record with one more trial, which is not scored yet. */
 export function withTrial(record: SweepRecord, added: Trial): SweepRecord {
-  return { ...record, trials: [...record.trials, unscored(added)] };
+  return { ...record, trials: [...record.trials, withoutScores(added)] };
 }
 
 /** The record as before the end of a search: without averages. */

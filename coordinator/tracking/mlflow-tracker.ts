@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { pathsIn } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { exchanged, type HttpAnswer } from '../../shared/base/http-exchange.js';
+import { exchange, type HttpAnswer } from '../../shared/base/http-exchange.js';
 import { addressWithoutSecret } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventOf, StampedEvent } from '../../shared/events/run-events.js';
@@ -211,7 +211,7 @@ export class MlflowTracker implements Tracker<MlflowEntry> {
   #exchange(path: string, body: object | undefined, signal: AbortSignal): Promise<HttpAnswer> {
     const { server, clock } = this.#options;
     const { url, authorization } = server;
-    return exchanged(
+    return exchange(
       {
         method: body === undefined ? 'GET' : 'POST',
         url: `${url}/api/2.0/mlflow/${path}`,

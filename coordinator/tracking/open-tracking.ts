@@ -104,12 +104,13 @@ export function mlflowServerOf(
   environment: Environment,
 ): MlflowServer {
   const url = configured ?? environment['MLFLOW_TRACKING_URI'];
-  if (!isHttp(url)) throw missing('tracking.mlflow.url', 'http(s)://HOST', 'MLFLOW_TRACKING_URI');
+  if (!isHttp(url))
+    throw missingError('tracking.mlflow.url', 'http(s)://HOST', 'MLFLOW_TRACKING_URI');
   const token = environment['MLFLOW_TRACKING_TOKEN']?.trim() ?? '';
   const user = environment['MLFLOW_TRACKING_USERNAME'] ?? '';
   const password = environment['MLFLOW_TRACKING_PASSWORD']?.trim() ?? '';
   if (token === '' && user !== '' && password === '')
-    throw missing('tracking.mlflow', 'the password of the user', 'MLFLOW_TRACKING_PASSWORD');
+    throw missingError('tracking.mlflow', 'the password of the user', 'MLFLOW_TRACKING_PASSWORD');
   const basic = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
   const authorization = token !== '' ? `Bearer ${token}` : user === '' ? null : basic;
   return { url: url.replace(/\/+$/, ''), authorization };
@@ -117,7 +118,8 @@ export function mlflowServerOf(
 
 function webhookUrlIn(environment: Environment): string {
   const url = environment['QIANMO_WEBHOOK_URL']?.trim();
-  if (!isHttp(url)) throw missing('tracking.webhook', 'http(s)://HOST/PATH', 'QIANMO_WEBHOOK_URL');
+  if (!isHttp(url))
+    throw missingError('tracking.webhook', 'http(s)://HOST/PATH', 'QIANMO_WEBHOOK_URL');
   return url;
 }
 
@@ -126,7 +128,7 @@ function isHttp(url: string | undefined): url is string {
 }
 
 /** The value is not shown: it may be a secret in the wrong place. */
-function missing(where: string, expected: string, variable: string): QianmoError {
+function missingError(where: string, expected: string, variable: string): QianmoError {
   const cure = `set the variable ${variable}`;
   const what = 'a tracker is not completely described';
   return new QianmoError({ kind: 'usage', what, where, expected, cure });

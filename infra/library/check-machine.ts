@@ -38,9 +38,9 @@ async function checkMachine(
   environment: Environment,
 ): Promise<MachineCheckResult[]> {
   return Promise.all([
-    checked('Node', checkNode),
-    checked('native TensorFlow', () => checkTensorFlow(demand, environment)),
-    checked('memory', checkMemory),
+    check('Node', checkNode),
+    check('native TensorFlow', () => checkTensorFlow(demand, environment)),
+    check('memory', checkMemory),
   ]);
 }
 
@@ -123,10 +123,10 @@ async function checkRun(
   const method = config.auto === undefined ? config.method.kind : 'auto';
   return [
     { requirement: 'config', ...ok(`run ${config.run}, method ${method}`) },
-    await checked('Redis', () => checkQueue(redisUrl, context)),
-    await checked('task store', () => checkStore(config)),
-    await checked('output', () => checkOutput(config)),
-    await checked('disk', () => checkDisk(config.output)),
+    await check('Redis', () => checkQueue(redisUrl, context)),
+    await check('task store', () => checkStore(config)),
+    await check('output', () => checkOutput(config)),
+    await check('disk', () => checkDisk(config.output)),
   ];
 }
 
@@ -208,7 +208,7 @@ type Finding = Omit<CheckResult, 'requirement'>;
 const ok = (detail: string): Finding => ({ state: 'ok', detail, cure: null });
 
 /** A failure that the check meets is its result. Only a bug is thrown. */
-async function checked<Found extends Finding>(
+async function check<Found extends Finding>(
   requirement: string,
   find: () => Promise<Found>,
 ): Promise<(Found | Finding) & { readonly requirement: string }> {

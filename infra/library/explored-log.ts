@@ -104,7 +104,7 @@ async function rowsOf(
   { environment, signal, sink }: RunContext,
 ): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts | null }> {
   const areDecisions = logs.map((path) => DECISION_LOG.test(path));
-  if (new Set(areDecisions).size > 1) throw mixed(logs);
+  if (new Set(areDecisions).size > 1) throw mixtureError(logs);
   if (areDecisions.includes(true)) {
     const settings = policy === undefined ? null : await configOf(POLICY, policy, environment);
     return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
@@ -119,7 +119,7 @@ async function rowsOf(
   return { rows, log: null };
 }
 
-function mixed(logs: readonly string[]): QianmoError {
+function mixtureError(logs: readonly string[]): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'decision logs and tables are judged apart',
