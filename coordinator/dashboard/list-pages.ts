@@ -40,13 +40,13 @@ interface ClusterView {
 }
 
 /** Makes the form that controls a run. */
-type FormOfRun = (run: string, isPaused: boolean) => Form;
+export type FormOfRun = (run: string) => Form;
 
 const WORKERS_SHOWN_MAX = 200;
 const LATEST_MAX = 10;
 const RUNS_PER_PAGE = 100;
 
-/** @param formOf the form that controls a run; null where runs may not be controlled */
+/** @param formOf the form that cancels a run; null where runs may not be cancelled */
 export function clusterPage(
   { runs, queue }: ClusterView,
   nowMs: number,
@@ -82,8 +82,7 @@ function runStates({ runs, isCut }: CatalogedRuns): Block[] {
 }
 
 function backlog({ counts, workers, oldestJobMs, runs }: QueueState, nowMs: number): Block {
-  const working = runs.filter(({ holder }) => holder.progress?.state !== 'paused');
-  const wanted = working.reduce((sum, { jobsPerOuterStep }) => sum + (jobsPerOuterStep ?? 0), 0);
+  const wanted = runs.reduce((sum, { jobsPerOuterStep }) => sum + (jobsPerOuterStep ?? 0), 0);
   const oldest = oldestJobMs === null ? 'none' : durationText(Math.max(0, nowMs - oldestJobMs));
   const kinds = workers.map(deviceKind);
   const devices = [...new Set(kinds)].map(
@@ -122,7 +121,7 @@ function queuedRuns({ runs }: QueueState, formOf: FormOfRun | null): Block[] {
   const table = tableBlock('Runs on the queue', {
     columns: columnsOf(
       ...['<run', '<state', 'outer step', 'jobs a step', '<coordinator', '<since, UTC'],
-      ...(formOf === null ? [] : ['<orders']),
+      ...(formOf === null ? [] : ['<cancel']),
     ),
     rows: runs.map(({ run, jobsPerOuterStep, holder: { process, progress, sinceMs } }) => {
       const training = progress?.training ?? null;
@@ -135,7 +134,7 @@ function queuedRuns({ runs }: QueueState, formOf: FormOfRun | null): Block[] {
         jobsPerOuterStep === null ? '-' : formatCount(jobsPerOuterStep),
         `process ${process.pid} on ${process.host}`,
         timeText(sinceMs),
-        ...(formOf === null ? [] : [formOf(run, progress?.state === 'paused')]),
+        ...(formOf === null ? [] : [formOf(run)]),
       ];
     }),
   });

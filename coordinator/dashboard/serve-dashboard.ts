@@ -34,9 +34,15 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import { trimTrailingSlash } from 'hono/trailing-slash';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { isUnderWay } from '../record/run-status.js';
-import { link, textBlock, type Text, type Form } from '../reports/document/document.js';
+import { link, textBlock, type Text } from '../reports/document/document.js';
 import { PAGE_STYLE } from '../reports/document/as-page.js';
-import { clusterPage, runListPage, sweepListPage, sweepPage } from './list-pages.js';
+import {
+  clusterPage,
+  runListPage,
+  sweepListPage,
+  sweepPage,
+  type FormOfRun,
+} from './list-pages.js';
 import {
   digestOf,
   LIVE_SCRIPT,
@@ -80,8 +86,8 @@ export interface DashboardOptions {
   readonly hostsAllowed?: readonly string[];
   /** Demanded of every request; none if absent. */
   readonly token?: string | null;
-  /** Lets pages control runs; they are read-only if absent. */
-  readonly giveOrder?: GiveOrder | null;
+  /** Lets pages cancel runs; they are read-only if absent. */
+  readonly cancelRun?: CancelRun | null;
 }
 
 export interface Dashboard {
@@ -104,13 +110,13 @@ interface OpenedQueue {
  */
 export async function serveDashboard(options: DashboardOptions): Promise<Dashboard> {
   const { roots, s3, clock, servers = [], hostsAllowed = [], token = null } = options;
-  const { giveOrder = null } = options;
+  const { cancelRun = null } = options;
   const opened = options.queue === null ? null : await openQueue(options.queue, clock);
   const catalog = roots.length === 0 ? null : new RunCatalog({ roots, s3, clock });
   const desk =
-    giveOrder === null || opened === null
+    cancelRun === null || opened === null
       ? null
-      : new ControlDesk(giveOrder, freshNonce() + freshNonce());
+      : new ControlDesk(cancelRun, freshNonce() + freshNonce());
   const rankings = (options.rankings?.addresses.length ?? 0) === 0 ? null : options.rankings;
   const access = { hostsAllowed, token };
   const shown = { catalog, queue: opened, servers, rankings: rankings ?? null, desk };
@@ -279,7 +285,7 @@ function routesOf(parts: DashboardParts): Readonly<Record<string, MakePage>> {
         control:
           desk === null || name === null || !isUnderWay(state)
             ? null
-            : desk.formsLeadingTo(runPath(key))(name, state === 'paused'),
+            : desk.formsLeadingTo(runPath(key))(name),
         links: [...reportLinks(run), link(`${runPath(key)}/adgroup`, 'single adgroups')],
       });
     },
@@ -322,7 +328,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
     return context.html(html, status, { ...PAGE_HEADERS, ETag: etag });
   };
   const app = new Hono({ strict: true });
-  const posts = desk === null ? null : new RegExp(`^${ORDERS_PATH}$`);
+  const posts = desk === null ? null : new RegExp(`^${CANCEL_PATH}$`);
   app.use(guard({ ...parts.access, posts }));
   app.use(trimTrailingSlash());
   const asset = (path: string, text: string, type: string): void => {
@@ -332,7 +338,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
   asset(STYLE_PATH, PAGE_STYLE, 'text/css');
   asset(SCRIPT_PATH, LIVE_SCRIPT, 'text/javascript');
   if (desk !== null)
-    app.post(ORDERS_PATH, async (context) => {
+    app.post(CANCEL_PATH, async (context) => {
       const given = await desk.receive({
         origin: context.req.header('origin'),
         host: context.req.header('host'),
@@ -453,7 +459,7 @@ function guard(access: Access): MiddlewareHandler {
       return refuse(
         context,
         405,
-        `this dashboard is read-only and does not take ${method} here; --allow-control lets it pause, resume and cancel runs`,
+        `this dashboard is read-only and does not take ${method} here; --allow-control lets it cancel runs`,
       );
     }
     return next();
@@ -532,66 +538,52 @@ const FILE_HEADERS: Readonly<Record<string, string>> = {
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
 };
 
-type ControlOrder = 'pause' | 'resume' | 'cancel';
+/** Cancels the run of this name. Resolves with a sentence when its coordinator has heard it. */
+type CancelRun = (run: string) => Promise<string>;
 
-/** Gives an order to the run of this name. Resolves with a sentence when its coordinator has heard it. */
-type GiveOrder = (order: ControlOrder, run: string) => Promise<string>;
-
-const ORDERS_PATH = '/orders';
+const CANCEL_PATH = '/cancel';
 const FORM_BYTE_COUNT_MAX = 4_096;
 
 const FormSchema = z.strictObject({
-  order: z.enum(['pause', 'resume', 'cancel']),
   run: z.string().min(1).max(128),
   csrf: z.string().max(200),
   back: z.string().max(1_000).default('/'),
 });
 
-interface PostedOrder {
+interface PostedForm {
   readonly origin: string | undefined;
   readonly host: string | undefined;
   /** The body, as a form of a page encodes it. */
   readonly body: string;
 }
 
-type OrderAnswer =
+type FormAnswer =
   | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
   | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
 
-const LABELS: readonly (readonly [ControlOrder, string])[] = [
-  ['pause', 'Pause'],
-  ['resume', 'Resume'],
-  ['cancel', 'Cancel'],
-];
-
 export class ControlDesk {
-  readonly #give: GiveOrder;
+  readonly #cancel: CancelRun;
   readonly #csrf: string;
 
   /** @param csrf a text that nobody can guess */
-  constructor(give: GiveOrder, csrf: string) {
-    this.#give = give;
+  constructor(cancel: CancelRun, csrf: string) {
+    this.#cancel = cancel;
     this.#csrf = csrf;
   }
 
-  /** The orders that make sense in the state of the run. @param back the path of the page that shows the form */
-  formsLeadingTo(back: string): (run: string, isPaused: boolean) => Form {
-    return (run, isPaused) => {
-      const useless = isPaused ? 'pause' : 'resume';
-      const offered = LABELS.filter(([order]) => order !== useless);
-      return {
-        ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
-        hidden: { csrf: this.#csrf, run, back },
-        buttons: offered.map(([value, text]) => ({
-          ...{ text, name: 'order', value, label: `${text} run ${run}` },
-          isDanger: value === 'cancel',
-        })),
-      };
-    };
+  /** @param back the path of the page that shows the form */
+  formsLeadingTo(back: string): FormOfRun {
+    return (run) => ({
+      ...{ kind: 'form', method: 'post', action: CANCEL_PATH },
+      hidden: { csrf: this.#csrf, back },
+      buttons: [
+        { text: 'Cancel', name: 'run', value: run, label: `Cancel run ${run}`, isDanger: true },
+      ],
+    });
   }
 
-  /** @throws what the order throws if the run cannot be ordered so. */
-  async receive({ origin, host, body }: PostedOrder): Promise<OrderAnswer> {
+  /** @throws what cancelling the run throws. */
+  async receive({ origin, host, body }: PostedForm): Promise<FormAnswer> {
     if (!isOwnOrigin(origin, host))
       return {
         kind: 'refused',
@@ -602,14 +594,14 @@ export class ControlDesk {
       return { kind: 'refused', status: 413, why: 'the form is too large' };
     const form = FormSchema.safeParse(Object.fromEntries(new URLSearchParams(body)));
     if (!form.success) return { kind: 'refused', status: 400, why: z.prettifyError(form.error) };
-    const { order, run, csrf, back } = form.data;
+    const { run, csrf, back } = form.data;
     if (!areEqual(csrf, this.#csrf))
       return {
         kind: 'refused',
         status: 403,
         why: 'the form is of an earlier start of this server: load its page again',
       };
-    return { kind: 'heard', sentence: await this.#give(order, run), back: ownPath(back) };
+    return { kind: 'heard', sentence: await this.#cancel(run), back: ownPath(back) };
   }
 }
 

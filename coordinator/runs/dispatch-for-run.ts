@@ -38,10 +38,8 @@ export interface DispatchChoice {
 }
 
 interface DispatchedWork {
-  /** The name under which it takes the lease, and under which people give it orders. */
+  /** The name under which it takes the lease, and under which people cancel it. */
   readonly runId: string;
-  /** False for work that never trains a run of this name, as an evaluation. */
-  readonly mayTrain: boolean;
   /** The number of trainings at the same time, as in a sweep; 1 by default. */
   readonly trainingsAtOnce?: number;
 }
@@ -96,13 +94,13 @@ export function dispatchForRun(
  */
 export async function openWithDispatch<Opened>(
   config: RunConfig,
-  { mayTrain, choice }: { readonly mayTrain: boolean; readonly choice: DispatchChoice },
+  choice: DispatchChoice,
   context: RunContext,
   open: () => Promise<Opened>,
 ): Promise<[Opened, RunDispatch]> {
   const giveUp = new AbortController();
   const signal = AbortSignal.any([context.signal, giveUp.signal]);
-  const work = { runId: config.run, mayTrain };
+  const work = { runId: config.run };
   const starting = dispatchForRun(config, work, choice, { ...context, signal });
   const opening = open();
   opening.catch(() =>
@@ -172,7 +170,7 @@ async function queueDispatch(
 
 async function openQueueDispatcher(
   config: RunConfig,
-  { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
+  { runId, trainingsAtOnce }: DispatchedWork,
   redisUrl: string,
   { signal, clock, sink, environment }: RunContext,
 ): Promise<Dispatcher> {
@@ -197,9 +195,8 @@ async function openQueueDispatcher(
     queue: queueWithLargeBlobs(queue),
     limits: config.queue,
     largeBlobs,
-    ...{ runId, mayTrain, trainingsAtOnce },
+    ...{ runId, trainingsAtOnce },
     nonce: freshNonce(),
-    recomputed: { seed: config.seed, share: config.trust.recomputeShare },
     signal,
     clock,
     sink,

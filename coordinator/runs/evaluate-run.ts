@@ -51,8 +51,7 @@ import {
   specOf,
   type SavedForStore,
 } from './run-files.js';
-import { lengthFixedByOf } from '../training/run-length.js';
-import { trainOn, type TrainingStartChoice, trainedRun, type TrainingResult } from './train-run.js';
+import { trainOn, trainedRun, type TrainingStartChoice, type TrainingResult } from './train-run.js';
 import {
   noticeEvent,
   warningEvent,
@@ -70,8 +69,7 @@ export async function evaluateRun(
   const config = await chosenConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await requirePredictionsPath(request.predictions);
   return loggedRun(trackedCallOf('evaluate', config), context, async (logged) => {
-    const work = { mayTrain: false, choice: request };
-    const [run, dispatch] = await openWithDispatch(config, work, logged, () =>
+    const [run, dispatch] = await openWithDispatch(config, request, logged, () =>
       openPreparedRun(config, logged),
     );
     return evaluatedRun(run, dispatch, request, logged);
@@ -232,10 +230,11 @@ async function globalStartOf(
   const latest = isAnew ? null : await latestManifestOf(checkpoints);
   const begun = latest === null ? null : configBegunWith(latest, config);
   const isLonger = begun !== null && latest !== null && latest.outerStep > outerSteps;
+  const { schedule, staleness } = config.training;
   const hasOtherSteps =
     begun !== null &&
     begun.training.outerSteps !== config.training.outerSteps &&
-    lengthFixedByOf(config.training) !== null;
+    (schedule.decay !== 'none' || staleness !== undefined);
   const fresh = isAnew || isLonger || hasOtherSteps;
   const trained = fresh || begun === null ? config : begun;
   const length = outerStepsOf(fresh ? {} : (latest ?? {}), trained.training);
@@ -327,8 +326,7 @@ export async function openRun(
     // One log for all calls: workers report when they start, which is before the first call.
     const logged = await loggedSink(trackedCallOf('open run', config), opened.context);
     const named = { ...opened.context, sink: logged };
-    const work = { mayTrain: true, choice: request };
-    const [run, dispatch] = await openWithDispatch(config, work, named, () =>
+    const [run, dispatch] = await openWithDispatch(config, request, named, () =>
       openPreparedRun(config, named),
     );
     const turns = turnsOf(config, surroundings, { stopping, listeners, logged });

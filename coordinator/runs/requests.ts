@@ -133,17 +133,6 @@ const queueFields = {
   prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
 };
 
-const controlFields = {
-  run: text('<run> the name of a run that is being computed: `run` in its config'),
-  ...queueFields,
-};
-
-/** `600`: 600 outer steps altogether; `+100`: 100 more than it has. */
-const outerSteps = z
-  .string()
-  .regex(/^\+?[1-9]\d{0,7}$/, 'expected a number of outer steps, as 600 or +100')
-  .transform((steps) => ({ count: Number(steps), isAdded: steps.startsWith('+') }));
-
 const recordedRun = text("<run> a run's output folder or s3:// prefix, or its run.yaml");
 
 /** `/metrics` is added to an address without a path. */
@@ -250,12 +239,6 @@ export const REQUESTS = {
       ).optional(),
     })
     .refine(startsOneWay, ONE_WAY_TO_START),
-  plan: z.strictObject({
-    config,
-    workers: integer(1, 100_000, '<count> workers to predict, beside the table').default(1_000),
-    /** The default is a usual network of a data center. */
-    gbitPerS: integer(1, 10_000, '<rate> network rate of the queue server in Gbit/s').default(10),
-  }),
   synthesize: z.strictObject({
     out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
     rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
@@ -318,13 +301,9 @@ export const REQUESTS = {
   }),
   replay: z.strictObject({ logs: texts('<log> decision logs') }),
   workers: z.strictObject(queueFields),
-  control: z.strictObject(controlFields),
-  extend: z.strictObject({
-    ...controlFields,
-    outerSteps: describeField(
-      outerSteps,
-      '<number> the number of outer steps altogether, or +N for N more than the run has',
-    ),
+  cancel: z.strictObject({
+    run: text('<run> the name of a run that is being computed: `run` in its config'),
+    ...queueFields,
   }),
   status: z.strictObject({ run: recordedRun }),
   wait: z.strictObject({
@@ -364,7 +343,7 @@ export const REQUESTS = {
     tokenFile: text(
       '<file> token of requests; also the variable QIANMO_DASHBOARD_TOKEN',
     ).optional(),
-    allowControl: flag('let pages pause, resume and cancel runs'),
+    allowControl: flag('let pages cancel runs'),
   }),
 } as const;
 

@@ -122,7 +122,7 @@ async function sweepTrials(
   const { concurrentTrials } = sweep;
   const { dispatcher } = await dispatchForRun(
     base,
-    { runId, mayTrain: false, trainingsAtOnce: concurrentTrials },
+    { runId, trainingsAtOnce: concurrentTrials },
     ...([request, context] as const),
   );
   // All models are checked first: one that does not fit the store is refused before training starts.

@@ -59,8 +59,7 @@ export async function trainRun(
 ): Promise<TrainingResult> {
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(trackedCallOf('train', config, request.fresh), context, async (logged) => {
-    const work = { mayTrain: true, choice: request };
-    const [run, dispatch] = await openWithDispatch(config, work, logged, () =>
+    const [run, dispatch] = await openWithDispatch(config, request, logged, () =>
       openPreparedRun(config, logged),
     );
     if (request.dashboard) await serveDashboard(config, dispatch, logged);
@@ -122,7 +121,7 @@ async function serveDashboard(
   { redisUrl }: RunDispatch,
   context: RunContext,
 ): Promise<void> {
-  const { servedDashboard } = await import('./control-run.js');
+  const { servedDashboard } = await import('./cancel-run.js');
   const dashboard = await servedDashboard(
     {
       ...{ redis: redisUrl, prefix: config.queue.prefix },

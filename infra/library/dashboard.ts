@@ -2,7 +2,7 @@
 
 import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 import type { Surroundings } from '../../coordinator/runs/run-handle.js';
-import { servedDashboard } from '../../coordinator/runs/control-run.js';
+import { servedDashboard } from '../../coordinator/runs/cancel-run.js';
 import { s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { RequestOf } from '../../coordinator/runs/requests.js';
 import { accessToken, requireTokenBeyondLoopback } from './access-token.js';

@@ -1,6 +1,5 @@
 /** Verbs that make a run: from logs to a trained, evaluated and chosen model. */
 
-import { writeFile } from 'node:fs/promises';
 import type { Document } from '../../coordinator/reports/document/document.js';
 import { flag, text } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
@@ -140,26 +139,6 @@ Example:
   qianmo export runs/shop-clicks/auto/best.yaml`,
   run: async () => (await import('../../coordinator/runs/sweep-run.js')).autoRun,
   show: searchDocument,
-});
-
-/** Predicts the throughput of a run on many workers from what an outer step costs with one. */
-export const plan = call('plan', {
-  request: REQUESTS.plan,
-  about: 'predict the throughput of a run on many workers, and what bounds it',
-  operands: ['config'],
-  extra: { chart: text('<file.svg> file for a picture of the throughput by workers').optional() },
-  plugins: true,
-  help: `
-Example:
-  qianmo plan run.yaml --workers 1000
-Trains for 56 outer steps in one process, writes nothing of the run, and predicts the throughput of 1 to 1,000 workers from its real plans.`,
-  run: async () => (await import('../../coordinator/runs/plan-run.js')).planRun,
-  show: async (planned, { chart }) => {
-    const { capacityDocument, capacitySvg } =
-      await import('../../coordinator/reports/capacity-document.js');
-    if (chart !== undefined) await writeFile(chart, await capacitySvg(planned));
-    return capacityDocument(planned);
-  },
 });
 
 /** Estimates from logged choices what another policy would have earned. */

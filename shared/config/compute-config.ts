@@ -77,16 +77,6 @@ export const QueueConfigSchema = z
         'How long a run waits while Redis refuses to write because its disk or memory is full. The run ' +
           'then stops and can be resumed.',
       ),
-    backupAfterMultiple: z
-      .number()
-      .min(1)
-      .max(1_000)
-      .optional()
-      .describe(
-        'A job that a worker has had for this multiple of the usual computing time (the 0.9 quantile of the ' +
-          'latest 256 of its kind), and for a second at least, goes to an idle worker as well; the first result ' +
-          'is used. It changes no result. By default no job has a copy.',
-      ),
     blobByteCountMax: positiveInt
       .default(512 * 1024 * 1024)
       .describe('The largest blob of tensors.'),

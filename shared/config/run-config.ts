@@ -17,7 +17,6 @@ import {
   GlobalTrainingConfigSchema,
   idDropoutMisfits,
   TrainingConfigSchema,
-  TrustConfigSchema,
 } from './training-config.js';
 import {
   featureMisfits,
@@ -89,7 +88,6 @@ const RunFieldsSchema = z.strictObject({
   evaluation: EvaluationConfigSchema.prefault({}),
   compute: ComputeConfigSchema.prefault({}),
   queue: QueueConfigSchema.prefault({}),
-  trust: TrustConfigSchema.prefault({}),
   exploration: ExplorationConfigSchema.prefault({}),
   output: AddressSchema.describe(
     'Checkpoints, reports and logs of the run: a folder or s3://bucket/prefix.',

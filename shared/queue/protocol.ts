@@ -113,20 +113,13 @@ export const PROTOCOL_VERSION = 1;
 
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
-/** The largest job with its signature. The terms of its delivery do not count: they change from one to the next. */
+/** The largest job with its signature. Its fingerprint does not count: the run may get one after the first delivery. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
-export const EXCLUDED_WORKERS_MAX = 16;
-const WORKER_NAME_LENGTH_MAX = 512;
-/** The quotes and the comma of a name in a list. */
-const NAME_MARKS_BYTE_COUNT = 3;
-/** The names of the fields `notBy` and `fingerprint`, and a fingerprint. */
-const TERM_FIELDS_BYTE_COUNT = 256;
-/** The queue refuses larger job data. A job that fits once fits again under any terms. */
-export const QUEUED_BYTE_COUNT_MAX =
-  JOB_BYTE_COUNT_MAX +
-  EXCLUDED_WORKERS_MAX * (WORKER_NAME_LENGTH_MAX + NAME_MARKS_BYTE_COUNT) +
-  TERM_FIELDS_BYTE_COUNT;
+/** The name of the field `fingerprint`, and a fingerprint. */
+const FINGERPRINT_BYTE_COUNT = 256;
+/** The queue refuses larger job data. A job that fits once fits again with a fingerprint. */
+export const QUEUED_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX + FINGERPRINT_BYTE_COUNT;
 
 const index = z.int().nonnegative();
 
@@ -248,8 +241,6 @@ export const JobSchema = z.strictObject({
    * leave it to others.
    */
   fingerprint: FingerprintSchema.optional(),
-  /** Workers that leave the job to others, because another's result of it is wanted. */
-  notBy: z.array(z.string().max(WORKER_NAME_LENGTH_MAX)).max(EXCLUDED_WORKERS_MAX).optional(),
   dense: BlobRefSchema,
   rowPack: BlobRefSchema.optional(),
   frozen: BlobRefSchema.optional(),
@@ -330,12 +321,6 @@ export function idDropoutOf({
 }: Pick<Job, 'work' | 'outerStep'>): IdDropout | null {
   const { seed, ids: rates } = (work.kind === 'gradient' ? work.dropout : undefined) ?? {};
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
-}
-
-/** Whether a job can name this worker among those that it excludes. */
-export function isExcludableName(worker: string): boolean {
-  const byteCount = Buffer.byteLength(JSON.stringify(worker)) + ','.length;
-  return byteCount <= WORKER_NAME_LENGTH_MAX + NAME_MARKS_BYTE_COUNT;
 }
 
 /**

@@ -43,7 +43,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dispatch',
     'coordinator/plan',
     'coordinator/checkpoints',
-    'coordinator/training/meta-optimizer',
     'coordinator/training',
     'coordinator/evaluation',
     'coordinator/export',

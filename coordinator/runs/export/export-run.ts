@@ -70,7 +70,7 @@ import {
 } from '../../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { outerStepsOf } from '../../checkpoints/training-state.js';
-import { rateShareAt } from '../../training/meta-optimizer/stages.js';
+import { rateShareAt } from '../../training/meta-optimizer.js';
 
 export interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -85,8 +85,7 @@ export async function exportRun(
   const config = await chosenConfigOf(request.config, context.environment);
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
-    const work = { mayTrain: false, choice: request };
-    const [source, { dispatcher }] = await openWithDispatch(config, work, logged, async () => {
+    const [source, { dispatcher }] = await openWithDispatch(config, request, logged, async () => {
       const store = await openStoreAsPrepared(config, logged);
       return sourceOf(preparedRunOn(store, config), store, logged);
     });
@@ -211,8 +210,7 @@ export async function exportChangedRun(
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
-    const dispatchOf = () =>
-      dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
+    const dispatchOf = () => dispatchForRun(config, { runId: config.run }, request, logged);
     return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
   });
 }
