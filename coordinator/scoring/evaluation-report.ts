@@ -160,7 +160,7 @@ export const CalibrationCurveSchema = z.strictObject({
   ),
 });
 
-export const EvaluationReportSchema = z.strictObject({
+const EvaluationReportSchema = z.strictObject({
   formatVersion: z.literal(REPORT_FORMAT_VERSION),
   run: z.strictObject({
     run: z.string(),

@@ -65,7 +65,7 @@ function squaredErrorSum(values: ArrayLike<number>, rows: CountedRows): number {
 }
 
 /** Entropy of a click rate, in nats; 0 at 0 and 1. */
-export function entropyOf(clickRate: number): number {
+function entropyOf(clickRate: number): number {
   if (clickRate <= 0 || clickRate >= 1) return 0;
   return -clickRate * Math.log(clickRate) - (1 - clickRate) * Math.log1p(-clickRate);
 }

@@ -74,7 +74,7 @@ interface PairedDifference {
  *
  * @returns null where it is not finite, and where a single adgroup says nothing of the others.
  */
-export function pairedDifference(
+function pairedDifference(
   losses: AdgroupLosses,
   reference: AdgroupLosses,
   impressions: Float64Array,

@@ -28,7 +28,7 @@ const TrialScoreSchema = z.strictObject({
   metaDigest: z.string().nullable(),
 });
 
-export const SweepRecordSchema = z.strictObject({
+const SweepRecordSchema = z.strictObject({
   formatVersion: z.literal(SWEEP_FORMAT_VERSION),
   /** A search is that of `qianmo auto`, whose trials the config does not name. */
   kind: z.enum(['sweep', 'search']),

@@ -26,10 +26,6 @@ export function asText(document: Document, outputColumns = OUTPUT_COLUMNS_DEFAUL
   return [...head, ...blocksText(blocks, outputColumns)].join('\n\n');
 }
 
-export function asJson({ data }: Document): string {
-  return JSON.stringify(data, null, 2);
-}
-
 function blocksText(blocks: readonly Block[], outputColumns: number): string[] {
   return blocks.map((block) => blockText(block, outputColumns)).filter((text) => text !== '');
 }

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { SweepRecordSchema, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
+import { parseSweepRecord, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { loadConfig } from '../../../shared/config/yaml-file.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
@@ -57,7 +57,7 @@ describe('qianmo auto', () => {
       });
     });
     const search = ['auto', file, '--trials-max', '2', '--format', 'json'];
-    const { trials } = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
+    const { trials } = parseSweepRecord(await room.done(search), 'the output');
     const [told, found]: [number[], number[]] = [[], []];
     for (const { name, scores } of trials.filter((trial) => trial.name.startsWith('t'))) {
       const folder = room.path(`early/auto/trials/${name}/events`);
@@ -88,7 +88,7 @@ describe('qianmo auto', () => {
 
   it('ends with one model, which its config makes again and a bundle serves', async () => {
     const search = ['auto', data, '--trials-max', '3', '--format', 'json'];
-    const record = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
+    const record = parseSweepRecord(await room.done(search), 'the output');
     const best = record.trials.find(({ name }) => name === record.best?.trial);
     expect(record.rungs).toEqual([{ outerSteps: 4, trialCount: 3 }]);
     const trained = record.trials.filter(({ averageOf }) => averageOf === undefined);
@@ -148,7 +148,7 @@ describe('qianmo auto', () => {
     }));
     const stopped = JSON.stringify({ ...record, trials, best: null });
     await writeFile(room.path('data/auto/auto.json'), stopped);
-    const resumed = SweepRecordSchema.parse(JSON.parse(await room.done([...search, '--resume'])));
+    const resumed = parseSweepRecord(await room.done([...search, '--resume']), 'the output');
     expect(resumed).toEqual(record);
   });
 

@@ -7,7 +7,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   parseSweepRecord,
-  SweepRecordSchema,
+  parseSweepRecord,
   type SweepRecord,
 } from '../../../coordinator/sweep/sweep-record.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
@@ -66,7 +66,7 @@ describe('qianmo sweep', () => {
     });
 
     const printed = await room.done(['sweep', sweep, '--resume', '--format', 'json']);
-    const record = SweepRecordSchema.parse(JSON.parse(printed));
+    const record = parseSweepRecord(printed, 'the output');
     expect(record.rungs).toEqual([
       { outerSteps: 1, trialCount: 12 },
       { outerSteps: 2, trialCount: 4 },
@@ -110,7 +110,7 @@ async function swept(
   const args = ['sweep', sweep, option, '--format', 'json'];
   const { exitCode, output, diagnostics } = await room.start(args).ended;
   expect(exitCode, diagnostics).toBe(0);
-  return { record: SweepRecordSchema.parse(JSON.parse(output)), diagnostics };
+  return { record: parseSweepRecord(output, 'the output'), diagnostics };
 }
 
 /** The small log with bags of one or two members. */
