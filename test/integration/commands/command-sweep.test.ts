@@ -5,11 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  parseSweepRecord,
-  parseSweepRecord,
-  type SweepRecord,
-} from '../../../coordinator/sweep/sweep-record.js';
+import { parseSweepRecord, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { loadConfig, parseConfig } from '../../../shared/config/yaml-file.js';
 import { SWEEP_CONFIG } from '../../../shared/config/sweep-config.js';
