@@ -1,5 +1,6 @@
 /** Evaluates a trained run: trains the global arm if needed, compares all arms, writes the reports. */
 
+import { joinAddress } from '../../shared/storage/object-store.js';
 import { at } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -44,7 +45,6 @@ import {
 import type { RunContext } from './run-context.js';
 import {
   checkpointAddressOf,
-  joinAddress,
   objectStoreOf,
   openPreparedRun,
   savedMetaParametersOf,
@@ -172,7 +172,7 @@ async function trainedMetaParameters(
     throw new QianmoError({
       kind: 'usage',
       what: 'the run has no checkpoint to evaluate',
-      where: joinAddress(run.config.output, 'checkpoints'),
+      where: checkpointAddressOf(run.config),
       cure: 'train it first: qianmo train run.yaml',
     });
   const { isChosen, outerStep, outerSteps } = state;
@@ -263,7 +263,7 @@ export function globalArmConfig(config: RunConfig): RunConfig {
       ...(optimizer === undefined ? {} : { optimizer }),
       ...(outerSteps === undefined ? {} : { outerSteps }),
     },
-    output: `${config.output.replace(/\/+$/, '')}/global`,
+    output: joinAddress(config.output, 'global'),
   };
 }
 

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { type ObjectStore, isObjectKey } from '../../shared/storage/object-store.js';
+import { type ObjectStore, isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
 import {
   openObjectStore,
   s3OptionsOf,
@@ -22,7 +22,7 @@ export function objectStoreAt(address: string, environment: Environment): Object
 
 /** Where `qianmo auto` keeps the search of a config, below the output of the config. */
 export function searchOutputOf(output: string): string {
-  return `${output.replace(/\/+$/, '')}/auto`;
+  return joinAddress(output, 'auto');
 }
 
 /** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */

@@ -13,7 +13,7 @@ import type { RunContext, Environment } from './run-context.js';
 import type { CallOptions } from './run-handle.js';
 import { configOf, s3OptionsIn, searchOutputOf, objectStoreAt } from './places.js';
 import type { RequestOf } from './requests.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import {
   compareRuns,
   ComparisonReportSchema,
@@ -25,7 +25,7 @@ import {
 import { comparisonDocument } from '../reports/comparison-document.js';
 import { asPage } from '../reports/document/as-page.js';
 import { loggedRun } from './logged-run.js';
-import { joinAddress, objectStoreOf } from './run-files.js';
+import { objectStoreOf } from './run-files.js';
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;

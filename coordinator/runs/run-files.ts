@@ -16,7 +16,11 @@ import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
-import { probeConditionalWrites, type ObjectStore } from '../../shared/storage/object-store.js';
+import {
+  probeConditionalWrites,
+  type ObjectStore,
+  joinAddress,
+} from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
@@ -172,7 +176,7 @@ function checkpointSourceOf(run: PreparedRun, context: RunContext): CheckpointSo
   };
 }
 
-export function checkpointAddressOf({ output }: RunConfig): string {
+export function checkpointAddressOf({ output }: Pick<RunConfig, 'output'>): string {
   return joinAddress(output, 'checkpoints');
 }
 
@@ -198,8 +202,4 @@ export async function claimedPlace(
 export function writesUnconditional(address: string): RunEvent {
   const text = `${address} ignores conditional writes: start only one coordinator of this run`;
   return warningEvent('writes-unconditional', text);
-}
-
-export function joinAddress(address: string, child: string): string {
-  return `${address.replace(/\/+$/, '')}/${child}`;
 }

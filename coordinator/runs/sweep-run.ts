@@ -5,7 +5,7 @@ import { RUN_CONFIG, runConfigYaml } from '../../shared/config/load-run-config.j
 import { type RunConfig, configHash } from '../../shared/config/run-config.js';
 import { SWEEP_CONFIG, type SweepConfig } from '../../shared/config/sweep-config.js';
 import { type EventKind, type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
@@ -51,9 +51,9 @@ import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { RequestOf } from './requests.js';
 import {
+  checkpointAddressOf,
   checkpointsOf,
   claimedPlace,
-  joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,
@@ -298,7 +298,7 @@ function trialWork(
     });
   const discard = async (name: string): Promise<void> => {
     const { config } = runOf(name);
-    const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+    const checkpoints = objectStoreOf(config, checkpointAddressOf(config));
     // The pointer first, so that an interrupted removal leaves no checkpoint.
     await checkpoints.delete(LATEST_KEY);
     for (const key of await checkpoints.list('')) await checkpoints.delete(key);

@@ -26,8 +26,10 @@ const IntervalSchema = z.strictObject({
 const ValueMetricsSchema = z.strictObject({
   mae: z.number(),
   rmse: z.number(),
+  /** 1 - squared error / squared error of the rows' mean; null if all values are equal. */
   rSquared: z.number().nullable(),
   ndcg: z.number().nullable(),
+  /** Places of a ranking that count. */
   ndcgAt: z.int().positive(),
 });
 

@@ -128,3 +128,8 @@ async function areConditionsHonoured(store: ObjectStore, key: string): Promise<b
   const found = await store.get(key);
   return found !== null && Buffer.from(found.bytes).toString() === 'third';
 }
+
+/** An address below another. */
+export function joinAddress(address: string, child: string): string {
+  return `${address.replace(/\/+$/, '')}/${child}`;
+}
