@@ -91,7 +91,7 @@ const LatestSchema = NamedManifestSchema.extend({
   formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),
   outerStep: count,
 });
-export type LatestPointer = z.infer<typeof LatestSchema>;
+type LatestPointer = z.infer<typeof LatestSchema>;
 
 /** Steps sort as text up to the largest that a config allows. */
 const OUTER_STEP_DIGITS = 9;

@@ -33,12 +33,7 @@ import {
   readMetaParameters,
   grownState,
 } from './checkpoint-reader.js';
-import {
-  type EarlierCheckpoint,
-  type PutBlob,
-  type TableSnapshot,
-  wholeSnapshotOf,
-} from './table-snapshot.js';
+import { type TableSnapshot, wholeSnapshotOf } from './table-snapshot.js';
 import type { TrainingState } from './training-state.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
@@ -131,7 +126,7 @@ class RunCheckpointStore implements Checkpoints {
   #sentLatestBytes: Uint8Array | null = null;
   #last: WrittenCheckpoint | null = null;
   /** The last checkpoint of the tables `of`, read or written. */
-  #earlier: { readonly of: object; readonly checkpoint: EarlierCheckpoint } | null = null;
+  #earlier: { readonly of: object; readonly checkpoint: CheckpointManifest } | null = null;
   /** The checkpoint with the lowest validation loss, and its outer step. */
   #best: (NamedManifest & { readonly outerStep: number }) | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
@@ -273,7 +268,7 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /** Skips blobs that the last checkpoint verified and that still exist, and those of this one. */
-  #blobWriter(isThere: (ref: BlobRef) => boolean): PutBlob {
+  #blobWriter(isThere: (ref: BlobRef) => boolean): (bytes: Uint8Array) => Promise<BlobRef> {
     const put = new Set<string>();
     return async (bytes) => {
       const ref = blobRefOf(bytes);

@@ -11,7 +11,9 @@ import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { findRecords } from '../record/find-records.js';
 import { FollowedHistory, type RunHistory } from '../record/run-history.js';
 import { RunRecord } from '../record/run-record.js';
-import { readView, runStatusOf, type ReadView, type RunStatus } from '../record/run-status.js';
+import { readView, runStatusOf, type RunStatus } from '../record/run-status.js';
+
+type ReadView = NonNullable<Awaited<ReturnType<typeof readView>>>;
 
 interface CatalogOptions {
   /** Folders and `s3://` prefixes. */
@@ -20,13 +22,13 @@ interface CatalogOptions {
   readonly clock: Clock;
 }
 
-export interface CatalogedRun {
+interface CatalogedRun {
   /** The path below the root, with `:` for `/`. */
   readonly key: string;
   readonly status: RunStatus;
 }
 
-export interface CatalogedRuns {
+interface CatalogedRuns {
   /** The latest first. */
   readonly runs: readonly CatalogedRun[];
   /** There are more than were looked for. */
@@ -157,7 +159,7 @@ function freeKey(key: string, taken: ReadonlyMap<string, string>): string {
 }
 
 /** Settings that decide what a run computes, by path, such as `method.innerRate`. */
-export type RunSettings = ReadonlyMap<string, string>;
+type RunSettings = ReadonlyMap<string, string>;
 
 /** The settings of the latest checkpoint; null before the first. */
 export async function settingsIn(checkpoints: ObjectStore): Promise<RunSettings | null> {

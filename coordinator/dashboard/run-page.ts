@@ -3,14 +3,7 @@
 import { sentenceOf } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import { STEP_PHASES } from '../../shared/names/event-terms.js';
-import {
-  isGone,
-  meanIn,
-  sizeName,
-  type RunHistory,
-  type StepSpan,
-  type WorkerCourse,
-} from '../record/run-history.js';
+import { isGone, meanIn, sizeName, type RunHistory } from '../record/run-history.js';
 import { isUnderWay, type RunState, type RunStatus } from '../record/run-status.js';
 import {
   absence,
@@ -35,13 +28,16 @@ import {
 import { durationText, formatCount, timeText } from '../reports/document/format.js';
 import { stateBadge } from '../reports/run-documents.js';
 import type { Page } from './page.js';
-import type { RunSettings } from './run-catalog.js';
+
+type StepSpan = RunHistory['sizes']['spans'][number];
+
+type WorkerCourse = RunHistory['workers'][number];
 
 interface ShownRun {
   readonly status: RunStatus;
   readonly history: RunHistory;
   /** Null before the first checkpoint. */
-  readonly settings: RunSettings | null;
+  readonly settings: ReadonlyMap<string, string> | null;
   /** The form that controls the run; null where it may not be controlled. */
   readonly control?: Form | null;
   /** Reports that lie in the output. */
@@ -430,7 +426,7 @@ function savedBlocks(
   ];
 }
 
-function settingsBlock(settings: RunSettings | null): Block {
+function settingsBlock(settings: ReadonlyMap<string, string> | null): Block {
   if (settings === null) return absence('Known from the first checkpoint on.');
   const table = { columns: columnsOf('<setting', '~value'), rows: [...settings] };
   const summary = `All ${settings.size} settings`;

@@ -53,18 +53,15 @@ import {
 } from './rejected-rows.js';
 import { columnKinds } from './row-assembly.js';
 import { judgeTexts } from './row-judgement.js';
-import {
-  type AppendedTasks,
-  appendedTasksOf,
-  freshRowsOf,
-  redivideTasks,
-} from './appended-tasks.js';
+import { appendedTasksOf, freshRowsOf, redivideTasks } from './appended-tasks.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
 import { secondsText } from '../../shared/events/event-words.js';
 import { counted } from '../../shared/names/counted.js';
 import type { FeatureConfig } from '../../shared/config/data-config.js';
 import { csvSource } from '../logs/work-folder.js';
 import { loadTargetEncodings } from './target-encodings.js';
+
+type AppendedTasks = Awaited<ReturnType<typeof appendedTasksOf>>;
 
 export interface AppendedLogs {
   /** Null if all logs were in the store already. */

@@ -57,7 +57,7 @@ interface AppendedTask {
   readonly isNew: boolean;
 }
 
-export interface AppendedTasks {
+interface AppendedTasks {
   readonly tasks: readonly AppendedTask[];
   readonly tooSmallTaskCount: number;
   readonly tooSmallRowCount: number;

@@ -40,7 +40,6 @@ import {
   divideTasks,
   findKeptRows,
   smallTasksLeftOut,
-  type TaskDivision,
   type TrunkRows,
   describeKey,
 } from './task-division.js';
@@ -60,9 +59,13 @@ import {
   learnTaskLabels,
   rowLabelsOf,
 } from './row-judgement.js';
-import { openStoreTarget, type StoreTarget } from './store-target.js';
+import { openStoreTarget } from './store-target.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 import { literal } from '../logs/sql.js';
+
+type TaskDivision = Awaited<ReturnType<typeof divideTasks>>;
+
+type StoreTarget = Awaited<ReturnType<typeof openStoreTarget>>;
 
 export interface PrepareOptions {
   readonly clock: Clock;

@@ -21,7 +21,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import { type CatalogTask, TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { type KeptRows, trunkBatchKey, type TrunkRows } from './task-division.js';
+import { trunkBatchKey, type TrunkRows, type findKeptRows } from './task-division.js';
 import {
   type ColumnKind,
   type CopyRows,
@@ -30,6 +30,8 @@ import {
   widthOf,
   type RowFileWriter,
 } from './row-file-writer.js';
+
+type KeptRows = Awaited<ReturnType<typeof findKeptRows>>;
 
 interface PlannedTask {
   readonly key: string;

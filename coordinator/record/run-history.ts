@@ -16,7 +16,7 @@ interface Point {
 }
 
 /** Means over consecutive outer steps. */
-export interface StepSpan {
+interface StepSpan {
   readonly firstOuterStep: number;
   readonly lastOuterStep: number;
   /** By name, the sum of values times their weights, and the sum of the weights. */
@@ -95,7 +95,7 @@ function unite(earlier: CountedSpan, later: CountedSpan): CountedSpan {
 }
 
 /** A worker as its events describe it. One that is started again has another name. */
-export interface WorkerCourse {
+interface WorkerCourse {
   readonly worker: string;
   /** `stopped` in order, `exited` by itself or killed. */
   state: 'starts' | 'waits' | 'computes' | 'rests' | 'stopped' | 'exited';

@@ -30,7 +30,7 @@ export interface RunStatus extends Omit<RunView, 'isAwaitingWorkers'> {
   readonly unknownEventCount: number;
 }
 
-export interface ReadView {
+interface ReadView {
   readonly view: RunView;
   readonly unknownCount: number;
 }

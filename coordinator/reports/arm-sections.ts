@@ -92,7 +92,7 @@ export function rowFacts(slice: Slice, words: LabelWords): Fact[] {
 
 type Verdict = 'better' | 'worse' | 'undecided';
 
-export interface ComparedPair {
+interface ComparedPair {
   readonly arm: string;
   readonly difference: ArmResult['differences'][number];
   /** The verdict on the difference per impression: better if the whole interval is below 0. */

@@ -23,7 +23,6 @@ import {
   verdictSentence,
   wordsOf,
   type ArmLook,
-  type ComparedPair,
   type LabelWords,
 } from './arm-sections.js';
 import {
@@ -116,7 +115,7 @@ const CLAIMING_ARMS: readonly string[] = EVALUATED_ARMS.filter(
 );
 
 /** Each claiming arm against each reference that is listed before it. */
-function claimedPairs(slice: Slice): ComparedPair[] {
+function claimedPairs(slice: Slice): ReturnType<typeof comparedPairs>[number][] {
   const placeOf = (arm: string): number => CLAIMING_ARMS.indexOf(arm);
   return comparedPairs(slice).filter(
     ({ arm, difference }) => placeOf(arm) > placeOf(difference.reference),

@@ -49,9 +49,8 @@ import {
   openPreparedRun,
   savedMetaParametersOf,
   specOf,
-  type SavedForStore,
 } from './run-files.js';
-import { trainOn, trainedRun, type TrainingStartChoice, type TrainingResult } from './train-run.js';
+import { trainOn, trainedRun, type TrainingResult } from './train-run.js';
 import {
   noticeEvent,
   warningEvent,
@@ -60,6 +59,8 @@ import {
   type RunEventSink,
 } from '../../shared/events/run-events.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
+
+type SavedForStore = NonNullable<Awaited<ReturnType<typeof savedMetaParametersOf>>>;
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
@@ -214,7 +215,7 @@ async function globalMetaParameters(
 
 interface GlobalStart {
   readonly config: RunConfig;
-  readonly choice: TrainingStartChoice;
+  readonly choice: Parameters<typeof trainOn>[2];
 }
 
 /**

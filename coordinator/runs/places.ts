@@ -13,7 +13,7 @@ import {
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { Environment } from './run-context.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
-import { loadUnchecked, type ConfigKind, type TextReader } from '../../shared/config/yaml-file.js';
+import { loadUnchecked, type ConfigKind } from '../../shared/config/yaml-file.js';
 import type { RunConfigSource } from './requests.js';
 
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {
@@ -37,7 +37,7 @@ export function s3OptionsIn(environment: Environment): S3Options {
 }
 
 /** Reads configs from paths of this machine, `file://PATH` and `s3://BUCKET/KEY`. */
-export function configReaderOf(environment: Environment): TextReader {
+export function configReaderOf(environment: Environment): (path: string) => Promise<string> {
   return (path) =>
     path.startsWith('s3://')
       ? readObject(path, environment)

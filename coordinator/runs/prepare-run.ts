@@ -15,7 +15,7 @@ import { objectStoreOf } from './run-files.js';
 /** A prepare that fails leaves nothing behind, and no log either. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set(['store-prepared']);
 
-export interface PreparedStore {
+interface PreparedStore {
   /** Folder or `s3://` prefix of the task store. */
   readonly store: string;
   readonly manifest: StoreManifest;

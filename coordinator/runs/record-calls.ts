@@ -17,7 +17,6 @@ import { type ObjectStore, joinAddress } from '../../shared/storage/object-store
 import {
   compareRuns,
   ComparisonReportSchema,
-  type ChosenRun,
   type ComparisonReport,
   parseRunArgument,
   readEvaluatedRun,
@@ -242,7 +241,7 @@ async function compare(
   { runs, out, sizeBucketEdges, segment }: CompareOrder,
   { environment, sink, signal }: RunContext,
 ): Promise<ComparisonReport> {
-  const chosen: ChosenRun[] = [];
+  const chosen: Parameters<typeof compareRuns>[0][number][] = [];
   for (const text of runs) {
     signal.throwIfAborted();
     const { run, arm } = parseRunArgument(text);

@@ -4,7 +4,6 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import {
   type SavedMetaParameters,
-  type StoreGrowth,
   readMetaParameters,
   grownParameters,
 } from '../checkpoints/checkpoint-reader.js';
@@ -110,7 +109,13 @@ export function checkpointsOf(
 ): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
-    growth: growthOf(run),
+    // As it was before logs were appended.
+    growth: {
+      specAt: (storeDigest) => {
+        const features = featuresAt(run.store, storeDigest);
+        return features === null ? null : specOf(run.config, { manifest: { features } });
+      },
+    },
     kept: run.config.training.checkpointsKept,
     tableDigest: run.config.training.tableDigest,
     clock: context.clock,
@@ -118,17 +123,7 @@ export function checkpointsOf(
   });
 }
 
-/** The store of a run as it was before logs were appended. */
-function growthOf({ config, store }: PreparedRun): StoreGrowth {
-  return {
-    specAt: (storeDigest) => {
-      const features = featuresAt(store, storeDigest);
-      return features === null ? null : specOf(config, { manifest: { features } });
-    },
-  };
-}
-
-export interface SavedForStore extends SavedMetaParameters {
+interface SavedForStore extends SavedMetaParameters {
   /** As they were trained; `metaParameters` have more rows if dictionaries have grown since. */
   readonly trained: MetaParameters;
   /** The number of outer steps of the run, complete or to come. */

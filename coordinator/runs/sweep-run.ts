@@ -22,7 +22,7 @@ import { wordsOf } from '../reports/arm-sections.js';
 import { readFlatRows, type FlatRows, clicksOf, smoothedRate } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import { meanLoss } from '../scoring/validated-losses.js';
-import { outerStepTotal, rungsOf, runSweep, type SweepOptions } from '../sweep/run-sweep.js';
+import { outerStepTotal, rungsOf, runSweep } from '../sweep/run-sweep.js';
 import {
   emptyRecord,
   openSweepJournal,
@@ -65,6 +65,8 @@ import { declaredFeatures } from '../../shared/config/data-config.js';
 import { SEARCH_TRIALS } from '../../shared/config/auto-config.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import { candidatesOf, commonTraining, type DataFacts } from '../sweep/search-space.js';
+
+type SweepOptions = Parameters<typeof runSweep>[0];
 
 type SweepOrder = RequestOf<'sweep'>;
 

@@ -45,7 +45,7 @@ export interface TrainingResult {
   readonly digest: string;
 }
 
-export interface TrainingStartChoice {
+interface TrainingStartChoice {
   readonly resume: boolean;
   readonly fresh: boolean;
   /** The number of outer steps to train to, instead of that of the checkpoint or the config. */

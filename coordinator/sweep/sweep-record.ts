@@ -66,7 +66,7 @@ const SweepRecordSchema = z.strictObject({
     .nullable(),
 });
 
-export type TrialScore = z.infer<typeof TrialScoreSchema>;
+type TrialScore = z.infer<typeof TrialScoreSchema>;
 export type SweepRecord = z.infer<typeof SweepRecordSchema>;
 export type TrialRecord = SweepRecord['trials'][number];
 

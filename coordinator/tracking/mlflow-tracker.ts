@@ -14,7 +14,7 @@ import { measuredPart, sizeMeansOf } from '../../shared/events/size-losses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { TrackerRefusal, type CallEnding, type TrackedRun, type Tracker } from './tracker-feed.js';
 
-export interface MlflowServer {
+interface MlflowServer {
   /** Without a slash at its end. */
   readonly url: string;
   /** The header `Authorization`; null where the server asks for none. */

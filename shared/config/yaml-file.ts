@@ -20,7 +20,7 @@ export interface ConfigKind<Config> extends FileKind {
 }
 
 /** Reads the text at a path or address; rejects with the system's error if there is none. */
-export type TextReader = (path: string) => Promise<string>;
+type TextReader = (path: string) => Promise<string>;
 
 const readTextFile: TextReader = (path) => readFile(path, 'utf8');
 

@@ -7,7 +7,7 @@ import {
   type StampedEvent,
   type StampedEventOf,
 } from './run-events.js';
-import { measuredPart, sizeMeansOf, type SizeMean } from './size-losses.js';
+import { measuredPart, sizeMeansOf } from './size-losses.js';
 
 export interface RunView {
   readonly run: string | null;
@@ -50,7 +50,7 @@ interface TrainingView {
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
   /** Losses of the last outer step; null where its event has none. */
-  readonly bySize: readonly SizeMean[] | null;
+  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
   /** The last outer step that measured the query loss before adaptation; null before there is one. */
   readonly adaptation: AdaptationView | null;
 }
@@ -60,7 +60,7 @@ interface AdaptationView {
   readonly outerStep: number;
   readonly queryLossBefore: number;
   readonly queryLossAfter: number;
-  readonly bySize: readonly SizeMean[] | null;
+  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
 }
 
 interface StageView {

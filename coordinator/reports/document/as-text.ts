@@ -8,7 +8,6 @@ import {
   type Block,
   type Cell,
   type Document,
-  type Place,
   type Table,
   type TableColumn,
   type Text,
@@ -146,7 +145,7 @@ function cellText(cell: Cell, { marksBest = false }: Partial<TableColumn> = {}):
   return marksBest ? shown + (emphasis === 'best' ? BEST_MARK : ' ') : shown;
 }
 
-export function columnsOn(place: Place, table: Table): Table {
+export function columnsOn(place: 'terminal' | 'page', table: Table): Table {
   return withColumns(table, (column) => (column.on ?? place) === place);
 }
 
