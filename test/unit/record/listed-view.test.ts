@@ -60,13 +60,3 @@ test.each<[string, RunEvent]>([
     }
   },
 );
-
-test('a run with long outer steps runs', async () => {
-  await tell(alive, started);
-  for (let outerStep = 1; outerStep < 4; outerStep += 1) {
-    await live(60);
-    await tell(step(outerStep));
-  }
-  await live(60);
-  expect((await readRunStatus(record, observer()))?.state).toBe('running');
-});
