@@ -17,14 +17,7 @@ import {
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { tanhOf } from '../method-jobs.js';
-import {
-  denseValuesOf,
-  Leaves,
-  lossNode,
-  queryOf,
-  supportOf,
-  type RowSpan,
-} from '../referee.js';
+import { denseValuesOf, Leaves, lossNode, queryOf, supportOf, type RowSpan } from '../referee.js';
 import { ScalarTape } from '../scalar-tape.js';
 
 const ROWS_PER_SET = 3;
