@@ -5,7 +5,7 @@
  */
 
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import type { TrainingState } from './training-state.js';

@@ -6,7 +6,7 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { at, int32At } from '../../shared/base/arrays.js';
-import { tableLine } from '../../shared/models/meta-parameters-digest.js';
+import { tableLine } from '../../shared/models/meta-parameters.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import { addToHash, type ByteSink } from '../../shared/tensors/sha256.js';

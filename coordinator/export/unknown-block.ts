@@ -5,7 +5,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
-import { allocateEncodedRows, type EncodedRows } from '../../shared/features/encoded-rows.js';
+import { allocateEncodedRows, type EncodedRows } from '../../shared/features/row-encoder.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
 import type { AdaptedTask, TaskShift } from '../../shared/bundle/adapted-tasks.js';

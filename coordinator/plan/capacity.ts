@@ -9,7 +9,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { denseCountOf, learnedIdsOf, rowCountOf } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
-import { CALL_OVERHEAD_ROWS, paddedRowCountOf } from '../../shared/tasks/rows/micro-batches.js';
+import { CALL_OVERHEAD_ROWS, paddedRowCountOf } from '../../shared/tasks/micro-batches.js';
 import type { Dispatcher, JobOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type CostedLeaf } from './deliveries.js';
 import { layoutOf, type StepPlan } from './step-plan.js';

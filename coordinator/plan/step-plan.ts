@@ -11,9 +11,9 @@ import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js
 import { joinedIds } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
-import type { MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
+import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/chosen-rows.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
+import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
 import { cutIntoLeaves } from './leaves.js';

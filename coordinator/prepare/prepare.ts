@@ -21,7 +21,7 @@ import {
   STORE_FORMAT_VERSION,
   type StoreManifest,
 } from '../../shared/tasks/store-manifest.js';
-import { sha256OfFile } from '../../shared/tasks/store-files.js';
+import { sha256OfFile } from '../../shared/tasks/store-folder.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import { rowFileWriter, type StoreFile } from './row-file-writer.js';
 import { writeDictionaries } from './dictionary-files.js';

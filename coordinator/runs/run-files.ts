@@ -8,7 +8,7 @@ import {
   readMetaParameters,
 } from '../checkpoints/checkpoint-reader.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { featuresAt, type TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';

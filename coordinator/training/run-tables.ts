@@ -7,7 +7,7 @@ import { type TableSnapshot, TrackedTables } from '../checkpoints/table-snapshot
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
-import { copyUnknownRow } from '../../shared/models/initial-values.js';
+import { copyUnknownRow } from '../../shared/models/meta-parameters.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {

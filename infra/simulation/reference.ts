@@ -1,8 +1,10 @@
 /** The undisturbed run: what every disturbed one must come to, in parts and as a whole. */
 
 import { blobRefOf } from '../../shared/storage/blob-store.js';
-import { initialMetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import {
+  initialMetaParameters,
+  metaParametersDigest,
+} from '../../shared/models/meta-parameters.js';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';

@@ -27,12 +27,11 @@ import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
+import { RowDivisionSchema, type RowDivision, type DrawnRows } from '../tasks/chosen-rows.js';
 import { DROPOUT_RATE_MAX } from '../config/training-config.js';
 import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
-import type { IdDropout } from '../tasks/rows/dropped-ids.js';
-import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
+import type { IdDropout } from '../tasks/dropped-ids.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 1;

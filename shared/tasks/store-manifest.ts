@@ -34,6 +34,9 @@ import { QianmoError } from '../base/errors.js';
 
 export const STORE_FORMAT_VERSION = 1;
 
+export const RESTORE_CURE =
+  'restore the store from a copy, or write it again with `qianmo prepare --force`';
+
 const count = z.int().nonnegative();
 
 /** The two inputs of a target encoding: how the rate of a value differs from the overall one, and on how many impressions it rests. */
@@ -209,7 +212,7 @@ export function parseColumnTypes(bytes: Uint8Array, where: string): StoredColumn
       kind: 'data',
       what: "the types of the logs' columns cannot be read",
       where,
-      cure: 'restore the store from a copy, or write it again with `qianmo prepare --force`',
+      cure: RESTORE_CURE,
       cause,
     });
   }

@@ -27,10 +27,10 @@ import {
   catalogFileOf,
   COLUMNS_FILE,
   parseColumnTypes,
+  RESTORE_CURE,
   type StoreManifest,
 } from './store-manifest.js';
 import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
-import { RESTORE_CURE } from './store-files.js';
 import {
   type CheckedFiles,
   copiedStoreFolder,

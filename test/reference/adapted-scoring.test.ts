@@ -15,7 +15,7 @@ import {
   decodeAdaptedTasks,
 } from '../../shared/bundle/adapted-tasks.js';
 import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
-import { dividedTask, type RowDivision } from '../../shared/tasks/rows/row-division.js';
+import { dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { type FeatureRows, RowScorer } from '../../worker/compute/scoring/row-scorer.js';

@@ -14,7 +14,7 @@
  * as they are.
  */
 
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type {
   EmbeddingTable,
   DenseTensor,

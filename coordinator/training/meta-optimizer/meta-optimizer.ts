@@ -1,7 +1,7 @@
 /** The meta-optimizer of a run: its stages from the config, and the step that applies them. */
 
 import type { TrainingConfig } from '../../../shared/config/training-config.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';

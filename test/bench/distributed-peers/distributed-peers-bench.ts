@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
 import { benchHeader } from '../bench-header.js';
 import { accuracyOf } from '../inner-loops/sides/accuracy.js';

@@ -12,7 +12,7 @@ import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { BenchContext } from '../bench-context.js';
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { CONTESTANTS } from '../../bench/distributed-peers/contestants.js';

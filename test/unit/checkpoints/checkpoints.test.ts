@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import {

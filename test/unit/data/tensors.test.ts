@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 import { gatherRows, digestOf, elementCountOf, layoutDifferences, type DenseTensor } from '../../../shared/tensors/named-tensors.js';
 
 const tensorOf = (shape: number[], ...values: number[]): DenseTensor => ({

@@ -2,7 +2,6 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { captureByShape } from '../../../worker/compute/engine/capture/capture-by-shape.js';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { leavesOf } from '../../../worker/compute/engine/capture/tensor-structure.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
@@ -28,8 +27,7 @@ test('only results survive, separate from inputs and constants', () => {
     const doubled = tf.mul(input, 2);
     return [input, constant, tf.add(doubled, 1), doubled, doubled];
   };
-  const captured = capture(engine, compute, x as Tensor, { name: 'subject' });
-  expect(captured.graph).toBeNull();
+  const captured = capture(engine, compute, { name: 'subject' });
   const before = tf.memory().numTensors;
   const results = captured.run(x);
   expect(tf.memory().numTensors).toBe(before + 5);
@@ -40,7 +38,6 @@ test('only results survive, separate from inputs and constants', () => {
   expect(x.arraySync()).toEqual([1, 2]);
   expect(constant.arraySync()).toBe(7);
   expect(tf.memory().numTensors).toBe(before);
-  expect(() => captured.run(tf.tensor1d([1, 2, 3]))).toThrow(TypeError);
   captured.dispose();
   expect(() => captured.run(x)).toThrow(/subject was disposed/);
 });
@@ -51,7 +48,7 @@ test('an inner loop by shape gives the same result as without a capture', () => 
     ...{ bagLength: 2, hiddenWidths: [4], stepCount: 1, order: 2, activation: 'relu' },
   };
   const compute = innerLoop(engine, shape);
-  const captured = captureByShape(engine, compute, { name: 'inner loop', shapeCountMax: 1 });
+  const captured = capture(engine, compute, { name: 'inner loop' });
   tf.tidy(() => {
     const input = innerLoopInput(engine, shape);
     const arrays = (output: ReturnType<typeof compute>): unknown =>

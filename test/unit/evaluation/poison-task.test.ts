@@ -11,7 +11,7 @@ import {
   withEncodedParameters,
 } from '../../../coordinator/evaluation/task-jobs.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';

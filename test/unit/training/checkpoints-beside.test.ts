@@ -8,7 +8,7 @@ import {
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
   logisticConfig,

@@ -3,12 +3,12 @@ import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
 import { orderOfTask } from '../../../coordinator/plan/poison-task.js';
 import { encodeDense, ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { drawnRowsOf, JobSchema } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import { withDrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';
+import { withDrawnRows } from '../../../shared/tasks/chosen-rows.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 

@@ -9,8 +9,9 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { ComputeChild, type ComputeEvent } from '../../../worker/process/compute-child.js';
 import {
+  ComputeChild,
+  type ComputeEvent,
   createComputeProcess,
   describeDevice,
   type ComputeExecutor,

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { JobInput } from '../../../shared/queue/job-executor.js';
-import type { ComputeEvent } from '../../../worker/process/compute-child.js';
 import {
+  type ComputeEvent,
   createComputeProcess,
   type ComputeExecutor,
 } from '../../../worker/process/compute-process.js';

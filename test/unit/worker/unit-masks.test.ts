@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { unitMasksOf, type MaskedLayer } from '../../../worker/compute/batches/unit-masks.js';
+import { unitMasksOf, type MaskedLayer } from '../../../worker/compute/models/row-batch.js';
 
 const dropout = { seed: 3, outerStep: 11 };
 const layersOf = (...widths: number[]): MaskedLayer[] =>

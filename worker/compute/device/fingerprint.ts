@@ -203,7 +203,7 @@ function resultsOf(
     parts.map((part, index) => part.compute(engine, given[index] ?? []));
   try {
     const name = 'the numerical probe';
-    const captured = capture(engine, compute, inputs, { name, shelf });
+    const captured = capture(engine, compute, { name, shelf });
     try {
       return captured.run(inputs);
     } finally {

@@ -9,18 +9,25 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
-import {
-  captureGradient,
-  captureQueryLoss,
-  type GradientFunction,
-  type QueryLossFunction,
-} from './captured-gradient.js';
 import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
 import type { Adapting } from '../adaptation/adapting-batch.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
 import { PackMemory, FrozenTensorCache, type DeviceJob } from './device-job.js';
+import type * as tfjs from '@tensorflow/tfjs';
+import { capture, type Captured } from '../engine/capture/capture.js';
+import {
+  metaGradient,
+  rolesBeforeSteps,
+  unadaptedQueryLosses,
+} from '../meta-gradients/meta-gradient.js';
+import {
+  jobTensorsOf,
+  type BatchInput,
+  type MetaGradientResult,
+  type TaskWeights,
+} from '../meta-gradients/passes.js';
 
 export interface Computations {
   readonly engine: Engine;
@@ -118,6 +125,96 @@ function recentlyUsed<Value extends Disposable>(): RecentlyUsed<Value> {
     },
     dispose: () => {
       for (const value of values.clear()) value.dispose();
+    },
+  };
+}
+
+type GradientInput = BatchInput & {
+  /** `[taskCount]`, 0 for padding. */
+  readonly weights: {
+    readonly warm: tfjs.Tensor1D;
+    readonly cold?: tfjs.Tensor1D;
+    /** `[innerSteps]` */
+    readonly steps?: tfjs.Tensor1D;
+  };
+};
+
+/** `MetaGradientResult` as a structure of tensors. */
+export type GradientOutput = {
+  readonly gradients: { readonly [name: string]: tfjs.Tensor };
+  readonly rowGradient?: tfjs.Tensor2D;
+  readonly queryLosses?: tfjs.Tensor1D;
+  readonly supportLosses?: tfjs.Tensor1D;
+};
+
+export type GradientFunction = Captured<GradientInput, GradientOutput>;
+
+function captureGradient(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
+): GradientFunction {
+  const plan = methodPlanOf(method);
+  const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
+    const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
+    return outputOf(metaGradient(plan, job, bothWeights(weights)));
+  };
+  return capture(engine, compute, {
+    name: `the gradient of ${method.kind}`,
+    shelf: shelves?.(['gradient', spec, method]) ?? null,
+  });
+}
+
+function bothWeights({ warm, cold = warm, steps }: GradientInput['weights']): TaskWeights {
+  return { warm, cold, ...(steps === undefined ? {} : { steps }) };
+}
+
+function outputOf(result: MetaGradientResult): GradientOutput {
+  const { gradients, rowGradient, queryLosses, supportLosses } = result;
+  return {
+    gradients: Object.fromEntries(gradients),
+    ...(rowGradient === null ? {} : { rowGradient }),
+    ...(queryLosses === null ? {} : { queryLosses }),
+    ...(supportLosses === null ? {} : { supportLosses }),
+  };
+}
+
+type LossOutput = { readonly losses: tfjs.Tensor1D };
+
+export interface QueryLossFunction {
+  /** Losses of the tasks, `[taskCount]`; null when no task has query rows. */
+  run(input: BatchInput): tfjs.Tensor1D | null;
+  dispose(): void;
+}
+
+function captureQueryLoss(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
+): QueryLossFunction {
+  const { innerLoop } = methodPlanOf(method);
+  const roles = rolesBeforeSteps(innerLoop);
+  const captured: Captured<BatchInput, LossOutput> = capture(
+    engine,
+    (input: BatchInput): LossOutput => ({
+      losses: unadaptedQueryLosses(jobTensorsOf(engine, spec, input), innerLoop),
+    }),
+    {
+      name: 'the query loss before adaptation',
+      shelf: shelves?.(['query loss before adaptation', spec, method]) ?? null,
+    },
+  );
+  return {
+    run: ({ batches, ...shared }) => {
+      if (batches.query === undefined) return null;
+      // A shape has a graph: rows that nothing reads would make more of them.
+      const read = Object.entries(batches).filter(([role]) => roles.has(role));
+      return captured.run({ ...shared, batches: Object.fromEntries(read) }).losses;
+    },
+    dispose: () => {
+      captured.dispose();
     },
   };
 }

@@ -26,8 +26,8 @@ import {
   type StoreReference,
   type Job,
 } from '../../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
-import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
+import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
+import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
 import { taskViewsOf, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
@@ -50,7 +50,7 @@ import {
 } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice } from '../device/measure-device.js';
-import { drawnWithSupportInputs } from '../batches/support-inputs.js';
+import { drawnWithSupportInputs } from '../models/support-inputs.js';
 import { refusingOutOfMemory } from '../device/out-of-memory.js';
 
 export interface ExecutorOptions {

@@ -12,8 +12,7 @@ import {
   type DenseTensor,
   type TensorLayout,
 } from '../../../shared/tensors/named-tensors.js';
-import { localIdsByTable, type LocalIds } from '../batches/row-batch.js';
-import type { UnitDropout } from '../batches/unit-masks.js';
+import { localIdsByTable, type LocalIds, type UnitDropout } from '../models/row-batch.js';
 import type { Engine } from '../engine/load-engine.js';
 import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
 import { QianmoError } from '../../../shared/base/errors.js';

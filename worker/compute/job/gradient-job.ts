@@ -29,14 +29,18 @@ import {
   rowPackLayoutOf,
   type RowPackLayout,
 } from '../../../shared/tasks/row-pack.js';
-import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
+import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import { localIdsByTable } from '../batches/row-batch.js';
+import { localIdsByTable } from '../models/row-batch.js';
 import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, paddedPack } from '../models/device-tasks.js';
-import type { GradientFunction, GradientOutput, QueryLossFunction } from './captured-gradient.js';
-import type { Computations } from './computations.js';
+import type {
+  GradientFunction,
+  GradientOutput,
+  QueryLossFunction,
+  Computations,
+} from './computations.js';
 import type { DeviceJob, SentPack } from './device-job.js';
 
 /** A leaf of the job, its tasks, and their share of the work. */

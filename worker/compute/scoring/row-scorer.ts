@@ -18,13 +18,9 @@ import {
   type EmbeddingTable,
   type NamedTensors,
 } from '../../../shared/tensors/named-tensors.js';
-import {
-  rowExtent,
-  taskExtent,
-  type MicroBatch,
-} from '../../../shared/tasks/rows/micro-batches.js';
-import { localIdsByTable } from '../batches/row-batch.js';
-import { encodedColumnsOf, inputsOfOtherRows } from '../batches/support-inputs.js';
+import { rowExtent, taskExtent, type MicroBatch } from '../../../shared/tasks/micro-batches.js';
+import { localIdsByTable } from '../models/row-batch.js';
+import { encodedColumnsOf, inputsOfOtherRows } from '../models/support-inputs.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.js';

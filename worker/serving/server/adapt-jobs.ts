@@ -5,7 +5,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import {
   adaptedLayoutOf,
   decodeAdaptedTasks,

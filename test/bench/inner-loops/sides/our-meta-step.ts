@@ -5,7 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { captureByShape } from '../../../../worker/compute/engine/capture/capture-by-shape.js';
+import { capture } from '../../../../worker/compute/engine/capture/capture.js';
 import type { TensorStructure } from '../../../../worker/compute/engine/capture/tensor-structure.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import type { Cell } from './cells.js';
@@ -388,9 +388,9 @@ function runnerOf<In extends TensorStructure, Out extends TensorStructure>(
       run: (input) => engine.tf.tidy(() => compute(input) as never),
       dispose: () => undefined,
     };
-  return captureByShape(engine, compute, {
+  return capture(engine, compute, {
     name: `${workload}-${order}-${innerSteps}`,
-    shapeCountMax: SHAPE_COUNT_MAX,
+    graphCountMax: SHAPE_COUNT_MAX,
   });
 }
 

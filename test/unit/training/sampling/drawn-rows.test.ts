@@ -3,7 +3,7 @@ import {
   drawnPart,
   withDrawnRows,
   withPlannedDrawnRows,
-} from '../../../../shared/tasks/rows/drawn-rows.js';
+} from '../../../../shared/tasks/chosen-rows.js';
 import { tinyTaskStore } from '../../../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({
