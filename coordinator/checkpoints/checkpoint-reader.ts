@@ -36,14 +36,18 @@ import {
   blobKeyOf,
 } from '../../shared/storage/blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
-import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
-import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import type {
+  EmbeddingTable,
+  DenseTensor,
+  NamedTensors,
+} from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import {
   type CodedTensor,
   decodeTensors,
   encodeTensors,
 } from '../../shared/tensors/tensor-codec.js';
+import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 
 interface FoundCheckpoint {
   readonly state: TrainingState;
@@ -540,4 +544,69 @@ function misfit(where: string, found: string): QianmoError {
     where,
     found,
   });
+}
+
+/** @param spec of the grown store; its tables have as many rows as before, or more. */
+export function grownParameters(parameters: MetaParameters, spec: ModelSpec): MetaParameters {
+  const tables = new Map<string, EmbeddingTable>();
+  for (const { name, rowCount } of spec.tables) {
+    const table = parameters.tables.get(name);
+    if (table === undefined) throw new Error(`there is no table ${name}`);
+    const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - table.rowCount);
+    tables.set(name, grownTable(table, rowCount, newRows));
+  }
+  return { dense: parameters.dense, tables };
+}
+
+/**
+ * A state of the store before logs were appended, to train on with the store as it is. The optimizer has seen no
+ * gradient of new rows: its rows are 0, as they are at the start.
+ *
+ * @param storeDigest of the store that the state was trained on
+ */
+export function grownState(
+  state: TrainingState,
+  storeDigest: string,
+  spec: ModelSpec,
+): TrainingState {
+  // Scores on other rows cannot be compared with those to come.
+  const { validated: _, ...others } = state;
+  const { outerStep, optimizer, earlierStores = [] } = others;
+  const metaParameters = grownParameters(state.metaParameters, spec);
+  const tables = new Map<string, EmbeddingTable>();
+  for (const [name, table] of optimizer.tables) {
+    const grown = metaParameters.tables.get(name.slice(name.indexOf('/') + 1));
+    if (grown === undefined) throw new Error(`there is no table for ${name}`);
+    const newCount = grown.rowCount - table.rowCount;
+    tables.set(
+      name,
+      grownTable(table, grown.rowCount, () => new Float32Array(newCount * table.width)),
+    );
+  }
+  return {
+    ...{ ...others, metaParameters, optimizer: { ...optimizer, tables } },
+    earlierStores: [...earlierStores, { outerStep, storeDigest }],
+  };
+}
+
+/** @param newRows end to end; only asked for if there are some. */
+function grownTable(
+  table: EmbeddingTable,
+  rowCount: number,
+  newRows: () => Float32Array,
+): EmbeddingTable {
+  const { width, rowCount: before } = table;
+  if (rowCount === before) return table;
+  if (rowCount < before) throw new Error(`a table of ${before} rows has no ${rowCount}`);
+  const values = new Float32Array(rowCount * width);
+  values.set(table.values);
+  values.set(newRows(), before * width);
+  return { rowCount, width, values };
+}
+
+function copiesOf({ width, values }: EmbeddingTable, row: number, count: number): Float32Array {
+  const copies = new Float32Array(count * width);
+  const copied = values.subarray(row * width, (row + 1) * width);
+  for (let copy = 0; copy < count; copy += 1) copies.set(copied, copy * width);
+  return copies;
 }

@@ -31,8 +31,8 @@ import {
   encodeDenseState,
   findLatestCheckpoint,
   readMetaParameters,
+  grownState,
 } from './checkpoint-reader.js';
-import { grownState } from './grown-parameters.js';
 import {
   type EarlierCheckpoint,
   type PutBlob,

@@ -8,7 +8,7 @@ import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
 import { addressBelow } from '../../shared/network/addresses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { readEvaluatedRun, type EvaluatedRun } from '../scoring/evaluated-run.js';
+import { readEvaluatedRun, type EvaluatedRun } from '../scoring/compare-runs.js';
 import {
   absence,
   columnsOf,

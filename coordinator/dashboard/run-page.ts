@@ -75,7 +75,6 @@ export function runPage({ status, history, settings, control = null, links }: Sh
 const STATE_WORDS: Readonly<Record<RunState, string>> = {
   running: 'Running normally.',
   'waiting for workers': 'Jobs are queued, and no worker has finished one since the wait began.',
-  paused: 'Paused by a command.',
   stalled: 'Running, but no progress recently.',
   finished: 'The last call ended without a failure.',
   failed: 'The last call ended with a failure.',
@@ -371,7 +370,7 @@ function workersBlock({ workers }: RunHistory, runState: RunState): Block {
   return tableBlock('Workers', {
     columns: columnsOf(
       ...['<worker', '<state', '<device', 'memory', '~current job', 'last job took'],
-      ...['slow jobs', 'refused', '<last event, UTC'],
+      ...['refused', '<last event, UTC'],
     ),
     rows: shown.map((worker) => [
       worker.worker,
@@ -382,7 +381,6 @@ function workersBlock({ workers }: RunHistory, runState: RunState): Block {
         : `${Math.round(worker.residentByteCount / BYTES_PER_MIB)} MiB`,
       worker.jobId ?? '-',
       worker.lastComputeMs === null ? '-' : durationText(worker.lastComputeMs),
-      String(worker.slowJobCount),
       String(worker.refusedResultCount),
       timeText(worker.lastEventMs).slice(11),
     ]),

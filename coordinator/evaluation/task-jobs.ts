@@ -25,13 +25,7 @@ import {
 import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type {
-  CallTerms,
-  DeliveredResult,
-  Dispatcher,
-  Rejection,
-  JobOrder,
-} from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
 
@@ -46,8 +40,6 @@ export interface TaskJobContext {
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly signal: AbortSignal;
-  /** Those of each wave. */
-  readonly terms?: CallTerms;
   /** Numbers the waves; a wave's number stands where a training job has its outer step. */
   readonly nextWave: () => number;
   readonly onTasksDone: (taskCount: number) => void;
@@ -170,11 +162,10 @@ export async function* waveValues<
 ): AsyncGenerator<{ readonly wave: Wave; readonly values: readonly Value[] }> {
   const over = new AbortController();
   const signal = AbortSignal.any([context.signal, over.signal]);
-  const terms = withOneHold(context.terms);
   const open: { readonly wave: Wave; readonly values: Promise<readonly Value[]> }[] = [];
   try {
     for await (const wave of waves) {
-      const values = valuesOf({ ...context, signal, ...terms }, model, wave);
+      const values = valuesOf({ ...context, signal }, model, wave);
       // It is rethrown where the wave is awaited.
       values.catch(() => undefined);
       open.push({ wave, values });
@@ -190,20 +181,6 @@ export async function* waveValues<
   }
 }
 
-/** Waves that a pause holds back at once report it once. */
-function withOneHold(terms: CallTerms | undefined): { readonly terms?: CallTerms } {
-  if (terms === undefined) return {};
-  const { onHeldBack } = terms;
-  if (onHeldBack === undefined) return { terms };
-  let hold: Promise<void> | null = null;
-  return {
-    terms: {
-      ...terms,
-      onHeldBack: () => (hold ??= onHeldBack().finally(() => (hold = null))),
-    },
-  };
-}
-
 /** Sends each chunk of a wave as a job, and returns the values in the order of the chunks. */
 async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   context: TaskJobContext,
@@ -211,7 +188,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   { chunks, workOf, read }: JobWave<Chunk, Value>,
 ): Promise<readonly Value[]> {
   if (chunks.length === 0) return [];
-  const { dispatcher, signal, terms, division, onBackend } = context;
+  const { dispatcher, signal, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
   const orders = chunks.map((chunk) => orderOf(context, model, chunk, { outerStep, work }));
@@ -224,7 +201,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   };
   const arrived = new Map<number, Value>();
   try {
-    for await (const { result, value } of dispatcher.run(orders, readChunk, signal, terms)) {
+    for await (const { result, value } of dispatcher.run(orders, readChunk, signal)) {
       onBackend(result.backend);
       arrived.set(result.jobIndex, value.value);
     }

@@ -3,7 +3,7 @@
 import { createReadStream } from 'node:fs';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import { linesOf } from '../../shared/events/appended-lines.js';
+import { linesOf } from '../../shared/events/event-log.js';
 import {
   decodeExplorationLine,
   type Decision,

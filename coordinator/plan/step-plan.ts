@@ -14,7 +14,7 @@ import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/
 import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/chosen-rows.js';
 import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
 import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
-import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
+import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
 import { cutIntoLeaves } from './leaves.js';
 import { type DrawnTask, taskSampler, type Sampling, type TaskSampler } from './sampler.js';
@@ -258,10 +258,7 @@ async function planOf(
   leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
   const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
-  const whole = await plannedRowsOf(
-    store,
-    sampled.map((task) => task.taskIndex),
-  );
+  const whole = await store.readTasks(sampled.map((task) => task.taskIndex));
   const rows = withPlannedDrawnRows(whole, drawnRowsOf(sampled, config.method));
   const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);

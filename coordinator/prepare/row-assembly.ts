@@ -15,6 +15,7 @@ import {
   interrupted,
 } from '../logs/duckdb-session.js';
 import { hexOfText, textOfHex } from '../logs/sql.js';
+import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { type CatalogTask, TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
@@ -27,9 +28,8 @@ import {
   RowColumns,
   type SourceColumns,
   widthOf,
-} from './row-columns.js';
-import type { RowFileWriter } from './row-file-writer.js';
-import { storedClicksSql, storedOracleSql } from './row-labels.js';
+  type RowFileWriter,
+} from './row-file-writer.js';
 
 interface PlannedTask {
   readonly key: string;
@@ -272,4 +272,28 @@ function rowsOfLists(vector: DuckDBListVector, width: number): CopyRows {
 function filled(value: number | null): number {
   if (value === null) throw new Error('an encoded value is missing');
   return value;
+}
+
+/** SQL of the stored `clicks` of a row of `encodable e`: values are standardised, then weighted. */
+export function storedClicksSql(labels: readonly TaskLabel[] | null): string {
+  return byLabel(labels, 'e.clicks', (standardised) => `e.impressions * ${standardised}`);
+}
+
+function storedOracleSql(labels: readonly TaskLabel[] | null): string {
+  return byLabel(labels, 'e.oracle', (standardised) => standardised);
+}
+
+function byLabel(
+  labels: readonly TaskLabel[] | null,
+  column: string,
+  stored: (standardised: string) => string,
+): string {
+  const cases = (labels ?? []).flatMap((label, index) => {
+    if (label.loss === 'binary') return [];
+    const value = stored(`((${column} - (${label.mean}::DOUBLE)) / ${label.deviation}::DOUBLE)`);
+    const bound = `${STORED_SIZE_MAX}::DOUBLE`;
+    return [`WHEN ${index} THEN least(greatest(${value}, -${bound}), ${bound})`];
+  });
+  if (cases.length === 0) return column;
+  return `CAST(CASE e.label ${cases.join(' ')} ELSE ${column} END AS FLOAT)`;
 }

@@ -107,8 +107,6 @@ export interface WorkerCourse {
   residentByteCount: number | null;
   jobId: string | null;
   lastComputeMs: number | null;
-  /** Jobs of which another worker got a copy, because this one had them for long. */
-  slowJobCount: number;
   refusedResultCount: number;
   lastEventMs: number;
 }
@@ -163,8 +161,6 @@ export class RunHistory {
   admit(event: StampedEvent): void {
     const isOwn = this.#run.admit(event);
     if (event.worker !== undefined) admitToWorker(this.#worker(event.worker, event.epochMs), event);
-    if (event.kind === 'job-copied')
-      this.#worker(event.slowWorker, event.epochMs).slowJobCount += 1;
     if (event.kind === 'result-refused')
       this.#worker(event.fromWorker, event.epochMs).refusedResultCount += 1;
     // An arm has its steps and checkpoints in an output of its own.
@@ -218,7 +214,7 @@ export class RunHistory {
   #worker(worker: string, epochMs: number): WorkerCourse {
     const known = this.#workers.get(worker) ?? {
       ...{ worker, state: 'starts', end: null, device: null, residentByteCount: null },
-      ...{ jobId: null, lastComputeMs: null, slowJobCount: 0, refusedResultCount: 0 },
+      ...{ jobId: null, lastComputeMs: null, refusedResultCount: 0 },
       lastEventMs: epochMs,
     };
     known.lastEventMs = epochMs;

@@ -6,14 +6,7 @@ import { livenessOf, type ProcessIdentity } from '../../shared/storage/process-i
 import type { RunRecord } from './run-record.js';
 
 export type RunState =
-  | 'running'
-  | 'waiting for workers'
-  | 'paused'
-  | 'stalled'
-  | 'finished'
-  | 'failed'
-  | 'interrupted'
-  | 'lost';
+  'running' | 'waiting for workers' | 'stalled' | 'finished' | 'failed' | 'interrupted' | 'lost';
 
 /** A call that cannot be seen from here is lost when it has said nothing for this long. */
 export const SILENCE_MS_MAX = 90_000;
@@ -25,7 +18,7 @@ export interface Observer {
   readonly livenessOf?: (process: ProcessIdentity) => 'runs' | 'ended' | 'unknown';
 }
 
-export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers'> {
+export interface RunStatus extends Omit<RunView, 'isAwaitingWorkers'> {
   /** The folder or prefix that holds the record. */
   readonly output: string;
   readonly state: RunState;
@@ -46,8 +39,8 @@ export interface ReadView {
 const END_BYTE_COUNTS = [8 * 1024, 512 * 1024, 16 * 1024 * 1024] as const;
 
 /**
- * Reads no more of the end of a log than has the state of the run and its training: a run that is paused, or whose outer
- * steps are long, logs for hours nothing but that it lives. Null if there is no event.
+ * Reads no more of the end of a log than has the state of the run and its training: a run without workers, or
+ * whose outer steps are long, logs for hours nothing but that it lives. Null if there is no event.
  */
 export async function readView(
   record: RunRecord,
@@ -63,10 +56,10 @@ export async function readView(
 
 /** Whether the view has the training, and all that the state of a call under way follows from. */
 function isComplete(view: RunView): boolean {
-  const { training, ending, call, isPaused, isAwaitingWorkers, outerStepMs } = view;
+  const { training, ending, call, isAwaitingWorkers, outerStepMs } = view;
   if (training === null) return false;
   if (ending !== null) return true;
-  return call !== null && (isPaused || isAwaitingWorkers || outerStepMs !== null);
+  return call !== null && (isAwaitingWorkers || outerStepMs !== null);
 }
 
 /** Null if the output has no record. @param byteCounts as for `readView` */
@@ -85,7 +78,7 @@ export function runStatusOf(
   observer: Observer,
 ): RunStatus {
   const state = runStateOf(view, observer);
-  const { isPaused: _paused, isAwaitingWorkers: _awaiting, ...shown } = view;
+  const { isAwaitingWorkers: _awaiting, ...shown } = view;
   return {
     ...{ output, state },
     ...shown,
@@ -100,7 +93,6 @@ export function runStateOf(view: RunView, observer: Observer): RunState {
   if (ending?.kind === 'finished') return 'finished';
   if (ending !== null) return isInterruptionKind(ending.failure) ? 'interrupted' : 'failed';
   if (!isAlive(view, observer)) return 'lost';
-  if (view.isPaused) return 'paused';
   if (view.isAwaitingWorkers) return 'waiting for workers';
   const movedMs = Math.max(view.lastProgressMs ?? 0, view.call?.sinceMs ?? 0);
   const stalledAfterMs = Math.max(

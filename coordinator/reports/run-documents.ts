@@ -94,7 +94,6 @@ function refusedText({ refusedResultCounts }: RunStatus): string | null {
 const STATE_TONES: Readonly<Record<RunState, Tone>> = {
   running: 'live',
   'waiting for workers': 'wait',
-  paused: 'wait',
   stalled: 'bad',
   finished: 'good',
   failed: 'bad',

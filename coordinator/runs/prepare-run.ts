@@ -1,14 +1,13 @@
 /** Prepares the logs of a run: they become a task store. */
 
 import { tmpdir } from 'node:os';
-import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { EventKind } from '../../shared/events/run-events.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { prepareTaskStore } from '../prepare/prepare.js';
-import { runConfigOf } from './config-sources.js';
+import { runConfigOf } from './places.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
-import type { PrepareRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 import { objectStoreOf } from './run-files.js';
 
@@ -22,7 +21,7 @@ export interface PreparedStore {
 }
 
 export async function prepareRun(
-  { config: source, force }: z.output<typeof PrepareRequestSchema>,
+  { config: source, force }: RequestOf<'prepare'>,
   context: RunContext,
 ): Promise<PreparedStore> {
   const config = await runConfigOf(source, context.environment);

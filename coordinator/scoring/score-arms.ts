@@ -6,9 +6,9 @@
 import { at, spanAt, requireSameLength, numberAt } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { randomStream } from '../../shared/base/random.js';
-import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
-import { selectRows, selectTasks, type TaskCounts } from './held-out-rows.js';
 import {
+  bootstrapIntervals,
+  type SumStatistic,
   auc,
   calibrationBins,
   calibrationError,
@@ -19,6 +19,7 @@ import {
   sumOf,
   type CountedRows,
 } from './metrics.js';
+import { selectRows, selectTasks, type TaskCounts } from './held-out-rows.js';
 import type { ArmResult, CalibrationCurve, Interval, Metrics, Slice } from './evaluation-report.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
 

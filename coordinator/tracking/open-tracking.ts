@@ -5,8 +5,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { isInterruptionKind, QianmoError } from '../../shared/base/errors.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import type { TrackingConfig } from '../../shared/config/tracking-config.js';
+import type { RunConfig, TrackingConfig } from '../../shared/config/run-config.js';
 import type { RunEvent, StampedEventSink } from '../../shared/events/run-events.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { mlflowEntryOf, MlflowTracker, type MlflowServer } from './mlflow-tracker.js';

@@ -1,8 +1,8 @@
 /** Results in a few lines, of verbs whose results are no documents. */
 
-import type { ControlResult } from '../../coordinator/runs/control-run.js';
+import type { CancelResult } from '../../coordinator/runs/cancel-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
-import type { SynthesisReport } from '../../coordinator/synthesize/synthesis-options.js';
+import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
@@ -103,17 +103,10 @@ export function replayTexts(result: ReplayResult): Shown {
   return { text, json: result, failure };
 }
 
-const CONTROL_STATES: Readonly<Record<ControlResult['state'], string>> = {
-  running: 'is running',
-  pausing: 'pauses when its outer step has ended',
-  paused: 'is paused',
-  stopping: 'is stopping',
-  ended: 'has stopped',
-};
-
-export function controlTexts(result: ControlResult): Shown {
+export function cancelTexts(result: CancelResult): Shown {
   const { run, state, outerStep, outerSteps, coordinator } = result;
   const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
   const where = `process ${coordinator.pid} on ${coordinator.host}`;
-  return { text: `run ${run} ${CONTROL_STATES[state]}${steps} (${where})`, json: result };
+  const verb = state === 'ended' ? 'has stopped' : 'is stopping';
+  return { text: `run ${run} ${verb}${steps} (${where})`, json: result };
 }

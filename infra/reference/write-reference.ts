@@ -10,7 +10,7 @@ import {
   tableCommands,
   type CommandField,
   type TableCommand,
-} from '../cli/table-commands.js';
+} from '../cli/program.js';
 import { definitionOf, METRIC_NAMES } from '../../shared/metrics/metric-definitions.js';
 import type { z } from 'zod';
 import { RunConfigSchema } from '../../shared/config/run-config.js';

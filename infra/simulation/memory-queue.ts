@@ -3,13 +3,6 @@
  * and results pass as JSON, as they would over a network. It never loses an event by itself.
  */
 
-import {
-  decodeOrders,
-  encodeOrders,
-  NO_ORDERS,
-  type ControlledRun,
-  type RunOrders,
-} from '../../shared/queue/run-orders.js';
 import { startOf } from '../../shared/queue/redis-registry.js';
 import {
   RunFencedError,
@@ -20,6 +13,7 @@ import {
 import type { Clock } from '../../shared/base/clock.js';
 import type {
   BlobLimits,
+  Cancellation,
   ConnectedWorker,
   JobConsumer,
   JobOutcome,
@@ -109,7 +103,7 @@ export class MemoryJobQueue implements JobQueue {
   readonly #clock: Clock;
   readonly #blobs: BlobStore;
   #state = emptyState();
-  readonly #ordersByRun = new Map<string, RunOrders>();
+  readonly #cancellationByRun = new Map<string, Cancellation>();
   readonly #endByRun = new Map<string, RunEnd & { readonly atMs: number }>();
   readonly #listeners = new Set<WakeUp>();
   /** End the waits of consumers that have found no job. */
@@ -120,7 +114,7 @@ export class MemoryJobQueue implements JobQueue {
     this.#blobs = blobs;
   }
 
-  /** Returns a function that brings back the state of now, without blobs and orders, as a replica does that takes over. */
+  /** Returns a function that brings back the state of now, without blobs and cancellations, as a replica does that takes over. */
   remember(): () => void {
     const kept = structuredClone(this.#state);
     return () => {
@@ -145,18 +139,18 @@ export class MemoryJobQueue implements JobQueue {
         if (held === null) throw new Error('the lease was not taken');
         this.#requireLease(held);
         this.#keepLease(held, holder);
-        return this.#ordersOf(held.runId);
+        const cancellation = this.#cancellationByRun.get(held.runId) ?? null;
+        return cancellation?.start === holder.start ? cancellation : null;
       },
-      releaseLease: async (terms) => {
+      releaseLease: async (end) => {
         const lease = held === null ? undefined : this.#state.leases.get(held.runId);
         if (held === null || lease?.epoch !== held.epoch) return;
         const { runId } = held;
-        if (lease.holder !== null && terms?.end !== undefined)
-          this.#endByRun.set(runId, {
-            ...{ start: lease.holder.start, ...terms.end, atMs: this.#nowMs() },
-          });
+        if (lease.holder !== null && end !== undefined) {
+          const { start } = lease.holder;
+          this.#endByRun.set(runId, { start, ...end, atMs: this.#nowMs() });
+        }
         this.#keepLease(held, null);
-        if (terms?.keepsOrders !== true) this.#ordersByRun.delete(runId);
         held = null;
       },
       add: async (added) => {
@@ -241,17 +235,9 @@ export class MemoryJobQueue implements JobQueue {
         const { atMs: _atMs, ...end } = found;
         return Promise.resolve(end);
       },
-      replace: (runId, earlier, orders) => {
-        const found = this.#findRun(runId);
-        const isEqual = found !== null && encodeOrders(found.orders) === encodeOrders(earlier);
-        if (isEqual) this.#ordersByRun.set(runId, decodeOrders(encodeOrders(orders)));
-        return Promise.resolve(isEqual);
-      },
-      withdraw: (runId, change) => {
-        const hasHolder = this.#findRun(runId) !== null;
-        const orders = this.#ordersByRun.get(runId);
-        if (!hasHolder && orders !== undefined) this.#ordersByRun.set(runId, change(orders));
-        return Promise.resolve(!hasHolder);
+      cancel: (runId, cancellation) => {
+        this.#cancellationByRun.set(runId, cancellation);
+        return Promise.resolve();
       },
       close: () => Promise.resolve(),
     });
@@ -313,14 +299,9 @@ export class MemoryJobQueue implements JobQueue {
     this.#state.leases.set(runId, { epoch, holder, endMs: this.#nowMs() + RUN_LEASE_MS });
   }
 
-  #findRun(runId: string): ControlledRun | null {
+  #findRun(runId: string): LeaseHolder | null {
     const found = this.#state.leases.get(runId);
-    if (found === undefined || found.holder === null || found.endMs <= this.#nowMs()) return null;
-    return { holder: found.holder, orders: this.#ordersOf(runId) };
-  }
-
-  #ordersOf(runId: string): RunOrders {
-    return this.#ordersByRun.get(runId) ?? NO_ORDERS;
+    return found === undefined || found.endMs <= this.#nowMs() ? null : found.holder;
   }
 
   #recordOf(jobId: string): JobRecord {

@@ -285,7 +285,7 @@ export class ServerLink implements JobQueue {
 
   /** The operator of a simulation has a connection that does not fail. */
   openController(): never {
-    throw new Error('a simulated process gives no orders');
+    throw new Error('a simulated process cancels no run');
   }
 
   async openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {

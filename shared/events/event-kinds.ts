@@ -85,7 +85,6 @@ export const EVENT_KINDS = {
         ...outerStepGauges({ outerStep, outerSteps, epochMs }),
         set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
         set('qianmo_workers_awaited', {}, 0),
-        set('qianmo_run_paused', {}, 0),
         set('qianmo_redis_away', {}, 0),
       ],
     },
@@ -172,28 +171,8 @@ export const EVENT_KINDS = {
       `from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`,
     { metrics: () => [add('qianmo_tasks_quarantined_total', {})] },
   ),
-  /** No job goes out until somebody resumes the run. */
-  'run-paused': notice({}, () => 'paused: no job goes out until `qianmo resume`', {
-    metrics: () => [set('qianmo_run_paused', {}, 1)],
-  }),
-  'run-resumed': notice(
-    { pausedMs: durationMs },
-    ({ pausedMs }) => `resumed after ${secondsText(pausedMs)}`,
-    {
-      metrics: ({ epochMs }) => [
-        set('qianmo_run_paused', {}, 0),
-        set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
-      ],
-    },
-  ),
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': notice({}, () => 'cancelled through the queue: stopping'),
-  'run-extended': notice(
-    { outerSteps: count, earlierOuterSteps: count },
-    ({ outerSteps, earlierOuterSteps }) =>
-      `extended from ${earlierOuterSteps} to ${outerSteps} outer steps`,
-    { metrics: ({ outerSteps }) => [set('qianmo_outer_steps_planned', {}, outerSteps)] },
-  ),
   /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
   'run-validated': notice(
     { outerStep: count, loss: z.number(), isBest: z.boolean() },
@@ -307,12 +286,6 @@ export const EVENT_KINDS = {
       `${admittedJobCount} of ${counted(jobCount, 'job')} of outer step ${outerStep} have a result`,
     { isProgress: true },
   ),
-  /** A worker has had the job for long, so an idle one gets a copy of it. */
-  'job-copied': notice(
-    { outerStep: count, jobIndex: count, slowWorker: z.string(), heldMs: durationMs },
-    ({ outerStep, jobIndex, slowWorker, heldMs }) =>
-      `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsText(heldMs)}: an idle worker gets a copy`,
-  ),
   'redis-away': warning(
     { address: z.string(), reason: z.string() },
     ({ address, reason }) => `Redis at ${address} does not answer (${reason}); waiting for it`,
@@ -373,7 +346,7 @@ export const EVENT_KINDS = {
   ),
   /**
    * How many workers of the pool could take part: one for each job of an outer step or of an evaluation. Told when it
-   * changes. Jobs that any device may compute are for `cpu`. 0 in a pause and at the end.
+   * changes. Jobs that any device may compute are for `cpu`. 0 at the end.
    */
   'workers-wanted': detail(
     { device: z.enum(DEVICE_POOLS), workerCount: count },
@@ -394,21 +367,6 @@ export const EVENT_KINDS = {
     ({ quarantinedWorker, reason, quarantineMs }) =>
       `worker ${quarantinedWorker} is sick and takes no job for ${secondsText(quarantineMs)}: ${reason}`,
     { metrics: () => [add('qianmo_workers_quarantined_total', {})] },
-  ),
-  /** Its results contradict those of two others: the run uses none of it any more. */
-  'worker-distrusted': warning(
-    { distrustedWorker: z.string(), outerStep: count, jobIndex: count, reason: z.string() },
-    ({ distrustedWorker, outerStep, jobIndex, reason }) =>
-      `worker ${distrustedWorker} lies or is broken, and nothing of it is used any more: ${reason} ` +
-      `(outer step ${outerStep}, job ${jobIndex}); what it computed before was used`,
-    { metrics: () => [add('qianmo_workers_distrusted_total', {})] },
-  ),
-  /** Workers gave different results of one job; another one decides. */
-  'results-disagree': warning(
-    { outerStep: count, jobIndex: count, workers: z.array(z.string()) },
-    ({ outerStep, jobIndex, workers }) =>
-      `workers ${workers.join(' and ')} gave different results of job ${jobIndex} of outer step ` +
-      `${outerStep}; a third one decides, so at least three have to be connected`,
   ),
   /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': detail(

@@ -296,7 +296,7 @@ function unfit(where: string, expected: string, found: string): QianmoError {
 }
 
 /** Values that the caller brings, by feature name. */
-export type BroughtValues = Readonly<Record<string, unknown>>;
+type BroughtValues = Readonly<Record<string, unknown>>;
 
 /** Hands over the members of a bag, empty ones included, until `take` returns false. */
 type EachMember = (

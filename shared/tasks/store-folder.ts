@@ -20,7 +20,6 @@ import { tmpdir } from 'node:os';
 import { QianmoError } from '../base/errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import {
-  MANIFEST_BYTE_COUNT_MAX,
   MANIFEST_FILE,
   type StoreManifest,
   StoreManifestSchema,
@@ -35,7 +34,10 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { sha256Of } from '../tensors/sha256.js';
 
-export interface StoreFolder extends ReadManifest {
+/** A larger manifest is not read. That of a store of 100,000 row files has about 16 MB. */
+const MANIFEST_BYTE_COUNT_MAX = 256 * 1024 * 1024;
+
+interface StoreFolder extends ReadManifest {
   readonly folder: string;
   /**
    * Fetches the file if it is not there yet, checks it, and returns its path.
@@ -48,9 +50,6 @@ export interface StoreFolder extends ReadManifest {
   /** Gives up the copy, which may then be removed. */
   close(): Promise<void>;
 }
-
-/** Paths of files, each with the digest of its content. */
-export type CheckedFiles = Set<string>;
 
 /** How the files of a folder come there. */
 interface FileSource {
@@ -68,7 +67,7 @@ interface FileSource {
 export async function localStoreFolder(
   folder: string,
   verify: boolean,
-  checkedFiles: CheckedFiles = new Set(),
+  checkedFiles = new Set<string>(),
 ): Promise<StoreFolder> {
   const read = await readLocalManifest(folder);
   for (const file of read.manifest.files) await checkFileSize(folder, file);
@@ -110,7 +109,8 @@ function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
 interface Checking {
   /** Contents are checked as well as sizes. */
   readonly verify: boolean;
-  readonly checkedFiles: CheckedFiles;
+  /** Paths of files, each with the digest of its content. */
+  readonly checkedFiles: Set<string>;
 }
 
 class CheckedFolder implements StoreFolder {
@@ -215,7 +215,7 @@ const UNSEEN_USER_AGE_MAX_MS = 7 * 24 * 3_600_000;
 const USERS_FOLDER = '.users';
 const DIGEST = /^[0-9a-f]{64}$/;
 
-export interface StoreCopy {
+interface StoreCopy {
   readonly folder: string;
   close(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** Records that commands leave for later ones: evaluations, which `compare` reads, and sweeps. */
 
-import { parseRunArgument } from '../../coordinator/scoring/evaluated-run.js';
+import { parseRunArgument } from '../../coordinator/scoring/compare-runs.js';
 import { parseReport, reportJson } from '../../coordinator/scoring/evaluation-report.js';
 import { decodeTestLogits } from '../../coordinator/scoring/test-logits.js';
 import { parseSweepRecord, SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';

@@ -38,22 +38,6 @@ export function drawChart(chart: Chart): string {
   return drawn;
 }
 
-/** Colors of a picture outside a page, on white. */
-const PICTURE_COLORS: Readonly<Record<string, string>> = {
-  'var(--ink-2)': '#5a6270',
-  'var(--rule)': '#e3e1dc',
-  'var(--accent)': '#5a3fd0',
-};
-
-/** A chart as a file of its own. */
-export function drawPicture(chart: Chart): string {
-  const drawn = drawnOnce(chart).replace(
-    /var\(--[^)]*\)/g,
-    (name) => PICTURE_COLORS[name] ?? 'black',
-  );
-  return `${drawn.replace('<svg', '<svg xmlns="http://www.w3.org/2000/svg" style="background:white"')}\n`;
-}
-
 function drawnOnce(chart: Chart): string {
   const { x, y, series, size = 'page' } = chart;
   const [width, height] = SIZES[size];
@@ -215,13 +199,13 @@ function categoryAxis(
 }
 
 function valueAxis(
-  { title, min, max, isLogarithmic = false }: Axis,
+  { title, min, max }: Axis,
   isSmall: boolean,
 ): NonNullable<EChartsOption['xAxis'] & EChartsOption['yAxis']> {
   const bounds = { ...(min === undefined ? {} : { min }), ...(max === undefined ? {} : { max }) };
   return {
     ...AXIS_STYLE,
-    ...(isLogarithmic ? { type: 'log' } : { type: 'value', scale: min === undefined }),
+    ...{ type: 'value', scale: min === undefined },
     ...bounds,
     ...(isSmall ? { splitNumber: 4 } : {}),
     name: title,

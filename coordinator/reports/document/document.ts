@@ -83,8 +83,6 @@ export interface Axis {
   readonly max?: number;
   /** Draws a line at 0. */
   readonly hasZeroLine?: boolean;
-  /** Powers of ten. */
-  readonly isLogarithmic?: boolean;
 }
 
 export interface Series {

@@ -62,8 +62,8 @@ const settings: MarketSettings = {
   world: {
     ...MARKET.world,
     rows,
-    adgroupCount: Math.ceil(rows * (1200 / 200_000)),
-    userCount: Math.ceil(rows * (8000 / 200_000)),
+    adgroups: Math.ceil(rows * (1200 / 200_000)),
+    users: Math.ceil(rows * (8000 / 200_000)),
   },
   ...{ days, auctionsPerDay },
   run: { ...MARKET.run, training },

@@ -108,10 +108,10 @@ const RUN = {
 export const MARKET: MarketSettings = {
   world: {
     setting: 'strong',
-    meanClickRate: 0.1,
+    clickRate: 0.1,
     rows: 200_000,
-    adgroupCount: 1_200,
-    userCount: 8_000,
+    adgroups: 1_200,
+    users: 8_000,
   },
   firstDay: 7,
   days: 7,

@@ -28,13 +28,12 @@ export function amount(largest = LARGEST_OTHERWISE): z.ZodType<number, string> {
 export const shareOfOne = amount(1);
 
 /** A number of rows as `qianmo synthesize --rows` takes it, which is passed on as it is written. */
-export const rowsAsWritten = z.string().refine((written) => {
-  try {
-    return parseRowCount(written) > 0;
-  } catch {
-    return false;
-  }
-}, `expected a whole number from 1 to ${ROW_COUNT_MAX}, as in 250, 760k, 10M or 2G`);
+export const rowsAsWritten = z
+  .string()
+  .refine(
+    (written) => parseRowCount(written) !== null,
+    `expected a whole number from 1 to ${ROW_COUNT_MAX}, as in 250, 760k, 10M or 2G`,
+  );
 
 export function oneOf<const Word extends string>(words: readonly Word[]): z.ZodType<Word, string> {
   const expected = `expected one of ${words.join(', ')}`;

@@ -3,9 +3,8 @@
 import { at, float64At, numberAt } from '../../../shared/base/arrays.js';
 import { softplus } from '../../../shared/base/logistic.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { bootstrapIntervals } from '../../../coordinator/scoring/bootstrap.js';
+import { bootstrapIntervals, auc, sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { Interval } from '../../../coordinator/scoring/evaluation-report.js';
-import { auc, sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { TestRows } from './cell-files.js';
 
 const SAMPLES = 2000;

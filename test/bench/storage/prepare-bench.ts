@@ -48,7 +48,7 @@ const options = benchOptions(import.meta.url, {
     about: 'the log that this process sorts by DuckDB alone; the bench starts itself with it',
   },
 });
-const rowCount = parseRowCount(options.rows);
+const rowCount = parseRowCount(options.rows)!;
 
 const DUCKDB_MEMORY_MIB = 2048;
 const DUCKDB_STAGE = 'DuckDB alone';

@@ -8,13 +8,11 @@ import {
   compareRuns,
   ComparisonReportSchema,
   type ComparisonReport,
-} from '../../../coordinator/scoring/compare-runs.js';
-import {
   armOf,
   parseRunArgument,
   readEvaluatedRun,
   type EvaluatedRun,
-} from '../../../coordinator/scoring/evaluated-run.js';
+} from '../../../coordinator/scoring/compare-runs.js';
 import {
   decodeTestLogits,
   encodeTestLogits,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { partsHtml } from '../../../coordinator/dashboard/page.js';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
-import { sweepListPage, sweepPage } from '../../../coordinator/dashboard/sweep-pages.js';
+import { sweepListPage, sweepPage } from '../../../coordinator/dashboard/list-pages.js';
 import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { writeRecord } from '../../fixtures/written-record.js';

@@ -2,8 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { RowColumns } from '../../../coordinator/prepare/row-columns.js';
-import { rowFileWriter } from '../../../coordinator/prepare/row-file-writer.js';
+import { RowColumns, writeRowFiles } from '../../../coordinator/prepare/row-file-writer.js';
 import { computedRows } from '../../fixtures/stores/computed-rows.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
@@ -25,22 +24,23 @@ it('every file but the last holds as many batches as reach the bound', async () 
   const one = computedRows(() => 1);
   columns.append({ row: number, time: number, values: [one, one, number] }, 0, ROWS_PER_BATCH);
   columns.setRolesFrom(0, ROWS_PER_BATCH);
-  const writer = rowFileWriter(
-    folder.path,
-    [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
-    false,
-    { fileByteCountMax: BATCHES_PER_FILE * ROWS_PER_BATCH * BYTES_PER_ROW },
-  );
   const warnings: string[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning.message);
   process.on('warning', onWarning);
   const places: string[] = [];
+  const fileByteCountMax = BATCHES_PER_FILE * ROWS_PER_BATCH * BYTES_PER_ROW;
+  const { files } = await writeRowFiles(
+    folder.path,
+    [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
+    { hasOracle: false, fileByteCountMax },
+    async (writer) => {
   for (let batch = 0; batch < BATCH_COUNT; batch += 1) {
     const { fileIndex, batchIndex } = writer.nextPlace();
     places.push(`${fileIndex}/${batchIndex}`);
     await writer.write(columns);
   }
-  const files = await writer.finish();
+    },
+  );
   process.off('warning', onWarning);
   // No listener is left from waiting for the disk.
   expect(warnings).toEqual([]);

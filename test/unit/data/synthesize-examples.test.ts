@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { CSV_COLUMNS } from '../../../coordinator/synthesize/log-rows.js';
+import { CSV_COLUMNS } from '../../../coordinator/synthesize/synthesize.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { loadSweepConfig } from '../../../shared/config/sweep-config.js';
 

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
 import { assertFits } from '../../../coordinator/dispatch/dispatch-step.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
@@ -110,21 +109,20 @@ describe('JobDelivery', () => {
   it('has a distinct id for each delivery, without a colon', () => {
     const sut = delivery();
     const first = sut.jobId;
-    sut.deliverAgain();
+    sut.deliverAgain(null);
     expect(sut.jobId).not.toBe(first);
     expect(`${first}${sut.jobId}`).not.toContain(':');
     expect(sut.jobId).toMatch(/-gradient-0-0-a2-nonce-1$/);
   });
 
-  it('fits the queue whatever its terms are, which name no worker whose name is too long', () => {
+  it('fits the queue whether the run has a fingerprint or not', () => {
     const { job, where } = delivery();
     const largest = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
     const emptyByteCount = Buffer.byteLength(JSON.stringify({ ...job, runId: '' }));
     const jobOfSize = (byteCount: number) => ({
       ...{ ...job, runId: 'x'.repeat(byteCount - emptyByteCount) },
-      ...termFields({ fingerprint: 'test-01234567', notBy: ['liar', 'é'.repeat(300)] }),
+      fingerprint: 'test-01234567',
     });
-    expect(jobOfSize(largest).notBy).toEqual(['liar']);
     expect(() => assertFits({ job: jobOfSize(largest), where })).not.toThrow();
     expect(() => assertFits({ job: jobOfSize(largest + 1), where })).toThrow('too large');
   });
@@ -133,7 +131,7 @@ describe('JobDelivery', () => {
     const sut = delivery();
     const delays = Array.from({ length: 40 }, () => {
       const { delayMs } = sut;
-      sut.deliverAgain();
+      sut.deliverAgain(null);
       return delayMs;
     });
     expect(delays.slice(0, 4)).toEqual([0, 100, 200, 400]);

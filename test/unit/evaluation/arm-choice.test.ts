@@ -7,7 +7,7 @@ import {
   evaluationDocument,
 } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
-import { chosenBlocks } from '../../../coordinator/evaluation/validate-arms.js';
+import { chosenBlocks } from '../../../coordinator/evaluation/evaluate.js';
 import {
   chooseArm,
   heldOutLosses,

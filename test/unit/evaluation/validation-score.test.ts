@@ -1,8 +1,6 @@
 /** The single score of a trained run, against the formula model's own losses. */
 
-import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import type { CallTerms, Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {
@@ -107,30 +105,6 @@ describe('the loss by which training stops', () => {
     expect(() => validationLossOf(runOf(formulaConfig({ training: ofSegment })))).toThrow(
       'scored on the tasks of one segment',
     );
-  });
-
-  it('tells each call over the queue what a pause that holds it back is told', async () => {
-    const run = runOf(formulaConfig({ training: { earlyStopping: { everyOuterSteps: 1 } } }));
-    const given: (CallTerms | undefined)[] = [];
-    const dispatcher: Dispatcher = {
-      ...run.dispatcher,
-      run: (orders, read, signal, terms) => {
-        given.push(terms);
-        return run.dispatcher.run(orders, read, signal);
-      },
-    };
-    let heldCount = 0;
-    const onHeldBack = async (): Promise<void> => {
-      heldCount += 1;
-      await setImmediate();
-    };
-    const parameters = parametersWithBias(run.config, store, 0);
-    await validationLossOf({ ...run, dispatcher })?.(parameters, { onHeldBack });
-    // Waves that a pause holds back at once report it once.
-    const heldBack = async (terms: CallTerms | undefined): Promise<void> => terms?.onHeldBack?.();
-    await Promise.all([...given, ...given].map(heldBack));
-    expect(heldCount).toBe(new Set(given).size);
-    expect(given).not.toContain(undefined);
   });
 
   it('is none where training does not stop early', () => {

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { linesOf, openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { linesOf, openAppendedLines } from '../../../shared/events/event-log.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;

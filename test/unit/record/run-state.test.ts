@@ -102,8 +102,6 @@ test.each<[string, readonly RunEvent[]]>([
   ['failed', [alive, started, failed('data')]],
   ['waiting for workers', [alive, started, awaited]],
   ['running', [alive, started, awaited, step(1)]],
-  ['paused', [alive, started, step(1), { kind: 'run-paused' }]],
-  ['running', [alive, started, { kind: 'run-paused' }, { kind: 'run-resumed', pausedMs: 1 }]],
   // A call that resumes a failed one.
   ['running', [alive, started, failed('data'), ended, { ...alive, sinceMs: 5_000 }]],
 ])('the state is %s', (state, events) => {
@@ -137,15 +135,6 @@ test('a run stalls after two minutes, or after twenty of its outer steps', () =>
   // Signs of life are no progress.
   const living = atSeconds(alive, started, step(1), step(2), ...Array<RunEvent>(200).fill(alive));
   expect(stateOf(living, { nowMs: 4_000 + 130_000 })).toBe('stalled');
-});
-
-test('the time of a pause is none in which a run stands still', () => {
-  const paused: RunEvent[] = [alive, started, step(1), { kind: 'run-paused' }];
-  const resumedMs = 1_000_000;
-  const resumed = { kind: 'run-resumed', pausedMs: 996_000, epochMs: resumedMs } as const;
-  const events = [...atSeconds(...paused), { ...resumed, runId: 'r' }];
-  expect(stateOf(events, { nowMs: resumedMs + 120_000 })).toBe('running');
-  expect(stateOf(events, { nowMs: resumedMs + 120_001 })).toBe('stalled');
 });
 
 test('a log of a version that tells no signs of life ends with its run', () => {

@@ -2,10 +2,8 @@
 
 import { expect, test } from 'vitest';
 import { storeLines } from '../../../infra/library/result-texts.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
 import { counted } from '../../../shared/names/counted.js';
 import { STORE_FORMAT_VERSION, type StoreManifest } from '../../../shared/tasks/store-manifest.js';
-import { logsAppended } from '../../../coordinator/prepare/prepare-messages.js';
 
 test('a noun is plural but for one', () => {
   expect([0, 1, 2].map((count) => counted(count, 'row'))).toEqual(['0 rows', '1 row', '2 rows']);
@@ -26,10 +24,4 @@ test('the lines of a prepared store name one row and one task as such', () => {
   expect(lines).toContain('left out: 1 row of 1 task below supportRowsMin or queryRowsMin');
   expect(lines).toContain('left out: 1,200 rows beyond');
   expect(lines).toContain('1 of them those of 1 small task\n');
-});
-
-test('the sentence of appended logs does, too', () => {
-  const appended = { logRowCount: 1, changedTaskCount: 1, newTaskCount: 2, durationMs: 40 };
-  const { text } = sentenceOf({ ...logsAppended(appended), epochMs: 0 });
-  expect(text).toBe('appended 1 row: 1 task with new rows, 2 new tasks, in 0.0 s');
 });

@@ -53,7 +53,7 @@ describe('a run computes', () => {
         return Promise.resolve(Array.from({ length: count }, () => executorForTest()));
       },
     };
-    const work = { runId: local.run, mayTrain: true };
+    const work = { runId: local.run };
     const context = runContext({ machine });
     const { dispatcher, redisUrl } = await dispatchForRun(local, work, { processes }, context);
     expect(redisUrl).toBeNull();

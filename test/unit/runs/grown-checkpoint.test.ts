@@ -8,8 +8,10 @@ import {
   openCheckpoints,
   type Checkpoints,
 } from '../../../coordinator/checkpoints/checkpoint-writer.js';
-import type { StoreGrowth } from '../../../coordinator/checkpoints/checkpoint-reader.js';
-import { grownState } from '../../../coordinator/checkpoints/grown-parameters.js';
+import {
+  type StoreGrowth,
+  grownState,
+} from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { refreshedLengthOf } from '../../../coordinator/runs/export/export-run.js';

@@ -3,8 +3,6 @@ import {
   chain,
   emptyOptimizerState,
   scalarOf,
-} from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
-import {
   accumulateMomentum,
   addDecoupledWeightDecay,
   addRidge,
@@ -13,11 +11,9 @@ import {
   rateShareAt,
   scaleByAdam,
   scaleBySchedule,
-} from '../../../coordinator/training/meta-optimizer/stages.js';
-import {
   metaOptimizerOf,
   steppedState,
-} from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+} from '../../../coordinator/training/meta-optimizer.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/named-tensors.js';

@@ -359,7 +359,6 @@ test('started ahead of a job, it reports its device once', async () => {
   await executor.start();
   const ready = events.flatMap((event) => (event.kind === 'compute-ready' ? [event.device] : []));
   expect(ready).toHaveLength(1);
-  expect(ready[0]?.product.gflops).toBeGreaterThan(0);
   await executor.execute(input);
   expect(events.filter((event) => event.kind === 'compute-started')).toHaveLength(1);
 });

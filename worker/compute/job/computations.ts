@@ -140,14 +140,14 @@ type GradientInput = BatchInput & {
 };
 
 /** `MetaGradientResult` as a structure of tensors. */
-export type GradientOutput = {
+type GradientOutput = {
   readonly gradients: { readonly [name: string]: tfjs.Tensor };
   readonly rowGradient?: tfjs.Tensor2D;
   readonly queryLosses?: tfjs.Tensor1D;
   readonly supportLosses?: tfjs.Tensor1D;
 };
 
-export type GradientFunction = Captured<GradientInput, GradientOutput>;
+type GradientFunction = Captured<GradientInput, GradientOutput>;
 
 function captureGradient(
   engine: Engine,
@@ -182,7 +182,7 @@ function outputOf(result: MetaGradientResult): GradientOutput {
 
 type LossOutput = { readonly losses: tfjs.Tensor1D };
 
-export interface QueryLossFunction {
+interface QueryLossFunction {
   /** Losses of the tasks, `[taskCount]`; null when no task has query rows. */
   run(input: BatchInput): tfjs.Tensor1D | null;
   dispose(): void;

@@ -8,24 +8,15 @@ import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { encodeSums } from '../../../shared/sums/delivered-sums.js';
 import type { GradientWork, Job, PredictWork, AdaptWork } from '../../../shared/queue/protocol.js';
-import { rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import type { TensorLayout, DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import { type Computations, adaptingOf } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
-import {
-  deviceJobOf,
-  floatTensors,
-  requireLayout,
-  ROWS,
-  variableLayout,
-  type DeviceInputs,
-  type DeviceJob,
-  type SentPack,
-} from './device-job.js';
+import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
 import {
   LEVEL_DEVIATION,
@@ -58,7 +49,7 @@ import { roleSpanOf } from '../models/row-batch.js';
 import type { LogitsInput } from '../scoring/captured-scoring.js';
 
 /** The rows of a job, as read from its store. */
-export interface JobTasks {
+interface JobTasks {
   readonly features: readonly EncodedFeature[];
   readonly tasks: readonly TaskRows[];
 }
@@ -82,7 +73,7 @@ export function computeJob(
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const { work } = job;
   const leaves = work.kind === 'gradient' ? leavesOf(tasks, work) : [];
-  const inputs = jobInputsOf(computations, input, spec, () =>
+  const inputs = jobInputsOf(computations.frozen, { input, spec, where }, () =>
     work.kind === 'gradient' ? jointLayoutOf(leaves) : rowPackLayoutOf(tasks),
   );
   return withoutTensorsLeft(engine, () => {
@@ -141,41 +132,6 @@ function unitDropoutOf(
 
 function whereOf({ jobIndex, outerStep, runId }: Job): string {
   return `job ${jobIndex} of outer step ${outerStep} of run ${runId}`;
-}
-
-function jobInputsOf(
-  { frozen: cache }: Computations,
-  { job, dense, rowPack, frozen }: JobInput,
-  spec: ModelSpec,
-  layoutOfPack: () => RowPackLayout,
-): DeviceInputs {
-  const where = whereOf(job);
-  const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
-  const sent = floatTensors(dense, `dense of ${where}`);
-  const all: TensorLayout = new Map<string, { readonly shape: readonly number[] }>([
-    ...kept.dense,
-    ...[...sent].map(
-      ([name, tensor]) => [kept.dense.has(name) ? `${name} twice` : name, tensor] as const,
-    ),
-  ]);
-  requireLayout(all, variableLayout(spec), `dense of ${where}`);
-  const width = spec.tableRowWidth;
-  if (rowPack === null) {
-    const { rows } = kept;
-    const rowCount = spec.tables.reduce((sum, table) => sum + table.rowCount, 0);
-    requireLayout(
-      new Map(rows === null ? [] : [[ROWS, rows]]),
-      new Map(rowCount === 0 ? [] : [[ROWS, { shape: [rowCount, width] }]]),
-      `frozen tables of ${where}`,
-    );
-    return { dense: sent, frozen: kept, pack: null };
-  }
-  const layout = layoutOfPack();
-  const pack = floatTensors(rowPack, `row pack of ${where}`);
-  const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
-  requireLayout(pack, expected, `row pack of ${where}`);
-  const rows = pack.get(ROWS)?.values ?? new Float32Array(0);
-  return { dense: sent, frozen: kept, pack: { layout, rows } };
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {

@@ -35,12 +35,7 @@ import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import { localIdsByTable } from '../models/row-batch.js';
 import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, paddedPack } from '../models/device-tasks.js';
-import type {
-  GradientFunction,
-  GradientOutput,
-  QueryLossFunction,
-  Computations,
-} from './computations.js';
+import type { Computations } from './computations.js';
 import type { DeviceJob, SentPack } from './device-job.js';
 
 /** A leaf of the job, its tasks, and their share of the work. */
@@ -218,9 +213,9 @@ function placesIn(pack: RowPackLayout, layout: RowPackLayout): Int32Array {
 }
 
 interface GradientFunctions {
-  readonly gradient: GradientFunction;
+  readonly gradient: ReturnType<Computations['gradientOf']>;
   /** Null where the work does not ask for the query loss before adaptation. */
-  readonly queryLoss: QueryLossFunction | null;
+  readonly queryLoss: ReturnType<Computations['queryLossOf']> | null;
 }
 
 function functionsOf(
@@ -234,7 +229,9 @@ function functionsOf(
   };
 }
 
-type LeafOutput = GradientOutput & { readonly queryLossesBefore?: tfjs.Tensor1D };
+type LeafOutput = ReturnType<GradientFunctions['gradient']['run']> & {
+  readonly queryLossesBefore?: tfjs.Tensor1D;
+};
 
 /** Null when there are no rows. */
 function runLeaf(

@@ -22,7 +22,7 @@ import {
   type SharedKind,
   type JobProgress,
 } from '../../process/compute-protocol.js';
-import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
+import { createExecutor, type LocalExecutor } from './create-executor.js';
 
 /** The least time between two messages of one phase. */
 const REPORT_INTERVAL_MS = 100;
@@ -33,7 +33,7 @@ export interface Channel {
 }
 
 type RequestOf<Kind extends ComputeRequest['kind']> = Extract<ComputeRequest, { kind: Kind }>;
-type OpenStore = ExecutorOptions['openStore'];
+type OpenStore = Parameters<typeof createExecutor>[0]['openStore'];
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**

@@ -391,7 +391,7 @@ interface PlacedRows {
 }
 
 /** A layer whose outputs are dropped at a rate; with 0 it has no mask. */
-export interface MaskedLayer {
+interface MaskedLayer {
   readonly width: number;
   readonly rate: number;
 }

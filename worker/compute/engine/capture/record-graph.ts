@@ -9,12 +9,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../../../shared/base/errors.js';
-import type {
-  NativeAttribute,
-  NativeBackend,
-  NativeBinding,
-  NativeTensor,
-} from '../native-backend.js';
+import type { NativeAttribute, NativeBackend, NativeBinding } from '../native-backend.js';
 import {
   type Graph,
   type GraphNode,
@@ -36,6 +31,8 @@ import { TYPE_NUMBER } from './saved-model.js';
 const INFERRED_TYPES: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   ExpandDims: { T: 0 },
 };
+
+type NativeTensor = ReturnType<NativeBinding['executeOp']>[number];
 
 const ELEMENT_TYPES: readonly ElementType[] = ['float32', 'int32', 'bool'];
 

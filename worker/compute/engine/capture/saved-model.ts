@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../../../shared/base/errors.js';
-import { messageOf, type ProtoWriter } from '../../../../shared/formats/protobuf.js';
+import { messageOf, type ProtoWriter } from '../../../../shared/storage/protobuf.js';
 import {
   nodesInOrder,
   sizeOf,

@@ -16,7 +16,7 @@ import {
 } from '../graph.js';
 
 /** An operation with one output that is about to be built. */
-export interface Operation {
+interface Operation {
   readonly op: string;
   readonly inputs: readonly GraphValue[];
   readonly attributes: Attributes;
@@ -255,10 +255,6 @@ export function broadcastShape(one: Shape, other: Shape): Shape | null {
     shape.push(a === 1 ? b : a);
   }
   return shape;
-}
-
-export function withoutOnes(shape: Shape): Shape {
-  return shape.filter((extent) => extent !== 1);
 }
 
 function float(shape: Shape): ValueType {

@@ -3,7 +3,6 @@
 import { typeOf, type GraphValue } from '../graph.js';
 import {
   type GraphBuilder,
-  type Operation,
   type Rule,
   constantIntsOf,
   operandOf,
@@ -11,15 +10,18 @@ import {
   productOf,
   sameShape,
   shapeOf,
-  withoutOnes,
 } from './graph-builder.js';
+
+function withoutOnes(shape: readonly number[]): readonly number[] {
+  return shape.filter((extent) => extent !== 1);
+}
 
 interface AxisSum {
   readonly x: GraphValue;
   readonly axes: readonly number[];
 }
 
-function axisSumOf({ op, inputs, type }: Operation): AxisSum | null {
+function axisSumOf({ op, inputs, type }: Parameters<Rule>[1]): AxisSum | null {
   const [x, axisList] = inputs;
   const axes = constantIntsOf(axisList);
   if (op !== 'Sum' || x === undefined || axes === null || type.dtype !== 'float32') return null;
