@@ -34,7 +34,7 @@ class SqlFailure extends Error {}
 
 const FAILURE = new SqlFailure('the expression fails on this row');
 
-export function failRow(): never {
+function failRow(): never {
   throw FAILURE;
 }
 
