@@ -61,12 +61,10 @@ interface FileSource {
 }
 
 /**
- * @param verify false if only the sizes of files are checked.
  * @param checkedFiles receives those whose content was checked.
  */
 export async function localStoreFolder(
   folder: string,
-  verify: boolean,
   checkedFiles = new Set<string>(),
 ): Promise<StoreFolder> {
   const read = await readLocalManifest(folder);
@@ -77,21 +75,20 @@ export async function localStoreFolder(
     discard: () => Promise.resolve(null),
     close: () => Promise.resolve(),
   };
-  return new CheckedFolder(read, source, { verify, checkedFiles });
+  return new CheckedFolder(read, source, checkedFiles);
 }
 
 /** @param copiesFolder the folder for copies of stores. */
 export async function copiedStoreFolder(
   objects: ObjectStore,
   copiesFolder: string | undefined,
-  verify: boolean,
 ): Promise<StoreFolder> {
   const object = await objects.get(MANIFEST_FILE, MANIFEST_BYTE_COUNT_MAX);
   if (object === null) throw noStoreAt(objects.address);
   const read = parseManifest(object.bytes, `${objects.address}/${MANIFEST_FILE}`);
   const copy = await openStoreCopy(read.digest, copiesFolder);
   // Each store has a copy of its own.
-  return new CheckedFolder(read, sourceOfCopy(objects, copy), { verify, checkedFiles: new Set() });
+  return new CheckedFolder(read, sourceOfCopy(objects, copy), new Set());
 }
 
 function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
@@ -106,28 +103,22 @@ function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
   };
 }
 
-interface Checking {
-  /** Contents are checked as well as sizes. */
-  readonly verify: boolean;
-  /** Paths of files, each with the digest of its content. */
-  readonly checkedFiles: Set<string>;
-}
-
 class CheckedFolder implements StoreFolder {
   readonly manifest: ReadManifest['manifest'];
   readonly digest: string;
   readonly folder: string;
   readonly #source: FileSource;
-  readonly #checking: Checking;
+  /** Paths of files, each with the digest of its content. */
+  readonly #checkedFiles: Set<string>;
   /** By name: checks under way and those that succeeded. */
   readonly #checks = new Map<string, Promise<string>>();
 
-  constructor({ manifest, digest }: ReadManifest, source: FileSource, checking: Checking) {
+  constructor({ manifest, digest }: ReadManifest, source: FileSource, checkedFiles: Set<string>) {
     this.manifest = manifest;
     this.digest = digest;
     this.folder = source.folder;
     this.#source = source;
-    this.#checking = checking;
+    this.#checkedFiles = checkedFiles;
   }
 
   ready(name: string): Promise<string> {
@@ -141,7 +132,7 @@ class CheckedFolder implements StoreFolder {
 
   distrust(name: string): void {
     this.#checks.delete(name);
-    this.#checking.checkedFiles.delete(this.#contentOf(this.#listed(name)));
+    this.#checkedFiles.delete(this.#contentOf(this.#listed(name)));
   }
 
   close(): Promise<void> {
@@ -183,11 +174,10 @@ class CheckedFolder implements StoreFolder {
 
   async #check(file: StoreFile): Promise<void> {
     await checkFileSize(this.folder, file);
-    const { verify, checkedFiles } = this.#checking;
     const content = this.#contentOf(file);
-    if (!verify || checkedFiles.has(content)) return;
+    if (this.#checkedFiles.has(content)) return;
     await checkFileContent(this.folder, file);
-    checkedFiles.add(content);
+    this.#checkedFiles.add(content);
   }
 
   #contentOf({ name, sha256 }: StoreFile): string {

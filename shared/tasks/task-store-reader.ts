@@ -2,8 +2,7 @@
  * Opens a task store and reads the rows of tasks from it, one record batch at a time.
  *
  * On opening, the size of every file (local stores) and the SHA-256 of the catalog are checked. The
- * SHA-256 of a row file is checked on opening if the whole store is below 64 MiB or `verify` is true,
- * and otherwise before its first use. With `verify: false` only sizes are checked.
+ * SHA-256 of a row file is checked on opening if the whole store is below 64 MiB, and otherwise before its first use.
  *
  * A file that cannot be read is reported as a fault of this machine: the coordinator has read the store,
  * and another machine may have a sound copy.
@@ -80,7 +79,6 @@ interface OpenTaskStoreOptions {
   readonly expectedDigest?: string;
   /** The bound on the cache of record batches. Default 256 MiB. */
   readonly cacheByteCountMax?: number;
-  readonly verify?: boolean;
   /** Stores below this size are checked whole on opening. Default 64 MiB. */
   readonly verifyAtOpenByteCountMax?: number;
   /** Files of local stores that the same call has checked, and are not checked again. */
@@ -113,13 +111,12 @@ export async function openTaskStore(
 }
 
 function folderOf(address: string, options: OpenTaskStoreOptions): Promise<StoreFolder> {
-  const verify = options.verify !== false;
   if (!address.startsWith('s3://'))
-    return localStoreFolder(localPathOf(address), verify, options.checkedFiles);
+    return localStoreFolder(localPathOf(address), options.checkedFiles);
   const objects = options.objectStoreOf?.(address);
   if (objects === undefined)
     throw new Error(`openTaskStore needs objectStoreOf for the address ${address}`);
-  return copiedStoreFolder(objects, options.downloadFolder, verify);
+  return copiedStoreFolder(objects, options.downloadFolder);
 }
 
 async function openedStore(
@@ -139,8 +136,8 @@ async function openedStore(
     });
   const { verifyAtOpenByteCountMax = VERIFY_AT_OPEN_BYTE_COUNT_MAX } = options;
   const byteCount = manifest.files.reduce((sum, file) => sum + file.byteCount, 0);
-  const verifyNow = options.verify ?? byteCount < verifyAtOpenByteCountMax;
-  if (verifyNow) for (const file of manifest.files) await store.ready(file.name);
+  if (byteCount < verifyAtOpenByteCountMax)
+    for (const file of manifest.files) await store.ready(file.name);
   const catalog = await readCatalog(
     await store.ready(catalogFileOf(manifest.appends?.length)),
     manifest,

@@ -44,18 +44,24 @@ export interface Computations {
   dispose(): void;
 }
 
-/** Models and methods held at once, of each kind; the least recently used is freed beyond it. */
-const KEPT_COUNT_MAX = 8;
+/** Captured functions held at once; the least recently used is freed beyond it. */
+const KEPT_COUNT_MAX = 32;
 
 export function createComputations(
   engine: Engine,
   onProgress: OnProgress = () => undefined,
   shelves: GraphShelves | null = null,
 ): Computations {
-  const gradients = recentlyUsed<GradientFunction>();
-  const queryLosses = recentlyUsed<QueryLossFunction>();
-  const adaptations = recentlyUsed<AdaptationFunctions>();
-  const scorings = recentlyUsed<ScoringFunctions>();
+  const held = new LruCache<string, Disposable>({ countMax: KEPT_COUNT_MAX });
+  const recall = <Of extends Disposable>(key: readonly unknown[], create: () => Of): Of => {
+    const text = canonicalJson(key);
+    // A key begins with what it is the key of.
+    const known = held.get(text) as Of | undefined;
+    if (known !== undefined) return known;
+    const created = create();
+    for (const evicted of held.put(text, created)) evicted.dispose();
+    return created;
+  };
   const frozen = new FrozenTensorCache(engine);
   return {
     engine,
@@ -63,15 +69,11 @@ export function createComputations(
     frozen,
     packMemory: new PackMemory(),
     gradientOf: (spec, method) =>
-      gradients.get(canonicalJson([spec, method]), () =>
-        captureGradient(engine, spec, method, shelves),
-      ),
+      recall(['gradient', spec, method], () => captureGradient(engine, spec, method, shelves)),
     queryLossOf: (spec, method) =>
-      queryLosses.get(canonicalJson([spec, method]), () =>
-        captureQueryLoss(engine, spec, method, shelves),
-      ),
+      recall(['query loss', spec, method], () => captureQueryLoss(engine, spec, method, shelves)),
     adaptationOf: (spec, method) =>
-      adaptations.get(canonicalJson([spec, method]), () =>
+      recall(['adaptation', spec, method], () =>
         captureAdaptation(
           engine,
           spec,
@@ -79,13 +81,9 @@ export function createComputations(
           (functionName) => shelves?.(['adaptation', functionName, spec, method]) ?? null,
         ),
       ),
-    scoringOf: (spec) =>
-      scorings.get(canonicalJson(spec), () => captureScoring(engine, spec, shelves)),
+    scoringOf: (spec) => recall(['scoring', spec], () => captureScoring(engine, spec, shelves)),
     dispose: () => {
-      gradients.dispose();
-      queryLosses.dispose();
-      adaptations.dispose();
-      scorings.dispose();
+      for (const each of held.clear()) each.dispose();
       frozen.dispose();
     },
   };
@@ -106,27 +104,6 @@ export function adaptingOf(
 
 interface Disposable {
   dispose(): void;
-}
-
-interface RecentlyUsed<Value extends Disposable> {
-  get(key: string, create: () => Value): Value;
-  dispose(): void;
-}
-
-function recentlyUsed<Value extends Disposable>(): RecentlyUsed<Value> {
-  const values = new LruCache<string, Value>({ countMax: KEPT_COUNT_MAX });
-  return {
-    get: (key, create) => {
-      const known = values.get(key);
-      if (known !== undefined) return known;
-      const value = create();
-      for (const evicted of values.put(key, value)) evicted.dispose();
-      return value;
-    },
-    dispose: () => {
-      for (const value of values.clear()) value.dispose();
-    },
-  };
 }
 
 type GradientInput = BatchInput & {
