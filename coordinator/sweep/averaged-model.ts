@@ -41,7 +41,7 @@ const OPTIONS_OF_OTHER_FORMS = [
 ] as const;
 
 /** The sections of a config that say what a model is, and how it adapts. */
-export interface AveragedForm {
+interface AveragedForm {
   readonly model: ModelConfig;
   readonly method: MethodConfig;
 }

@@ -107,11 +107,7 @@ function textOf(path: string): string {
  * The median of a few products of two `[width, width]` matrices of ones, after one to warm up. 0 only
  * when the clock stands still.
  */
-export function measureProduct(
-  engine: Engine,
-  clock: Clock,
-  width: number,
-): DeviceReport['product'] {
+function measureProduct(engine: Engine, clock: Clock, width: number): DeviceReport['product'] {
   const { tf } = engine;
   const sampleMs = (): number =>
     withoutTensorsLeft(engine, () => {

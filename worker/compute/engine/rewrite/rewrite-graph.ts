@@ -27,7 +27,7 @@ import {
 } from './sums.js';
 
 /** Rules in the order in which they are tried: cheap and certain ones first. */
-export const RULES: Readonly<Record<string, Rule>> = {
+const RULES: Readonly<Record<string, Rule>> = {
   sameValue,
   oneReshape,
   tileAsBroadcast,
