@@ -203,7 +203,7 @@ function shiftedName(name: string): string | null {
 }
 
 interface ShiftedBlock {
-  /** That of the block in the average. */
+  /** The width of the block in the average. */
   readonly shape: readonly number[];
   readonly ownShape: readonly number[];
   readonly placement: Placement;

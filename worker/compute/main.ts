@@ -11,7 +11,7 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
-const { keepCompiledCode } = await import('../../shared/base/compile-cache.js');
+const { keepCompiledCode } = await import('../../shared/base/cache-folder.js');
 keepCompiledCode(process.env);
 const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
 collectGarbageRarely();

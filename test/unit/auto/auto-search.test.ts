@@ -8,7 +8,7 @@ import {
 } from '../../../coordinator/sweep/search-space.js';
 import { averageTrial, type Trial } from '../../../coordinator/sweep/trials.js';
 import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
-import { checkedRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 
 const DATA = {
@@ -28,7 +28,7 @@ const FACTS: DataFacts = {
 };
 
 const configOf = (sections: object): RunConfig =>
-  checkedRunConfig({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
+  RUN_CONFIG.check({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
 
 describe('candidates of a search', () => {
   const training = commonTraining(FACTS);
@@ -98,7 +98,7 @@ describe('the mean of trials', () => {
     expect(average?.config.training).not.toHaveProperty('earlyStopping');
     expect(average?.config.training).not.toHaveProperty('trainable');
     // The config can be read again.
-    expect(checkedRunConfig(average?.config, 'best.yaml')).toEqual(average?.config);
+    expect(RUN_CONFIG.check(average?.config, 'best.yaml')).toEqual(average?.config);
   });
 
   it.each<[string, Trial[]]>([

@@ -86,7 +86,7 @@ describe('budgets', () => {
 function smallScene(changes: Partial<MarketSettings>, seed: number): MarketScene {
   const settings: MarketSettings = {
     ...MARKET,
-    world: { ...MARKET.world, rows: 4_000, adgroupCount: 60, userCount: 200 },
+    world: { ...MARKET.world, rows: 4_000, adgroups: 60, users: 200 },
     ...{ days: 2, auctionsPerDay: 300, candidates: 6 },
     ...changes,
   };

@@ -8,8 +8,7 @@ import { expect, test } from 'vitest';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
 import { rolesOf, splitCsvOf } from '../../bench/real/row-roles.js';
-import { pairedDifference, scoredArm } from '../../bench/real/scored-arms.js';
-import { requireAgreement } from '../../bench/real/recorded-cell.js';
+import { pairedDifference, requireAgreement, scoredArm } from '../../bench/real/recorded-cell.js';
 
 const METRICS = new URL('test/bench/real/peers/metrics.py', packageRoot).pathname;
 

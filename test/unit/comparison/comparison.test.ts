@@ -7,12 +7,10 @@ import {
   compareRuns,
   ComparisonReportSchema,
   type ComparisonReport,
-} from '../../../coordinator/scoring/compare-runs.js';
-import {
   armOf,
   parseRunArgument,
   type EvaluatedRun,
-} from '../../../coordinator/scoring/evaluated-run.js';
+} from '../../../coordinator/scoring/compare-runs.js';
 import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
 import { evaluatedRun } from '../../fixtures/evaluation/evaluated-runs.js';
 import { formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';

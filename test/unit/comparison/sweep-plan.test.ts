@@ -4,9 +4,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { outerStepTotal, rungsOf } from '../../../coordinator/sweep/run-sweep.js';
 import { planTrials } from '../../../coordinator/sweep/trials.js';
-import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { configHash } from '../../../shared/config/run-config.js';
-import { parseSweepConfig, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
+import { SWEEP_CONFIG, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
 import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 
@@ -72,7 +73,7 @@ describe('trials', () => {
     const [trial] = plan({ 'training.optimizer.rate': [0.02, 0.03] });
     const changed = structuredClone(BASE);
     Object.assign(changed.training, { optimizer: { kind: 'adam', rate: 0.02 } });
-    const expected = parseRunConfig(JSON.stringify(changed), 'changed');
+    const expected = parseConfig(RUN_CONFIG, JSON.stringify(changed), 'changed');
     expect(configHash(trial!.config)).toBe(configHash(expected));
     const { data, evaluation, compute, queue, storage } = trial!.config;
     expect({ data, evaluation, compute, queue, storage }).toEqual({
@@ -122,7 +123,7 @@ describe('a sweep file', () => {
       /did you mean "halving"/,
     ],
   ])('%s is refused with the field', (_, yaml, found) => {
-    const report = refusalOf(() => parseSweepConfig(yaml, 'sweep.yaml'));
+    const report = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
     expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
     expect(report.found).toMatch(found);
   });

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
 const GOOD = {
@@ -20,7 +21,7 @@ const GOOD = {
 
 function failureOf(text: string): QianmoError {
   try {
-    parseRunConfig(text, 'run.yaml');
+    parseConfig(RUN_CONFIG, text, 'run.yaml');
   } catch (error) {
     if (error instanceof QianmoError) return error;
     throw error;

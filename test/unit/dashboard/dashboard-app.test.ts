@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import type { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
-import { ControlDesk } from '../../../coordinator/dashboard/access.js';
-import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
+import { ControlDesk, dashboardApp } from '../../../coordinator/dashboard/serve-dashboard.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -71,8 +70,8 @@ function app(options: AppOptions = {}): Hono {
   const catalog = new RunCatalog({ roots: [folder.path], s3, clock });
   const desk =
     options.control === true
-      ? new ControlDesk((order, run) => {
-          given.push(`${order} ${run}`);
+      ? new ControlDesk((run) => {
+          given.push(run);
           return Promise.resolve('');
         }, 'secret')
       : null;
@@ -131,7 +130,7 @@ describe('pages', () => {
 
 describe('what is refused', () => {
   it.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])('%s, with 405', async (method) => {
-    for (const path of ['/', '/runs/whole', '/orders']) {
+    for (const path of ['/', '/runs/whole', '/cancel']) {
       const answer = await app().request(path, { method, headers: HEADERS });
       expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     }
@@ -205,36 +204,35 @@ describe('forms', () => {
   const posted = async (fields: Record<string, string>, origin: string | null = own) => {
     const headers = { ...HEADERS, ...(origin === null ? {} : { origin }) };
     const body = new URLSearchParams(fields);
-    const answer = await app({ control: true }).request('/orders', {
+    const answer = await app({ control: true }).request('/cancel', {
       method: 'POST',
       headers,
       body,
     });
     return [answer.status, answer.headers.get('location')];
   };
-  const fields = { order: 'pause', run: 'open', csrf: 'secret', back: '/runs/open' };
+  const fields = { run: 'open', csrf: 'secret', back: '/runs/open' };
 
-  it('give an order, and lead back to their page', async () => {
+  it('cancel a run, and lead back to their page', async () => {
     const text = await (
       await app({ control: true }).request('/runs/open', { headers: HEADERS })
     ).text();
-    expect(text).toContain('<form class="orders" method="post" action="/orders">');
+    expect(text).toContain('<form class="orders" method="post" action="/cancel">');
     expect(text).toContain('name="csrf" value="secret"');
     expect(await posted(fields)).toEqual([303, '/runs/open']);
-    expect(given).toEqual(['pause open']);
+    expect(given).toEqual(['open']);
   });
 
   it('are not shown for a run that has ended, nor without control', async () => {
     const ended = await app({ control: true }).request('/runs/whole', { headers: HEADERS });
-    expect(await ended.text()).not.toContain('action="/orders"');
-    expect(await page('/runs/open')).not.toContain('action="/orders"');
+    expect(await ended.text()).not.toContain('action="/cancel"');
+    expect(await page('/runs/open')).not.toContain('action="/cancel"');
   });
 
   it.each([
     ['another token', { ...fields, csrf: 'other' }, own, 403],
     ['another origin', fields, 'http://evil.example', 403],
     ['no origin', fields, null, 403],
-    ['another order', { ...fields, order: 'delete' }, own, 400],
     ['a field too many', { ...fields, also: '1' }, own, 400],
     ['a long body', { ...fields, back: 'x'.repeat(5_000) }, own, 413],
   ] as const)('are refused with %s', async (_, sent, origin, status) => {

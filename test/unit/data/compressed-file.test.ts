@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { requireWholeFile } from '../../../coordinator/logs/compressed-file.js';
+import { requireWholeFile } from '../../../coordinator/logs/log-reading.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;

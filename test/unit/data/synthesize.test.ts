@@ -3,13 +3,11 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
 import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
-import { buildWorld, zipfSizes } from '../../../coordinator/synthesize/synthetic-world.js';
-import { LOG_START_SECONDS } from '../../../coordinator/synthesize/world-parameters.js';
+import { buildWorld, zipfSizes, LOG_START_SECONDS } from '../../../coordinator/synthesize/synthetic-world.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { synthesisOptions, syntheticLog, withFolder, type SyntheticLog } from '../../fixtures/commands/synthetic-log.js';
+import { synthesizeSmall, syntheticLog, withFolder, type SyntheticLog } from '../../fixtures/commands/synthetic-log.js';
 
 const mean = (values: Float64Array): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -28,7 +26,7 @@ describe('a synthetic log', () => {
   const adgroupCount = 2000;
   let log: SyntheticLog;
   beforeAll(async () => {
-    log = await syntheticLog({ rows, adgroupCount, meanClickRate: 0.05 });
+    log = await syntheticLog({ rows, adgroups: adgroupCount, clickRate: 0.05 });
   });
   const column = (name: string): Float64Array => log.columns[name]!;
 
@@ -86,7 +84,7 @@ describe('the settings', () => {
    * p_true of the rows of two adgroups with equal attributes differs only by their own deviations.
    */
   it('homogeneous adgroups follow from their attributes, strong ones do not', () => {
-    const options = { rows: 100_000, meanClickRate: 0.1, seed: 3, adgroupCount: 5000 };
+    const options = { rows: 100_000, clickRate: 0.1, seed: 3, adgroups: 5000 };
     const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
       const { adgroups } = buildWorld({ ...options, setting });
       // Latents of two adgroups with the same category and brand differ only by their own
@@ -124,11 +122,11 @@ describe('reproduction', () => {
     await withFolder(async (folder) => {
       const csv = await syntheticLog({ rows: 70_000 });
       const gzip = join(folder, 'log.csv.gz');
-      await synthesize(synthesisOptions({ rows: 70_000, path: gzip, format: 'csv.gz' }));
+      await synthesizeSmall({ rows: 70_000, out: gzip });
       expect(gunzipSync(await readFile(gzip)).equals(csv.bytes)).toBe(true);
 
       const parquet = join(folder, 'log.parquet');
-      await synthesize(synthesisOptions({ rows: 70_000, path: parquet, format: 'parquet' }));
+      await synthesizeSmall({ rows: 70_000, out: parquet });
       const instance = await DuckDBInstance.create(':memory:');
       const connection = await instance.connect();
       for (const [column, values] of Object.entries(csv.columns)) {
@@ -164,8 +162,8 @@ describe('failures', () => {
         events.push(event);
         stop.abort();
       };
-      const options = synthesisOptions({ rows: 300_000, path, signal: stop.signal, sink });
-      const error = await refusal(synthesize(options));
+      const options = { rows: 300_000, out: path };
+      const error = await refusal(synthesizeSmall(options, { signal: stop.signal, sink }));
       expect(error.kind).toBe('interrupted');
       expect(events).toHaveLength(1);
       expect(events[0]).toMatchObject({ kind: 'progress', total: 300_000 });
@@ -174,19 +172,10 @@ describe('failures', () => {
     });
   });
 
-  it.each([
-    [{ rows: 0 }, 'rows'],
-    [{ rows: 1.5 }, 'rows'],
-    [{ meanClickRate: 0 }, 'click rate'],
-    [{ meanClickRate: Number.NaN }, 'click rate'],
-    [{ seed: -1 }, 'seed'],
-    [{ adgroupCount: 0 }, 'adgroups'],
-    [{ userCount: 10_000_001 }, 'users'],
-    [{ rows: 100, adgroupCount: 21 }, 'too few rows'],
-  ])('refuses %o', async (overrides, named) => {
-    const error = await refusal(synthesize(synthesisOptions(overrides)));
+  it('refuses fewer rows than adgroups need', async () => {
+    const error = await refusal(synthesizeSmall({ rows: 100, adgroups: 21 }));
     expect(error.kind).toBe('usage');
-    expect(error.report.what).toContain(named);
+    expect(error.report.what).toContain('too few rows');
   });
 });
 
@@ -218,5 +207,5 @@ it.each([
 });
 
 it.each(['', '0', '-5', '1.5', '10MB', '1e6', '11G', 'NaN'])('refuses %j rows', (text) => {
-  expect(() => parseRowCount(text)).toThrow(QianmoError);
+  expect(parseRowCount(text)).toBeNull();
 });

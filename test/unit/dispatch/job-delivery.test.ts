@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
 import { assertFits } from '../../../coordinator/dispatch/dispatch-step.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
@@ -95,9 +94,8 @@ describe('JobDelivery', () => {
     const emptyByteCount = Buffer.byteLength(JSON.stringify({ ...job, runId: '' }));
     const jobOfSize = (byteCount: number) => ({
       ...{ ...job, runId: 'x'.repeat(byteCount - emptyByteCount) },
-      ...termFields({ fingerprint: 'test-01234567', notBy: ['liar', 'é'.repeat(300)] }),
+      fingerprint: 'test-01234567',
     });
-    expect(jobOfSize(largest).notBy).toEqual(['liar']);
     expect(() => assertFits({ job: jobOfSize(largest), where })).not.toThrow();
     expect(() => assertFits({ job: jobOfSize(largest + 1), where })).toThrow('too large');
   });

@@ -7,7 +7,6 @@ import {
   validationLossOf,
   validationScore,
   validationTasksOf,
-  type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -19,6 +18,8 @@ import {
 } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+type ScoredRun = Parameters<typeof validationScore>[0];
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });
 

@@ -3,7 +3,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { openAppendedLines } from '../../../shared/events/event-log.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;

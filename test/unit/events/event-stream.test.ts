@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { eventStream } from '../../../shared/events/event-stream.js';
+import { eventStream } from '../../../coordinator/runs/run-handle.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 
 const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: awayMs, awayMs });

@@ -10,7 +10,7 @@ import {
   text,
   texts,
 } from '../../../coordinator/runs/request-fields.js';
-import { runCommand } from '../../../infra/cli/run-command.js';
+import { runCommand } from '../../../infra/cli/program.js';
 import { call } from '../../../infra/library/verb.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 

@@ -5,7 +5,6 @@ import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
 import type { TrainOptions } from '../../../coordinator/training/train-options.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
@@ -123,33 +122,6 @@ describe('training that stops early', () => {
       );
       expect(resumed.address).toMatch(/000000004-/);
     }
-  });
-
-  it('has a checkpoint of the outer step whose score a pause holds back', async () => {
-    const config = logisticConfig(training);
-    const given = [5, 4, 4.1, 4.2, 4.3];
-    const straight = await train({ ...tinyRun(config).options, validationLoss: losses(...given) });
-    const first = tinyRun(config);
-    const score = losses(5, 4, 4.1, 4.2, 4.3);
-    const inPause: TrainingState[] = [];
-    const paused = await train({
-      ...first.options,
-      validationLoss: async (_, { onHeldBack } = {}) => {
-        if (first.checkpoints.states.size === 1) {
-          await onHeldBack?.();
-          inPause.push((await first.checkpoints.latest())!);
-        }
-        return score();
-      },
-    });
-    expect(paused.digest).toBe(straight.digest);
-    expect(paused.state.validated).toEqual(straight.state.validated);
-    expect(inPause).toMatchObject([{ outerStep: 4, validated: [{ outerStep: 2, loss: 5 }] }]);
-    const checkpoints = mapCheckpoints();
-    checkpoints.states.set(4, inPause[0]!);
-    const rest = tinyRun(config, { checkpoints, resume: true });
-    const resumed = await train({ ...rest.options, validationLoss: losses(...given.slice(1)) });
-    expect(resumed.digest).toBe(straight.digest);
   });
 
   it('gives the parameters with the lowest loss, and those of evaluate and export', async () => {

@@ -2,8 +2,6 @@ import { describe, expect, it } from 'vitest';
 import {
   chain,
   scalarOf,
-} from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
-import {
   accumulateMomentum,
   addDecoupledWeightDecay,
   addRidge,
@@ -11,11 +9,8 @@ import {
   GRADIENT_NORM,
   rateShareAt,
   scaleByAdam,
-} from '../../../coordinator/training/meta-optimizer/stages.js';
-import {
-  metaOptimizerOf,
-  steppedState,
-} from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+} from '../../../coordinator/training/meta-optimizer.js';
+import { metaOptimizerOf, steppedState } from '../../../coordinator/training/meta-optimizer.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/named-tensors.js';

@@ -139,7 +139,7 @@ describe('train', () => {
     const first = await train(run.options);
     const failure = await failureOf(train(run.options));
     expect(failure.kind).toBe('usage');
-    expect(failure.report.what).toBe('a finished run is there');
+    expect(failure.report.what).toBe('this output has a finished run');
     expect(failure.report.cure).toContain('--resume');
     expect(failure.report.cure).toContain('--fresh');
 

@@ -4,9 +4,9 @@ import { describe, expect, test } from 'vitest';
 import {
   metaOptimizerOf,
   steppedState,
-} from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+  assertTrainable,
+} from '../../../coordinator/training/meta-optimizer.js';
 import { learnedNamesOf } from '../../../shared/models/model-spec.js';
-import { assertTrainable } from '../../../coordinator/training/meta-optimizer/stages.js';
 import { stateFrom } from '../../../coordinator/training/run-checkpoints.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';

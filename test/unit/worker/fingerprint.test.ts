@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { FingerprintSchema, type Numerics } from '../../../shared/events/fingerprint.js';
+import { FingerprintSchema, type Numerics } from '../../../shared/events/device-report.js';
 import {
   fingerprintOf,
   instructionsOf,
