@@ -27,7 +27,7 @@ export function rewriteGraph(graph: Graph): Graph {
 }
 
 /** One pass over the graph, inputs before their readers. */
-export function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
+function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
   const builder = new GraphBuilder(rules);
   const rewritten = new Map<GraphNode, readonly GraphValue[]>();
   const valueOf = ({ node, output }: GraphValue): GraphValue => {
