@@ -77,7 +77,7 @@ interface TaskChunk {
  * @param rowCounts of the tasks of the list
  * @returns the place after the last task of each job
  */
-export function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
+function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
   const ends: number[] = [];
   let rowSum = 0;
   for (const [task, rowCount] of rowCounts.entries()) {
