@@ -17,7 +17,7 @@ import type { MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
 import { cutIntoLeaves } from './leaves.js';
-import { type DrawnTask, taskSampler, type Sampling, type TaskSampler } from './sampler.js';
+import { type DrawnTask, type SamplingRule, taskSampler } from './sampler.js';
 import { SIZE_BUCKETS_MAX } from '../../shared/events/size-losses.js';
 import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
@@ -45,7 +45,7 @@ const COLD_RULES = {
   support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
 } as const;
 
-export interface TaskWeighting {
+interface TaskWeighting {
   readonly rule: TaskWeightRule;
   /** The rows that the term is over. */
   readonly rows: 'query' | 'support' | 'all';
@@ -221,7 +221,7 @@ export function stepPlanner(
 function samplingOf(
   { seed, method, training }: Pick<RunConfig, 'seed' | 'method' | 'training'>,
   store: Pick<TaskStore, 'tasks'>,
-): Sampling {
+) {
   const { sampling } = training;
   const plan = methodPlanOf(method);
   return {
@@ -231,7 +231,7 @@ function samplingOf(
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       keepsSupport: adapts(plan),
-    },
+    } satisfies SamplingRule,
     trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   };
 }
@@ -247,7 +247,7 @@ export function readsTrunkRows({ innerLoop }: MethodPlan): boolean {
 interface PlanSource {
   readonly config: RunConfig;
   readonly store: TaskStore;
-  readonly sample: TaskSampler;
+  readonly sample: ReturnType<typeof taskSampler>;
   readonly division: SizeDivision;
   readonly hasRowPacks: boolean;
 }

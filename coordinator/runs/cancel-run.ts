@@ -8,8 +8,7 @@ import type { LeaseHolder, RunEnd, RunProgress } from '../../shared/storage/leas
 import type { RunContext } from './run-context.js';
 import type { CancelRequestSchema, WorkersRequestSchema } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
-import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/queue/signing.js';
+import { signedJobQueue, signingKeyOf } from '../../shared/queue/signed-job-queue.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 
 const POLL_INTERVAL_MS = 200;

@@ -143,7 +143,7 @@ export class RedisRunLease {
     throw this.#fenced(runId);
   }
 
-  #demand(): { readonly runId: string; readonly epoch: string } {
+  #demand(): { readonly runId: string; readonly epoch: string; readonly start: string } {
     if (this.#held === null) throw new Error('the lease was not taken');
     return this.#held;
   }

@@ -8,9 +8,12 @@ import { afterAll, beforeAll, expect } from 'vitest';
 import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { JobQueue } from '../../../shared/queue/job-queue.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
-import { partedRecord, signatureOf } from '../../../shared/queue/signing.js';
-import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import {
+  partedRecord,
+  signatureOf,
+  signedJobQueue,
+  signingKeyOf,
+} from '../../../shared/queue/signed-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { expectExclusion, FaultScene } from '../../fixtures/faults/fault-scene.js';
 import { CellsOfFile } from './cells.js';
@@ -80,23 +83,6 @@ function changedValues(
     return [name, { shape: isOfShape ? shape : [others.length], values: others }] as const;
   });
   return { ...output, output: encodeTensors(new Map(changed)) };
-}
-
-/** Is over when it has been counted this often. */
-function countdown(count: number) {
-  let left = count;
-  let end = (): void => undefined;
-  const over = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  return {
-    over,
-    isOver: () => left <= 0,
-    count: () => {
-      left -= 1;
-      if (left <= 0) end();
-    },
-  };
 }
 
 /** The first value of a tensor becomes a NaN. */

@@ -2,8 +2,8 @@
 
 import { expect, test } from 'vitest';
 import {
-  nobodyCounted,
   StepWorkers,
+  WorkerCount,
   WorkerHealth,
 } from '../../../coordinator/dispatch/worker-health.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
@@ -33,15 +33,16 @@ test('says each time that the workers are gone, and looks no more often than eve
     },
   };
   const health = new WorkerHealth({ clock, sink });
+  const counted = new WorkerCount(producer, clock);
   const step = new StepWorkers(
-    { producer, health, clock, sink: (event) => void told.push(event), counted: nobodyCounted() },
+    { producer, health, clock, sink: (event) => void told.push(event), counted },
     (action) => action(),
   );
   const toldAfter = async (seconds: number, workers: number): Promise<number> => {
     workerCount = workers;
     for (let second = 0; second < seconds; second += 1) {
       clock.advance(1_000);
-      await step.reportMissingWorkers(() => ({ orderCount: 8, openCount: 5, first: undefined }));
+      await step.reportMissingWorkers(5);
     }
     return told.length;
   };
@@ -65,9 +66,8 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
     });
   const producer = await queue.openProducer('');
   const health = new WorkerHealth({ clock, sink });
-  return new StepWorkers({ producer, health, clock, sink, counted: nobodyCounted() }, (action) =>
-    action(),
-  );
+  const counted = new WorkerCount(producer, clock);
+  return new StepWorkers({ producer, health, clock, sink, counted }, (action) => action());
 }
 
 test.each<[string, number, { open: number; unsent: number }, number]>([

@@ -1,8 +1,6 @@
 /** The single score of a trained run, against the formula model's own losses. */
 
-import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import type { CallTerms, Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {

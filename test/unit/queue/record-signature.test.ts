@@ -7,8 +7,9 @@ import {
   partedRecord,
   signatureOf,
   SIGNATURE_BYTE_COUNT,
-} from '../../../shared/queue/signing.js';
-import { signingKeyOf, type SigningKey } from '../../../shared/queue/signing.js';
+  signingKeyOf,
+  type SigningKey,
+} from '../../../shared/queue/signed-job-queue.js';
 import { isRecord } from '../../../shared/base/canonical-json.js';
 import { jobOf, resultOf } from '../../conformance/job-queue-scene.js';
 

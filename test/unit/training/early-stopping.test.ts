@@ -6,7 +6,6 @@ import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/checkp
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
 import type { TrainOptions } from '../../../coordinator/training/train-options.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
