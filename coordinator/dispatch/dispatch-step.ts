@@ -142,6 +142,10 @@ export class DispatchStep<Value extends object> {
     }
   }
 
+  get hasOpenJobs(): boolean {
+    return this.#openByJobId.size > 0;
+  }
+
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
   abandon(): void {
     this.#unsubscribe();

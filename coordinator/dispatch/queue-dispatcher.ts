@@ -116,6 +116,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     close: async () => {
       closed.abort();
       steps.close();
+      await steps.tidied;
       const unused = steps.isFenced ? [] : leases.releaseHeld();
       // Their lifetime removes them otherwise.
       await quietly(async () => {
@@ -146,6 +147,8 @@ class OpenSteps {
   readonly #wanted: WantedWorkers;
   readonly #open = new Set<Pick<DispatchStep<object>, 'stop'>>();
   #openedCount = 0;
+  /** Resolves when no step that has ended deletes its blobs any more. */
+  tidied: Promise<unknown> = Promise.resolve();
   isFenced = false;
 
   constructor(context: DispatchContext, origin: StepOrigin) {
@@ -206,7 +209,12 @@ class OpenSteps {
     } finally {
       this.#open.delete(step);
       if (this.isFenced) step.abandon();
-      else await step.close();
+      else {
+        const { hasOpenJobs } = step;
+        this.tidied = Promise.all([this.tidied, step.close()]);
+        // Deletions do not hold up the next outer step.
+        if (hasOpenJobs) await this.tidied;
+      }
     }
   }
 }

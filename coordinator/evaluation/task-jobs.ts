@@ -29,12 +29,7 @@ import {
 } from '../../shared/tasks/rows/row-division.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type {
-  DeliveredResult,
-  Dispatcher,
-  Rejection,
-  JobOrder,
-} from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
 

@@ -154,15 +154,25 @@ export interface StepPlan {
   readonly leaves: readonly PlannedLeaf[];
 }
 
+/** The row packs of several leaves together, which sender and reader of a delivery ask for, by plan. */
+const joinedLayouts = new WeakMap<StepPlan['leaves'], Map<string, RowPackLayout>>();
+
 /** The row pack of some leaves together. */
 export function layoutOf(
   { leaves }: Pick<StepPlan, 'leaves'>,
   { first, end }: LeafRange,
 ): RowPackLayout {
-  const layouts = leaves.slice(first, end).map(({ layout }) => layout);
-  const [only] = layouts;
-  if (only !== undefined && layouts.length === 1) return only;
-  return packLayoutOf(joinedIds(layouts.map(({ idsByTable }) => idsByTable)));
+  if (end - first === 1) return at(leaves, first).layout;
+  const joined = joinedLayouts.get(leaves) ?? new Map<string, RowPackLayout>();
+  joinedLayouts.set(leaves, joined);
+  const range = `${first}-${end}`;
+  const known = joined.get(range);
+  if (known !== undefined) return known;
+  const layout = packLayoutOf(
+    joinedIds(leaves.slice(first, end).map(({ layout: { idsByTable } }) => idsByTable)),
+  );
+  joined.set(range, layout);
+  return layout;
 }
 
 export interface StepPlanner {

@@ -6,13 +6,7 @@ import { livenessOf, type ProcessIdentity } from '../../shared/storage/process-i
 import type { RunRecord } from './run-record.js';
 
 export type RunState =
-  | 'running'
-  | 'waiting for workers'
-  | 'stalled'
-  | 'finished'
-  | 'failed'
-  | 'interrupted'
-  | 'lost';
+  'running' | 'waiting for workers' | 'stalled' | 'finished' | 'failed' | 'interrupted' | 'lost';
 
 /** A call that cannot be seen from here is lost when it has said nothing for this long. */
 export const SILENCE_MS_MAX = 90_000;

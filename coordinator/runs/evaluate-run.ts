@@ -53,8 +53,7 @@ export async function evaluateRun(
     const [run, dispatch] = await openedBesideStart(
       logged,
       () => openPreparedRun(config, logged),
-      (starting) =>
-        dispatchForRun(config, { runId: config.run }, request, starting),
+      (starting) => dispatchForRun(config, { runId: config.run }, request, starting),
     );
     return evaluatedRun(run, dispatch, request, logged);
   });

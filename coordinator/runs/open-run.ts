@@ -71,8 +71,7 @@ export async function openRun(
     const [run, dispatch] = await openedBesideStart(
       named,
       () => openPreparedRun(config, named),
-      (starting) =>
-        dispatchForRun(config, { runId: config.run }, request, starting),
+      (starting) => dispatchForRun(config, { runId: config.run }, request, starting),
     );
     const turns = turnsOf(config, surroundings, { stopping, listeners, logged });
     return {

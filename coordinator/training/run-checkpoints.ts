@@ -157,9 +157,10 @@ export async function resumableFailure(
     kind: error.kind,
     what: `${error.kind === 'cancelled' ? 'the run was cancelled' : 'training was stopped'}; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
     where: config.output,
-    cure: durable > 0
-      ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
-      : 'nothing was trained yet: give the same command again',
+    cure:
+      durable > 0
+        ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
+        : 'nothing was trained yet: give the same command again',
   });
 }
 

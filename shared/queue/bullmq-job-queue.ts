@@ -158,10 +158,15 @@ async function addJobs(
   lease: RedisRunLease,
   jobs: Parameters<JobProducer['add']>[0],
 ): Promise<void> {
+  const added = jobs.map(({ jobId, job }) => ({
+    ...{ name: job.work.kind, data: job, opts: { jobId } },
+  }));
+  const [first] = added;
+  // A transaction copies every script of the connection.
   const add = (): Promise<unknown> =>
-    queue.addBulk(
-      jobs.map(({ jobId, job }) => ({ name: job.work.kind, data: job, opts: { jobId } })),
-    );
+    first !== undefined && added.length === 1
+      ? queue.add(first.name, first.data, first.opts)
+      : queue.addBulk(added);
   const jobIds = jobs.map(({ jobId }) => jobId);
   if (lease.isHeld) await lease.addUnder(add, () => removed(queue, jobIds));
   else await add();

@@ -92,8 +92,7 @@ export async function exportRun(
         const store = await openStoreAsPrepared(config, logged);
         return sourceOf(preparedRunOn(store, config), store, logged);
       },
-      (starting) =>
-        dispatchForRun(config, { runId: config.run }, request, starting),
+      (starting) => dispatchForRun(config, { runId: config.run }, request, starting),
     );
     const objects = objectStoreOf(config, bundles, logged);
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
@@ -216,8 +215,7 @@ export async function exportChangedRun(
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
-    const dispatchOf = () =>
-      dispatchForRun(config, { runId: config.run }, request, logged);
+    const dispatchOf = () => dispatchForRun(config, { runId: config.run }, request, logged);
     return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
   });
 }

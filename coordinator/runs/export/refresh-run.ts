@@ -56,12 +56,7 @@ export async function refreshRun(
     const appendedMs = clock.monotonicMs();
     let dispatch: Promise<RunDispatch> | null = null;
     const dispatchOf = (): Promise<RunDispatch> =>
-      (dispatch ??= dispatchForRun(
-        config,
-        { runId: config.run },
-        request,
-        logged,
-      ));
+      (dispatch ??= dispatchForRun(config, { runId: config.run }, request, logged));
     const trained =
       outerSteps === undefined
         ? null

@@ -46,17 +46,14 @@ async function live(count: number): Promise<void> {
 
 const observer = (): Observer => ({ nowMs, livenessOf: () => 'runs' });
 
-test(
-  'a run that is waiting for workers stays so while the end of its log says nothing of it',
-  async () => {
-    await tell(alive, started, step(1), awaited);
-    for (let minutes = 0; minutes < 30; minutes += 10) {
-      await live(60);
-      const status = await readRunStatus(record, observer());
-      expect(status).toMatchObject({ state: 'waiting for workers', training: { outerStep: 1 } });
-    }
-  },
-);
+test('a run that is waiting for workers stays so while the end of its log says nothing of it', async () => {
+  await tell(alive, started, step(1), awaited);
+  for (let minutes = 0; minutes < 30; minutes += 10) {
+    await live(60);
+    const status = await readRunStatus(record, observer());
+    expect(status).toMatchObject({ state: 'waiting for workers', training: { outerStep: 1 } });
+  }
+});
 
 test('a run with long outer steps runs', async () => {
   await tell(alive, started);

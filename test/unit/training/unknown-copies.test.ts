@@ -60,13 +60,22 @@ describe('a table', () => {
       for (const { values } of metaParameters.tables.values()) values.fill(0);
       const optimizer = metaOptimizerOf(training, spec.variables).init(metaParameters);
       const start = { outerStep: 0, metaParameters, optimizer, computedOn: [] };
-      return valuesOf(runTables(start, spec, training).step(start, gradientOf(rows)).metaParameters);
+      return valuesOf(
+        runTables(start, spec, training).step(start, gradientOf(rows)).metaParameters,
+      );
     };
     const none = [0, 0];
     const all = [-111, -222];
-    expect(stepsOf({ 0: [1, 2], 2: [10, 20], 3: [100, 200], 5: [7, 8] })).toEqual(
-      [all, all, all, all, none, [-7, -8], none, none],
-    );
+    expect(stepsOf({ 0: [1, 2], 2: [10, 20], 3: [100, 200], 5: [7, 8] })).toEqual([
+      all,
+      all,
+      all,
+      all,
+      none,
+      [-7, -8],
+      none,
+      none,
+    ]);
     const few = [-3, -4];
     expect(stepsOf({ 1: [3, 4] }).slice(0, 5)).toEqual([few, few, few, few, none]);
     expect(stepsOf({ 5: [7, 8] }).slice(0, 5)).toEqual(Array(5).fill(none));

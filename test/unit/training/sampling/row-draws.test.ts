@@ -1,6 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type DrawnTask, type SamplingRule, taskSampler } from '../../../../coordinator/plan/sampler.js';
+import {
+  type DrawnTask,
+  type SamplingRule,
+  taskSampler,
+} from '../../../../coordinator/plan/sampler.js';
 import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
 import { tasksOf } from '../../../fixtures/sampled-tasks.js';
 
