@@ -125,6 +125,12 @@ function signingController(
 ): QueueController {
   return {
     ...controller,
+    find: async (runId) => {
+      const found = await controller.find(runId);
+      if (found === null) return null;
+      const { keyProof: _proof, ...holder } = found;
+      return holder;
+    },
     cancel: async (runId, { start }) => {
       const holder = await controller.find(runId);
       if (holder?.start !== start || holder.keyProof === undefined)
