@@ -10,8 +10,7 @@ import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { type MetaParameters, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
@@ -26,10 +25,9 @@ import {
 } from '../scoring/validated-losses.js';
 import type { TrainOptions } from '../training/train-options.js';
 import { adaptationOf, innerStepGrid, UNADAPTED } from './arms.js';
-import { predictLogits } from './predict-logits.js';
-import type { TaskJobContext } from './task-jobs.js';
+import { predictLogits, type TaskJobContext } from './task-jobs.js';
 
-export interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal'> {}
+interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal'> {}
 
 interface ValidationScore {
   /** With the best cell for all adgroups. */

@@ -1,12 +1,13 @@
 /** Cancels a run through its queue, and waits until its coordinator has ended. */
 
-import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ConnectedWorker, JobQueue, QueueController } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import type { LeaseHolder, RunEnd, RunProgress } from '../../shared/storage/lease.js';
-import type { RunContext } from './run-context.js';
-import type { CancelRequestSchema, WorkersRequestSchema } from './requests.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { Dashboard, DashboardOptions } from '../dashboard/serve-dashboard.js';
+import type { Environment, RunContext } from './run-context.js';
+import type { RequestOf } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue, signingKeyOf } from '../../shared/queue/signed-job-queue.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
@@ -16,7 +17,7 @@ const POLL_INTERVAL_MS = 200;
 const HEARD_WITHIN_MS = RUN_LEASE_MS + 1_000;
 
 /** A run after its coordinator has heard the command. */
-export interface CancelResult {
+interface CancelResult {
   readonly run: string;
   /** `ended`: the run has stopped already. */
   readonly state: 'stopping' | 'ended';
@@ -27,7 +28,7 @@ export interface CancelResult {
 }
 
 export async function cancelRun(
-  request: z.output<typeof CancelRequestSchema>,
+  request: RequestOf<'cancel'>,
   context: RunContext,
 ): Promise<CancelResult> {
   return cancelRunOn(await queueAt(request, context), request.run, context);
@@ -35,7 +36,7 @@ export async function cancelRun(
 
 /** The workers that serve a queue, in the order of their names. */
 export async function workersOfQueue(
-  request: z.output<typeof WorkersRequestSchema>,
+  request: RequestOf<'workers'>,
   context: RunContext,
 ): Promise<readonly ConnectedWorker[]> {
   const controller = await (await queueAt(request, context)).openController();
@@ -110,7 +111,7 @@ async function cancelled(
       if (end !== null || found === null)
         return resultOf(run, { ...holder, progress: { state: 'stopping', training } }, 'ended');
     }
-    holder = found ?? holder;
+    holder = found;
   }
 }
 
@@ -124,8 +125,8 @@ function resultOf(
 }
 
 /** Connections have the certificates that the environment names, and commands the signature of its key. */
-export async function queueAt(
-  { redis: redisUrl, prefix }: z.output<typeof WorkersRequestSchema>,
+async function queueAt(
+  { redis: redisUrl, prefix }: RequestOf<'workers'>,
   { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
 ): Promise<JobQueue> {
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
@@ -141,4 +142,45 @@ function tooLate(
   const { outerStep = null, outerSteps = null } = training ?? {};
   const found = `outer step ${outerStep} of ${outerSteps} is complete`;
   return new QianmoError({ kind: 'failed', what, where, ...(training === null ? {} : { found }) });
+}
+
+interface DashboardCall extends Omit<DashboardOptions, 'queue' | 'clock' | 'cancelRun'> {
+  /** The address of the queue; null for records alone. */
+  readonly redis: string | null;
+  readonly prefix: string;
+  readonly allowControl: boolean;
+}
+
+/** @throws QianmoError `usage` if there is nothing to show, or nothing to control runs with. */
+export async function servedDashboard(
+  { redis, prefix, allowControl, ...call }: DashboardCall,
+  around: { readonly clock: Clock; readonly environment: Environment },
+): Promise<Dashboard> {
+  const { clock } = around;
+  const { serveDashboard } = await import('../dashboard/serve-dashboard.js');
+  if (redis === null) {
+    if (call.roots.length === 0 && (call.servers ?? []).length === 0)
+      throw new QianmoError({
+        ...{ kind: 'usage', what: 'the dashboard has nothing to show' },
+        found: 'none of --runs, --redis and --servers',
+        cure: 'give --runs FOLDER, or --redis URL (also the variable QIANMO_REDIS_URL)',
+      });
+    if (allowControl)
+      throw new QianmoError({
+        ...{ kind: 'usage', what: 'runs cannot be cancelled without their queue' },
+        cure: 'give --redis URL, or leave out --allow-control',
+      });
+    return serveDashboard({ ...call, queue: null, clock });
+  }
+  const queue = { redisUrl: redis, prefix, tls: await tlsFilesOf(around.environment) };
+  if (!allowControl) return serveDashboard({ ...call, queue, clock });
+  const jobs = await queueAt({ redis, prefix }, around);
+  const { signal } = new AbortController();
+  return serveDashboard({
+    ...{ ...call, queue, clock },
+    cancelRun: async (run) => {
+      const { state } = await cancelRunOn(jobs, run, { clock, signal });
+      return `${run}: ${state}`;
+    },
+  });
 }

@@ -1,7 +1,7 @@
 /** The start of a run, its checkpoints, and its state when it stops early. */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
+import { initialMetaParameters, type MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-reader.js';
 import type { StepTimes } from './step-report.js';
 import { metaOptimizerOf, type GradientTransformation } from './meta-optimizer.js';

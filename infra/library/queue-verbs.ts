@@ -1,15 +1,7 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
 import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
-import {
-  BoardRequestSchema,
-  CancelRequestSchema,
-  LogRequestSchema,
-  RunsRequestSchema,
-  StatusRequestSchema,
-  WaitRequestSchema,
-  WorkersRequestSchema,
-} from '../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
@@ -48,7 +40,7 @@ Examples:
 
 /** The runs whose outputs lie below folders. */
 export const listRuns = call('listRuns', {
-  request: RunsRequestSchema,
+  request: REQUESTS.runs,
   about: 'list the runs below folders, the latest first',
   command: 'runs',
   operands: ['folders'],
@@ -62,7 +54,7 @@ Example:
 
 /** The state and the progress of a run, from its output alone. No process of the run has to live. */
 export const runStatus = call('runStatus', {
-  request: StatusRequestSchema,
+  request: REQUESTS.status,
   about: 'say how far a run is, from its output alone',
   command: 'status',
   operands: ['run'],
@@ -77,7 +69,7 @@ Example:
 
 /** Passes the events that the record of a run holds to `onEvent`; with `follow` also later ones, until it ends. */
 export const readRunLog = call('readRunLog', {
-  request: LogRequestSchema,
+  request: REQUESTS.log,
   about: 'print the events of a run',
   command: 'logs',
   operands: ['run'],
@@ -95,7 +87,7 @@ Example:
 
 /** Resolves when a run has finished, and throws as it failed. */
 export const waitForRun = call('waitForRun', {
-  request: WaitRequestSchema,
+  request: REQUESTS.wait,
   about: 'wait until a run has ended',
   command: 'wait',
   operands: ['run'],
@@ -110,7 +102,7 @@ Example:
 
 /** The workers that serve a queue, whatever run they work for. */
 export const queueWorkers = call('queueWorkers', {
-  request: WorkersRequestSchema,
+  request: REQUESTS.workers,
   about: 'list the workers that serve a queue, and the job that each of them holds',
   command: 'workers',
   help: '\nExample:\n  qianmo workers --redis redis://10.0.0.5:6379',
@@ -124,7 +116,7 @@ export const queueWorkers = call('queueWorkers', {
  * rejects with a QianmoError of kind `cancelled`.
  */
 export const cancel = call('cancel', {
-  request: CancelRequestSchema,
+  request: REQUESTS.cancel,
   about: 'stop a run so that it can be continued later',
   operands: ['run'],
   help: `
@@ -139,7 +131,7 @@ Examples:
 
 /** Serves pages about runs, from their records, their queue or both. The caller closes it. */
 export const serveDashboard = service('serveDashboard', {
-  request: BoardRequestSchema,
+  request: REQUESTS.board,
   about: 'serve pages about runs, their workers and their queue',
   command: 'dashboard',
   help: `

@@ -1,7 +1,7 @@
 /** The sections `compute` and `queue` of a run config: what computes jobs, and how they get there. */
 
 import { z } from 'zod';
-import { FingerprintSchema } from '../events/fingerprint.js';
+import { FingerprintSchema } from '../events/device-report.js';
 
 const positiveInt = z.int().positive();
 

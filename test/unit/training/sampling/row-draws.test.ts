@@ -55,30 +55,6 @@ describe('rows that are drawn', () => {
       { numRuns: 60 },
     );
   });
-
-  it('have another order in each epoch', () => {
-    const tasks = tasksOfSizes([[0, 40]]);
-    const draw = rowDrawer(1, tasks, { rowsPerOuterStep: 10, keepsSupport: true });
-    const epochs = [0, 4].map((first) => [0, 1, 2, 3].map((step) => namesOf(draw(first + step))));
-    expect(epochs[0]).not.toEqual(epochs[1]);
-    expect(epochs[0]?.flat().sort()).toEqual(epochs[1]?.flat().sort());
-  });
-
-  it('depend on seed and outer step alone, and name each task once, in order', () => {
-    const tasks = tasksOfSizes(Array.from({ length: 50 }, (_, task) => [2, 3 + (task % 7)]));
-    const rule = { rowsPerOuterStep: 60, keepsSupport: false };
-    const draw = rowDrawer(5, tasks, rule);
-    const third = draw(3);
-    draw(0);
-    expect(draw(3)).toEqual(third);
-    expect(rowDrawer(5, tasks, rule)(3)).toEqual(third);
-    expect(rowDrawer(6, tasks, rule)(3)).not.toEqual(third);
-    expect(draw(4)).not.toEqual(third);
-    const indices = third.map(({ taskIndex }) => taskIndex);
-    expect(indices).toEqual([...new Set(indices)].sort((a, b) => a - b));
-    for (const { drawnRows = [] } of third)
-      expect(drawnRows).toEqual([...drawnRows].sort((a, b) => a - b));
-  });
 });
 
 describe('a sampler of rows', () => {
