@@ -432,7 +432,7 @@ export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): 
 }
 
 /** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */
-export class Mailbox<News> {
+class Mailbox<News> {
   readonly #clock: Clock;
   #waking = new Map<string, News>();
   #arrived: () => void = () => undefined;

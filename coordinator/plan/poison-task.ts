@@ -163,7 +163,7 @@ interface OrderStores {
  *
  * @param place that of the task in the job, which becomes the index of its job
  */
-export async function orderOfTask(
+async function orderOfTask(
   order: JobOrder,
   place: number,
   stores: OrderStores,

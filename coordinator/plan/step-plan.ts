@@ -51,7 +51,7 @@ interface TaskWeighting {
   readonly rows: 'query' | 'support' | 'all';
 }
 
-export function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
+function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
   return adapts(methodPlanOf(config.method))
     ? { rule: config.training.taskWeight, rows: 'query' }
     : { rule: 'rows', rows: 'all' };
