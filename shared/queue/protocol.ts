@@ -337,6 +337,11 @@ export function startSuffixOf(start: string, callNumber: number): string {
   return `${start}-${callNumber}`;
 }
 
+/** The nonce of the start that has added a job, which `startSuffixOf` put into its id. Empty without one. */
+export function startOf(jobId: string): string {
+  return /-([^-]+)-\d+$/.exec(jobId)?.[1] ?? '';
+}
+
 /**
  * Whether the data of a job are of this run and of an earlier epoch, or of none. The data are whatever
  * their producer wrote, so they are looked at and not trusted.
