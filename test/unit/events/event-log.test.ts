@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createEventLog } from '../../../shared/events/event-log.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
-import type { createEventLog } from '../../../shared/events/event-log.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
