@@ -206,7 +206,6 @@ interface LineNumbers {
 
 /** The rejects whose lines are wanted. */
 interface WantedLines {
-  /** Numbers of rows in the logs. */
   readonly rows: readonly number[];
   /** Lines that are not rows, by DuckDB's number. */
   readonly malformed: readonly { readonly fileIndex: number; readonly line: number }[];

@@ -552,7 +552,6 @@ function valueOf(
   };
 }
 
-/** A click or no click, by a column or a condition. */
 type ClickOrNoneLabel = Extract<
   LabelConfig,
   { readonly column: string } | { readonly expression: string }
