@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import { FingerprintSchema } from '../../shared/events/device-report.js';
-import { hashAfterDense, tableLine } from '../../shared/models/meta-parameters-digest.js';
+import { hashAfterDense, tableLine } from '../../shared/models/meta-parameters.js';
 import { type BlobRef, BlobRefSchema } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';

@@ -26,8 +26,7 @@ import {
   type RunEventSink,
   warningEvent,
 } from '../../shared/events/run-events.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { type MetaParameters, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   BlobMissingError,

@@ -6,7 +6,7 @@ import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { ARM_NAMES, GLOBAL_ARMS, type ArmName } from '../../shared/config/arms.js';
 import { configHash } from '../../shared/config/run-config.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import type { AdgroupSplit, TaskStore } from '../../shared/tasks/task-store.js';

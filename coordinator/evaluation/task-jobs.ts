@@ -8,7 +8,7 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   adaptedLayoutOf,
@@ -22,19 +22,10 @@ import {
   type AdaptWork,
   type JobWork,
 } from '../../shared/queue/protocol.js';
-import {
-  dividedRowCounts,
-  dividedTask,
-  type RowDivision,
-} from '../../shared/tasks/rows/row-division.js';
+import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type {
-  DeliveredResult,
-  Dispatcher,
-  Rejection,
-  JobOrder,
-} from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';

@@ -16,7 +16,7 @@
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { ScheduleConfig, TrainingConfig } from '../../shared/config/training-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { isCovered, isNamed, type ModelSpec } from '../../shared/models/model-spec.js';
 import type {
   DenseTensor,

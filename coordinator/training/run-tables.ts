@@ -11,7 +11,7 @@ import {
   metaOptimizerOf,
   steppedState,
 } from './meta-optimizer.js';
-import { copyUnknownRow } from '../../shared/models/initial-values.js';
+import { copyUnknownRow } from '../../shared/models/meta-parameters.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {

@@ -131,7 +131,10 @@ function signingController(
       if (holder?.start !== start || holder.keyProof === undefined)
         return controller.cancel(runId, { start });
       const { keyProof: signature } = holder;
-      if (key === null || !isGenuine({ record: {}, signature }, { kind: 'lease', runId, start }, key))
+      if (
+        key === null ||
+        !isGenuine({ record: {}, signature }, { kind: 'lease', runId, start }, key)
+      )
         throw new QianmoError({
           kind: 'usage',
           what: `run ${runId} follows signed commands only`,

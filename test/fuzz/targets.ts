@@ -8,7 +8,7 @@ import { parse as parseYaml } from 'yaml';
 import { parseConfig } from '../../shared/config/yaml-file.js';
 import { SWEEP_CONFIG } from '../../shared/config/sweep-config.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
-import { parseManifest } from '../../shared/tasks/store-files.js';
+import { parseManifest } from '../../shared/tasks/store-folder.js';
 import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';

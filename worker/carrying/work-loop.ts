@@ -459,6 +459,6 @@ function deviceOf({
   isPortable,
 }: FoundDevice): WorkerReport['device'] {
   const fingerprint = isPortable ? null : found;
-  if (kind === 'cpu') return { kind, model: processor.name, memoryMiB: null, fingerprint };
+  if (kind === 'cpu') return { kind, model: processor, memoryMiB: null, fingerprint };
   return { kind, model: gpu?.name ?? '', memoryMiB: gpu?.memoryMiB ?? null, fingerprint };
 }

@@ -12,7 +12,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
 import { benchHeader, writeResult } from '../bench-header.js';
 import { accuracyOf } from '../inner-loops/sides/accuracy.js';

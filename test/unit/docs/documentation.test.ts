@@ -65,7 +65,7 @@ function isThere(page: Page, link: string): boolean {
   return anchorsOf(pageAt(target)).includes(anchor);
 }
 
-/** Paths of this repository in backticks, such as `worker/compute/main.ts`. */
+/** Paths of this repository in backticks, such as `worker/carrying/work-loop.ts`. */
 function pathsNamed({ prose }: Page): string[] {
   const found = prose.matchAll(/`((?:shared|coordinator|worker|infra|test)\/[\w./-]+)`/g);
   return [...found].map((match) => match[1] ?? '');

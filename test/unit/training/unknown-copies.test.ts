@@ -11,7 +11,7 @@ import {
   type MetaGradient,
 } from '../../../coordinator/training/meta-optimizer.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';

@@ -5,7 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { captureByShape } from '../../../../worker/compute/engine/capture/capture-by-shape.js';
+import { capture } from '../../../../worker/compute/engine/capture/capture.js';
 import type { TensorStructure } from '../../../../worker/compute/engine/capture/tensor-structure.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import { cellName, type Cell } from './cells.js';
@@ -366,9 +366,9 @@ function captured<In extends TensorStructure, Out extends TensorStructure>(
   { engine, cell }: StepTerms,
   compute: (input: In) => Out,
 ) {
-  return captureByShape(engine, compute, {
+  return capture(engine, compute, {
     name: cellName(cell),
-    shapeCountMax: SHAPE_COUNT_MAX,
+    graphCountMax: SHAPE_COUNT_MAX,
   });
 }
 

@@ -8,7 +8,7 @@ import {
   type LeafCut,
 } from '../../../../coordinator/plan/leaves.js';
 import { at } from '../../../../shared/base/arrays.js';
-import { paddedRowCountOf } from '../../../../shared/tasks/rows/micro-batches.js';
+import { paddedRowCountOf } from '../../../../shared/tasks/micro-batches.js';
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
 
 const GLOBAL = { kind: 'global' };
