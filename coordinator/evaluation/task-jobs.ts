@@ -62,7 +62,6 @@ const WAVES_OPEN_MAX = 2;
 /** A job ends at every multiple of this in its list, so lists that are cut there hold whole jobs. */
 export const TASKS_PER_JOB_MAX = 512;
 
-/** The tasks of one job. */
 interface TaskChunk {
   readonly jobIndex: number;
   readonly tasks: readonly TaskRows[];

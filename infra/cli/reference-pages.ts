@@ -289,7 +289,8 @@ function expectedOf(node: SchemaNode): string {
   if (node.const !== undefined) return codeText(node.const);
   if (node.enum !== undefined) return node.enum.map(codeText).join(', ');
   const alternatives = node.anyOf ?? node.oneOf;
-  if (alternatives !== undefined) return unique(alternatives.map(alternativeText)).join(' or ');
+  if (alternatives !== undefined)
+    return [...new Set(alternatives.map(alternativeText))].join(' or ');
   if (node.type === 'array') return arrayText(node);
   if (node.type === 'integer' || node.type === 'number') return numberText(node);
   if (node.type === 'boolean') return '`true` or `false`';
@@ -332,10 +333,6 @@ function numberText(node: SchemaNode): string {
 function objectText({ additionalProperties }: SchemaNode): string {
   if (typeof additionalProperties !== 'object') return 'section';
   return `section of names to ${expectedOf(additionalProperties)}`;
-}
-
-function unique(texts: readonly string[]): string[] {
-  return [...new Set(texts)];
 }
 
 /** As YAML flow text, in backticks. */
