@@ -9,6 +9,7 @@ import { levelShiftVariables } from './inner-loop/inner-loop-settings.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { pamlGate } from './paml-gate.js';
+import { posterior } from './posterior.js';
 import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../tensors/named-tensors.js';
 import {
@@ -27,6 +28,7 @@ const BUILT_IN = [
   maml,
   metaEmbedding,
   pamlGate,
+  posterior,
   shrinkage,
   globalMethod,
 ] as const;

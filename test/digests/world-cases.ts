@@ -29,6 +29,12 @@ export const METHOD_CASES: readonly WorldCase[] = [
   { name: 'encoder', method: { kind: 'encoder', ...FIRST } },
   { name: 'encoder-second', method: { kind: 'encoder', ...SECOND, features: ['user', 'hour'] } },
   { name: 'encoder-alone', method: { kind: 'encoder', innerSteps: 0 } },
+  {
+    name: 'posterior',
+    model: { adgroupEmbedding: false, personal: ['bias', 'output'] },
+    method: { kind: 'posterior' },
+    training: { supportDropout: true },
+  },
   { name: 'shrinkage', method: { kind: 'shrinkage', ...FIRST, innerRate: 1 } },
   {
     name: 'shrinkage-second',

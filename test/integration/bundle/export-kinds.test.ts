@@ -35,6 +35,7 @@ const ATTRIBUTES = { attributes: ['category2'] };
 const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, levelShift: true },
+  { kind: 'posterior', ...STEPS },
   { kind: 'shrinkage', ...STEPS, ...SHIFT },
   { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },

@@ -254,6 +254,16 @@ const operations: [string, number[], Operation][] = [
     },
   ],
   [
+    'solve, in both of its inputs',
+    [2, 3, 4],
+    ({ tf, kernels }) =>
+      (x) => {
+        const positive = tf.add(tf.matMul(x, x, false, true), tf.eye(3));
+        const columns = tf.slice(x, [0, 0, 0], [2, 3, 1]);
+        return kernels.solve(positive as tfjs.Tensor3D, columns as tfjs.Tensor3D);
+      },
+  ],
+  [
     'repeatByTask',
     [2, 3],
     ({ kernels, tf }) =>

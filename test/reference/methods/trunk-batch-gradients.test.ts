@@ -45,6 +45,7 @@ test('a batch of trunk rows teaches every method what it teaches the global one'
   const kinds = ['fomaml', 'maml', 'shrinkage'];
   const settings = [
     ...kinds.map((kind) => ({ kind })),
+    { kind: 'posterior' },
     { kind: 'fomaml', levelShift: { features: ['category0'] } },
   ];
   for (const each of settings) {

@@ -83,6 +83,25 @@ const CASES: Readonly<Record<string, Sections>> = {
     model: { ...deepfm, adgroupEmbedding: false, generated: 'category0', personal: [] },
     method: { kind: 'meta-embedding', attributes: ['category1', 'number0'] },
   },
+  posterior: {
+    model: {
+      kind: 'deepfm',
+      ...tower,
+      adgroupEmbedding: false,
+      personal: ['bias', 'output'],
+    },
+    method: { kind: 'posterior', innerRate: 0.1 },
+  },
+  'posterior, dcn-v2': {
+    model: {
+      kind: 'dcn-v2',
+      ...tower,
+      crossLayers: 2,
+      adgroupEmbedding: false,
+      personal: ['output'],
+    },
+    method: { kind: 'posterior', innerSteps: 2, inputMeans: false },
+  },
   'shrinkage, pnn': {
     model: { kind: 'pnn', ...tower, personal: all },
     method: { kind: 'shrinkage', ...steps },
