@@ -10,7 +10,6 @@ import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { pamlGate } from './paml-gate.js';
 import { posterior } from './posterior.js';
-import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../tensors/named-tensors.js';
 import {
   adapts,
@@ -29,7 +28,6 @@ const BUILT_IN = [
   metaEmbedding,
   pamlGate,
   posterior,
-  shrinkage,
   globalMethod,
 ] as const;
 

@@ -35,11 +35,6 @@ export const METHOD_CASES: readonly WorldCase[] = [
     method: { kind: 'posterior' },
     training: { supportDropout: true },
   },
-  { name: 'shrinkage', method: { kind: 'shrinkage', ...FIRST, innerRate: 1 } },
-  {
-    name: 'shrinkage-second',
-    method: { kind: 'shrinkage', ...SECOND, innerRate: 1, priorDeviation: { output: 2 } },
-  },
   { name: 'global', method: { kind: 'global' } },
   {
     name: 'meta-embedding',

@@ -47,7 +47,6 @@ const CASES: readonly { readonly kind: string; readonly [setting: string]: unkno
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, ...SHIFT },
   { kind: 'posterior', ...STEPS },
-  { kind: 'shrinkage', ...STEPS, ...SHIFT },
   {
     ...{ kind: 'paml-gate', ...STEPS, ...SHIFT, ...ATTRIBUTES, preferenceWidth: 3 },
   },

@@ -36,7 +36,6 @@ const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, levelShift: true },
   { kind: 'posterior', ...STEPS },
-  { kind: 'shrinkage', ...STEPS, ...SHIFT },
   { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
   { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },

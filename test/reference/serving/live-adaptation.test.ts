@@ -32,7 +32,6 @@ const STORE = exportableStore({
 const FEW_ROWS = 4;
 const tower = { embeddingWidth: 3, hiddenWidths: [5, 4], adgroupEmbedding: true };
 const head = ['bias', 'adgroupEmbedding', 'output'];
-const all = [...head, 'layer0', 'layer1'];
 const deepfm = { kind: 'deepfm', ...tower, personal: head };
 const steps = { innerSteps: 3, innerRate: 0.1 };
 const shifted = { ...steps, levelShift: true };
@@ -102,10 +101,6 @@ const CASES: Readonly<Record<string, Sections>> = {
     },
     method: { kind: 'posterior', innerSteps: 2, inputMeans: false },
   },
-  'shrinkage, pnn': {
-    model: { kind: 'pnn', ...tower, personal: all },
-    method: { kind: 'shrinkage', ...steps },
-  },
   'paml-gate': {
     model: deepfm,
     method: { kind: 'paml-gate', ...shifted, attributes: ['number0', 'category1'] },
@@ -113,10 +108,6 @@ const CASES: Readonly<Record<string, Sections>> = {
   'fomaml, mlp': {
     model: { kind: 'mlp', ...tower, adgroupEmbedding: false, personal: ['bias', 'layer1'] },
     method: { kind: 'fomaml', ...steps },
-  },
-  shrinkage: {
-    model: deepfm,
-    method: { kind: 'shrinkage', innerSteps: 3, innerRate: 0.5, priorDeviation: { output: 2 } },
   },
 };
 

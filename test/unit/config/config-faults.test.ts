@@ -79,18 +79,9 @@ describe('a run config with errors', () => {
       ],
     ],
     [
-      'a prior deviation of a variable, and a curvature of nothing',
-      set({
-        method: {
-          kind: 'shrinkage',
-          priorDeviation: { 'bias.weight': 2 },
-          curvature: { bias: 1, nonsense: 2 },
-        },
-      }),
-      [
-        'method.priorDeviation.bias.weight: there is no such personal block; they are bias',
-        'method.curvature.nonsense: there is no such personal block; they are bias',
-      ],
+      'a prior deviation of a variable',
+      set({ method: { kind: 'posterior', priorDeviation: { 'bias.weight': 2 } } }),
+      ['method.priorDeviation.bias.weight: there is no such personal block; they are bias'],
     ],
     [
       'an unknown field near a known one',
