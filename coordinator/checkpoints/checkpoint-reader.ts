@@ -7,7 +7,6 @@
 import {
   type CheckpointManifest,
   LATEST_KEY,
-  type LatestPointer,
   MANIFEST_KEY_PREFIX,
   type NamedManifest,
   type StoredTable,
@@ -17,7 +16,7 @@ import {
   parseManifest,
   piecesDigest,
 } from './checkpoint-manifest.js';
-import type { EarlierStore, TrainingState } from './training-state.js';
+import type { TrainingState } from './training-state.js';
 import { float64At } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -48,6 +47,8 @@ import {
   encodeTensors,
 } from '../../shared/tensors/tensor-codec.js';
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
+
+type EarlierStore = NonNullable<TrainingState['earlierStores']>[number];
 
 interface FoundCheckpoint {
   readonly state: TrainingState;
@@ -184,7 +185,7 @@ class Search {
   }
 
   /** Newest first, without those of an earlier start that are beyond the latest. */
-  async #candidateKeys(pointer: LatestPointer | null): Promise<string[]> {
+  async #candidateKeys(pointer: ReturnType<typeof parseLatest> | null): Promise<string[]> {
     const outerStepMax = pointer?.outerStep ?? Number.POSITIVE_INFINITY;
     return (await this.#store.list(MANIFEST_KEY_PREFIX))
       .filter((key) => {
@@ -194,7 +195,7 @@ class Search {
       .reverse();
   }
 
-  #readPointer(latest: StoredObject): LatestPointer | null {
+  #readPointer(latest: StoredObject): ReturnType<typeof parseLatest> | null {
     try {
       return parseLatest(latest.bytes, this.#addressOf(LATEST_KEY));
     } catch (cause) {
@@ -341,7 +342,7 @@ export interface CheckpointIdentity {
 }
 
 /** The task store as it was before logs were appended to it. */
-export interface StoreGrowth {
+interface StoreGrowth {
   /** The model on the store when it had this digest; null if it never had. */
   specAt(storeDigest: string): ModelSpec | null;
 }
@@ -394,7 +395,7 @@ function specOf(
   return storeDigest === current ? spec : (growth?.specAt(storeDigest) ?? spec);
 }
 
-/** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */
+/** True for a config with the length that the run was extended to that is otherwise that of the checkpoint. */
 function isExtendedTo(
   { deciding }: CheckpointIdentity,
   { decidingConfig, extendedOuterSteps }: CheckpointManifest,
@@ -422,7 +423,7 @@ export interface SavedMetaParameters extends CheckpointReceipt {
   readonly metaParameters: MetaParameters;
   readonly computedOn: TrainingState['computedOn'];
   readonly earlierStores: readonly EarlierStore[];
-  /** Whether it was chosen by its validation loss, so that later outer steps are no loss. */
+  /** It was chosen by its validation loss, so that later outer steps are no loss. */
   readonly isChosen: boolean;
 }
 

@@ -24,13 +24,19 @@ import {
   workersTable,
 } from '../reports/run-documents.js';
 import { runPath, type Page } from './page.js';
-import type { QueueState } from './queue-watch.js';
-import type { CatalogedRun, CatalogedRuns, RunCatalog } from './run-catalog.js';
+import type { QueueWatch } from './queue-watch.js';
+import type { RunCatalog } from './run-catalog.js';
 import { at } from '../../shared/base/arrays.js';
 import { parseComparison, type ComparisonReport } from '../scoring/compare-runs.js';
 import { comparisonDocument } from '../reports/comparison-document.js';
 import { sweepDocument, trainedTrialCount } from '../reports/sweep-document.js';
 import { parseSweepRecord, type SweepRecord } from '../sweep/sweep-record.js';
+
+type CatalogedRuns = Awaited<ReturnType<RunCatalog['runs']>>;
+
+type CatalogedRun = CatalogedRuns['runs'][number];
+
+type QueueState = Awaited<ReturnType<QueueWatch['state']>>;
 
 /** The sources of the cluster page; each is null where the dashboard was given no such source. */
 interface ClusterView {

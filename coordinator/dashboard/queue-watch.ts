@@ -6,7 +6,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { QueueController, ConnectedWorker } from '../../shared/queue/job-queue.js';
 import type { LeaseHolder } from '../../shared/storage/lease.js';
 
-export interface QueueState {
+interface QueueState {
   readonly counts: { readonly waiting: number; readonly active: number };
   /** In the order of their names. */
   readonly workers: readonly WatchedWorker[];

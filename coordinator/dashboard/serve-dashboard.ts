@@ -1,7 +1,7 @@
 /** The server of the dashboard: it opens what its pages read, listens, and closes all of it. */
 
-import { type AddressInfo, isIPv6 } from 'node:net';
-import { serve, type ServerType } from '@hono/node-server';
+import { isIPv6 } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
 import { Queue } from 'bullmq';
 import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import type { Clock } from '../../shared/base/clock.js';
@@ -57,6 +57,7 @@ import { runPage } from './run-page.js';
 import { servingPage } from './serving-page.js';
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
+import { listening } from '../../shared/network/listening.js';
 import { isLoopbackHost } from '../../shared/network/addresses.js';
 
 interface DashboardQueue {
@@ -121,14 +122,16 @@ export async function serveDashboard(options: DashboardOptions): Promise<Dashboa
   const shown = { catalog, queue: opened, servers, rankings: rankings ?? null, desk };
   const app = dashboardApp({ access, clock, ...shown });
   try {
-    const server = await listening(app, options);
-    // Only pipes have an address without a port.
-    const { port } = server.address() as AddressInfo;
-    const host = options.host.includes(':') ? `[${options.host}]` : options.host;
+    const server = createAdaptorServer({ fetch: app.fetch });
+    const failure = { what: 'the dashboard cannot listen', option: '--port' };
+    const url = await listening(server, options, failure);
     return {
-      url: `http://${host}:${port}/`,
+      url: `${url}/`,
       close: async () => {
-        await closed(server);
+        const closed = new Promise((resolve) => server.close(resolve));
+        // A browser keeps its connections open, and closing would wait for them.
+        if ('closeAllConnections' in server) server.closeAllConnections();
+        await closed;
         await opened?.close();
       },
     };
@@ -178,36 +181,6 @@ async function requireInfo(redis: RedisConnection, redisUrl: string): Promise<vo
     redis.disconnect();
     throw error;
   }
-}
-
-function listening(
-  app: Hono,
-  { host, port }: Pick<DashboardOptions, 'host' | 'port'>,
-): Promise<ServerType> {
-  return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: host, port }, () => resolve(server));
-    server.once('error', (cause: Error) => {
-      const taken = 'code' in cause && cause.code === 'EADDRINUSE';
-      reject(
-        new QianmoError({
-          kind: 'environment',
-          what: taken ? 'another program listens on this port' : 'the dashboard cannot listen',
-          where: `${host}:${port}`,
-          found: cause.message,
-          cure: 'give another --port, or 0 for a free one',
-          cause,
-        }),
-      );
-    });
-  });
-}
-
-function closed(server: ServerType): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    // A browser keeps its connections open, and closing would wait for them.
-    if ('closeAllConnections' in server) server.closeAllConnections();
-  });
 }
 
 const MS_PER_SECOND = 1000;
@@ -471,10 +444,10 @@ function guard(access: Access): MiddlewareHandler {
     // Scrapers ask by addresses that nobody knows beforehand, and a foreign page has no token.
     const mayNameAny = path === METRICS_PATH && isTokenGiven;
     if (!mayNameAny && !isOwnHost(host, access.hostsAllowed))
-      return refused(context, 403, notItsName(host, path, access));
+      return refuse(context, 403, notItsName(host, path, access));
     if (access.token !== null && !isTokenGiven) {
       context.header('WWW-Authenticate', 'Basic realm="qianmo", charset="UTF-8"');
-      return refused(
+      return refuse(
         context,
         401,
         'this dashboard demands its token: as the password of any user, or as Authorization: Bearer TOKEN',
@@ -483,7 +456,7 @@ function guard(access: Access): MiddlewareHandler {
     const mayPost = method === 'POST' && (access.posts?.test(path) ?? false);
     if (!READING.has(method) && !mayPost) {
       context.header('Allow', 'GET, HEAD');
-      return refused(
+      return refuse(
         context,
         405,
         `this dashboard is read-only and does not take ${method} here; --allow-control lets it cancel runs`,
@@ -521,7 +494,7 @@ function notItsName(host: string, path: string, { token }: Access): string {
   return `this dashboard does not answer as ${JSON.stringify(hostName(host))}: open it at 127.0.0.1 or localhost, or start it with --host-allow and this name${byToken}`;
 }
 
-/** Whether a form was sent by a page of this server itself, as browsers say. */
+/** Browsers say whether a form was sent by a page of this server itself. */
 function isOwnOrigin(origin: string | undefined, host: string | undefined): boolean {
   if (origin === undefined || host === undefined) return false;
   return origin === `http://${host}` || origin === `https://${host}`;
@@ -541,7 +514,7 @@ function hasToken(header: string | undefined, token: string): boolean {
   return areEqual(pair.slice(pair.indexOf(':') + 1), token);
 }
 
-function refused(context: Context, status: 401 | 403 | 405, why: string): Response {
+function refuse(context: Context, status: 401 | 403 | 405, why: string): Response {
   return context.text(`${why}\n`, status);
 }
 

@@ -48,9 +48,13 @@ import {
   type TrainedParameters,
   selectCell,
 } from './arms.js';
-import { predictLogits } from './predict-logits.js';
+import {
+  predictLogits,
+  dividedStore,
+  type AdaptableModel,
+  type TaskJobContext,
+} from './task-jobs.js';
 import { writePredictions } from './predictions.js';
-import { dividedStore, type AdaptableModel, type TaskJobContext } from './task-jobs.js';
 import { sumOf } from '../scoring/metrics.js';
 import {
   bestCell,
@@ -61,7 +65,7 @@ import {
   type ValidatedArm,
 } from '../scoring/validated-losses.js';
 
-export interface EvaluateOptions {
+interface EvaluateOptions {
   /** The ids of jobs derive from its name and from what is evaluated. */
   readonly run: PreparedRun;
   readonly dispatcher: Dispatcher;
@@ -73,7 +77,7 @@ export interface EvaluateOptions {
   readonly predictionsPath?: string;
 }
 
-export interface Evaluation {
+interface Evaluation {
   readonly report: EvaluationReport;
   /**
    * The encoded logits of every arm for the test rows. The report names their digest; `compare`

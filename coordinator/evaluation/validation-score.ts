@@ -25,10 +25,9 @@ import {
 } from '../scoring/validated-losses.js';
 import type { TrainOptions } from '../training/train-options.js';
 import { adaptationOf, innerStepGrid, UNADAPTED } from './arms.js';
-import { predictLogits } from './predict-logits.js';
-import type { TaskJobContext } from './task-jobs.js';
+import { predictLogits, type TaskJobContext } from './task-jobs.js';
 
-export interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal'> {}
+interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal'> {}
 
 interface ValidationScore {
   /** With the best cell for all adgroups. */

@@ -15,7 +15,7 @@ import type { LoggedRows } from '../scoring/off-policy.js';
 const SLOTS_MAX = 10_000_000;
 const MS_PER_SECOND = 1_000;
 
-/** What a log holds, and what of it no estimate uses. */
+/** The contents of a log, and the part that no estimate uses. */
 export interface LogCounts {
   readonly decisionCount: number;
   readonly outcomeCount: number;

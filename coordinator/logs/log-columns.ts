@@ -416,7 +416,7 @@ export class RawColumns {
   }
 }
 
-/** Whether the numbers of a column are kept, and not its texts. */
+/** True if the numbers of a column are kept, and not its texts. */
 export function isKeptNumber({ keptAs = 'VARCHAR' }: LogColumn): boolean {
   return keptAs !== 'VARCHAR';
 }

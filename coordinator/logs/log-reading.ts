@@ -106,7 +106,7 @@ export interface RawLogs {
   /** First row of each file, and the row after the last. */
   readonly rowStarts: readonly number[];
   readonly rowCount: number;
-  /** Whether a text column may hold an empty text. Readers of delimited files turn it into null. */
+  /** True if a text column may hold an empty text. Readers of delimited files turn it into null. */
   readonly hasEmptyTexts: boolean;
 }
 
@@ -431,7 +431,7 @@ export async function requireWholeFile(
     signal.throwIfAborted();
     const code = cause instanceof Error && 'code' in cause ? cause.code : null;
     if (code === 'Z_BUF_ERROR') throw cutShort(name);
-    if (code === 'Z_DATA_ERROR') throw damaged(name, cause);
+    if (code === 'Z_DATA_ERROR') throw damageError(name, cause);
     throw systemFailure(cause, 'reading a log file', name);
   }
   if (lines.tooLong !== null) throw tooLongLine(file, null, lines.tooLong);
@@ -520,7 +520,7 @@ function cutShort(name: string): QianmoError {
   });
 }
 
-function damaged(name: string, cause: unknown): QianmoError {
+function damageError(name: string, cause: unknown): QianmoError {
   return new QianmoError({
     kind: 'data',
     what: 'a log file cannot be read',

@@ -24,7 +24,7 @@ import {
   encodeTaskCatalog,
 } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace, TaskStore } from '../../shared/tasks/task-store.js';
-import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
+import { type DuckSession, interruption } from '../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
 import {
@@ -53,18 +53,14 @@ import {
 } from './rejected-rows.js';
 import { columnKinds } from './row-assembly.js';
 import { judgeTexts } from './row-judgement.js';
-import {
-  type AppendedTasks,
-  appendedTasksOf,
-  freshRowsOf,
-  redivideTasks,
-} from './appended-tasks.js';
+import { appendedTasksOf, freshRowsOf, redivideTasks } from './appended-tasks.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
-import { secondsText } from '../../shared/events/event-words.js';
-import { counted } from '../../shared/names/counted.js';
+import { secondsText, counted } from '../../shared/names/counted.js';
 import type { FeatureConfig } from '../../shared/config/data-config.js';
 import { csvSource } from '../logs/work-folder.js';
 import { loadTargetEncodings } from './target-encodings.js';
+
+type AppendedTasks = Awaited<ReturnType<typeof appendedTasksOf>>;
 
 export interface AppendedLogs {
   /** Null if all logs were in the store already. */
@@ -158,7 +154,7 @@ async function appendInto(
     filteredRowCount: raw.rowCount - refusedCount - Number(acceptedRowCount),
   });
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
-  if (signal.aborted) throw interrupted();
+  if (signal.aborted) throw interruption();
   const newFiles = written.files.map(({ name }) => name);
   await target.publishAppended(newFiles, supersededFiles(store.manifest));
   const { changedTaskCount, newTaskCount, logRowCount } = append;
@@ -401,7 +397,7 @@ function hasFixedTable({ model }: RunConfig, feature: EncodedFeature): boolean {
   return feature.kind === 'bag' && model.padding === 'trained';
 }
 
-/** As bytes in hexadecimal, since a value may hold any character. */
+/** Values travel as bytes in hexadecimal, since they may hold any character. */
 async function loadDictionary(
   index: number,
   { name }: EncodedFeature,

@@ -14,7 +14,7 @@ import {
   type TaskRows,
   type TaskStore,
 } from '../../shared/tasks/task-store.js';
-import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
+import { type DuckSession, interruption } from '../logs/duckdb-session.js';
 import { hexOfText, textOfHex } from '../logs/sql.js';
 import { csvSource } from '../logs/work-folder.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
@@ -57,7 +57,7 @@ interface AppendedTask {
   readonly isNew: boolean;
 }
 
-export interface AppendedTasks {
+interface AppendedTasks {
   readonly tasks: readonly AppendedTask[];
   readonly tooSmallTaskCount: number;
   readonly tooSmallRowCount: number;
@@ -336,7 +336,7 @@ export async function freshRowsOf(
   const keptRows = { filter: '', order: 'e.task, e.time, e.row' };
   const sql = encodedRowsSql({ ...plan, keptRows }, 'encodable');
   for await (const chunk of session.chunks(sql, await session.count('encodable'))) {
-    if (signal.aborted) throw interrupted();
+    if (signal.aborted) throw interruption();
     const start = columns.rowCount;
     for (const [place, task] of tasksOf(chunk).entries())
       spans.set(task, [spans.get(task)?.[0] ?? start + place, start + place + 1]);

@@ -298,7 +298,7 @@ function encodedNumber(index: number, feature: Encoded<'number'>): FeatureEncodi
   return {
     ...{ feature, join: null, dictionaryTable: null },
     // Bounded, since a held-out value may be any number of deviations away from the training values.
-    sql: `CAST(least(greatest((${scaled(feature, `e.f${index}`)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
+    sql: `CAST(least(greatest((${scaleSql(feature, `e.f${index}`)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
       -${STORED_SIZE_MAX}::DOUBLE), ${STORED_SIZE_MAX}::DOUBLE) AS FLOAT)`,
   };
 }
@@ -357,7 +357,7 @@ interface Moments {
   readonly deviation: number;
 }
 
-function scaled(feature: { readonly scale: Feature<'number'>['scale'] }, value: string): string {
+function scaleSql(feature: { readonly scale: Feature<'number'>['scale'] }, value: string): string {
   return feature.scale === 'log-standard' ? `sign(${value}) * ln(1 + abs(${value}))` : value;
 }
 
@@ -371,7 +371,7 @@ async function numberStatistics(
 ): Promise<Map<number, Moments>> {
   const wanted = [...features.entries()].flatMap(([index, feature]) =>
     feature.kind === 'number' && (feature.scale === 'standard' || feature.scale === 'log-standard')
-      ? [{ index, value: scaled(feature, `f${index}`) }]
+      ? [{ index, value: scaleSql(feature, `f${index}`) }]
       : [],
   );
   if (wanted.length === 0) return new Map();

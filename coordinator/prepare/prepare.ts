@@ -28,7 +28,7 @@ import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer
 import { writeDictionaries, learnEncodings } from './feature-encoding.js';
 import {
   type DuckSession,
-  interrupted,
+  interruption,
   openDuckSession,
   shortDuckMessage,
 } from '../logs/duckdb-session.js';
@@ -40,7 +40,6 @@ import {
   divideTasks,
   findKeptRows,
   smallTasksLeftOut,
-  type TaskDivision,
   type TrunkRows,
   describeKey,
 } from './task-division.js';
@@ -60,9 +59,13 @@ import {
   learnTaskLabels,
   rowLabelsOf,
 } from './row-judgement.js';
-import { openStoreTarget, type StoreTarget } from './store-target.js';
+import { openStoreTarget } from './store-target.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 import { literal } from '../logs/sql.js';
+
+type TaskDivision = Awaited<ReturnType<typeof divideTasks>>;
+
+type StoreTarget = Awaited<ReturnType<typeof openStoreTarget>>;
 
 export interface PrepareOptions {
   readonly clock: Clock;
@@ -112,7 +115,7 @@ export function inWorkplace<Result>(
       session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
       return await work({ target, session, folder });
     } catch (cause) {
-      if (options.signal.aborted) throw interrupted();
+      if (options.signal.aborted) throw interruption();
       throw prepareFailure(cause);
     } finally {
       session?.close();
@@ -184,7 +187,7 @@ async function prepareInto(
     files: written.files,
   };
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
-  if (options.signal.aborted) throw interrupted();
+  if (options.signal.aborted) throw interruption();
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);

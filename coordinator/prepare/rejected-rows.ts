@@ -8,7 +8,6 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { linesOf, unreadableLog } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import type { RawLogs } from '../logs/log-reading.js';
-import type { JudgedLogs } from './row-judgement.js';
 import { writeStoreFile } from './row-file-writer.js';
 
 export const REJECTS_FILE = 'rejects.jsonl';
@@ -35,7 +34,7 @@ const KIND_OF_REASON = `split_part(reason, ' holds ', 1)`;
  */
 export async function collectRejects(
   files: readonly LogFile[],
-  logs: JudgedLogs,
+  logs: RawLogs & { readonly isAnyRowRefused: boolean },
   rejectedRowsMax: number,
   session: DuckSession,
 ): Promise<Reject[]> {

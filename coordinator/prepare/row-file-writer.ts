@@ -337,7 +337,7 @@ export class RowColumns {
   }
 
   rowNumbers(): BigInt64Array {
-    // As two halves of 32 bits: a conversion of each number to a bigint takes longer than all other columns.
+    // Two halves of 32 bits: a conversion of each number to a bigint takes longer than all other columns.
     const halves = new Uint32Array(2 * this.rowCount);
     for (let n = 0; n < this.rowCount; n += 1) {
       const row = float64At(this.row, n);

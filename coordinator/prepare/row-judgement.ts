@@ -26,7 +26,6 @@ import {
   storedColumnSql,
   typedColumn,
   type ConfigExpression,
-  type TypedColumn,
 } from '../logs/expressions.js';
 import {
   type ColumnNeed,
@@ -40,6 +39,8 @@ import { readRawLogs, type ColumnUse, type RawLogs } from '../logs/log-reading.j
 import { identifier, literal } from '../logs/sql.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
+
+type TypedColumn = Awaited<ReturnType<typeof typedColumn>>;
 
 /** The separator between the values of several task columns, as an SQL literal. */
 const KEY_SEPARATOR = 'chr(31)';
@@ -98,7 +99,7 @@ function needOf({ kind }: FeatureConfig): ColumnNeed | undefined {
   return kind === 'number' ? 'number' : 'text';
 }
 
-export interface JudgedLogs extends RawLogs {
+interface JudgedLogs extends RawLogs {
   readonly isAnyRowRefused: boolean;
 }
 
@@ -120,7 +121,7 @@ export async function judgeLogs(
 
 interface JudgedTexts {
   readonly files: readonly LogFile[];
-  /** As for `createJudgedView`. */
+  /** Types of the columns in the logs of the store. */
   readonly stored?: ColumnTypes | undefined;
 }
 

@@ -57,7 +57,7 @@ interface LearnedFrom {
   /** The encodings of the features of the config. */
   readonly encodings: readonly FeatureEncoding[];
   readonly labels: readonly TaskLabel[] | null;
-  /** Whether there is the table `trunk_places`. */
+  /** True if there is the table `trunk_places`. */
   readonly hasTrunkRows: boolean;
 }
 

@@ -17,7 +17,7 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import { seededHash } from '../logs/sql.js';
 
-export interface TaskDivision {
+interface TaskDivision {
   readonly taskCount: number;
   readonly tooSmall: SmallTasks;
   /** Null if no row trains the trunk only. */
@@ -278,7 +278,7 @@ export function describeKey(key: string): string {
 }
 
 /** SQL clauses over `task_rows e` that leave the kept rows in the order of the store. */
-export interface KeptRows {
+interface KeptRows {
   /** Joins `kept_spans` and leaves out the rows beyond the caps; empty if there are none. */
   readonly filter: string;
   /** The terms of ORDER BY. */

@@ -16,7 +16,7 @@ interface Point {
 }
 
 /** Means over consecutive outer steps. */
-export interface StepSpan {
+interface StepSpan {
   readonly firstOuterStep: number;
   readonly lastOuterStep: number;
   /** By name, the sum of values times their weights, and the sum of the weights. */
@@ -51,7 +51,7 @@ export class StepMeans {
     const stepCount = newest?.lastOuterStep === outerStep ? 0 : 1;
     const span = { firstOuterStep: outerStep, lastOuterStep: outerStep, stepCount, sums };
     if (newest !== undefined && newest.stepCount + stepCount <= this.#stepsPerSpan)
-      this.#spans[this.#spans.length - 1] = united(newest, span);
+      this.#spans[this.#spans.length - 1] = unite(newest, span);
     else this.#spans.push(span);
     if (this.#spans.length > this.#spansMax) this.#halve();
   }
@@ -73,14 +73,14 @@ export class StepMeans {
     this.#spans = this.#spans.flatMap((span, index) => {
       const next = this.#spans[index + 1];
       if (index % 2 === 1) return [];
-      return next === undefined ? [span] : [united(span, next)];
+      return next === undefined ? [span] : [unite(span, next)];
     });
   }
 }
 
 type CountedSpan = StepSpan & { readonly stepCount: number };
 
-function united(earlier: CountedSpan, later: CountedSpan): CountedSpan {
+function unite(earlier: CountedSpan, later: CountedSpan): CountedSpan {
   const sums = new Map(earlier.sums);
   for (const [name, [sum, weight]] of later.sums) {
     const [before = 0, weightBefore = 0] = sums.get(name) ?? [];
@@ -95,7 +95,7 @@ function united(earlier: CountedSpan, later: CountedSpan): CountedSpan {
 }
 
 /** A worker as its events describe it. One that is started again has another name. */
-export interface WorkerCourse {
+interface WorkerCourse {
   readonly worker: string;
   /** `stopped` in order, `exited` by itself or killed. */
   state: 'starts' | 'waits' | 'computes' | 'rests' | 'stopped' | 'exited';

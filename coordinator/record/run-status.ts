@@ -9,11 +9,11 @@ export type RunState =
   'running' | 'waiting for workers' | 'stalled' | 'finished' | 'failed' | 'interrupted' | 'lost';
 
 /** A call that cannot be seen from here is lost when it has said nothing for this long. */
-export const SILENCE_MS_MAX = 90_000;
+const SILENCE_MS_MAX = 90_000;
 const STALLED_MS_MIN = 120_000;
 const STALLED_OUTER_STEP_COUNT = 20;
 
-export interface Observer {
+interface Observer {
   readonly nowMs: number;
   readonly livenessOf?: (process: ProcessIdentity) => 'runs' | 'ended' | 'unknown';
 }
@@ -30,7 +30,7 @@ export interface RunStatus extends Omit<RunView, 'isAwaitingWorkers'> {
   readonly unknownEventCount: number;
 }
 
-export interface ReadView {
+interface ReadView {
   readonly view: RunView;
   readonly unknownCount: number;
 }
@@ -54,7 +54,7 @@ export async function readView(
   }
 }
 
-/** Whether the view has the training, and all that the state of a call under way follows from. */
+/** True for a view with the training, and all that the state of a call under way follows from. */
 function isComplete(view: RunView): boolean {
   const { training, ending, call, isAwaitingWorkers, outerStepMs } = view;
   if (training === null) return false;
@@ -102,7 +102,6 @@ export function runStateOf(view: RunView, observer: Observer): RunState {
   return observer.nowMs - movedMs > stalledAfterMs ? 'stalled' : 'running';
 }
 
-/** Whether a call is under way, as far as can be told. */
 export function isUnderWay(state: RunState): boolean {
   return !['finished', 'failed', 'interrupted', 'lost'].includes(state);
 }

@@ -14,7 +14,7 @@ import { signingKeyOf } from '../../shared/queue/signing.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { StartMore } from '../dispatch/in-memory-dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
-import type { RunContext, StorePlace, WorkerCommand } from './run-context.js';
+import type { RunContext, WorkerCommand } from './run-context.js';
 import { storeAddressOf } from './places.js';
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Clock } from '../../shared/base/clock.js';
@@ -234,7 +234,7 @@ async function localWorkers(
 }
 
 /** The rows of a stream travel in its jobs. */
-function placesOf(config: RunConfig): StorePlace[] {
+function placesOf(config: RunConfig) {
   const largeBlobs = sharedBlobsOf(config);
   return [
     ...('model' in config ? [storeAddressOf(config)] : []),
@@ -257,7 +257,7 @@ interface RunRedis {
   readonly url: string;
   /** A file with the address of an embedded server. */
   readonly addressFile: string | null;
-  /** Whether the server was started for this run and ends with it. */
+  /** True for a server that was started for this run and ends with it. */
   readonly isOwn: boolean;
 }
 

@@ -1,5 +1,6 @@
 /** Evaluates a trained run: trains the global arm if needed, compares all arms, writes the reports. */
 
+import { joinAddress } from '../../shared/storage/object-store.js';
 import { at } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -44,14 +45,12 @@ import {
 import type { RunContext } from './run-context.js';
 import {
   checkpointAddressOf,
-  joinAddress,
   objectStoreOf,
   openPreparedRun,
   savedMetaParametersOf,
   specOf,
-  type SavedForStore,
 } from './run-files.js';
-import { trainOn, trainedRun, type TrainingStartChoice, type TrainingResult } from './train-run.js';
+import { trainOn, trainedRun, type TrainingResult } from './train-run.js';
 import {
   noticeEvent,
   warningEvent,
@@ -60,6 +59,8 @@ import {
   type RunEventSink,
 } from '../../shared/events/run-events.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
+
+type SavedForStore = NonNullable<Awaited<ReturnType<typeof savedMetaParametersOf>>>;
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
@@ -172,7 +173,7 @@ async function trainedMetaParameters(
     throw new QianmoError({
       kind: 'usage',
       what: 'the run has no checkpoint to evaluate',
-      where: joinAddress(run.config.output, 'checkpoints'),
+      where: checkpointAddressOf(run.config),
       cure: 'train it first: qianmo train run.yaml',
     });
   const { isChosen, outerStep, outerSteps } = state;
@@ -214,7 +215,7 @@ async function globalMetaParameters(
 
 interface GlobalStart {
   readonly config: RunConfig;
-  readonly choice: TrainingStartChoice;
+  readonly choice: Parameters<typeof trainOn>[2];
 }
 
 /**
@@ -263,7 +264,7 @@ export function globalArmConfig(config: RunConfig): RunConfig {
       ...(optimizer === undefined ? {} : { optimizer }),
       ...(outerSteps === undefined ? {} : { outerSteps }),
     },
-    output: `${config.output.replace(/\/+$/, '')}/global`,
+    output: joinAddress(config.output, 'global'),
   };
 }
 

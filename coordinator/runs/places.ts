@@ -1,11 +1,10 @@
-/** Places that are named before a config is read, where the environment says how to reach S3, and by a config. */
+/** Places and configs that a call is given: the environment says how to reach S3 before a config is read. */
 
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { TextReader } from '../../shared/config/yaml-file.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { type ObjectStore, isObjectKey } from '../../shared/storage/object-store.js';
+import { type ObjectStore, isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
 import {
   openObjectStore,
   s3OptionsOf,
@@ -13,19 +12,9 @@ import {
 } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { Environment } from './run-context.js';
-import {
-  checkedRunConfig,
-  explorationIn,
-  loadExploration,
-  loadRunConfig,
-} from '../../shared/config/load-run-config.js';
-import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
-import {
-  checkedSweepConfig,
-  loadSweepConfig,
-  type SweepConfig,
-} from '../../shared/config/sweep-config.js';
-import type { PolicySource, RunConfigSource, SweepConfigSource } from './requests.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
+import { loadUnchecked, type ConfigKind } from '../../shared/config/yaml-file.js';
+import type { RunConfigSource } from './requests.js';
 
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {
   return openObjectStore(address, s3OptionsIn(environment));
@@ -33,7 +22,7 @@ export function objectStoreAt(address: string, environment: Environment): Object
 
 /** Where `qianmo auto` keeps the search of a config, below the output of the config. */
 export function searchOutputOf(output: string): string {
-  return `${output.replace(/\/+$/, '')}/auto`;
+  return joinAddress(output, 'auto');
 }
 
 /** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
@@ -48,7 +37,7 @@ export function s3OptionsIn(environment: Environment): S3Options {
 }
 
 /** Reads configs from paths of this machine, `file://PATH` and `s3://BUCKET/KEY`. */
-export function configReaderOf(environment: Environment): TextReader {
+export function configReaderOf(environment: Environment): (path: string) => Promise<string> {
   return (path) =>
     path.startsWith('s3://')
       ? readObject(path, environment)
@@ -86,16 +75,29 @@ export function parsedBundleAddress(text: string): {
   return address === undefined || name === undefined ? { address: text } : { address, name };
 }
 
-/** The place of a config object in messages. */
-export const OBJECT_PLACE = 'config';
-
-export async function runConfigOf(
-  source: RunConfigSource,
+/** A config that a call was given. */
+export async function configOf<Config>(
+  kind: ConfigKind<Config>,
+  source: string | object,
   environment: Environment,
-): Promise<RunConfig> {
+): Promise<Config> {
+  return kind.check(await uncheckedConfigOf(kind, source, environment), placeOf(source));
+}
+
+/** Its content, which a sweep changes before it is checked. */
+export async function uncheckedConfigOf(
+  kind: ConfigKind<unknown>,
+  source: string | object,
+  environment: Environment,
+): Promise<unknown> {
   return typeof source === 'string'
-    ? await loadRunConfig(source, configReaderOf(environment))
-    : checkedRunConfig(source, OBJECT_PLACE);
+    ? loadUnchecked(kind, source, configReaderOf(environment))
+    : source;
+}
+
+/** The place of a config in messages: its file, when it has one. */
+export function placeOf(source: string | object): string {
+  return typeof source === 'string' ? source : 'config';
 }
 
 /**
@@ -107,39 +109,15 @@ export async function chosenConfigOf(
   source: RunConfigSource,
   environment: Environment,
 ): Promise<RunConfig> {
-  const config = await runConfigOf(source, environment);
+  const config = await configOf(RUN_CONFIG, source, environment);
   if (config.auto === undefined) return config;
   const best = `${searchOutputOf(config.output)}/best.yaml`;
   throw new QianmoError({
     kind: 'usage',
     what: 'this config leaves model, method and training to a search',
-    where: typeof source === 'string' ? source : OBJECT_PLACE,
+    where: placeOf(source),
     expected: 'a config without the section auto, or method: auto',
     found: 'auto',
     cure: `search first, with \`qianmo auto run.yaml\`; what it chose is trained, and ${best} is its config`,
   });
-}
-
-/** The section `exploration` of a run config, or of a file that has no other section. */
-export async function targetPolicyOf(
-  source: PolicySource,
-  environment: Environment,
-): Promise<ExplorationConfig> {
-  return typeof source === 'string'
-    ? await loadExploration(source, configReaderOf(environment))
-    : explorationIn(source, OBJECT_PLACE);
-}
-
-export async function sweepConfigOf(
-  source: SweepConfigSource,
-  environment: Environment,
-): Promise<SweepConfig> {
-  return typeof source === 'string'
-    ? await loadSweepConfig(source, configReaderOf(environment))
-    : checkedSweepConfig(source, OBJECT_PLACE);
-}
-
-/** The place of a sweep in messages: its file, when it has one. */
-export function placeOf(source: SweepConfigSource): string {
-  return typeof source === 'string' ? source : OBJECT_PLACE;
 }

@@ -1,5 +1,6 @@
 /** Calls that read the records of runs: status, list, log, and waiting for the end. They change nothing. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { stat } from 'node:fs/promises';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
@@ -10,13 +11,12 @@ import { RecordFollower, RunRecord } from '../record/run-record.js';
 import { isUnderWay, readRunStatus, type RunStatus } from '../record/run-status.js';
 import type { RunContext, Environment } from './run-context.js';
 import type { CallOptions } from './run-handle.js';
-import { runConfigOf, s3OptionsIn, searchOutputOf, objectStoreAt } from './places.js';
+import { configOf, s3OptionsIn, searchOutputOf, objectStoreAt } from './places.js';
 import type { RequestOf } from './requests.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import {
   compareRuns,
   ComparisonReportSchema,
-  type ChosenRun,
   type ComparisonReport,
   parseRunArgument,
   readEvaluatedRun,
@@ -24,7 +24,7 @@ import {
 import { comparisonDocument } from '../reports/comparison-document.js';
 import { asPage } from '../reports/document/as-page.js';
 import { loggedRun } from './logged-run.js';
-import { joinAddress, objectStoreOf } from './run-files.js';
+import { objectStoreOf } from './run-files.js';
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;
@@ -148,7 +148,7 @@ async function outputOfRun(
   { environment }: Reading,
 ): Promise<{ readonly output: string; readonly s3: S3Options }> {
   if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment) };
-  const { output, storage } = await runConfigOf(run, environment);
+  const { output, storage } = await configOf(RUN_CONFIG, run, environment);
   return { output, s3: s3OptionsOf(storage) };
 }
 
@@ -232,16 +232,16 @@ export async function compareEvaluated(
   context: RunContext,
 ): Promise<ComparisonReport> {
   const { out } = request;
-  if (out === undefined) return compared(request, context);
+  if (out === undefined) return compare(request, context);
   const logged = { call: 'compare', run: null, output: out, s3: s3OptionsIn(context.environment) };
-  return loggedRun(logged, context, (inner) => compared(request, inner));
+  return loggedRun(logged, context, (inner) => compare(request, inner));
 }
 
-async function compared(
+async function compare(
   { runs, out, sizeBucketEdges, segment }: CompareOrder,
   { environment, sink, signal }: RunContext,
 ): Promise<ComparisonReport> {
-  const chosen: ChosenRun[] = [];
+  const chosen: Parameters<typeof compareRuns>[0][number][] = [];
   for (const text of runs) {
     signal.throwIfAborted();
     const { run, arm } = parseRunArgument(text);
@@ -264,6 +264,6 @@ async function compared(
 /** A config names the output of its run, and how to reach it. */
 async function storeOfRun(run: string, environment: Environment): Promise<ObjectStore> {
   if (!/\.ya?ml$/.test(run)) return objectStoreAt(run, environment);
-  const config = await runConfigOf(run, environment);
+  const config = await configOf(RUN_CONFIG, run, environment);
   return objectStoreOf(config, config.output);
 }

@@ -14,7 +14,7 @@ import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
 import { parseRowCount, ROW_COUNT_MAX, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
-import { decimal, described, flag, integer, oneOf, text, texts } from './request-fields.js';
+import { decimal, describeField, flag, integer, oneOf, text, texts } from './request-fields.js';
 
 const WORKERS_MAX = 256;
 /** The queue prefix of a config that names none. */
@@ -37,7 +37,7 @@ function configSource<Source>(description: string): z.ZodType<Source, Source> {
       (typeof value === 'object' && value !== null && !Array.isArray(value)),
     'expected the path of a YAML file, or an object',
   );
-  return described(source, description);
+  return describeField(source, description);
 }
 
 const config = configSource<RunConfigSource>('<run.yaml> the run config');
@@ -115,13 +115,13 @@ function rowCount(
     context.addIssue({ code: 'custom', message });
     return z.NEVER;
   });
-  return described(field, description);
+  return describeField(field, description);
 }
 
 /** Ids are written with at most seven digits. */
 const ID_COUNT_MAX = 10_000_000;
 
-export const DEVICE = described(
+export const DEVICE = describeField(
   DeviceDemandSchema,
   '<device> device to compute on: gpu or cpu; auto takes a GPU if there is one',
 );
@@ -187,7 +187,7 @@ export const REQUESTS = {
   exportChanged: z.strictObject(changedFields),
   refresh: z.strictObject({
     ...changedFields,
-    logs: described(z.union([text(logs), texts(logs)]), logs),
+    logs: describeField(z.union([text(logs), texts(logs)]), logs),
     outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
   }),
   /** Bundles under one address. */
@@ -207,12 +207,12 @@ export const REQUESTS = {
   rollback: z.strictObject(labelFields),
   open: z.strictObject({ config, ...dispatchFields }),
   compare: z.strictObject({
-    runs: described(
+    runs: describeField(
       z.array(z.string().min(1, 'expected a value')),
       "<run> two or more: a run's output folder or s3:// prefix, or its run.yaml; RUN:ARM names an arm",
     ),
     out: text('<folder> folder or s3:// prefix for comparison.html and comparison.json').optional(),
-    sizeBucketEdges: described(
+    sizeBucketEdges: describeField(
       z.array(integer(1, Infinity)),
       '<edges> upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
       { option: 'buckets' },
@@ -233,7 +233,7 @@ export const REQUESTS = {
       config,
       ...dispatchFields,
       ...searchFields,
-      trialsMax: described(
+      trialsMax: describeField(
         AutoTrialsMaxSchema,
         '<count> how many trials to begin at most, in place of auto.trialsMax',
       ).optional(),
@@ -320,17 +320,17 @@ export const REQUESTS = {
     details: flag('print details as well, such as each job'),
   }),
   board: z.strictObject({
-    runs: described(
+    runs: describeField(
       z.array(z.string().min(1, 'expected a value')),
       '<places> folders and s3:// prefixes below which runs have their outputs, separated by commas',
     ).default([]),
     redis: text('<url> the Redis server of the queue', REDIS).optional(),
     prefix: queueFields.prefix,
-    servers: described(
+    servers: describeField(
       z.array(metricsAddress).max(64),
       '<addresses> where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
     ).default([]),
-    rankings: described(
+    rankings: describeField(
       z.array(rankingAddress).max(64),
       '<addresses> ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
     ).default([]),

@@ -11,8 +11,8 @@ import type { RunCaller } from '../plan/prepared-run.js';
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Those of the process itself, which libraries read when they load. */
-export type OwnEnvironment = Record<string, string | undefined>;
+/** The variables of the process itself, which libraries read when they load. */
+type OwnEnvironment = Record<string, string | undefined>;
 
 export interface RunContext extends RunCaller {
   readonly environment: Environment;
@@ -28,7 +28,7 @@ export interface RunContext extends RunCaller {
 }
 
 /** A task store, or the place of large blobs, and the S3 endpoint that it is reached by. */
-export interface StorePlace {
+interface StorePlace {
   readonly address: string;
   readonly endpoint: string | undefined;
 }

@@ -17,7 +17,7 @@ import {
 } from '../../shared/events/run-events.js';
 import type { MetricSource } from '../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
-import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
+import type { Environment, Machine, RunContext } from './run-context.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -31,7 +31,7 @@ export interface CallOptions {
    * The variables of the process itself, if the process belongs to the call: a few adgroups are then adapted in it, which blocks it
    * meanwhile, under settings that libraries read from these variables.
    */
-  readonly ownEnvironment?: OwnEnvironment | undefined;
+  readonly ownEnvironment?: RunContext['ownEnvironment'] | undefined;
   /** The place of the metrics for Prometheus; nowhere if absent. */
   readonly metrics?: MetricsPlace | undefined;
 }
@@ -54,7 +54,7 @@ export interface Surroundings {
   readonly machine: Machine;
   readonly clock: Clock;
   readonly environment: Environment;
-  readonly ownEnvironment?: OwnEnvironment | undefined;
+  readonly ownEnvironment?: RunContext['ownEnvironment'] | undefined;
   /** The version of the package, for its metrics. */
   readonly version?: () => string;
   /** The role of this process, for its metrics; a coordinator if absent. */

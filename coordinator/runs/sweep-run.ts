@@ -1,15 +1,11 @@
 /** Sweeps many runs of one base config, narrowed down on the validation adgroups; a search is a sweep whose trials nobody names. */
 
 import { spreadOver } from '../../shared/base/arrays.js';
-import {
-  checkedRunConfig,
-  loadUncheckedRunConfig,
-  runConfigYaml,
-} from '../../shared/config/load-run-config.js';
+import { RUN_CONFIG, runConfigYaml } from '../../shared/config/load-run-config.js';
 import { type RunConfig, configHash } from '../../shared/config/run-config.js';
-import type { SweepConfig } from '../../shared/config/sweep-config.js';
+import { SWEEP_CONFIG, type SweepConfig } from '../../shared/config/sweep-config.js';
 import { type EventKind, type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
@@ -26,7 +22,7 @@ import { wordsOf } from '../reports/arm-sections.js';
 import { readFlatRows, type FlatRows, clicksOf, smoothedRate } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import { meanLoss } from '../scoring/validated-losses.js';
-import { outerStepTotal, rungsOf, runSweep, type SweepOptions } from '../sweep/run-sweep.js';
+import { outerStepTotal, rungsOf, runSweep } from '../sweep/run-sweep.js';
 import {
   emptyRecord,
   openSweepJournal,
@@ -50,14 +46,14 @@ import {
 import { train } from '../training/outer-loop.js';
 import { interruptedAs } from './run-handle.js';
 import type { RunContext } from './run-context.js';
-import { placeOf, sweepConfigOf, configReaderOf, OBJECT_PLACE, searchOutputOf } from './places.js';
+import { configOf, placeOf, searchOutputOf, uncheckedConfigOf } from './places.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { RequestOf } from './requests.js';
 import {
+  checkpointAddressOf,
   checkpointsOf,
   claimedPlace,
-  joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,
@@ -70,13 +66,15 @@ import { SEARCH_TRIALS } from '../../shared/config/auto-config.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import { candidatesOf, commonTraining, type DataFacts } from '../sweep/search-space.js';
 
+type SweepOptions = Parameters<typeof runSweep>[0];
+
 type SweepOrder = RequestOf<'sweep'>;
 
 export async function sweepRuns(request: SweepOrder, context: RunContext): Promise<SweepRecord> {
   const { environment } = context;
-  const sweep = await sweepConfigOf(request.config, environment);
-  const uncheckedBase = await loadUncheckedRunConfig(sweep.base, configReaderOf(environment));
-  const base = checkedRunConfig(uncheckedBase, sweep.base);
+  const sweep = await configOf(SWEEP_CONFIG, request.config, environment);
+  const uncheckedBase = await uncheckedConfigOf(RUN_CONFIG, sweep.base, environment);
+  const base = RUN_CONFIG.check(uncheckedBase, sweep.base);
   const place = placeOf(request.config);
   const trials = planTrials(sweep, uncheckedBase, place);
   const rungs = rungsOf(trials.length, outerStepsOf(trials), sweep.halving, place);
@@ -289,7 +287,7 @@ function trialWork(
     return run;
   };
   const trained = (run: PreparedRun, stopAtOuterStep: number, signal: AbortSignal) =>
-    recorded(run, { ...context, sink }, async (ofTrial) => {
+    keepRecord(run, { ...context, sink }, async (ofTrial) => {
       const startFrom = await startFromRun(run, { resume: true }, context);
       const validationLoss = validationLossOf({ ...run, dispatcher, signal });
       return train({
@@ -302,7 +300,7 @@ function trialWork(
     });
   const discard = async (name: string): Promise<void> => {
     const { config } = runOf(name);
-    const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+    const checkpoints = objectStoreOf(config, checkpointAddressOf(config));
     // The pointer first, so that an interrupted removal leaves no checkpoint.
     await checkpoints.delete(LATEST_KEY);
     for (const key of await checkpoints.list('')) await checkpoints.delete(key);
@@ -335,7 +333,7 @@ function trialWork(
 }
 
 /** The record of a trial, in its own output: the events of its training, and how that ended. */
-async function recorded<Result>(
+async function keepRecord<Result>(
   { config }: PreparedRun,
   context: RunContext,
   work: (sink: RunEventSink) => Promise<Result>,
@@ -380,12 +378,9 @@ const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
 
 export async function autoRun(request: AutoOrder, context: RunContext): Promise<SweepRecord> {
   const { config: source } = request;
-  const place = typeof source === 'string' ? source : OBJECT_PLACE;
-  const given =
-    typeof source === 'string'
-      ? await loadUncheckedRunConfig(source, configReaderOf(context.environment))
-      : source;
-  const own = checkedRunConfig(given, place);
+  const place = placeOf(source);
+  const given = await uncheckedConfigOf(RUN_CONFIG, source, context.environment);
+  const own = RUN_CONFIG.check(given, place);
   const fields: Fields = isRecord(given) ? given : {};
   const output = searchOutputOf(own.output);
   const logged = loggedCallOf('auto', { ...own, output });
@@ -511,7 +506,7 @@ function trialsOf(
         : { ...candidate, training: { ...common, ...candidate.training } };
     const { model, method, training } = sections;
     const value = { ...rest, evaluation, model, method, training };
-    const config = checkedRunConfig(value, `${place}, trial ${name} of the search`);
+    const config = RUN_CONFIG.check(value, `${place}, trial ${name} of the search`);
     const hash = configHash(config);
     if (seen.has(hash)) return [];
     seen.add(hash);
@@ -525,7 +520,7 @@ function sectionOf(fields: Fields, name: string): Fields {
   return isRecord(section) ? section : {};
 }
 
-/** Whether the config names a model or a method of its own, which is then tried first. */
+/** A model or a method of the config itself is tried first. */
 function hasOwnModel({ model, method }: Fields): boolean {
   const isChosen = isRecord(method) && method['kind'] !== 'auto';
   return isChosen || model !== undefined;

@@ -18,7 +18,6 @@ import {
   checkpointsOf,
   claimedPlace,
   openPreparedRun,
-  joinAddress,
   objectStoreOf,
 } from './run-files.js';
 import { z } from 'zod';
@@ -46,7 +45,7 @@ export interface TrainingResult {
   readonly digest: string;
 }
 
-export interface TrainingStartChoice {
+interface TrainingStartChoice {
   readonly resume: boolean;
   readonly fresh: boolean;
   /** The number of outer steps to train to, instead of that of the checkpoint or the config. */
@@ -150,7 +149,7 @@ export async function startFromRun(
   const { startFrom } = config.training;
   if (startFrom === undefined) return null;
   if (resume) {
-    const own = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+    const own = objectStoreOf(config, checkpointAddressOf(config));
     if ((await latestManifestOf(own)) !== null) return null;
   }
   return typeof startFrom === 'string'
@@ -230,8 +229,7 @@ async function startingRun(
   { config, store }: Pick<PreparedRun, 'config' | 'store'>,
   output: string,
 ): Promise<StartingRun> {
-  const address = joinAddress(output, 'checkpoints');
-  const objects = objectStoreOf(config, address);
+  const objects = objectStoreOf(config, checkpointAddressOf({ output }));
   const where = `training.startFrom: ${output}`;
   const refused = (found: string): QianmoError =>
     new QianmoError({

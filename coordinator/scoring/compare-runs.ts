@@ -72,7 +72,7 @@ export function parseComparison(json: string, where: string): ComparisonReport {
   });
 }
 
-export interface ChosenRun {
+interface ChosenRun {
   readonly evaluated: EvaluatedRun;
   /** Null stands for the arm that the run was made for. */
   readonly arm: string | null;

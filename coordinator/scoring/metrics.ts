@@ -8,7 +8,7 @@ import { at, requireSameLength, float64At, int32At, numberAt } from '../../share
 import { sigmoid, softplus } from '../../shared/base/logistic.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 import type { RandomStream } from '../../shared/base/random.js';
-import type { Interval } from './evaluation-report.js';
+import type { CalibrationCurve, Interval } from './evaluation-report.js';
 
 /** Parallel arrays `[rowCount]`. */
 export interface CountedRows {
@@ -18,11 +18,7 @@ export interface CountedRows {
   readonly impressions: ArrayLike<number>;
 }
 
-interface CalibrationBin {
-  readonly impressions: number;
-  readonly meanPrediction: number;
-  readonly clickRate: number;
-}
+type CalibrationBin = CalibrationCurve['bins'][number];
 
 export function sumOf(values: ArrayLike<number>): number {
   let sum = 0;
@@ -65,7 +61,7 @@ function squaredErrorSum(values: ArrayLike<number>, rows: CountedRows): number {
 }
 
 /** Entropy of a click rate, in nats; 0 at 0 and 1. */
-export function entropyOf(clickRate: number): number {
+function entropyOf(clickRate: number): number {
   if (clickRate <= 0 || clickRate >= 1) return 0;
   return -clickRate * Math.log(clickRate) - (1 - clickRate) * Math.log1p(-clickRate);
 }

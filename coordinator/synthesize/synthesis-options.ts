@@ -3,7 +3,7 @@
 /** How far adgroups deviate from what their attributes explain: s = 0, 0.5 and 1. */
 export const WORLD_SETTINGS = ['homogeneous', 'moderate', 'strong'] as const;
 
-/** The same options give the same bytes of CSV. */
+/** Equal options give equal bytes of CSV. */
 export interface WorldOptions {
   readonly rows: number;
   readonly setting: (typeof WORLD_SETTINGS)[number];

@@ -60,8 +60,6 @@ export interface SynthesisReport {
   readonly rowsPerSecond: number;
 }
 
-type Sums = { -readonly [Name in keyof Omit<HourRows, 'text'>]: number };
-
 /**
  * Writes the log and, next to it, `<path>.world.json`. Rows are in order of time. The bytes of CSV depend only on the
  * options of the world.
@@ -77,7 +75,7 @@ export async function synthesize(
   const startedMs = clock.monotonicMs();
   const world = buildWorld(options);
   const intercept = solveIntercept(world, meanClickRate);
-  const sums: Sums = {
+  const sums = {
     ...{ rowCount: 0, clickCount: 0, trueClickRateSum: 0 },
     ...{ oracleLoglossSum: 0, oracleEntropySum: 0 },
   };

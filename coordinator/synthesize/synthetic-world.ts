@@ -285,7 +285,7 @@ function buildAdgroups(
       shareMax: P.impressionShareMax,
     }),
   );
-  shuffle(sizes, streamFor('sizes'));
+  streamFor('sizes').shuffle(sizes);
   const keyStream = streamFor('keys');
   const keys = new Int32Array(count * 2);
   for (let index = 0; index < keys.length; index += 1) keys[index] = keyStream.uint32() | 0;
@@ -409,7 +409,7 @@ function drawStarts(count: number, stream: RandomStream): Float64Array {
   const lateCount = Math.round(count * P.lateAdgroupShare);
   const late = new Uint32Array(count);
   late.fill(1, 0, lateCount);
-  shuffle(late, stream);
+  stream.shuffle(late);
   const lateStart = trafficTimeOfDay(DAY_COUNT - P.lateDayCount);
   const lateEnd = trafficTimeOfDay(DAY_COUNT - P.lateRunDayMin);
   for (let adgroup = 0; adgroup < count; adgroup += 1) {
@@ -418,15 +418,6 @@ function drawStarts(count: number, stream: RandomStream): Float64Array {
       late[adgroup] === 1 ? lateStart + uniform * (lateEnd - lateStart) : uniform ** 2 * lateStart;
   }
   return starts;
-}
-
-function shuffle(items: Uint32Array, stream: RandomStream): void {
-  for (let last = items.length - 1; last > 0; last -= 1) {
-    const chosen = stream.below(last + 1);
-    const kept = uint32At(items, last);
-    items[last] = uint32At(items, chosen);
-    items[chosen] = kept;
-  }
 }
 
 function normals(stream: RandomStream, count: number, deviation: number): Float64Array {

@@ -1,5 +1,6 @@
 /** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { availableParallelism, freemem } from 'node:os';
 import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
@@ -8,7 +9,7 @@ import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
-import { runConfigOf } from '../../coordinator/runs/places.js';
+import { configOf } from '../../coordinator/runs/places.js';
 import type { RequestOf } from '../../coordinator/runs/requests.js';
 import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -37,9 +38,9 @@ async function checkMachine(
   environment: Environment,
 ): Promise<MachineCheckResult[]> {
   return Promise.all([
-    checked('Node', checkNode),
-    checked('native TensorFlow', () => checkTensorFlow(demand, environment)),
-    checked('memory', checkMemory),
+    check('Node', checkNode),
+    check('native TensorFlow', () => checkTensorFlow(demand, environment)),
+    check('memory', checkMemory),
   ]);
 }
 
@@ -103,7 +104,7 @@ export async function checkRequirements(
 ): Promise<readonly MachineCheckResult[]> {
   const { environment } = context;
   const config =
-    request.config === undefined ? null : await runConfigOf(request.config, environment);
+    request.config === undefined ? null : await configOf(RUN_CONFIG, request.config, environment);
   const compute = config?.compute ?? { device: 'auto', portable: false };
   const device = request.device === 'auto' ? compute.device : request.device;
   const results = await checkMachine({ ...compute, device }, environment);
@@ -122,10 +123,10 @@ async function checkRun(
   const method = config.auto === undefined ? config.method.kind : 'auto';
   return [
     { requirement: 'config', ...ok(`run ${config.run}, method ${method}`) },
-    await checked('Redis', () => checkQueue(redisUrl, context)),
-    await checked('task store', () => checkStore(config)),
-    await checked('output', () => checkOutput(config)),
-    await checked('disk', () => checkDisk(config.output)),
+    await check('Redis', () => checkQueue(redisUrl, context)),
+    await check('task store', () => checkStore(config)),
+    await check('output', () => checkOutput(config)),
+    await check('disk', () => checkDisk(config.output)),
   ];
 }
 
@@ -207,7 +208,7 @@ type Finding = Omit<CheckResult, 'requirement'>;
 const ok = (detail: string): Finding => ({ state: 'ok', detail, cure: null });
 
 /** A failure that the check meets is its result. Only a bug is thrown. */
-async function checked<Found extends Finding>(
+async function check<Found extends Finding>(
   requirement: string,
   find: () => Promise<Found>,
 ): Promise<(Found | Finding) & { readonly requirement: string }> {

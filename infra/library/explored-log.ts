@@ -1,5 +1,6 @@
 /** Joins the log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
 
+import { POLICY } from '../../shared/config/load-run-config.js';
 import {
   explorationLines,
   joinedRows,
@@ -18,7 +19,7 @@ import {
   type LoggedRows,
   type OffPolicyReport,
 } from '../../coordinator/scoring/off-policy.js';
-import { targetPolicyOf, objectStoreAt } from '../../coordinator/runs/places.js';
+import { configOf, objectStoreAt } from '../../coordinator/runs/places.js';
 import { logSentence } from '../../coordinator/reports/off-policy-document.js';
 
 const DIFFERING_MAX = 20;
@@ -103,9 +104,9 @@ async function rowsOf(
   { environment, signal, sink }: RunContext,
 ): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts | null }> {
   const areDecisions = logs.map((path) => DECISION_LOG.test(path));
-  if (new Set(areDecisions).size > 1) throw mixed(logs);
+  if (new Set(areDecisions).size > 1) throw mixtureError(logs);
   if (areDecisions.includes(true)) {
-    const settings = policy === undefined ? null : await targetPolicyOf(policy, environment);
+    const settings = policy === undefined ? null : await configOf(POLICY, policy, environment);
     return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
   }
   if (policy !== undefined) throw policyOfTable(logs);
@@ -118,7 +119,7 @@ async function rowsOf(
   return { rows, log: null };
 }
 
-function mixed(logs: readonly string[]): QianmoError {
+function mixtureError(logs: readonly string[]): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'decision logs and tables are judged apart',

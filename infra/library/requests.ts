@@ -1,7 +1,13 @@
 /** The requests of calls that workers and ranking servers of this process carry out. */
 
 import { z } from 'zod';
-import { decimal, described, integer, oneOf, text } from '../../coordinator/runs/request-fields.js';
+import {
+  decimal,
+  describeField,
+  integer,
+  oneOf,
+  text,
+} from '../../coordinator/runs/request-fields.js';
 import {
   DEVICE,
   HOST,
@@ -33,7 +39,7 @@ export const ConvertRequestSchema = z.strictObject({
 
 /** The place of the metrics of a process. */
 export const METRICS_FIELDS = {
-  metricsPort: described(
+  metricsPort: describeField(
     PORT,
     '<port> serve metrics for Prometheus on this port, 0 for any free one',
   ).optional(),

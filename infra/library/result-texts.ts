@@ -1,7 +1,7 @@
 /** Results in a few lines, of verbs whose results are no documents. */
 
-import type { CancelResult } from '../../coordinator/runs/cancel-run.js';
-import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
+import type { cancelRun } from '../../coordinator/runs/cancel-run.js';
+import type { prepareRun } from '../../coordinator/runs/prepare-run.js';
 import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
@@ -9,6 +9,8 @@ import { counted } from '../../shared/names/counted.js';
 import type { MachineCheckResult } from './check-machine.js';
 import type { ReplayResult } from './explored-log.js';
 import type { Shown } from './verb.js';
+
+type PreparedStore = Awaited<ReturnType<typeof prepareRun>>;
 
 const count = (value: number): string => value.toLocaleString('en');
 const countOf = (value: number, noun: string): string => counted(value, noun, count(value));
@@ -103,7 +105,7 @@ export function replayTexts(result: ReplayResult): Shown {
   return { text, json: result, failure };
 }
 
-export function cancelTexts(result: CancelResult): Shown {
+export function cancelTexts(result: Awaited<ReturnType<typeof cancelRun>>): Shown {
   const { run, state, outerStep, outerSteps, coordinator } = result;
   const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
   const where = `process ${coordinator.pid} on ${coordinator.host}`;

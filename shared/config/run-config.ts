@@ -63,7 +63,7 @@ const TrackingConfigSchema = z
     'Trackers that follow `train`, `evaluate`, `refresh` and open runs. A tracker that fails or hangs costs the run nothing.',
   );
 
-export type TrackingConfig = z.infer<typeof TrackingConfigSchema>;
+type TrackingConfig = z.infer<typeof TrackingConfigSchema>;
 
 const RunNameSchema = z
   .string()

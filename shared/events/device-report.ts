@@ -80,7 +80,7 @@ export type DeviceReport = z.infer<typeof DeviceReportSchema>;
 
 /** The device of a compute process that runs. */
 export interface FoundDevice extends DeviceReport {
-  /** Whether the process computes portable jobs, which have another fingerprint. */
+  /** Portable jobs have another fingerprint. */
   readonly isPortable: boolean;
 }
 

@@ -19,7 +19,7 @@ import { createReadStream, type ReadStream } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 
 /** Holds the segments of one log. */
-export interface EventLogPlace {
+interface EventLogPlace {
   readonly address: string;
   /** @param lines whole lines, each with its line break. */
   append(lines: string): Promise<void>;
@@ -68,7 +68,7 @@ function outdatedOf(
   return sequences.filter((sequence) => sequence <= newest - segmentCountMax);
 }
 
-export interface EventLog {
+interface EventLog {
   readonly sink: StampedEventSink;
   /** Writes and saves the events so far, in bounded time. Later events are ignored. */
   close(): Promise<void>;
@@ -442,7 +442,7 @@ export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): 
   };
 }
 
-/** Whether the path still names the open file. */
+/** True while the path names the open file. */
 async function isAt(path: string, handle: FileHandle): Promise<boolean> {
   const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);
   return named?.ino === own.ino;

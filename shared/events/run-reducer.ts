@@ -7,13 +7,13 @@ import {
   type StampedEvent,
   type StampedEventOf,
 } from './run-events.js';
-import { measuredPart, sizeMeansOf, type SizeMean } from './size-losses.js';
+import { measuredPart, sizeMeansOf } from './size-losses.js';
 
 export interface RunView {
   readonly run: string | null;
   /** The last call that keeps the log, as `train`; null if the end of the log does not name it. */
   readonly callName: string | null;
-  /** The same with its process; null if the end of the log does not name that. */
+  /** The call with its process; null if the end of the log does not name that. */
   readonly call: CallView | null;
   readonly ending: RunEnding | null;
   readonly isAwaitingWorkers: boolean;
@@ -50,7 +50,7 @@ interface TrainingView {
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
   /** Losses of the last outer step; null where its event has none. */
-  readonly bySize: readonly SizeMean[] | null;
+  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
   /** The last outer step that measured the query loss before adaptation; null before there is one. */
   readonly adaptation: AdaptationView | null;
 }
@@ -60,7 +60,7 @@ interface AdaptationView {
   readonly outerStep: number;
   readonly queryLossBefore: number;
   readonly queryLossAfter: number;
-  readonly bySize: readonly SizeMean[] | null;
+  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
 }
 
 interface StageView {
@@ -77,7 +77,7 @@ const NEWEST_WEIGHT = 0.1;
 type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
   /** Start and end of the last outer steps. */
   stepEndsMs: number[];
-  /** Of the last outer steps, the newest with most weight. */
+  /** A mean over the last outer steps, the newest with most weight. */
   meanTasksPerSecond: number | null;
   failure: Extract<RunEnding, { kind: 'failed' }> | null;
   refusedResultCounts: Record<string, number>;

@@ -150,7 +150,7 @@ export interface HeldLease {
   readonly lost: AbortSignal;
   /** @throws RunFencedError if another process has taken the lease; QianmoError `environment` if its record was deleted. */
   demand(): Promise<void>;
-  /** As `demand`, unless the lease was held for certain that recently. */
+  /** Demands the lease, unless it was held for certain that recently. */
   demandSince(ageMsMax: number): Promise<void>;
   /** Gives the lease back, unless it is lost. If the store cannot be written, the lease expires. */
   release(): Promise<void>;
@@ -297,7 +297,7 @@ export class ObjectLease {
     return this.#rewritten(holder);
   }
 
-  /** Whether the object is still what this holder wrote last. */
+  /** True while the object is what this holder wrote last. */
   async isHeld(): Promise<boolean> {
     return this.#held !== null && (await this.#isStillOwn());
   }

@@ -11,7 +11,9 @@ import {
   type SeriesOption,
 } from 'echarts';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import type { Axis, Chart, ChartPoint, Series } from './document.js';
+import type { Chart, ChartPoint, Series } from './document.js';
+
+type Axis = Chart['x'];
 
 const INK = 'var(--ink-2)';
 const RULE = 'var(--rule)';

@@ -14,7 +14,11 @@ import {
 } from '../../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
-import { probeConditionalWrites, type ObjectStore } from '../../../shared/storage/object-store.js';
+import {
+  probeConditionalWrites,
+  type ObjectStore,
+  joinAddress,
+} from '../../../shared/storage/object-store.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import {
   adgroupsOf,
@@ -52,7 +56,6 @@ import {
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { RequestOf } from '../requests.js';
 import {
-  joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,

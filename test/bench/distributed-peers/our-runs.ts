@@ -11,7 +11,8 @@ import { stringify } from 'yaml';
 import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { loadConfig } from '../../../shared/config/yaml-file.js';
 import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { BenchContext } from '../bench-context.js';
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
@@ -45,7 +46,7 @@ export async function openOurRoom(
 }
 
 export async function preparedIn(room: OurRoom, context: BenchContext) {
-  return openPreparedRun(await loadRunConfig(configOf(room)), context);
+  return openPreparedRun(await loadConfig(RUN_CONFIG, configOf(room)), context);
 }
 
 /** The parameters after the last run in the room. */

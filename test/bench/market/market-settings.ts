@@ -5,7 +5,7 @@ import {
   ExplorationConfigSchema,
   type ExplorationConfig,
 } from '../../../shared/config/exploration-config.js';
-import { checkedRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { WorldOptions } from '../../../coordinator/synthesize/synthesis-options.js';
 
@@ -158,7 +158,7 @@ export function runConfigOf(
   const { data, globalOptimizer, ...given } = run;
   const ids = { name: 'adgroup', kind: 'category', countMin: adgroupCountMin };
   const isGlobal = name === 'global';
-  return checkedRunConfig(
+  return RUN_CONFIG.check(
     {
       ...given,
       ...{ run: `market-${seed}-${name}`, seed, output: join(folder, name) },

@@ -8,7 +8,8 @@ import {
 } from '../../../coordinator/sweep/search-space.js';
 import { averageTrial, type Trial } from '../../../coordinator/sweep/trials.js';
 import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
-import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 
 const DATA = {
@@ -28,7 +29,7 @@ const FACTS: DataFacts = {
 };
 
 const configOf = (sections: object): RunConfig =>
-  checkedRunConfig({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
+  RUN_CONFIG.check({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
 
 describe('candidates of a search', () => {
   const training = commonTraining(FACTS);
@@ -109,7 +110,7 @@ describe('the mean of trials', () => {
     expect(average?.config.training).not.toHaveProperty('earlyStopping');
     expect(average?.config.training).not.toHaveProperty('trainable');
     // The config can be read again.
-    expect(checkedRunConfig(average?.config, 'best.yaml')).toEqual(average?.config);
+    expect(RUN_CONFIG.check(average?.config, 'best.yaml')).toEqual(average?.config);
   });
 
   it.each<[string, Trial[]]>([
@@ -126,8 +127,8 @@ describe('method: auto', () => {
   it.each(['auto', '{ kind: auto }'])('%s is the section auto', (method) => {
     const text = JSON.stringify({ run: 'tiny', seed: 1, output: 'out', data: DATA });
     const yaml = `${text.slice(0, -1)}, "method": ${method === 'auto' ? '"auto"' : '{"kind":"auto"}'}}`;
-    expect(parseRunConfig(yaml, 'run.yaml').auto).toEqual({});
-    expect(parseRunConfig(text, 'run.yaml').auto).toBeUndefined();
+    expect(parseConfig(RUN_CONFIG, yaml, 'run.yaml').auto).toEqual({});
+    expect(parseConfig(RUN_CONFIG, text, 'run.yaml').auto).toBeUndefined();
   });
 
   it('encodes every category across tasks, and pairs of a few', () => {

@@ -5,7 +5,7 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import { averagedForm, type AveragedForm } from '../../../coordinator/sweep/averaged-model.js';
+import { averagedForm } from '../../../coordinator/sweep/averaged-model.js';
 import {
   averagedParameters,
   type AveragedMember,
@@ -24,6 +24,8 @@ import {
   rowOf,
   type Row,
 } from '../../fixtures/evaluation/averaged-members.js';
+
+type AveragedForm = Parameters<typeof averagedForm>[0][number];
 
 const encoder = (fields: object = {}): MethodConfig =>
   MethodConfigSchema.parse({

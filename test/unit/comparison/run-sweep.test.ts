@@ -4,7 +4,7 @@ import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { sweepDocument } from '../../../coordinator/reports/sweep-document.js';
 import { describe, expect, it } from 'vitest';
-import { rungsOf, runSweep, type SweepOptions } from '../../../coordinator/sweep/run-sweep.js';
+import { rungsOf, runSweep } from '../../../coordinator/sweep/run-sweep.js';
 import {
   emptyRecord,
   openSweepJournal,
@@ -19,6 +19,8 @@ import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 import { warningsOf } from '../../fixtures/told.js';
+
+type SweepOptions = Parameters<typeof runSweep>[0];
 
 function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): SweepPlan {
   const seeds = Array.from({ length: trialCount }, (_, seed) => seed);

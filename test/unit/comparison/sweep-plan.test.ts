@@ -5,9 +5,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { outerStepTotal, rungsOf } from '../../../coordinator/sweep/run-sweep.js';
 import { describeValue, outerStepsOf, planTrials } from '../../../coordinator/sweep/trials.js';
-import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { configHash } from '../../../shared/config/run-config.js';
-import { parseSweepConfig, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
+import { SWEEP_CONFIG, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
 import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 
@@ -73,7 +74,7 @@ describe('trials', () => {
     const [trial] = plan({ 'training.optimizer.rate': [0.02, 0.03] });
     const changed = structuredClone(BASE);
     Object.assign(changed.training, { optimizer: { kind: 'adam', rate: 0.02 } });
-    const expected = parseRunConfig(JSON.stringify(changed), 'changed');
+    const expected = parseConfig(RUN_CONFIG, JSON.stringify(changed), 'changed');
     expect(configHash(trial!.config)).toBe(configHash(expected));
     const { data, evaluation, compute, queue, storage } = trial!.config;
     expect({ data, evaluation, compute, queue, storage }).toEqual({
@@ -160,16 +161,16 @@ describe('a sweep file', () => {
     ],
     ['of a wrong name', 'sweep: A.b\nbase: b\noutput: o\ngrid: {}\n', /letters, digits and -/],
   ])('%s is refused with the field', (_, yaml, found) => {
-    const report = refusalOf(() => parseSweepConfig(yaml, 'sweep.yaml'));
+    const report = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
     expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
     expect(report.found).toMatch(found);
   });
 
   it('in the examples is valid and matches its comments', () => {
     const path = 'infra/examples/sweep.yaml';
-    const sweep = parseSweepConfig(readFileSync(path, 'utf8'), path);
+    const sweep = parseConfig(SWEEP_CONFIG, readFileSync(path, 'utf8'), path);
     const base = readFileSync(sweep.base, 'utf8');
-    const config = parseRunConfig(base, sweep.base);
+    const config = parseConfig(RUN_CONFIG, base, sweep.base);
     const trials = planTrials(sweep, yamlValue(config), path);
     const rungs = rungsOf(trials.length, config.training.outerSteps, sweep.halving, path);
     expect(rungs.map(({ trialCount }) => trialCount)).toEqual([12, 4, 1]);

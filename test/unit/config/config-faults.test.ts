@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
 const GOOD = {
@@ -20,7 +21,7 @@ const GOOD = {
 
 function failureOf(text: string): QianmoError {
   try {
-    parseRunConfig(text, 'run.yaml');
+    parseConfig(RUN_CONFIG, text, 'run.yaml');
   } catch (error) {
     if (error instanceof QianmoError) return error;
     throw error;
@@ -225,7 +226,9 @@ describe('a run config with errors', () => {
     'accepts a model without personal blocks for %o',
     (method) => {
       const config = { ...GOOD, model: { personal: [] }, method };
-      expect(parseRunConfig(JSON.stringify(config), 'run.yaml').model.personal).toEqual([]);
+      expect(parseConfig(RUN_CONFIG, JSON.stringify(config), 'run.yaml').model.personal).toEqual(
+        [],
+      );
     },
   );
 });

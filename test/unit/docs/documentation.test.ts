@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
 import { BENCHES, CHECKS, commandOf } from '../../bench/benches.js';
-import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { files } from '../../tidy/sources.js';
 import {
   parseOnly,
@@ -182,7 +183,7 @@ describe('documentation', () => {
   test('the run configs of the README parse', () => {
     const configs = codeBlocks(readme, 'yaml');
     expect(configs.length).toBeGreaterThan(0);
-    for (const yaml of configs) expect(parseRunConfig(yaml, 'README.md').seed).toBe(7);
+    for (const yaml of configs) expect(parseConfig(RUN_CONFIG, yaml, 'README.md').seed).toBe(7);
   });
 
   test('the README is short', () => {

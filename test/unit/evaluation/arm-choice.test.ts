@@ -8,29 +8,12 @@ import {
 } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
 import { chosenBlocks } from '../../../coordinator/evaluation/evaluate.js';
-import {
-  chooseArm,
-  heldOutLosses,
-  pairedDifference,
-} from '../../../coordinator/scoring/validated-losses.js';
+import { chooseArm, heldOutLosses } from '../../../coordinator/scoring/validated-losses.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const losses = (...values: number[]): Float64Array => Float64Array.from(values);
-
-describe('the difference of two arms', () => {
-  it('has the standard error of a ratio over adgroups', () => {
-    // Differences 1 and 3 on 2 impressions each: D = 4 / 4, and sqrt(2 / 1 * (1 + 1)) / 4.
-    const found = pairedDifference(losses(3, 7), losses(2, 4), losses(2, 2));
-    expect(found).toEqual({ value: 1, standardError: 0.5 });
-  });
-
-  it('is not known of one adgroup, nor where an arm diverged', () => {
-    expect(pairedDifference(losses(1), losses(2), losses(1))).toBeNull();
-    expect(pairedDifference(losses(1, Infinity), losses(2, 2), losses(1, 1))).toBeNull();
-  });
-});
 
 describe('held-out losses', () => {
   it('never judge an adgroup by what it chose itself', () => {
@@ -92,6 +75,11 @@ describe('the arm that validation chooses', () => {
         fromChosen: { value: 3.75, standardError: 0.25 },
       },
     ]);
+  });
+
+  it('differs from another by what one adgroup does not tell', () => {
+    const [, other] = chooseArm([plain('global', 1), plain('constant', 2)], losses(1)).arms;
+    expect(other?.fromChosen).toBeNull();
   });
 
   it('is the first of equal ones, and never the oracle or an arm that diverged', () => {

@@ -2,14 +2,7 @@
 
 import { expect, it } from 'vitest';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
-import {
-  type JobWave,
-  type TaskChunk,
-  type TaskJobContext,
-  taskWaves,
-  waveValues,
-  withEncodedParameters,
-} from '../../../coordinator/evaluation/task-jobs.js';
+import { predictLogits, type TaskJobContext } from '../../../coordinator/evaluation/task-jobs.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -24,14 +17,17 @@ it('ends the evaluation and names the task, although logits may be infinite', as
   const config = logisticConfig({ outerSteps: 1 });
   const store = tinyTaskStore();
   const spec = modelSpecOf(config.model, store.manifest.features);
+  const outputOf = (tasks: readonly number[]): Uint8Array => {
+    const rowCount = tasks.reduce((sum, task) => sum + store.tasks[task]!.queryRowCount, 0);
+    const values = new Float32Array(rowCount).fill(Infinity);
+    return encodeTensors(new Map([['logits', { shape: [1, rowCount], values }]]));
+  };
   const executor: JobExecutor = {
     execute: ({ job }) =>
       tasksOfJob(job).includes(6)
         ? Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }))
         : Promise.resolve({
-            output: encodeTensors(
-              new Map([['logits', { shape: [1], values: Float32Array.of(Infinity) }]]),
-            ),
+            output: outputOf(tasksOfJob(job)),
             ...{ queryRowCount: 1, computeMs: 1 },
             ...{ backend: 'test', fingerprint: 'test-01234567' },
           }),
@@ -50,25 +46,11 @@ it('ends the evaluation and names the task, although logits may be infinite', as
     onBackend: () => undefined,
   };
   const parameters = initialMetaParameters(spec, 3);
-  const taskIndices = [4, 5, 6, 7, 8];
-  const model = withEncodedParameters(context, {
-    ...{ parameters, method: { kind: 'global' }, taskIndices },
+  const evaluated = predictLogits(context, {
+    ...{ parameters, method: { kind: 'global' }, taskIndices: [4, 5, 6, 7, 8] },
+    ...{ adaptations: [{ innerRate: 0.1, innerSteps: 1 }], role: 'query', keep: [] },
   });
-  const adaptations = [{ innerRate: 0.1, innerSteps: 1 }];
-  const waves = async function* (): AsyncGenerator<JobWave<TaskChunk, object>> {
-    for await (const chunks of taskWaves(context, taskIndices))
-      yield {
-        chunks,
-        workOf: () => ({
-          ...{ kind: 'predict', method: { kind: 'global' }, adaptations, rows: 'query' },
-        }),
-        read: (output) => ({ output }),
-      };
-  };
-  const evaluated = async (): Promise<void> => {
-    for await (const _ of waveValues(context, model, waves()));
-  };
-  await expect(evaluated()).rejects.toMatchObject({
+  await expect(evaluated).rejects.toMatchObject({
     kind: 'failed',
     report: {
       what: 'a task makes its job fail',

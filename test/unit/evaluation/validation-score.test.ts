@@ -7,7 +7,6 @@ import {
   validationLossOf,
   validationScore,
   validationTasksOf,
-  type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
@@ -22,6 +21,8 @@ import {
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
+
+type ScoredRun = Parameters<typeof validationScore>[0];
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });
 

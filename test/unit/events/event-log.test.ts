@@ -1,9 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createEventLog, type EventLog } from '../../../shared/events/event-log.js';
+import { createEventLog } from '../../../shared/events/event-log.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
-import type { EventLogPlace } from '../../../shared/events/event-log.js';
+import type { createEventLog } from '../../../shared/events/event-log.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+
+type EventLogPlace = Parameters<typeof createEventLog>[0]['place'];
+
+type EventLog = ReturnType<typeof createEventLog>;
 
 const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: 1, awayMs });
 

@@ -4,10 +4,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { openEventLog, folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
 import { logFilePlace } from '../../../shared/events/event-log.js';
-import type { EventLogPlace, SegmentBounds } from '../../../shared/events/event-log.js';
+import type { SegmentBounds, createEventLog } from '../../../shared/events/event-log.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+type EventLogPlace = Parameters<typeof createEventLog>[0]['place'];
 
 const BOUNDS = { segmentByteCountMax: 100, segmentCountMax: 3 };
 /** 10 bytes. */

@@ -4,10 +4,12 @@ import { appendFile, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RunRecord } from '../../../coordinator/record/run-record.js';
-import { readRunStatus, type Observer } from '../../../coordinator/record/run-status.js';
+import { readRunStatus } from '../../../coordinator/record/run-status.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+
+type Observer = Parameters<typeof readRunStatus>[1];
 
 const process = { host: 'h', pid: 42, boot: 'b', pidNamespace: 'n', startTicks: '7' };
 const alive: RunEvent = { kind: 'call-alive', call: 'train', process, sinceMs: 1_000 };

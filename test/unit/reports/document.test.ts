@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { asPage } from '../../../coordinator/reports/document/as-page.js';
-import { asJson, asText, textTable } from '../../../coordinator/reports/document/as-text.js';
+import { asText, textTable } from '../../../coordinator/reports/document/as-text.js';
 import { drawChart } from '../../../coordinator/reports/document/charts.js';
 import {
   columnsOf,
@@ -112,10 +112,6 @@ describe('a terminal', () => {
       'no element 1 among 1',
     );
   });
-});
-
-test('a program gets the record', () => {
-  expect(JSON.parse(asJson(document))).toEqual({ loss: 0.5 });
 });
 
 describe('a page', () => {

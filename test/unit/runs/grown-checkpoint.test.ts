@@ -9,8 +9,8 @@ import {
   type Checkpoints,
 } from '../../../coordinator/checkpoints/checkpoint-writer.js';
 import {
-  type StoreGrowth,
   grownState,
+  type CheckpointIdentity,
 } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
@@ -21,6 +21,8 @@ import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.j
 import { storeAt } from '../../fixtures/bundle/grown-stores.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
+
+type StoreGrowth = NonNullable<CheckpointIdentity['growth']>;
 
 const config = logisticConfig({
   outerSteps: 4,

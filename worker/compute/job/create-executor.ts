@@ -43,7 +43,7 @@ import {
 } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice, requireDevice } from '../device/measure-device.js';
-import { drawnWithSupportInputs } from '../models/support-inputs.js';
+import { withSupportInputs } from '../models/support-inputs.js';
 
 type JobTasks = Parameters<typeof computeJob>[2];
 
@@ -197,7 +197,7 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-  const drawn = drawnWithSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
+  const drawn = withSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };
