@@ -173,7 +173,8 @@ export async function openProcessesState(
 
 /** Whatever only exploration needs is loaded for it alone, so that other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
-  const { loadExploration } = await import('../../shared/config/load-run-config.js');
+  const { POLICY } = await import('../../shared/config/load-run-config.js');
+  const { loadConfig } = await import('../../shared/config/yaml-file.js');
   return loadConfig(POLICY, path);
 }
 

@@ -51,6 +51,8 @@ export interface Violation {
 
 /** A job that was put on the queue, as its coordinator sees it. */
 interface OpenJob {
+  /** That of its delivery. */
+  readonly jobId: string;
   readonly job: Job;
   readonly by: SimulatedProcess;
   readonly addedMs: number;
@@ -71,6 +73,7 @@ export class Invariants {
   readonly #world: Observed;
   readonly #reference: Reference;
   readonly lives: CoordinatorLife[] = [];
+  /** By the id of the job, which has one delivery at a time. */
   readonly #open = new Map<string, OpenJob>();
   /** The ids of deliveries that have ended. */
   readonly #ended = new Set<string>();
@@ -289,9 +292,11 @@ export class Invariants {
 
   /** Losses count unless the server was away since the delivery. */
   #countLoss(jobId: string, by: SimulatedProcess): void {
-    const addedMs = this.#open.get(jobId)?.addedMs ?? Infinity;
-    if (!this.#open.delete(jobId) || this.#lifeOf(by).troubledMs >= addedMs) return;
     const base = withoutAttempt(jobId);
+    const open = this.#open.get(base);
+    if (open?.jobId !== jobId) return;
+    this.#open.delete(base);
+    if (this.#lifeOf(by).troubledMs >= open.addedMs) return;
     const count = (this.#lossCountByJob.get(base) ?? 0) + 1;
     this.#lossCountByJob.set(base, count);
     if (count > JOB_ATTEMPTS_MAX)
@@ -302,21 +307,19 @@ export class Invariants {
   #opened(jobId: string, job: Job, by: SimulatedProcess): void {
     if (this.#ended.has(jobId)) return;
     this.#closeDeliveries(jobId);
-    this.#open.set(jobId, { job, by, addedMs: this.nowMs });
+    this.#open.set(withoutAttempt(jobId), { jobId, job, by, addedMs: this.nowMs });
     this.#ended.delete(jobId);
   }
 
-  /** A job has one delivery at a time, and ends with it. */
+  /** A job ends with its delivery. */
   #closeDeliveries(jobId: string): void {
     this.#ended.add(jobId);
-    const base = withoutAttempt(jobId);
-    for (const each of this.#open.keys())
-      if (withoutAttempt(each) === base) this.#open.delete(each);
+    this.#open.delete(withoutAttempt(jobId));
   }
 
   #forgetJobsOfOthers(by: SimulatedProcess, epoch: number): void {
-    for (const [jobId, open] of this.#open)
-      if (open.by !== by && open.job.epoch < epoch) this.#open.delete(jobId);
+    for (const [base, open] of this.#open)
+      if (open.by !== by && open.job.epoch < epoch) this.#open.delete(base);
   }
 
   /** The queue's own server gets inputs before jobs, over one connection. An object store has them first. */
@@ -330,7 +333,7 @@ export class Invariants {
   }
 
   #demandUnused(by: SimulatedProcess, sha256: string): void {
-    for (const [jobId, { job, by: owner }] of this.#open) {
+    for (const { jobId, job, by: owner } of this.#open.values()) {
       const inputs = [job.dense, job.rowPack, job.frozen];
       if (owner === by && inputs.some((input) => input?.sha256 === sha256))
         this.violate('an input is kept while a job needs it', `${by.name} deletes one of ${jobId}`);

@@ -63,8 +63,6 @@ const TrackingConfigSchema = z
     'Trackers that follow `train`, `evaluate`, `refresh` and open runs. A tracker that fails or hangs costs the run nothing.',
   );
 
-type TrackingConfig = z.infer<typeof TrackingConfigSchema>;
-
 const RunNameSchema = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -')

@@ -66,7 +66,7 @@ async function readConfigFile(path: string, kind: FileKind, read: TextReader): P
 }
 
 /** @throws QianmoError of kind `usage` when the text is not YAML, or empty. */
-function parseYaml(yaml: string, where: string, kind: FileKind): unknown {
+export function parseYaml(yaml: string, where: string, kind: FileKind): unknown {
   const lines = new LineCounter();
   const document = documentOf(yaml, lines, where, kind);
   const [syntaxError] = document.errors;

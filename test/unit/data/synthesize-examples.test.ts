@@ -21,16 +21,6 @@ describe('the example configs', () => {
     }
   });
 
-  it('the demo holds out films and splits each by time', async () => {
-    const { data, evaluation } = await loadConfig(RUN_CONFIG, pathOf('movielens.yaml'));
-    expect(data.task).toBe('movieId');
-    expect(data.label).toEqual({ expression: 'rating >= 4' });
-    expect(data.rowSplit.by).toBe('time');
-    expect(data.taskSplit.testShare).toBeGreaterThan(0);
-    expect(evaluation.arms).toHaveLength(7);
-    expect(data.features.map((feature) => feature.column ?? feature.name)).not.toContain('rating');
-  });
-
   it('the synthetic run names columns that the log has, and hides the truth from the model', async () => {
     const { data, evaluation } = await loadConfig(RUN_CONFIG, pathOf('synthetic.yaml'));
     const columns: readonly string[] = CSV_COLUMNS;

@@ -63,13 +63,6 @@ describe('YAML in pages', () => {
     const ofRuns = blocks.filter(([, block]) => wholeOf(block) !== null);
     expect(ofRuns.length).toBeGreaterThanOrEqual(10);
   });
-
-  test('a field that does not exist is detected', () => {
-    const whole = wholeOf('training: { outerStep: 5 }');
-    expect(() => parseConfig(RUN_CONFIG, stringify(whole), 'page')).toThrow(
-      /wrong, missing or unknown/,
-    );
-  });
 });
 
 const everyPage = [...englishPages.map(englishPath), ...chinesePages.map(chinesePath)];
@@ -94,9 +87,5 @@ describe('expressions in the text of pages', () => {
     expect(
       z.strictObject({ where: z.string() }).safeParse(parse(text ?? '')).error,
     ).toBeUndefined();
-  });
-
-  test('some have commas', () => {
-    expect(found.filter(([, text]) => text.includes(',')).length).toBeGreaterThanOrEqual(6);
   });
 });

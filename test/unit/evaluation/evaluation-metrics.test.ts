@@ -11,7 +11,6 @@ import {
 } from '../../../coordinator/scoring/metrics.js';
 import { softplus } from '../../../shared/base/logistic.js';
 import { gaucOf } from '../../../coordinator/scoring/score-arms.js';
-import { sizeBuckets } from '../../../coordinator/scoring/size-buckets.js';
 
 const logit = (p: number): number => Math.log(p / (1 - p));
 
@@ -46,11 +45,6 @@ describe('AUC', () => {
     expect(auc([2, 1, 1, 0], { clicks: [1, 1, 0, 0], impressions: [1, 1, 1, 1] })).toBe(3.5 / 4);
   });
 
-  it('is null with one class', () => {
-    expect(auc([1, 2], { clicks: [1, 1], impressions: [1, 1] })).toBeNull();
-    expect(auc([], { clicks: [], impressions: [] })).toBeNull();
-  });
-
   it('is weighted by impressions within adgroups; adgroups with one class are left out and counted', () => {
     const found = gaucOf([1, null, 0.5], Float64Array.of(30, 1000, 10));
     expect(found).toEqual({ gauc: (30 * 1 + 10 * 0.5) / 40, leftOutCount: 1 });
@@ -82,26 +76,5 @@ describe('calibration', () => {
     expect(bins[1]?.clickRate).toBeCloseTo((2 + 1) / 4, 12);
     // |0.175 - 0.5| and |0.6 - 0.75|, equally weighted
     expect(calibrationError(bins)).toBeCloseTo((0.325 + 0.15) / 2, 12);
-  });
-
-  it('a constant score is spread evenly over all bins', () => {
-    const bins = calibrationBins([0, 0], { clicks: [1, 0], impressions: [1, 1] }, 5);
-    expect(bins).toHaveLength(5);
-    for (const bin of bins) expect(bin.clickRate).toBeCloseTo(0.5, 12);
-    expect(calibrationError(bins)).toBeCloseTo(0, 12);
-  });
-});
-
-describe('size buckets', () => {
-  it('cover every size once', () => {
-    const buckets = sizeBuckets([30, 10]);
-    expect(buckets.map((bucket) => bucket.name)).toEqual(['0-10', '11-30', '>30']);
-    for (const size of [0, 10, 11, 30, 31, 1e6])
-      expect(
-        buckets.filter(
-          ({ supportRowCountMin: least, supportRowCountMax: most }) =>
-            size >= least && (most === null || size <= most),
-        ),
-      ).toHaveLength(1);
   });
 });

@@ -95,13 +95,3 @@ test('an option selects another entry, whose failure follows its result', async 
   expect([exitCode, output]).toEqual([1, 'deep\n']);
   expect(diagnostics).toContain('it is too deep');
 });
-
-test('the help lists the options with their variables and choices', async () => {
-  const { exitCode, output } = await ended('--help');
-  expect(exitCode).toBe(0);
-  expect(output).toMatch(/Usage: qianmo try entry \[options\] <run\.\.\.>/);
-  expect(output).toMatch(/--server <url> +an address \(env: QIANMO_TEST_SERVER\)/);
-  expect(output).toMatch(
-    /--kind <kind> +one word \(choices: "plain", "deep",\s+default: "plain"\)/,
-  );
-});

@@ -56,13 +56,3 @@ test('a run that is waiting for workers stays so while the end of its log says n
     expect(status).toMatchObject({ state: 'waiting for workers', training: { outerStep: 1 } });
   }
 });
-
-test('a run with long outer steps runs', async () => {
-  await tell(alive, started);
-  for (let outerStep = 1; outerStep < 4; outerStep += 1) {
-    await live(60);
-    await tell(step(outerStep));
-  }
-  await live(60);
-  expect((await readRunStatus(record, observer()))?.state).toBe('running');
-});

@@ -67,29 +67,6 @@ test('the training of an arm is a stage of the run, and not its training', () =>
   expect(history.checkpoints).toEqual([]);
 });
 
-test('steps of an arm at the beginning of a part of a log are not the training of its run', () => {
-  const [first, ...others] = atSeconds(step(7), ended, { ...alive, sinceMs: 3_000 });
-  const view = viewOf([...(first ? [{ ...first, runId: 'r-global' }] : []), ...others]);
-  expect(view).toMatchObject({ run: 'r', training: null });
-});
-
-test('a later call of another name leaves the run its name', () => {
-  const later = atSeconds({ ...alive, call: 'prepare' }).map((event) => ({
-    ...event,
-    runId: 'r-auto',
-  }));
-  expect(viewOf([...atSeconds(alive, started, step(1), ended), ...later]).run).toBe('r');
-});
-
-test('the end of a log names the call that has ended, if not its process', () => {
-  expect(viewOf(atSeconds(step(10), ended))).toMatchObject({ callName: 'train', call: null });
-});
-
-test('a log without an event has an empty view', () => {
-  const nothing = { run: null, callName: null, call: null, lastEventMs: null };
-  expect(viewOf([])).toMatchObject(nothing);
-});
-
 test.each<[string, readonly RunEvent[]]>([
   ['finished', [alive, started, step(10), ended]],
   ['failed', [alive, started, failed('data'), ended]],
@@ -133,10 +110,4 @@ test('a run stalls after two minutes, or after twenty of its outer steps', () =>
   // Signs of life are no progress.
   const living = atSeconds(alive, started, step(1), step(2), ...Array<RunEvent>(200).fill(alive));
   expect(stateOf(living, { nowMs: 4_000 + 130_000 })).toBe('stalled');
-});
-
-test('a log of a version that tells no signs of life ends with its run', () => {
-  const digest = { outerStep: 10, address: 'a', digest: 'd' };
-  const events = atSeconds(started, step(10), { kind: 'run-finished', ...digest });
-  expect(stateOf(events, { seen: 'unknown', nowMs: 10 ** 9 })).toBe('finished');
 });

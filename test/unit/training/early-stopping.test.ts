@@ -2,7 +2,6 @@
 
 import { describe, expect, it } from 'vitest';
 import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
-import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
 import type { TrainOptions } from '../../../coordinator/training/train-options.js';
@@ -27,20 +26,6 @@ function losses(...given: number[]): () => Promise<number> {
     return Promise.resolve(loss);
   };
 }
-
-describe('the best of the scores', () => {
-  const of = (...given: number[]) => given.map((loss, index) => ({ outerStep: index, loss }));
-
-  it.each([
-    [of(), null, 0],
-    [of(3), 0, 0],
-    [of(3, 2, 2, 2.5), 1, 2],
-    [of(3, 2, 1), 2, 0],
-  ])('%j is at %s, with %i scores since', (validated, outerStep, since) => {
-    expect(bestOf(validated)?.outerStep ?? null).toBe(outerStep);
-    expect(scoresSinceBest(validated)).toBe(since);
-  });
-});
 
 describe('the bias at outer step 0', () => {
   const store = tinyTaskStore({ counts: true });
@@ -85,20 +70,6 @@ describe('training that stops early', () => {
     expect(events.flatMap((e) => (e.kind === 'run-validated' ? [e.isBest] : []))).toEqual([
       ...[true, true, false, false, false],
     ]);
-  });
-
-  it('goes on to the last outer step while the loss falls', async () => {
-    const { options, events } = tinyRun(logisticConfig(training));
-    const falling = losses(10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
-    expect((await train({ ...options, validationLoss: falling })).outerSteps).toBe(20);
-    expect(events.map(codeOf)).not.toContain('run-stopped-early');
-  });
-
-  it('is not scored without the section', async () => {
-    const { earlyStopping: _, ...plain } = training;
-    const { options } = tinyRun(logisticConfig(plain));
-    const { state } = await train({ ...options, validationLoss: losses() });
-    expect(state.validated).toBeUndefined();
   });
 
   it('takes the same steps and ends alike after a stop and a resume', async () => {

@@ -29,6 +29,8 @@ import {
 import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
 import { type TaskStore, storeForModel } from '../../../shared/tasks/task-store.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -40,14 +42,14 @@ import {
   runEventSink,
   type RunEventOf,
   type StampedEvent,
+  sentenceOf,
 } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice, requireDevice } from '../device/measure-device.js';
 import { withSupportInputs } from '../models/support-inputs.js';
 
 type JobTasks = Parameters<typeof computeJob>[2];
 
-interface ExecutorOptions {
+export interface ExecutorOptions {
   /** Opens the store that a job names; called once for each store. */
   readonly openStore: (reference: StoreReference) => Promise<TaskStore>;
   /** `auto` takes the fastest that loads: native TensorFlow, then wasm, then plain JavaScript. */
@@ -133,6 +135,15 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       await stores.close();
     },
   };
+}
+
+/** Opens stores where their references say. */
+export function openStoreOnDisk(cacheByteCountMax: number): ExecutorOptions['openStore'] {
+  return ({ address, digest, storage }) =>
+    openTaskStore(address, {
+      ...{ expectedDigest: digest, cacheByteCountMax },
+      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
+    });
 }
 
 interface OpenStores {

@@ -26,13 +26,17 @@ const failure = await loadGivenPlugins(values.plugin ?? []).then(
 );
 if (failure === null) {
   const { serveRequests } = await import('./serve-requests.js');
+  const { createExecutor, openStoreOnDisk } = await import('./create-executor.js');
   serveRequests(
     {
       receive: (onMessage) => process.on('message', onMessage),
       // A parent that has gone is told nothing: its end ends this process.
       send: (reply) => process.send?.(reply, undefined, undefined, () => undefined),
     },
-    process.env,
+    ({ backend, device, storeCacheByteCountMax }, reports) => {
+      const openStore = openStoreOnDisk(storeCacheByteCountMax);
+      return createExecutor({ openStore, backend, device, environment: process.env, ...reports });
+    },
   );
   // The start request comes later, and finds the library loaded.
   if (values.backend === 'auto' || values.backend === 'tensorflow') {

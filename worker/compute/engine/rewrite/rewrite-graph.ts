@@ -10,7 +10,7 @@ import { SUM_RULES } from './sums.js';
 const { oneReshape, neutralElement } = ELEMENTWISE_RULES;
 
 /** Rules in the order in which they are tried: cheap and certain ones first. */
-export const RULES: Readonly<Record<string, Rule>> = {
+const RULES: Readonly<Record<string, Rule>> = {
   ...ELEMENTWISE_RULES,
   ...SUM_RULES,
   ...PRODUCT_RULES,

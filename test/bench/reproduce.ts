@@ -2,7 +2,6 @@
  * `npm run reproduce` makes the pages of `infra/results/` again, one command after another; each records its commit,
  * date and machine. Missing requirements are reported, not silently skipped. Runs are kept by commit in
  * `runs/reproduce`, and so is the list of pages that were made: a stopped command continues where it stopped.
- * `infra/results/reproduced.md` lists the pages of this commit, and how long each took.
  *
  *   npm run reproduce                          everything: most of a day on two cores
  *   npm run reproduce -- --only 'ope,serving kernel'
@@ -11,10 +10,9 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { packageRoot } from '../../../infra/library/package-root.js';
-import { systemClock } from '../../../shared/base/clock.js';
-import { benchHeader, folderOfCommit } from '../bench-header.js';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { benchHeader, folderOfCommit } from './bench-header.js';
 import {
   BENCHES,
   CHECKS,
@@ -23,16 +21,12 @@ import {
   RECORDED_SCRIPTS,
   withOptions,
   type Bench,
-} from '../benches.js';
-import { benchOptions } from '../options/bench-options.js';
-import { listOf, oneOf } from '../options/option-values.js';
-import { ReproducedRecord } from './reproduced-record.js';
+} from './benches.js';
+import { benchOptions } from './options/bench-options.js';
+import { listOf, oneOf } from './options/option-values.js';
 
-const HEADER = benchHeader();
 /** A stopped command resumes when started again, at the same commit. */
-const FOLDER = folderOfCommit('reproduce', HEADER);
-const PAGE = new URL('infra/results/reproduced.md', packageRoot);
-const MS_PER_SECOND = 1000;
+const FOLDER = folderOfCommit('reproduce', benchHeader());
 
 const ALL = [...CHECKS, ...BENCHES, ...RECORDED_SCRIPTS].filter(({ page }) => page !== undefined);
 const NAMES = ALL.map(({ name }) => name);
@@ -61,20 +55,19 @@ function describe(bench: Bench): Outcome {
 }
 
 function reproduceAll(benches: readonly Bench[]): Outcome[] {
-  const record = new ReproducedRecord(FOLDER);
+  mkdirSync(FOLDER, { recursive: true });
   return benches.map((bench) => {
     const { name } = bench;
-    if (record.has(name) && !options.again)
+    const made = join(FOLDER, `${name.replaceAll(' ', '-')}.made`);
+    if (existsSync(made) && !options.again)
       return { line: `kept      ${name}: made at this commit before`, hasFailed: false };
     const missing = missingOf(bench);
     if (missing.length > 0)
       return { line: `skipped   ${name}: missing ${missing.join(', ')}`, hasFailed: false };
-    const startMs = systemClock.monotonicMs();
     const status = makePage(bench);
     if (status !== 0)
       return { line: `FAILED    ${name}: ended with ${status ?? 'a signal'}`, hasFailed: true };
-    record.note(name, (systemClock.monotonicMs() - startMs) / MS_PER_SECOND);
-    writeFileSync(PAGE, record.page(NAMES, HEADER));
+    writeFileSync(made, '');
     return { line: `made      ${name}: infra/results/${bench.page ?? ''}`, hasFailed: false };
   });
 }
