@@ -100,56 +100,6 @@ class CheckedFolder implements StoreFolder {
     this.#origin = origin;
   }
 
-  ready(name: string): Promise<string>;
-  /** Has the file checked again before its next use, since its content could not be read. */
-  distrust(name: string): void;
-  /** Gives up the copy, which may then be removed. */
-  close(): Promise<void>;
-}
-
-/**
- * @param checkedFiles receives those whose content was checked.
- */
-export async function localStoreFolder(
-  folder: string,
-  checkedFiles = new Set<string>(),
-): Promise<StoreFolder> {
-  const read = await readLocalManifest(folder);
-  for (const file of read.manifest.files) await checkFileSize(folder, file);
-  return new CheckedFolder(read, folder, checkedFiles);
-}
-
-/** @param copiesFolder the folder for copies of stores. */
-export async function copiedStoreFolder(
-  objects: ObjectStore,
-  copiesFolder: string | undefined,
-): Promise<StoreFolder> {
-  const object = await objects.get(MANIFEST_FILE, MANIFEST_BYTE_COUNT_MAX);
-  if (object === null) throw noStoreAt(objects.address);
-  const read = parseManifest(object.bytes, `${objects.address}/${MANIFEST_FILE}`);
-  const copy = await openStoreCopy(read.digest, copiesFolder);
-  // Each store has a copy of its own.
-  return new CheckedFolder(read, copy.folder, new Set(), { objects, copy });
-}
-
-class CheckedFolder implements StoreFolder {
-  readonly manifest: ReadManifest['manifest'];
-  readonly digest: string;
-  readonly folder: string;
-  readonly #origin: { readonly objects: ObjectStore; readonly copy: StoreCopy } | null;
-  /** Paths of files, each with the digest of its content. */
-  readonly #checkedFiles: Set<string>;
-  /** By name: checks under way and those that succeeded. */
-  readonly #checks = new Map<string, Promise<string>>();
-
-  constructor({ manifest, digest }: ReadManifest, source: FileSource, checkedFiles: Set<string>) {
-    this.manifest = manifest;
-    this.digest = digest;
-    this.folder = source.folder;
-    this.#source = source;
-    this.#checkedFiles = checkedFiles;
-  }
-
   ready(name: string): Promise<string> {
     const known = this.#checks.get(name);
     if (known !== undefined) return known;

@@ -44,16 +44,36 @@ describe('capture by shape', () => {
     expect(() => runOf(subject, [1])).toThrow(/total was disposed/);
   });
 
-  test('keeps nothing of a refused capture, and refuses a bound below one shape', () => {
-    const subject = capture(
-      engine,
-      ([x]: readonly Tensor[]) => tf.scalar(x!.dataSync()[0]!),
-      {
-        name: 'reader',
-        graphCountMax: 1,
-      },
-    );
+  test('distinguishes structures and element types', () => {
+    const subject = capture(engine, (input: { readonly [name: string]: Tensor }) => input, {
+      name: 'same',
+      graphCountMax: 10,
+    });
+    tf.tidy(() => {
+      const [float, integer] = [tf.tensor1d([1]), tf.tensor1d([1], 'int32')];
+      for (const input of [{ a: float }, { b: float }, { a: integer }, { a: float, b: float }])
+        expect(Object.keys(subject.run(input))).toEqual(Object.keys(input));
+      subject.run({ a: tf.tensor1d([2]) });
+    });
+    expect(leftoversOf(engine).graphCount).toBe(4);
+    subject.dispose();
+  });
+
+  test('keeps nothing of a refused capture', () => {
+    const subject = capture(engine, ([x]: readonly Tensor[]) => tf.scalar(x!.dataSync()[0]!), {
+      name: 'reader',
+      graphCountMax: 1,
+    });
     expect(() => runOf(subject, [1])).toThrow(/read back/);
+    subject.dispose();
+  });
+
+  test('inlines its graph into a captured function that calls it', () => {
+    const subject = capture(engine, total, { name: 'total', graphCountMax: 1 });
+    const outer = capture(engine, (at: Tensor) => tf.square(subject.run([at])), { name: 'outer' });
+    expect(tf.tidy(() => outer.run(tf.tensor1d([2, 3])).arraySync())).toBe(25);
+    expect(leftoversOf(engine).graphCount).toBe(1);
+    outer.dispose();
     subject.dispose();
   });
 });

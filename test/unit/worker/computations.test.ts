@@ -18,8 +18,8 @@ beforeAll(async () => {
 
 test('the least recently used is freed for the 33rd, and all are freed at the end', () => {
   const computations = createComputations(engine);
-  const [first, second, ...rest] = Array.from({ length: 32 }, (_, index) => index + 1).map(
-    (width) => computations.gradientOf(specOf(width), global),
+  const [first, second, ...rest] = Array.from({ length: 32 }, (_, index) =>
+    computations.gradientOf(specOf(index + 1), global),
   );
   const input = {
     dense: { bias: engine.tf.tensor1d([0.5]) },

@@ -10,8 +10,8 @@ import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import {
   ComputeChild,
-  type ComputeEvent,
   createComputeProcess,
+  type ComputeEvent,
   type ComputeExecutor,
   type ComputeProcessOptions,
 } from '../../../worker/process/compute-process.js';

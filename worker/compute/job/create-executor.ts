@@ -26,11 +26,11 @@ import {
   type StoreReference,
   type Job,
 } from '../../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
-import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
-import { type TaskStore, storeForModel } from '../../../shared/tasks/task-store.js';
+import { storeForModel, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
+import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -40,9 +40,9 @@ import { requireFingerprint } from '../device/fingerprint.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import {
   runEventSink,
+  sentenceOf,
   type RunEventOf,
   type StampedEvent,
-  sentenceOf,
 } from '../../../shared/events/run-events.js';
 import { measureDevice, requireDevice } from '../device/measure-device.js';
 import { withSupportInputs } from '../models/support-inputs.js';
