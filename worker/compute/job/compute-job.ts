@@ -2,7 +2,7 @@
 
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import { adapts, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
