@@ -17,18 +17,18 @@ import type { TrainingState } from './training-state.js';
 /** Small enough that a few touched rows do not write much, and that encoding does not hold up training. */
 const PIECE_BYTE_COUNT_MAX = 8 * 1024 * 1024;
 
-export type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
+type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
 
 /** `tables` are those of the meta-parameters, `optimizerTables` those of the optimizer. */
 type TableRole = 'tables' | 'optimizerTables';
 
 /** A checkpoint of the same tables whose pieces may be named again. */
-export type EarlierCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole>;
+type EarlierCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole>;
 
 interface StoreTerms {
   readonly earlier: EarlierCheckpoint | null;
   readonly put: PutBlob;
-  /** Whether a blob of the earlier checkpoint still exists. */
+  /** Tells if a blob of the earlier checkpoint still exists. */
   readonly isThere: (blob: BlobRef) => boolean;
   /** Takes the tables of the meta-parameters as their digest does; null where it needs none. */
   readonly hash: ByteSink | null;

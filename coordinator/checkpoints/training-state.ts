@@ -28,7 +28,7 @@ interface ComputedOn {
 }
 
 /** A store that was trained on up to an outer step, before logs were appended to it. */
-export interface EarlierStore {
+interface EarlierStore {
   readonly outerStep: number;
   readonly storeDigest: string;
 }

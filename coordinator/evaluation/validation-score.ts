@@ -24,13 +24,11 @@ import {
   meanLoss,
   type AdgroupLosses,
 } from '../scoring/validated-losses.js';
-import type { ValidationLoss } from '../training/train-options.js';
+import type { TrainOptions } from '../training/train-options.js';
 import { adaptationOf, innerStepGrid, UNADAPTED } from './arms.js';
-import { predictLogits } from './predict-logits.js';
-import type { TaskJobContext } from './task-jobs.js';
+import { predictLogits, type TaskJobContext } from './task-jobs.js';
 
-export interface ScoredRun
-  extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal' | 'terms'> {}
+interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal'> {}
 
 interface ValidationScore {
   /** With the best cell for all adgroups. */
@@ -156,7 +154,7 @@ function scoringRunId({ config, store }: ScoredRun, metaDigest: string): string 
  *
  * @throws as `validationTasksOf`: before training, not at its first score.
  */
-export function validationLossOf(run: ScoredRun): ValidationLoss | undefined {
+export function validationLossOf(run: ScoredRun): TrainOptions['validationLoss'] {
   const { config, store } = run;
   const { earlyStopping } = config.training;
   if (earlyStopping === undefined) return undefined;
@@ -164,10 +162,9 @@ export function validationLossOf(run: ScoredRun): ValidationLoss | undefined {
   const cells = trainedCells(config);
   const taskIndices = spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax);
   let reading: Promise<FlatRows> | undefined;
-  return async (parameters, terms = {}) => {
+  return async (parameters) => {
     reading ??= readFlatRows(store, taskIndices, 'query');
-    const scored = { ...run, terms };
-    return (await validationScore(scored, parameters, await reading, cells)).validationLogloss;
+    return (await validationScore(run, parameters, await reading, cells)).validationLogloss;
   };
 }
 

@@ -105,7 +105,7 @@ async function failureAmong(
 ): Promise<ReturnType<typeof givenUpJobOf>> {
   const read = orders[0]?.job.work.kind === 'gradient' ? readFinite : readDecoded;
   try {
-    const results = dispatcher.run(orders, read, signal, { attemptsMax });
+    const results = dispatcher.run(orders, read, signal, attemptsMax);
     for await (const _ of results);
     return null;
   } catch (error) {

@@ -110,7 +110,7 @@ function isHeld(place: LockPlace, holder: ProcessIdentity | null): QianmoError {
   });
 }
 
-export interface StoreTarget {
+interface StoreTarget {
   /** The complete store that already exists, or null. */
   present(): Promise<StoreManifest | null>;
   /** A new folder to write into. */

@@ -8,13 +8,12 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
-import type { WorkerCommand } from './worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Those of the process itself, which libraries read when they load. */
-export type OwnEnvironment = Record<string, string | undefined>;
+/** The variables of the process itself, which libraries read when they load. */
+type OwnEnvironment = Record<string, string | undefined>;
 
 export interface RunContext extends RunCaller {
   readonly environment: Environment;
@@ -30,9 +29,17 @@ export interface RunContext extends RunCaller {
 }
 
 /** A task store, or the place of large blobs, and the S3 endpoint that it is reached by. */
-export interface StorePlace {
+interface StorePlace {
   readonly address: string;
   readonly endpoint: string | undefined;
+}
+
+/** How to start one of several local workers. */
+export interface WorkerCommand {
+  readonly path: string;
+  /** The arguments of a worker, counted from 0; the same at every restart. */
+  readonly argsOf: (index: number) => readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 /** The queue that local workers take jobs from, and the device they must compute on. */

@@ -41,7 +41,7 @@ const OPTIONS_OF_OTHER_FORMS = [
 ] as const;
 
 /** The sections of a config that say what a model is, and how it adapts. */
-export interface AveragedForm {
+interface AveragedForm {
   readonly model: ModelConfig;
   readonly method: MethodConfig;
 }
@@ -203,7 +203,7 @@ function shiftedName(name: string): string | null {
 }
 
 interface ShiftedBlock {
-  /** That of the block in the average. */
+  /** The width of the block in the average. */
   readonly shape: readonly number[];
   readonly ownShape: readonly number[];
   readonly placement: Placement;

@@ -2,7 +2,57 @@
 
 import { z } from 'zod';
 import { counted } from '../names/counted.js';
-import { FingerprintSchema, NumericsSchema, numericsLines } from './fingerprint.js';
+
+/** `cpu-avx512-onednn-3f9a1c22`: what computes, and the beginning of a digest of all the details. */
+export const FingerprintSchema = z
+  .string()
+  .regex(
+    /^[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{8}$/,
+    'expected a fingerprint as qianmo check prints it, such as cpu-avx512-onednn-3f9a1c22',
+  );
+
+/** The parts of a fingerprint. Each one enters its digest. */
+const NumericsSchema = z.strictObject({
+  /** `wasm` and `js` are portable backends. */
+  computesOn: z.enum(['cpu', 'gpu', 'wasm', 'js']),
+  /** The instruction set that kernels are chosen for; of a GPU, its compute capability. */
+  instructionSet: z.string().nullable(),
+  /** The processor's features up to that instruction set. */
+  features: z.array(z.string()),
+  /** Null when it is not set, or when the backend has no oneDNN. */
+  oneDnn: z.boolean().nullable(),
+  /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
+  versions: z.array(z.string()),
+  /** The native libraries that compute, each with the beginning of a digest. */
+  builds: z.array(z.strictObject({ file: z.string(), digest: z.string() })),
+  /** Name and driver of the GPU that computes; null on a CPU. */
+  gpu: z.string().nullable(),
+  /** The beginning of the digest of the probe's results. */
+  probe: z.string(),
+});
+export type Numerics = z.infer<typeof NumericsSchema>;
+
+/** The details as pairs of label and value, to compare two machines line by line. */
+function numericsLines(numerics: Numerics): (readonly [string, string])[] {
+  const { instructionSet, features, oneDnn, versions, builds, gpu, probe } = numerics;
+  return [
+    ...(instructionSet === null
+      ? []
+      : [['instruction set', [instructionSet, ...features].join(', ')] as const]),
+    ['versions', versions.join(', ')],
+    ['builds', builds.map(({ file, digest }) => `${file} ${digest}`).join(', ') || 'none'],
+    ...(oneDnn === null ? [] : [['oneDNN', oneDnn ? 'on' : 'off'] as const]),
+    ...(gpu === null ? [] : [['GPU and driver', gpu] as const]),
+    ['probe', probe],
+  ];
+}
+
+/** The details on one line, for an error. */
+export function numericsText(numerics: Numerics): string {
+  return numericsLines(numerics)
+    .map(([label, value]) => `${label} ${value}`)
+    .join('; ');
+}
 
 export const GpuSchema = z.strictObject({
   /** In PCI bus order, like nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID`. */
@@ -43,7 +93,7 @@ export type DeviceReport = z.infer<typeof DeviceReportSchema>;
 
 /** The device of a compute process that runs. */
 export interface FoundDevice extends DeviceReport {
-  /** Whether the process computes portable jobs, which have another fingerprint. */
+  /** Portable jobs have another fingerprint. */
   readonly isPortable: boolean;
 }
 

@@ -9,7 +9,7 @@
  * has the values of its own rows; for others it would say what -1 does. A value that is absent has 0 and 0.
  */
 
-import { tableFromIPC } from '../formats/arrow.js';
+import { tableFromIPC } from '../storage/arrow.js';
 import { at, int32At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { checkArrowBytes } from './arrow-check.js';

@@ -25,7 +25,7 @@ import {
   Utf8,
   type Data,
   type Vector,
-} from '../formats/arrow.js';
+} from '../storage/arrow.js';
 import { checkArrowBytes } from './arrow-check.js';
 import { appendNumber } from './store-manifest.js';
 import type { AdgroupSplit, TaskEntry, TaskPlace, TaskSplit } from './task-store.js';

@@ -18,7 +18,7 @@ import {
   type RecordBatch,
   RecordBatchReader,
   tableFromIPC,
-} from '../formats/arrow.js';
+} from '../storage/arrow.js';
 import { ofThisMachine, QianmoError } from '../base/errors.js';
 import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';

@@ -13,7 +13,7 @@ const commands = [
     ...CHECKS.filter(({ name }) => !CHECKS_WITHOUT_OPTIONS.includes(name)),
     ...RECORDED_SCRIPTS,
   ].map((bench) => ({ name: commandOf(bench), module: moduleOf(bench) })),
-  { name: 'reproduce', module: 'dist/test/bench/reproduce/reproduce.js' },
+  { name: 'reproduce', module: 'dist/test/bench/reproduce.js' },
 ];
 
 interface Ended {
@@ -73,11 +73,10 @@ test.each([
   ['../simulation/run-seeds.js', '--seeds', '5', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
-  ['scaling/queue-scaling.js', '--workers', '1,x', 'a whole number from 1 to'],
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
   ['../digests/digests.js', '--only', 'no-such-case', 'one of '],
-  ['reproduce/reproduce.js', '--only', 'no-such-page', 'one of '],
+  ['reproduce.js', '--only', 'no-such-page', 'one of '],
 ])('%s refuses %s "%s" as a usage error', async (module, option, value, expected) => {
   const { code, output, diagnostics } = await ended(`dist/test/bench/${module}`, option, value);
   expect([code, output], diagnostics).toEqual([2, '']);

@@ -19,7 +19,6 @@ const TOP_LEVEL_DIRECTIONS: Readonly<Record<string, readonly string[]>> = {
 const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   shared: [
     'shared/base',
-    'shared/formats',
     'shared/names',
     'shared/network',
     'shared/tensors',
@@ -44,7 +43,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dispatch',
     'coordinator/plan',
     'coordinator/checkpoints',
-    'coordinator/training/meta-optimizer',
     'coordinator/training',
     'coordinator/evaluation',
     'coordinator/export',

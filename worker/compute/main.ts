@@ -11,7 +11,7 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
-const { keepCompiledCode } = await import('../../shared/base/compile-cache.js');
+const { keepCompiledCode } = await import('../../shared/base/cache-folder.js');
 keepCompiledCode(process.env);
 const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
 collectGarbageRarely();
@@ -26,13 +26,17 @@ const failure = await loadGivenPlugins(values.plugin ?? []).then(
 );
 if (failure === null) {
   const { serveRequests } = await import('./job/serve-requests.js');
+  const { createExecutor, openStoreOnDisk } = await import('./job/create-executor.js');
   serveRequests(
     {
       receive: (onMessage) => process.on('message', onMessage),
       // A parent that has gone is told nothing: its end ends this process.
       send: (reply) => process.send?.(reply, undefined, undefined, () => undefined),
     },
-    process.env,
+    ({ backend, device, storeCacheByteCountMax }, reports) => {
+      const openStore = openStoreOnDisk(storeCacheByteCountMax);
+      return createExecutor({ openStore, backend, device, environment: process.env, ...reports });
+    },
   );
   // The start request comes later, and finds the library loaded.
   if (values.backend === 'auto' || values.backend === 'tensorflow') {

@@ -7,7 +7,8 @@ import { averagedForm } from '../../../coordinator/sweep/averaged-model.js';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { loadConfig } from '../../../shared/config/yaml-file.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
 const ExportSchema = z.looseObject({ evaluatedDifferenceMax: z.number() });
@@ -21,7 +22,7 @@ afterAll(() => room.remove());
 
 async function logitsOf(file: string, arm: ArmName): Promise<Float32Array> {
   await room.done(['evaluate', file]);
-  const { output } = await loadRunConfig(room.path(file));
+  const { output } = await loadConfig(RUN_CONFIG, room.path(file));
   const bytes = await readFile(room.path(`${output}/test-logits.safetensors`));
   return decodeTestLogits(bytes, output).logits.get(arm) ?? new Float32Array();
 }
@@ -47,7 +48,7 @@ it('has the mean of their outputs for adapted adgroups, and a bundle serves it',
     await logitsOf(at(files, 0), 'global'),
     await logitsOf(at(files, 1), 'meta-unadapted'),
   ];
-  const configs = await Promise.all(files.map((file) => loadRunConfig(room.path(file))));
+  const configs = await Promise.all(files.map((file) => loadConfig(RUN_CONFIG, room.path(file))));
   const form = averagedForm(configs);
   expect(form).toMatchObject({ model: { embeddingWidth: 6, hiddenWidths: [8] } });
   const base = at(configs, 1);

@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  EvaluationReportSchema,
+  parseReport,
   type EvaluationReport,
 } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
@@ -35,7 +35,7 @@ beforeAll(async () => {
     'p.parquet',
   );
   const { segments } = JSON.parse(output) as { segments: unknown[] };
-  reports = segments.map((report) => EvaluationReportSchema.parse(report));
+  reports = segments.map((report) => parseReport(JSON.stringify(report), 'the output'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

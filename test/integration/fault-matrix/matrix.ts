@@ -53,11 +53,6 @@ export const CELLS: readonly FaultCell[] = [
       `${SAME}; its late result is refused`,
     ],
     [
-      'worker suspended',
-      ['while it hands a result in, with backup copies'],
-      `${SAME}; an idle worker gets a copy of its job`,
-    ],
-    [
       'worker asked to stop by SIGTERM',
       ['with a job in flight'],
       `${SAME}; the job is handed back`,
@@ -140,11 +135,6 @@ export const CELLS: readonly FaultCell[] = [
         'that was handed in at an earlier outer step',
       ],
       `${SAME}; the result is refused and the job done again`,
-    ],
-    [
-      'lying worker',
-      ['whose gradients are a little wrong, where all jobs are computed twice'],
-      `${SAME}; the worker is named and used no more`,
     ],
     [
       'job of a signed run',

@@ -3,7 +3,7 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import { preparedRunOn } from '../../../coordinator/runs/run-files.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { systemClock } from '../../../shared/base/clock.js';

@@ -61,19 +61,11 @@ const CASES: Readonly<Record<string, Sections>> = {
     },
     method: { kind: 'fomaml', ...shifted },
   },
-  'fomaml, personal numbers': {
-    model: { ...deepfm, personal: [...head, 'numbers'] },
-    method: { kind: 'fomaml', ...steps },
-  },
   'fomaml, no tables': {
     model: { kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
     method: { kind: 'fomaml', ...shifted },
   },
   global: { model: deepfm, method: { kind: 'global' } },
-  'maml, wide-deep': {
-    model: { kind: 'wide-deep', ...tower, hiddenWidths: [], personal: head },
-    method: { kind: 'maml', ...steps },
-  },
   'maml, a level alone': {
     model: { kind: 'deepfm', ...tower, adgroupEmbedding: false, personal: [] },
     method: { kind: 'maml', innerSteps: 1, innerRate: 0.7, levelShift: true },
@@ -82,31 +74,19 @@ const CASES: Readonly<Record<string, Sections>> = {
     model: { ...deepfm, adgroupEmbedding: false, generated: 'category0', personal: [] },
     method: { kind: 'meta-embedding', attributes: ['category1', 'number0'] },
   },
-  posterior: {
-    model: {
-      kind: 'deepfm',
-      ...tower,
-      adgroupEmbedding: false,
-      personal: ['bias', 'output'],
-    },
-    method: { kind: 'posterior', innerRate: 0.1 },
-  },
   'posterior, dcn-v2': {
     model: {
-      kind: 'dcn-v2',
-      ...tower,
-      crossLayers: 2,
-      adgroupEmbedding: false,
-      personal: ['output'],
+      ...{ kind: 'dcn-v2', ...tower, crossLayers: 2, adgroupEmbedding: false },
+      personal: ['bias', 'output'],
     },
-    method: { kind: 'posterior', innerSteps: 2, inputMeans: false },
+    method: { kind: 'posterior' },
   },
   'paml-gate': {
     model: deepfm,
     method: { kind: 'paml-gate', ...shifted, attributes: ['number0', 'category1'] },
   },
-  'fomaml, mlp': {
-    model: { kind: 'mlp', ...tower, adgroupEmbedding: false, personal: ['bias', 'layer1'] },
+  'fomaml, pnn': {
+    model: { kind: 'pnn', ...tower, personal: [...head, 'numbers', 'layer0', 'layer1'] },
     method: { kind: 'fomaml', ...steps },
   },
 };

@@ -54,14 +54,6 @@ it('keeps copies in use, whatever their size', async () => {
   expect(await present()).toBe('');
 });
 
-it('keeps a copy until its last user has closed it', async () => {
-  const [first, second] = [await open('a', 0), await open('a', 0)];
-  await first.close();
-  expect(await present()).toBe('a');
-  await second.close();
-  expect(await present()).toBe('');
-});
-
 it('keeps the latest unused copies within the bound on size', async () => {
   for (const letter of ['a', 'b', 'c']) {
     const copy = await open(letter);
@@ -74,14 +66,6 @@ it('keeps the latest unused copies within the bound on size', async () => {
   expect(await present()).toBe('cd');
 });
 
-it('removes unused copies by age', async () => {
-  await (await open('a')).close();
-  nowMs += 25 * HOUR_MS;
-  const other = await open('b');
-  expect(await present()).toBe('b');
-  await other.close();
-});
-
 it('removes what processes left that have ended, but not what one elsewhere may use', async () => {
   await mkdir(copies, { recursive: true });
   await leftBy('a', ENDED);
@@ -92,13 +76,6 @@ it('removes what processes left that have ended, but not what one elsewhere may 
   await (await open('d', 0)).close();
   expect(await present()).toBe('c');
   await copy.close();
-});
-
-it('removes files whose download was cut off', async () => {
-  const copy = await open('a');
-  await writeFile(join(copy.folder, 'rows.1.part'), 'x');
-  await copy.close();
-  expect((await readdir(copy.folder)).sort()).toEqual(['.users', 'rows']);
 });
 
 it('is readable by its user alone', async () => {

@@ -30,10 +30,6 @@ test('empty positions get the id after the last, and members keep theirs', async
   expect({ ...padded, bagIds: [] }).toEqual({ ...raw, bagIds: [] });
 });
 
-test.each(['masked', undefined] as const)('%s: the store is unchanged', (padding) => {
-  expect(storeForModel({ padding }, store)).toBe(store);
-});
-
 test('rows for planning are read in the same way, whatever way the store knows', async () => {
   const readPlannedRows: TaskStore['readPlannedRows'] = (indices) => store.readTasks(indices);
   for (const own of [store, { ...store, readPlannedRows }]) {

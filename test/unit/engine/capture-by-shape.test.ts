@@ -1,15 +1,10 @@
 // One graph per shape with least-recently-used eviction; portable backends; saved graphs.
 
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { captureByShape } from '../../../worker/compute/engine/capture/capture-by-shape.js';
-import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { saveGraph } from '../../../worker/compute/engine/capture/compile-graph.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { leftoversOf } from '../../fixtures/compute/capture-soak.js';
-import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 type Tensor = tfjs.Tensor;
 
@@ -51,21 +46,6 @@ describe('capture by shape', () => {
     expect(() => runOf(subject, [1])).toThrow(/total was disposed/);
   });
 
-  test('distinguishes structures and element types', () => {
-    const subject = captureByShape(engine, (input: { readonly [name: string]: Tensor }) => input, {
-      name: 'same',
-      shapeCountMax: 10,
-    });
-    tf.tidy(() => {
-      const [float, integer] = [tf.tensor1d([1]), tf.tensor1d([1], 'int32')];
-      for (const input of [{ a: float }, { b: float }, { a: integer }, { a: float, b: float }])
-        expect(Object.keys(subject.run(input))).toEqual(Object.keys(input));
-      subject.run({ a: tf.tensor1d([2]) });
-    });
-    expect(subject.statistics.captureCount).toBe(4);
-    subject.dispose();
-  });
-
   test('keeps nothing of a refused capture, and refuses a bound below one shape', () => {
     const subject = captureByShape(
       engine,
@@ -82,40 +62,4 @@ describe('capture by shape', () => {
       /shapeCountMax is 0/,
     );
   });
-
-  test('inlines its graph into a captured function that calls it', () => {
-    const subject = captureByShape(engine, total, { name: 'total', shapeCountMax: 1 });
-    const x = tf.tensor1d([1, 2]);
-    const outer = capture(engine, (at: Tensor) => tf.square(subject.run([at])), x as Tensor, {
-      name: 'outer',
-    });
-    expect(subject.statistics.captureCount).toBe(0);
-    expect(tf.tidy(() => outer.run(tf.tensor1d([2, 3])).arraySync())).toBe(25);
-    outer.dispose();
-    subject.dispose();
-    x.dispose();
-  });
-});
-
-test('a saved graph is a model that any TensorFlow loads by its signature', async () => {
-  const folder = await temporaryFolder();
-  const path = join(folder.path, 'model');
-  const input = { x: tf.tensor2d([[1, 2]]), w: [tf.tensor2d([[3], [4]])] };
-  const compute = ({ x, w }: typeof input): { y: Tensor } => ({ y: tf.matMul(x, w[0]!) });
-  const captured = capture(engine, compute, input, { name: 'product' });
-  const { graph, inputPaths, resultPaths } = captured;
-  const names = { inputs: inputPaths, results: resultPaths };
-  saveGraph(graph!, names, path);
-  captured.dispose();
-  expect(readdirSync(path).sort()).toEqual(['saved_model.pb', 'variables']);
-  const { node } = tf as typeof tfjs & {
-    node: {
-      loadSavedModel(path: string, tags: string[], signature: string): Promise<tfjs.InferenceModel>;
-    };
-  };
-  const model = await node.loadSavedModel(path, ['serve'], 'serving_default');
-  expect(model.inputs.map(({ name }) => name)).toEqual(['input_0', 'input_1']);
-  const output = model.predict({ 'w[0]': input.w[0]!, x: input.x }, {}) as tfjs.NamedTensorMap;
-  expect(output.y!.arraySync()).toEqual([[11]]);
-  await folder.remove();
 });

@@ -6,8 +6,10 @@ import {
   withSharedUnknown,
   writtenRowsOf,
 } from '../../../coordinator/training/run-tables.js';
-import { metaOptimizerOf } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
+import {
+  metaOptimizerOf,
+  type MetaGradient,
+} from '../../../coordinator/training/meta-optimizer.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';

@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { FingerprintSchema, type Numerics } from '../../../shared/events/fingerprint.js';
+import { FingerprintSchema, type Numerics } from '../../../shared/events/device-report.js';
 import {
   fingerprintOf,
   instructionsOf,
@@ -46,16 +46,6 @@ describe('the environment of a compute process', () => {
       ...{ TF_FORCE_GPU_ALLOW_GROWTH: 'true', CUDA_DEVICE_ORDER: 'PCI_BUS_ID' },
     });
   });
-
-  it('limits portable jobs to one instruction set, and hides GPUs from them', () => {
-    expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, true)).toMatchObject({
-      ...{ ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2', CUDA_VISIBLE_DEVICES: '-1' },
-      QIANMO_PORTABLE: '1',
-    });
-    expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, false)).toMatchObject({
-      CUDA_VISIBLE_DEVICES: '1',
-    });
-  });
 });
 
 describe('the environment of this process', () => {
@@ -70,20 +60,6 @@ describe('the environment of this process', () => {
     const { GLIBC_TUNABLES, ...set } = wanted;
     expect(GLIBC_TUNABLES).toBeUndefined();
     expect(own).toEqual({ ...set, ...secret });
-  });
-
-  it('stays as it is once libraries have read it, unless it was right', () => {
-    const own = { ...secret, OMP_NUM_THREADS: '8' };
-    expect(settled(own, true)).toBe(false);
-    expect(own).toEqual({ ...secret, OMP_NUM_THREADS: '8' });
-    expect(settled(own)).toBe(true);
-    expect(settled(own, true)).toBe(true);
-  });
-
-  it('stays as it is where the C library was told which functions to take', () => {
-    const own = { GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2' };
-    expect(settled(own)).toBe(false);
-    expect(own).toEqual({ GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2' });
   });
 });
 
@@ -100,13 +76,6 @@ describe('the instruction set', () => {
     ['unknown', ''],
   ])('is %s', (expected, cpuinfo) => {
     expect(instructionsOf(cpuinfo, false).instructionSet).toBe(expected);
-  });
-
-  it('is the same for portable jobs on unlike processors, and keeps a lesser one apart', () => {
-    const older = instructionsOf(flags('sse4_2 avx avx2 fma'), true);
-    expect(older).toEqual({ instructionSet: 'avx2', features: ['avx', 'avx2', 'fma', 'sse4_2'] });
-    expect(instructionsOf(newest, true)).toEqual(older);
-    expect(instructionsOf(flags('sse4_2 avx'), true).instructionSet).toBe('avx');
   });
 });
 

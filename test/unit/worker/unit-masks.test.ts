@@ -56,33 +56,4 @@ describe('unitMasksOf', () => {
         expect(rowOf(flat[layer], width, 5 + row)).toEqual(rowOf(all[layer], width, 6 + row));
     }
   });
-
-  it('has no mask of a layer without a rate, and the same ones of the others', () => {
-    const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
-    const [, both] = unitMasksOf(dropout, rows, layersOf(5, 7));
-    const [none, one] = unitMasksOf(dropout, rows, [{ width: 5, rate: 0 }, ...layersOf(7)]);
-    expect(none).toHaveLength(0);
-    expect(one).toEqual(both);
-  });
-
-  it('leaves padding at 0', () => {
-    const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
-    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, layersOf(7));
-    expect(mask.slice(3 * 7).every((value) => value === 0)).toBe(true);
-    expect(mask.slice(0, 3 * 7).some((value) => value > 0)).toBe(true);
-  });
-
-  it('differs by seed, outer step, task, row and layer', () => {
-    const rows = { tasks: [first, second], role: 'all', taskCount: 2, rowExtent: 5 } as const;
-    const wide = layersOf(64, 64);
-    const [one, two] = unitMasksOf(dropout, rows, wide);
-    expect(one).not.toEqual(two);
-    expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 1));
-    expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 5));
-    for (const other of [
-      { ...dropout, seed: 4 },
-      { ...dropout, outerStep: 12 },
-    ])
-      expect(unitMasksOf(other, rows, wide)[0]).not.toEqual(one);
-  });
 });

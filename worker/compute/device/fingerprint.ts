@@ -5,8 +5,12 @@
 
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
-import type { Gpu, DeviceReport } from '../../../shared/events/device-report.js';
-import { numericsText, type Numerics } from '../../../shared/events/fingerprint.js';
+import {
+  type Gpu,
+  type DeviceReport,
+  numericsText,
+  type Numerics,
+} from '../../../shared/events/device-report.js';
 import type { GraphShelves, GraphShelf } from '../engine/capture/graph-shelf.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';

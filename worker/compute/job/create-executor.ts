@@ -30,6 +30,8 @@ import {
 import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
 import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
@@ -140,6 +142,15 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       await stores.close();
     },
   };
+}
+
+/** Opens stores where their references say. */
+export function openStoreOnDisk(cacheByteCountMax: number): ExecutorOptions['openStore'] {
+  return ({ address, digest, storage }) =>
+    openTaskStore(address, {
+      ...{ expectedDigest: digest, cacheByteCountMax },
+      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
+    });
 }
 
 interface OpenStores {
