@@ -26,8 +26,7 @@ import {
   type RunEventSink,
   warningEvent,
 } from '../../shared/events/run-events.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { type MetaParameters, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   BlobMissingError,
@@ -335,7 +334,6 @@ export interface CheckpointIdentity {
   readonly configHash: string;
   /** The part of the config that the hash covers. */
   readonly deciding: Record<string, unknown>;
-  /** The digest of the task store. */
   readonly storeDigest: string;
   readonly spec: ModelSpec;
   /** Absent where a checkpoint of the store as it was before logs were appended is of no use. */

@@ -39,10 +39,7 @@ import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import {
-  hashAfterDense,
-  metaParametersDigest,
-} from '../../shared/models/meta-parameters-digest.js';
+import { hashAfterDense, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import {
   BLOB_KEY_PREFIX,
   type BlobRef,

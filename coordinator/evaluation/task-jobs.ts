@@ -8,7 +8,7 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   adaptedLayoutOf,
@@ -22,19 +22,10 @@ import {
   type AdaptWork,
   type JobWork,
 } from '../../shared/queue/protocol.js';
-import {
-  dividedRowCounts,
-  dividedTask,
-  type RowDivision,
-} from '../../shared/tasks/rows/row-division.js';
+import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type {
-  DeliveredResult,
-  Dispatcher,
-  Rejection,
-  JobOrder,
-} from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
@@ -71,7 +62,6 @@ const WAVES_OPEN_MAX = 2;
 /** A job ends at every multiple of this in its list, so lists that are cut there hold whole jobs. */
 export const TASKS_PER_JOB_MAX = 512;
 
-/** The tasks of one job. */
 interface TaskChunk {
   readonly jobIndex: number;
   readonly tasks: readonly TaskRows[];
@@ -86,7 +76,7 @@ interface TaskChunk {
  * @param rowCounts of the tasks of the list
  * @returns the place after the last task of each job
  */
-export function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
+function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
   const ends: number[] = [];
   let rowSum = 0;
   for (const [task, rowCount] of rowCounts.entries()) {

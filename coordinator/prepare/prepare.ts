@@ -15,14 +15,14 @@ import { noticeEvent, warningEvent, type RunEventSink } from '../../shared/event
 import { counted } from '../../shared/names/counted.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
-  CATALOG_FILE,
+  catalogFileOf,
   COLUMNS_FILE,
   ColumnTypesSchema,
   MANIFEST_FILE,
   STORE_FORMAT_VERSION,
   type StoreManifest,
 } from '../../shared/tasks/store-manifest.js';
-import { sha256OfFile } from '../../shared/tasks/store-files.js';
+import { sha256OfFile } from '../../shared/tasks/store-folder.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
 import { writeDictionaries, learnEncodings } from './feature-encoding.js';
@@ -213,9 +213,9 @@ async function writeStore(
     { hasOracle: config.evaluation.oracleColumn !== undefined },
     (writer) => assembleRows(plan, session, writer, { sink, signal }),
   );
-  await writeStoreFile(folder, CATALOG_FILE, encodeTaskCatalog(catalog, catalog));
+  await writeStoreFile(folder, catalogFileOf(), encodeTaskCatalog(catalog, catalog));
   const others: StoreFile[] = [];
-  for (const name of [CATALOG_FILE, REJECTS_FILE, COLUMNS_FILE])
+  for (const name of [catalogFileOf(), REJECTS_FILE, COLUMNS_FILE])
     others.push(await storeFileOf(folder, name));
   return { catalog, files: [...rows, ...dictionaries, ...targetEncodings, ...others] };
 }

@@ -9,7 +9,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
+import { checkFileSize, parseManifest } from '../../shared/tasks/store-folder.js';
 import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { localPathOf } from '../../shared/tasks/task-store-reader.js';
 import {

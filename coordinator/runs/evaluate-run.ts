@@ -5,7 +5,7 @@ import { at } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { type CheckpointManifest, latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
@@ -189,7 +189,6 @@ async function trainedMetaParameters(
 
 interface GlobalArm {
   readonly run: PreparedRun;
-  /** The number of outer steps of the arm. */
   readonly outerSteps: number;
 }
 
@@ -358,7 +357,6 @@ export async function openRun(
 }
 
 interface SharedByCalls {
-  /** Ends the run. */
   readonly stopping: AbortSignal;
   readonly listeners: Set<RunEventSink>;
   readonly logged: RunEventSink;

@@ -5,7 +5,6 @@
 
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
 
@@ -23,7 +22,7 @@ export interface RunContext extends RunCaller {
   /** The version of the package; absent where nobody asks. */
   readonly version?: () => string;
   /** Files of task stores that this call has checked; absent where it opens one store once. */
-  readonly checkedFiles?: CheckedFiles;
+  readonly checkedFiles?: Set<string>;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
   readonly onClose: (close: () => Promise<void>) => void;
 }

@@ -7,10 +7,9 @@ import {
   readMetaParameters,
   grownParameters,
 } from '../checkpoints/checkpoint-reader.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
-import { featuresAt, type TaskStore } from '../../shared/tasks/task-store.js';
-import { storeForModel } from '../../shared/tasks/trained-padding.js';
+import { featuresAt, type TaskStore, storeForModel } from '../../shared/tasks/task-store.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';

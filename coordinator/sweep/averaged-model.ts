@@ -17,7 +17,7 @@ import { at, float32At } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { ROW_BIAS, ROW_WEIGHT, SHIFT, TASK_WEIGHT } from '../../shared/methods/encoder.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {

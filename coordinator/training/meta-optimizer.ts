@@ -16,7 +16,7 @@
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { ScheduleConfig, TrainingConfig } from '../../shared/config/training-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { isCovered, isNamed, type ModelSpec } from '../../shared/models/model-spec.js';
 import type {
   DenseTensor,
@@ -116,7 +116,7 @@ function addRows({ width, values }: EmbeddingTable, { ids, values: addends }: Ro
   }
 }
 
-export const emptyOptimizerState: OptimizerState = {
+const emptyOptimizerState: OptimizerState = {
   dense: new Map(),
   tables: new Map(),
   scalars: {},
@@ -512,7 +512,7 @@ export function takeDirections(
 
 const STEP = 'schedule.outerStep';
 
-export function scaleBySchedule(
+function scaleBySchedule(
   rate: number,
   schedule: ScheduleConfig,
   outerSteps: number,

@@ -1,7 +1,7 @@
 /** The start of a run, its checkpoints, and its state when it stops early. */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
+import { initialMetaParameters, type MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-reader.js';
 import type { StepTimes } from './step-report.js';
 import { metaOptimizerOf, type GradientTransformation } from './meta-optimizer.js';
@@ -157,9 +157,10 @@ export async function resumableFailure(
     kind: error.kind,
     what: `${error.kind === 'cancelled' ? 'the run was cancelled' : 'training was stopped'}; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
     where: config.output,
-    cure: durable > 0
-      ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
-      : 'nothing was trained yet: give the same command again',
+    cure:
+      durable > 0
+        ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
+        : 'nothing was trained yet: give the same command again',
   });
 }
 

@@ -1,7 +1,7 @@
 /** The undisturbed run: what every disturbed one must come to, in parts and as a whole. */
 
 import { blobRefOf } from '../../shared/storage/blob-store.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AddressSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
-export const OUTER_STEP_COUNT_MAX = 10_000_000;
+const OUTER_STEP_COUNT_MAX = 10_000_000;
 const LEAF_COUNT_MAX = 65_536;
 const outerStepCount = positiveInt.max(OUTER_STEP_COUNT_MAX);
 const rate = z.number().positive().max(100);

@@ -25,12 +25,11 @@ import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/device-report.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
+import { RowDivisionSchema, type RowDivision, type DrawnRows } from '../tasks/chosen-rows.js';
 import { DROPOUT_RATE_MAX } from '../config/training-config.js';
 import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
-import type { IdDropout } from '../tasks/rows/dropped-ids.js';
-import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
+import type { IdDropout } from '../tasks/dropped-ids.js';
 import { LruCache } from '../base/lru-cache.js';
 
 /** Values that differ, for some runs and evaluations that take turns. */
@@ -337,6 +336,11 @@ export function jobIdOf(job: Job, attempt: number): string {
  */
 export function startSuffixOf(start: string, callNumber: number): string {
   return `${start}-${callNumber}`;
+}
+
+/** The nonce of the start that has added a job, which `startSuffixOf` put into its id. Empty without one. */
+export function startOf(jobId: string): string {
+  return /-([^-]+)-\d+$/.exec(jobId)?.[1] ?? '';
 }
 
 /**

@@ -123,7 +123,11 @@ export class RedisRunLease {
     const { runId, epoch, start } = this.#held;
     this.#held = null;
     const keys = this.#keysOf(runId);
-    const args = [epoch, end === undefined ? '' : JSON.stringify({ start, ...end }), RUN_END_KEPT_MS];
+    const args = [
+      epoch,
+      end === undefined ? '' : JSON.stringify({ start, ...end }),
+      RUN_END_KEPT_MS,
+    ];
     await this.#redis.eval(RELEASE, 3, keys.epoch, keys.holder, keys.end, ...args);
   }
 

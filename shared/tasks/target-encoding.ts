@@ -13,8 +13,7 @@ import { tableFromIPC } from '../storage/arrow.js';
 import { at, int32At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { checkArrowBytes } from './arrow-check.js';
-import { RESTORE_CURE } from './store-files.js';
-import type { EncodedFeature } from './store-manifest.js';
+import { RESTORE_CURE, type EncodedFeature } from './store-manifest.js';
 
 /** The part of what rows outside of the training tasks read. */
 export const ALL_PARTS = -1;

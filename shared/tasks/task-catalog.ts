@@ -39,7 +39,7 @@ export type CatalogEntry = Omit<TaskEntry, 'taskIndex'>;
 /** One task as prepare passes it on. */
 export type CatalogTask = CatalogEntry & TaskPlace;
 
-export interface TaskCatalog {
+interface TaskCatalog {
   readonly tasks: readonly TaskEntry[];
   readonly places: readonly TaskPlace[];
 }

@@ -9,7 +9,7 @@ import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher
 import { adaptTasks } from '../../coordinator/evaluation/task-jobs.js';
 import type { TaskJobContext } from '../../coordinator/evaluation/task-jobs.js';
 import { systemClock } from '../../shared/base/clock.js';
-import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';

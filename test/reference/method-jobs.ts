@@ -115,6 +115,6 @@ export function labelEvidenceOf({ impressions, clicks, supportRowCount: end, los
 }
 
 /** tanh x = 2 sigmoid(2 x) - 1 */
-export function tanhOf({ tape }: RefereeTask, node: number): number {
+export function tanhOf({ tape }: Pick<RefereeTask, 'tape'>, node: number): number {
   return tape.add(tape.scale(tape.sigmoid(tape.scale(node, 2)), 2), tape.constant(-1));
 }

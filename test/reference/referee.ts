@@ -4,7 +4,7 @@
  * production code.
  */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { Leaves, type Values } from './leaves.js';

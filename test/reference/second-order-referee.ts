@@ -3,7 +3,7 @@
  * float64 tape, so that the query loss can be differentiated through them.
  */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { denseValuesOf, Leaves, lossNode, queryOf, supportOf, type Gradient } from './referee.js';

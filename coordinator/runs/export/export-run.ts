@@ -13,12 +13,12 @@ import {
   type PublishedBundle,
 } from '../../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import {
   probeConditionalWrites,
-  type ObjectStore,
   joinAddress,
+  type ObjectStore,
 } from '../../../shared/storage/object-store.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import {
   adgroupsOf,

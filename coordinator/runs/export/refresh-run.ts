@@ -5,7 +5,6 @@
  */
 
 import { tmpdir } from 'node:os';
-import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { RunContext } from '../run-context.js';
@@ -36,7 +35,7 @@ export async function refreshRun(
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const checkedFiles: CheckedFiles = new Set();
+  const checkedFiles = new Set<string>();
   const checking = { ...context, checkedFiles };
   return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
     const { clock, sink, signal } = logged;

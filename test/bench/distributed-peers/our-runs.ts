@@ -13,8 +13,8 @@ import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/run
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { loadConfig } from '../../../shared/config/yaml-file.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { BenchContext } from '../bench-context.js';
 import { familyOf } from '../resident-memory.js';
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';

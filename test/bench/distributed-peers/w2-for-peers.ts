@@ -7,8 +7,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
 import { at } from '../../../shared/base/arrays.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { writeTouchedRows } from '../inner-loops/sides/accuracy.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import {
   FULL_SIZE,
   readWorkloads,

@@ -10,7 +10,7 @@ import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { BundleManifest, BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';

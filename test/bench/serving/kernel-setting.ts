@@ -15,7 +15,7 @@ import type {
 import {
   initialMetaParameters,
   type MetaParameters,
-} from '../../../shared/models/initial-values.js';
+} from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';

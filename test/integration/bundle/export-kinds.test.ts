@@ -9,7 +9,7 @@ import { filesOf } from '../../../shared/bundle/array-files.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { goesWith, modelFor } from '../../fixtures/training/model-for-method.js';

@@ -10,8 +10,10 @@ import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
+import {
+  initialMetaParameters,
+  metaParametersDigest,
+} from '../../../shared/models/meta-parameters.js';
 import { defineModel } from '../../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';

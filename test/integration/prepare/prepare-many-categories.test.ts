@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { encodedAs, withFewJoins } from '../../../coordinator/prepare/feature-encoding.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { hashBucketOf } from '../../../shared/features/id-of-value.js';
+import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { hashBucketOf } from '../../../shared/features/id-of-value.js';
+import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { encoderOfStore } from '../../fixtures/encoded-store.js';

@@ -80,23 +80,6 @@ test('another store than expected is refused', async () => {
   expect(await failureOf(openTaskStore(copy, { expectedDigest }))).toMatch(/not the expected one/);
 });
 
-test('rows for planning are part of the rows of the tasks', async () => {
-  const store = await openTaskStore(copy, {});
-  const taskIndices = store.tasks.map(({ taskIndex }) => taskIndex).reverse();
-  const whole = await store.readTasks(taskIndices);
-  const planned = await store.readPlannedRows!(taskIndices);
-  expect(planned).toHaveLength(300);
-  for (const [place, rows] of planned.entries()) expect(whole[place]).toMatchObject(rows);
-  await store.close();
-});
-
-test('rows for a computation are those of the tasks', async () => {
-  const store = await openTaskStore(copy, {});
-  const order = Array.from({ length: 300 }, (_, n) => (n * 7) % 300);
-  expect(await store.viewTasks!(order)).toEqual(await store.readTasks(order));
-  await store.close();
-});
-
 test('rows do not depend on the state of the cache, on order or on concurrency', async () => {
   const wide = await openTaskStore(copy, {});
   const narrow = await openTaskStore(copy, { cacheByteCountMax: 1 });

@@ -57,10 +57,10 @@ test.each([
       tf.tidy(() => {
         const compute = innerLoop(engine, shape);
         const name = 'inner loop';
-        const captured = capture(engine, compute, innerLoopInput(engine, shape), {
-          name,
-          rewrites,
-        });
+        const captured = capture(engine, compute, { name, rewrites });
+        tf.dispose(
+          leavesOf(captured.run(innerLoopInput(engine, shape))).map(({ tensor }) => tensor),
+        );
         // The values differ from the recorded ones, so that a constant in their place would show.
         for (const draw of [0, 1]) {
           const input = innerLoopInput(engine, shape, draw);

@@ -10,7 +10,6 @@ import {
   linkCudaLibraries,
   resolveCudaLibraries,
 } from '../../../infra/bootstrap/cuda-libraries.mjs';
-import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 
 /** The libraries in the layout of the wheels, by folder of `nvidia/`. */
 const IN_WHEELS: Readonly<Record<string, readonly string[]>> = {
@@ -91,9 +90,4 @@ test('an emptied cache is noticed, and so is a missing version', async () => {
   await rm(join(folder, 'qianmo', cudnn), { recursive: true });
   expect(areCudaLibrariesCached()).toBe(false);
   expect(lacking(nvidia).sort()).toEqual(IN_WHEELS['cudnn']);
-});
-
-test('worker and setup use the same list of libraries', () => {
-  const opened = resolveCudaLibraries(nvidia).map(({ soname }) => soname);
-  expect(opened.slice(0, CUDA_LIBRARIES.length)).toEqual([...CUDA_LIBRARIES]);
 });

@@ -8,7 +8,7 @@ import {
   valueOfHalf,
 } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { randomStream } from '../../../shared/base/random.js';

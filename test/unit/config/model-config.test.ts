@@ -4,7 +4,7 @@
 import { describe, expect, it, test } from 'vitest';
 import { featureMisfits, ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { DataConfigSchema } from '../../../shared/config/data-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { openStoreCopy, type StoreCopy } from '../../../shared/tasks/store-folder.js';
+import { openStoreCopy } from '../../../shared/tasks/store-folder.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -22,7 +22,7 @@ const digestOf = (letter: string): string => letter.repeat(64);
 const clock: Clock = { ...systemClock, epochMs: () => nowMs };
 const HOUR_MS = 3_600_000;
 
-async function open(letter: string, unusedByteCountMax = 1000): Promise<StoreCopy> {
+async function open(letter: string, unusedByteCountMax = 1000): ReturnType<typeof openStoreCopy> {
   const bounds = { unusedByteCountMax, unusedAgeMaxMs: 24 * HOUR_MS, clock };
   const copy = await openStoreCopy(digestOf(letter), copies, bounds);
   await writeFile(join(copy.folder, 'rows'), new Uint8Array(400));

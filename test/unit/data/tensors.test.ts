@@ -2,8 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { digestOf, layoutDifferences, type DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 
 const tensorOf = (shape: number[], ...values: number[]): DenseTensor => ({
   shape,

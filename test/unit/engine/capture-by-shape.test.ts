@@ -1,8 +1,8 @@
-// One graph per shape with least-recently-used eviction; portable backends; saved graphs.
+// One graph per shape with least-recently-used eviction.
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { captureByShape } from '../../../worker/compute/engine/capture/capture-by-shape.js';
+import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { leftoversOf } from '../../fixtures/compute/capture-soak.js';
 
@@ -30,36 +30,50 @@ describe('capture by shape', () => {
 
   test('records each shape once and frees the least recently used graph', () => {
     callCount = 0;
-    const subject = captureByShape(engine, total, { name: 'total', shapeCountMax: 2 });
+    const subject = capture(engine, total, { name: 'total', graphCountMax: 2 });
     expect([runOf(subject, [1]), runOf(subject, [1, 2]), runOf(subject, [3])]).toEqual([1, 3, 3]);
-    expect(subject.statistics).toMatchObject({ callCount: 3, captureCount: 2, evictionCount: 0 });
     // [1, 2] is the least recently used.
     expect(runOf(subject, [1, 2, 3])).toBe(6);
-    expect(subject.statistics).toMatchObject({ evictionCount: 1, shapeCount: 2 });
     expect(leftoversOf(engine).graphCount).toBe(2);
+    expect(callCount).toBe(3);
     expect(runOf(subject, [4])).toBe(4);
     expect(callCount).toBe(3);
     expect(runOf(subject, [5, 6])).toBe(11);
     expect(callCount).toBe(4);
-    expect(subject.statistics).toMatchObject({ callCount: 6, captureCount: 4, evictionCount: 2 });
     subject.dispose();
     expect(() => runOf(subject, [1])).toThrow(/total was disposed/);
   });
 
-  test('keeps nothing of a refused capture, and refuses a bound below one shape', () => {
-    const subject = captureByShape(
-      engine,
-      ([x]: readonly Tensor[]) => tf.scalar(x!.dataSync()[0]!),
-      {
-        name: 'reader',
-        shapeCountMax: 1,
-      },
-    );
-    expect(() => runOf(subject, [1])).toThrow(/read back/);
-    expect(subject.statistics).toMatchObject({ captureCount: 0, shapeCount: 0 });
+  test('distinguishes structures and element types', () => {
+    const subject = capture(engine, (input: { readonly [name: string]: Tensor }) => input, {
+      name: 'same',
+      graphCountMax: 10,
+    });
+    tf.tidy(() => {
+      const [float, integer] = [tf.tensor1d([1]), tf.tensor1d([1], 'int32')];
+      for (const input of [{ a: float }, { b: float }, { a: integer }, { a: float, b: float }])
+        expect(Object.keys(subject.run(input))).toEqual(Object.keys(input));
+      subject.run({ a: tf.tensor1d([2]) });
+    });
+    expect(leftoversOf(engine).graphCount).toBe(4);
     subject.dispose();
-    expect(() => captureByShape(engine, total, { name: 'none', shapeCountMax: 0 })).toThrow(
-      /shapeCountMax is 0/,
-    );
+  });
+
+  test('keeps nothing of a refused capture', () => {
+    const subject = capture(engine, ([x]: readonly Tensor[]) => tf.scalar(x!.dataSync()[0]!), {
+      name: 'reader',
+      graphCountMax: 1,
+    });
+    expect(() => runOf(subject, [1])).toThrow(/read back/);
+    subject.dispose();
+  });
+
+  test('inlines its graph into a captured function that calls it', () => {
+    const subject = capture(engine, total, { name: 'total', graphCountMax: 1 });
+    const outer = capture(engine, (at: Tensor) => tf.square(subject.run([at])), { name: 'outer' });
+    expect(tf.tidy(() => outer.run(tf.tensor1d([2, 3])).arraySync())).toBe(25);
+    expect(leftoversOf(engine).graphCount).toBe(1);
+    outer.dispose();
+    subject.dispose();
   });
 });

@@ -41,7 +41,7 @@ function results(width: number, maker: unknown = 'maker', computation: unknown =
       Array.from({ length: width * width }, (_, index) => Math.sin(index)),
       [width, width],
     );
-    const captured = capture(engine, subject, { x }, { name: 'subject', shelf });
+    const captured = capture(engine, subject, { name: 'subject', shelf });
     const { a, b } = captured.run({ x });
     captured.dispose();
     return [...a, b].map((tensor) => [...tensor.dataSync()]);

@@ -9,7 +9,7 @@ import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
 import { runContext } from '../../fixtures/run-context.js';

@@ -1,7 +1,7 @@
 /** Checkpoints that are written while the outer loop goes on. */
 
 import { describe, expect, it } from 'vitest';
-import { type Checkpoints } from '../../../coordinator/checkpoints/checkpoint-writer.js';
+import type { Checkpoints } from '../../../coordinator/checkpoints/checkpoint-writer.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../../fixtures/training/training-run.js';

@@ -3,7 +3,7 @@ import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
 import { encodeDense, ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { JobSchema } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';

@@ -8,9 +8,10 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { ComputeChild, type ComputeEvent } from '../../../worker/process/compute-child.js';
 import {
+  ComputeChild,
   createComputeProcess,
+  type ComputeEvent,
   type ComputeExecutor,
   type ComputeProcessOptions,
 } from '../../../worker/process/compute-process.js';

@@ -1,22 +1,17 @@
 /** The parts of the numerical fingerprint, and the environment that decides it. */
 
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { FingerprintSchema, type Numerics } from '../../../shared/events/device-report.js';
 import {
   fingerprintOf,
-  instructionsOf,
-  libraryBuilds,
-  numericalProbe,
+  numericsOf,
   requireFingerprint,
 } from '../../../worker/compute/device/fingerprint.js';
 import {
   numericalEnvironment,
   settleOwnEnvironment,
 } from '../../../worker/compute/device/numerical-environment.js';
-import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
-import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 
 const numerics: Numerics = {
   ...{ computesOn: 'cpu', instructionSet: 'avx512', features: ['avx512f'], oneDnn: true },
@@ -64,6 +59,15 @@ describe('the environment of this process', () => {
 });
 
 describe('the instruction set', () => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await loadEngine('tensorflow', () => undefined);
+  });
+  const instructionsOf = (cpuinfo: string, isPortable: boolean) => {
+    const environment = isPortable ? { ONEDNN_MAX_CPU_ISA: 'AVX2' } : {};
+    const found = numericsOf(engine, { environment, cpuinfo, gpu: null, shelves: null });
+    return { instructionSet: found.instructionSet, features: found.features };
+  };
   const flags = (text: string): string => `processor\t: 0\nflags\t\t: fpu ${text} erms\n`;
   const newest = flags('sse4_2 avx avx2 fma avx_vnni avx512f avx512bw avx512vl avx512dq amx_tile');
 
@@ -114,28 +118,5 @@ describe('the fingerprint', () => {
         }) as unknown,
       }) as Error,
     );
-  });
-
-  it('names the builds that a process has mapped, by content', async () => {
-    const folder = await temporaryFolder();
-    const addon = join(folder.path, 'tfjs_binding.node');
-    const cuda = join(folder.path, 'libcublas.so.12');
-    const maps = join(folder.path, 'maps');
-    await writeFile(maps, `7f-8f r-xp 0 00:1 5    ${addon}\n8f-9f r--p 0 00:1 6    ${cuda}\n`);
-    await writeFile(addon, 'one build');
-    await writeFile(cuda, 'a library');
-    const [first, ...others] = libraryBuilds(false, maps);
-    expect([first?.file, others]).toEqual(['tfjs_binding.node', []]);
-    expect(libraryBuilds(true, maps)).toHaveLength(2);
-    await writeFile(addon, 'two build');
-    expect(libraryBuilds(false, maps)[0]?.digest).not.toBe(first?.digest);
-    expect(libraryBuilds(false, join(folder.path, 'nothing'))).toEqual([]);
-  });
-
-  it.each(['auto', 'cpu'] as const)('has a probe that repeats: %s', async (choice) => {
-    const engine = await loadEngine(choice, () => undefined);
-    const tensorCount = engine.tf.memory().numTensors;
-    expect(numericalProbe(engine)).toBe(numericalProbe(engine));
-    expect(engine.tf.memory().numTensors).toBe(tensorCount);
   });
 });

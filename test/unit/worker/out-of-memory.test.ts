@@ -2,10 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
-import {
-  isOutOfMemory,
-  refusingOutOfMemory,
-} from '../../../worker/compute/device/out-of-memory.js';
+import { refusingOutOfMemory } from '../../../worker/compute/job/create-executor.js';
 
 const oom = (): Error =>
   new Error(
@@ -52,7 +49,7 @@ test.each([
   ['a wrong shape', new Error('Invalid TF_Status: 3\nMessage: shapes differ'), false],
   ['TF_Status 80 of a later TensorFlow', new Error('Invalid TF_Status: 80'), false],
   ['a report of our own', new QianmoError({ kind: 'data', what: 'out of memory' }), false],
-  ['what is no error', 'OOM when allocating', false],
 ])('recognises an out-of-memory error reported by %s', (_, error, expected) => {
-  expect(isOutOfMemory(error)).toBe(expected);
+  const found = thrownBy(() => refusingOutOfMemory(failing(error).compute));
+  expect(found === error).toBe(!expected);
 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { unitMasksOf, type MaskedLayer } from '../../../worker/compute/batches/unit-masks.js';
+import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
 
 const dropout = { seed: 3, outerStep: 11 };
-const layersOf = (...widths: number[]): MaskedLayer[] =>
+const layersOf = (...widths: number[]): Parameters<typeof unitMasksOf>[2] =>
   widths.map((width) => ({ width, rate: 0.25 }));
 const first = { taskIndex: 4, rowCount: 5, supportRowCount: 2 };
 const second = { taskIndex: 9, rowCount: 3, supportRowCount: 1 };

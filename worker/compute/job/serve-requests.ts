@@ -20,7 +20,7 @@ import {
   type SharedKind,
   type JobProgress,
 } from '../../process/compute-protocol.js';
-import type { ExecutorOptions, LocalExecutor } from './create-executor.js';
+import { type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 
 /** The least time between two messages of one phase. */
 const REPORT_INTERVAL_MS = 100;

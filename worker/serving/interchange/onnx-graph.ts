@@ -8,7 +8,7 @@ import { open, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { at } from '../../../shared/base/arrays.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
-import { createRequire } from 'node:module';
+import { messageOf, type ProtoWriter } from '../../../shared/storage/protobuf.js';
 
 const ONNX_FILE = 'model.onnx';
 const DATA_FILE = 'model.data';
@@ -371,31 +371,4 @@ async function writePieces(file: FileHandle, array: GraphArray, byteOffset: numb
       written += bytesWritten;
       position += bytesWritten;
     }
-}
-
-interface ProtoWriter {
-  writeInt64(field: number, value: number): void;
-  writeFloat(field: number, value: number): void;
-  writeDouble(field: number, value: number): void;
-  writeString(field: number, value: string): void;
-  writeBytes(field: number, value: Uint8Array): void;
-  writePackedInt64(field: number, values: readonly number[]): void;
-  /** @param write is handed the value and this writer, whose next fields are those of the message. */
-  writeMessage<Value>(
-    field: number,
-    value: Value,
-    write: (value: Value, writer: ProtoWriter) => void,
-  ): void;
-  getResultBuffer(): Uint8Array;
-}
-
-// JavaScript without types; the interface above is the part that is used.
-const { BinaryWriter } = createRequire(import.meta.url)('google-protobuf') as {
-  readonly BinaryWriter: new () => ProtoWriter;
-};
-
-function messageOf(write: (writer: ProtoWriter) => void): Uint8Array {
-  const writer = new BinaryWriter();
-  write(writer);
-  return writer.getResultBuffer();
 }

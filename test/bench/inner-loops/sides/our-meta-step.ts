@@ -5,7 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { captureByShape } from '../../../../worker/compute/engine/capture/capture-by-shape.js';
+import { capture } from '../../../../worker/compute/engine/capture/capture.js';
 import type { TensorStructure } from '../../../../worker/compute/engine/capture/tensor-structure.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import { cellName, type Cell } from './cells.js';
@@ -218,7 +218,7 @@ function stepped({ tf }: Engine, layers: Layers, changes: readonly Tensor[]): Te
   });
 }
 
-export interface OurMetaStep {
+interface OurMetaStep {
   /** Performs a meta step on a batch. */
   readonly run: (batchIndex: number) => void;
   /** The current layers, alternating weights and biases. */
@@ -366,9 +366,9 @@ function captured<In extends TensorStructure, Out extends TensorStructure>(
   { engine, cell }: StepTerms,
   compute: (input: In) => Out,
 ) {
-  return captureByShape(engine, compute, {
+  return capture(engine, compute, {
     name: cellName(cell),
-    shapeCountMax: SHAPE_COUNT_MAX,
+    graphCountMax: SHAPE_COUNT_MAX,
   });
 }
 

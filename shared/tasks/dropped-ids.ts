@@ -5,11 +5,11 @@
  * row and the feature alone.
  */
 
-import { wordAt } from '../../base/addressed-bits.js';
-import { at } from '../../base/arrays.js';
-import { randomStream } from '../../base/random.js';
-import type { EncodedFeature } from '../store-manifest.js';
-import type { PlannedRows } from '../task-store.js';
+import { wordAt } from '../base/addressed-bits.js';
+import { at } from '../base/arrays.js';
+import { randomStream } from '../base/random.js';
+import type { EncodedFeature } from './store-manifest.js';
+import type { PlannedRows } from './task-store.js';
 
 /** The id of unknown values in every table. */
 const UNKNOWN_ID = 0;

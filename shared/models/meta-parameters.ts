@@ -6,8 +6,12 @@ import {
   type EmbeddingTable,
   type DenseTensor,
   type Initialisation,
+  digestOf,
+  type NamedTensors,
 } from '../tensors/named-tensors.js';
 import type { ModelSpec } from './model-spec.js';
+import { createHash, type Hash } from 'node:crypto';
+import { addToHash } from '../tensors/sha256.js';
 
 export interface MetaParameters {
   /** Trunk and initial personal blocks by variable name, in the order of the spec. */
@@ -77,4 +81,25 @@ function fill(values: Float32Array, initial: Initialisation, draw: (() => number
     return;
   }
   for (let index = 0; index < values.length; index += 1) values[index] = draw();
+}
+
+/** SHA-256 over the dense variables' digest, then names, shapes and bytes of tables by name. */
+export function metaParametersDigest(meta: MetaParameters): string {
+  const hash = hashAfterDense(meta.dense);
+  for (const name of [...meta.tables.keys()].sort()) {
+    const table = meta.tables.get(name);
+    if (table === undefined) continue;
+    hash.update(tableLine(name, table.rowCount, table.width));
+    addToHash(hash, table.values);
+  }
+  return hash.digest('hex');
+}
+
+/** The digest before any table: the tables follow in order of names, each as its line and its values. */
+export function hashAfterDense(dense: NamedTensors): Hash {
+  return createHash('sha256').update(`${digestOf(dense)}\n`);
+}
+
+export function tableLine(name: string, rowCount: number, width: number): string {
+  return `${name}[${rowCount},${width}]\n`;
 }

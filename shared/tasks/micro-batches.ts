@@ -4,7 +4,7 @@
  * it decides in which order gradients are summed. No tensors here.
  */
 
-import { at, float64At, int32At } from '../../base/arrays.js';
+import { at, float64At, int32At } from '../base/arrays.js';
 
 /** Numbers of rows of one task. */
 export interface TaskSize {

@@ -11,12 +11,12 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
-const { keepCompiledCode } = await import('../../shared/base/cache-folder.js');
+const { keepCompiledCode } = await import('../../../shared/base/cache-folder.js');
 keepCompiledCode(process.env);
-const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
+const { collectGarbageRarely } = await import('../../../shared/base/garbage-collection.js');
 collectGarbageRarely();
-const { loadGivenPlugins } = await import('../../shared/plugins/load-plugins.js');
-const { computeFailureOf } = await import('../process/compute-protocol.js');
+const { loadGivenPlugins } = await import('../../../shared/plugins/load-plugins.js');
+const { computeFailureOf } = await import('../../process/compute-protocol.js');
 const { values } = parseArgs({
   options: { plugin: { type: 'string', multiple: true }, backend: { type: 'string' } },
 });
@@ -25,8 +25,8 @@ const failure = await loadGivenPlugins(values.plugin ?? []).then(
   (error: unknown) => computeFailureOf(error),
 );
 if (failure === null) {
-  const { serveRequests } = await import('./job/serve-requests.js');
-  const { createExecutor, openStoreOnDisk } = await import('./job/create-executor.js');
+  const { serveRequests } = await import('./serve-requests.js');
+  const { createExecutor, openStoreOnDisk } = await import('./create-executor.js');
   serveRequests(
     {
       receive: (onMessage) => process.on('message', onMessage),
@@ -40,7 +40,7 @@ if (failure === null) {
   );
   // The start request comes later, and finds the library loaded.
   if (values.backend === 'auto' || values.backend === 'tensorflow') {
-    const { loadNativeAhead } = await import('./engine/load-engine.js');
+    const { loadNativeAhead } = await import('../engine/load-engine.js');
     loadNativeAhead();
   }
 } else {

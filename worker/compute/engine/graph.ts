@@ -9,13 +9,10 @@ export type ConstantValues = Float32Array | Int32Array | Uint8Array;
 export type Attribute =
   | { readonly kind: 'type'; readonly value: ElementType }
   | { readonly kind: 'bool'; readonly value: boolean }
-  | { readonly kind: 'bools'; readonly value: readonly boolean[] }
   | { readonly kind: 'int'; readonly value: number }
   | { readonly kind: 'ints'; readonly value: readonly number[] }
   | { readonly kind: 'float'; readonly value: number }
-  | { readonly kind: 'floats'; readonly value: readonly number[] }
   | { readonly kind: 'string'; readonly value: string }
-  | { readonly kind: 'strings'; readonly value: readonly string[] }
   | { readonly kind: 'shape'; readonly value: readonly number[] };
 
 export type Attributes = Readonly<Record<string, Attribute>>;
