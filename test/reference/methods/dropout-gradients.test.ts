@@ -9,10 +9,10 @@ import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
 import {
-  type CaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
+  type CaseWork,
   type JobCase,
   type NamedOutput,
 } from '../../fixtures/compute/compute-inputs.js';
