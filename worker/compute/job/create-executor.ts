@@ -27,7 +27,7 @@ import {
   type StoreReference,
   type Job,
 } from '../../../shared/queue/protocol.js';
-import { storeForModel, type TaskStore, type TaskRows } from '../../../shared/tasks/task-store.js';
+import { storeForModel, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
