@@ -40,15 +40,6 @@ async function configOf(name: string, outerSteps: number): Promise<string> {
   return room.config(name, ({ training }) => void Object.assign(training, { outerSteps }));
 }
 
-function digestIn(output: string): unknown {
-  return (JSON.parse(output) as { digest: unknown }).digest;
-}
-
-async function undisturbedDigest(name: string, outerSteps: number): Promise<unknown> {
-  const config = await configOf(name, outerSteps);
-  return digestIn(await room.done(['train', config, '--format', 'json']));
-}
-
 async function ordered(...args: string[]): Promise<unknown> {
   const queue = ['--redis', redis.url, '--prefix', '{steered}', '--format', 'json'];
   return JSON.parse(await room.done([...args, ...queue]));
@@ -82,29 +73,6 @@ it(
       what: /^run steered ended: the run was cancelled; outer step \d+ of 1000000 is safe/,
       cure: /--resume/,
     });
-  },
-  WAIT_MS_MAX,
-);
-
-it(
-  'a run that is paused, extended, cancelled and continued ends as one that was configured so',
-  async () => {
-    const train = ['train', await configOf('short', 8), '--redis', redis.url, '--format', 'json'];
-    const first = started(...train);
-    await first.saw(/^run short: 8 outer steps$/m);
-    const queue = ['--redis', redis.url, '--prefix', '{short}'];
-    await room.done(['pause', 'short', ...queue]);
-    // The step under way waits for a worker.
-    started('worker', ...queue);
-    await first.saw(/^paused/m);
-    expect(await room.done(['extend', 'short', '--outer-steps', '+4', ...queue])).toMatch(
-      new RegExp(`^run short is paused after outer step 1 of 12 \\(process ${first.pid} on`),
-    );
-    await room.done(['cancel', 'short', ...queue]);
-    expect((await first.ended).exitCode).toBe(5);
-    const ended = await started(...train, '--resume').ended;
-    expect(ended.exitCode, ended.diagnostics).toBe(0);
-    expect(digestIn(ended.output)).toBe(await undisturbedDigest('undisturbed', 12));
   },
   WAIT_MS_MAX,
 );
