@@ -2,13 +2,13 @@
 
 import { spanAt } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { exchanged } from '../../shared/base/http-exchange.js';
+import { exchange } from '../../shared/base/http-exchange.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
 import { addressBelow } from '../../shared/network/addresses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { readEvaluatedRun, type EvaluatedRun } from '../scoring/evaluated-run.js';
+import { readEvaluatedRun, type EvaluatedRun } from '../scoring/compare-runs.js';
 import {
   absence,
   columnsOf,
@@ -147,7 +147,7 @@ export class AdgroupPages {
     const headers: Record<string, string> =
       token === null ? {} : { authorization: `Bearer ${token}` };
     const bounds = { clock: this.#clock, timeoutMs: SERVER_TIMEOUT_MS };
-    const { status, text } = await exchanged({ method: 'GET', url, headers }, bounds);
+    const { status, text } = await exchange({ method: 'GET', url, headers }, bounds);
     if (status === 404) throw new Error('it does not explore');
     if (status === 401) throw new Error('it demands another token');
     if (status !== 200) throw new Error(`it answers with status ${status}`);

@@ -30,7 +30,6 @@ const QUARANTINE_MS_MAX = 60_000;
 const CHARGES_MAX = 3;
 /** A job done takes back a quarter of a charge: a worker may fail one job in five. */
 const CHARGE_PER_JOB_DONE = 0.25;
-const DISTRUST_QUARANTINE_MS = 600_000;
 const NAMED_COUNT_MAX = 3;
 
 interface Sickness {
@@ -50,8 +49,6 @@ export class WorkerHealth {
   readonly #refusalByWorker = new Map<string, string>();
   readonly #sicknessByWorker = new Map<string, Sickness>();
   readonly #chargesByWorker = new Map<string, number>();
-  /** The reasons why nothing of a worker is used. */
-  readonly #distrustByWorker = new Map<string, string>();
   /** Quarantines that the queue does not know yet. */
   readonly #dueQuarantines = new Map<string, number>();
   #noneHealthySinceMs: number | null = null;
@@ -62,8 +59,7 @@ export class WorkerHealth {
   }
 
   get isUnclouded(): boolean {
-    const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
-    return known.every((byWorker) => byWorker.size === 0);
+    return this.#refusalByWorker.size === 0 && this.#sicknessByWorker.size === 0;
   }
 
   get isAnySick(): boolean {
@@ -127,19 +123,6 @@ export class WorkerHealth {
     return connected.some((name) => !workers.includes(name) && !this.#isClouded(name));
   }
 
-  /** Uses nothing of the worker any more: two others agree on another result of a job. */
-  distrust(worker: string, job: { readonly outerStep: number; readonly jobIndex: number }): void {
-    if (this.#distrustByWorker.has(worker)) return;
-    const reason = 'two other workers agree on another result of a job';
-    this.#sink({ kind: 'worker-distrusted', ...job, reason, distrustedWorker: worker });
-    this.#distrustByWorker.set(worker, reason);
-    this.#dueQuarantines.set(worker, DISTRUST_QUARANTINE_MS);
-  }
-
-  isDistrusted(worker: string): boolean {
-    return this.#distrustByWorker.has(worker);
-  }
-
   /**
    * Returns `give-up` when every connected worker has refused or been sick for
    * `NONE_HEALTHY_MS_MAX`. The caller asks at intervals.
@@ -160,7 +143,6 @@ export class WorkerHealth {
     const reasons = new Map([
       ...[...this.#sicknessByWorker].map(([worker, { reason }]) => [worker, reason] as const),
       ...this.#refusalByWorker,
-      ...this.#distrustByWorker,
     ]);
     const named = [...reasons]
       .slice(0, NAMED_COUNT_MAX)
@@ -170,8 +152,7 @@ export class WorkerHealth {
   }
 
   #isClouded(worker: string): boolean {
-    const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
-    return known.some((byWorker) => byWorker.has(worker));
+    return this.#refusalByWorker.has(worker) || this.#sicknessByWorker.has(worker);
   }
 
   #forgetAllBut(connected: readonly string[]): void {

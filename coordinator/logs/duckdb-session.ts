@@ -95,12 +95,12 @@ export async function openDuckSession(
   await connection.run("SET TimeZone = 'UTC'").catch(() => undefined);
   const isAborted = (): boolean => signal.aborted;
   const guarded = async <Value>(work: () => Promise<Value>): Promise<Value> => {
-    if (isAborted()) throw interrupted();
+    if (isAborted()) throw interruption();
     try {
       return await work();
     } catch (cause) {
       throw isAborted() && isInterrupt(cause)
-        ? interrupted()
+        ? interruption()
         : duckFailure(cause, folder, memoryMiBMax);
     }
   };
@@ -116,7 +116,7 @@ export async function openDuckSession(
       const fetchNext = (): ReturnType<typeof result.fetchChunk> =>
         guarded(() => result.fetchChunk());
       const found = yield* chunksAhead(fetchNext);
-      if (isAborted()) throw interrupted();
+      if (isAborted()) throw interruption();
       if (found !== rowCount) throw rowsLost(folder, rowCount, found);
     },
     count: (relation) =>
@@ -146,12 +146,12 @@ async function rowsOf(connection: DuckDBConnection, sql: string): Promise<Cell[]
   return reader.getRowsJS() as Cell[][];
 }
 
-/** Whether DuckDB stopped a query because it was told to. */
+/** True if DuckDB stopped a query because it was told to. */
 function isInterrupt(cause: unknown): boolean {
   return cause instanceof Error && /^INTERRUPT/i.test(cause.message);
 }
 
-export function interrupted(): QianmoError {
+export function interruption(): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
     what: 'prepare was stopped on request and wrote nothing',

@@ -14,7 +14,7 @@ import {
   paddedRowCountOf,
   type MicroBatch,
   type TaskSize,
-} from '../../shared/tasks/rows/micro-batches.js';
+} from '../../shared/tasks/micro-batches.js';
 
 export interface CutTask extends TaskSize {
   /** The rows that are drawn one by one; 0 where all are read. */

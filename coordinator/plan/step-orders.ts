@@ -8,7 +8,7 @@ import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
 import type { StepPlan } from './step-plan.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
 

@@ -11,10 +11,10 @@ import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js
 import { joinedIds } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
-import type { MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
-import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
+import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/chosen-rows.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
+import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
+import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
 import { cutIntoLeaves } from './leaves.js';
 import { type DrawnTask, taskSampler, type Sampling, type TaskSampler } from './sampler.js';
@@ -258,10 +258,7 @@ async function planOf(
   leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
   const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
-  const whole = await plannedRowsOf(
-    store,
-    sampled.map((task) => task.taskIndex),
-  );
+  const whole = await store.readTasks(sampled.map((task) => task.taskIndex));
   const rows = withPlannedDrawnRows(whole, drawnRowsOf(sampled, config.method));
   const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);

@@ -1,18 +1,14 @@
 /** Rejected rows: counts and bounds them, and writes them with file, line and reason. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
+import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { linesOf, unreadableLog } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import type { RawLogs } from '../logs/log-reading.js';
-import type { JudgedLogs } from './row-judgement.js';
-import { rowsRejected } from '../../coordinator/prepare/prepare-messages.js';
+import { writeStoreFile } from './row-file-writer.js';
 
 export const REJECTS_FILE = 'rejects.jsonl';
 
@@ -38,7 +34,7 @@ const KIND_OF_REASON = `split_part(reason, ' holds ', 1)`;
  */
 export async function collectRejects(
   files: readonly LogFile[],
-  logs: JudgedLogs,
+  logs: RawLogs & { readonly isAnyRowRefused: boolean },
   rejectedRowsMax: number,
   session: DuckSession,
 ): Promise<Reject[]> {
@@ -118,7 +114,9 @@ export function rejectedRowsEvents(
 ): RunEvent[] {
   const commonest = commonestReject(rejects);
   if (commonest === null) return [];
-  return [rowsRejected(rejects.length, file, commonest)];
+  const alike = rejects.length === 1 ? '' : `, ${commonest.rowCount} of them alike`;
+  const text = `${counted(rejects.length, 'row')} rejected${alike}: ${commonest.reason}; see ${file} in the store`;
+  return [warningEvent('rows-rejected', text)];
 }
 
 /**
@@ -285,10 +283,5 @@ export async function writeRejects(
   const lines = rejects.map(({ fileIndex, line, row, reason }) =>
     JSON.stringify({ file: files[fileIndex]?.name ?? null, line, row, reason }),
   );
-  const path = join(folder, REJECTS_FILE);
-  try {
-    await writeFile(path, lines.map((line) => `${line}\n`).join(''));
-  } catch (cause) {
-    throw systemFailure(cause, 'writing the rejected rows', path);
-  }
+  await writeStoreFile(folder, REJECTS_FILE, lines.map((line) => `${line}\n`).join(''));
 }

@@ -5,9 +5,13 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { type TableSnapshot, TrackedTables } from '../checkpoints/table-snapshot.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
-import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
-import { copyUnknownRow } from '../../shared/models/initial-values.js';
+import {
+  type MetaGradient,
+  type RowGradient,
+  metaOptimizerOf,
+  steppedState,
+} from './meta-optimizer.js';
+import { copyUnknownRow } from '../../shared/models/meta-parameters.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {

@@ -21,7 +21,7 @@ import { type DenseTensor, elementCountOf } from '../../shared/tensors/named-ten
 import type { ReadResult } from '../dispatch/dispatcher.js';
 import { tasksOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, NO_SIZE_BUCKET } from '../plan/step-plan.js';
-import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
+import type { MetaGradient, RowGradient } from './meta-optimizer.js';
 import type { SizeLosses } from '../../shared/events/size-losses.js';
 
 export interface ReadDelivery {

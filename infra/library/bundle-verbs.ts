@@ -2,16 +2,7 @@
 
 import { join } from 'node:path';
 import { flag, oneOf, text } from '../../coordinator/runs/request-fields.js';
-import {
-  BundleLabelRequestSchema,
-  BundleRequestSchema,
-  BundleRollbackRequestSchema,
-  BundlesRequestSchema,
-  ExportChangedRequestSchema,
-  ExportRequestSchema,
-  PruneRequestSchema,
-  RefreshRequestSchema,
-} from '../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../coordinator/runs/requests.js';
 import type { Document } from '../../coordinator/reports/document/document.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { ConvertRequestSchema, ServeRequestSchema } from './requests.js';
@@ -88,7 +79,7 @@ function assertLocal(bundles: string): void {
  * was stopped has adapted is kept for the next one.
  */
 export const exportRun = call('exportRun', {
-  request: ExportRequestSchema,
+  request: REQUESTS.export,
   about: 'adapt every adgroup and write a bundle for ranking servers',
   command: 'export',
   operands: ['config'],
@@ -113,7 +104,7 @@ Examples:
  * that has the other blocks of that one.
  */
 export const exportChanged = call('exportChanged', {
-  request: ExportChangedRequestSchema,
+  request: REQUESTS.exportChanged,
   about: 'adapt the adgroups that have changed, and keep the other blocks of the bundle',
   command: 'export',
   operands: ['config'],
@@ -136,7 +127,7 @@ export const exportChanged = call('exportChanged', {
  * to a new bundle. Logs that are there already are passed over.
  */
 export const refresh = call('refresh', {
-  request: RefreshRequestSchema,
+  request: REQUESTS.refresh,
   about: 'append new logs to the task store and export what has changed',
   operands: ['config'],
   plugins: true,
@@ -153,7 +144,7 @@ Examples:
 
 /** The bundles under an address, the last published first. */
 export const listBundles = call('listBundles', {
-  request: BundlesRequestSchema,
+  request: REQUESTS.bundles,
   about: 'list every bundle under an address, with its labels',
   command: 'bundle list',
   operands: ['bundles'],
@@ -164,7 +155,7 @@ export const listBundles = call('listBundles', {
 
 /** Reads every file of a bundle and checks it. */
 export const checkBundle = call('checkBundle', {
-  request: BundleRequestSchema,
+  request: REQUESTS.bundle,
   about: 'show one bundle, after a check of all its files',
   command: 'bundle show',
   operands: ['bundles'],
@@ -186,7 +177,7 @@ export const convertBundle = call('convertBundle', {
 
 /** Points a label at a bundle. */
 export const labelBundle = call('labelBundle', {
-  request: BundleLabelRequestSchema,
+  request: REQUESTS.label,
   about: 'point a label at a bundle, which is given by another label or its digest',
   command: 'bundle label',
   operands: ['bundles', 'label', 'bundle'],
@@ -197,7 +188,7 @@ export const labelBundle = call('labelBundle', {
 
 /** Points a label at the bundle that it pointed at before. */
 export const rollBackBundle = call('rollBackBundle', {
-  request: BundleRollbackRequestSchema,
+  request: REQUESTS.rollback,
   about: 'point a label at the bundle before',
   command: 'bundle rollback',
   operands: ['bundles', 'label'],
@@ -208,7 +199,7 @@ export const rollBackBundle = call('rollBackBundle', {
 
 /** Removes bundles that no label names, and files that no bundle has. */
 export const pruneBundles = call('pruneBundles', {
-  request: PruneRequestSchema,
+  request: REQUESTS.prune,
   about: 'remove bundles that no label names or has lately named, and files that no bundle has',
   command: 'bundle prune',
   operands: ['bundles'],

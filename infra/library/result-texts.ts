@@ -1,14 +1,16 @@
 /** Results in a few lines, of verbs whose results are no documents. */
 
-import type { ControlResult } from '../../coordinator/runs/control-run.js';
-import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
-import type { SynthesisReport } from '../../coordinator/synthesize/synthesis-options.js';
+import type { cancelRun } from '../../coordinator/runs/cancel-run.js';
+import type { prepareRun } from '../../coordinator/runs/prepare-run.js';
+import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
 import type { MachineCheckResult } from './check-machine.js';
 import type { ReplayResult } from './explored-log.js';
 import type { Shown } from './verb.js';
+
+type PreparedStore = Awaited<ReturnType<typeof prepareRun>>;
 
 const count = (value: number): string => value.toLocaleString('en');
 const countOf = (value: number, noun: string): string => counted(value, noun, count(value));
@@ -103,17 +105,10 @@ export function replayTexts(result: ReplayResult): Shown {
   return { text, json: result, failure };
 }
 
-const CONTROL_STATES: Readonly<Record<ControlResult['state'], string>> = {
-  running: 'is running',
-  pausing: 'pauses when its outer step has ended',
-  paused: 'is paused',
-  stopping: 'is stopping',
-  ended: 'has stopped',
-};
-
-export function controlTexts(result: ControlResult): Shown {
+export function cancelTexts(result: Awaited<ReturnType<typeof cancelRun>>): Shown {
   const { run, state, outerStep, outerSteps, coordinator } = result;
   const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
   const where = `process ${coordinator.pid} on ${coordinator.host}`;
-  return { text: `run ${run} ${CONTROL_STATES[state]}${steps} (${where})`, json: result };
+  const verb = state === 'ended' ? 'has stopped' : 'is stopping';
+  return { text: `run ${run} ${verb}${steps} (${where})`, json: result };
 }

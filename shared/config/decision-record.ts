@@ -11,7 +11,7 @@ const CANDIDATES_MAX = 5000;
 /** Places of a slate. */
 export const SLOTS_MAX = 1000;
 
-/** Of names of decisions, adgroups and classes. */
+/** A bound on names of decisions, adgroups and classes. */
 export const NAME_LENGTH_MAX = 200;
 
 const name = z.string().min(1).max(NAME_LENGTH_MAX);

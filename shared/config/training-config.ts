@@ -393,19 +393,3 @@ export const GlobalTrainingConfigSchema = z
     outerSteps: outerStepCount.optional().describe('The number of steps of the global arm.'),
   })
   .describe('Training of the global arm, where it differs from training.');
-
-export const TrustConfigSchema = z
-  .strictObject({
-    recomputeShare: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0)
-      .describe(
-        'The share of the training jobs that a second worker computes too, to find workers that lie or are ' +
-          'broken. It needs two workers to find one, and a third to tell which.',
-      ),
-  })
-  .describe(
-    'Which results are computed again before they are believed. It changes no honest result.',
-  );

@@ -112,7 +112,7 @@ export const METRICS = {
     reason: REJECTIONS,
   }),
   qianmo_workers_wanted: coordinator.gauge(
-    'Workers that an outer step could use: its jobs by the device that they demand; 0 in a pause and at the end.',
+    'Workers that an outer step could use: its jobs by the device that they demand; 0 at the end.',
     { device: DEVICE_POOLS },
   ),
   qianmo_workers_contributing: coordinator.gauge('Workers whose results the last outer step used.'),
@@ -125,13 +125,9 @@ export const METRICS = {
   qianmo_workers_quarantined_total: coordinator.counter(
     'Times that a sick worker was asked to take no job.',
   ),
-  qianmo_workers_distrusted_total: coordinator.counter(
-    'Workers whose results contradicted those of others.',
-  ),
   qianmo_tasks_quarantined_total: coordinator.counter(
     'Tasks that the run leaves out because they fail their jobs.',
   ),
-  qianmo_run_paused: coordinator.gauge('1 while the run is paused.'),
   qianmo_runs_total: coordinator.counter('Runs that ended, by outcome.', {
     outcome: ['finished', 'failed'],
   }),

@@ -116,7 +116,7 @@ async function openProducer(
     return {
       takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
       renewLease: (holder) => call(() => lease.renew(holder)),
-      releaseLease: (terms) => call(() => lease.release(terms)),
+      releaseLease: (end) => call(() => lease.release(end)),
       add: (jobs) => call(() => addJobs(queue, lease, jobs)),
       read: (jobId) => call(() => recordOf(queue, commands, jobId)),
       remove: async (jobIds) => {
@@ -265,14 +265,13 @@ async function openController({
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control', tls });
   const where = redactedAddress(url);
   const call = queueCallsAt(where);
-  const { find, endOf, replace, withdraw } = redisRunController(redis, prefix, where);
+  const { find, endOf, cancel } = redisRunController(redis, prefix, where);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
     workers: () => call(() => registry.workers()),
     find: (runId) => call(() => find(runId)),
     endOf: (runId, start) => call(() => endOf(runId, start)),
-    replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
-    withdraw: (runId, change) => call(() => withdraw(runId, change)),
+    cancel: (runId, cancellation) => call(() => cancel(runId, cancellation)),
     close: () => {
       redis.disconnect();
       return Promise.resolve();

@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { FingerprintSchema } from '../events/fingerprint.js';
+import { FingerprintSchema } from '../events/device-report.js';
 import type { ConnectedWorker, WorkerReport } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';

@@ -1,9 +1,7 @@
 /**
- * A job queue whose records are signed. The coordinator's end signs jobs and refuses results and orders that are not
- * genuine; the worker's end refuses jobs that are not genuine and signs results; the controller's end signs orders for
- * the start of the coordinator that works on the run. Readers of a record never see a signature.
- *
- * The next start of a run inherits a pause, and no extension: a checkpoint records each that has taken effect.
+ * A job queue whose records are signed. The coordinator's end signs jobs, refuses results that are not genuine and
+ * ignores such cancellations; the worker's end refuses jobs that are not genuine and signs results; the controller's
+ * end signs cancellations. Readers of a record never see a signature.
  */
 
 import { QianmoError } from '../base/errors.js';
@@ -16,13 +14,6 @@ import type {
   QueueController,
 } from './job-queue.js';
 import {
-  encodeOrders,
-  NO_ORDERS,
-  UnreadableOrdersError,
-  type ControlledRun,
-  type RunOrders,
-} from './run-orders.js';
-import {
   isGenuine,
   partedRecord,
   signatureOf,
@@ -30,15 +21,13 @@ import {
   type SigningKey,
 } from './signing.js';
 
-const SAME_KEY = 'the same QIANMO_SIGNING_KEY_FILE as its coordinator';
-
 /** @param key null leaves records unsigned; a worker then refuses jobs that are signed. */
 export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueue {
   return {
     address: queue.address,
     openProducer: async (start) => {
       const producer = await queue.openProducer(start);
-      return key === null ? producer : signingProducer(producer, key, queue.address);
+      return key === null ? producer : signingProducer(producer, key);
     },
     openConsumer: (options) =>
       queue.openConsumer({ ...options, process: signingProcessor(options.process, key) }),
@@ -46,9 +35,8 @@ export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueu
   };
 }
 
-function signingProducer(producer: JobProducer, key: SigningKey, where: string): JobProducer {
+function signingProducer(producer: JobProducer, key: SigningKey): JobProducer {
   let held: RunStart | null = null;
-  let orders = NO_ORDERS;
   const withProof = (holder: LeaseHolder, of: RunStart): LeaseHolder => ({
     ...holder,
     keyProof: signatureOf({}, { kind: 'lease', ...of }, key),
@@ -62,12 +50,8 @@ function signingProducer(producer: JobProducer, key: SigningKey, where: string):
     renewLease: async (holder) => {
       if (held === null) return producer.renewLease(holder);
       const found = await producer.renewLease(withProof(holder, held));
-      // A server that has lost its memory says the same as one whose orders somebody deleted.
-      if (encodeOrders(found) === encodeOrders(NO_ORDERS)) return orders;
-      const genuine = genuineOrders(found, held, key);
-      if (genuine === null) throw ordersRefused(held.runId, where, found);
-      orders = genuine;
-      return orders;
+      const parted = { record: {}, signature: found?.signature ?? null };
+      return isGenuine(parted, { kind: 'cancel', ...held }, key) ? found : null;
     },
     add: (jobs) =>
       producer.add(
@@ -134,28 +118,7 @@ interface RunStart {
   readonly start: string;
 }
 
-/** The orders that a start of a coordinator follows; null if they are not genuine. */
-function genuineOrders(
-  { seal, ...orders }: RunOrders,
-  { runId, start }: RunStart,
-  key: SigningKey,
-): RunOrders | null {
-  if (seal === undefined) return null;
-  const place = { kind: 'orders', runId, start: seal.start } as const;
-  if (!isGenuine({ record: orders, signature: seal.signature }, place, key)) return null;
-  return seal.start === start ? orders : { ...NO_ORDERS, isPaused: orders.isPaused };
-}
-
-function sealed(
-  { seal: _earlier, ...orders }: RunOrders,
-  of: RunStart,
-  key: SigningKey,
-): RunOrders {
-  const signature = signatureOf(orders, { kind: 'orders', ...of }, key);
-  return { ...orders, seal: { start: of.start, signature } };
-}
-
-/** @param key null fails for runs that demand signed orders. */
+/** @param key null fails for runs that demand a signature. */
 function signingController(
   controller: QueueController,
   key: SigningKey | null,
@@ -163,57 +126,25 @@ function signingController(
 ): QueueController {
   return {
     ...controller,
-    find: async (runId): Promise<ControlledRun | null> => {
-      const found = await controller.find(runId);
-      if (found === null) return null;
-      const { keyProof: _proof, ...holder } = found.holder;
-      return { holder, orders: ordersInEffect(found, runId, key) };
-    },
-    replace: async (runId, earlier, orders) => {
-      const found = await controller.find(runId);
-      if (found === null) return false;
-      const { start, keyProof = null } = found.holder;
-      if (keyProof === null) return controller.replace(runId, earlier, orders);
-      const place = { kind: 'lease', runId, start } as const;
-      if (key === null || !isGenuine({ record: {}, signature: keyProof }, place, key))
+    cancel: async (runId, { start }) => {
+      const holder = await controller.find(runId);
+      if (holder?.start !== start || holder.keyProof === undefined)
+        return controller.cancel(runId, { start });
+      const { keyProof: signature } = holder;
+      if (
+        key === null ||
+        !isGenuine({ record: {}, signature }, { kind: 'lease', runId, start }, key)
+      )
         throw new QianmoError({
           kind: 'usage',
-          what: `run ${runId} takes signed orders only`,
+          what: `run ${runId} follows signed commands only`,
           where,
           expected: 'the signing key of its coordinator',
           found: key === null ? 'no key' : 'another key',
-          cure: `give this command ${SAME_KEY}`,
+          cure: 'give this command the same QIANMO_SIGNING_KEY_FILE as its coordinator',
         });
-      const inEffect = ordersInEffect(found, runId, key);
-      if (encodeOrders(inEffect) !== encodeOrders(earlier)) return false;
-      return controller.replace(runId, found.orders, sealed(orders, { runId, start }, key));
+      const signed = signatureOf({}, { kind: 'cancel', runId, start }, key);
+      return controller.cancel(runId, { start, signature: signed });
     },
-    withdraw: (runId, change) =>
-      controller.withdraw(runId, (found) => {
-        const changed = change(found);
-        if (key === null || found.seal === undefined) return changed;
-        return sealed(changed, { runId, start: found.seal.start }, key);
-      }),
   };
-}
-
-/** The orders that the coordinator follows, or will follow when it reads the record. */
-function ordersInEffect(
-  { holder, orders }: ControlledRun,
-  runId: string,
-  key: SigningKey | null,
-): RunOrders {
-  if (key === null || holder.keyProof === undefined) return orders;
-  return genuineOrders(orders, { runId, start: holder.start }, key) ?? NO_ORDERS;
-}
-
-function ordersRefused(runId: string, where: string, { seal }: RunOrders): UnreadableOrdersError {
-  return new UnreadableOrdersError({
-    kind: 'usage',
-    what: `the orders that were given to run ${runId} are refused`,
-    where,
-    expected: 'orders that are signed for this run',
-    found: seal === undefined ? 'they are not signed' : 'their signature is false',
-    cure: `give orders with ${SAME_KEY}; if nobody gave these, somebody else writes to this Redis`,
-  });
 }

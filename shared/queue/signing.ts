@@ -60,7 +60,7 @@ function keyOf(text: string, where: string): SigningKey {
 type RecordPlace =
   /** A delivery, which is that of one start, one outer step, one job and one attempt. */
   | { readonly kind: 'job' | 'result'; readonly jobId: string }
-  | { readonly kind: 'orders' | 'lease'; readonly runId: string; readonly start: string };
+  | { readonly kind: 'cancel' | 'lease'; readonly runId: string; readonly start: string };
 
 /** Hexadecimal digits. */
 const SIGNATURE_LENGTH = 64;

@@ -25,7 +25,7 @@ import {
   Utf8,
   type Data,
   type Vector,
-} from '../formats/arrow.js';
+} from '../storage/arrow.js';
 import { checkArrowBytes } from './arrow-check.js';
 import { appendNumber } from './store-manifest.js';
 import type { AdgroupSplit, TaskEntry, TaskPlace, TaskSplit } from './task-store.js';
@@ -39,7 +39,7 @@ export type CatalogEntry = Omit<TaskEntry, 'taskIndex'>;
 /** One task as prepare passes it on. */
 export type CatalogTask = CatalogEntry & TaskPlace;
 
-export interface TaskCatalog {
+interface TaskCatalog {
   readonly tasks: readonly TaskEntry[];
   readonly places: readonly TaskPlace[];
 }

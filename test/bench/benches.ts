@@ -46,12 +46,6 @@ export const BENCHES: readonly Bench[] = [
     page: 'scaling.md',
   },
   {
-    name: 'scaling queue',
-    file: 'bench/scaling/queue-scaling',
-    about: 'outer steps over the queue with up to 64 workers, which sleep instead of computing',
-    page: 'queue-scaling.md',
-  },
-  {
     name: 'serving kernel',
     file: 'bench/serving/kernel-bench',
     about: 'the scoring kernel against a captured graph, PyTorch and plain TypeScript',
@@ -66,7 +60,7 @@ export const BENCHES: readonly Bench[] = [
   },
   {
     name: 'serving swap',
-    file: 'bench/serving/swap/swap-bench',
+    file: 'bench/serving/swap-bench',
     about: 'latencies, answers and memory while the bundle of a loaded server is swapped',
     page: 'serving-swap.md',
     node: ['--single-threaded-gc'],

@@ -12,14 +12,12 @@ import { endedWith, startProgram } from './programs.js';
 const PROGRAM = `
 import { check, evaluate, prepare, train } from 'qianmo';
 import { RankingClient } from 'qianmo/client';
-import { loadEngine, type Graph } from 'qianmo/engine';
 import { defineMethod } from 'qianmo/plugin';
 
 const [node] = await check({ device: 'cpu' });
 console.log(\`\${node?.state ?? ''} \${node?.requirement ?? ''}\`);
 console.log([evaluate, prepare, train].map((call) => typeof call).join(', '));
-export const entryPoints = [loadEngine, defineMethod];
-export const inputCountOf = ({ inputs }: Graph): number => inputs.length;
+export const entryPoints = [defineMethod];
 // @ts-expect-error a config is missing
 export const wrong = (): unknown => train({});
 export const ranked = (client: RankingClient): Promise<readonly number[]> =>

@@ -22,7 +22,7 @@ import { blockOfKey } from '../../shared/bundle/key-index.js';
 import { BLOCK_ENCODINGS, type BlockEncoding } from '../../shared/bundle/ranking-model.js';
 import { readBundle, type LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { coverageOf } from '../../worker/serving/scoring-plan.js';
 import { ReferenceScorer } from '../../worker/serving/reference-scorer.js';

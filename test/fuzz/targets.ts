@@ -3,11 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
 import { packageRoot } from '../../infra/library/package-root.js';
-import { parseRunConfig } from '../../shared/config/load-run-config.js';
-import { parseSweepConfig } from '../../shared/config/sweep-config.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
+import { parseConfig } from '../../shared/config/yaml-file.js';
+import { SWEEP_CONFIG } from '../../shared/config/sweep-config.js';
 import { parseYaml } from '../../shared/config/yaml-file.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
-import { parseManifest } from '../../shared/tasks/store-files.js';
+import { parseManifest } from '../../shared/tasks/store-folder.js';
 import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
@@ -223,7 +224,9 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   ...HTTP_TARGETS,
   ...SERVING_TARGETS,
   configTarget('run-config', ['movielens.yaml', 'segments.yaml', 'synthetic.yaml'], (yaml) =>
-    parseRunConfig(yaml, 'the input'),
+    parseConfig(RUN_CONFIG, yaml, 'the input'),
   ),
-  configTarget('sweep-config', ['sweep.yaml'], (yaml) => parseSweepConfig(yaml, 'the input')),
+  configTarget('sweep-config', ['sweep.yaml'], (yaml) =>
+    parseConfig(SWEEP_CONFIG, yaml, 'the input'),
+  ),
 ];

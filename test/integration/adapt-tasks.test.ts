@@ -6,14 +6,10 @@ import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
-import {
-  type AdaptedWave,
-  type AdaptRequest,
-  adaptTasks,
-} from '../../coordinator/evaluation/task-jobs.js';
+import { adaptTasks } from '../../coordinator/evaluation/task-jobs.js';
 import type { TaskJobContext } from '../../coordinator/evaluation/task-jobs.js';
 import { systemClock } from '../../shared/base/clock.js';
-import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
@@ -27,6 +23,10 @@ import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training/training-run.js';
+
+type AdaptedWave = ReturnType<typeof adaptTasks> extends AsyncIterable<infer Wave> ? Wave : never;
+
+type AdaptRequest = Parameters<typeof adaptTasks>[1];
 
 /** More than one wave of single-task jobs. */
 const TASK_COUNT = 66;

@@ -13,7 +13,7 @@ const commands = [
     ...CHECKS.filter(({ name }) => !CHECKS_WITHOUT_OPTIONS.includes(name)),
     ...RECORDED_SCRIPTS,
   ].map((bench) => ({ name: commandOf(bench), module: moduleOf(bench) })),
-  { name: 'reproduce', module: 'dist/test/bench/reproduce/reproduce.js' },
+  { name: 'reproduce', module: 'dist/test/bench/reproduce.js' },
 ];
 
 interface Ended {

@@ -111,7 +111,7 @@ describe.each<[string, JobCase, WorkOf]>([
           parts.push(await gradientOf([index], workOf([weights[place]!])));
         expectEqual(whole, sumOf(parts));
       }),
-      { numRuns: 15 },
+      { numRuns: 4 },
     );
   });
 
@@ -123,7 +123,7 @@ describe.each<[string, JobCase, WorkOf]>([
         const forth = await gradientOf(indices, workOf(indices.map(weightOf)));
         expectEqual(await gradientOf(back, workOf(back.map(weightOf))), forth);
       }),
-      { numRuns: 15 },
+      { numRuns: 4 },
     );
   });
 });
@@ -252,19 +252,19 @@ describe('a job cut into many micro-batches', () => {
       current = candidate;
       const indices = [4, 0, 7, 1, 2, 9];
       const whole = await runJob(executor, candidate, indices, work);
-      for (const rowsMax of [1, 40]) {
-        const cut = await runJob(executor, candidate, indices, work, rowsMax);
-        expect(cut.queryRowCount).toBe(whole.queryRowCount);
-        expect(cut.weightedQueryLoss).toBeCloseTo(whole.weightedQueryLoss, 5);
-        expect(cut.weightedSupportLoss).toBeCloseTo(whole.weightedSupportLoss, 5);
-        for (const [name, values] of whole.tensors)
-          expect(relativeDifference(cut.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
-      }
+      const cut = await runJob(executor, candidate, indices, work, 1);
+      expect(cut.queryRowCount).toBe(whole.queryRowCount);
+      expect(cut.weightedQueryLoss).toBeCloseTo(whole.weightedQueryLoss, 5);
+      expect(cut.weightedSupportLoss).toBeCloseTo(whole.weightedSupportLoss, 5);
+      for (const [name, values] of whole.tensors)
+        expect(relativeDifference(cut.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
     }
     current = jobCase;
   });
 
-  test.each(works)('is the same to the last bit when computed again: %s', async (_, work) => {
+  const twice = works.filter(([name]) => ['fomaml with a cold share', 'predict'].includes(name));
+
+  test.each(twice)('is the same to the last bit when computed again: %s', async (_, work) => {
     const [own = jobCase] = casesOf(work);
     current = own;
     const indices = [4, 0, 7, 1, 2, 9];

@@ -53,7 +53,6 @@ const STOP_TIMEOUT_MS = 15_000;
 /** Null where the worker is not in doubt. */
 const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> = {
   refused: 'refused',
-  declined: 'declined',
   sick: 'sick',
   transient: 'failed',
   permanent: null,
@@ -399,8 +398,6 @@ class AnyOf {
 const RESTS = {
   /** Bounds the time that another run, whose jobs the worker could do, waits for it. */
   refused: { firstMs: 1_000, longestMs: 10_000 },
-  /** Shorter than most delays of the job that was left to others, so that both do not keep step. */
-  declined: { firstMs: 50, longestMs: 50 },
   sick: { firstMs: 1_000, longestMs: 60_000 },
   /** Short, because the failure may be the job's. */
   failed: { firstMs: 50, longestMs: 10_000 },
@@ -462,6 +459,6 @@ function deviceOf({
   isPortable,
 }: FoundDevice): WorkerReport['device'] {
   const fingerprint = isPortable ? null : found;
-  if (kind === 'cpu') return { kind, model: processor.name, memoryMiB: null, fingerprint };
+  if (kind === 'cpu') return { kind, model: processor, memoryMiB: null, fingerprint };
   return { kind, model: gpu?.name ?? '', memoryMiB: gpu?.memoryMiB ?? null, fingerprint };
 }

@@ -11,7 +11,7 @@ import {
   UNKNOWN_BLOCK,
   type KeyIndexArrays,
 } from '../../shared/bundle/key-index.js';
-import type { TextIds } from '../../shared/features/id-of-value.js';
+import type { TextIds } from '../../shared/features/packed-dictionary.js';
 
 /** Where the numbers are written: that of candidate i at `first + i * stride`. */
 export interface Places<Target = Int32Array> {

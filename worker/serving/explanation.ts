@@ -7,7 +7,7 @@
 
 import { float32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
-import { hasOutput } from '../../shared/models/kinds/model-terms.js';
+import { hasOutput } from '../../shared/models/kinds/model-definition.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from './ranking-request.js';
 import { scoringPlanOf, coverageOf } from './scoring-plan.js';
 

@@ -10,7 +10,7 @@ import {
   type RankingModel,
   placeOfId,
 } from '../../shared/bundle/ranking-model.js';
-import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-terms.js';
+import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-definition.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { supportInputAdder, type RankingRequest, type Side } from './ranking-request.js';
 import {

@@ -1,6 +1,5 @@
 /** Exports a trained run, in full or what has changed of it since a bundle, and moves a label to the bundle. */
 
-import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
   moveLabel,
@@ -14,8 +13,12 @@ import {
   type PublishedBundle,
 } from '../../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
-import { probeConditionalWrites, type ObjectStore } from '../../../shared/storage/object-store.js';
+import {
+  probeConditionalWrites,
+  joinAddress,
+  type ObjectStore,
+} from '../../../shared/storage/object-store.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import {
   adgroupsOf,
@@ -42,18 +45,17 @@ import {
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
 import { interruptedAs } from '../run-handle.js';
 import type { RunContext } from '../run-context.js';
-import { chosenConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../places.js';
 import {
   dispatchForRun,
-  openedBesideStart,
+  openWithDispatch,
   isOverQueue,
   type DispatchChoice,
   type RunDispatch,
 } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
-import type { ExportRequestSchema, ExportChangedRequestSchema } from '../requests.js';
+import type { RequestOf } from '../requests.js';
 import {
-  joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,
@@ -71,7 +73,7 @@ import {
 } from '../../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { outerStepsOf } from '../../checkpoints/training-state.js';
-import { rateShareAt } from '../../training/meta-optimizer/stages.js';
+import { rateShareAt } from '../../training/meta-optimizer.js';
 
 export interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -80,21 +82,16 @@ export interface ExportResult extends ExportedBundle {
 }
 
 export async function exportRun(
-  request: z.output<typeof ExportRequestSchema>,
+  request: RequestOf<'export'>,
   context: RunContext,
 ): Promise<ExportResult> {
   const config = await chosenConfigOf(request.config, context.environment);
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
-    const [source, { dispatcher }] = await openedBesideStart(
-      logged,
-      async () => {
-        const store = await openStoreAsPrepared(config, logged);
-        return sourceOf(preparedRunOn(store, config), store, logged);
-      },
-      (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
-    );
+    const [source, { dispatcher }] = await openWithDispatch(config, request, logged, async () => {
+      const store = await openStoreAsPrepared(config, logged);
+      return sourceOf(preparedRunOn(store, config), store, logged);
+    });
     const objects = objectStoreOf(config, bundles, logged);
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
     const compute = await logged.machine.openCompute(logged, config.compute);
@@ -191,7 +188,7 @@ async function evaluationOf(
   return { report, where, logits };
 }
 
-type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;
+type ExportChangedRequest = RequestOf<'exportChanged'>;
 
 export interface ChangedExport {
   /** The bundle that the label points at now. */
@@ -216,8 +213,7 @@ export async function exportChangedRun(
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
-    const dispatchOf = () =>
-      dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
+    const dispatchOf = () => dispatchForRun(config, { runId: config.run }, request, logged);
     return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
   });
 }

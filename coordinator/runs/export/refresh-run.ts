@@ -5,16 +5,14 @@
  */
 
 import { tmpdir } from 'node:os';
-import type { z } from 'zod';
-import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { RunContext } from '../run-context.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append-logs.js';
-import { chosenConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../places.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedRun, trackedCallOf } from '../logged-run.js';
-import type { RefreshRequestSchema } from '../requests.js';
+import type { RequestOf } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
 import {
   refreshableOf,
@@ -33,11 +31,11 @@ export interface RefreshResult extends RefreshedExport, AppendedLogs {
 }
 
 export async function refreshRun(
-  { logs, outerSteps, ...request }: z.output<typeof RefreshRequestSchema>,
+  { logs, outerSteps, ...request }: RequestOf<'refresh'>,
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const checkedFiles: CheckedFiles = new Set();
+  const checkedFiles = new Set<string>();
   const checking = { ...context, checkedFiles };
   return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
     const { clock, sink, signal } = logged;
@@ -56,12 +54,7 @@ export async function refreshRun(
     const appendedMs = clock.monotonicMs();
     let dispatch: Promise<RunDispatch> | null = null;
     const dispatchOf = (): Promise<RunDispatch> =>
-      (dispatch ??= dispatchForRun(
-        config,
-        { runId: config.run, mayTrain: outerSteps !== undefined },
-        request,
-        logged,
-      ));
+      (dispatch ??= dispatchForRun(config, { runId: config.run }, request, logged));
     const trained =
       outerSteps === undefined
         ? null

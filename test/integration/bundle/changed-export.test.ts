@@ -15,7 +15,7 @@ import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { BLOCK_ENCODINGS, type BlockEncoding } from '../../../shared/bundle/ranking-model.js';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { grownParameters } from '../../../coordinator/checkpoints/grown-parameters.js';
+import { grownParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskEntry, TaskStore } from '../../../shared/tasks/task-store.js';
 import { ADDED, CHANGED, storeAt } from '../../fixtures/bundle/grown-stores.js';

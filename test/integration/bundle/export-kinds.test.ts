@@ -4,13 +4,13 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelFor } from '../../fixtures/training/model-for-method.js';

@@ -118,7 +118,7 @@ describe('checkpoints', () => {
   it('of a finished run are not overwritten without an explicit option', async () => {
     await room.refused(['train', run], {
       exitCode: 2,
-      what: /^a finished run is there$/,
+      what: /^this output has a finished run$/,
       where: /^run$/,
       found: /outer step 2 of 2/,
       cure: /--resume .* --fresh/,

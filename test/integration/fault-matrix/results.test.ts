@@ -79,23 +79,6 @@ function changedValues(
   return { ...output, output: encodeTensors(new Map(changed)) };
 }
 
-/** Is over when it has been counted this often. */
-function countdown(count: number) {
-  let left = count;
-  let end = (): void => undefined;
-  const over = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  return {
-    over,
-    isOver: () => left <= 0,
-    count: () => {
-      left -= 1;
-      if (left <= 0) end();
-    },
-  };
-}
-
 /** The first value of a tensor becomes a NaN. */
 function withNaN(output: JobOutput, name: string): JobOutput {
   const tensors = decodeTensors(output.output, 'test');
@@ -206,44 +189,6 @@ cell(
     });
     await scene.expectDigest(run);
     await Promise.all([keyless.stop(), worker.stop()]);
-  },
-);
-
-cell(
-  'lying worker',
-  'whose gradients are a little wrong, where all jobs are computed twice',
-  async (name) => {
-    const factor = 1.001;
-    const config = { trust: { recomputeShare: 1 } };
-    const close = (): Promise<void> => Promise.resolve();
-    // The liar computes the first job, so that it does lie, and then no more than half of the first step.
-    const [firstLie, twoTruths] = [countdown(1), countdown(2)];
-    const lying: JobExecutor = {
-      execute: async (...call) => {
-        if (firstLie.isOver()) await twoTruths.over;
-        const output = await scene.executor.execute(...call);
-        firstLie.count();
-        return changedValues(output, (values) => values.map((value) => value * factor));
-      },
-      close,
-    };
-    const honest: JobExecutor = {
-      execute: async (...call) => {
-        await firstLie.over;
-        const output = await scene.executor.execute(...call);
-        twoTruths.count();
-        return output;
-      },
-      close,
-    };
-    const workers = [
-      await scene.workerHere(name, { executor: lying, as: 'liar' }),
-      await scene.workerHere(name, { executor: honest, as: 'honest' }),
-      await scene.workerHere(name, { executor: honest, as: 'honest-2' }),
-    ];
-    const { diagnostics } = await scene.expectDigest(await scene.coordinatorHere(name, { config }));
-    expect(diagnostics).toMatch(/worker liar lies or is broken/);
-    await Promise.all(workers.map((worker) => worker.stop()));
   },
 );
 

@@ -89,27 +89,6 @@ for (const phase of [
     await proxy.close();
   });
 
-cell('worker suspended', 'while it hands a result in, with backup copies', async (name) => {
-  const proxy = await tcpFaultProxy(scene.redis.server.port);
-  const worker = scene.worker(name, { redisUrl: proxy.url });
-  const computePid = await computePidOf(worker);
-  // The jobs of two outer steps tell how long one takes.
-  const inThirdStep = new RegExp(`${prefixOf(name)}:inner-loops:completed[^]*:${name}-gradient-2-`);
-  const caught = proxy.hold(inThirdStep);
-  const run = await scene.coordinatorHere(name, { queue: { backupAfterMultiple: 1 } });
-  await caught;
-  await stopped(worker.pid);
-  const other = await scene.workerHere(name);
-  await run.saw(/an idle worker gets a copy/);
-  await scene.expectDigest(run);
-  worker.signal('SIGCONT');
-  signalIfThere(computePid, 'SIGCONT');
-  proxy.release();
-  await other.stop();
-  await expectCleanStop(worker);
-  await proxy.close();
-});
-
 const WITH_A_JOB = 'while its compute process has the job';
 
 cell('compute process killed', 'while it has a job', async (name) => {

@@ -1,7 +1,7 @@
 // Logs of more categories than one query can join with their dictionaries in bounded memory.
 import { expect, test } from 'vitest';
 import { encodedAs, withFewJoins } from '../../../coordinator/prepare/feature-encoding.js';
-import { hashBucketOf } from '../../../shared/features/id-of-value.js';
+import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
 const room = roomOfEachTest();

@@ -1,6 +1,6 @@
 // Values outside of a dictionary get ids by hash, which come before those of the dictionary and stay when it grows.
 import { expect, test } from 'vitest';
-import { hashBucketOf } from '../../../shared/features/id-of-value.js';
+import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
 import { encoderOfStore } from '../../fixtures/encoded-store.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 

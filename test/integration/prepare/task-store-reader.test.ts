@@ -76,13 +76,6 @@ test('another store than expected is refused', async () => {
   expect(await failureOf(openTaskStore(copy, { expectedDigest }))).toMatch(/not the expected one/);
 });
 
-test('rows for a computation are those of the tasks', async () => {
-  const store = await openTaskStore(copy, {});
-  const order = Array.from({ length: 300 }, (_, n) => (n * 7) % 300);
-  expect(await store.viewTasks!(order)).toEqual(await store.readTasks(order));
-  await store.close();
-});
-
 test('rows do not depend on the state of the cache, on order or on concurrency', async () => {
   const wide = await openTaskStore(copy, {});
   const narrow = await openTaskStore(copy, { cacheByteCountMax: 1 });

@@ -26,9 +26,9 @@ import {
 } from '../../fixtures/serving/random-ranking-model.js';
 
 const KINDS = MODELS.all().map(({ kind }) => kind);
-const CASES_PER_KIND = 60;
-const GRAPH_CASES_PER_KIND = 6;
-const ONNX_CASES_PER_KIND = 15;
+const CASES_PER_KIND = 24;
+const GRAPH_CASES_PER_KIND = 3;
+const ONNX_CASES_PER_KIND = 8;
 const TOLERANCE = 1e-5;
 
 let engine: Engine;

@@ -63,17 +63,6 @@ describe('prune', () => {
     expect(await store.list('removing.json')).toEqual([]);
   });
 
-  test('keeps what is young, whatever names it', async () => {
-    const [old] = await publishedBundles(store, ['a']);
-    await store.age(25);
-    const [young] = await publishedBundles(store, ['b']);
-    await store.put('blobs/underway', new Uint8Array(3), { kind: 'always' });
-    const { removedBundles } = await pruneBundles(store, CHOICE);
-    expect(removedBundles).toEqual([old]);
-    expect(await digestsIn()).toEqual([young]);
-    expect(await store.list('blobs/underway')).toEqual(['blobs/underway']);
-  });
-
   test('does not begin while a bundle is being written, and no writing begins meanwhile', async () => {
     await publishedBundles(store, ['a']);
     await store.age(25);

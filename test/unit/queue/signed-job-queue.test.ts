@@ -92,16 +92,4 @@ describe('a job', () => {
     const worker = await consumerOf(signedJobQueue(open, key ?? null), 'w');
     expect((await takenBy(worker)).refusal).toMatch(/signature is false/);
   });
-
-  it('of a coordinator without a key is done by a worker without one', async () => {
-    const open = new MemoryJobQueue({ clock: systemClock });
-    const queue = signedJobQueue(open, null);
-    const producer = await queue.openProducer('');
-    await producer.add([{ jobId: 'a', job: jobOf(0) }]);
-    const job = await takenBy(await consumerOf(queue, 'w'));
-    expect(job).not.toHaveProperty('refusal');
-    expect(job.data).toEqual(jobOf(0));
-    await job.complete(resultOf(0));
-    expect(await producer.read('a')).toMatchObject({ returnValue: resultOf(0) });
-  });
 });

@@ -21,10 +21,3 @@ it('leaves the thread to requests for so long that the pieces have their share o
     });
   expect(told).toEqual(['work', 'sleep 14', 'work', 'sleep 21']);
 });
-
-it('leaves other events a turn where nothing is served yet', async () => {
-  let hadTurn = false;
-  setImmediate(() => (hadTurn = true));
-  await besideRequests(null, 1 / 8, () => expect(hadTurn).toBe(false));
-  expect(hadTurn).toBe(true);
-});

@@ -6,10 +6,12 @@ import {
   withSharedUnknown,
   writtenRowsOf,
 } from '../../../coordinator/training/run-tables.js';
-import { metaOptimizerOf } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
+import {
+  metaOptimizerOf,
+  type MetaGradient,
+} from '../../../coordinator/training/meta-optimizer.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';

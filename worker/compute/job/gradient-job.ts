@@ -29,13 +29,12 @@ import {
   rowPackLayoutOf,
   type RowPackLayout,
 } from '../../../shared/tasks/row-pack.js';
-import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
+import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import { localIdsByTable } from '../batches/row-batch.js';
+import { localIdsByTable } from '../models/row-batch.js';
 import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, paddedPack } from '../models/device-tasks.js';
-import type { GradientFunction, GradientOutput, QueryLossFunction } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob, SentPack } from './device-job.js';
 
@@ -214,9 +213,9 @@ function placesIn(pack: RowPackLayout, layout: RowPackLayout): Int32Array {
 }
 
 interface GradientFunctions {
-  readonly gradient: GradientFunction;
+  readonly gradient: ReturnType<Computations['gradientOf']>;
   /** Null where the work does not ask for the query loss before adaptation. */
-  readonly queryLoss: QueryLossFunction | null;
+  readonly queryLoss: ReturnType<Computations['queryLossOf']> | null;
 }
 
 function functionsOf(
@@ -230,7 +229,9 @@ function functionsOf(
   };
 }
 
-type LeafOutput = GradientOutput & { readonly queryLossesBefore?: tfjs.Tensor1D };
+type LeafOutput = ReturnType<GradientFunctions['gradient']['run']> & {
+  readonly queryLossesBefore?: tfjs.Tensor1D;
+};
 
 /** Null when there are no rows. */
 function runLeaf(

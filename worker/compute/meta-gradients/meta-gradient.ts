@@ -46,7 +46,7 @@ import {
   stepGradient,
   type LoopState,
 } from './inner-loop.js';
-import type { RowRole } from '../batches/row-batch.js';
+import type { RowRole } from '../models/row-batch.js';
 import { shiftedBy, type ShiftBasis } from './shift-by-level.js';
 
 export function metaGradient(

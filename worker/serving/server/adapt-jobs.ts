@@ -5,7 +5,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import {
   adaptedLayoutOf,
   decodeAdaptedTasks,
@@ -16,8 +16,7 @@ import { PROTOCOL_VERSION, type Adaptation } from '../../../shared/queue/protoco
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
+import { type TaskRows, withTrainedPadding } from '../../../shared/tasks/task-store.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { Coverage } from '../scoring-plan.js';
 

@@ -7,19 +7,16 @@
 import { connect, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { at } from '../../../../shared/base/arrays.js';
+import { systemClock } from '../../../../shared/base/clock.js';
 import { randomStream } from '../../../../shared/base/random.js';
 import type { BenchRequest } from './server-setting.js';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 
 /** A request with its head, as it goes over the wire. */
-export function wireRequest(
-  { mediaType, body }: BenchRequest,
-  host: string,
-  path = '/v1/rank',
-): Buffer {
+export function wireRequest({ mediaType, body }: BenchRequest, host: string): Buffer {
   const head = [
-    ...[`POST ${path} HTTP/1.1`, `Host: ${host}`, `Content-Type: ${mediaType}`],
+    ...['POST /v1/rank HTTP/1.1', `Host: ${host}`, `Content-Type: ${mediaType}`],
     `Content-Length: ${body.length}`,
   ];
   return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]);
@@ -35,17 +32,29 @@ type Answered = (answer: Buffer) => void;
 const read = Buffer.allocUnsafeSlow(65_536);
 const SUCCESS = Buffer.from('HTTP/1.1 200');
 
+export function isSuccess(answer: Buffer): boolean {
+  return answer.compare(SUCCESS, 0, SUCCESS.length, 0, SUCCESS.length) === 0;
+}
+
+/** @throws Error that has the answer if it is a refusal */
+export function requireSuccess(answer: Buffer): void {
+  if (!isSuccess(answer)) throw new Error(`the server answered ${answer.toString()}`);
+}
+
+/** The bytes after the head. */
+export function contentOf(answer: Buffer): Buffer {
+  return answer.subarray(answer.indexOf(HEAD_END) + HEAD_END.length);
+}
+
 /** One request at a time. */
 export class Connection {
   readonly #socket: Socket;
-  readonly #areRefusalsAnswers: boolean;
   #received = Buffer.allocUnsafeSlow(read.length);
   #receivedCount = 0;
   #expectedCount = 0;
   #answered: Answered | null = null;
 
-  private constructor(url: URL, areRefusalsAnswers: boolean) {
-    this.#areRefusalsAnswers = areRefusalsAnswers;
+  private constructor(url: URL) {
     this.#socket = connect({
       ...{ host: url.hostname, port: Number(url.port), noDelay: true },
       onread: {
@@ -58,9 +67,8 @@ export class Connection {
     });
   }
 
-  /** @param areRefusalsAnswers an answer of another status than 200 is an error otherwise. */
-  static async open(url: URL, areRefusalsAnswers = false): Promise<Connection> {
-    const connection = new Connection(url, areRefusalsAnswers);
+  static async open(url: string): Promise<Connection> {
+    const connection = new Connection(new URL(url));
     await once(connection.#socket, 'connect');
     return connection;
   }
@@ -96,9 +104,7 @@ export class Connection {
     const headEnd = bytes.indexOf(HEAD_END);
     if (headEnd < 0) return 0;
     const length = /content-length: (\d+)/i.exec(bytes.toString('latin1', 0, headEnd))?.[1];
-    const isSuccess = bytes.compare(SUCCESS, 0, SUCCESS.length, 0, SUCCESS.length) === 0;
-    if ((!this.#areRefusalsAnswers && !isSuccess) || length === undefined)
-      throw new Error(`the server answered ${bytes.toString()}`);
+    if (length === undefined) throw new Error(`the server answered ${bytes.toString()}`);
     return headEnd + HEAD_END.length + Number(length);
   }
 }
@@ -106,7 +112,6 @@ export class Connection {
 interface Load {
   readonly url: string;
   readonly requests: readonly Buffer[];
-  readonly seconds: number;
   readonly connectionCount: number;
 }
 
@@ -114,7 +119,7 @@ async function withConnections<Result>(
   { url, connectionCount }: Load,
   use: (connections: readonly Connection[]) => Promise<Result>,
 ): Promise<Result> {
-  const opened = Array.from({ length: connectionCount }, () => Connection.open(new URL(url)));
+  const opened = Array.from({ length: connectionCount }, () => Connection.open(url));
   const connections = await Promise.all(opened);
   try {
     return await use(connections);
@@ -123,85 +128,97 @@ async function withConnections<Result>(
   }
 }
 
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
 /**
  * Answers a second where every connection asks again at once. The client never sleeps: to wake it up for each answer is an
  * interrupt of another core, which the server's core would bear.
  */
-export function saturation(load: Load): Promise<number> {
+export function saturation(load: Load, seconds: number): Promise<number> {
   return withConnections(load, async (connections) => {
-    let isOver = false;
-    const stayAwake = (): void => {
-      if (!isOver) setImmediate(stayAwake);
-    };
-    stayAwake();
-    const start = performance.now();
-    const endMs = start + 1_000 * load.seconds;
+    const startMs = systemClock.monotonicMs();
+    const endMs = startMs + 1_000 * seconds;
     let count = 0;
-    const client = (connection: Connection): Promise<void> =>
-      new Promise((resolve) => {
-        const next = (): void => {
-          if (performance.now() >= endMs) {
-            resolve();
-            return;
-          }
-          connection.send(at(load.requests, count % load.requests.length), next);
-          count += 1;
-        };
-        next();
-      });
-    await Promise.all(connections.map(client));
-    isOver = true;
-    return (1_000 * count) / (performance.now() - start);
+    let openCount = connections.length;
+    for (const connection of connections) {
+      const next = (): void => {
+        if (systemClock.monotonicMs() >= endMs) {
+          openCount -= 1;
+          return;
+        }
+        connection.send(at(load.requests, count % load.requests.length), (answer) => {
+          requireSuccess(answer);
+          next();
+        });
+        count += 1;
+      };
+      next();
+    }
+    while (openCount > 0) await nextTurn();
+    return (1_000 * count) / (systemClock.monotonicMs() - startMs);
   });
 }
+
+/** @param latencyMs from when the request was due */
+type DueAnswered = (answer: Buffer, latencyMs: number) => void;
 
 interface OpenLoop {
-  /** Milliseconds from when each request was due, ascending. */
-  readonly latenciesMs: Float64Array;
-  /** Time in turns of the client that took longer than a millisecond each: part of latencies, and no server's. */
-  readonly stillMs: number;
+  readonly ratePerSecond: number;
+  /** How long the client sleeps between two turns; 0 if it stays awake. */
+  readonly sleepMs: number;
+  /** Called when a request is due, with its place among the requests. */
+  readonly due: (place: number) => DueAnswered;
 }
 
-/** A longer turn of the client is a stop: by its collector, or for another program. */
-const TURN_MS_MAX = 1;
-
-/** Gaps between requests are exponential, as of many callers. */
-export function openLoop(load: Load, ratePerSecond: number): Promise<OpenLoop> {
+/** Sends requests while the work goes on. Gaps between them are exponential, as of many callers. */
+export function openLoop(
+  load: Load,
+  { ratePerSecond, sleepMs, due }: OpenLoop,
+  work: () => Promise<void>,
+): Promise<void> {
   const random = randomStream(23, 'arrivals');
-  const dueMs: number[] = [];
-  for (let due = 0; due < 1_000 * load.seconds;) {
-    due += (-1_000 * Math.log(1 - random.uniform())) / ratePerSecond;
-    dueMs.push(due);
-  }
-  return withConnections(load, (connections) => {
+  const gapMs = (): number => (-1_000 * Math.log(1 - random.uniform())) / ratePerSecond;
+  return withConnections(load, async (connections) => {
     const idle = [...connections];
-    const latencies = new Float64Array(dueMs.length);
-    const startMs = performance.now();
-    let sent = 0;
-    let answered = 0;
-    let stillMs = 0;
-    let turnMs = 0;
-    return new Promise((resolve) => {
-      const turn = (): void => {
-        const nowMs = performance.now() - startMs;
-        if (nowMs - turnMs > TURN_MS_MAX) stillMs += nowMs - turnMs;
-        turnMs = nowMs;
-        while (sent < dueMs.length && at(dueMs, sent) <= nowMs) {
-          // In turn, since the server ends connections that bring nothing for ten seconds.
-          const connection = idle.shift();
-          if (connection === undefined) break;
-          const place = sent;
-          connection.send(at(load.requests, place % load.requests.length), () => {
-            latencies[place] = performance.now() - startMs - at(dueMs, place);
-            idle.push(connection);
-            answered += 1;
-          });
-          sent += 1;
-        }
-        if (answered === dueMs.length) resolve({ latenciesMs: latencies.sort(), stillMs });
-        else setImmediate(turn);
-      };
-      turn();
-    });
+    const waiting: { readonly dueMs: number; readonly place: number; answered: DueAnswered }[] = [];
+    const over = new AbortController();
+    const worked = work().finally(() => over.abort());
+    let nextMs = systemClock.monotonicMs() + gapMs();
+    let dueCount = 0;
+    while (!over.signal.aborted || waiting.length > 0 || idle.length < connections.length) {
+      for (; !over.signal.aborted && nextMs <= systemClock.monotonicMs(); nextMs += gapMs()) {
+        const place = dueCount % load.requests.length;
+        waiting.push({ dueMs: nextMs, place, answered: due(place) });
+        dueCount += 1;
+      }
+      // In turn, since the server ends connections that bring nothing for ten seconds.
+      for (let connection = idle[0]; connection !== undefined; connection = idle[0]) {
+        const request = waiting.shift();
+        if (request === undefined) break;
+        const { place, dueMs, answered } = request;
+        const used = connection;
+        idle.shift();
+        used.send(at(load.requests, place), (answer) => {
+          answered(answer, systemClock.monotonicMs() - dueMs);
+          idle.push(used);
+        });
+      }
+      await (sleepMs === 0 ? nextTurn() : systemClock.sleep(sleepMs));
+    }
+    await worked;
   });
 }
+
+/** Quantiles of times, to a hundredth of their unit. */
+export function quantilesOf(times: readonly number[]) {
+  const sorted = Float64Array.from(times).sort();
+  const quantile = (share: number): number =>
+    Math.round(100 * at(sorted, Math.min(sorted.length - 1, Math.floor(share * sorted.length)))) /
+    100;
+  return {
+    ...{ count: sorted.length, p50: quantile(0.5), p90: quantile(0.9) },
+    ...{ p99: quantile(0.99), p999: quantile(0.999) },
+  };
+}
+
+export type Quantiles = ReturnType<typeof quantilesOf>;

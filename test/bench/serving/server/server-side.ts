@@ -12,8 +12,7 @@ import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kerne
 import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../../../worker/serving/server/ranking-server.js';
-import { timedCalls } from '../kernel-measures.js';
-import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf } from '../kernel-setting.js';
+import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf, timedCalls } from '../kernel-setting.js';
 
 const KERNEL_CALLS = 3_000;
 
@@ -32,15 +31,13 @@ const { url } = await RankingServer.listen(
   },
   { host: '127.0.0.1', port: 0, token: null, queuedRequestsMax: 10_000, deadlineMs: 60_000 },
 );
-const { shards } = current.loaded.model.blocks;
-const blocksMiB = shards.reduce((sum, { byteLength }) => sum + byteLength, 0) / 2 ** 20;
 const kernelServer = createServer((_request, response) => {
   response.end(JSON.stringify(kernelTimes()));
 });
 kernelServer.listen(0, '127.0.0.1', () => {
   // Pipes alone have an address without a port.
   const { port } = kernelServer.address() as AddressInfo;
-  const ready = { url, kernelUrl: `http://127.0.0.1:${port}`, blocksMiB };
+  const ready = { url, kernelUrl: `http://127.0.0.1:${port}` };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 });
 

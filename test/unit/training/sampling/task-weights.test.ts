@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
   coldTaskWeightingOf,
-  taskWeightingOf,
   taskWeightsOf,
   type TaskWeighting,
 } from '../../../../coordinator/plan/step-plan.js';
@@ -46,22 +45,6 @@ describe('task weights', () => {
     expect(taskWeightsOf(tasks, { rule: 'rows', rows: 'all' })).toEqual([4 / 40, 6 / 40, 30 / 40]);
   });
 
-  it('weight pre-aggregated rows as the rows they represent', () => {
-    const expanded = [taskOf([1, 1, 1], [1]), taskOf([1, 1], [1, 1, 1, 1])];
-    const aggregated = [taskOf([3], [1]), taskOf([2], [4])];
-    expect(taskWeightsOf(aggregated, { rule: 'examples', rows: 'query' })).toEqual(
-      taskWeightsOf(expanded, { rule: 'examples', rows: 'query' }),
-    );
-  });
-
-  it('come from the config, except for the global method', () => {
-    const training = { taskWeight: 'sqrt' };
-    expect(taskWeightingOf(logisticConfig(training))).toEqual({ rule: 'sqrt', rows: 'query' });
-    expect(taskWeightingOf(logisticConfig(training, { kind: 'global' }))).toEqual({
-      ...{ rule: 'rows', rows: 'all' },
-    });
-  });
-
   it('of a cold term follow all rows by the same rule', () => {
     const training = { taskWeight: 'sqrt' };
     const method = { kind: 'fomaml', coldShare: 0.5 };
@@ -76,12 +59,6 @@ describe('task weights', () => {
       3 / 10,
       5 / 10,
     ]);
-  });
-
-  it('refuse to divide by zero', () => {
-    expect(() => taskWeightsOf([taskOf([1], [0])], { rule: 'examples', rows: 'query' })).toThrow(
-      /impressions/,
-    );
   });
 
   describe('of a batch of trunk rows', () => {

@@ -69,22 +69,8 @@ export function withLeaves<Structure extends TensorStructure>(
   structure: Structure,
   tensors: readonly tfjs.Tensor[],
 ): Structure {
-  let next = 0;
-  const rebuilt = (part: unknown): unknown => {
-    if (isTensor(part)) {
-      const tensor = tensors[next];
-      if (tensor === undefined) throw new Error(`only ${tensors.length} tensors for a structure`);
-      next += 1;
-      return tensor;
-    }
-    if (Array.isArray(part)) return part.map(rebuilt);
-    // Anything else has passed `leavesOf`, so it is a record.
-    return Object.fromEntries(
-      sortedEntries(part as object).map(([name, member]) => [name, rebuilt(member)]),
-    );
-  };
   // Lists and records keep their form, so the type is the same.
-  return rebuilt(structure) as Structure;
+  return filledForm(plainForm(structure), tensors) as Structure;
 }
 
 /** Equal for structures that one graph can serve: same paths, shapes and element types. */
