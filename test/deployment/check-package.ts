@@ -28,7 +28,7 @@ export const absent = (client: RankingClient) => client.rank({ candidates: [], f
 const COMPILER = join(projectRoot, 'node_modules/typescript/bin/tsc');
 
 benchOptions(import.meta.url, {});
-const { check, finish } = openChecks();
+const checks = openChecks();
 const room = realpathSync(mkdtempSync(join(tmpdir(), 'qianmo-installed-')));
 const [home, user] = [join(room, 'home'), join(room, 'user')];
 for (const folder of [home, user]) mkdirSync(folder);
@@ -53,26 +53,26 @@ function expectMatch(text: string, pattern: RegExp): string {
 }
 
 try {
-  await check('npm pack and npm install', async () => {
+  await checks.check('npm pack and npm install', async () => {
     const packed = await printed('npm', ['pack', '--pack-destination', room], projectRoot);
     const tarball = expectMatch(packed, /^qianmo-\S+\.tgz$/m);
     await printed('npm', ['install', join(room, tarball)]);
     return tarball;
   });
-  await check('a version without a setup', async () =>
+  await checks.check('a version without a setup', async () =>
     expectMatch(await printed('npx', ['qianmo', 'version']), /^qianmo \d+\.\d+\.\d+\n$/).trim(),
   );
-  await check('a setup on first use', async () => {
+  await checks.check('a setup on first use', async () => {
     const first = await printed('npx', ['qianmo', 'check']);
     expectMatch(first, /setting up/);
     return expectMatch(first, /^ok +native TensorFlow +tfjs-node-gpu.*/m);
   });
-  await check('no second setup', async () => {
+  await checks.check('no second setup', async () => {
     const second = await printed('npx', ['qianmo', 'check']);
     if (second.includes('setting up')) throw new Error(second);
     return 'none';
   });
-  await check('a library with types', async () => {
+  await checks.check('a library with types', async () => {
     writeFileSync(join(user, 'program.mts'), PROGRAM);
     const options = ['--strict', '--target', 'es2022', '--module', 'nodenext', '--skipLibCheck'];
     const types = ['--types', 'node', '--typeRoots', join(projectRoot, 'node_modules/@types')];
@@ -83,4 +83,5 @@ try {
 } finally {
   rmSync(room, { recursive: true, force: true });
 }
-process.exitCode = finish({ title: 'Package', command: 'npm run check -- package' }) === 0 ? 0 : 1;
+const failures = checks.finish({ title: 'Package', command: 'npm run check -- package' });
+process.exitCode = failures === 0 ? 0 : 1;
