@@ -60,7 +60,6 @@ export const CheckpointManifestSchema = z.strictObject({
   configHash: z.string(),
   /** The part of the config that the hash covers, so that differences can be shown. */
   decidingConfig: z.record(z.string(), z.json()),
-  /** The digest of the task store. */
   storeDigest: z.string(),
   /** The stores that it was before logs were appended, each with the outer step up to which it was trained on. */
   earlierStores: z.array(z.strictObject({ outerStep: count, storeDigest: z.string() })).optional(),
@@ -129,7 +128,6 @@ export function parseManifest(bytes: Uint8Array, where: string): CheckpointManif
   return parse(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
 }
 
-/** Reads `latest.json`. */
 export function parseLatest(bytes: Uint8Array, where: string): LatestPointer {
   return parse(LatestSchema, bytes, where, 'the pointer to a checkpoint cannot be read');
 }
@@ -198,7 +196,6 @@ export function bestOf(validated: readonly ValidatedStep[] = []): ValidatedStep 
   return best;
 }
 
-/** The number of scores since the best one. */
 export function scoresSinceBest(validated: readonly ValidatedStep[] = []): number {
   const best = bestOf(validated);
   return best === null ? 0 : validated.length - 1 - validated.indexOf(best);

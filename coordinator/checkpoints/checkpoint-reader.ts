@@ -334,7 +334,6 @@ export interface CheckpointIdentity {
   readonly configHash: string;
   /** The part of the config that the hash covers. */
   readonly deciding: Record<string, unknown>;
-  /** The digest of the task store. */
   readonly storeDigest: string;
   readonly spec: ModelSpec;
   /** Absent where a checkpoint of the store as it was before logs were appended is of no use. */

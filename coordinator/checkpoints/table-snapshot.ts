@@ -183,7 +183,7 @@ interface PieceSpan {
   readonly rowCount: number;
 }
 
-export class FrozenTable {
+class FrozenTable {
   readonly spans: readonly PieceSpan[];
   readonly #table: EmbeddingTable;
   readonly #pieceRowCount: number;

@@ -78,7 +78,7 @@ export class AdgroupPages {
     const title = name === null ? 'Adgroups' : `Adgroup ${shownName(name)}`;
     const segments = reports.flatMap(({ segment }) => segment ?? []);
     const served =
-      name === null ? [] : [await this.#servedSection(keyAt(evaluation, index) ?? name)];
+      name === null ? [] : [await this.#servedSection(evaluation?.logits.taskKeys[index] ?? name)];
     return {
       ...{ title: `${title}, ${key}`, heading: title, crumbs: link(runPath(key), key) },
       ...{ place: '/runs', keptForMs: KEPT_FOR_MS },
@@ -166,10 +166,6 @@ function shownName(name: string): string {
 
 function placeOf(name: string, { logits: { taskKeys } }: Evaluation): number {
   return taskKeys.findIndex((key) => shownName(key) === shownName(name));
-}
-
-function keyAt(evaluation: Evaluation | null, index: number): string | undefined {
-  return evaluation?.logits.taskKeys[index];
 }
 
 /** Each segment has an evaluation of its own. */

@@ -143,7 +143,7 @@ function factsOf(status: RunStatus, history: RunHistory): Fact[] {
 /** Rows of a table next to a chart. */
 const ROWS_MAX = 60;
 
-export function courseFigures(history: RunHistory): Figure[] {
+function courseFigures(history: RunHistory): Figure[] {
   const { course, validation } = history;
   const losses = lines([
     {
@@ -253,7 +253,7 @@ function spanText({ firstOuterStep: first, lastOuterStep: last }: StepSpan): str
  * The losses by size of the adgroups: a chart for each bucket, on one scale. Nothing for a record without such losses,
  * or with one bucket, whose losses are those of all adgroups.
  */
-export function sizeFigures({ sizes, sizeNames }: RunHistory): Figure[] {
+function sizeFigures({ sizes, sizeNames }: RunHistory): Figure[] {
   const [last] = sizes.spans.slice(-1);
   const before = sizeNames.some(
     (size) => sizes.points(sizeName(size, 'queryLossBefore')).length > 0,

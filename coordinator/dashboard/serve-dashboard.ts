@@ -559,7 +559,7 @@ interface PostedForm {
 
 type FormAnswer =
   | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
-  | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
+  | ReturnType<typeof refusal>;
 
 export class ControlDesk {
   readonly #cancel: CancelRun;
@@ -585,24 +585,19 @@ export class ControlDesk {
   /** @throws what cancelling the run throws. */
   async receive({ origin, host, body }: PostedForm): Promise<FormAnswer> {
     if (!isOwnOrigin(origin, host))
-      return {
-        kind: 'refused',
-        status: 403,
-        why: 'the form was not sent by a page of this server',
-      };
-    if (body.length > FORM_BYTE_COUNT_MAX)
-      return { kind: 'refused', status: 413, why: 'the form is too large' };
+      return refusal(403, 'the form was not sent by a page of this server');
+    if (body.length > FORM_BYTE_COUNT_MAX) return refusal(413, 'the form is too large');
     const form = FormSchema.safeParse(Object.fromEntries(new URLSearchParams(body)));
-    if (!form.success) return { kind: 'refused', status: 400, why: z.prettifyError(form.error) };
+    if (!form.success) return refusal(400, z.prettifyError(form.error));
     const { run, csrf, back } = form.data;
     if (!areEqual(csrf, this.#csrf))
-      return {
-        kind: 'refused',
-        status: 403,
-        why: 'the form is of an earlier start of this server: load its page again',
-      };
+      return refusal(403, 'the form is of an earlier start of this server: load its page again');
     return { kind: 'heard', sentence: await this.#cancel(run), back: ownPath(back) };
   }
+}
+
+function refusal(status: 400 | 403 | 413, why: string) {
+  return { kind: 'refused', status, why } as const;
 }
 
 /** A path of this server, whatever the form says. */

@@ -15,7 +15,7 @@ import {
   type LargeBlobs,
   taskCountOf,
 } from '../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signing.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signed-job-queue.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
@@ -29,12 +29,7 @@ import {
 } from './job-delivery.js';
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
-import {
-  StepWorkers,
-  type OpenJobs,
-  type WorkerCount,
-  type WorkerHealth,
-} from './worker-health.js';
+import { StepWorkers, type WorkerCount, type WorkerHealth } from './worker-health.js';
 
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
@@ -147,6 +142,10 @@ export class DispatchStep<Value extends object> {
     }
   }
 
+  get hasOpenJobs(): boolean {
+    return this.#openByJobId.size > 0;
+  }
+
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
   abandon(): void {
     this.#unsubscribe();
@@ -206,14 +205,13 @@ export class DispatchStep<Value extends object> {
 
   #unfinished(): QianmoError {
     const { limits, health } = this.#context;
-    const { orderCount, openCount, first } = this.#openJobs();
     const clouded = health.describe();
     return new QianmoError({
       kind: 'transient',
       what: 'an outer step did not get all its results in time',
-      ...(first === undefined ? {} : { where: first.where }),
-      expected: `${orderCount} results within ${limits.outerStepTimeoutMs} ms`,
-      found: `${openCount} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
+      ...(this.#openPlace === undefined ? {} : { where: this.#openPlace }),
+      expected: `${this.#call.orders.length} results within ${limits.outerStepTimeoutMs} ms`,
+      found: `${this.#openByJobId.size} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
       cure: 'check that workers run and reach Redis, then continue with --resume',
     });
   }
@@ -225,8 +223,8 @@ export class DispatchStep<Value extends object> {
     if (!all) return [...woken.keys()].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#patiently(beat);
-    await this.#workers.reportMissingWorkers(() => this.#openJobs());
-    await this.#workers.requireHealthy(() => this.#openJobs());
+    await this.#workers.reportMissingWorkers(this.#openByJobId.size);
+    await this.#workers.requireHealthy(this.#openPlace);
     return [...this.#openByJobId].flatMap(([jobId, delivery]) =>
       this.#heldBack.has(delivery) ? [] : [jobId],
     );
@@ -411,12 +409,9 @@ export class DispatchStep<Value extends object> {
     for (const delivery of deliveries) delivery.sentMs = clock.monotonicMs();
   }
 
-  #openJobs(): OpenJobs {
-    return {
-      orderCount: this.#call.orders.length,
-      openCount: this.#openByJobId.size,
-      first: this.#openByJobId.values().next().value,
-    };
+  /** Names an open job. */
+  get #openPlace(): string | undefined {
+    return [...this.#openByJobId.values()][0]?.where;
   }
 }
 
@@ -437,7 +432,7 @@ export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): 
 }
 
 /** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */
-export class Mailbox<News> {
+class Mailbox<News> {
   readonly #clock: Clock;
   #waking = new Map<string, News>();
   #arrived: () => void = () => undefined;

@@ -70,7 +70,7 @@ export interface Admitted<Value extends object> {
 }
 
 /** How a run tells those who look at its queue how far it is. */
-export interface RunControl {
+interface RunControl {
   /** The run of the lease. Work under another name must not speak for it. */
   readonly runId: string;
   /**

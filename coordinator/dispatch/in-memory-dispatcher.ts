@@ -203,7 +203,7 @@ interface ArrivalTerms {
  *
  * @throws the first failure, when it is read, or at once if the signal aborts. The others end unheard.
  */
-export function inOrderOfArrival<Value>(
+function inOrderOfArrival<Value>(
   starts: readonly (() => Promise<Value>)[],
   { unreadCountMax, signal, interrupted, onAbort, onRead, onEnd }: ArrivalTerms,
 ): AsyncGenerator<Value> {
@@ -277,7 +277,7 @@ interface Lane {
   ahead: TakenJob | null;
 }
 
-export class ExecutorLanes {
+class ExecutorLanes {
   readonly #lanes: Lane[] = [];
   readonly #waiting: WaitingJob[] = [];
 

@@ -12,7 +12,7 @@ import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type LargeBlobs } from '../../shared/queue/protocol.js';
-import { RUN_LEASE_MS, LEASE_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
+import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import {
@@ -28,7 +28,7 @@ import type { Admitted, Dispatcher, JobOrder, ReadResult } from './dispatcher.js
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { BlobLeases } from './step-blobs.js';
 import { runLeaseTerms } from './run-lease.js';
-import { WorkerHealth, latestWorkerCount, nobodyCounted, WantedWorkers } from './worker-health.js';
+import { WantedWorkers, WorkerCount, WorkerHealth } from './worker-health.js';
 import { counted } from '../../shared/names/counted.js';
 
 interface QueueDispatcherOptions {
@@ -53,6 +53,8 @@ interface QueueDispatcherOptions {
   readonly blobs?: BlobStore;
 }
 
+/** Well below the length of the lease. */
+const LEASE_RENEWAL_INTERVAL_MS = 2_000;
 const OPEN_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 500;
 
@@ -97,14 +99,14 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     ...{ largeBlobs: large, fingerprints },
     machines: new MachineChoice({ fingerprints, workers, clock }),
-    counted: nobodyCounted(),
+    counted: new WorkerCount(producer, clock),
   };
   const closed = new AbortController();
   void keepAlive(context, closed.signal);
   const steps = new OpenSteps(context, { record, course, nonce });
   return {
     rejections: record.rejections,
-    executorCount: latestWorkerCount(context),
+    executorCount: () => context.counted.latest(),
     control: {
       runId,
       tell: (training, isOver) => course.tell(training, isOver),
@@ -114,6 +116,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     close: async () => {
       closed.abort();
       steps.close();
+      await steps.tidied;
       const unused = steps.isFenced ? [] : leases.releaseHeld();
       // Their lifetime removes them otherwise.
       await quietly(async () => {
@@ -144,6 +147,8 @@ class OpenSteps {
   readonly #wanted: WantedWorkers;
   readonly #open = new Set<Pick<DispatchStep<object>, 'stop'>>();
   #openedCount = 0;
+  /** Resolves when no step that has ended deletes its blobs any more. */
+  tidied: Promise<unknown> = Promise.resolve();
   isFenced = false;
 
   constructor(context: DispatchContext, origin: StepOrigin) {
@@ -204,7 +209,12 @@ class OpenSteps {
     } finally {
       this.#open.delete(step);
       if (this.isFenced) step.abandon();
-      else await step.close();
+      else {
+        const { hasOpenJobs } = step;
+        this.tidied = Promise.all([this.tidied, step.close()]);
+        // Deletions do not hold up the next outer step.
+        if (hasOpenJobs) await this.tidied;
+      }
     }
   }
 }

@@ -152,7 +152,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       backends: [...backends].sort(),
     },
     counts: countsOf(tasksOf('train').length, validationRows, test),
-    ...labelPart(store, labelIndex),
+    ...(store.manifest.labels === undefined
+      ? {}
+      : { label: labelOf(store.manifest, { labelIndex }) }),
     trainClickRate,
     ...(validation === null ? {} : { validation }),
     ...{ confidence, bootstrapSamples, calibrationBins },
@@ -209,11 +211,6 @@ function shotPoint(
   const slice = scoreSlice({ rows: rows.query, supportRowCounts, logits }, bucket, settings);
   if (slice === null) throw new Error('there is no adgroup to score');
   return { supportRowsMax, adaptedOnRowCount, slice };
-}
-
-/** Empty if all tasks of the store have clicks as their label. */
-function labelPart({ manifest }: TaskStore, labelIndex: number): Pick<EvaluationReport, 'label'> {
-  return manifest.labels === undefined ? {} : { label: labelOf(manifest, { labelIndex }) };
 }
 
 function describeRun(

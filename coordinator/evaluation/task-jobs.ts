@@ -62,7 +62,6 @@ const WAVES_OPEN_MAX = 2;
 /** A job ends at every multiple of this in its list, so lists that are cut there hold whole jobs. */
 export const TASKS_PER_JOB_MAX = 512;
 
-/** The tasks of one job. */
 interface TaskChunk {
   readonly jobIndex: number;
   readonly tasks: readonly TaskRows[];
@@ -77,7 +76,7 @@ interface TaskChunk {
  * @param rowCounts of the tasks of the list
  * @returns the place after the last task of each job
  */
-export function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
+function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
   const ends: number[] = [];
   let rowSum = 0;
   for (const [task, rowCount] of rowCounts.entries()) {

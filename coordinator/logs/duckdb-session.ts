@@ -28,7 +28,6 @@ export interface DuckSession {
   run(sql: string): Promise<void>;
   /** Returns all rows. Numbers must be cast to DOUBLE, everything else to VARCHAR or BOOLEAN. */
   rows(sql: string): Promise<Cell[][]>;
-  /** The first row. */
   row(sql: string): Promise<Cell[]>;
   /**
    * The rows in parts, of which the next one is made while one is used.

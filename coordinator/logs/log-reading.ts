@@ -158,7 +158,7 @@ async function withKeptTypes(
   sources: readonly LogSource[],
   session: DuckSession,
 ): Promise<readonly LogColumn[]> {
-  if (!sources.every(({ file }) => isDelimited(file))) return columns;
+  if (sources.some(({ file: { format } }) => format !== 'csv' && format !== 'tsv')) return columns;
   const needs = uses.map((use) => use.needs);
   for (const source of sources) {
     const rows = await delimitedRows(source, 'ignore_errors = true', session);
@@ -169,10 +169,6 @@ async function withKeptTypes(
       return columns.map((column, index) => ({ ...column, keptAs: at(types, index) }));
   }
   return columns;
-}
-
-function isDelimited({ format }: LogFile): boolean {
-  return format === 'csv' || format === 'tsv';
 }
 
 interface ReadSources {

@@ -17,7 +17,7 @@ import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
 import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
 import { cutIntoLeaves } from './leaves.js';
-import { type DrawnTask, taskSampler, type Sampling, type TaskSampler } from './sampler.js';
+import { type DrawnTask, type SamplingRule, taskSampler } from './sampler.js';
 import { SIZE_BUCKETS_MAX } from '../../shared/events/size-losses.js';
 import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
@@ -45,13 +45,13 @@ const COLD_RULES = {
   support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
 } as const;
 
-export interface TaskWeighting {
+interface TaskWeighting {
   readonly rule: TaskWeightRule;
   /** The rows that the term is over. */
   readonly rows: 'query' | 'support' | 'all';
 }
 
-export function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
+function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
   return adapts(methodPlanOf(config.method))
     ? { rule: config.training.taskWeight, rows: 'query' }
     : { rule: 'rows', rows: 'all' };
@@ -154,15 +154,25 @@ export interface StepPlan {
   readonly leaves: readonly PlannedLeaf[];
 }
 
+/** The row packs of several leaves together, which sender and reader of a delivery ask for, by plan. */
+const joinedLayouts = new WeakMap<StepPlan['leaves'], Map<string, RowPackLayout>>();
+
 /** The row pack of some leaves together. */
 export function layoutOf(
   { leaves }: Pick<StepPlan, 'leaves'>,
   { first, end }: LeafRange,
 ): RowPackLayout {
-  const layouts = leaves.slice(first, end).map(({ layout }) => layout);
-  const [only] = layouts;
-  if (only !== undefined && layouts.length === 1) return only;
-  return packLayoutOf(joinedIds(layouts.map(({ idsByTable }) => idsByTable)));
+  if (end - first === 1) return at(leaves, first).layout;
+  const joined = joinedLayouts.get(leaves) ?? new Map<string, RowPackLayout>();
+  joinedLayouts.set(leaves, joined);
+  const range = `${first}-${end}`;
+  const known = joined.get(range);
+  if (known !== undefined) return known;
+  const layout = packLayoutOf(
+    joinedIds(leaves.slice(first, end).map(({ layout: { idsByTable } }) => idsByTable)),
+  );
+  joined.set(range, layout);
+  return layout;
 }
 
 export interface StepPlanner {
@@ -221,7 +231,7 @@ export function stepPlanner(
 function samplingOf(
   { seed, method, training }: Pick<RunConfig, 'seed' | 'method' | 'training'>,
   store: Pick<TaskStore, 'tasks'>,
-): Sampling {
+) {
   const { sampling } = training;
   const plan = methodPlanOf(method);
   return {
@@ -231,7 +241,7 @@ function samplingOf(
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       keepsSupport: adapts(plan),
-    },
+    } satisfies SamplingRule,
     trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   };
 }
@@ -247,7 +257,7 @@ export function readsTrunkRows({ innerLoop }: MethodPlan): boolean {
 interface PlanSource {
   readonly config: RunConfig;
   readonly store: TaskStore;
-  readonly sample: TaskSampler;
+  readonly sample: ReturnType<typeof taskSampler>;
   readonly division: SizeDivision;
   readonly hasRowPacks: boolean;
 }

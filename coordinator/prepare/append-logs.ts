@@ -380,7 +380,8 @@ async function grownEncodings(
     }
     await loadDictionary(index, feature, { store, folder }, session);
     const idBefore = unseenBucketsOf(feature);
-    if (!hasFixedTable(config, feature))
+    // The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow.
+    if (feature.kind !== 'bag' || config.model.padding !== 'trained')
       await addValues(index, { ...configured, idBefore }, session);
     if (feature.kind === 'bag') await encodeDistinctBags(index, dictionaryTableOf(index), session);
     const [last] = await session.row(
@@ -390,11 +391,6 @@ async function grownEncodings(
   }
   const joined = await withFewJoins(encodings, config.data, session);
   return [...joined, ...(await loadTargetEncodings(config, joined, { store, folder }, session))];
-}
-
-/** The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow. */
-function hasFixedTable({ model }: RunConfig, feature: EncodedFeature): boolean {
-  return feature.kind === 'bag' && model.padding === 'trained';
 }
 
 /** Values travel as bytes in hexadecimal, since they may hold any character. */

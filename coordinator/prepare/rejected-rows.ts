@@ -87,8 +87,11 @@ export async function collectRejects(
       ...(typeof alike === 'number' && alike > 1 ? { alikeCount: alike } : {}),
     })),
   ].sort((a, b) => a.fileIndex - b.fileIndex || (a.line ?? 0) - (b.line ?? 0));
-  if (isTooMany) throw tooMany(count, rejectedRowsMax, rejects, files);
-  if (count > 0 && (await isNoneAccepted(session))) throw noneAccepted(count, rejects, files);
+  if (isTooMany || (count > 0 && (await isNoneAccepted(session))))
+    throw unusableLogs(
+      `${counted(count, 'rejected row')}, the first of them:\n${firstOf(rejects, files)}`,
+      isTooMany ? rejectedRowsMax : null,
+    );
   return rejects;
 }
 
@@ -141,34 +144,24 @@ async function isNoneAccepted(session: DuckSession): Promise<boolean> {
   );
 }
 
-function noneAccepted(
-  count: number,
-  rejects: readonly Reject[],
-  files: readonly LogFile[],
-): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'no row of the logs can be used',
-    where: 'data.logs',
-    expected: 'at least one row that is accepted',
-    found: `${counted(count, 'rejected row')}, the first of them:\n${firstOf(rejects, files)}`,
-    cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)',
-  });
-}
-
-function tooMany(
-  count: number,
-  rejectedRowsMax: number,
-  rejects: readonly Reject[],
-  files: readonly LogFile[],
-): QianmoError {
+/** @param rejectedRowsMax null if no row at all is accepted. */
+function unusableLogs(found: string, rejectedRowsMax: number | null): QianmoError {
+  const cure =
+    'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)';
+  if (rejectedRowsMax === null)
+    return new QianmoError({
+      kind: 'data',
+      what: 'no row of the logs can be used',
+      where: 'data.logs',
+      expected: 'at least one row that is accepted',
+      ...{ found, cure },
+    });
   return new QianmoError({
     kind: 'data',
     what: 'more rows are rejected than the config allows',
     where: 'data.rejectedRowsMax',
     expected: `at most ${counted(rejectedRowsMax, 'rejected row')}`,
-    found: `${count}, the first of them:\n${firstOf(rejects, files)}`,
-    cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression), or raise data.rejectedRowsMax',
+    ...{ found, cure: `${cure}, or raise data.rejectedRowsMax` },
   });
 }
 
@@ -206,7 +199,6 @@ interface LineNumbers {
 
 /** The rejects whose lines are wanted. */
 interface WantedLines {
-  /** Numbers of rows in the logs. */
   readonly rows: readonly number[];
   /** Lines that are not rows, by DuckDB's number. */
   readonly malformed: readonly { readonly fileIndex: number; readonly line: number }[];

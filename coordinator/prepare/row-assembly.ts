@@ -217,7 +217,9 @@ export function encodedRowsSql(
     storedClicksSql(labels),
     'e.impressions',
     ...encodings.map(({ sql }) => sql),
-    ...(config.evaluation.oracleColumn === undefined ? [] : [storedOracleSql(labels)]),
+    ...(config.evaluation.oracleColumn === undefined
+      ? []
+      : [byLabel(labels, 'e.oracle', (standardised) => standardised)]),
   ];
   const joins = encodings.flatMap(({ join }) => (join === null ? [] : [join]));
   // The columns of the chunks are read by their types.
@@ -279,10 +281,6 @@ function requireValue(value: number | null): number {
 /** SQL of the stored `clicks` of a row of `encodable e`: values are standardised, then weighted. */
 export function storedClicksSql(labels: readonly TaskLabel[] | null): string {
   return byLabel(labels, 'e.clicks', (standardised) => `e.impressions * ${standardised}`);
-}
-
-function storedOracleSql(labels: readonly TaskLabel[] | null): string {
-  return byLabel(labels, 'e.oracle', (standardised) => standardised);
 }
 
 function byLabel(

@@ -29,7 +29,6 @@ import { systemFailure } from '../../shared/base/system-errors.js';
 import { at, float64At, numberAt, uint8At } from '../../shared/base/arrays.js';
 
 export interface RowFileWriter {
-  /** The place of the next batch. */
   nextPlace(): Omit<TaskPlace, 'rowOffset'>;
   write(columns: RowColumns): Promise<void>;
 }

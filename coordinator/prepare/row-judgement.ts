@@ -343,7 +343,7 @@ export function rowLabelsOf(data: DataConfig): RowLabel[] {
     label,
     weight: weight ?? data.weight,
     configPath,
-    loss: isValue(label) ? 'squared' : 'binary',
+    loss: 'value' in label || 'valueExpression' in label ? 'squared' : 'binary',
   });
   if (data.label !== undefined) return [rowLabel(null, data.label, undefined, 'data')];
   return (data.segments?.labels ?? []).map(({ segment, label, weight }, index) =>
@@ -352,10 +352,6 @@ export function rowLabelsOf(data: DataConfig): RowLabel[] {
 }
 
 const COUNTS = ['clicks', 'impressions'] as const;
-
-function isValue(label: LabelConfig): boolean {
-  return 'value' in label || 'valueExpression' in label;
-}
 
 /** Returns whether tasks of the store say which label they have. Otherwise all have clicks. */
 export function storesLabels(labels: readonly RowLabel[]): boolean {
@@ -552,7 +548,6 @@ function valueOf(
   };
 }
 
-/** A click or no click, by a column or a condition. */
 type ClickOrNoneLabel = Extract<
   LabelConfig,
   { readonly column: string } | { readonly expression: string }

@@ -54,7 +54,6 @@ const VALUES_PER_BATCH = 65_536;
 
 interface LearnedFrom {
   readonly config: RunConfig;
-  /** The encodings of the features of the config. */
   readonly encodings: readonly FeatureEncoding[];
   readonly labels: readonly TaskLabel[] | null;
   /** True if there is the table `trunk_places`. */

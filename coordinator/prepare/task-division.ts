@@ -281,7 +281,6 @@ export function describeKey(key: string): string {
 interface KeptRows {
   /** Joins `kept_spans` and leaves out the rows beyond the caps; empty if there are none. */
   readonly filter: string;
-  /** The terms of ORDER BY. */
   readonly order: string;
 }
 

@@ -9,8 +9,7 @@ import type { Dashboard, DashboardOptions } from '../dashboard/serve-dashboard.j
 import type { Environment, RunContext } from './run-context.js';
 import type { RequestOf } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
-import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/queue/signing.js';
+import { signedJobQueue, signingKeyOf } from '../../shared/queue/signed-job-queue.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 
 const POLL_INTERVAL_MS = 200;

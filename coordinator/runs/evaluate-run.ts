@@ -189,7 +189,6 @@ async function trainedMetaParameters(
 
 interface GlobalArm {
   readonly run: PreparedRun;
-  /** The number of outer steps of the arm. */
   readonly outerSteps: number;
 }
 
@@ -358,7 +357,6 @@ export async function openRun(
 }
 
 interface SharedByCalls {
-  /** Ends the run. */
   readonly stopping: AbortSignal;
   readonly listeners: Set<RunEventSink>;
   readonly logged: RunEventSink;

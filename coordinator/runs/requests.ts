@@ -149,7 +149,6 @@ const rankingAddress = z.url({
   error: 'expected an address such as http://127.0.0.1:8080',
 });
 
-/** The address to listen on. */
 export const HOST = text(
   '<host> the address to listen on; one beyond this machine demands a token',
 ).default('127.0.0.1');

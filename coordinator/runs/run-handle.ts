@@ -178,7 +178,7 @@ interface WatchedProcess {
 /** Counts the events of the context, and serves the counts until it closes. @throws QianmoError `environment` if the port is taken. */
 async function countedCall(
   context: RunContext,
-  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
+  { clock, source = 'coordinator', version = () => 'unknown' }: WatchedProcess,
   place: MetricsPlace,
 ): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
@@ -208,10 +208,6 @@ async function countedCall(
   );
   sink({ kind: 'metrics-served', url: server.url });
   return { ...context, sink };
-}
-
-function unknownVersion(): string {
-  return 'unknown';
 }
 
 interface WholeInterrupted {

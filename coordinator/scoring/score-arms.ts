@@ -127,7 +127,6 @@ function discountedGain(scores: ArrayLike<number>, gains: Float64Array, places: 
 /** The test rows as every arm sees them. */
 export interface ScoredRows {
   readonly rows: TaskCounts;
-  /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
   /** The logits of each arm, `[rowCount]`, in the order in which arms are shown. */
   readonly logits: ReadonlyMap<string, Float32Array>;
@@ -145,7 +144,6 @@ interface ScoringSettings extends Pick<
   EvaluationConfig,
   'sizeBucketEdges' | 'bootstrapSamples' | 'confidence' | 'calibrationBins' | 'ndcgAt'
 > {
-  /** Seeds the bootstrap. */
   readonly seed: number;
   /** The arms that every other one is compared with. */
   readonly references: readonly string[];

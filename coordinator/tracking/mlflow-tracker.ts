@@ -46,7 +46,6 @@ interface MlflowOptions {
   readonly experiment: string;
   readonly tracked: TrackedRun;
   readonly config: RunConfig;
-  /** The version of the package. */
   readonly version: string;
   /** The output of the run, which keeps the id of its run in MLflow. */
   readonly store: ObjectStore;

@@ -116,7 +116,7 @@ function addRows({ width, values }: EmbeddingTable, { ids, values: addends }: Ro
   }
 }
 
-export const emptyOptimizerState: OptimizerState = {
+const emptyOptimizerState: OptimizerState = {
   dense: new Map(),
   tables: new Map(),
   scalars: {},
@@ -512,7 +512,7 @@ export function takeDirections(
 
 const STEP = 'schedule.outerStep';
 
-export function scaleBySchedule(
+function scaleBySchedule(
   rate: number,
   schedule: ScheduleConfig,
   outerSteps: number,

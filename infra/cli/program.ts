@@ -378,7 +378,6 @@ interface ShownField extends FieldSettings {
   readonly isRequired: boolean;
   /** Absent without a default. */
   readonly default?: unknown;
-  /** The fields of a section. */
   readonly fields: z.core.$ZodLooseShape;
 }
 

@@ -3,7 +3,6 @@
  * and results pass as JSON, as they would over a network. It never loses an event by itself.
  */
 
-import { startOf } from '../../shared/queue/redis-registry.js';
 import {
   RunFencedError,
   type LeaseAnswer,
@@ -25,7 +24,7 @@ import type {
   TakeTerms,
   WakeUp,
 } from '../../shared/queue/job-queue.js';
-import { isLeftover, QUEUED_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { isLeftover, QUEUED_BYTE_COUNT_MAX, startOf } from '../../shared/queue/protocol.js';
 import { formatJobFailure, WORKER_LOST } from '../../shared/queue/queue-errors.js';
 import {
   FINISHED_COUNT_MAX,

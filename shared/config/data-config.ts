@@ -69,7 +69,6 @@ export function targetEncodingInputs(
   });
 }
 
-/** The categories of each encoding, one or two. */
 export function encodedCategories(encodings: TargetEncodings): (readonly string[])[] {
   return encodings.of.map(membersOf);
 }

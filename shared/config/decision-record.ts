@@ -46,15 +46,15 @@ const DecisionInputSchema = z
     candidates: z.array(RankedCandidateSchema).min(1).max(CANDIDATES_MAX),
     settings: ExplorationConfigSchema,
   })
-  .refine(({ candidates }) => isEachOnce(candidates.map(({ adgroup }) => adgroup)), {
-    error: 'must name each adgroup once',
-    path: ['candidates'],
-  });
+  .refine(
+    ({ candidates }) =>
+      new Set(candidates.map(({ adgroup }) => adgroup)).size === candidates.length,
+    {
+      error: 'must name each adgroup once',
+      path: ['candidates'],
+    },
+  );
 export type DecisionInput = z.infer<typeof DecisionInputSchema>;
-
-function isEachOnce(names: readonly string[]): boolean {
-  return new Set(names).size === names.length;
-}
 
 const DecidedSlotSchema = z.strictObject({
   /** The adgroup that the decision puts here. */

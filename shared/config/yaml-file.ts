@@ -13,7 +13,6 @@ interface FileKind {
   readonly examples: string;
 }
 
-/** A kind of config file. */
 export interface ConfigKind<Config> extends FileKind {
   /** @throws QianmoError of kind `usage` that lists every field that is wrong, missing or unknown with its path. */
   check(value: unknown, where: string): Config;

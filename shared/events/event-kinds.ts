@@ -57,7 +57,6 @@ interface Traits<Event> {
 /** The words, level and metrics of an event of one kind. */
 export interface EventWords<Event> extends Traits<Event> {
   readonly level: (event: Event) => EventLevel;
-  /** The event in words. */
   readonly text: (event: Event) => string;
 }
 

@@ -245,7 +245,8 @@ export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventS
     }
     const nowMs = clock.monotonicMs();
     const passedMs = passedMsBySubject.get(subject) ?? Number.NEGATIVE_INFINITY;
-    if (nowMs - passedMs < INTERVAL_MS && !isLast(event)) return;
+    const isLast = event.kind === 'progress' && event.done === event.total;
+    if (nowMs - passedMs < INTERVAL_MS && !isLast) return;
     passedMsBySubject.put(subject, nowMs);
     sink(event);
   };
@@ -263,10 +264,6 @@ function subjectOf(event: StampedEvent): string | null {
     default:
       return null;
   }
-}
-
-function isLast(event: StampedEvent): boolean {
-  return event.kind === 'progress' && event.done === event.total;
 }
 
 interface OpenSegment {

@@ -98,7 +98,6 @@ interface Sentence {
   readonly text: string;
 }
 
-/** Returns the event in words. */
 export function sentenceOf(event: StampedEvent): Sentence {
   const { level, text } = entryOf(event);
   return { level: level(event), text: text(event) };

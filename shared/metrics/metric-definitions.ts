@@ -65,7 +65,7 @@ const STEP_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000
 const JOB_BUCKETS = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 const REQUEST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
-export const METRICS = {
+const METRICS = {
   qianmo_run_info: coordinator.gauge('The run that this coordinator works on; always 1.', {
     run: null,
   }),

@@ -28,7 +28,7 @@ export class QueueUnavailableError extends QianmoError {
  * - `permission`: the user of the server may not do this.
  * - `other`: a refusal for another reason.
  */
-export type Refusal = 'disk' | 'memory' | 'permission' | 'other';
+type Refusal = 'disk' | 'memory' | 'permission' | 'other';
 
 /** The queue's server answers, and refuses. */
 export class QueueRefusedError extends QianmoError {

@@ -53,7 +53,7 @@ export const BENCHES: readonly Bench[] = [
   },
   {
     name: 'serving server',
-    file: 'bench/serving/server/server-bench',
+    file: 'bench/serving/server-bench',
     about: 'requests a second of the ranking server and its latencies in an open loop',
     page: 'serving-server.md',
     node: ['--single-threaded-gc'],

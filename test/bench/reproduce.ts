@@ -22,8 +22,8 @@ import {
   withOptions,
   type Bench,
 } from './benches.js';
-import { benchOptions } from './options/bench-options.js';
-import { listOf, oneOf } from './options/option-values.js';
+import { benchOptions } from './bench-options.js';
+import { listOf, oneOf } from './option-values.js';
 
 /** A stopped command resumes when started again, at the same commit. */
 const FOLDER = folderOfCommit('reproduce', benchHeader());

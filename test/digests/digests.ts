@@ -27,8 +27,8 @@ import {
   RecordedDigestsSchema,
   type CaseValues,
 } from './recorded-digests.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { listOf, oneOf, text, wholeNumber } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../bench/option-values.js';
 import { evaluatedValues, sha256 } from './outcomes.js';
 
 const DEMO = 'demo';

@@ -34,7 +34,7 @@ const CANDIDATES = 2_000;
 
 const ServedSchema = z.looseObject({ scores: z.array(z.number()) });
 
-export const EncodingEqualitySchema = z.strictObject({
+const EncodingEqualitySchema = z.strictObject({
   /** The largest difference from the captured graph, which evaluates, on the same blocks; null: not covered. */
   served: z.number().nullable(),
   reference: z.number().nullable(),

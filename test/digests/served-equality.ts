@@ -30,8 +30,8 @@ import {
   type HeldOutRows,
 } from './equality-measures.js';
 import { RawRows } from './raw-rows.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { listOf, oneOf } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { listOf, oneOf } from '../bench/option-values.js';
 import { evaluate, prepare, synthesize, train } from '../../infra/library/index.js';
 import { RunConfigSchema, type RunConfig } from '../../shared/config/run-config.js';
 import { worldRun, type RunDepartures } from './world-run.js';

@@ -17,7 +17,7 @@ import { anyExpression, EXPRESSION_TYPES, expressionRow } from '../fixtures/rand
 import { createTypedTable } from '../fixtures/typed-log.js';
 
 const ROW_COUNT = 20_000;
-const ROWS_PER_BATCH = 1_000;
+const ROWS_PER_BATCH = 2_000;
 const EXPRESSIONS_PER_BATCH = 24;
 const DIFFERENCES_MAX = 12;
 /** Powers of two that DuckDB 1.5 misprints. */

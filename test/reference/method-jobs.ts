@@ -75,7 +75,7 @@ export function methodJobs(): MethodJobs {
       const { spec, meta } = jobCase;
       const tasks = await store.readTasks(indices);
       const { count: innerSteps, rate: innerRate } = innerLoop.steps;
-      const order = outer.kind === 'derivative' ? outer.order : 'first';
+      const order = outer.kind === 'derivative' && outer.order === 'second' ? 'second' : 'first';
       const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
       const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
       // The cold term is judged on all rows and uses none of them.
@@ -115,6 +115,6 @@ export function labelEvidenceOf({ impressions, clicks, supportRowCount: end, los
 }
 
 /** tanh x = 2 sigmoid(2 x) - 1 */
-export function tanhOf({ tape }: RefereeTask, node: number): number {
+export function tanhOf({ tape }: Pick<RefereeTask, 'tape'>, node: number): number {
   return tape.add(tape.scale(tape.sigmoid(tape.scale(node, 2)), 2), tape.constant(-1));
 }

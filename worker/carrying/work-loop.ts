@@ -22,7 +22,6 @@ import type {
   TakenJob,
   WorkerReport,
 } from '../../shared/queue/job-queue.js';
-import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import {
   blobsOn,
@@ -45,6 +44,8 @@ const AHEAD_AFTER_MS = 50;
 /** A job that has waited for the executor this long goes back: another worker may be idle. */
 const AHEAD_HELD_MS_MAX = 1_000;
 
+/** A worker counts as gone after four of them. */
+const BEAT_INTERVAL_MS = 2_000;
 /** Shorter rests are not reported. */
 const TOLD_REST_MS_MIN = 1_000;
 /** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
@@ -265,7 +266,7 @@ class WorkBench {
   async #keepAlive(consumer: JobConsumer): Promise<void> {
     const { clock } = this.#options;
     for (;;) {
-      await clock.sleep(WORKER_BEAT_INTERVAL_MS, this.#stop.signal);
+      await clock.sleep(BEAT_INTERVAL_MS, this.#stop.signal);
       if (this.#stop.signal.aborted) return;
       const [jobId = null] = this.#heldIds;
       await consumer.beat(jobId).catch((error: unknown) => this.#report(error));

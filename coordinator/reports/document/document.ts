@@ -28,7 +28,6 @@ export interface Piece {
   readonly isCurrent?: boolean;
   /** The color of a dot before the text, as charts use it for that name. */
   readonly dot?: string;
-  /** The tone of a badge. */
   readonly badge?: Tone;
 }
 

@@ -11,7 +11,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../../infra/library/package-root.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
 import { benchHeader, writeResult } from '../bench-header.js';
@@ -35,7 +34,7 @@ import {
   type OurRoom,
 } from './our-runs.js';
 import { writeOurCheck, writeW2ForPeers } from './w2-for-peers.js';
-import { benchOptions } from '../options/bench-options.js';
+import { benchOptions } from '../bench-options.js';
 import {
   listOf,
   oneOf,
@@ -43,7 +42,7 @@ import {
   pythonOption,
   roundsOption,
   wholeNumber,
-} from '../options/option-values.js';
+} from '../option-values.js';
 
 const options = benchOptions(import.meta.url, {
   rounds: roundsOption('3'),
@@ -163,7 +162,7 @@ function never(): never {
 }
 
 async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
-  const header = benchHeader(packageRoot.pathname);
+  const header = benchHeader();
   const agreement = await checked(peers, context);
   const folder = join(peers.scratch, 'whole');
   mkdirSync(folder);

@@ -18,7 +18,7 @@ import { withPeers } from './sides/peers-environment.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
 import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides/sides.js';
 import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
-import { benchOptions } from '../options/bench-options.js';
+import { benchOptions } from '../bench-options.js';
 import {
   listOf,
   oneOf,
@@ -27,7 +27,7 @@ import {
   roundsOption,
   text,
   wholeNumber,
-} from '../options/option-values.js';
+} from '../option-values.js';
 
 const CELL_NAMES = CELLS.map(cellName);
 

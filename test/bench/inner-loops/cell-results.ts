@@ -10,7 +10,7 @@ export const ARRANGEMENTS = ['one thread', 'two threads', 'two processes'] as co
 export type Arrangement = (typeof ARRANGEMENTS)[number];
 
 /** The two settings: one thread, and the whole machine with each side in its best arrangement. */
-export const SETTINGS = {
+const SETTINGS = {
   'one thread': ['one thread'],
   'two cores': ['two threads', 'two processes'],
 } as const satisfies Record<string, readonly Arrangement[]>;

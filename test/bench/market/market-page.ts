@@ -27,7 +27,7 @@ const QUANTILES = [
 ];
 
 /** The mean over seeds with its 95 % interval; null for fewer than two values. */
-export function intervalOver(values: readonly number[]): Interval | null {
+function intervalOver(values: readonly number[]): Interval | null {
   const count = values.length;
   if (count < 2) return null;
   const mean = values.reduce((sum, value) => sum + value, 0) / count;

@@ -22,8 +22,8 @@ import {
   type ChoiceProbabilities,
   type LoggingPolicy,
 } from './open-bandit.js';
-import { benchOptions } from '../options/bench-options.js';
-import { text } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { text } from '../option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const REFERENCE = new URL('test/bench/off-policy/reference.py', packageRoot).pathname;

@@ -37,7 +37,7 @@ import { realPage } from './real-page.js';
 import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
 import { REAL_SETS, supportName, type RealSet } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
-import { benchOptions } from '../options/bench-options.js';
+import { benchOptions } from '../bench-options.js';
 import {
   amount,
   anySeed,
@@ -46,7 +46,7 @@ import {
   pythonOption,
   text,
   wholeNumber,
-} from '../options/option-values.js';
+} from '../option-values.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { qianmo } from '../qianmo-command.js';

@@ -4,9 +4,8 @@ import { type RecordedArm, type RecordedCell, type RecordedDifference } from './
 import { at, float64At, numberAt } from '../../../shared/base/arrays.js';
 import { softplus } from '../../../shared/base/logistic.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { bootstrapIntervals } from '../../../coordinator/scoring/metrics.js';
 import type { Interval } from '../../../coordinator/scoring/evaluation-report.js';
-import { auc, sumOf } from '../../../coordinator/scoring/metrics.js';
+import { auc, bootstrapIntervals, sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { BenchHeader } from '../bench-header.js';
 import { keptOrRun, predictionsPath, type Unit } from './arm-units.js';
 import { readPredictions, type WrittenCell } from './cell-files.js';

@@ -29,7 +29,7 @@ import {
 } from './scaling-configs.js';
 import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
 import { counted } from '../../../shared/names/counted.js';
-import { benchOptions } from '../options/bench-options.js';
+import { benchOptions } from '../bench-options.js';
 import {
   amount,
   listOf,
@@ -37,7 +37,7 @@ import {
   outputOption,
   roundsOption,
   rowsAsWritten,
-} from '../options/option-values.js';
+} from '../option-values.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),

@@ -13,7 +13,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
-import { packageRoot } from '../../../infra/library/package-root.js';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
@@ -29,10 +28,10 @@ import {
 } from '../bench-header.js';
 import { familyOf, TICKS_PER_SECOND, usageOf } from '../resident-memory.js';
 import { CANDIDATE_ROWS, CONTEXT_ROWS } from './kernel-setting.js';
-import { quantilesOf, type Quantiles } from './server/load.js';
+import { quantilesOf, type Quantiles } from './load.js';
 import { syntheticKey, writeSyntheticBundle } from './synthetic-bundle.js';
-import { benchOptions } from '../options/bench-options.js';
-import { listOf, outputOption, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { listOf, outputOption, wholeNumber } from '../option-values.js';
 
 const options = benchOptions(import.meta.url, {
   adgroups: {
@@ -67,7 +66,7 @@ interface Measured extends Quantiles {
   readonly syncMs: number;
 }
 
-const header = benchHeader(packageRoot.pathname);
+const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const folder = mkdtempSync(join(tmpdir(), 'qianmo-adapt-'));
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });

@@ -10,7 +10,6 @@ import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
-import { packageRoot } from '../../../infra/library/package-root.js';
 import { at, median } from '../../../shared/base/arrays.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
@@ -34,8 +33,8 @@ import {
   timedCalls,
   type SideTimes,
 } from './kernel-setting.js';
-import { benchOptions } from '../options/bench-options.js';
-import { outputOption, pythonOption, roundsOption, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { outputOption, pythonOption, roundsOption, wholeNumber } from '../option-values.js';
 import { counted } from '../../../shared/names/counted.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { startSide, type SideProcess } from '../inner-loops/sides/side-process.js';
@@ -210,7 +209,7 @@ const options = benchOptions(import.meta.url, {
 });
 const { rounds, adgroups: adgroupCount } = options;
 
-const header = benchHeader(packageRoot.pathname);
+const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const addon = loadScoringAddon(scoringAddon.path());
 const tables = tablesOf(3);

@@ -11,7 +11,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
-import { packageRoot } from '../../../infra/library/package-root.js';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
@@ -25,8 +24,8 @@ import {
   writeResult,
   type BenchHeader,
 } from '../bench-header.js';
-import { benchOptions } from '../options/bench-options.js';
-import { outputOption, roundsOption, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { outputOption, roundsOption, wholeNumber } from '../option-values.js';
 import {
   Connection,
   contentOf,
@@ -37,8 +36,8 @@ import {
   saturation,
   wireRequest,
   type Quantiles,
-} from './server/load.js';
-import { keyOf, requestsIn, writeServedBundle } from './server/server-setting.js';
+} from './load.js';
+import { keyOf, requestsIn, writeServedBundle } from './server-setting.js';
 import { writeSyntheticChange } from './synthetic-change.js';
 
 /** Resident pages of files are the system's to take back; others are the process's own. */
@@ -129,7 +128,7 @@ const CHANGED_SHARE = 0.01;
 const BUNDLE = /"bundle":"([0-9a-f]{64})"/;
 const ServedSchema = z.object({ url: z.string() });
 
-const header = benchHeader(packageRoot.pathname);
+const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const folder = mkdtempSync(join(tmpdir(), 'qianmo-swap-'));
 const store = new FileObjectStore({ folder });

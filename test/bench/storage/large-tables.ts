@@ -17,8 +17,8 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader, circumstances, grouped, markdownTable } from '../bench-header.js';
 import { watched, type WatchedCommand } from '../resident-memory.js';
-import { benchOptions } from '../options/bench-options.js';
-import { wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { wholeNumber } from '../option-values.js';
 
 const options = benchOptions(import.meta.url, {
   rows: { value: wholeNumber(), default: '100000000', about: 'rows of the table' },

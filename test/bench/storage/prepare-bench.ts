@@ -25,14 +25,8 @@ import {
   writeResult,
 } from '../bench-header.js';
 import { watched, type WatchedCommand } from '../resident-memory.js';
-import { benchOptions } from '../options/bench-options.js';
-import {
-  listOf,
-  roundsOption,
-  rowsAsWritten,
-  text,
-  wholeNumber,
-} from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { listOf, roundsOption, rowsAsWritten, text, wholeNumber } from '../option-values.js';
 
 /** Not the executable, which first checks the setup. */
 const COMMAND = fileURLToPath(new URL('../../../infra/cli/main.js', import.meta.url));

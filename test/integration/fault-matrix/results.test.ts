@@ -8,9 +8,12 @@ import { afterAll, beforeAll, expect } from 'vitest';
 import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { JobQueue } from '../../../shared/queue/job-queue.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
-import { partedRecord, signatureOf } from '../../../shared/queue/signing.js';
-import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import {
+  partedRecord,
+  signatureOf,
+  signedJobQueue,
+  signingKeyOf,
+} from '../../../shared/queue/signed-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { expectExclusion, cell, FaultScene } from '../../fixtures/faults/fault-scene.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';

@@ -139,7 +139,7 @@ const cases: [
       rejectedRowsMax: 2,
     }),
     'data',
-    /7, the first of them:\n.*line 2: the column "clicked" holds "no".* \(one of 6 such rows\)\n[^]*line 5: .*\n.*line 8: the task column "ad" is empty\n {2}cure/,
+    /7 rejected rows, the first of them:\n.*line 2: the column "clicked" holds "no".* \(one of 6 such rows\)\n[^]*line 5: .*\n.*line 8: the task column "ad" is empty\n {2}cure/,
   ],
   ...LONG_LINES.map((n): (typeof cases)[number] => [
     `line ${n} of a log is longer than DuckDB reads`,

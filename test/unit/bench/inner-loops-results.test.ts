@@ -1,6 +1,4 @@
-/**
- * How measurements become the results of the inner-loop benchmark: statistics, verdicts, tables.
- */
+/** How measurements become the verdicts of the inner-loop benchmark. */
 
 import { describe, expect, test } from 'vitest';
 import { updateError } from '../../bench/inner-loops/sides/accuracy.js';

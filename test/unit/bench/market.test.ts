@@ -171,7 +171,7 @@ describe('a market', () => {
         expectConserved(outcome, scene.auctions.count);
         if (!settings.isExploring) expect(outcome.explored).toBe(0);
       }),
-      { numRuns: 25 },
+      { numRuns: 8 },
     );
   });
 
@@ -184,7 +184,7 @@ describe('a market', () => {
         const wrong = await outcomeOf({ ...free, power: -1 });
         expect(wrong.outcome.regret).toBeGreaterThan(0);
       }),
-      { numRuns: 5 },
+      { numRuns: 3 },
     );
   });
 });

@@ -8,7 +8,7 @@ import {
   type JobResult,
   PROTOCOL_VERSION,
 } from '../../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../../shared/queue/signing.js';
+import { SIGNATURE_BYTE_COUNT } from '../../../shared/queue/signed-job-queue.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 

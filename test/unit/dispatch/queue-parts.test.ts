@@ -1,4 +1,4 @@
-/** The small parts at both ends of the queue: leases, cache, mailbox, patience. */
+/** The small parts at both ends of the queue: leases, cache, rest, patience. */
 
 import { describe, expect, it } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/step-blobs.js';

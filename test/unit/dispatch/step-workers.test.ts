@@ -2,8 +2,8 @@
 
 import { expect, test } from 'vitest';
 import {
-  nobodyCounted,
   StepWorkers,
+  WorkerCount,
   WorkerHealth,
 } from '../../../coordinator/dispatch/worker-health.js';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
@@ -23,9 +23,8 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
     });
   const producer = await queue.openProducer('');
   const health = new WorkerHealth({ clock, sink });
-  return new StepWorkers({ producer, health, clock, sink, counted: nobodyCounted() }, (action) =>
-    action(),
-  );
+  const counted = new WorkerCount(producer, clock);
+  return new StepWorkers({ producer, health, clock, sink, counted }, (action) => action());
 }
 
 test.each<[string, number, { open: number; unsent: number }, number]>([

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { configReference, optionsReference } from '../../../infra/cli/write-reference.js';
+import { configReference, optionsReference } from '../../../infra/cli/reference-pages.js';
 
 describe('configuration reference', () => {
   test('the page is up to date (npm run docs:reference writes it)', () => {

@@ -1,7 +1,4 @@
-/**
- * The table lines up, the sentences claim no more than the intervals, and the page is
- * self-contained.
- */
+/** The sentences claim no more than the intervals, and the page is self-contained. */
 
 import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';

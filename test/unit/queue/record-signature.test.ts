@@ -2,8 +2,13 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isGenuine, partedRecord, signatureOf } from '../../../shared/queue/signing.js';
-import { signingKeyOf, type SigningKey } from '../../../shared/queue/signing.js';
+import {
+  isGenuine,
+  partedRecord,
+  signatureOf,
+  signingKeyOf,
+  type SigningKey,
+} from '../../../shared/queue/signed-job-queue.js';
 import { isRecord } from '../../../shared/base/canonical-json.js';
 import { jobOf, resultOf } from '../../conformance/job-queue-scene.js';
 

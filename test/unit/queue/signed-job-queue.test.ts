@@ -4,8 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import type { JobQueue, JobRecord } from '../../../shared/queue/job-queue.js';
 import type { Job, JobResult } from '../../../shared/queue/protocol.js';
-import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import { signedJobQueue, signingKeyOf } from '../../../shared/queue/signed-job-queue.js';
 import {
   handConsumer,
   jobOf,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import { signingKeyOf } from '../../../shared/queue/signed-job-queue.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const TEXT = 'canary-0123456789abcdef0123456789abcdef';

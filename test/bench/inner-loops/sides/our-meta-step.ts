@@ -218,7 +218,7 @@ function stepped({ tf }: Engine, layers: Layers, changes: readonly Tensor[]): Te
   });
 }
 
-export interface OurMetaStep {
+interface OurMetaStep {
   /** Performs a meta step on a batch. */
   readonly run: (batchIndex: number) => void;
   /** The current layers, alternating weights and biases. */

@@ -16,11 +16,9 @@ export function variantsOf(side: SideName, workload: WorkloadName): readonly str
     case 'ours':
       return ['rewritten'];
     case 'jax':
-      return workload === 'W1' ? ['jit'] : ['scatter', 'unique-host'];
+      return [workload === 'W1' ? 'jit' : 'unique-host'];
     case 'torch':
-      return workload === 'W1'
-        ? ['vmap', 'compile']
-        : ['compile-scatter', 'compile-unique', 'compile-stamp'];
+      return workload === 'W1' ? ['vmap', 'compile'] : ['compile-unique', 'compile-stamp'];
   }
 }
 

@@ -1,15 +1,13 @@
 /** The cut of an outer step into leaves, with worked numbers. */
 
 import { describe, expect, it } from 'vitest';
-import {
-  cutIntoLeaves,
-  spreadInHalves,
-  type CutTask,
-  type LeafCut,
-} from '../../../../coordinator/plan/leaves.js';
+import { cutIntoLeaves, spreadInHalves } from '../../../../coordinator/plan/leaves.js';
 import { at } from '../../../../shared/base/arrays.js';
 import { paddedRowCountOf } from '../../../../shared/tasks/micro-batches.js';
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
+
+type CutTask = Parameters<typeof cutIntoLeaves>[0][number];
+type LeafCut = ReturnType<typeof cutIntoLeaves>[number];
 
 const GLOBAL = { kind: 'global' };
 

@@ -42,6 +42,18 @@ describe('epochOrder', () => {
     }
   });
 
+  it('has each row at each place alike, where rows are few', () => {
+    const [count, seeds] = [6, 3_000];
+    const found = Array.from({ length: count * count }, () => 0);
+    for (let seed = 0; seed < seeds; seed += 1)
+      for (const [place, row] of rowsOf({ seed, epoch: 0, count }).entries())
+        found[place * count + row]! += 1;
+    const expected = seeds / count;
+    const chiSquare = found.reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
+    // 25 degrees of freedom: 52.6 is exceeded once in a thousand.
+    expect(chiSquare).toBeLessThan(52.6);
+  });
+
   it('opens a window of a hundred million rows without listing them', () => {
     const order = epochOrder({ seed: 1, epoch: 0, count: 100_000_000 });
     const rows = Array.from({ length: 2_000 }, (_, draw) => order(draw * 50_000));

@@ -2,11 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   type DrawnTask,
-  randomOrder,
-  rowDrawer,
+  type SamplingRule,
   taskSampler,
 } from '../../../../coordinator/plan/sampler.js';
-import { randomStream } from '../../../../shared/base/random.js';
+import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
 import { tasksOf } from '../../../fixtures/sampled-tasks.js';
 
 const sizes = fc.array(fc.tuple(fc.nat(6), fc.integer({ min: 1, max: 9 })), {
@@ -23,23 +22,14 @@ const tasksOfSizes = (pairs: readonly (readonly [number, number])[]) =>
 const namesOf = (drawn: readonly DrawnTask[]): string[] =>
   drawn.flatMap(({ taskIndex, drawnRows = [] }) => drawnRows.map((row) => `${taskIndex}/${row}`));
 
-describe('randomOrder', () => {
-  it('has each number at each place alike', () => {
-    const [count, seeds] = [6, 3_000];
-    const found = Array.from({ length: count * count }, () => 0);
-    for (let seed = 0; seed < seeds; seed += 1) {
-      const order = randomOrder(count, randomStream(seed, 'test'));
-      for (let place = 0; place < count; place += 1) found[place * count + order(place)]! += 1;
-    }
-    const expected = seeds / count;
-    const chiSquare = found.reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
-    // 25 degrees of freedom: 52.6 is exceeded once in a thousand.
-    expect(chiSquare).toBeLessThan(52.6);
-  });
-});
+const rowDrawer = (
+  seed: number,
+  tasks: readonly TaskEntry[],
+  rule: Pick<SamplingRule, 'rowsPerOuterStep' | 'keepsSupport'>,
+) => taskSampler(seed, tasks, { sampling: 'uniform', tasksPerOuterStep: 1, ...rule });
 
-describe('rowDrawer', () => {
-  it('reads each row once in an epoch, and only query rows where tasks keep their support', () => {
+describe('rows that are drawn', () => {
+  it('are each read once in an epoch, and only query rows where tasks keep their support', () => {
     const given = fc.record({
       ...{ sizes, seed: fc.nat(99), keepsSupport: fc.boolean() },
       rowsPerOuterStep: fc.integer({ min: 1, max: 40 }),

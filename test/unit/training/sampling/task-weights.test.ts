@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import {
   coldTaskWeightingOf,
   taskWeightsOf,
-  type TaskWeighting,
 } from '../../../../coordinator/plan/step-plan.js';
 import type { TaskRows } from '../../../../shared/tasks/task-store.js';
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
@@ -67,7 +66,7 @@ describe('task weights', () => {
     };
     // Query impressions 1, 4 and 16, and 14 in the batch; of all rows 4, 6, 30 and 14.
     const withBatch = [...tasks, taskOf([], [5, 9], 9)];
-    const weigh = (weighting: TaskWeighting): number[] =>
+    const weigh = (weighting: Parameters<typeof taskWeightsOf>[1]): number[] =>
       taskWeightsOf(withBatch, weighting, (taskIndex) => taskIndex === 9);
 
     it('count as much an impression as the rows that the term reads of the other tasks', () => {

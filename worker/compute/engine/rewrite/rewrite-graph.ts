@@ -10,7 +10,7 @@ import { SUM_RULES } from './sums.js';
 const { oneReshape, neutralElement } = ELEMENTWISE_RULES;
 
 /** Rules in the order in which they are tried: cheap and certain ones first. */
-export const RULES: Readonly<Record<string, Rule>> = {
+const RULES: Readonly<Record<string, Rule>> = {
   ...ELEMENTWISE_RULES,
   ...SUM_RULES,
   ...PRODUCT_RULES,
@@ -27,7 +27,7 @@ export function rewriteGraph(graph: Graph): Graph {
 }
 
 /** One pass over the graph, inputs before their readers. */
-export function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
+function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
   const builder = new GraphBuilder(rules);
   const rewritten = new Map<GraphNode, readonly GraphValue[]>();
   const valueOf = ({ node, output }: GraphValue): GraphValue => {

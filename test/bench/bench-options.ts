@@ -8,10 +8,10 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { wrap } from '../../../coordinator/reports/document/as-text.js';
-import { packageRoot } from '../../../infra/library/package-root.js';
-import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { benchOfModule, commandOf, withOptions } from '../benches.js';
+import { wrap } from '../../coordinator/reports/document/as-text.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../shared/base/errors.js';
+import { benchOfModule, commandOf, withOptions } from './benches.js';
 
 /** An option with a value, which may be left out if it has no default. */
 interface ValueOption {
@@ -21,27 +21,18 @@ interface ValueOption {
   readonly about: string;
 }
 
-/** An option that may be written several times, and has no default. */
-interface ManyOption {
-  /** As of an option with one value. */
-  readonly each: z.ZodType<unknown, string>;
-  readonly about: string;
-}
-
 interface FlagOption {
   readonly type: 'boolean';
   readonly default: false;
   readonly about: string;
 }
 
-type BenchOption = ValueOption | ManyOption | FlagOption;
+type BenchOption = ValueOption | FlagOption;
 type BenchOptions = Readonly<Record<string, BenchOption>>;
 
 type ValueOf<Option> = Option extends ValueOption
   ? z.output<Option['value']> | (Option extends { readonly default: string } ? never : undefined)
-  : Option extends ManyOption
-    ? readonly z.output<Option['each']>[] | undefined
-    : boolean;
+  : boolean;
 
 type Values<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
 
@@ -94,19 +85,13 @@ function readValues<Options extends BenchOptions>(options: Options): Values<Opti
     options: Object.fromEntries(
       Object.entries(options).map(([name, option]) => {
         const type: 'boolean' | 'string' = 'type' in option ? option.type : 'string';
-        const multiple = 'each' in option;
-        const otherwise = 'each' in option ? undefined : option.default;
-        return [
-          name,
-          { type, multiple, ...(otherwise === undefined ? {} : { default: otherwise }) },
-        ];
+        const { default: otherwise } = option;
+        return [name, { type, ...(otherwise === undefined ? {} : { default: otherwise }) }];
       }),
     ),
   }).values;
   const read = Object.entries(options).map(([name, option]) => {
     const found = written[name];
-    if ('each' in option && Array.isArray(found))
-      return [name, found.map((each) => valueOf(name, option.each, String(each)))];
     return [
       name,
       typeof found === 'string' && 'value' in option ? valueOf(name, option.value, found) : found,
@@ -152,8 +137,8 @@ function scriptOf(modulePath: string): Script {
 function helpOf(script: Script, options: BenchOptions): string {
   const { paragraphs, examples } = headOf(readFileSync(script.source, 'utf8'));
   const lines = Object.entries(options).map(([name, option]) => {
-    const words = `  --${name}${'value' in option || 'each' in option ? ' VALUE' : ''}`;
-    const otherwise = 'each' in option ? undefined : option.default;
+    const words = `  --${name}${'value' in option ? ' VALUE' : ''}`;
+    const { default: otherwise } = option;
     const told = typeof otherwise === 'string' ? ` [${shown(otherwise)}]` : '';
     const gap = words.length < NAME_COLUMNS ? '' : `\n${' '.repeat(NAME_COLUMNS)}`;
     return `${words.padEnd(NAME_COLUMNS)}${gap}${option.about}${told}`;

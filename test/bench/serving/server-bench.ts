@@ -14,13 +14,12 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
-import { packageRoot } from '../../../../infra/library/package-root.js';
-import { at, median } from '../../../../shared/base/arrays.js';
-import { systemClock } from '../../../../shared/base/clock.js';
-import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
-import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { startCommand } from '../../../fixtures/commands/command.js';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { at, median } from '../../../shared/base/arrays.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { startCommand } from '../../fixtures/commands/command.js';
 import {
   benchHeader,
   circumstances,
@@ -28,11 +27,11 @@ import {
   markdownTable,
   writeResult,
   type BenchHeader,
-} from '../../bench-header.js';
-import { benchOptions } from '../../options/bench-options.js';
-import { amount, outputOption, roundsOption, wholeNumber } from '../../options/option-values.js';
-import { familyOf, TICKS_PER_SECOND, usageOf } from '../../resident-memory.js';
-import type { SideTimes } from '../kernel-setting.js';
+} from '../bench-header.js';
+import { benchOptions } from '../bench-options.js';
+import { amount, outputOption, roundsOption, wholeNumber } from '../option-values.js';
+import { familyOf, TICKS_PER_SECOND, usageOf } from '../resident-memory.js';
+import type { SideTimes } from './kernel-setting.js';
 import { openLoop, quantilesOf, requireSuccess, saturation, wireRequest } from './load.js';
 import { FORMS, requestsIn, writeServedBundle, type Form } from './server-setting.js';
 
@@ -183,7 +182,7 @@ async function measuredRound(
   return { perSecond, openPerSecond, cpuUs, p50, p99, p999, requestByteCount };
 }
 
-const header = benchHeader(packageRoot.pathname);
+const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const folder = mkdtempSync(join(tmpdir(), 'qianmo-server-'));
 let side: ChildProcess | null = null;

@@ -1,9 +1,9 @@
 /** Values that options of benches take: schemas that read the text of an option, and whose message says what is expected. */
 
 import { z } from 'zod';
-import { parseRowCount, ROW_COUNT_MAX } from '../../../coordinator/synthesize/synthesis-options.js';
-import { integer } from '../../../coordinator/runs/request-fields.js';
-import { packageRoot } from '../../../infra/library/package-root.js';
+import { parseRowCount, ROW_COUNT_MAX } from '../../coordinator/synthesize/synthesis-options.js';
+import { integer } from '../../coordinator/runs/request-fields.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 
 const LARGEST_OTHERWISE = 1_000_000_000;
 const SEED_MAX = 2 ** 32 - 1;
@@ -25,8 +25,6 @@ export function amount(largest = LARGEST_OTHERWISE): z.ZodType<number, string> {
     .transform((written) => (written.trim() === '' ? NaN : Number(written)))
     .pipe(z.number(expected).positive(expected).max(largest, expected));
 }
-
-export const shareOfOne = amount(1);
 
 /** A number of rows as `qianmo synthesize --rows` takes it, which is passed on as it is written. */
 export const rowsAsWritten = z

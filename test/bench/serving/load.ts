@@ -6,9 +6,9 @@
 
 import { connect, type Socket } from 'node:net';
 import { once } from 'node:events';
-import { at } from '../../../../shared/base/arrays.js';
-import { systemClock } from '../../../../shared/base/clock.js';
-import { randomStream } from '../../../../shared/base/random.js';
+import { at } from '../../../shared/base/arrays.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { randomStream } from '../../../shared/base/random.js';
 import type { BenchRequest } from './server-setting.js';
 
 const HEAD_END = Buffer.from('\r\n\r\n');

@@ -5,14 +5,14 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
-import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
-import { systemClock } from '../../../../shared/base/clock.js';
-import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
-import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
-import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { RankingServer } from '../../../../worker/serving/server/ranking-server.js';
-import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf, timedCalls } from '../kernel-setting.js';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { s3OptionsIn } from '../../../coordinator/runs/places.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { MappingLoader } from '../../../worker/serving/loading/mapping-loader.js';
+import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
+import { RankingServer } from '../../../worker/serving/server/ranking-server.js';
+import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf, timedCalls } from './kernel-setting.js';
 
 const KERNEL_CALLS = 3_000;
 
