@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { cacheRoot, projectRoot } from '../../infra/bootstrap/base.mjs';
-import { benchOptions } from '../bench/options/bench-options.js';
+import { benchOptions } from '../bench/bench-options.js';
 import { openChecks } from './checks.js';
 import { endedWith, startProgram } from './programs.js';
 
