@@ -6,7 +6,7 @@
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
-import { keepCompiledCode } from '../shared/base/compile-cache.js';
+import { keepCompiledCode } from '../shared/base/cache-folder.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
 import { printableText } from '../shared/base/printable-text.js';
 import type { DeviceDemand } from '../shared/config/compute-config.js';

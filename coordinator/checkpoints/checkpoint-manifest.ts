@@ -5,8 +5,8 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
-import { FingerprintSchema } from '../../shared/events/fingerprint.js';
-import { hashAfterDense, tableLine } from '../../shared/models/meta-parameters-digest.js';
+import { FingerprintSchema } from '../../shared/events/device-report.js';
+import { hashAfterDense, tableLine } from '../../shared/models/meta-parameters.js';
 import { type BlobRef, BlobRefSchema } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
@@ -60,7 +60,6 @@ export const CheckpointManifestSchema = z.strictObject({
   configHash: z.string(),
   /** The part of the config that the hash covers, so that differences can be shown. */
   decidingConfig: z.record(z.string(), z.json()),
-  /** The digest of the task store. */
   storeDigest: z.string(),
   /** The stores that it was before logs were appended, each with the outer step up to which it was trained on. */
   earlierStores: z.array(z.strictObject({ outerStep: count, storeDigest: z.string() })).optional(),
@@ -91,7 +90,7 @@ const LatestSchema = NamedManifestSchema.extend({
   formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),
   outerStep: count,
 });
-export type LatestPointer = z.infer<typeof LatestSchema>;
+type LatestPointer = z.infer<typeof LatestSchema>;
 
 /** Steps sort as text up to the largest that a config allows. */
 const OUTER_STEP_DIGITS = 9;
@@ -126,12 +125,11 @@ export function encodeManifest(manifest: CheckpointManifest): {
  *   wrote them.
  */
 export function parseManifest(bytes: Uint8Array, where: string): CheckpointManifest {
-  return parsed(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
+  return parse(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
 }
 
-/** Reads `latest.json`. */
 export function parseLatest(bytes: Uint8Array, where: string): LatestPointer {
-  return parsed(LatestSchema, bytes, where, 'the pointer to a checkpoint cannot be read');
+  return parse(LatestSchema, bytes, where, 'the pointer to a checkpoint cannot be read');
 }
 
 const MANIFEST_KEY = new RegExp(
@@ -154,7 +152,7 @@ export function blobsOf(manifest: CheckpointManifest): BlobRef[] {
   return [manifest.dense, ...pieces.map((piece) => piece.blob)];
 }
 
-function parsed<Value>(
+function parse<Value>(
   schema: z.ZodType<Value>,
   bytes: Uint8Array,
   where: string,
@@ -198,7 +196,6 @@ export function bestOf(validated: readonly ValidatedStep[] = []): ValidatedStep 
   return best;
 }
 
-/** The number of scores since the best one. */
 export function scoresSinceBest(validated: readonly ValidatedStep[] = []): number {
   const best = bestOf(validated);
   return best === null ? 0 : validated.length - 1 - validated.indexOf(best);

@@ -7,7 +7,6 @@
 import {
   type CheckpointManifest,
   LATEST_KEY,
-  type LatestPointer,
   MANIFEST_KEY_PREFIX,
   type NamedManifest,
   type StoredTable,
@@ -17,7 +16,7 @@ import {
   parseManifest,
   piecesDigest,
 } from './checkpoint-manifest.js';
-import type { EarlierStore, TrainingState } from './training-state.js';
+import type { TrainingState } from './training-state.js';
 import { float64At } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -27,8 +26,7 @@ import {
   type RunEventSink,
   warningEvent,
 } from '../../shared/events/run-events.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { type MetaParameters, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   BlobMissingError,
@@ -37,14 +35,20 @@ import {
   blobKeyOf,
 } from '../../shared/storage/blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
-import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
-import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import type {
+  EmbeddingTable,
+  DenseTensor,
+  NamedTensors,
+} from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import {
   type CodedTensor,
   decodeTensors,
   encodeTensors,
 } from '../../shared/tensors/tensor-codec.js';
+import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
+
+type EarlierStore = NonNullable<TrainingState['earlierStores']>[number];
 
 interface FoundCheckpoint {
   readonly state: TrainingState;
@@ -181,7 +185,7 @@ class Search {
   }
 
   /** Newest first, without those of an earlier start that are beyond the latest. */
-  async #candidateKeys(pointer: LatestPointer | null): Promise<string[]> {
+  async #candidateKeys(pointer: ReturnType<typeof parseLatest> | null): Promise<string[]> {
     const outerStepMax = pointer?.outerStep ?? Number.POSITIVE_INFINITY;
     return (await this.#store.list(MANIFEST_KEY_PREFIX))
       .filter((key) => {
@@ -191,7 +195,7 @@ class Search {
       .reverse();
   }
 
-  #readPointer(latest: StoredObject): LatestPointer | null {
+  #readPointer(latest: StoredObject): ReturnType<typeof parseLatest> | null {
     try {
       return parseLatest(latest.bytes, this.#addressOf(LATEST_KEY));
     } catch (cause) {
@@ -330,7 +334,6 @@ export interface CheckpointIdentity {
   readonly configHash: string;
   /** The part of the config that the hash covers. */
   readonly deciding: Record<string, unknown>;
-  /** The digest of the task store. */
   readonly storeDigest: string;
   readonly spec: ModelSpec;
   /** Absent where a checkpoint of the store as it was before logs were appended is of no use. */
@@ -338,7 +341,7 @@ export interface CheckpointIdentity {
 }
 
 /** The task store as it was before logs were appended to it. */
-export interface StoreGrowth {
+interface StoreGrowth {
   /** The model on the store when it had this digest; null if it never had. */
   specAt(storeDigest: string): ModelSpec | null;
 }
@@ -391,7 +394,7 @@ function specOf(
   return storeDigest === current ? spec : (growth?.specAt(storeDigest) ?? spec);
 }
 
-/** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */
+/** True for a config with the length that the run was extended to that is otherwise that of the checkpoint. */
 function isExtendedTo(
   { deciding }: CheckpointIdentity,
   { decidingConfig, extendedOuterSteps }: CheckpointManifest,
@@ -419,7 +422,7 @@ export interface SavedMetaParameters extends CheckpointReceipt {
   readonly metaParameters: MetaParameters;
   readonly computedOn: TrainingState['computedOn'];
   readonly earlierStores: readonly EarlierStore[];
-  /** Whether it was chosen by its validation loss, so that later outer steps are no loss. */
+  /** It was chosen by its validation loss, so that later outer steps are no loss. */
   readonly isChosen: boolean;
 }
 
@@ -541,4 +544,69 @@ function misfit(where: string, found: string): QianmoError {
     where,
     found,
   });
+}
+
+/** @param spec of the grown store; its tables have as many rows as before, or more. */
+export function grownParameters(parameters: MetaParameters, spec: ModelSpec): MetaParameters {
+  const tables = new Map<string, EmbeddingTable>();
+  for (const { name, rowCount } of spec.tables) {
+    const table = parameters.tables.get(name);
+    if (table === undefined) throw new Error(`there is no table ${name}`);
+    const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - table.rowCount);
+    tables.set(name, grownTable(table, rowCount, newRows));
+  }
+  return { dense: parameters.dense, tables };
+}
+
+/**
+ * A state of the store before logs were appended, to train on with the store as it is. The optimizer has seen no
+ * gradient of new rows: its rows are 0, as they are at the start.
+ *
+ * @param storeDigest of the store that the state was trained on
+ */
+export function grownState(
+  state: TrainingState,
+  storeDigest: string,
+  spec: ModelSpec,
+): TrainingState {
+  // Scores on other rows cannot be compared with those to come.
+  const { validated: _, ...others } = state;
+  const { outerStep, optimizer, earlierStores = [] } = others;
+  const metaParameters = grownParameters(state.metaParameters, spec);
+  const tables = new Map<string, EmbeddingTable>();
+  for (const [name, table] of optimizer.tables) {
+    const grown = metaParameters.tables.get(name.slice(name.indexOf('/') + 1));
+    if (grown === undefined) throw new Error(`there is no table for ${name}`);
+    const newCount = grown.rowCount - table.rowCount;
+    tables.set(
+      name,
+      grownTable(table, grown.rowCount, () => new Float32Array(newCount * table.width)),
+    );
+  }
+  return {
+    ...{ ...others, metaParameters, optimizer: { ...optimizer, tables } },
+    earlierStores: [...earlierStores, { outerStep, storeDigest }],
+  };
+}
+
+/** @param newRows end to end; only asked for if there are some. */
+function grownTable(
+  table: EmbeddingTable,
+  rowCount: number,
+  newRows: () => Float32Array,
+): EmbeddingTable {
+  const { width, rowCount: before } = table;
+  if (rowCount === before) return table;
+  if (rowCount < before) throw new Error(`a table of ${before} rows has no ${rowCount}`);
+  const values = new Float32Array(rowCount * width);
+  values.set(table.values);
+  values.set(newRows(), before * width);
+  return { rowCount, width, values };
+}
+
+function copiesOf({ width, values }: EmbeddingTable, row: number, count: number): Float32Array {
+  const copies = new Float32Array(count * width);
+  const copied = values.subarray(row * width, (row + 1) * width);
+  for (let copy = 0; copy < count; copy += 1) copies.set(copied, copy * width);
+  return copies;
 }

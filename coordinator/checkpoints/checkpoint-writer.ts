@@ -31,23 +31,15 @@ import {
   encodeDenseState,
   findLatestCheckpoint,
   readMetaParameters,
+  grownState,
 } from './checkpoint-reader.js';
-import { grownState } from './grown-parameters.js';
-import {
-  type EarlierCheckpoint,
-  type PutBlob,
-  type TableSnapshot,
-  wholeSnapshotOf,
-} from './table-snapshot.js';
+import { type TableSnapshot, wholeSnapshotOf } from './table-snapshot.js';
 import type { TrainingState } from './training-state.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import {
-  hashAfterDense,
-  metaParametersDigest,
-} from '../../shared/models/meta-parameters-digest.js';
+import { hashAfterDense, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import {
   BLOB_KEY_PREFIX,
   type BlobRef,
@@ -58,7 +50,7 @@ import {
 import type { HeldLease } from '../../shared/storage/lease.js';
 import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
 
-export interface CheckpointsOptions extends CheckpointIdentity {
+interface CheckpointsOptions extends CheckpointIdentity {
   /** A store for the checkpoints of this run and nothing else. */
   readonly store: ObjectStore;
   /** Checkpoints kept, the latest included. */
@@ -131,7 +123,7 @@ class RunCheckpointStore implements Checkpoints {
   #sentLatestBytes: Uint8Array | null = null;
   #last: WrittenCheckpoint | null = null;
   /** The last checkpoint of the tables `of`, read or written. */
-  #earlier: { readonly of: object; readonly checkpoint: EarlierCheckpoint } | null = null;
+  #earlier: { readonly of: object; readonly checkpoint: CheckpointManifest } | null = null;
   /** The checkpoint with the lowest validation loss, and its outer step. */
   #best: (NamedManifest & { readonly outerStep: number }) | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
@@ -191,7 +183,7 @@ class RunCheckpointStore implements Checkpoints {
     return receiptOf(written);
   }
 
-  /** Whether the last checkpoint has this state. */
+  /** True if the last checkpoint has this state. */
   #isStored(
     { outerStep, extendedOuterSteps, validated, metaParameters }: TrainingState,
     { of }: TableSnapshot,
@@ -273,7 +265,7 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /** Skips blobs that the last checkpoint verified and that still exist, and those of this one. */
-  #blobWriter(isThere: (ref: BlobRef) => boolean): PutBlob {
+  #blobWriter(isThere: (ref: BlobRef) => boolean): (bytes: Uint8Array) => Promise<BlobRef> {
     const put = new Set<string>();
     return async (bytes) => {
       const ref = blobRefOf(bytes);
@@ -290,7 +282,7 @@ class RunCheckpointStore implements Checkpoints {
     await store.put(key, bytes, { kind: 'absent' });
     const found = await store.get(key);
     if (found !== null && areEqual(found.bytes, bytes)) return;
-    // Whoever has taken over the run may have removed it.
+    // A process that has taken over the run may have removed it.
     await this.#options.claim?.demand();
     throw new QianmoError({
       kind: 'environment',

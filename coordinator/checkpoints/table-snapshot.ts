@@ -6,10 +6,10 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { at, int32At } from '../../shared/base/arrays.js';
-import { tableLine } from '../../shared/models/meta-parameters-digest.js';
+import { tableLine } from '../../shared/models/meta-parameters.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
-import { addToHash, type ByteSink } from '../../shared/tensors/sha256.js';
+import { addToHash } from '../../shared/tensors/sha256.js';
 import { encodableTensor } from '../../shared/tensors/tensor-codec.js';
 import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
 import type { TrainingState } from './training-state.js';
@@ -17,21 +17,21 @@ import type { TrainingState } from './training-state.js';
 /** Small enough that a few touched rows do not write much, and that encoding does not hold up training. */
 const PIECE_BYTE_COUNT_MAX = 8 * 1024 * 1024;
 
-export type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
+type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
 
 /** `tables` are those of the meta-parameters, `optimizerTables` those of the optimizer. */
 type TableRole = 'tables' | 'optimizerTables';
 
 /** A checkpoint of the same tables whose pieces may be named again. */
-export type EarlierCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole>;
+type EarlierCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole>;
 
 interface StoreTerms {
   readonly earlier: EarlierCheckpoint | null;
   readonly put: PutBlob;
-  /** Whether a blob of the earlier checkpoint still exists. */
+  /** Tells if a blob of the earlier checkpoint still exists. */
   readonly isThere: (blob: BlobRef) => boolean;
   /** Takes the tables of the meta-parameters as their digest does; null where it needs none. */
-  readonly hash: ByteSink | null;
+  readonly hash: Parameters<typeof addToHash>[0] | null;
 }
 
 /** Rows by feature, each with ascending ids. */
@@ -183,7 +183,7 @@ interface PieceSpan {
   readonly rowCount: number;
 }
 
-export class FrozenTable {
+class FrozenTable {
   readonly spans: readonly PieceSpan[];
   readonly #table: EmbeddingTable;
   readonly #pieceRowCount: number;

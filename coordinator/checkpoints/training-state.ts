@@ -1,7 +1,7 @@
 /** The whole state of a run at one outer step. A checkpoint holds it, and a resume starts from it. */
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ValidatedStep } from './checkpoint-manifest.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
@@ -28,7 +28,7 @@ interface ComputedOn {
 }
 
 /** A store that was trained on up to an outer step, before logs were appended to it. */
-export interface EarlierStore {
+interface EarlierStore {
   readonly outerStep: number;
   readonly storeDigest: string;
 }

@@ -2,13 +2,13 @@
 
 import { spanAt } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { exchanged } from '../../shared/base/http-exchange.js';
+import { exchange } from '../../shared/base/http-exchange.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
 import { addressBelow } from '../../shared/network/addresses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { readEvaluatedRun, type EvaluatedRun } from '../scoring/evaluated-run.js';
+import { readEvaluatedRun, type EvaluatedRun } from '../scoring/compare-runs.js';
 import {
   absence,
   columnsOf,
@@ -78,7 +78,7 @@ export class AdgroupPages {
     const title = name === null ? 'Adgroups' : `Adgroup ${shownName(name)}`;
     const segments = reports.flatMap(({ segment }) => segment ?? []);
     const served =
-      name === null ? [] : [await this.#servedSection(keyAt(evaluation, index) ?? name)];
+      name === null ? [] : [await this.#servedSection(evaluation?.logits.taskKeys[index] ?? name)];
     return {
       ...{ title: `${title}, ${key}`, heading: title, crumbs: link(runPath(key), key) },
       ...{ place: '/runs', keptForMs: KEPT_FOR_MS },
@@ -147,7 +147,7 @@ export class AdgroupPages {
     const headers: Record<string, string> =
       token === null ? {} : { authorization: `Bearer ${token}` };
     const bounds = { clock: this.#clock, timeoutMs: SERVER_TIMEOUT_MS };
-    const { status, text } = await exchanged({ method: 'GET', url, headers }, bounds);
+    const { status, text } = await exchange({ method: 'GET', url, headers }, bounds);
     if (status === 404) throw new Error('it does not explore');
     if (status === 401) throw new Error('it demands another token');
     if (status !== 200) throw new Error(`it answers with status ${status}`);
@@ -166,10 +166,6 @@ function shownName(name: string): string {
 
 function placeOf(name: string, { logits: { taskKeys } }: Evaluation): number {
   return taskKeys.findIndex((key) => shownName(key) === shownName(name));
-}
-
-function keyAt(evaluation: Evaluation | null, index: number): string | undefined {
-  return evaluation?.logits.taskKeys[index];
 }
 
 /** Each segment has an evaluation of its own. */

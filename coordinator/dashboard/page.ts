@@ -79,7 +79,6 @@ export function digestOf(html: string): string {
   return createHash('sha256').update(html).digest('hex').slice(0, 12);
 }
 
-/** The path of a run's page. */
 export function runPath(key: string): string {
   return `/runs/${encodeURIComponent(key).replaceAll('%3A', ':')}`;
 }

@@ -6,7 +6,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { QueueController, ConnectedWorker } from '../../shared/queue/job-queue.js';
 import type { LeaseHolder } from '../../shared/storage/lease.js';
 
-export interface QueueState {
+interface QueueState {
   readonly counts: { readonly waiting: number; readonly active: number };
   /** In the order of their names. */
   readonly workers: readonly WatchedWorker[];
@@ -84,9 +84,9 @@ export class QueueWatch {
   async #runs(): Promise<QueuedRun[]> {
     const runs: QueuedRun[] = [];
     for (const [run, jobCount] of [...this.#jobCountByRun].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const found = await this.#controller.find(run);
-      if (found === null) this.#jobCountByRun.delete(run);
-      else runs.push({ run, holder: found.holder, jobsPerOuterStep: jobCount });
+      const holder = await this.#controller.find(run);
+      if (holder === null) this.#jobCountByRun.delete(run);
+      else runs.push({ run, holder, jobsPerOuterStep: jobCount });
     }
     return runs;
   }

@@ -1,6 +1,7 @@
 /** The runs that a dashboard shows, read from their records and kept in bounded memory. */
 
 import { basename } from 'node:path';
+import { pathsIn } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';
@@ -10,7 +11,9 @@ import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { findRecords } from '../record/find-records.js';
 import { FollowedHistory, type RunHistory } from '../record/run-history.js';
 import { RunRecord } from '../record/run-record.js';
-import { readView, runStatusOf, type ReadView, type RunStatus } from '../record/run-status.js';
+import { readView, runStatusOf, type RunStatus } from '../record/run-status.js';
+
+type ReadView = NonNullable<Awaited<ReturnType<typeof readView>>>;
 
 interface CatalogOptions {
   /** Folders and `s3://` prefixes. */
@@ -19,13 +22,13 @@ interface CatalogOptions {
   readonly clock: Clock;
 }
 
-export interface CatalogedRun {
+interface CatalogedRun {
   /** The path below the root, with `:` for `/`. */
   readonly key: string;
   readonly status: RunStatus;
 }
 
-export interface CatalogedRuns {
+interface CatalogedRuns {
   /** The latest first. */
   readonly runs: readonly CatalogedRun[];
   /** There are more than were looked for. */
@@ -156,23 +159,15 @@ function freeKey(key: string, taken: ReadonlyMap<string, string>): string {
 }
 
 /** Settings that decide what a run computes, by path, such as `method.innerRate`. */
-export type RunSettings = ReadonlyMap<string, string>;
+type RunSettings = ReadonlyMap<string, string>;
 
 /** The settings of the latest checkpoint; null before the first. */
 export async function settingsIn(checkpoints: ObjectStore): Promise<RunSettings | null> {
   const manifest = await latestManifestOf(checkpoints);
   if (manifest === null) return null;
-  const settings = flattened('', manifest.decidingConfig);
+  const settings = pathsIn(manifest.decidingConfig);
   settings.push(['store', manifest.storeDigest]);
   const machine = manifest.computedOn.at(-1);
   if (machine !== undefined) settings.push(['computed on', machine.fingerprint]);
   return new Map(settings.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-function flattened(path: string, value: unknown): [string, string][] {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return [[path, typeof value === 'string' ? value : JSON.stringify(value)]];
-  return Object.entries(value).flatMap(([name, each]) =>
-    flattened(path === '' ? name : `${path}.${name}`, each),
-  );
 }

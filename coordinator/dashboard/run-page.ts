@@ -3,14 +3,7 @@
 import { sentenceOf } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import { STEP_PHASES } from '../../shared/names/event-terms.js';
-import {
-  isGone,
-  meanIn,
-  sizeName,
-  type RunHistory,
-  type StepSpan,
-  type WorkerCourse,
-} from '../record/run-history.js';
+import { isGone, meanIn, sizeName, type RunHistory } from '../record/run-history.js';
 import { isUnderWay, type RunState, type RunStatus } from '../record/run-status.js';
 import {
   absence,
@@ -35,13 +28,16 @@ import {
 import { durationText, formatCount, timeText } from '../reports/document/format.js';
 import { stateBadge } from '../reports/run-documents.js';
 import type { Page } from './page.js';
-import type { RunSettings } from './run-catalog.js';
+
+type StepSpan = RunHistory['sizes']['spans'][number];
+
+type WorkerCourse = RunHistory['workers'][number];
 
 interface ShownRun {
   readonly status: RunStatus;
   readonly history: RunHistory;
   /** Null before the first checkpoint. */
-  readonly settings: RunSettings | null;
+  readonly settings: ReadonlyMap<string, string> | null;
   /** The form that controls the run; null where it may not be controlled. */
   readonly control?: Form | null;
   /** Reports that lie in the output. */
@@ -75,7 +71,6 @@ export function runPage({ status, history, settings, control = null, links }: Sh
 const STATE_WORDS: Readonly<Record<RunState, string>> = {
   running: 'Running normally.',
   'waiting for workers': 'Jobs are queued, and no worker has finished one since the wait began.',
-  paused: 'Paused by a command.',
   stalled: 'Running, but no progress recently.',
   finished: 'The last call ended without a failure.',
   failed: 'The last call ended with a failure.',
@@ -148,7 +143,7 @@ function factsOf(status: RunStatus, history: RunHistory): Fact[] {
 /** Rows of a table next to a chart. */
 const ROWS_MAX = 60;
 
-export function courseFigures(history: RunHistory): Figure[] {
+function courseFigures(history: RunHistory): Figure[] {
   const { course, validation } = history;
   const losses = lines([
     {
@@ -211,7 +206,7 @@ function courseTable(series: readonly Series[]): Table {
   const steps = [...new Set(byLine.flatMap((values) => [...values.keys()]))].sort((a, b) => a - b);
   return {
     columns: columnsOf('outer step', ...series.map(({ name }) => name)),
-    rows: thinned(steps).map((step) => [
+    rows: thinOut(steps).map((step) => [
       String(step),
       ...byLine.map((values) => {
         const value = values.get(step);
@@ -242,7 +237,7 @@ function timeFigures({ times }: RunHistory): Figure[] {
     'Milliseconds by phase. Fetching, computing and uploading are means over the workers, and overlap.';
   const table = {
     columns: columnsOf('outer steps', ...phases),
-    rows: thinned(spans).map((span) => [
+    rows: thinOut(spans).map((span) => [
       spanText(span),
       ...phases.map((phase) => meanIn(span, phase)?.toFixed(1) ?? ''),
     ]),
@@ -258,7 +253,7 @@ function spanText({ firstOuterStep: first, lastOuterStep: last }: StepSpan): str
  * The losses by size of the adgroups: a chart for each bucket, on one scale. Nothing for a record without such losses,
  * or with one bucket, whose losses are those of all adgroups.
  */
-export function sizeFigures({ sizes, sizeNames }: RunHistory): Figure[] {
+function sizeFigures({ sizes, sizeNames }: RunHistory): Figure[] {
   const [last] = sizes.spans.slice(-1);
   const before = sizeNames.some(
     (size) => sizes.points(sizeName(size, 'queryLossBefore')).length > 0,
@@ -341,7 +336,7 @@ function sizeTable(spans: readonly StepSpan[], sizeNames: readonly string[]): Ta
 }
 
 /** Every n-th of the items, and the last one. */
-function thinned<Item>(items: readonly Item[]): readonly Item[] {
+function thinOut<Item>(items: readonly Item[]): readonly Item[] {
   const every = Math.ceil(items.length / ROWS_MAX);
   return items.filter((_, index) => index % every === 0 || index === items.length - 1);
 }
@@ -371,7 +366,7 @@ function workersBlock({ workers }: RunHistory, runState: RunState): Block {
   return tableBlock('Workers', {
     columns: columnsOf(
       ...['<worker', '<state', '<device', 'memory', '~current job', 'last job took'],
-      ...['slow jobs', 'refused', '<last event, UTC'],
+      ...['refused', '<last event, UTC'],
     ),
     rows: shown.map((worker) => [
       worker.worker,
@@ -382,7 +377,6 @@ function workersBlock({ workers }: RunHistory, runState: RunState): Block {
         : `${Math.round(worker.residentByteCount / BYTES_PER_MIB)} MiB`,
       worker.jobId ?? '-',
       worker.lastComputeMs === null ? '-' : durationText(worker.lastComputeMs),
-      String(worker.slowJobCount),
       String(worker.refusedResultCount),
       timeText(worker.lastEventMs).slice(11),
     ]),
@@ -432,7 +426,7 @@ function savedBlocks(
   ];
 }
 
-function settingsBlock(settings: RunSettings | null): Block {
+function settingsBlock(settings: ReadonlyMap<string, string> | null): Block {
   if (settings === null) return absence('Known from the first checkpoint on.');
   const table = { columns: columnsOf('<setting', '~value'), rows: [...settings] };
   const summary = `All ${settings.size} settings`;

@@ -1,7 +1,7 @@
 /** The ranking servers, read at their metrics: requests, latency, bundles, exploration, and calibration. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { exchanged } from '../../shared/base/http-exchange.js';
+import { exchange } from '../../shared/base/http-exchange.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { MetricName } from '../../shared/metrics/metric-definitions.js';
 import {
@@ -79,7 +79,7 @@ class ReadMetrics {
     return [...new Set(this.of(name).flatMap(({ labels }) => labels[label] ?? []))].sort();
   }
 
-  /** As `histogram_quantile` of Prometheus: between the bounds of its bucket in proportion; null without observations. */
+  /** A quantile as Prometheus has it: between the bounds of its bucket in proportion; null without observations. */
   quantile(name: MetricName, labels: Labels, share: number): number | null {
     const buckets = this.of(`${name}_bucket`, labels)
       .map(
@@ -100,7 +100,7 @@ class ReadMetrics {
 }
 
 async function readMetrics(address: string, clock: Clock): Promise<ReadMetrics> {
-  const { status, text } = await exchanged({ method: 'GET', url: address, headers: {} }, { clock });
+  const { status, text } = await exchange({ method: 'GET', url: address, headers: {} }, { clock });
   if (status !== 200) throw new Error(`it answers with status ${status}`);
   return new ReadMetrics(samplesIn(text));
 }
@@ -187,7 +187,7 @@ function refusals(metrics: ReadMetrics): Block[] {
   return [section('Refused requests', '', [table])];
 }
 
-/** Whether probabilities come true, by bundle and segment. */
+/** Predicted and observed rates by bundle and segment. */
 function calibration(metrics: ReadMetrics): Block[] {
   const rows = metrics.of('qianmo_predicted_outcomes_total').flatMap(({ labels, value }) => {
     const impressions = metrics.sum('qianmo_feedback_impressions_total', labels);

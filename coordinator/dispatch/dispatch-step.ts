@@ -5,24 +5,20 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { WAKE_ALL, type JobProducer, type JobRecord } from '../../shared/queue/job-queue.js';
 import {
-  EXCLUDED_WORKERS_MAX,
   JOB_BYTE_COUNT_MAX,
-  type Job,
   type JobResult,
   type LargeBlobs,
   taskCountOf,
 } from '../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signing.js';
-import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signed-job-queue.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
-import { BackupCopies, type JobDurations } from './backup-copies.js';
-import { jobOf, type Admitted, type DeliveryTerms, type JobOrder } from './dispatcher.js';
+import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import {
   attemptsUsedUp,
   fateOf,
@@ -33,18 +29,11 @@ import {
 } from './job-delivery.js';
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
-import {
-  StepWorkers,
-  type OpenJobs,
-  type WorkerCount,
-  type WorkerHealth,
-} from './worker-health.js';
+import { StepWorkers, type WorkerCount, type WorkerHealth } from './worker-health.js';
 
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
-/** More answers decide nothing that three do not. */
-const ANSWER_COUNT_MAX = 3;
 
 type RetryCause = RunEventOf<'job-retried'>['cause'];
 
@@ -63,10 +52,7 @@ export interface DispatchContext {
   readonly health: WorkerHealth;
   readonly fingerprints: FingerprintDemand;
   readonly machines: Pick<MachineChoice, 'make'>;
-  readonly durations: JobDurations;
   readonly counted: WorkerCount;
-  /** Whether a result of the job counts only when a second worker has given it too. */
-  readonly recomputes: (job: Job) => boolean;
   /** Absent where all blobs lie beside the queue. */
   readonly largeBlobs?: LargeBlobs | undefined;
   readonly limits: QueueConfig;
@@ -90,17 +76,12 @@ export class DispatchStep<Value extends object> {
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #stepBlobs: StepBlobs;
-  /** The results of jobs that are computed again, bit for bit by worker. */
-  readonly #answers = new Map<JobDelivery, Map<string, string>>();
-  readonly #copies: BackupCopies;
   readonly #workers: StepWorkers;
   /** Wake-ups by job, with the record where the wake-up has it. */
   readonly #mailbox: Mailbox<JobRecord | undefined>;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
   readonly #stop = new AbortController();
-  /** Outputs that were read, and that another delivery may still name. They are deleted when the call ends. */
-  readonly #sharedOutputs: BlobRef[] = [];
   /** Calls to the queue are given up at this time. */
   #deadlineMs: number;
   #sentCount = 0;
@@ -113,7 +94,6 @@ export class DispatchStep<Value extends object> {
     this.#call = call;
     this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     this.#workers = new StepWorkers(context, this.#patiently);
-    this.#copies = new BackupCopies(context, this.#openByJobId);
     this.#stepBlobs = new StepBlobs(context, this.#patiently);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => {
@@ -149,7 +129,6 @@ export class DispatchStep<Value extends object> {
       if (clock.monotonicMs() >= this.#deadlineMs) throw this.#unfinished();
       await this.#fillWindow();
       await this.#workers.quarantine();
-      await this.#sendCopies();
       const dueMs = await this.#deliverDue();
       const waitMs = Math.min(this.#reconcileAtMs, this.#deadlineMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
@@ -163,6 +142,10 @@ export class DispatchStep<Value extends object> {
     }
   }
 
+  get hasOpenJobs(): boolean {
+    return this.#openByJobId.size > 0;
+  }
+
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
   abandon(): void {
     this.#unsubscribe();
@@ -172,9 +155,9 @@ export class DispatchStep<Value extends object> {
   async close(): Promise<void> {
     const { clock, producer, patience, blobs } = this.#context;
     this.abandon();
-    const released = this.#openDeliveries().flatMap(({ order }) => this.#stepBlobs.released(order));
-    const unused = [...released, ...this.#sharedOutputs];
-    const jobIds = [...this.#openByJobId.keys(), ...this.#copies.superfluousIds];
+    const open = [...this.#openByJobId.values()];
+    const unused = open.flatMap(({ order }) => this.#stepBlobs.released(order));
+    const jobIds = [...this.#openByJobId.keys()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
       await producer.remove(jobIds);
@@ -188,7 +171,7 @@ export class DispatchStep<Value extends object> {
   /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */
   async #fillWindow(): Promise<void> {
     const { orders, idSuffix } = this.#call;
-    const { epoch, leases, largeBlobs } = this.#context;
+    const { epoch, fingerprints, leases, largeBlobs } = this.#context;
     const unsentCount = orders.length - this.#sentCount;
     if (unsentCount === 0) return;
     const openCount = this.#openByJobId.size;
@@ -196,7 +179,8 @@ export class DispatchStep<Value extends object> {
     const sending: Promise<unknown>[] = [];
     for (const order of orders.slice(this.#sentCount, this.#sentCount + sendCount)) {
       this.#sentCount += 1;
-      const stamp = { epoch, largeBlobs, ...this.#termsOf(order, null) };
+      const fingerprint = fingerprints.of(order.job);
+      const stamp = { epoch, largeBlobs, fingerprint };
       const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
       const delivery = new JobDelivery(order, job, idSuffix);
       assertFits(delivery);
@@ -221,14 +205,13 @@ export class DispatchStep<Value extends object> {
 
   #unfinished(): QianmoError {
     const { limits, health } = this.#context;
-    const { orderCount, openCount, first } = this.#openJobs();
     const clouded = health.describe();
     return new QianmoError({
       kind: 'transient',
       what: 'an outer step did not get all its results in time',
-      ...(first === undefined ? {} : { where: first.where }),
-      expected: `${orderCount} results within ${limits.outerStepTimeoutMs} ms`,
-      found: `${openCount} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
+      ...(this.#openPlace === undefined ? {} : { where: this.#openPlace }),
+      expected: `${this.#call.orders.length} results within ${limits.outerStepTimeoutMs} ms`,
+      found: `${this.#openByJobId.size} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
       cure: 'check that workers run and reach Redis, then continue with --resume',
     });
   }
@@ -240,8 +223,8 @@ export class DispatchStep<Value extends object> {
     if (!all) return [...woken.keys()].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#patiently(beat);
-    await this.#workers.reportMissingWorkers(() => this.#openJobs());
-    await this.#workers.requireHealthy(() => this.#openJobs());
+    await this.#workers.reportMissingWorkers(this.#openByJobId.size);
+    await this.#workers.requireHealthy(this.#openPlace);
     return [...this.#openByJobId].flatMap(([jobId, delivery]) =>
       this.#heldBack.has(delivery) ? [] : [jobId],
     );
@@ -262,15 +245,15 @@ export class DispatchStep<Value extends object> {
     if (fate?.kind !== 'result')
       fate = fateOf(await this.#patiently(() => producer.read(jobId)), job);
     const output = fate.kind === 'result' ? await this.#stepBlobs.output(fate.result.output) : null;
-    return { jobId, delivery, fate, output };
+    return { delivery, fate, output };
   }
 
   async #judge(read: ReadJob): Promise<Admitted<Value> | null> {
     const { delivery, fate, output } = read;
-    if (!this.#copies.decides(read)) return null;
     const { health } = this.#context;
     switch (fate.kind) {
       case 'open':
+        delivery.holder = fate.holder ?? delivery.holder;
         break;
       case 'result':
         return this.#judgeResult(delivery, fate.result, output);
@@ -279,11 +262,6 @@ export class DispatchStep<Value extends object> {
       case 'lost':
         await this.#stepBlobs.restore(delivery.order);
         this.#deliverAgain(delivery, 'lost', fate.reason);
-        break;
-      case 'declined':
-        // The job reached a worker that it is not for.
-        await this.#excludeWhoAnswered(delivery);
-        this.#deliverNext(delivery, delivery.declinedDelayMs);
         break;
       case 'refused':
       case 'sick':
@@ -299,7 +277,7 @@ export class DispatchStep<Value extends object> {
         await this.#attemptFailed(delivery, 'rejected', { ...fate, rejection: 'forged' });
         break;
       case 'worker-lost':
-        await this.#workerLost(delivery, fate.reason, this.#copies.holderOf(read.jobId));
+        await this.#workerLost(delivery, fate.reason);
         break;
     }
     return null;
@@ -310,23 +288,16 @@ export class DispatchStep<Value extends object> {
     result: JobResult,
     output: Uint8Array | null,
   ): Promise<Admitted<Value> | null> {
+    const { fingerprints, health, leases, machines } = this.#context;
     if (output === null) {
       this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
       return null;
     }
-    this.#outputRead(delivery, result);
+    // An output can equal the input of another job, which is still needed.
+    if (!leases.isLeased(result.output)) this.#stepBlobs.delete([result.output]);
     const { worker } = result;
-    const { fingerprints, health, durations, machines } = this.#context;
     const { job } = delivery.order;
-    if (health.isDistrusted(worker)) {
-      this.#deliverNext(delivery);
-      return null;
-    }
     await machines.make(job, this.#stop.signal);
-    if (fingerprints.admits(job, result) && !(await this.#isConfirmed(delivery, result))) {
-      this.#deliverNext(delivery, 0);
-      return null;
-    }
     const judged = this.#call.admission.judge({ result, output });
     if (judged === 'other_fingerprint') {
       // The job was computed before the run had a fingerprint.
@@ -343,70 +314,19 @@ export class DispatchStep<Value extends object> {
     }
     for (const failure of delivery.failures) if (failure.worker !== worker) this.#charge(failure);
     health.didJob(worker);
-    durations.note(delivery.job, result);
     this.#end(delivery);
     return judged;
   }
 
-  /**
-   * Whether a result may count: always, unless the job is one of those that are computed again. A job decides its
-   * result bit for bit, so a worker that two others contradict lies or is broken.
-   *
-   * @throws QianmoError `failed` when three workers disagree
-   */
-  async #isConfirmed(delivery: JobDelivery, { worker, ...result }: JobResult): Promise<boolean> {
-    const { recomputes, health, sink } = this.#context;
-    const { outerStep, jobIndex } = delivery.job;
-    if (!recomputes(delivery.job)) return true;
-    const bits = canonicalJson([result.output.sha256, result.queryRowCount]);
-    const answers = this.#answers.get(delivery) ?? new Map<string, string>();
-    this.#answers.set(delivery, answers);
-    const others = [...answers].filter(([name]) => name !== worker);
-    if (others.some(([, answer]) => answer === bits)) {
-      for (const [liar, answer] of others)
-        if (answer !== bits) health.distrust(liar, { outerStep, jobIndex });
-      return true;
-    }
-    answers.set(worker, bits);
-    const workers = [...answers.keys()];
-    if (workers.length > 1) sink({ kind: 'results-disagree', outerStep, jobIndex, workers });
-    if (answers.size < ANSWER_COUNT_MAX) return !(await this.#excludeWhoAnswered(delivery));
-    throw new QianmoError({
-      kind: 'failed',
-      what: 'three workers gave three results of one job',
-      where: delivery.where,
-      found: `workers ${workers.join(', ')}`,
-      cure: 'find out which of these machines is sound, and continue with --resume on sound ones',
-    });
-  }
-
-  /** Lets another worker compute the job again. Returns false if there is only the one that has. */
-  async #excludeWhoAnswered(delivery: JobDelivery): Promise<boolean> {
-    const workers = [...(this.#answers.get(delivery)?.keys() ?? [])];
-    const connected = await this.#workers.names();
-    // Where two disagree, the step waits for a third as long as it may.
-    const waits = workers.length > 1 || this.#context.health.hasHealthyOther(workers, connected);
-    delivery.excluded = waits ? workers : [];
-    return waits;
-  }
-
-  /** Deletes the output, unless another job or another delivery of this one has it too. */
-  #outputRead({ copyId }: JobDelivery, { output }: JobResult): void {
-    // An output can equal the input of another job, which is still needed.
-    if (this.#context.leases.isLeased(output)) return;
-    if (copyId !== null) this.#sharedOutputs.push(output);
-    else this.#stepBlobs.delete([output]);
-  }
-
   #end(delivery: JobDelivery): void {
-    this.#copies.end(delivery);
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
     delivery.order.settled?.();
   }
 
   /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
-  async #workerLost(delivery: JobDelivery, reason: string, holder: string | null): Promise<void> {
+  async #workerLost(delivery: JobDelivery, reason: string): Promise<void> {
+    const { holder } = delivery;
     const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;
     if (wasAway) {
       this.#deliverAgain(delivery, 'lost', `${reason}, and Redis was away`);
@@ -466,29 +386,12 @@ export class DispatchStep<Value extends object> {
     this.#deliverNext(delivery);
   }
 
-  #deliverNext(delivery: JobDelivery, delayMs?: number): void {
-    const { clock } = this.#context;
+  #deliverNext(delivery: JobDelivery): void {
+    const { clock, fingerprints } = this.#context;
     this.#openByJobId.delete(delivery.jobId);
-    if (delivery.takeCopy()) return;
-    delivery.deliverAgain(this.#termsOf(delivery.order, delivery));
+    delivery.deliverAgain(fingerprints.of(delivery.order.job));
     this.#openByJobId.set(delivery.jobId, delivery);
-    this.#heldBack.set(delivery, clock.monotonicMs() + (delayMs ?? delivery.delayMs));
-  }
-
-  /** The terms of the next delivery of a job, null if it is the first. */
-  #termsOf({ job }: JobOrder, delivery: JobDelivery | null): DeliveryTerms {
-    const fingerprint = this.#context.fingerprints.of(job);
-    return { fingerprint, notBy: (delivery?.excluded ?? []).slice(-EXCLUDED_WORKERS_MAX) };
-  }
-
-  async #sendCopies(): Promise<void> {
-    const { producer } = this.#context;
-    const copies = await this.#copies.begin({
-      workers: () => this.#patiently(() => producer.workers()),
-      termsOf: (delivery) => this.#termsOf(delivery.order, delivery),
-      isHeldBack: (delivery) => this.#heldBack.has(delivery),
-    });
-    if (copies.length > 0) await this.#patiently(() => producer.add(copies));
+    this.#heldBack.set(delivery, clock.monotonicMs() + delivery.delayMs);
   }
 
   /** Sends the redeliveries that are due and returns when the next one is. */
@@ -506,22 +409,15 @@ export class DispatchStep<Value extends object> {
     for (const delivery of deliveries) delivery.sentMs = clock.monotonicMs();
   }
 
-  #openDeliveries(): JobDelivery[] {
-    return [...new Set(this.#openByJobId.values())];
-  }
-
-  #openJobs(): OpenJobs {
-    return {
-      orderCount: this.#call.orders.length,
-      openCount: this.#openDeliveries().length,
-      first: this.#openByJobId.values().next().value,
-    };
+  /** Names an open job. */
+  get #openPlace(): string | undefined {
+    return [...this.#openByJobId.values()][0]?.where;
   }
 }
 
-/** @throws QianmoError `usage` when the job, without the terms of its delivery, is larger than the queue takes. */
+/** @throws QianmoError `usage` when the job, without a fingerprint, is larger than the queue takes. */
 export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): void {
-  const { notBy: _notBy, fingerprint: _fingerprint, ...jobAlone } = job;
+  const { fingerprint: _fingerprint, ...jobAlone } = job;
   const byteCount = Buffer.byteLength(JSON.stringify(jobAlone));
   const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
   if (byteCount <= byteCountMax) return;
@@ -536,7 +432,7 @@ export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): 
 }
 
 /** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */
-export class Mailbox<News> {
+class Mailbox<News> {
   readonly #clock: Clock;
   #waking = new Map<string, News>();
   #arrived: () => void = () => undefined;

@@ -1,17 +1,12 @@
 /**
  * The interface between deciding and carrying. The outer loop and the evaluation hand over jobs and
  * receive results; they know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
- * and `dispatch/in-memory-dispatcher.ts` (executors in reach).
+ * and `dispatch/in-memory-dispatcher.ts` (local executors).
  */
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
-import type { RunControl } from './run-control.js';
-import {
-  isExcludableName,
-  type Job,
-  type JobResult,
-  type LargeBlobs,
-} from '../../shared/queue/protocol.js';
+import type { RunProgress } from '../../shared/storage/lease.js';
+import type { Job, JobResult, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
 /** A job without what its dispatcher fills in. */
@@ -30,46 +25,28 @@ export interface JobOrder {
   settled?(): void;
 }
 
-/** Which workers may compute a job. It may change from one delivery to the next. */
-export interface DeliveryTerms {
-  readonly fingerprint: string | null;
-  /** The workers that must not compute it. */
-  readonly notBy: readonly string[];
-}
-
 /** The part of a job that its dispatcher knows. */
-interface JobStamp extends DeliveryTerms {
+interface JobStamp {
   readonly epoch: number;
+  /** The kind of machine that must compute it; null for any. */
+  readonly fingerprint: string | null;
   readonly largeBlobs?: LargeBlobs | undefined;
 }
 
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  { epoch, largeBlobs, ...terms }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
+  { epoch, largeBlobs, fingerprint }: JobStamp = { epoch: 0, fingerprint: null },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
   return {
     ...job,
     epoch,
-    ...termFields(terms),
+    ...(fingerprint === null ? {} : { fingerprint }),
     ...(largeBlobs === undefined ? {} : { largeBlobs }),
     dense: refOf(dense),
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
     ...(frozen === null ? {} : { frozen: refOf(frozen) }),
-  };
-}
-
-/**
- * The fields of a job that say its terms. A worker whose name is too long for a job may get the job; its result is
- * refused then.
- */
-export function termFields(terms: DeliveryTerms): Pick<Job, 'fingerprint' | 'notBy'> {
-  const { fingerprint } = terms;
-  const notBy = terms.notBy.filter(isExcludableName);
-  return {
-    ...(fingerprint === null ? {} : { fingerprint }),
-    ...(notBy.length === 0 ? {} : { notBy }),
   };
 }
 
@@ -92,20 +69,25 @@ export interface Admitted<Value extends object> {
   readonly value: Value;
 }
 
-export interface CallTerms {
-  /** Instead of `queue.jobAttemptsMax`. */
-  readonly attemptsMax?: number;
-  /** Called when a pause holds the call back. No job leaves before it resolves, and the call ends with its failure. */
-  readonly onHeldBack?: () => Promise<void>;
+/** How a run tells those who look at its queue how far it is. */
+interface RunControl {
+  /** The run of the lease. Work under another name must not speak for it. */
+  readonly runId: string;
+  /**
+   * Says how far training is. It is told with the next renewal of the lease.
+   *
+   * @param isOver whether training has ended: then the run cannot be cancelled any more
+   */
+  tell(training: RunProgress['training'], isOver: boolean): void;
 }
 
 export interface Dispatcher {
   /**
    * Sends jobs, and yields admitted results in order of arrival, one for each order. Retries,
-   * lost jobs and lost blobs are the dispatcher's own business. While the run is paused, it waits before it sends the
-   * first job. Jobs may leave before the results are read, so whoever calls this must read them, or abort the
-   * signal and read the failure: then the jobs are taken back.
+   * lost jobs and lost blobs are the dispatcher's own business. Jobs may leave before the results are read, so the
+   * caller must read them, or abort the signal and read the failure: then the jobs are taken back.
    *
+   * @param attemptsMax in place of `queue.jobAttemptsMax`
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
    *   passed, `interrupted` when the signal aborted, `cancelled` when the run was.
    */
@@ -113,15 +95,15 @@ export interface Dispatcher {
     orders: readonly JobOrder[],
     read: ReadResult<Value>,
     signal: AbortSignal,
-    terms?: CallTerms,
+    attemptsMax?: number,
   ): AsyncIterable<Admitted<Value>>;
   readonly rejections: ReadonlyMap<Rejection, number>;
   /**
-   * The number of jobs that can be computed at once, as far as it is known. With a queue, whose workers come and go, it
-   * is that of a moment ago, and 0 at first.
+   * The number of jobs that can be computed at once. With a queue, this is the most recent count of workers; 0 until
+   * the first one.
    */
   executorCount?(): number;
-  /** Absent where nobody can give orders, as without a queue. */
+  /** Absent without a queue. */
   readonly control?: RunControl;
   close(): Promise<void>;
 }

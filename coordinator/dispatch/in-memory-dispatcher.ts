@@ -41,7 +41,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   return {
     rejections: record.rejections,
     executorCount: () => growing.lanes.count,
-    run(orders, read, signal, terms = {}) {
+    run(orders, read, signal, attemptsMax = options.attemptsMax) {
       const [stop, over] = [new AbortController(), new AbortController()];
       // Each executor listens to it.
       setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
@@ -50,7 +50,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       const call = {
         ...{
           ...options,
-          ...terms,
+          attemptsMax,
           growing,
           record,
           signal: stop.signal,
@@ -82,7 +82,7 @@ function inputOf(order: JobOrder, { fingerprints }: AdmissionRecord): JobInput {
   // Evaluations encode the same frozen inputs again, and executors keep what they made of them.
   if (frozen !== null && !refs.has(frozen)) refs.set(frozen, blobRefOf(frozen));
   const fingerprint = fingerprints.of(order.job);
-  const job = jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] });
+  const job = jobOf(order, refOf, { epoch: 0, fingerprint });
   return { job, dense, rowPack, frozen };
 }
 
@@ -203,7 +203,7 @@ interface ArrivalTerms {
  *
  * @throws the first failure, when it is read, or at once if the signal aborts. The others end unheard.
  */
-export function inOrderOfArrival<Value>(
+function inOrderOfArrival<Value>(
   starts: readonly (() => Promise<Value>)[],
   { unreadCountMax, signal, interrupted, onAbort, onRead, onEnd }: ArrivalTerms,
 ): AsyncGenerator<Value> {
@@ -277,7 +277,7 @@ interface Lane {
   ahead: TakenJob | null;
 }
 
-export class ExecutorLanes {
+class ExecutorLanes {
   readonly #lanes: Lane[] = [];
   readonly #waiting: WaitingJob[] = [];
 

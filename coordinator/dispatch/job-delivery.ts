@@ -4,15 +4,13 @@
  */
 
 import { DivergenceError, type FailureReport, QianmoError } from '../../shared/base/errors.js';
-import { randomStream } from '../../shared/base/random.js';
 import { type JobFailure, parseJobFailure } from '../../shared/queue/queue-errors.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
 import { type Job, jobIdOf, type JobResult, JobResultSchema } from '../../shared/queue/protocol.js';
-import { type DeliveryTerms, type JobOrder, type Rejection, termFields } from './dispatcher.js';
+import type { JobOrder, Rejection } from './dispatcher.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
-const DECLINED_DELAY_MS_MAX = 200;
 
 /** The pause before a job is tried again, whichever dispatcher carries it: 0 before the first attempt, then doubling. */
 export function redeliveryDelayMs(failedCount: number): number {
@@ -29,7 +27,6 @@ export const LOST_WORKER = '';
  * - `result`: a worker finished it. Its output must still be fetched and judged.
  * - `lost`: the queue or a blob vanished. This costs no attempt.
  * - `refused`: the worker that took it cannot do it, but another may. This costs no attempt.
- * - `declined`: the job asked the worker that took it to leave it to others.
  * - `sick`: the machine of the worker failed, not the job. This costs no attempt.
  * - `failed`: the worker failed at it. This costs an attempt.
  * - `worker-lost`: its worker is lost. This is a failure of that worker, unless Redis was away.
@@ -39,7 +36,6 @@ export const LOST_WORKER = '';
 type Fate =
   | { readonly kind: 'open'; readonly holder: string | null }
   | { readonly kind: 'result'; readonly result: JobResult }
-  | { readonly kind: 'declined' }
   | { readonly kind: 'lost' | 'worker-lost' | 'hopeless'; readonly reason: string }
   | {
       readonly kind: 'refused' | 'sick' | 'failed' | 'forged';
@@ -48,8 +44,6 @@ type Fate =
     };
 
 export interface ReadJob {
-  /** The id of the present delivery, or of its copy. */
-  readonly jobId: string;
   readonly delivery: JobDelivery;
   readonly fate: Fate;
   /** Null where the fate is no result, or the result's output is gone. */
@@ -86,8 +80,6 @@ function fateOfFailure({ kind, reason }: JobFailure, worker: string): Fate {
     case 'refused':
     case 'sick':
       return { kind, reason, worker };
-    case 'declined':
-      return { kind };
     case 'permanent':
       return { kind: 'hopeless', reason };
     case 'worker-lost':
@@ -113,54 +105,34 @@ export interface AttemptFailure {
   readonly cause?: unknown;
 }
 
-const ANY_WORKER: DeliveryTerms = { fingerprint: null, notBy: [] };
-
-interface SentJob {
-  readonly jobId: string;
-  readonly job: Job;
-  /** When it was put on the queue, on the coordinator's monotonic clock. */
-  sentMs: number;
-}
-
 /** Counts deliveries, each with an id of its own, and remembers failed attempts. */
 export class JobDelivery {
   readonly order: JobOrder;
   readonly #idSuffix: string;
   #deliveryCount = 1;
-  #present: SentJob;
-  /** A second delivery beside the present one. */
-  #copy: SentJob | null = null;
+  #job: Job;
+  #jobId: string;
+  /** When it was put on the queue, on the coordinator's monotonic clock. */
+  sentMs = 0;
+  /** The worker that was seen to have this delivery last; null if none was seen. */
+  holder: string | null = null;
   readonly #failures: AttemptFailure[] = [];
   /** The worker that this job alone has made suspect, so that another one confirms its failures. */
   suspect: string | null = null;
-  /** The workers that the next delivery must not go to. */
-  excluded: readonly string[] = [];
 
   constructor(order: JobOrder, job: Job, idSuffix: string) {
     this.order = order;
     this.#idSuffix = idSuffix;
-    this.#present = { jobId: `${jobIdOf(job, 1)}-${idSuffix}`, job, sentMs: 0 };
+    this.#job = job;
+    this.#jobId = this.#nextId();
   }
 
   get job(): Job {
-    return this.#present.job;
+    return this.#job;
   }
 
   get jobId(): string {
-    return this.#present.jobId;
-  }
-
-  get sentMs(): number {
-    return this.#present.sentMs;
-  }
-
-  set sentMs(sentMs: number) {
-    this.#present.sentMs = sentMs;
-  }
-
-  /** Null when the present delivery is the only one. */
-  get copyId(): string | null {
-    return this.#copy?.jobId ?? null;
+    return this.#jobId;
   }
 
   get delayMs(): number {
@@ -168,39 +140,17 @@ export class JobDelivery {
   }
 
   /**
-   * The delay after a worker has left the job to others. It is another one each time, so that the same jobs do not
-   * reach the same workers over and over.
+   * Begins the next delivery under another id. Results of the present one are ignored.
+   *
+   * @param fingerprint the kind of machine that must compute it; null for any
    */
-  get declinedDelayMs(): number {
-    return randomStream(0, 'declined', this.jobId).below(DECLINED_DELAY_MS_MAX);
-  }
-
-  /** Begins the next delivery under another id. Results of the present one are ignored. */
-  deliverAgain(terms: DeliveryTerms = ANY_WORKER): void {
-    this.#present = this.#next(terms, 0);
-  }
-
-  beginCopy(terms: DeliveryTerms, sentMs: number): Omit<SentJob, 'sentMs'> {
-    this.#copy = this.#next(terms, sentMs);
-    return { jobId: this.#copy.jobId, job: this.#copy.job };
-  }
-
-  /** Makes the copy the present delivery, and the present one its copy. Returns false when there is no copy. */
-  swapCopy(): boolean {
-    if (this.#copy === null) return false;
-    [this.#present, this.#copy] = [this.#copy, this.#present];
-    return true;
-  }
-
-  /** Makes the copy the present delivery, which has ended. Returns false when there is no copy. */
-  takeCopy(): boolean {
-    const isThere = this.swapCopy();
-    this.#copy = null;
-    return isThere;
-  }
-
-  dropCopy(): void {
-    this.#copy = null;
+  deliverAgain(fingerprint: string | null): void {
+    const { fingerprint: _earlier, ...job } = this.#job;
+    this.#deliveryCount += 1;
+    this.#job = { ...job, ...(fingerprint === null ? {} : { fingerprint }) };
+    this.#jobId = this.#nextId();
+    this.sentMs = 0;
+    this.holder = null;
   }
 
   noteFailure(failure: AttemptFailure): void {
@@ -238,12 +188,8 @@ export class JobDelivery {
     return `run ${runId}, outer step ${outerStep}, ${work.kind} job ${jobIndex}`;
   }
 
-  #next(terms: DeliveryTerms, sentMs: number): SentJob {
-    this.#deliveryCount += 1;
-    const { notBy: _notBy, fingerprint: _fingerprint, ...rest } = this.job;
-    const fingerprint = terms.fingerprint ?? this.order.job.fingerprint ?? null;
-    const job: Job = { ...rest, ...termFields({ ...terms, fingerprint }) };
-    return { jobId: `${jobIdOf(job, this.#deliveryCount)}-${this.#idSuffix}`, job, sentMs };
+  #nextId(): string {
+    return `${jobIdOf(this.#job, this.#deliveryCount)}-${this.#idSuffix}`;
   }
 }
 

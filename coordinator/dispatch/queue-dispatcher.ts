@@ -7,25 +7,28 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
-import { UnreadableOrdersError } from '../../shared/queue/run-orders.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
-import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
-import { RUN_LEASE_MS, LEASE_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
+import { startSuffixOf, type LargeBlobs } from '../../shared/queue/protocol.js';
+import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
-import { RunFencedError, takeLease, type LeaseHolder } from '../../shared/storage/lease.js';
-import { OrdersHeard } from './run-control.js';
-import { randomStream } from '../../shared/base/random.js';
+import {
+  RunFencedError,
+  takeLease,
+  type LeaseHolder,
+  type RunEnd,
+  type RunProgress,
+} from '../../shared/storage/lease.js';
 import { Admission, admissionRecord, MachineChoice, type AdmissionRecord } from './admission.js';
-import { JobDurations } from './backup-copies.js';
 import { DispatchStep, type DispatchContext } from './dispatch-step.js';
-import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
+import type { Admitted, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { BlobLeases } from './step-blobs.js';
 import { runLeaseTerms } from './run-lease.js';
-import { WorkerHealth, latestWorkerCount, nobodyCounted, WantedWorkers } from './worker-health.js';
+import { WantedWorkers, WorkerCount, WorkerHealth } from './worker-health.js';
 import { counted } from '../../shared/names/counted.js';
 
 interface QueueDispatcherOptions {
@@ -34,8 +37,6 @@ interface QueueDispatcherOptions {
   /** The place of large blobs, for a queue that has them there; beside the queue if absent. */
   readonly largeBlobs?: LargeBlobs | undefined;
   readonly runId: string;
-  /** False for work that never trains, as an evaluation; true by default. */
-  readonly mayTrain?: boolean | undefined;
   /** The number of trainings that share the dispatcher at the same time, as in a sweep; 1 by default. */
   readonly trainingsAtOnce?: number | undefined;
   /**
@@ -48,16 +49,14 @@ interface QueueDispatcherOptions {
   readonly signal?: AbortSignal;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** The share of gradient jobs that a second worker computes too, drawn by the seed; none by default. */
-  readonly recomputed?: { readonly seed: number; readonly share: number };
   /** The blob store that workers read, beside the queue by default. */
   readonly blobs?: BlobStore;
 }
 
+/** Well below the length of the lease. */
+const LEASE_RENEWAL_INTERVAL_MS = 2_000;
 const OPEN_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 500;
-/** How long the end of a run waits for orders that may prolong it. */
-const REFRESH_TIMEOUT_MS = 2_000;
 
 /**
  * Connects, checks the server, takes the lease of the run, and removes what a dead coordinator of it left
@@ -67,7 +66,7 @@ const REFRESH_TIMEOUT_MS = 2_000;
  *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
-  const { queue, limits, largeBlobs: large, nonce, clock, mayTrain, runId } = options;
+  const { queue, limits, largeBlobs: large, nonce, clock, runId } = options;
   const record = admissionRecord(options.sink, clock);
   const { sink, fingerprints } = record;
   const producer = await queue.openProducer(nonce);
@@ -75,15 +74,16 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const blobTerms = { lifetimeMs, blobByteCountMax, ...(large === undefined ? {} : { large }) };
   const blobs = options.blobs ?? producer.blobs(blobTerms);
   const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
-  const quietly = async (ask: () => Promise<unknown>, timeoutMs: number): Promise<void> => {
-    await patience.attemptQuietly(ask, clock.monotonicMs() + timeoutMs).catch(() => undefined);
+  const quietly = async (ask: () => Promise<unknown>): Promise<void> => {
+    const untilMs = clock.monotonicMs() + RELEASE_TIMEOUT_MS;
+    await patience.attemptQuietly(ask, untilMs).catch(() => undefined);
   };
-  const heard = new OrdersHeard({ clock, sink, mayTrain });
-  const life = lifeOf(options, producer, heard);
+  const course = new RunCourse(sink);
+  const life = lifeOf(options, producer, course);
   const epoch = await enter(producer, patience, { ...options, life }).catch(
     async (error: unknown) => {
-      // Another start need not wait until the lease ends, and is to heed what this one has not.
-      await quietly(() => producer.releaseLease({ keepsOrders: true }), RELEASE_TIMEOUT_MS);
+      // Release the lease now, so that the next start need not wait until it expires.
+      await quietly(() => producer.releaseLease());
       // Nobody else has the producer, so it must not be left open.
       await producer.close();
       throw error;
@@ -99,63 +99,45 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     ...{ largeBlobs: large, fingerprints },
     machines: new MachineChoice({ fingerprints, workers, clock }),
-    ...{ durations: new JobDurations(), counted: nobodyCounted() },
-    recomputes: drawnJobs(options.recomputed ?? { seed: 0, share: 0 }),
+    counted: new WorkerCount(producer, clock),
   };
   const closed = new AbortController();
-  void keepAlive(context, heard, closed.signal);
-  const steps = new OpenSteps(context, { record, heard, nonce });
+  void keepAlive(context, closed.signal);
+  const steps = new OpenSteps(context, { record, course, nonce });
   return {
     rejections: record.rejections,
-    executorCount: latestWorkerCount(context),
+    executorCount: () => context.counted.latest(),
     control: {
       runId,
-      get orders() {
-        return heard.orders;
-      },
-      tell: (training) => heard.tell(training),
-      // A lost lease is reported by the next write.
-      refresh: () => quietly(life.beat, REFRESH_TIMEOUT_MS),
+      tell: (training, isOver) => course.tell(training, isOver),
     },
-    run: (orders, read, signal, terms = {}) => steps.run({ orders, read, signal, terms }),
+    run: (orders, read, signal, attemptsMax = limits.jobAttemptsMax) =>
+      steps.run({ orders, read, signal, attemptsMax }),
     close: async () => {
       closed.abort();
       steps.close();
+      await steps.tidied;
       const unused = steps.isFenced ? [] : leases.releaseHeld();
       // Their lifetime removes them otherwise.
       await quietly(async () => {
-        const released = producer.releaseLease({ end: heard.end });
+        const released = producer.releaseLease(course.end);
         await Promise.all([...unused.map((ref) => blobs.delete(ref)), released]);
-      }, RELEASE_TIMEOUT_MS);
+      });
       await producer.close();
     },
   };
-}
-
-/** Which jobs are drawn depends on seed, outer step and job index alone. */
-function drawnJobs({
-  seed,
-  share,
-}: {
-  readonly seed: number;
-  readonly share: number;
-}): (job: Job) => boolean {
-  return ({ work, outerStep, jobIndex }) =>
-    work.kind === 'gradient' &&
-    share > 0 &&
-    randomStream(seed, 'recomputed jobs', outerStep, jobIndex).uniform() < share;
 }
 
 interface StepDemand<Value extends object> {
   readonly orders: readonly JobOrder[];
   readonly read: ReadResult<Value>;
   readonly signal: AbortSignal;
-  readonly terms: CallTerms;
+  readonly attemptsMax: number;
 }
 
 interface StepOrigin {
   readonly record: AdmissionRecord;
-  readonly heard: OrdersHeard;
+  readonly course: RunCourse;
   readonly nonce: string;
 }
 
@@ -165,13 +147,15 @@ class OpenSteps {
   readonly #wanted: WantedWorkers;
   readonly #open = new Set<Pick<DispatchStep<object>, 'stop'>>();
   #openedCount = 0;
+  /** Resolves when no step that has ended deletes its blobs any more. */
+  tidied: Promise<unknown> = Promise.resolve();
   isFenced = false;
 
   constructor(context: DispatchContext, origin: StepOrigin) {
     this.#context = context;
     this.#origin = origin;
     this.#wanted = new WantedWorkers(context.sink);
-    const { cancelled } = origin.heard;
+    const { cancelled } = origin.course;
     cancelled.addEventListener('abort', () => this.#stop(cancelled.reason));
   }
 
@@ -193,14 +177,12 @@ class OpenSteps {
   }
 
   async #opened<Value extends object>(demand: StepDemand<Value>): Promise<DispatchStep<Value>> {
-    const { orders, read, signal, terms } = demand;
-    const { record, heard, nonce } = this.#origin;
-    if (heard.orders.isPaused) this.#wanted.want([]);
-    await heard.allowed(signal, terms.onHeldBack);
+    const { orders, read, signal, attemptsMax } = demand;
+    const { record, course, nonce } = this.#origin;
+    course.cancelled.throwIfAborted();
     this.#wanted.want(orders);
     if (orders[0] !== undefined) await this.#context.machines.make(orders[0].job, signal);
     this.#openedCount += 1;
-    const { attemptsMax = this.#context.limits.jobAttemptsMax } = terms;
     const step = new DispatchStep(this.#context, {
       ...{ orders, signal, attemptsMax },
       admission: new Admission(orders, read, record),
@@ -216,7 +198,7 @@ class OpenSteps {
   ): AsyncGenerator<Admitted<Value>> {
     const failed = (error: unknown): never => {
       this.isFenced ||= error instanceof RunFencedError;
-      this.#origin.heard.callFailed(error);
+      this.#origin.course.callFailed(error);
       throw error;
     };
     const step = await opening.catch(failed);
@@ -227,8 +209,68 @@ class OpenSteps {
     } finally {
       this.#open.delete(step);
       if (this.isFenced) step.abandon();
-      else await step.close();
+      else {
+        const { hasOpenJobs } = step;
+        this.tidied = Promise.all([this.tidied, step.close()]);
+        // Deletions do not hold up the next outer step.
+        if (hasOpenJobs) await this.tidied;
+      }
     }
+  }
+}
+
+/** How far a run is, and whether it has been cancelled. Both travel with renewals of its lease. */
+class RunCourse {
+  readonly #sink: RunEventSink;
+  readonly #cancelled = new AbortController();
+  /** Whether a call has ended because the run is cancelled. Until then the run may still finish. */
+  #isStopped = false;
+  #isFinished = false;
+  #training: RunProgress['training'] = null;
+
+  constructor(sink: RunEventSink) {
+    this.#sink = sink;
+  }
+
+  /** Aborts when the run is cancelled, with the QianmoError that calls end with. */
+  get cancelled(): AbortSignal {
+    return this.#cancelled.signal;
+  }
+
+  get progress(): RunProgress {
+    const stopping = this.#cancelled.signal.aborted ? 'stopping' : 'running';
+    return { state: this.#isFinished ? 'finishing' : stopping, training: this.#training };
+  }
+
+  /** How the run ends, if it ends now. */
+  get end(): Omit<RunEnd, 'start'> {
+    const ended = this.#isFinished ? 'finished' : 'ended';
+    return { kind: this.#isStopped ? 'cancelled' : ended, training: this.#training };
+  }
+
+  tell(training: RunProgress['training'], isOver: boolean): void {
+    this.#training = training;
+    this.#isFinished = isOver;
+  }
+
+  /** Returns whether the run begins to stop. */
+  cancel(): boolean {
+    if (this.#isFinished || this.#cancelled.signal.aborted) return false;
+    this.#cancelled.abort(
+      new QianmoError({
+        kind: 'cancelled',
+        what: 'the run was cancelled through its queue',
+        cure: 'continue with --resume',
+      }),
+    );
+    return true;
+  }
+
+  /** Called with the error that ends a call. */
+  callFailed(error: unknown): void {
+    if (!this.#cancelled.signal.aborted || error !== this.#cancelled.signal.reason) return;
+    if (!this.#isStopped) this.#sink({ kind: 'run-cancelled' });
+    this.#isStopped = true;
   }
 }
 
@@ -241,28 +283,19 @@ interface Life {
 function lifeOf(
   { nonce: start, clock, process = thisProcess() }: QueueDispatcherOptions,
   producer: JobProducer,
-  heard: OrdersHeard,
+  course: RunCourse,
 ): Life {
   const sinceMs = clock.epochMs();
   const holder = (): LeaseHolder => {
-    const { progress } = heard;
+    const { progress } = course;
     return { start, process, sinceMs, beatMs: clock.epochMs(), progress };
-  };
-  /** Returns whether there were other orders. */
-  const renew = async (): Promise<boolean> => {
-    try {
-      return heard.hear(await producer.renewLease(holder()));
-    } catch (error) {
-      if (!(error instanceof UnreadableOrdersError)) throw error;
-      heard.cannotRead(error);
-      return false;
-    }
   };
   return {
     holder,
     beat: async () => {
-      // Those who gave the orders wait for the sign that they were heard.
-      if (await renew()) await renew();
+      // The command that cancels waits for the sign that it was heard.
+      if ((await producer.renewLease(holder())) !== null && course.cancel())
+        await producer.renewLease(holder());
     },
   };
 }
@@ -293,23 +326,12 @@ async function enter(
   return epoch;
 }
 
-/**
- * Renews the lease at intervals, also between steps. A failure shows in the commands of a step; in a pause there are
- * none, so a lost lease is reported.
- */
-async function keepAlive(
-  { beat, clock }: DispatchContext,
-  heard: OrdersHeard,
-  closed: AbortSignal,
-): Promise<void> {
+/** Renews the lease at intervals, also between steps. */
+async function keepAlive({ beat, clock }: DispatchContext, closed: AbortSignal): Promise<void> {
   for (;;) {
     await clock.sleep(LEASE_RENEWAL_INTERVAL_MS, closed);
     if (closed.aborted) return;
-    try {
-      await beat();
-    } catch (error) {
-      // The next beat tries again.
-      if (error instanceof RunFencedError) heard.fence(error);
-    }
+    // The next beat tries again, and a lost lease shows in the commands of a step.
+    await beat().catch(() => undefined);
   }
 }

@@ -1,8 +1,8 @@
 /** The lease of a run, on the queue and next to its checkpoints: two coordinators may use different Redis servers, or none. */
 
+import { secondsText } from '../../shared/names/counted.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { secondsText } from '../../shared/events/event-words.js';
 import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { holdLease, type HeldLease, type LeaseTerms } from '../../shared/storage/lease.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';

@@ -12,15 +12,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import { DEVICE_POOLS, type DevicePool } from '../../shared/names/event-terms.js';
 import type { JobProducer } from '../../shared/queue/job-queue.js';
 import { type Job, leafCountOf } from '../../shared/queue/protocol.js';
-import type { JobDelivery } from './job-delivery.js';
 import type { Patiently } from './queue-patience.js';
-
-/** The jobs that are still open when a step fails. */
-export interface OpenJobs {
-  readonly orderCount: number;
-  readonly openCount: number;
-  readonly first: JobDelivery | undefined;
-}
 
 /** Long enough to restart a capable worker after a crash, or to free a disk. */
 export const NONE_HEALTHY_MS_MAX = 60_000;
@@ -30,7 +22,6 @@ const QUARANTINE_MS_MAX = 60_000;
 const CHARGES_MAX = 3;
 /** A job done takes back a quarter of a charge: a worker may fail one job in five. */
 const CHARGE_PER_JOB_DONE = 0.25;
-const DISTRUST_QUARANTINE_MS = 600_000;
 const NAMED_COUNT_MAX = 3;
 
 interface Sickness {
@@ -50,8 +41,6 @@ export class WorkerHealth {
   readonly #refusalByWorker = new Map<string, string>();
   readonly #sicknessByWorker = new Map<string, Sickness>();
   readonly #chargesByWorker = new Map<string, number>();
-  /** The reasons why nothing of a worker is used. */
-  readonly #distrustByWorker = new Map<string, string>();
   /** Quarantines that the queue does not know yet. */
   readonly #dueQuarantines = new Map<string, number>();
   #noneHealthySinceMs: number | null = null;
@@ -62,8 +51,7 @@ export class WorkerHealth {
   }
 
   get isUnclouded(): boolean {
-    const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
-    return known.every((byWorker) => byWorker.size === 0);
+    return this.#refusalByWorker.size === 0 && this.#sicknessByWorker.size === 0;
   }
 
   get isAnySick(): boolean {
@@ -127,19 +115,6 @@ export class WorkerHealth {
     return connected.some((name) => !workers.includes(name) && !this.#isClouded(name));
   }
 
-  /** Uses nothing of the worker any more: two others agree on another result of a job. */
-  distrust(worker: string, job: { readonly outerStep: number; readonly jobIndex: number }): void {
-    if (this.#distrustByWorker.has(worker)) return;
-    const reason = 'two other workers agree on another result of a job';
-    this.#sink({ kind: 'worker-distrusted', ...job, reason, distrustedWorker: worker });
-    this.#distrustByWorker.set(worker, reason);
-    this.#dueQuarantines.set(worker, DISTRUST_QUARANTINE_MS);
-  }
-
-  isDistrusted(worker: string): boolean {
-    return this.#distrustByWorker.has(worker);
-  }
-
   /**
    * Returns `give-up` when every connected worker has refused or been sick for
    * `NONE_HEALTHY_MS_MAX`. The caller asks at intervals.
@@ -160,7 +135,6 @@ export class WorkerHealth {
     const reasons = new Map([
       ...[...this.#sicknessByWorker].map(([worker, { reason }]) => [worker, reason] as const),
       ...this.#refusalByWorker,
-      ...this.#distrustByWorker,
     ]);
     const named = [...reasons]
       .slice(0, NAMED_COUNT_MAX)
@@ -170,8 +144,7 @@ export class WorkerHealth {
   }
 
   #isClouded(worker: string): boolean {
-    const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
-    return known.some((byWorker) => byWorker.has(worker));
+    return this.#refusalByWorker.has(worker) || this.#sicknessByWorker.has(worker);
   }
 
   #forgetAllBut(connected: readonly string[]): void {
@@ -189,37 +162,42 @@ const OPEN_JOB_COUNT_MIN = 8;
 const OPEN_JOBS_PER_WORKER = 3;
 const WORKER_COUNT_AGE_MS_MAX = 1_500;
 
-/** The number of workers when they were counted last. The steps of a dispatcher share it. */
-export interface WorkerCount {
-  workerCount: number;
-  atMs: number;
-}
+/** The number of connected workers, or that of a moment ago. The steps of a dispatcher share it. */
+export class WorkerCount {
+  readonly #ask: () => Promise<number>;
+  readonly #clock: Clock;
+  #count = 0;
+  #countedMs = Number.NEGATIVE_INFINITY;
+  #isCounting = false;
 
-export function nobodyCounted(): WorkerCount {
-  return { workerCount: 0, atMs: Number.NEGATIVE_INFINITY };
-}
+  constructor(producer: Pick<JobProducer, 'workers'>, clock: Clock) {
+    this.#ask = async () => (await producer.workers()).length;
+    this.#clock = clock;
+  }
 
-/** Returns the latest count without waiting. When that is old, workers are counted again meanwhile. */
-export function latestWorkerCount({
-  producer,
-  clock,
-  counted,
-}: Pick<StepWorkersOptions, 'producer' | 'clock' | 'counted'>): () => number {
-  let isCounting = false;
-  const count = async (): Promise<void> => {
-    isCounting = true;
-    const { length: workerCount } = await producer.workers();
-    Object.assign(counted, { workerCount, atMs: clock.monotonicMs() });
-  };
-  return () => {
-    const isOld = clock.monotonicMs() - counted.atMs > WORKER_COUNT_AGE_MS_MAX;
-    // While the server is away, the count stays what it was.
-    if (isOld && !isCounting)
-      void count()
+  /** Returns the latest count without waiting. When that is old, workers are counted again meanwhile. */
+  latest(): number {
+    if (this.#isOld() && !this.#isCounting) {
+      this.#isCounting = true;
+      // While the server is away, the count stays what it was.
+      void this.current((ask) => ask())
         .catch(() => undefined)
-        .finally(() => (isCounting = false));
-    return counted.workerCount;
-  };
+        .finally(() => (this.#isCounting = false));
+    }
+    return this.#count;
+  }
+
+  async current(patiently: Patiently): Promise<number> {
+    if (this.#isOld()) {
+      this.#count = await patiently(this.#ask);
+      this.#countedMs = this.#clock.monotonicMs();
+    }
+    return this.#count;
+  }
+
+  #isOld(): boolean {
+    return this.#clock.monotonicMs() - this.#countedMs > WORKER_COUNT_AGE_MS_MAX;
+  }
 }
 
 interface StepWorkersOptions {
@@ -248,21 +226,13 @@ export class StepWorkers {
     return workers.map(({ name }) => name);
   }
 
-  /** The number of workers that are connected, or were a moment ago. */
-  async count(): Promise<number> {
-    const { clock, counted } = this.#options;
-    const nowMs = clock.monotonicMs();
-    if (nowMs - counted.atMs > WORKER_COUNT_AGE_MS_MAX)
-      Object.assign(counted, { workerCount: (await this.names()).length, atMs: nowMs });
-    return counted.workerCount;
-  }
-
   async sendCount({
     openCount,
     unsentCount,
   }: Readonly<Record<'openCount' | 'unsentCount', number>>): Promise<number> {
     if (openCount + unsentCount <= OPEN_JOB_COUNT_MIN) return unsentCount;
-    const countMax = Math.max(OPEN_JOB_COUNT_MIN, OPEN_JOBS_PER_WORKER * (await this.count()));
+    const workerCount = await this.#options.counted.current(this.#patiently);
+    const countMax = Math.max(OPEN_JOB_COUNT_MIN, OPEN_JOBS_PER_WORKER * workerCount);
     return Math.min(unsentCount, Math.max(0, countMax - openCount));
   }
 
@@ -272,25 +242,27 @@ export class StepWorkers {
       await this.#patiently(() => producer.quarantine(worker, durationMs));
   }
 
-  /** @throws QianmoError when none of those that are connected has been healthy for long. */
-  async requireHealthy(open: () => OpenJobs): Promise<void> {
+  /**
+   * @param where names an open job
+   * @throws QianmoError when none of those that are connected has been healthy for long.
+   */
+  async requireHealthy(where: string | undefined): Promise<void> {
     const { health } = this.#options;
     if (health.isUnclouded || health.judge(await this.names()) === 'wait') return;
-    const { first } = open();
     throw new QianmoError({
       kind: health.isAnySick ? 'environment' : 'failed',
       what: health.isAnySick
         ? 'no connected worker is healthy'
         : 'every connected worker refuses the jobs of this run',
-      ...(first === undefined ? {} : { where: first.where }),
+      ...(where === undefined ? {} : { where }),
       expected: `a worker that does jobs within ${NONE_HEALTHY_MS_MAX} ms`,
       found: health.describe() ?? '',
       cure: 'correct what the workers found, or start a worker that can do the jobs; then continue with --resume',
     });
   }
 
-  /** Looks every now and then, and says each time that there are none any more, or none yet. */
-  async reportMissingWorkers(open: () => OpenJobs): Promise<void> {
+  /** Looks every now and then, and reports each time that there are none any more, or none yet. */
+  async reportMissingWorkers(openJobCount: number): Promise<void> {
     const { clock, sink } = this.#options;
     const nowMs = clock.monotonicMs();
     if (nowMs - this.#lookedMs < WORKERLESS_NOTICE_MS) return;
@@ -298,7 +270,7 @@ export class StepWorkers {
     const isWorkerless = (await this.names()).length === 0;
     const isNews = isWorkerless && !this.#saidWorkerless;
     this.#saidWorkerless = isWorkerless;
-    if (isNews) sink({ kind: 'workers-missing', openJobCount: open().openCount });
+    if (isNews) sink({ kind: 'workers-missing', openJobCount });
   }
 }
 

@@ -7,7 +7,7 @@ import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/co
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import type { PreparedRun } from '../plan/prepared-run.js';

@@ -30,7 +30,7 @@ export async function writePredictions(
   const instance = await DuckDBInstance.create(':memory:');
   const connection = await instance.connect();
   try {
-    const arms = [...logits.keys()].map((arm) => `"${columnOf(arm)}" DOUBLE`).join(', ');
+    const arms = [...logits.keys()].map((arm) => `"${arm.replaceAll('-', '_')}" DOUBLE`).join(', ');
     const counts = isOfValues(rows)
       ? 'value FLOAT, weight FLOAT'
       : 'clicks FLOAT, impressions FLOAT';
@@ -82,10 +82,6 @@ export async function requirePredictionsPath(path: string): Promise<void> {
   } catch (cause) {
     throw systemFailure(cause, 'making the folder of the predictions', path);
   }
-}
-
-function columnOf(arm: string): string {
-  return arm.replaceAll('-', '_');
 }
 
 function appendRows(

@@ -8,7 +8,7 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   adaptedLayoutOf,
@@ -22,22 +22,15 @@ import {
   type AdaptWork,
   type JobWork,
 } from '../../shared/queue/protocol.js';
-import {
-  dividedRowCounts,
-  dividedTask,
-  type RowDivision,
-} from '../../shared/tasks/rows/row-division.js';
+import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type {
-  CallTerms,
-  DeliveredResult,
-  Dispatcher,
-  Rejection,
-  JobOrder,
-} from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
+import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/held-out-rows.js';
+import { lossSum } from '../scoring/metrics.js';
 
 export interface TaskJobContext {
   readonly config: RunConfig;
@@ -50,8 +43,6 @@ export interface TaskJobContext {
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly signal: AbortSignal;
-  /** Those of each wave. */
-  readonly terms?: CallTerms;
   /** Numbers the waves; a wave's number stands where a training job has its outer step. */
   readonly nextWave: () => number;
   readonly onTasksDone: (taskCount: number) => void;
@@ -71,8 +62,7 @@ const WAVES_OPEN_MAX = 2;
 /** A job ends at every multiple of this in its list, so lists that are cut there hold whole jobs. */
 export const TASKS_PER_JOB_MAX = 512;
 
-/** The tasks of one job. */
-export interface TaskChunk {
+interface TaskChunk {
   readonly jobIndex: number;
   readonly tasks: readonly TaskRows[];
   /** Place of the first of `tasks` in the list. */
@@ -86,7 +76,7 @@ export interface TaskChunk {
  * @param rowCounts of the tasks of the list
  * @returns the place after the last task of each job
  */
-export function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
+function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
   const ends: number[] = [];
   let rowSum = 0;
   for (const [task, rowCount] of rowCounts.entries()) {
@@ -102,7 +92,7 @@ export function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number
 }
 
 /** The tasks of a list in chunks, as many as are handed over together. */
-export async function* taskWaves(
+async function* taskWaves(
   { config, store }: TaskJobContext,
   taskIndices: readonly number[],
 ): AsyncGenerator<readonly TaskChunk[]> {
@@ -136,7 +126,7 @@ type EncodedModel = AdaptableModel & {
 };
 
 /** @param model with the tasks of all jobs that it is encoded for. */
-export function withEncodedParameters(
+function withEncodedParameters(
   { config, store, spec }: TaskJobContext,
   model: AdaptableModel & { readonly taskIndices: readonly number[] },
 ): EncodedModel {
@@ -151,7 +141,7 @@ export function withEncodedParameters(
 }
 
 /** Chunks that are sent as jobs together, the work on each, and how its output is read. */
-export interface JobWave<Chunk extends TaskChunk, Value extends object> {
+interface JobWave<Chunk extends TaskChunk, Value extends object> {
   readonly chunks: readonly Chunk[];
   /** @param division as the work of a job states it. */
   readonly workOf: (division: { readonly division?: RowDivision }) => JobWork;
@@ -163,7 +153,7 @@ export interface JobWave<Chunk extends TaskChunk, Value extends object> {
  * Sends waves of jobs and yields their values, one for each chunk, in order of waves and chunks. While results of
  * a wave are awaited, the next one is already sent.
  */
-export async function* waveValues<
+async function* waveValues<
   Chunk extends TaskChunk,
   Value extends object,
   Wave extends JobWave<Chunk, Value>,
@@ -174,11 +164,10 @@ export async function* waveValues<
 ): AsyncGenerator<{ readonly wave: Wave; readonly values: readonly Value[] }> {
   const over = new AbortController();
   const signal = AbortSignal.any([context.signal, over.signal]);
-  const terms = withOneHold(context.terms);
   const open: { readonly wave: Wave; readonly values: Promise<readonly Value[]> }[] = [];
   try {
     for await (const wave of waves) {
-      const values = valuesOf({ ...context, signal, ...terms }, model, wave);
+      const values = valuesOf({ ...context, signal }, model, wave);
       // It is rethrown where the wave is awaited.
       values.catch(() => undefined);
       open.push({ wave, values });
@@ -194,20 +183,6 @@ export async function* waveValues<
   }
 }
 
-/** Waves that a pause holds back at once report it once. */
-function withOneHold(terms: CallTerms | undefined): { readonly terms?: CallTerms } {
-  if (terms === undefined) return {};
-  const { onHeldBack } = terms;
-  if (onHeldBack === undefined) return { terms };
-  let hold: Promise<void> | null = null;
-  return {
-    terms: {
-      ...terms,
-      onHeldBack: () => (hold ??= onHeldBack().finally(() => (hold = null))),
-    },
-  };
-}
-
 /** Sends each chunk of a wave as a job, and returns the values in the order of the chunks. */
 async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   context: TaskJobContext,
@@ -215,7 +190,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   { chunks, workOf, read }: JobWave<Chunk, Value>,
 ): Promise<readonly Value[]> {
   if (chunks.length === 0) return [];
-  const { dispatcher, signal, terms, division, onBackend } = context;
+  const { dispatcher, signal, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
   const orders = chunks.map((chunk) => orderOf(context, model, chunk, { outerStep, work }));
@@ -228,7 +203,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   };
   const arrived = new Map<number, Value>();
   try {
-    for await (const { result, value } of dispatcher.run(orders, readChunk, signal, terms)) {
+    for await (const { result, value } of dispatcher.run(orders, readChunk, signal)) {
       onBackend(result.backend);
       arrived.set(result.jobIndex, value.value);
     }
@@ -292,7 +267,7 @@ function orderOf(
 }
 
 /** The decoded output of a job, or the rejection of bytes that are malformed. */
-export function decodedOr<Value>(decode: () => Value): Value | 'layout_mismatch' {
+function decodedOr<Value>(decode: () => Value): Value | 'layout_mismatch' {
   try {
     return decode();
   } catch (error) {
@@ -326,7 +301,7 @@ export function dividedStore(
   return { store, division };
 }
 
-export interface AdaptRequest extends AdaptableModel {
+interface AdaptRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptation: Adaptation;
   /** The rows that tasks adapt on: their support rows, or all of them. */
@@ -334,7 +309,7 @@ export interface AdaptRequest extends AdaptableModel {
 }
 
 /** Adapted tasks that follow one another in the request. */
-export interface AdaptedWave {
+interface AdaptedWave {
   readonly tasks: readonly AdaptedTask[];
   /** Prior variances of the shift's level and of each feature's values; null without a shift. */
   readonly shiftVariances: Float32Array | null;
@@ -372,4 +347,200 @@ export async function* adaptTasks(
     yield { tasks, shiftVariances: values[0]?.shiftVariances ?? null };
     context.onTasksDone(tasks.length);
   }
+}
+
+interface PredictionRequest extends AdaptableModel {
+  readonly taskIndices: readonly number[];
+  readonly adaptations: readonly Adaptation[];
+  readonly role: HeldOutRole;
+  /** Adaptations whose logits are kept; of the others only the losses are. */
+  readonly keep: readonly number[];
+}
+
+interface Predictions {
+  /** By adaptation: the sum of losses of each task, `[taskCount]`; infinite where it diverged. */
+  readonly lossSums: readonly Float64Array[];
+  /** By kept adaptation, in the order of `keep`: `[rowCount]`, tasks in order. */
+  readonly logits: readonly Float32Array[];
+}
+
+/** The protocol's bound on the adaptations of one job. */
+const ADAPTATIONS_PER_JOB = 256;
+
+/** Cells of the request's grid that one job predicts. */
+interface Cells {
+  readonly first: number;
+  readonly adaptations: readonly Adaptation[];
+}
+
+/** A chunk with the number of its rows of the predicted role. */
+type PredictedChunk = TaskChunk & { readonly rowCount: number };
+
+export async function predictLogits(
+  context: TaskJobContext,
+  request: PredictionRequest,
+): Promise<Predictions> {
+  const { taskIndices, adaptations, role, keep } = request;
+  const starts = rowStartsOf(context.store, taskIndices, role);
+  const predictions = {
+    lossSums: adaptations.map(() => new Float64Array(taskIndices.length)),
+    logits: keep.map(() => new Float32Array(at(starts, taskIndices.length))),
+  };
+  const model = withEncodedParameters(context, request);
+  const { store } = context;
+  const waves = predictWaves(context, request);
+  for await (const { wave, values } of waveValues(context, model, waves)) {
+    const { chunks, cells, taskCountDone } = wave;
+    for (const [index, value] of values.entries())
+      place(value, { chunk: at(chunks, index), cells, starts, request, predictions, store });
+    if (taskCountDone > 0) context.onTasksDone(taskCountDone);
+  }
+  return predictions;
+}
+
+interface PredictWave extends JobWave<PredictedChunk, Float32Array> {
+  readonly cells: Cells;
+  /** The tasks whose last cells are in this wave. */
+  readonly taskCountDone: number;
+}
+
+async function* predictWaves(
+  context: TaskJobContext,
+  request: PredictionRequest,
+): AsyncGenerator<PredictWave> {
+  const { taskIndices, adaptations, role, method } = request;
+  for await (const wave of taskWaves(context, taskIndices)) {
+    const chunks = wave
+      .map((chunk) => ({ ...chunk, rowCount: roleRowCount(chunk, role) }))
+      // Jobs without rows have nothing to answer, and would share one output blob.
+      .filter(({ rowCount }) => rowCount > 0);
+    const taskCount = wave.reduce((count, { tasks }) => count + tasks.length, 0);
+    for (let first = 0; first < adaptations.length; first += ADAPTATIONS_PER_JOB) {
+      const end = first + ADAPTATIONS_PER_JOB;
+      const cells = { first, adaptations: adaptations.slice(first, end) };
+      yield {
+        ...{ chunks, cells, taskCountDone: end >= adaptations.length ? taskCount : 0 },
+        workOf: (division) => ({
+          ...{ kind: 'predict', method, rows: role, ...division },
+          adaptations: [...cells.adaptations],
+        }),
+        read: (output, chunk) => readKept(output, cells, chunk, request),
+      };
+    }
+  }
+}
+
+function rowStartsOf(
+  store: TaskStore,
+  taskIndices: readonly number[],
+  role: HeldOutRole,
+): Int32Array {
+  const starts = new Int32Array(taskIndices.length + 1);
+  for (const [task, taskIndex] of taskIndices.entries()) {
+    const { queryRowCount, supportRowCount } = at(store.tasks, taskIndex);
+    starts[task + 1] = at(starts, task) + (role === 'query' ? queryRowCount : supportRowCount);
+  }
+  return starts;
+}
+
+function roleRowCount({ tasks }: TaskChunk, role: HeldOutRole): number {
+  return tasks.reduce((sum, task) => {
+    const [first, end] = roleBounds(task, role);
+    return sum + end - first;
+  }, 0);
+}
+
+/** The logits of a job, `[cellCount, rowCount]`, whose kept cells are finite, or why they cannot be used. */
+function readKept(
+  output: Uint8Array,
+  cells: Cells,
+  { rowCount }: PredictedChunk,
+  { keep }: PredictionRequest,
+): Float32Array | Rejection {
+  const tensors = decodedOr(() => decodeTensors(output, 'output of a predict job'));
+  if (tensors === 'layout_mismatch') return tensors;
+  const cellCount = cells.adaptations.length;
+  const { values: logits, shape = [] } = tensors.get('logits') ?? {};
+  const isWhole = tensors.size === 1 && shape.join() === [cellCount, rowCount].join();
+  if (!(logits instanceof Float32Array) || !isWhole) return 'layout_mismatch';
+  // An adaptation that is only tried may diverge: it loses, and the others are still compared.
+  const areKeptFinite = [...cells.adaptations.keys()].every(
+    (index) =>
+      !keep.includes(cells.first + index) ||
+      logits.subarray(index * rowCount, (index + 1) * rowCount).every(Number.isFinite),
+  );
+  return areKeptFinite ? logits : 'not_finite';
+}
+
+/** Predicted values are standardised; puts them in the unit of their label. `[cellCount, rowCount]` */
+function outputsInOwnUnit(
+  logits: Float32Array,
+  chunk: TaskChunk,
+  store: TaskStore,
+  role: HeldOutRole,
+): Float32Array {
+  const { tasks } = chunk;
+  if (tasks.every(({ loss }) => loss !== 'squared')) return logits;
+  const rowCount = roleRowCount(chunk, role);
+  const outputs = Float32Array.from(logits);
+  let firstRow = 0;
+  for (const task of tasks) {
+    const [first, end] = roleBounds(task, role);
+    const label = labelOfAll(store, [task.taskIndex]);
+    if (label.loss === 'squared')
+      for (let start = firstRow; start < outputs.length; start += rowCount)
+        for (let row = start; row < start + end - first; row += 1)
+          outputs[row] = label.mean + label.deviation * at(outputs, row);
+    firstRow += end - first;
+  }
+  return outputs;
+}
+
+/** Where the results of a job go. */
+interface Placing {
+  readonly chunk: PredictedChunk;
+  readonly cells: Cells;
+  /** First row of each task of the request. */
+  readonly starts: Int32Array;
+  readonly store: TaskStore;
+  readonly request: PredictionRequest;
+  readonly predictions: Predictions;
+}
+
+function place(
+  outputs: Float32Array,
+  { chunk, cells, starts, store, request, predictions }: Placing,
+): void {
+  const logits = outputsInOwnUnit(outputs, chunk, store, request.role);
+  for (const index of cells.adaptations.keys()) {
+    const adaptation = cells.first + index;
+    const ofCell = logits.subarray(index * chunk.rowCount, (index + 1) * chunk.rowCount);
+    const kept = predictions.logits[request.keep.indexOf(adaptation)];
+    kept?.set(ofCell, at(starts, chunk.firstTask));
+    at(predictions.lossSums, adaptation).set(
+      lossSumsOf(ofCell, chunk, store, request.role),
+      chunk.firstTask,
+    );
+  }
+}
+
+/** The loss of each task of a chunk, infinite where it diverged. @param outputs of the rows of the role */
+function lossSumsOf(
+  outputs: Float32Array,
+  { tasks }: TaskChunk,
+  store: TaskStore,
+  role: HeldOutRole,
+): Float64Array {
+  let row = 0;
+  return Float64Array.from(tasks, (task) => {
+    const [first, end] = roleBounds(task, role);
+    const label = labelOfAll(store, [task.taskIndex]);
+    const loss = lossSum(outputs.subarray(row, row + end - first), {
+      label,
+      clicks: inOwnUnit(task, label).clicks.subarray(first, end),
+      impressions: task.impressions.subarray(first, end),
+    });
+    row += end - first;
+    return Number.isFinite(loss) ? loss : Infinity;
+  });
 }

@@ -10,8 +10,7 @@ import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { type MetaParameters, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
@@ -24,13 +23,11 @@ import {
   meanLoss,
   type AdgroupLosses,
 } from '../scoring/validated-losses.js';
-import type { ValidationLoss } from '../training/train-options.js';
+import type { TrainOptions } from '../training/train-options.js';
 import { adaptationOf, innerStepGrid, UNADAPTED } from './arms.js';
-import { predictLogits } from './predict-logits.js';
-import type { TaskJobContext } from './task-jobs.js';
+import { predictLogits, type TaskJobContext } from './task-jobs.js';
 
-export interface ScoredRun
-  extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal' | 'terms'> {}
+interface ScoredRun extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal'> {}
 
 interface ValidationScore {
   /** With the best cell for all adgroups. */
@@ -156,7 +153,7 @@ function scoringRunId({ config, store }: ScoredRun, metaDigest: string): string 
  *
  * @throws as `validationTasksOf`: before training, not at its first score.
  */
-export function validationLossOf(run: ScoredRun): ValidationLoss | undefined {
+export function validationLossOf(run: ScoredRun): TrainOptions['validationLoss'] {
   const { config, store } = run;
   const { earlyStopping } = config.training;
   if (earlyStopping === undefined) return undefined;
@@ -164,10 +161,9 @@ export function validationLossOf(run: ScoredRun): ValidationLoss | undefined {
   const cells = trainedCells(config);
   const taskIndices = spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax);
   let reading: Promise<FlatRows> | undefined;
-  return async (parameters, terms = {}) => {
+  return async (parameters) => {
     reading ??= readFlatRows(store, taskIndices, 'query');
-    const scored = { ...run, terms };
-    return (await validationScore(scored, parameters, await reading, cells)).validationLogloss;
+    return (await validationScore(run, parameters, await reading, cells)).validationLogloss;
   };
 }
 

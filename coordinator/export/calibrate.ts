@@ -7,9 +7,13 @@ import {
   type BundleServing,
 } from '../../shared/bundle/bundle-manifest.js';
 import { labelsOf, type TaskLabel, type LossKind } from '../../shared/tasks/task-label.js';
-import { predictLogits } from '../evaluation/predict-logits.js';
+import {
+  predictLogits,
+  dividedStore,
+  type AdaptableModel,
+  type TaskJobContext,
+} from '../evaluation/task-jobs.js';
 import { UNADAPTED } from '../evaluation/arms.js';
-import { dividedStore, type AdaptableModel, type TaskJobContext } from '../evaluation/task-jobs.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';

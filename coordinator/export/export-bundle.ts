@@ -41,7 +41,7 @@ import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';

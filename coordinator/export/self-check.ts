@@ -5,7 +5,7 @@ import { randomStream } from '../../shared/base/random.js';
 import type { NamedArray } from '../../shared/bundle/array-files.js';
 import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import { blockOfKey, UNKNOWN_BLOCK, type KeyIndexArrays } from '../../shared/bundle/key-index.js';
-import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { TestLogits } from '../scoring/test-logits.js';

@@ -5,12 +5,16 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
-import { allocateEncodedRows, type EncodedRows } from '../../shared/features/encoded-rows.js';
+import { allocateEncodedRows, type EncodedRows } from '../../shared/features/row-encoder.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
 import type { AdaptedTask, TaskShift } from '../../shared/bundle/adapted-tasks.js';
-import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { storeForModel } from '../../shared/tasks/trained-padding.js';
+import {
+  type TaskEntry,
+  type TaskRows,
+  type TaskStore,
+  storeForModel,
+} from '../../shared/tasks/task-store.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { adaptTasks } from '../evaluation/task-jobs.js';
 import { UNADAPTED } from '../evaluation/arms.js';

@@ -12,7 +12,6 @@ import type { LoggedRows } from '../scoring/off-policy.js';
 const MEMORY_MIB_MAX = 1024;
 const ROWS_MAX = 10_000_000;
 
-/** The names of the columns. */
 interface ChoiceColumns {
   readonly reward: string;
   /** Probability of the logged choice under the policy that logged, and under the target policy. */

@@ -3,7 +3,7 @@
 import { createReadStream } from 'node:fs';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import { linesOf } from '../../shared/events/appended-lines.js';
+import { linesOf } from '../../shared/events/event-log.js';
 import {
   decodeExplorationLine,
   type Decision,
@@ -15,7 +15,7 @@ import type { LoggedRows } from '../scoring/off-policy.js';
 const SLOTS_MAX = 10_000_000;
 const MS_PER_SECOND = 1_000;
 
-/** What a log holds, and what of it no estimate uses. */
+/** The contents of a log, and the part that no estimate uses. */
 export interface LogCounts {
   readonly decisionCount: number;
   readonly outcomeCount: number;

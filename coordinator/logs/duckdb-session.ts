@@ -28,7 +28,6 @@ export interface DuckSession {
   run(sql: string): Promise<void>;
   /** Returns all rows. Numbers must be cast to DOUBLE, everything else to VARCHAR or BOOLEAN. */
   rows(sql: string): Promise<Cell[][]>;
-  /** The first row. */
   row(sql: string): Promise<Cell[]>;
   /**
    * The rows in parts, of which the next one is made while one is used.
@@ -95,12 +94,12 @@ export async function openDuckSession(
   await connection.run("SET TimeZone = 'UTC'").catch(() => undefined);
   const isAborted = (): boolean => signal.aborted;
   const guarded = async <Value>(work: () => Promise<Value>): Promise<Value> => {
-    if (isAborted()) throw interrupted();
+    if (isAborted()) throw interruption();
     try {
       return await work();
     } catch (cause) {
       throw isAborted() && isInterrupt(cause)
-        ? interrupted()
+        ? interruption()
         : duckFailure(cause, folder, memoryMiBMax);
     }
   };
@@ -116,7 +115,7 @@ export async function openDuckSession(
       const fetchNext = (): ReturnType<typeof result.fetchChunk> =>
         guarded(() => result.fetchChunk());
       const found = yield* chunksAhead(fetchNext);
-      if (isAborted()) throw interrupted();
+      if (isAborted()) throw interruption();
       if (found !== rowCount) throw rowsLost(folder, rowCount, found);
     },
     count: (relation) =>
@@ -146,12 +145,12 @@ async function rowsOf(connection: DuckDBConnection, sql: string): Promise<Cell[]
   return reader.getRowsJS() as Cell[][];
 }
 
-/** Whether DuckDB stopped a query because it was told to. */
+/** True if DuckDB stopped a query because it was told to. */
 function isInterrupt(cause: unknown): boolean {
   return cause instanceof Error && /^INTERRUPT/i.test(cause.message);
 }
 
-export function interrupted(): QianmoError {
+export function interruption(): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
     what: 'prepare was stopped on request and wrote nothing',

@@ -93,7 +93,7 @@ function cureOf({ configPath }: ConfigExpression, found: string): string {
 }
 
 /** A column as expressions see it. */
-export interface TypedColumn {
+interface TypedColumn {
   /** SQL over `raw`. */
   readonly sql: string;
   /** True if texts of some rows do not have its type, and are null in it. */

@@ -3,7 +3,6 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { nearestName } from '../../shared/names/nearest-name.js';
 import { type DuckSession, shortDuckMessage } from './duckdb-session.js';
-import type { KeptType } from './kept-types.js';
 import type { LogFile } from './log-files.js';
 import { LINE_BYTE_COUNT_MAX, tooLongLine } from './long-lines.js';
 import { literal } from './sql.js';
@@ -275,4 +274,154 @@ async function commonType(
       cure: 'write the files again with one type for the column',
     });
   return null;
+}
+
+/** The part of its texts that a config needs of a column: their spelling, or the number that they are. */
+export type ColumnNeed = 'text' | 'number';
+
+/** The types in which texts of logs are kept. */
+type KeptType = 'VARCHAR' | 'INTEGER' | 'BIGINT' | 'DOUBLE';
+
+const SAMPLE_ROW_COUNT = 2048;
+const OF_ANOTHER_TYPE = 'a text of the logs has another type than the first ones';
+
+/** @returns whether a failure says that a log must be read as texts. */
+export function isOfAnotherType(cause: unknown): boolean {
+  return cause instanceof Error && cause.message.includes(OF_ANOTHER_TYPE);
+}
+
+/**
+ * @param needs of each column; undefined where all of its text may be read
+ * @param rows SQL of rows of a log whose columns `t0`, `t1`, ... are texts
+ * @returns the type of each column; null without any row
+ */
+export async function keptTypesOf(
+  needs: readonly (ColumnNeed | undefined)[],
+  rows: string,
+  session: DuckSession,
+): Promise<KeptType[] | null> {
+  const candidates = needs.map((need): readonly KeptType[] => {
+    if (need === undefined) return [];
+    return need === 'number' ? ['DOUBLE'] : ['INTEGER', 'BIGINT'];
+  });
+  const conditions = candidates.flatMap((types, index) =>
+    types.map(
+      (type) =>
+        `count(t${index}) > 0 AND bool_and(t${index} IS NULL OR coalesce(${isSame(index, type)}, false))`,
+    ),
+  );
+  if (conditions.length === 0) return needs.map(() => 'VARCHAR');
+  const sampled = `(SELECT *, ${numbersOf(candidates)} FROM (${rows} LIMIT ${SAMPLE_ROW_COUNT}))`;
+  const answers = await session.row(
+    `SELECT ${[...conditions, 'count(*) > 0'].join(', ')} FROM ${sampled}`,
+  );
+  if (answers[conditions.length] !== true) return null;
+  let place = 0;
+  return candidates.map((types) => {
+    const fitting = types.filter((_, nth) => answers[place + nth] === true);
+    place += types.length;
+    return fitting[0] ?? 'VARCHAR';
+  });
+}
+
+/**
+ * SQL of the kept values of rows.
+ *
+ * @param rows SQL of rows whose columns `t0`, `t1`, ... are texts
+ */
+export function keptRowsSql(types: readonly KeptType[], rows: string): string {
+  const values = types.map((type, index) =>
+    type === 'VARCHAR'
+      ? `t${index}`
+      : `CASE WHEN ${isSame(index, type)} THEN ${numberName(index, type)}
+          WHEN t${index} IS NOT NULL THEN error('${OF_ANOTHER_TYPE}') END`,
+  );
+  const numbers = numbersOf(types.map((type) => (type === 'VARCHAR' ? [] : [type])));
+  return `SELECT ${values.join(', ')} FROM ${numbers === '' ? `(${rows})` : `(SELECT *, ${numbers} FROM (${rows}))`}`;
+}
+
+function numberName(index: number, type: KeptType): string {
+  return `"${type}${index}"`;
+}
+
+function numbersOf(types: readonly (readonly KeptType[])[]): string {
+  return types
+    .flatMap((ofColumn, index) =>
+      ofColumn.map((type) => `TRY_CAST(t${index} AS ${type}) AS ${numberName(index, type)}`),
+    )
+    .join(', ');
+}
+
+/** SQL for whether the number says all of the text that is needed. `007` is another text than `7`. */
+function isSame(index: number, type: KeptType): string {
+  const number = numberName(index, type);
+  return type === 'DOUBLE' ? `${number} IS NOT NULL` : `t${index} = CAST(${number} AS VARCHAR)`;
+}
+
+/** SQL of one field of `judged`, and the conditions under which it makes the row refused. */
+export interface JudgedField {
+  readonly sql: string;
+  /** Pairs of a condition and SQL of the reason. */
+  readonly refusals: readonly (readonly [condition: string, reason: string])[];
+}
+
+export class RawColumns {
+  private readonly numberIndexes = new Set<number>();
+
+  /** @param hasEmptyTexts false if the reader of the logs has replaced empty texts by null. */
+  constructor(
+    private readonly columns: readonly LogColumn[],
+    private readonly hasEmptyTexts = true,
+  ) {}
+
+  index(name: string): number {
+    const index = this.columns.findIndex((column) => column.name === name);
+    if (index < 0) throw new Error(`the column ${name} was not read`);
+    return index;
+  }
+  type(name: string): string | null {
+    return this.columns[this.index(name)]?.type ?? null;
+  }
+  sql(name: string): string {
+    return `"qm$${this.index(name)}"`;
+  }
+  /** An empty text counts as missing. */
+  text(name: string): string {
+    if (this.isNumber(name)) return `CAST(${this.sql(name)} AS VARCHAR)`;
+    if (this.type(name) === null && !this.hasEmptyTexts) return this.sql(name);
+    return `nullif(CAST(${this.sql(name)} AS VARCHAR), '')`;
+  }
+  /** A text, or the number that is kept in its place: either tells two values apart. */
+  value(name: string): string {
+    return this.isNumber(name) ? this.sql(name) : this.text(name);
+  }
+  number(name: string): string {
+    if (this.isNumber(name)) return this.sql(name);
+    this.numberIndexes.add(this.index(name));
+    return `"qn$${this.index(name)}"`;
+  }
+  private isNumber(name: string): boolean {
+    const column = this.columns[this.index(name)];
+    return column !== undefined && isKeptNumber(column);
+  }
+  /**
+   * SQL of `typed_logs` with the numbers that fields have asked for so far. A text is read as a number once,
+   * however often fields and conditions name it.
+   */
+  source(): string {
+    const numbers = [...this.numberIndexes].map(
+      (index) => `, TRY_CAST("qm$${index}" AS DOUBLE) AS "qn$${index}"`,
+    );
+    return `(SELECT *${numbers.join('')} FROM typed_logs)`;
+  }
+}
+
+/** True if the numbers of a column are kept, and not its texts. */
+export function isKeptNumber({ keptAs = 'VARCHAR' }: LogColumn): boolean {
+  return keptAs !== 'VARCHAR';
+}
+
+/** SQL of `the column "x" holds "abc", expected ...`. */
+export function foundIn(name: string, expected: string, raw: RawColumns): string {
+  return `${literal(`the column "${name}" holds `)} || coalesce('"' || CAST(${raw.sql(name)} AS VARCHAR) || '"', 'nothing') || ${literal(`, expected ${expected}`)}`;
 }

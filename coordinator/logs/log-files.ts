@@ -139,13 +139,13 @@ async function localMatches(pattern: string, session: DuckSession): Promise<Matc
   const status = await stat(path).catch(() => null);
   if (status?.isFile() === true) return [{ name: path, path }];
   if (status?.isDirectory() === true)
-    return (await globbed(`${path.replace(GLOB_SIGN, '[$&]')}/**`, session)).filter(
+    return (await filesMatching(`${path.replace(GLOB_SIGN, '[$&]')}/**`, session)).filter(
       ({ name }) => FORMAT_BY_ENDING[endingOf(name) ?? ''] !== undefined,
     );
-  return GLOB.test(path) ? globbed(path, session) : [];
+  return GLOB.test(path) ? filesMatching(path, session) : [];
 }
 
-async function globbed(pattern: string, session: DuckSession): Promise<Match[]> {
+async function filesMatching(pattern: string, session: DuckSession): Promise<Match[]> {
   const rows = await session.rows(`SELECT file FROM glob(${literal(pattern)})`);
   return rows.map(([file]) => ({ name: String(file), path: String(file) })).filter(isVisible);
 }

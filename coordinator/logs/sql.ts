@@ -1,11 +1,9 @@
 /** Text that is safe inside DuckDB SQL. */
 
-/** A string literal. */
 export function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** A quoted identifier. */
 export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
@@ -15,7 +13,6 @@ export function hexOfText(sql: string): string {
   return `hex(${sql})`;
 }
 
-/** The text that `hexOfText` was read of. */
 export function textOfHex(cell: unknown): string {
   return Buffer.from(String(cell), 'hex').toString();
 }

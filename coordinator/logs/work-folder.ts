@@ -6,6 +6,7 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { literal } from './sql.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import {
@@ -34,7 +35,7 @@ export async function withWorkFolder<Result>(
   parent: string,
   work: (folder: string) => Promise<Result>,
 ): Promise<Result> {
-  const folder = await opened(kind, parent).catch((cause: unknown) => {
+  const folder = await open(kind, parent).catch((cause: unknown) => {
     throw systemFailure(cause, 'making a temporary folder', parent);
   });
   try {
@@ -44,7 +45,7 @@ export async function withWorkFolder<Result>(
   }
 }
 
-async function opened(kind: WorkKind, parent: string): Promise<string> {
+async function open(kind: WorkKind, parent: string): Promise<string> {
   await removeOrphans(parent);
   const folder = await mkdtemp(join(parent, `${NAME_START}${kind}-`));
   try {
@@ -88,4 +89,20 @@ function isOfEarlierStart({ host, boot, pidNamespace }: ProcessIdentity): boolea
 async function isQuiet(folder: string): Promise<boolean> {
   const quietSeconds = (systemClock.epochMs() - (await stat(folder)).mtimeMs) / 1_000;
   return quietSeconds > Math.max(DAY_SECONDS, uptime());
+}
+
+/** SQL of a table with these lines of CSV, which are written to a file for it. */
+export async function csvSource(
+  path: string,
+  lines: readonly string[],
+  types: Readonly<Record<string, string>>,
+): Promise<string> {
+  const columns = Object.entries(types);
+  if (lines.length === 0)
+    return `(SELECT ${columns.map(([name, type]) => `NULL::${type} AS ${name}`).join(', ')} WHERE false)`;
+  await writeFile(path, lines.join('')).catch((cause: unknown) => {
+    throw systemFailure(cause, 'writing a temporary file', path);
+  });
+  const named = columns.map(([name, type]) => `'${name}': '${type}'`).join(', ');
+  return `read_csv(${literal(path)}, header = false, columns = {${named}})`;
 }

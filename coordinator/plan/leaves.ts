@@ -14,14 +14,14 @@ import {
   paddedRowCountOf,
   type MicroBatch,
   type TaskSize,
-} from '../../shared/tasks/rows/micro-batches.js';
+} from '../../shared/tasks/micro-batches.js';
 
-export interface CutTask extends TaskSize {
+interface CutTask extends TaskSize {
   /** The rows that are drawn one by one; 0 where all are read. */
   readonly drawnRowCount: number;
 }
 
-export interface LeafCut {
+interface LeafCut {
   readonly microBatch: MicroBatch;
   /** Its padded rows, and those that a call is worth. */
   readonly cost: number;

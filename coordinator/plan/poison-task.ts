@@ -15,8 +15,8 @@ import {
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import { drawnRowsOf, type GradientWork, idDropoutOf } from '../../shared/queue/protocol.js';
-import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
-import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
+import { withDrawnRows } from '../../shared/tasks/chosen-rows.js';
+import { withDroppedIds } from '../../shared/tasks/dropped-ids.js';
 import { type RowPackLayout, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 
 interface PoisonTask {
@@ -105,7 +105,7 @@ async function failureAmong(
 ): Promise<ReturnType<typeof givenUpJobOf>> {
   const read = orders[0]?.job.work.kind === 'gradient' ? readFinite : readDecoded;
   try {
-    const results = dispatcher.run(orders, read, signal, { attemptsMax });
+    const results = dispatcher.run(orders, read, signal, attemptsMax);
     for await (const _ of results);
     return null;
   } catch (error) {
@@ -163,11 +163,7 @@ interface OrderStores {
  *
  * @param place that of the task in the job, which becomes the index of its job
  */
-export async function orderOfTask(
-  order: JobOrder,
-  place: number,
-  stores: OrderStores,
-): Promise<JobOrder> {
+async function orderOfTask(order: JobOrder, place: number, stores: OrderStores): Promise<JobOrder> {
   const { job, dense, frozen, rowPack } = order;
   const { taskIndices } = job;
   const own: JobOrder['job'] = {

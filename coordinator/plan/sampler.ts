@@ -23,9 +23,9 @@ export type SamplingRule = Pick<
   readonly keepsSupport?: boolean;
 };
 
-export type TaskSampler = (outerStep: number) => DrawnTask[];
+type TaskSampler = (outerStep: number) => DrawnTask[];
 
-export interface Sampling {
+interface Sampling {
   readonly seed: number;
   readonly tasks: readonly TaskEntry[];
   readonly rule: SamplingRule;
@@ -140,7 +140,7 @@ function rowCountOf(task: TaskEntry): number {
 }
 
 /** The running total of `shares` in the order given by `order`, summed in float64. */
-export function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
+function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
   let total = 0;
   return Float64Array.from(order, (place) => (total += at(shares, place)));
 }
@@ -151,7 +151,7 @@ export function runningTotals(order: Int32Array, shares: Float64Array): Float64A
  * [0, 1), the expected number of draws of a place is `drawCount * its share / the total`. For any single
  * offset it is that number rounded down or up.
  */
-export function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
+function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
   const total = at(totals, totals.length - 1);
   return Array.from({ length: drawCount }, (_, draw) =>
     firstAbove(totals, ((offset + draw) / drawCount) * total),
@@ -233,7 +233,7 @@ interface RowDraws {
  * Each epoch reads each row once, in an order of its own (`epochOrder`), and epochs follow each other. The tasks of an outer step are
  * in the order of the list, each once, and again where more of its rows were drawn than a leaf can name.
  */
-export function rowDrawer(
+function rowDrawer(
   seed: number,
   tasks: readonly TaskEntry[],
   { rowsPerOuterStep, keepsSupport }: RowDraws,
@@ -356,7 +356,7 @@ const ROUNDS = 4;
  *
  * @returns the number at each place of a permutation of 0 to `count` - 1, for a count of at most 2^52.
  */
-export function randomOrder(count: number, random: RandomStream): (place: number) => number {
+function randomOrder(count: number, random: RandomStream): (place: number) => number {
   let half = 1;
   while (half * half < count) half *= 2;
   const keys = Array.from({ length: ROUNDS }, () => random.uint32());

@@ -11,13 +11,13 @@ import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js
 import { joinedIds } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
-import type { MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
-import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
+import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/chosen-rows.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
+import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
+import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
 import { cutIntoLeaves } from './leaves.js';
-import { type DrawnTask, taskSampler, type Sampling, type TaskSampler } from './sampler.js';
+import { type DrawnTask, type SamplingRule, taskSampler } from './sampler.js';
 import { SIZE_BUCKETS_MAX } from '../../shared/events/size-losses.js';
 import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
@@ -45,13 +45,13 @@ const COLD_RULES = {
   support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
 } as const;
 
-export interface TaskWeighting {
+interface TaskWeighting {
   readonly rule: TaskWeightRule;
   /** The rows that the term is over. */
   readonly rows: 'query' | 'support' | 'all';
 }
 
-export function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
+function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
   return adapts(methodPlanOf(config.method))
     ? { rule: config.training.taskWeight, rows: 'query' }
     : { rule: 'rows', rows: 'all' };
@@ -154,15 +154,25 @@ export interface StepPlan {
   readonly leaves: readonly PlannedLeaf[];
 }
 
+/** The row packs of several leaves together, which sender and reader of a delivery ask for, by plan. */
+const joinedLayouts = new WeakMap<StepPlan['leaves'], Map<string, RowPackLayout>>();
+
 /** The row pack of some leaves together. */
 export function layoutOf(
   { leaves }: Pick<StepPlan, 'leaves'>,
   { first, end }: LeafRange,
 ): RowPackLayout {
-  const layouts = leaves.slice(first, end).map(({ layout }) => layout);
-  const [only] = layouts;
-  if (only !== undefined && layouts.length === 1) return only;
-  return packLayoutOf(joinedIds(layouts.map(({ idsByTable }) => idsByTable)));
+  if (end - first === 1) return at(leaves, first).layout;
+  const joined = joinedLayouts.get(leaves) ?? new Map<string, RowPackLayout>();
+  joinedLayouts.set(leaves, joined);
+  const range = `${first}-${end}`;
+  const known = joined.get(range);
+  if (known !== undefined) return known;
+  const layout = packLayoutOf(
+    joinedIds(leaves.slice(first, end).map(({ layout: { idsByTable } }) => idsByTable)),
+  );
+  joined.set(range, layout);
+  return layout;
 }
 
 export interface StepPlanner {
@@ -221,7 +231,7 @@ export function stepPlanner(
 function samplingOf(
   { seed, method, training }: Pick<RunConfig, 'seed' | 'method' | 'training'>,
   store: Pick<TaskStore, 'tasks'>,
-): Sampling {
+) {
   const { sampling } = training;
   const plan = methodPlanOf(method);
   return {
@@ -231,7 +241,7 @@ function samplingOf(
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       keepsSupport: adapts(plan),
-    },
+    } satisfies SamplingRule,
     trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   };
 }
@@ -247,7 +257,7 @@ export function readsTrunkRows({ innerLoop }: MethodPlan): boolean {
 interface PlanSource {
   readonly config: RunConfig;
   readonly store: TaskStore;
-  readonly sample: TaskSampler;
+  readonly sample: ReturnType<typeof taskSampler>;
   readonly division: SizeDivision;
   readonly hasRowPacks: boolean;
 }
@@ -258,10 +268,7 @@ async function planOf(
   leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
   const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
-  const whole = await plannedRowsOf(
-    store,
-    sampled.map((task) => task.taskIndex),
-  );
+  const whole = await store.readTasks(sampled.map((task) => task.taskIndex));
   const rows = withPlannedDrawnRows(whole, drawnRowsOf(sampled, config.method));
   const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);

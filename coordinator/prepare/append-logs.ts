@@ -4,10 +4,9 @@
  * and whoever has it open goes on reading what it was.
  */
 
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   appendNumber,
@@ -25,11 +24,11 @@ import {
   encodeTaskCatalog,
 } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace, TaskStore } from '../../shared/tasks/task-store.js';
-import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
+import { type DuckSession, interruption } from '../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
-import { rowFileWriter, type StoreFile } from './row-file-writer.js';
-import { writeDictionary } from './dictionary-files.js';
+import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
 import {
+  writeDictionary,
   dictionaryTableOf,
   encodedAs,
   encodeDistinctBags,
@@ -41,6 +40,7 @@ import {
   inWorkplace,
   type PrepareOptions,
   storeFileOf,
+  writeJson,
   type Workplace,
 } from './prepare.js';
 import { smallTasksLeftOut, type TrunkRows } from './task-division.js';
@@ -53,16 +53,14 @@ import {
 } from './rejected-rows.js';
 import { columnKinds } from './row-assembly.js';
 import { judgeTexts } from './row-judgement.js';
-import {
-  type AppendedTasks,
-  appendedTasksOf,
-  freshRowsOf,
-  redivideTasks,
-} from './appended-tasks.js';
-import { logsAppended, logsKnown } from './prepare-messages.js';
+import { appendedTasksOf, freshRowsOf, redivideTasks } from './appended-tasks.js';
+import { noticeEvent } from '../../shared/events/run-events.js';
+import { secondsText, counted } from '../../shared/names/counted.js';
 import type { FeatureConfig } from '../../shared/config/data-config.js';
-import { literal } from '../logs/sql.js';
+import { csvSource } from '../logs/work-folder.js';
 import { loadTargetEncodings } from './target-encodings.js';
+
+type AppendedTasks = Awaited<ReturnType<typeof appendedTasksOf>>;
 
 export interface AppendedLogs {
   /** Null if all logs were in the store already. */
@@ -128,7 +126,8 @@ async function appendInto(
   });
   const { files, logDigests, knownFileCount } = await newFilesOf(found, store.manifest, signal);
   if (files.length === 0) {
-    sink(logsKnown(knownFileCount, config.data.store));
+    const known = `${counted(knownFileCount, 'log file')} in the task store at ${config.data.store}`;
+    sink(noticeEvent('logs-known', `${known} already: nothing appended`));
     return { append: null, knownFileCount };
   }
   // Dictionaries of a store hold texts.
@@ -154,16 +153,15 @@ async function appendInto(
     acceptedRowCount: Number(acceptedRowCount),
     filteredRowCount: raw.rowCount - refusedCount - Number(acceptedRowCount),
   });
-  const path = join(target.workFolder, MANIFEST_FILE);
-  await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
-  });
-  if (signal.aborted) throw interrupted();
+  await writeJson(target.workFolder, MANIFEST_FILE, manifest);
+  if (signal.aborted) throw interruption();
   const newFiles = written.files.map(({ name }) => name);
   await target.publishAppended(newFiles, supersededFiles(store.manifest));
   const { changedTaskCount, newTaskCount, logRowCount } = append;
   const durationMs = clock.monotonicMs() - startedMs;
-  sink(logsAppended({ changedTaskCount, newTaskCount, logRowCount, durationMs }));
+  const changes = `${counted(changedTaskCount, 'task')} with new rows, ${counted(newTaskCount, 'new task')}`;
+  const text = `appended ${counted(logRowCount, 'row')}: ${changes}, in ${secondsText(durationMs)}`;
+  sink(noticeEvent('logs-appended', text));
   const rejectsFile = rejectsFileOf(manifest.appends?.length ?? 0);
   for (const event of rejectedRowsEvents(rejects, rejectsFile)) sink(event);
   const { tooSmallTaskCount: taskCount, tooSmallRowCount: rowCount } = tasks;
@@ -243,25 +241,17 @@ async function writeAppend(
   const labels = manifest.labels ?? null;
   const firstRow = nextRowOf(manifest);
   const fresh = await freshRowsOf({ config, encodings, labels }, firstRow, session, signal);
-  const writer = rowFileWriter(
+  const plan = { config, store, kinds: columnKinds({ config, encodings }), fresh, append };
+  const firstFileIndex = manifest.files.filter(({ name }) => /^rows-\d+\.arrow$/.test(name)).length;
+  const { result: changed, files: rows } = await writeRowFiles(
     workFolder,
     encodings.map(({ feature }) => feature),
-    manifest.hasOracle,
-    { firstFileIndex: manifest.files.filter(({ name }) => /^rows-\d+\.arrow$/.test(name)).length },
+    { hasOracle: manifest.hasOracle, firstFileIndex },
+    (writer) => redivideTasks(plan, tasks.tasks, writer),
   );
-  const plan = { config, store, kinds: columnKinds({ config, encodings }), fresh, append };
-  let changed: CatalogTask[];
-  let rows: StoreFile[];
-  try {
-    changed = await redivideTasks(plan, tasks.tasks, writer);
-    rows = await writer.finish();
-  } catch (cause) {
-    writer.abandon();
-    throw cause;
-  }
   const catalog = joinedCatalog(store, tasks, changed);
   const catalogFile = catalogFileOf(append);
-  await writeFile(join(workFolder, catalogFile), encodeTaskCatalog(catalog.tasks, catalog.places));
+  await writeStoreFile(workFolder, catalogFile, encodeTaskCatalog(catalog.tasks, catalog.places));
   const rejectsFile = rejectsFileOf(append);
   await rename(join(workFolder, REJECTS_FILE), join(workFolder, rejectsFile));
   const files = [
@@ -390,7 +380,8 @@ async function grownEncodings(
     }
     await loadDictionary(index, feature, { store, folder }, session);
     const idBefore = unseenBucketsOf(feature);
-    if (!hasFixedTable(config, feature))
+    // The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow.
+    if (feature.kind !== 'bag' || config.model.padding !== 'trained')
       await addValues(index, { ...configured, idBefore }, session);
     if (feature.kind === 'bag') await encodeDistinctBags(index, dictionaryTableOf(index), session);
     const [last] = await session.row(
@@ -402,12 +393,7 @@ async function grownEncodings(
   return [...joined, ...(await loadTargetEncodings(config, joined, { store, folder }, session))];
 }
 
-/** The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow. */
-function hasFixedTable({ model }: RunConfig, feature: EncodedFeature): boolean {
-  return feature.kind === 'bag' && model.padding === 'trained';
-}
-
-/** As bytes in hexadecimal, since a value may hold any character. */
+/** Values travel as bytes in hexadecimal, since they may hold any character. */
 async function loadDictionary(
   index: number,
   { name }: EncodedFeature,
@@ -418,17 +404,10 @@ async function loadDictionary(
   const lines = values.flatMap((value, id) =>
     value === null ? [] : [`${id},${Buffer.from(value).toString('hex')}\n`],
   );
-  const path = join(folder, `known-${index}.csv`);
-  await writeFile(path, lines.join('')).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing a temporary file', path);
-  });
+  const types = { id: 'INTEGER', hex: 'VARCHAR' };
+  const known = await csvSource(join(folder, `known-${index}.csv`), lines, types);
   await session.run(
-    `CREATE TABLE ${dictionaryTableOf(index)} AS
-      SELECT decode(unhex(hex)) AS value, id FROM ${
-        lines.length > 0
-          ? `read_csv(${literal(path)}, header = false, columns = {'id': 'INTEGER', 'hex': 'VARCHAR'})`
-          : `(SELECT 0::INTEGER AS id, '' AS hex WHERE false)`
-      }`,
+    `CREATE TABLE ${dictionaryTableOf(index)} AS SELECT decode(unhex(hex)) AS value, id FROM ${known}`,
   );
 }
 

@@ -4,10 +4,8 @@
  * in it) and the view `encodable` of their rows.
  */
 
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { type CatalogTask, TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
 import {
@@ -16,9 +14,10 @@ import {
   type TaskRows,
   type TaskStore,
 } from '../../shared/tasks/task-store.js';
-import { type DuckSession, interrupted } from '../logs/duckdb-session.js';
-import { hexOfText, literal, textOfHex } from '../logs/sql.js';
-import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { type DuckSession, interruption } from '../logs/duckdb-session.js';
+import { hexOfText, textOfHex } from '../logs/sql.js';
+import { csvSource } from '../logs/work-folder.js';
+import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import {
   describeKey,
   hashSplitSql,
@@ -37,8 +36,12 @@ import {
   sourceOf,
   tasksOf,
 } from './row-assembly.js';
-import { type ColumnKind, RowColumns, type SourceColumns } from './row-columns.js';
-import type { RowFileWriter } from './row-file-writer.js';
+import {
+  type ColumnKind,
+  RowColumns,
+  type SourceColumns,
+  type RowFileWriter,
+} from './row-file-writer.js';
 import type { DataConfig } from '../../shared/config/data-config.js';
 
 interface AppendedTask {
@@ -54,7 +57,7 @@ interface AppendedTask {
   readonly isNew: boolean;
 }
 
-export interface AppendedTasks {
+interface AppendedTasks {
   readonly tasks: readonly AppendedTask[];
   readonly tooSmallTaskCount: number;
   readonly tooSmallRowCount: number;
@@ -205,7 +208,6 @@ async function createTables(
   folder: string,
   session: DuckSession,
 ): Promise<void> {
-  const path = join(folder, 'tasks.csv');
   // Dictionaries grow by the rows of split 0, to which batches belong here.
   const lines = tasks.flatMap(({ taskIndex, split, logKeys }) =>
     logKeys.map(
@@ -213,15 +215,10 @@ async function createTables(
         `${taskIndex},${split === TRUNK_SPLIT ? 0 : split},${Buffer.from(key).toString('hex')}\n`,
     ),
   );
-  await writeFile(path, lines.join('')).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing a temporary file', path);
-  });
+  const types = { task: 'INTEGER', split: 'INTEGER', hex: 'VARCHAR' };
+  const found = await csvSource(join(folder, 'tasks.csv'), lines, types);
   await session.run(
-    `CREATE TABLE tasks AS SELECT task, split, decode(unhex(hex)) AS key FROM ${
-      tasks.length > 0
-        ? `read_csv(${literal(path)}, header = false, columns = {'task': 'INTEGER', 'split': 'INTEGER', 'hex': 'VARCHAR'})`
-        : `(SELECT 0::INTEGER AS task, 0::INTEGER AS split, '' AS hex WHERE false)`
-    }`,
+    `CREATE TABLE tasks AS SELECT task, split, decode(unhex(hex)) AS key FROM ${found}`,
   );
   await session.run(
     `CREATE VIEW encodable AS SELECT t.task, t.split, j.* EXCLUDE (key, code)
@@ -339,7 +336,7 @@ export async function freshRowsOf(
   const keptRows = { filter: '', order: 'e.task, e.time, e.row' };
   const sql = encodedRowsSql({ ...plan, keptRows }, 'encodable');
   for await (const chunk of session.chunks(sql, await session.count('encodable'))) {
-    if (signal.aborted) throw interrupted();
+    if (signal.aborted) throw interruption();
     const start = columns.rowCount;
     for (const [place, task] of tasksOf(chunk).entries())
       spans.set(task, [spans.get(task)?.[0] ?? start + place, start + place + 1]);

@@ -4,34 +4,34 @@
  */
 
 import { createHash } from 'node:crypto';
-import { stat, writeFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { noticeEvent, warningEvent, type RunEventSink } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
-  CATALOG_FILE,
+  catalogFileOf,
   COLUMNS_FILE,
   ColumnTypesSchema,
   MANIFEST_FILE,
   STORE_FORMAT_VERSION,
   type StoreManifest,
 } from '../../shared/tasks/store-manifest.js';
-import { sha256OfFile } from '../../shared/tasks/store-files.js';
+import { sha256OfFile } from '../../shared/tasks/store-folder.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
-import { rowFileWriter, type StoreFile } from './row-file-writer.js';
-import { writeDictionaries } from './dictionary-files.js';
+import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
+import { writeDictionaries, learnEncodings } from './feature-encoding.js';
 import {
   type DuckSession,
-  interrupted,
+  interruption,
   openDuckSession,
   shortDuckMessage,
 } from '../logs/duckdb-session.js';
-import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import type { LogColumn } from '../logs/log-columns.js';
 import type { RawLogs } from '../logs/log-reading.js';
@@ -40,7 +40,8 @@ import {
   divideTasks,
   findKeptRows,
   smallTasksLeftOut,
-  type TaskDivision,
+  type TrunkRows,
+  describeKey,
 } from './task-division.js';
 import {
   collectRejects,
@@ -51,17 +52,20 @@ import {
   writeRejects,
 } from './rejected-rows.js';
 import { assembleRows, type AssemblyPlan } from './row-assembly.js';
-import { judgeLogs, taskColumnsOf } from './row-judgement.js';
-import { labelsThatNeverDiffer, learnTaskLabels, rowLabelsOf } from './row-labels.js';
-import { readSplitFile } from './split-file.js';
-import { openStoreTarget, type StoreTarget } from './store-target.js';
-import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 import {
-  rowsDividedAtRandom,
-  splitEmpty,
-  storeKept,
-  trunkRows,
-} from '../../coordinator/prepare/prepare-messages.js';
+  judgeLogs,
+  taskColumnsOf,
+  labelsThatNeverDiffer,
+  learnTaskLabels,
+  rowLabelsOf,
+} from './row-judgement.js';
+import { openStoreTarget } from './store-target.js';
+import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
+import { literal } from '../logs/sql.js';
+
+type TaskDivision = Awaited<ReturnType<typeof divideTasks>>;
+
+type StoreTarget = Awaited<ReturnType<typeof openStoreTarget>>;
 
 export interface PrepareOptions {
   readonly clock: Clock;
@@ -111,7 +115,7 @@ export function inWorkplace<Result>(
       session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
       return await work({ target, session, folder });
     } catch (cause) {
-      if (options.signal.aborted) throw interrupted();
+      if (options.signal.aborted) throw interruption();
       throw prepareFailure(cause);
     } finally {
       session?.close();
@@ -133,7 +137,8 @@ async function prepareInto(
   const sourceDigest = await sourceDigestOf(config, files, options.signal);
   const present = options.force === true ? null : await target.present();
   if (present?.sourceDigest === sourceDigest) {
-    sink(storeKept(config.data.store));
+    const text = `the task store at ${config.data.store} was already prepared from these logs: kept`;
+    sink(noticeEvent('store-kept', text));
     return present;
   }
   const logs = await judgeLogs(config, files, session, sink);
@@ -181,19 +186,16 @@ async function prepareInto(
     }),
     files: written.files,
   };
-  await writeManifest(target.workFolder, manifest);
-  if (options.signal.aborted) throw interrupted();
+  await writeJson(target.workFolder, MANIFEST_FILE, manifest);
+  if (options.signal.aborted) throw interruption();
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);
   return manifest;
 }
 
-async function writeManifest(folder: string, manifest: StoreManifest): Promise<void> {
-  const path = join(folder, MANIFEST_FILE);
-  await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
-  });
+export async function writeJson(folder: string, name: string, value: object): Promise<void> {
+  await writeStoreFile(folder, name, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 async function writeStore(
@@ -205,26 +207,15 @@ async function writeStore(
   const { config, encodings } = plan;
   const dictionaries = await writeDictionaries(folder, encodings, session);
   const targetEncodings = await writeTargetEncodings(folder, config, session);
-  const writer = rowFileWriter(
+  const { result: catalog, files: rows } = await writeRowFiles(
     folder,
     encodings.map(({ feature }) => feature),
-    config.evaluation.oracleColumn !== undefined,
+    { hasOracle: config.evaluation.oracleColumn !== undefined },
+    (writer) => assembleRows(plan, session, writer, { sink, signal }),
   );
-  let catalog: CatalogTask[];
-  let rows: StoreFile[];
-  try {
-    catalog = await assembleRows(plan, session, writer, { sink, signal });
-    rows = await writer.finish();
-  } catch (cause) {
-    writer.abandon();
-    throw cause;
-  }
-  const path = join(folder, CATALOG_FILE);
-  await writeFile(path, encodeTaskCatalog(catalog, catalog)).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
-  });
+  await writeStoreFile(folder, catalogFileOf(), encodeTaskCatalog(catalog, catalog));
   const others: StoreFile[] = [];
-  for (const name of [CATALOG_FILE, REJECTS_FILE, COLUMNS_FILE])
+  for (const name of [catalogFileOf(), REJECTS_FILE, COLUMNS_FILE])
     others.push(await storeFileOf(folder, name));
   return { catalog, files: [...rows, ...dictionaries, ...targetEncodings, ...others] };
 }
@@ -335,14 +326,31 @@ function report(
     kind: 'store-prepared',
     ...{ taskCount, taskCountBySplit, rowCount, logRowCount: logs.rowCount, durationMs },
   });
-  if (trunk !== null) sink(trunkRows(trunk));
+  if (trunk !== null) sink(noticeEvent('trunk-rows', trunkSentence(trunk)));
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
   const { time, rowSplit, splitFile } = config.data;
   if (time !== undefined && rowSplit.by === 'hash' && splitFile === undefined)
-    sink(rowsDividedAtRandom());
+    sink(
+      noticeEvent(
+        'rows-divided-at-random',
+        'rows of an adgroup are divided into support and query rows at random, not by data.time, since data.rowSplit.by is hash; ' +
+          'with rowSplit: { by: time } the earlier ones are support rows, as when serving, and qianmo refresh can append logs',
+      ),
+    );
   for (const event of rejectedRowsEvents(rejects, REJECTS_FILE)) sink(event);
   for (const part of ['validation', 'test'] as const)
-    if (taskCountBySplit[part] === 0) sink(splitEmpty(part));
+    if (taskCountBySplit[part] === 0)
+      sink(warningEvent('split-empty', `no task is held out for ${part}`));
+}
+
+function trunkSentence({ rowCount, smallTaskCount, smallTaskRowCount }: TrunkRows): string {
+  const named = rowCount - smallTaskRowCount;
+  const small = counted(smallTaskCount, 'training task');
+  const parts = [
+    ...(smallTaskCount === 0 ? [] : [`${smallTaskRowCount} of ${small} that are too small`]),
+    ...(named === 0 ? [] : [`${named} that the split file names train`]),
+  ];
+  return `${counted(rowCount, 'row')} train the trunk only: ${parts.join(', ')}`;
 }
 
 function prepareFailure(cause: unknown): unknown {
@@ -381,8 +389,86 @@ async function writeColumnTypes(
       }),
     ),
   );
-  const path = join(folder, COLUMNS_FILE);
-  await writeFile(path, `${JSON.stringify(types, null, 2)}\n`).catch((cause: unknown) => {
-    throw systemFailure(cause, 'writing the task store', path);
+  await writeJson(folder, COLUMNS_FILE, types);
+}
+
+const TRUNK_ROLE = 'train';
+const TASK_ROLES = ['train', 'validation', 'test'].flatMap((split) => [
+  `${split}-support`,
+  `${split}-query`,
+]);
+const ROLES = [...TASK_ROLES, TRUNK_ROLE];
+
+/** @throws QianmoError of kind `data` if the file does not fit the logs. */
+async function readSplitFile(path: string, logs: RawLogs, session: DuckSession): Promise<void> {
+  await stat(path).catch((cause: unknown) => {
+    throw systemFailure(cause, 'reading the split file', `data.splitFile: ${path}`);
+  });
+  const scan = /\.(parquet|pq)$/i.test(path)
+    ? `read_parquet(${literal(path)})`
+    : `read_csv(${literal(path)}, header = true, all_varchar = true)`;
+  try {
+    await session.run(
+      `CREATE TABLE split_file AS SELECT TRY_CAST(row AS BIGINT) AS row,
+        replace(CAST(task AS VARCHAR), '|', chr(31)) AS task, CAST(role AS VARCHAR) AS role,
+        CAST(row AS VARCHAR) AS row_text FROM ${scan}`,
+    );
+  } catch (cause) {
+    if (cause instanceof QianmoError) throw cause;
+    throw misfit(path, 'columns row, task and role', shortDuckMessage(cause));
+  }
+  await checkSplitFile(path, logs, session);
+  const place = `list_position([${TASK_ROLES.map(literal).join(', ')}], role) - 1`;
+  const isTrunk = `role = ${literal(TRUNK_ROLE)}`;
+  await session.run(
+    `CREATE TABLE placed AS SELECT row,
+      CAST(CASE WHEN ${isTrunk} THEN 0 ELSE floor((${place}) / 2) END AS INTEGER) AS split,
+      CAST(CASE WHEN ${isTrunk} THEN 2 ELSE (${place}) % 2 END AS INTEGER) AS role FROM split_file`,
+  );
+}
+
+async function checkSplitFile(path: string, logs: RawLogs, session: DuckSession): Promise<void> {
+  const [badRow] = await session.row(
+    `SELECT coalesce(row_text, 'nothing') FROM split_file
+      WHERE row IS NULL OR row < 0 OR row >= ${logs.rowCount} LIMIT 1`,
+  );
+  if (badRow !== undefined)
+    throw misfit(path, `rows from 0 to ${logs.rowCount - 1}`, `row ${String(badRow)}`);
+  const [badRole, ofRow] = await session.row(
+    `SELECT coalesce(role, 'nothing'), row_text FROM split_file
+      WHERE role IS NULL OR role NOT IN (${ROLES.map(literal).join(', ')}) ORDER BY row LIMIT 1`,
+  );
+  if (badRole !== undefined)
+    throw misfit(
+      path,
+      `a role of ${ROLES.join(', ')}`,
+      `"${String(badRole)}" for row ${String(ofRow)}`,
+    );
+  const [repeated] = await session.row(
+    'SELECT CAST(row AS VARCHAR) FROM split_file GROUP BY row HAVING count(*) > 1 ORDER BY row LIMIT 1',
+  );
+  if (repeated !== undefined)
+    throw misfit(path, 'each row once', `row ${String(repeated)} more than once`);
+  const [row, named, found] = await session.row(
+    `SELECT CAST(s.row AS VARCHAR), coalesce(s.task, ''), j.key
+      FROM split_file s JOIN judged j ON s.row = j.row
+      WHERE s.task IS DISTINCT FROM replace(j.key, '|', chr(31)) ORDER BY s.row LIMIT 1`,
+  );
+  if (row !== undefined)
+    throw misfit(
+      path,
+      `task ${describeKey(String(found))} for row ${String(row)}, as in the logs`,
+      `task ${describeKey(String(named))}`,
+    );
+}
+
+function misfit(path: string, expected: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the split file does not fit the logs',
+    where: path,
+    expected,
+    found,
+    cure: 'write the split file from the same logs, read in the order of their sorted paths',
   });
 }

@@ -1,18 +1,14 @@
 /** Rejected rows: counts and bounds them, and writes them with file, line and reason. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
+import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { linesOf, unreadableLog } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import type { RawLogs } from '../logs/log-reading.js';
-import type { JudgedLogs } from './row-judgement.js';
-import { rowsRejected } from '../../coordinator/prepare/prepare-messages.js';
+import { writeStoreFile } from './row-file-writer.js';
 
 export const REJECTS_FILE = 'rejects.jsonl';
 
@@ -38,7 +34,7 @@ const KIND_OF_REASON = `split_part(reason, ' holds ', 1)`;
  */
 export async function collectRejects(
   files: readonly LogFile[],
-  logs: JudgedLogs,
+  logs: RawLogs & { readonly isAnyRowRefused: boolean },
   rejectedRowsMax: number,
   session: DuckSession,
 ): Promise<Reject[]> {
@@ -91,8 +87,11 @@ export async function collectRejects(
       ...(typeof alike === 'number' && alike > 1 ? { alikeCount: alike } : {}),
     })),
   ].sort((a, b) => a.fileIndex - b.fileIndex || (a.line ?? 0) - (b.line ?? 0));
-  if (isTooMany) throw tooMany(count, rejectedRowsMax, rejects, files);
-  if (count > 0 && (await isNoneAccepted(session))) throw noneAccepted(count, rejects, files);
+  if (isTooMany || (count > 0 && (await isNoneAccepted(session))))
+    throw unusableLogs(
+      `${counted(count, 'rejected row')}, the first of them:\n${firstOf(rejects, files)}`,
+      isTooMany ? rejectedRowsMax : null,
+    );
   return rejects;
 }
 
@@ -118,7 +117,9 @@ export function rejectedRowsEvents(
 ): RunEvent[] {
   const commonest = commonestReject(rejects);
   if (commonest === null) return [];
-  return [rowsRejected(rejects.length, file, commonest)];
+  const alike = rejects.length === 1 ? '' : `, ${commonest.rowCount} of them alike`;
+  const text = `${counted(rejects.length, 'row')} rejected${alike}: ${commonest.reason}; see ${file} in the store`;
+  return [warningEvent('rows-rejected', text)];
 }
 
 /**
@@ -143,34 +144,24 @@ async function isNoneAccepted(session: DuckSession): Promise<boolean> {
   );
 }
 
-function noneAccepted(
-  count: number,
-  rejects: readonly Reject[],
-  files: readonly LogFile[],
-): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'no row of the logs can be used',
-    where: 'data.logs',
-    expected: 'at least one row that is accepted',
-    found: `${counted(count, 'rejected row')}, the first of them:\n${firstOf(rejects, files)}`,
-    cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)',
-  });
-}
-
-function tooMany(
-  count: number,
-  rejectedRowsMax: number,
-  rejects: readonly Reject[],
-  files: readonly LogFile[],
-): QianmoError {
+/** @param rejectedRowsMax null if no row at all is accepted. */
+function unusableLogs(found: string, rejectedRowsMax: number | null): QianmoError {
+  const cure =
+    'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)';
+  if (rejectedRowsMax === null)
+    return new QianmoError({
+      kind: 'data',
+      what: 'no row of the logs can be used',
+      where: 'data.logs',
+      expected: 'at least one row that is accepted',
+      ...{ found, cure },
+    });
   return new QianmoError({
     kind: 'data',
     what: 'more rows are rejected than the config allows',
     where: 'data.rejectedRowsMax',
     expected: `at most ${counted(rejectedRowsMax, 'rejected row')}`,
-    found: `${count}, the first of them:\n${firstOf(rejects, files)}`,
-    cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression), or raise data.rejectedRowsMax',
+    ...{ found, cure: `${cure}, or raise data.rejectedRowsMax` },
   });
 }
 
@@ -208,7 +199,6 @@ interface LineNumbers {
 
 /** The rejects whose lines are wanted. */
 interface WantedLines {
-  /** Numbers of rows in the logs. */
   readonly rows: readonly number[];
   /** Lines that are not rows, by DuckDB's number. */
   readonly malformed: readonly { readonly fileIndex: number; readonly line: number }[];
@@ -285,10 +275,5 @@ export async function writeRejects(
   const lines = rejects.map(({ fileIndex, line, row, reason }) =>
     JSON.stringify({ file: files[fileIndex]?.name ?? null, line, row, reason }),
   );
-  const path = join(folder, REJECTS_FILE);
-  try {
-    await writeFile(path, lines.map((line) => `${line}\n`).join(''));
-  } catch (cause) {
-    throw systemFailure(cause, 'writing the rejected rows', path);
-  }
+  await writeStoreFile(folder, REJECTS_FILE, lines.map((line) => `${line}\n`).join(''));
 }

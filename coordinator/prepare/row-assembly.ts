@@ -12,24 +12,26 @@ import {
   DuckDBListVector,
   type DuckDBVector,
   type DuckSession,
-  interrupted,
+  interruption,
 } from '../logs/duckdb-session.js';
 import { hexOfText, textOfHex } from '../logs/sql.js';
+import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { type CatalogTask, TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { type KeptRows, trunkBatchKey, type TrunkRows } from './task-division.js';
+import { trunkBatchKey, type TrunkRows, type findKeptRows } from './task-division.js';
 import {
   type ColumnKind,
   type CopyRows,
   RowColumns,
   type SourceColumns,
   widthOf,
-} from './row-columns.js';
-import type { RowFileWriter } from './row-file-writer.js';
-import { storedClicksSql, storedOracleSql } from './row-labels.js';
+  type RowFileWriter,
+} from './row-file-writer.js';
+
+type KeptRows = Awaited<ReturnType<typeof findKeptRows>>;
 
 interface PlannedTask {
   readonly key: string;
@@ -76,7 +78,7 @@ export async function assembleRows(
   sink({ kind: 'progress', stage: 'sort rows', done: 0, total });
   const assemble = async (sql: string, rowCount: number): Promise<void> => {
     for await (const chunk of session.chunks(sql, rowCount)) {
-      if (signal.aborted) throw interrupted();
+      if (signal.aborted) throw interruption();
       await tasks.append(chunk.rowCount, tasksOf(chunk), sourceOf(chunk, kinds));
       const before = Math.floor(done / ROWS_PER_EVENT);
       done += chunk.rowCount;
@@ -111,7 +113,7 @@ class TaskAssembly {
     private readonly planned: readonly PlannedTask[],
     private readonly columns: RowColumns,
     private readonly writer: RowFileWriter,
-    /** Whether the rows of a task arrive in another order than that of role and time. */
+    /** True if the rows of a task arrive in another order than that of role and time. */
     private readonly reorders: boolean,
   ) {}
 
@@ -215,7 +217,9 @@ export function encodedRowsSql(
     storedClicksSql(labels),
     'e.impressions',
     ...encodings.map(({ sql }) => sql),
-    ...(config.evaluation.oracleColumn === undefined ? [] : [storedOracleSql(labels)]),
+    ...(config.evaluation.oracleColumn === undefined
+      ? []
+      : [byLabel(labels, 'e.oracle', (standardised) => standardised)]),
   ];
   const joins = encodings.flatMap(({ join }) => (join === null ? [] : [join]));
   // The columns of the chunks are read by their types.
@@ -247,15 +251,15 @@ export function sourceOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): 
 export function rowsOf(vector: DuckDBVector, width = 1): CopyRows {
   if (vector instanceof DuckDBIntegerVector)
     return (to, toRow, from, count) => {
-      for (let n = 0; n < count; n += 1) to[toRow + n] = filled(vector.getItem(from + n));
+      for (let n = 0; n < count; n += 1) to[toRow + n] = requireValue(vector.getItem(from + n));
     };
   if (vector instanceof DuckDBFloatVector)
     return (to, toRow, from, count) => {
-      for (let n = 0; n < count; n += 1) to[toRow + n] = filled(vector.getItem(from + n));
+      for (let n = 0; n < count; n += 1) to[toRow + n] = requireValue(vector.getItem(from + n));
     };
   if (vector instanceof DuckDBDoubleVector)
     return (to, toRow, from, count) => {
-      for (let n = 0; n < count; n += 1) to[toRow + n] = filled(vector.getItem(from + n));
+      for (let n = 0; n < count; n += 1) to[toRow + n] = requireValue(vector.getItem(from + n));
     };
   if (vector instanceof DuckDBListVector) return rowsOfLists(vector, width);
   throw new Error(`a column of encoded values has the type ${String(vector.type)}`);
@@ -269,7 +273,27 @@ function rowsOfLists(vector: DuckDBListVector, width: number): CopyRows {
   };
 }
 
-function filled(value: number | null): number {
+function requireValue(value: number | null): number {
   if (value === null) throw new Error('an encoded value is missing');
   return value;
+}
+
+/** SQL of the stored `clicks` of a row of `encodable e`: values are standardised, then weighted. */
+export function storedClicksSql(labels: readonly TaskLabel[] | null): string {
+  return byLabel(labels, 'e.clicks', (standardised) => `e.impressions * ${standardised}`);
+}
+
+function byLabel(
+  labels: readonly TaskLabel[] | null,
+  column: string,
+  stored: (standardised: string) => string,
+): string {
+  const cases = (labels ?? []).flatMap((label, index) => {
+    if (label.loss === 'binary') return [];
+    const value = stored(`((${column} - (${label.mean}::DOUBLE)) / ${label.deviation}::DOUBLE)`);
+    const bound = `${STORED_SIZE_MAX}::DOUBLE`;
+    return [`WHEN ${index} THEN least(greatest(${value}, -${bound}), ${bound})`];
+  });
+  if (cases.length === 0) return column;
+  return `CAST(CASE e.label ${cases.join(' ')} ELSE ${column} END AS FLOAT)`;
 }

@@ -9,7 +9,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
+import { checkFileSize, parseManifest } from '../../shared/tasks/store-folder.js';
 import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { localPathOf } from '../../shared/tasks/task-store-reader.js';
 import {
@@ -110,7 +110,7 @@ function isHeld(place: LockPlace, holder: ProcessIdentity | null): QianmoError {
   });
 }
 
-export interface StoreTarget {
+interface StoreTarget {
   /** The complete store that already exists, or null. */
   present(): Promise<StoreManifest | null>;
   /** A new folder to write into. */

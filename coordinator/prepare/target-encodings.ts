@@ -18,7 +18,7 @@
  * Target encodings: Micci-Barreca (SIGKDD Explorations 3(1), 2001), equation 3.
  */
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   Field,
@@ -28,27 +28,22 @@ import {
   RecordBatch,
   Schema,
   Struct,
-} from '../../shared/formats/arrow.js';
+} from '../../shared/storage/arrow.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import {
-  encodedCategories,
-  targetEncodingInputs,
-} from '../../shared/config/target-encodings-config.js';
+import { encodedCategories, targetEncodingInputs } from '../../shared/config/data-config.js';
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { literal } from '../logs/sql.js';
-import { ArrowFile, type StoreFile } from './row-file-writer.js';
-import { rowsOf } from './row-assembly.js';
+import { csvSource } from '../logs/work-folder.js';
+import { writeArrowFile, type StoreFile } from './row-file-writer.js';
+import { rowsOf, storedClicksSql } from './row-assembly.js';
 import { encodingFoldSql } from './task-division.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { storedClicksSql } from './row-labels.js';
 
 /** Labels are summed in units of 2^-24, as whole numbers, whose sums no order of the rows changes. */
 const UNITS = 2 ** 24;
@@ -59,10 +54,9 @@ const VALUES_PER_BATCH = 65_536;
 
 interface LearnedFrom {
   readonly config: RunConfig;
-  /** The encodings of the features of the config. */
   readonly encodings: readonly FeatureEncoding[];
   readonly labels: readonly TaskLabel[] | null;
-  /** Whether there is the table `trunk_places`. */
+  /** True if there is the table `trunk_places`. */
   readonly hasTrunkRows: boolean;
 }
 
@@ -107,24 +101,12 @@ export async function loadTargetEncodings(
       const numbers = [...ids, rates, counts].map((values) => at(values, place));
       return `${part},${numbers.join(',')}\n`;
     });
-    const path = join(folder, `encoding-${index}.csv`);
-    await writeFile(path, lines.join('')).catch((cause: unknown) => {
-      throw systemFailure(cause, 'writing a temporary file', path);
+    const known = await csvSource(join(folder, `encoding-${index}.csv`), lines, {
+      part: 'INTEGER',
+      ...Object.fromEntries(ids.map((_, place) => [`id${place}`, 'INTEGER'])),
+      ...{ rate: 'FLOAT', count: 'FLOAT' },
     });
-    const names = ids.map((_, place) => `id${place}`);
-    const types = [
-      `'part': 'INTEGER'`,
-      ...names.map((name) => `'${name}': 'INTEGER'`),
-      `'rate': 'FLOAT', 'count': 'FLOAT'`,
-    ];
-    await session.run(
-      `CREATE TABLE ${tableOf(index)} AS SELECT * FROM ${
-        parts.length > 0
-          ? `read_csv(${literal(path)}, header = false, columns = {${types.join(', ')}})`
-          : `(SELECT 0::INTEGER AS part, ${names.map((name) => `0::INTEGER AS ${name}, `).join('')}
-              0::FLOAT AS rate, 0::FLOAT AS count WHERE false)`
-      }`,
-    );
+    await session.run(`CREATE TABLE ${tableOf(index)} AS SELECT * FROM ${known}`);
   }
   return encodingsOf(config, encodings);
 }
@@ -312,12 +294,11 @@ async function writeEncoding(
       (column) => new Field(column, isNumber(column) ? new Float32() : new Int32(), false),
     ),
   );
-  const file = new ArrowFile(folder, name, schema);
   const room = columns.map((column) =>
     isNumber(column) ? new Float32Array(VALUES_PER_BATCH) : new Int32Array(VALUES_PER_BATCH),
   );
   let length = 0;
-  const flush = async (): Promise<void> => {
+  const batch = (): RecordBatch => {
     const children = room.map((values) => {
       const data = values.slice(0, length);
       return data instanceof Int32Array
@@ -325,21 +306,17 @@ async function writeEncoding(
         : makeData({ type: new Float32(), length, nullCount: 0, data });
     });
     const struct = makeData({ type: new Struct(schema.fields), length, nullCount: 0, children });
-    await file.write(new RecordBatch(schema, struct));
     length = 0;
+    return new RecordBatch(schema, struct);
   };
-  try {
+  return writeArrowFile(folder, name, schema, async (file) => {
     const inOrder = `SELECT ${columns.join(', ')} FROM ${tableOf(index)} ORDER BY part, ${ids.join(', ')}`;
     for await (const chunk of session.chunks(inOrder, await session.count(tableOf(index)))) {
-      if (length + chunk.rowCount > VALUES_PER_BATCH) await flush();
+      if (length + chunk.rowCount > VALUES_PER_BATCH) await file.write(batch());
       for (const [place, values] of room.entries())
         rowsOf(chunk.getColumnVector(place))(values, length, 0, chunk.rowCount);
       length += chunk.rowCount;
     }
-    await flush();
-    return await file.finish();
-  } catch (cause) {
-    file.abandon();
-    throw cause;
-  }
+    await file.write(batch());
+  });
 }

@@ -10,14 +10,14 @@
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
+import { noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-labels.js';
+import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import { seededHash } from '../logs/sql.js';
-import { smallTasksNotice } from './prepare-messages.js';
 
-export interface TaskDivision {
+interface TaskDivision {
   readonly taskCount: number;
   readonly tooSmall: SmallTasks;
   /** Null if no row trains the trunk only. */
@@ -120,13 +120,24 @@ export function smallTasksLeftOut(
   { data: { rowSplit, splitFile, trunkRows } }: RunConfig,
 ): RunEvent {
   const { supportRowsMin, queryRowsMin } = rowSplit;
-  return smallTasksNotice({
-    ...{ taskCount, rowCount, supportRowsMin, queryRowsMin },
-    ...(splitFile === undefined || fewSupportTaskCount === undefined
-      ? {}
-      : { fewSupportTaskCount }),
-    areHeldOut: trunkRows === 'small-tasks',
-  });
+  const fewerOf = (count: number, least: number, role: string): string[] =>
+    count === 0 ? [] : [`${count} with fewer than ${least} ${role} rows (${role}RowsMin)`];
+  const smallness =
+    splitFile === undefined || fewSupportTaskCount === undefined
+      ? `fewer than ${supportRowsMin + queryRowsMin} rows (supportRowsMin ${supportRowsMin}, queryRowsMin ${queryRowsMin})`
+      : [
+          ...fewerOf(fewSupportTaskCount, supportRowsMin, 'support'),
+          ...fewerOf(taskCount - fewSupportTaskCount, queryRowsMin, 'query'),
+        ].join(', ');
+  const areHeldOut = trunkRows === 'small-tasks';
+  return noticeEvent(
+    'small-tasks-left-out',
+    `${counted(taskCount, areHeldOut ? 'small held-out task' : 'task')} ` +
+      `(${counted(rowCount, 'row')}) left out: ${smallness}` +
+      (areHeldOut
+        ? ''
+        : '; with data.trunkRows: small-tasks, those of training tasks train the trunk'),
+  );
 }
 
 /** The small tasks whose rows do not train the trunk. */
@@ -267,10 +278,9 @@ export function describeKey(key: string): string {
 }
 
 /** SQL clauses over `task_rows e` that leave the kept rows in the order of the store. */
-export interface KeptRows {
+interface KeptRows {
   /** Joins `kept_spans` and leaves out the rows beyond the caps; empty if there are none. */
   readonly filter: string;
-  /** The terms of ORDER BY. */
   readonly order: string;
 }
 

@@ -46,7 +46,10 @@ async function recordsInFolder(root: string): Promise<FoundRecords> {
       seenCount += 1;
       if (seenCount > FOLDER_COUNT_MAX) return { paths: paths.sort(), isCut: true };
       const names = await foldersIn(join(root, path));
-      if (names.includes(LOG_FOLDER) && (await isLog(join(root, path, LOG_FOLDER))))
+      if (
+        names.includes(LOG_FOLDER) &&
+        sequencesOf(await readdir(join(root, path, LOG_FOLDER))).length > 0
+      )
         paths.push(path);
       below.push(...names.filter((name) => name !== LOG_FOLDER).map((name) => join(path, name)));
     }
@@ -67,10 +70,6 @@ export async function recordsInBucket(
     if (match !== null) paths.add((match[1] ?? '').replace(/\/$/, ''));
   }
   return { paths: [...paths].sort(), isCut: keys.length >= keyCountMax };
-}
-
-async function isLog(folder: string): Promise<boolean> {
-  return sequencesOf(await readdir(folder)).length > 0;
 }
 
 /** A folder that is gone or closed to this user is empty. */

@@ -16,7 +16,7 @@ interface Point {
 }
 
 /** Means over consecutive outer steps. */
-export interface StepSpan {
+interface StepSpan {
   readonly firstOuterStep: number;
   readonly lastOuterStep: number;
   /** By name, the sum of values times their weights, and the sum of the weights. */
@@ -51,7 +51,7 @@ export class StepMeans {
     const stepCount = newest?.lastOuterStep === outerStep ? 0 : 1;
     const span = { firstOuterStep: outerStep, lastOuterStep: outerStep, stepCount, sums };
     if (newest !== undefined && newest.stepCount + stepCount <= this.#stepsPerSpan)
-      this.#spans[this.#spans.length - 1] = united(newest, span);
+      this.#spans[this.#spans.length - 1] = unite(newest, span);
     else this.#spans.push(span);
     if (this.#spans.length > this.#spansMax) this.#halve();
   }
@@ -73,14 +73,14 @@ export class StepMeans {
     this.#spans = this.#spans.flatMap((span, index) => {
       const next = this.#spans[index + 1];
       if (index % 2 === 1) return [];
-      return next === undefined ? [span] : [united(span, next)];
+      return next === undefined ? [span] : [unite(span, next)];
     });
   }
 }
 
 type CountedSpan = StepSpan & { readonly stepCount: number };
 
-function united(earlier: CountedSpan, later: CountedSpan): CountedSpan {
+function unite(earlier: CountedSpan, later: CountedSpan): CountedSpan {
   const sums = new Map(earlier.sums);
   for (const [name, [sum, weight]] of later.sums) {
     const [before = 0, weightBefore = 0] = sums.get(name) ?? [];
@@ -95,7 +95,7 @@ function united(earlier: CountedSpan, later: CountedSpan): CountedSpan {
 }
 
 /** A worker as its events describe it. One that is started again has another name. */
-export interface WorkerCourse {
+interface WorkerCourse {
   readonly worker: string;
   /** `stopped` in order, `exited` by itself or killed. */
   state: 'starts' | 'waits' | 'computes' | 'rests' | 'stopped' | 'exited';
@@ -107,8 +107,6 @@ export interface WorkerCourse {
   residentByteCount: number | null;
   jobId: string | null;
   lastComputeMs: number | null;
-  /** Jobs of which another worker got a copy, because this one had them for long. */
-  slowJobCount: number;
   refusedResultCount: number;
   lastEventMs: number;
 }
@@ -163,8 +161,6 @@ export class RunHistory {
   admit(event: StampedEvent): void {
     const isOwn = this.#run.admit(event);
     if (event.worker !== undefined) admitToWorker(this.#worker(event.worker, event.epochMs), event);
-    if (event.kind === 'job-copied')
-      this.#worker(event.slowWorker, event.epochMs).slowJobCount += 1;
     if (event.kind === 'result-refused')
       this.#worker(event.fromWorker, event.epochMs).refusedResultCount += 1;
     // An arm has its steps and checkpoints in an output of its own.
@@ -218,7 +214,7 @@ export class RunHistory {
   #worker(worker: string, epochMs: number): WorkerCourse {
     const known = this.#workers.get(worker) ?? {
       ...{ worker, state: 'starts', end: null, device: null, residentByteCount: null },
-      ...{ jobId: null, lastComputeMs: null, slowJobCount: 0, refusedResultCount: 0 },
+      ...{ jobId: null, lastComputeMs: null, refusedResultCount: 0 },
       lastEventMs: epochMs,
     };
     known.lastEventMs = epochMs;

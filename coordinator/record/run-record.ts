@@ -1,14 +1,14 @@
 /** The record of a run, for readers: the events in the segments of its log, in a folder or in an object store. */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import { wholeLinesByteCount } from '../../shared/events/appended-lines.js';
-import { parseEventLine } from '../../shared/events/event-lines.js';
 import {
+  wholeLinesByteCount,
   LOG_FOLDER,
   SEGMENT_BOUNDS,
   segmentNameOf,
   sequencesOf,
 } from '../../shared/events/event-log.js';
+import { parseEventLine } from '../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';

@@ -6,26 +6,19 @@ import { livenessOf, type ProcessIdentity } from '../../shared/storage/process-i
 import type { RunRecord } from './run-record.js';
 
 export type RunState =
-  | 'running'
-  | 'waiting for workers'
-  | 'paused'
-  | 'stalled'
-  | 'finished'
-  | 'failed'
-  | 'interrupted'
-  | 'lost';
+  'running' | 'waiting for workers' | 'stalled' | 'finished' | 'failed' | 'interrupted' | 'lost';
 
 /** A call that cannot be seen from here is lost when it has said nothing for this long. */
-export const SILENCE_MS_MAX = 90_000;
+const SILENCE_MS_MAX = 90_000;
 const STALLED_MS_MIN = 120_000;
 const STALLED_OUTER_STEP_COUNT = 20;
 
-export interface Observer {
+interface Observer {
   readonly nowMs: number;
   readonly livenessOf?: (process: ProcessIdentity) => 'runs' | 'ended' | 'unknown';
 }
 
-export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers'> {
+export interface RunStatus extends Omit<RunView, 'isAwaitingWorkers'> {
   /** The folder or prefix that holds the record. */
   readonly output: string;
   readonly state: RunState;
@@ -37,7 +30,7 @@ export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers
   readonly unknownEventCount: number;
 }
 
-export interface ReadView {
+interface ReadView {
   readonly view: RunView;
   readonly unknownCount: number;
 }
@@ -46,8 +39,8 @@ export interface ReadView {
 const END_BYTE_COUNTS = [8 * 1024, 512 * 1024, 16 * 1024 * 1024] as const;
 
 /**
- * Reads no more of the end of a log than has the state of the run and its training: a run that is paused, or whose outer
- * steps are long, logs for hours nothing but that it lives. Null if there is no event.
+ * Reads no more of the end of a log than has the state of the run and its training: a run without workers, or
+ * whose outer steps are long, logs for hours nothing but that it lives. Null if there is no event.
  */
 export async function readView(
   record: RunRecord,
@@ -61,12 +54,12 @@ export async function readView(
   }
 }
 
-/** Whether the view has the training, and all that the state of a call under way follows from. */
+/** True for a view with the training, and all that the state of a call under way follows from. */
 function isComplete(view: RunView): boolean {
-  const { training, ending, call, isPaused, isAwaitingWorkers, outerStepMs } = view;
+  const { training, ending, call, isAwaitingWorkers, outerStepMs } = view;
   if (training === null) return false;
   if (ending !== null) return true;
-  return call !== null && (isPaused || isAwaitingWorkers || outerStepMs !== null);
+  return call !== null && (isAwaitingWorkers || outerStepMs !== null);
 }
 
 /** Null if the output has no record. @param byteCounts as for `readView` */
@@ -85,7 +78,7 @@ export function runStatusOf(
   observer: Observer,
 ): RunStatus {
   const state = runStateOf(view, observer);
-  const { isPaused: _paused, isAwaitingWorkers: _awaiting, ...shown } = view;
+  const { isAwaitingWorkers: _awaiting, ...shown } = view;
   return {
     ...{ output, state },
     ...shown,
@@ -100,7 +93,6 @@ export function runStateOf(view: RunView, observer: Observer): RunState {
   if (ending?.kind === 'finished') return 'finished';
   if (ending !== null) return isInterruptionKind(ending.failure) ? 'interrupted' : 'failed';
   if (!isAlive(view, observer)) return 'lost';
-  if (view.isPaused) return 'paused';
   if (view.isAwaitingWorkers) return 'waiting for workers';
   const movedMs = Math.max(view.lastProgressMs ?? 0, view.call?.sinceMs ?? 0);
   const stalledAfterMs = Math.max(
@@ -110,7 +102,6 @@ export function runStateOf(view: RunView, observer: Observer): RunState {
   return observer.nowMs - movedMs > stalledAfterMs ? 'stalled' : 'running';
 }
 
-/** Whether a call is under way, as far as can be told. */
 export function isUnderWay(state: RunState): boolean {
   return !['finished', 'failed', 'interrupted', 'lost'].includes(state);
 }

@@ -92,7 +92,7 @@ export function rowFacts(slice: Slice, words: LabelWords): Fact[] {
 
 type Verdict = 'better' | 'worse' | 'undecided';
 
-export interface ComparedPair {
+interface ComparedPair {
   readonly arm: string;
   readonly difference: ArmResult['differences'][number];
   /** The verdict on the difference per impression: better if the whole interval is below 0. */
@@ -278,13 +278,15 @@ interface SlicesSection {
   readonly reference: string;
 }
 
-/** The loss of every arm in each of several slices by support rows, and its difference from the reference. */
-export function slicesSection(
+/** The loss of every arm in each of several slices by support rows, and its difference from the reference; none without slices. */
+export function slicesSections(
   { title, note, slices, chart, reference }: SlicesSection,
   words: LabelWords,
   look: ArmLook,
-): Section {
-  const arms = slices[0]?.slice.arms.map(({ arm }) => arm) ?? [];
+): Section[] {
+  const [first] = slices;
+  if (first === undefined) return [];
+  const arms = first.slice.arms.map(({ arm }) => arm);
   const resultOf = ({ slice }: NamedSlice, arm: string): ArmResult | undefined =>
     slice.arms.find((each) => each.arm === arm);
   const seriesOf = (intervalOf: (result: ArmResult) => Interval | undefined): Series[] =>
@@ -324,13 +326,14 @@ export function slicesSection(
       ];
     }),
   };
-  return section(title, `${words.loss}, ${words.unit} ${words.perRow}${note}`, [
+  const whole = section(title, `${words.loss}, ${words.unit} ${words.perRow}${note}`, [
     figure(words.lossTitle, '', { ...drawn, y, series: losses }),
     ...(differences.length === 0
       ? []
       : [figure(`Difference from ${reference}`, '', { ...drawn, y: minus, series: differences })]),
     tableBlock(title, table),
   ]);
+  return [whole];
 }
 
 /** Observed rate against prediction in bins of equal impressions; the diagonal is perfect. */

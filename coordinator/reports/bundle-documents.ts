@@ -19,7 +19,6 @@ import {
   type Block,
   type Document,
 } from './document/document.js';
-import { bytesText } from './document/format.js';
 
 type Fields = Parameters<typeof fieldsBlock>[0];
 
@@ -28,7 +27,7 @@ function fieldsDocument(data: unknown, fields: Fields, ...blocks: readonly Block
 }
 
 /** An export with the address of its bundles and the label that points at it. */
-export interface PlacedExport extends ExportedBundle {
+interface PlacedExport extends ExportedBundle {
   readonly bundles: string;
   readonly label: string;
 }
@@ -276,4 +275,11 @@ export function prunedDocument(pruned: PrunedBundles): Document {
       ),
     ],
   };
+}
+
+function bytesText(byteCount: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, byteCount)) / 10));
+  const value = byteCount / 1024 ** power;
+  return `${power === 0 ? String(value) : value.toFixed(1)} ${units[power] ?? ''}`;
 }

@@ -10,7 +10,7 @@ import {
   differencesTable,
   metricsTable,
   rowFacts,
-  slicesSection,
+  slicesSections,
   verdictSentence,
   wordsOf,
   type ArmLook,
@@ -71,18 +71,13 @@ export function comparisonDocument(
           }),
         ],
       ),
-      ...(buckets.length === 0
-        ? []
-        : [
-            slicesSection(
-              {
-                ...{ title: 'By size of the adgroup', note: '', chart: 'intervals' },
-                slices: buckets.map((slice) => ({ name: slice.name, slice })),
-                reference: first,
-              },
-              ...([words, look] as const),
-            ),
-          ]),
+      ...slicesSections(
+        {
+          ...{ title: 'By size of the adgroup', note: '', chart: 'intervals', reference: first },
+          slices: buckets.map((slice) => ({ name: slice.name, slice })),
+        },
+        ...([words, look] as const),
+      ),
       calibrationSection(report, words, look),
       section('', '', sentences, 'terminal'),
     ],

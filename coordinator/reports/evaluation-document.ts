@@ -19,11 +19,10 @@ import {
   differencesTable,
   metricsTable,
   rowFacts,
-  slicesSection,
+  slicesSections,
   verdictSentence,
   wordsOf,
   type ArmLook,
-  type ComparedPair,
   type LabelWords,
 } from './arm-sections.js';
 import {
@@ -73,33 +72,24 @@ export function evaluationDocument(report: EvaluationReport): Document {
           `${formatCount(report.bootstrapSamples)} bootstrap draws of whole adgroups`,
         [tableBlock('Paired differences', differencesTable(claimedPairs(all), words, LOOK))],
       ),
-      ...(buckets.length === 0
-        ? []
-        : [
-            slicesSection(
-              {
-                ...{ title: 'By size of the adgroup', note: '', chart: 'intervals' },
-                slices: buckets.map((slice) => ({ name: slice.name, slice })),
-                reference: 'global',
-              },
-              ...([words, LOOK] as const),
-            ),
-          ]),
-      ...(shots.length === 0
-        ? []
-        : [
-            slicesSection(
-              {
-                ...{ title: 'By number of support rows', chart: 'bands', reference: 'global' },
-                note: '. Every arm adapts on the first support rows of each test adgroup, with the chosen settings; the query rows are the same',
-                slices: shots.map((point) => ({
-                  name: String(point.supportRowsMax),
-                  slice: point.slice,
-                })),
-              },
-              ...([words, LOOK] as const),
-            ),
-          ]),
+      ...slicesSections(
+        {
+          ...{ title: 'By size of the adgroup', note: '', chart: 'intervals', reference: 'global' },
+          slices: buckets.map((slice) => ({ name: slice.name, slice })),
+        },
+        ...([words, LOOK] as const),
+      ),
+      ...slicesSections(
+        {
+          ...{ title: 'By number of support rows', chart: 'bands', reference: 'global' },
+          note: '. Every arm adapts on the first support rows of each test adgroup, with the chosen settings; the query rows are the same',
+          slices: shots.map(({ supportRowsMax, slice }) => ({
+            name: String(supportRowsMax),
+            slice,
+          })),
+        },
+        ...([words, LOOK] as const),
+      ),
       calibrationSection(report, words, LOOK),
       ...(validation === undefined ? [] : [validationSection(validation, words)]),
       ...settingsSection(report, words),
@@ -116,7 +106,7 @@ const CLAIMING_ARMS: readonly string[] = EVALUATED_ARMS.filter(
 );
 
 /** Each claiming arm against each reference that is listed before it. */
-function claimedPairs(slice: Slice): ComparedPair[] {
+function claimedPairs(slice: Slice): ReturnType<typeof comparedPairs>[number][] {
   const placeOf = (arm: string): number => CLAIMING_ARMS.indexOf(arm);
   return comparedPairs(slice).filter(
     ({ arm, difference }) => placeOf(arm) > placeOf(difference.reference),

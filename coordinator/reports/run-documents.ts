@@ -94,7 +94,6 @@ function refusedText({ refusedResultCounts }: RunStatus): string | null {
 const STATE_TONES: Readonly<Record<RunState, Tone>> = {
   running: 'live',
   'waiting for workers': 'wait',
-  paused: 'wait',
   stalled: 'bad',
   finished: 'good',
   failed: 'bad',
@@ -199,7 +198,7 @@ export function deviceKind({ device, report }: Device): string {
 }
 
 /** `GPU (NVIDIA H100, 80 GiB)` */
-export function deviceText(worker: Device): string {
+function deviceText(worker: Device): string {
   const found = worker.report?.device ?? null;
   if (found === null) return worker.device === 'auto' ? NOT_REPORTED : worker.device;
   const gibibytes = ((found.memoryMiB ?? 0) / MIB_PER_GIB).toFixed(0);

@@ -90,7 +90,6 @@ export function trainedTrialCount({ trials }: SweepRecord): number {
   return trials.filter(({ averageOf }) => averageOf === undefined).length;
 }
 
-/** The color of a trial, by its place from the best. */
 function trialColor(place: number): string {
   return place < COLORED_TRIALS_MAX ? `var(--run-${place + 1})` : 'var(--ink-2)';
 }

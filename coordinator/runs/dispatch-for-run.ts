@@ -9,14 +9,23 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
-import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/queue/signing.js';
+import { signedJobQueue, signingKeyOf } from '../../shared/queue/signed-job-queue.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { StartMore } from '../dispatch/in-memory-dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
-import { superviseWorkers } from './worker-supervisor.js';
-import type { RunContext, StorePlace } from './run-context.js';
+import type { RunContext, WorkerCommand } from './run-context.js';
 import { storeAddressOf } from './places.js';
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Clock } from '../../shared/base/clock.js';
+import { endInTime, superviseProcess } from '../../shared/base/supervise.js';
+import { parseEventLine } from '../../shared/events/event-lines.js';
+import {
+  type RunEventOf,
+  type RunEventSink,
+  noticeEvent,
+  toldBy,
+  warningEvent,
+} from '../../shared/events/run-events.js';
 
 export interface DispatchChoice {
   /** Compute in so many processes of this machine, without a queue; as many as pay off if absent. */
@@ -28,10 +37,8 @@ export interface DispatchChoice {
 }
 
 interface DispatchedWork {
-  /** The name under which it takes the lease, and under which people give it orders. */
+  /** The name under which it takes the lease, and under which people cancel it. */
   readonly runId: string;
-  /** False for work that never trains a run of this name, as an evaluation. */
-  readonly mayTrain: boolean;
   /** The number of trainings at the same time, as in a sweep; 1 by default. */
   readonly trainingsAtOnce?: number;
 }
@@ -84,24 +91,24 @@ export function dispatchForRun(
  * Opens something while what computes is being started. If it cannot be opened, this is what is told, and
  * the start is broken off.
  */
-export async function openedBesideStart<Opened>(
+export async function openWithDispatch<Opened>(
+  config: RunConfig,
+  choice: DispatchChoice,
   context: RunContext,
   open: () => Promise<Opened>,
-  start: (context: RunContext) => Promise<RunDispatch>,
 ): Promise<[Opened, RunDispatch]> {
   const giveUp = new AbortController();
   const signal = AbortSignal.any([context.signal, giveUp.signal]);
-  const starting = start({ ...context, signal });
+  const work = { runId: config.run };
+  const starting = dispatchForRun(config, work, choice, { ...context, signal });
   const opening = open();
-  opening.catch(() => giveUp.abort(givenUp()));
+  opening.catch(() =>
+    giveUp.abort(new QianmoError({ kind: 'interrupted', what: 'the start was given up' })),
+  );
   const [opened, started] = await Promise.allSettled([opening, starting]);
   if (opened.status === 'rejected') throw opened.reason;
   if (started.status === 'rejected') throw started.reason;
   return [opened.value, started.value];
-}
-
-function givenUp(): QianmoError {
-  return new QianmoError({ kind: 'interrupted', what: 'the start was given up' });
 }
 
 /** @param processCount is fixed if given. Otherwise one process begins, and others follow if they pay off. */
@@ -162,7 +169,7 @@ async function queueDispatch(
 
 async function openQueueDispatcher(
   config: RunConfig,
-  { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
+  { runId, trainingsAtOnce }: DispatchedWork,
   redisUrl: string,
   { signal, clock, sink, environment }: RunContext,
 ): Promise<Dispatcher> {
@@ -187,9 +194,8 @@ async function openQueueDispatcher(
     queue: queueWithLargeBlobs(queue),
     limits: config.queue,
     largeBlobs,
-    ...{ runId, mayTrain, trainingsAtOnce },
+    ...{ runId, trainingsAtOnce },
     nonce: freshNonce(),
-    recomputed: { seed: config.seed, share: config.trust.recomputeShare },
     signal,
     clock,
     sink,
@@ -227,7 +233,7 @@ async function localWorkers(
 }
 
 /** The rows of a stream travel in its jobs. */
-function placesOf(config: RunConfig): StorePlace[] {
+function placesOf(config: RunConfig) {
   const largeBlobs = sharedBlobsOf(config);
   return [
     ...('model' in config ? [storeAddressOf(config)] : []),
@@ -250,7 +256,7 @@ interface RunRedis {
   readonly url: string;
   /** A file with the address of an embedded server. */
   readonly addressFile: string | null;
-  /** Whether the server was started for this run and ends with it. */
+  /** True for a server that was started for this run and ends with it. */
   readonly isOwn: boolean;
 }
 
@@ -275,4 +281,122 @@ async function redisForRun(
       cause,
     });
   }
+}
+
+interface SuperviseWorkersOptions {
+  readonly count: number;
+  readonly command: WorkerCommand;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  /** The limit on restarts, counted over all workers. One is forgotten every minute. */
+  readonly restartsMax: number;
+}
+
+interface SupervisedWorkers {
+  /** The processes that run at present. */
+  pids(): number[];
+  /** Ends all workers and resolves when the last one has exited. */
+  stop(): Promise<void>;
+}
+
+/** A worker that was asked to stop is killed after this time; it hands its job back within 5 s. */
+const STOP_TIMEOUT_MS = 7_000;
+/** A run of weeks must not end because something fails once a day. */
+const RESTART_FORGOTTEN_MS = 60_000;
+const LAST_WORDS_LENGTH_MAX = 4_000;
+
+export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWorkers {
+  const { count, command, clock, sink: sinkOfAll, restartsMax } = options;
+  const stopping = new AbortController();
+  const running = new Set<ChildProcess>();
+  const mayRestart = restartBudget(restartsMax, clock);
+  const lives = Array.from({ length: count }, (_, index) => {
+    const sink = toldBy({ workerIndex: index }, sinkOfAll);
+    return superviseProcess({
+      ...{ clock, stopping: stopping.signal },
+      runOnce: () => runWorkerOnce(command, index, sink, running),
+      onEnd: ({ event, worker }) => {
+        sink(event, { worker });
+        if (mayRestart()) return true;
+        const text = `not started again: ${restartsMax} restarts are used up`;
+        sink(warningEvent('worker-given-up', text));
+        return false;
+      },
+      onRestart: () => sink(noticeEvent('worker-restarted', 'started again')),
+    });
+  });
+  return {
+    pids: () => [...running].flatMap(({ pid }) => pid ?? []),
+    stop: async () => {
+      stopping.abort();
+      for (const child of running) child.kill('SIGTERM');
+      await endInTime(running, Promise.all(lives), { clock, graceMs: STOP_TIMEOUT_MS });
+    },
+  };
+}
+
+/** Returns a function that counts a restart, and returns false if they are used up. */
+function restartBudget(restartsMax: number, clock: Clock): () => boolean {
+  let count = 0;
+  let countedMs = clock.monotonicMs();
+  return () => {
+    const nowMs = clock.monotonicMs();
+    count = Math.max(0, count - (nowMs - countedMs) / RESTART_FORGOTTEN_MS);
+    countedMs = nowMs;
+    if (count + 1 > restartsMax) return false;
+    count += 1;
+    return true;
+  };
+}
+
+interface WorkerEnd {
+  readonly event: RunEventOf<'worker-exited'>;
+  /** The name of the worker, if it sent an event. */
+  readonly worker: string | undefined;
+}
+
+/** Resolves when the process has ended. Passes on its events until then. */
+function runWorkerOnce(
+  { path, argsOf, env }: WorkerCommand,
+  index: number,
+  sink: RunEventSink,
+  running: Set<ChildProcess>,
+): Promise<WorkerEnd> {
+  const child = spawn(path, [...argsOf(index)], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    // A separate session, because the coordinator handles Ctrl-C on the terminal.
+    detached: true,
+  });
+  running.add(child);
+  let lastWords = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    lastWords = (lastWords + text).slice(-LAST_WORDS_LENGTH_MAX);
+  });
+  let worker: string | undefined;
+  let isMisunderstood = false;
+  child.on('message', (message) => {
+    try {
+      const event = parseEventLine(typeof message === 'string' ? message : 'no text');
+      worker = event.worker ?? worker;
+      sink(event, event);
+    } catch (error) {
+      if (!(error instanceof QianmoError)) throw error;
+      // Reported once for each process.
+      if (isMisunderstood) return;
+      isMisunderstood = true;
+      const text = `sent a message that is not an event: ${error.report.found ?? error.message}`;
+      sink(warningEvent('worker-misunderstood', text));
+    }
+  });
+  return new Promise((resolve) => {
+    const finish = (end: Pick<WorkerEnd['event'], 'exitCode' | 'signal' | 'reason'>): void => {
+      running.delete(child);
+      const pid = child.pid ?? 0;
+      const event = { kind: 'worker-exited', pid, ...end, lastWords: lastWords.trim() } as const;
+      resolve({ event, worker });
+    };
+    child.once('error', ({ message }) => finish({ exitCode: null, signal: null, reason: message }));
+    child.once('close', (exitCode, signal) => finish({ exitCode, signal, reason: null }));
+  });
 }

@@ -1,11 +1,11 @@
 /** Evaluates a trained run: trains the global arm if needed, compares all arms, writes the reports. */
 
+import { joinAddress } from '../../shared/storage/object-store.js';
 import { at } from '../../shared/base/arrays.js';
-import type { z } from 'zod';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { type CheckpointManifest, latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
@@ -24,44 +24,60 @@ import {
   type EvaluationReport,
 } from '../scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
-import { chosenConfigOf } from './config-sources.js';
-import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
-import { interruptedAs } from './run-handle.js';
-import { loggedRun, trackedCallOf } from './logged-run.js';
-import type { EvaluateRequestSchema } from './requests.js';
+import { chosenConfigOf } from './places.js';
+import { openWithDispatch, type RunDispatch } from './dispatch-for-run.js';
+import {
+  interruptedAs,
+  openRunContext,
+  startRun,
+  type CallOptions,
+  type RunHandle,
+  type Surroundings,
+} from './run-handle.js';
+import { loggedRun, trackedCallOf, failedEvent, loggedSink } from './logged-run.js';
+import {
+  type RequestOf,
+  checkedRequest,
+  type EvaluationChoice,
+  type TrainingStart,
+  REQUESTS,
+} from './requests.js';
 import type { RunContext } from './run-context.js';
 import {
   checkpointAddressOf,
-  joinAddress,
   objectStoreOf,
   openPreparedRun,
   savedMetaParametersOf,
   specOf,
-  type SavedForStore,
 } from './run-files.js';
-import { lengthFixedByOf } from '../training/run-length.js';
-import { trainOn, type TrainingStartChoice } from './train-run.js';
-import { noticeEvent, warningEvent } from '../../shared/events/run-events.js';
+import { trainOn, trainedRun, type TrainingResult } from './train-run.js';
+import {
+  noticeEvent,
+  warningEvent,
+  runEventSink,
+  sinksTogether,
+  type RunEventSink,
+} from '../../shared/events/run-events.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
+
+type SavedForStore = NonNullable<Awaited<ReturnType<typeof savedMetaParametersOf>>>;
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
-  request: z.output<typeof EvaluateRequestSchema>,
+  request: RequestOf<'evaluate'>,
   context: RunContext,
 ): Promise<readonly EvaluationReport[]> {
   const config = await chosenConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await requirePredictionsPath(request.predictions);
   return loggedRun(trackedCallOf('evaluate', config), context, async (logged) => {
-    const [run, dispatch] = await openedBesideStart(
-      logged,
-      () => openPreparedRun(config, logged),
-      (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
+    const [run, dispatch] = await openWithDispatch(config, request, logged, () =>
+      openPreparedRun(config, logged),
     );
     return evaluatedRun(run, dispatch, request, logged);
   });
 }
 
-export interface EvaluationSettings {
+interface EvaluationSettings {
   readonly predictions?: string | undefined;
   readonly fresh: boolean;
 }
@@ -157,7 +173,7 @@ async function trainedMetaParameters(
     throw new QianmoError({
       kind: 'usage',
       what: 'the run has no checkpoint to evaluate',
-      where: joinAddress(run.config.output, 'checkpoints'),
+      where: checkpointAddressOf(run.config),
       cure: 'train it first: qianmo train run.yaml',
     });
   const { isChosen, outerStep, outerSteps } = state;
@@ -173,7 +189,6 @@ async function trainedMetaParameters(
 
 interface GlobalArm {
   readonly run: PreparedRun;
-  /** The number of outer steps of the arm. */
   readonly outerSteps: number;
 }
 
@@ -199,7 +214,7 @@ async function globalMetaParameters(
 
 interface GlobalStart {
   readonly config: RunConfig;
-  readonly choice: TrainingStartChoice;
+  readonly choice: Parameters<typeof trainOn>[2];
 }
 
 /**
@@ -215,10 +230,11 @@ async function globalStartOf(
   const latest = isAnew ? null : await latestManifestOf(checkpoints);
   const begun = latest === null ? null : configBegunWith(latest, config);
   const isLonger = begun !== null && latest !== null && latest.outerStep > outerSteps;
+  const { schedule, staleness } = config.training;
   const hasOtherSteps =
     begun !== null &&
     begun.training.outerSteps !== config.training.outerSteps &&
-    lengthFixedByOf(config.training) !== null;
+    (schedule.decay !== 'none' || staleness !== undefined);
   const fresh = isAnew || isLonger || hasOtherSteps;
   const trained = fresh || begun === null ? config : begun;
   const length = outerStepsOf(fresh ? {} : (latest ?? {}), trained.training);
@@ -247,7 +263,7 @@ export function globalArmConfig(config: RunConfig): RunConfig {
       ...(optimizer === undefined ? {} : { optimizer }),
       ...(outerSteps === undefined ? {} : { outerSteps }),
     },
-    output: `${config.output.replace(/\/+$/, '')}/global`,
+    output: joinAddress(config.output, 'global'),
   };
 }
 
@@ -273,4 +289,114 @@ function withoutMethodNames(
 function globalRunName(run: string): string {
   const suffix = '-global';
   return `${run.slice(0, 63 - suffix.length)}${suffix}`;
+}
+
+/** The environment is that of the open run. */
+type OpenRunCallOptions = Omit<CallOptions, 'environment'>;
+
+export interface OpenRun {
+  readonly config: RunConfig;
+  /** Like `train`; one call at a time. */
+  train(start?: TrainingStart, options?: OpenRunCallOptions): RunHandle<TrainingResult>;
+  /** Like `evaluate`; one call at a time. */
+  evaluate(
+    choice?: EvaluationChoice,
+    options?: OpenRunCallOptions,
+  ): RunHandle<readonly EvaluationReport[]>;
+  /** Interrupts the call under way, waits for its end, and stops everything that the run started. */
+  close(): Promise<void>;
+}
+
+/** Resolves when the store and the workers are ready. If it rejects, nothing is left running. */
+export async function openRun(
+  request: RequestOf<'open'>,
+  surroundings: Surroundings,
+  { signal, onEvent }: CallOptions,
+): Promise<OpenRun> {
+  const { clock } = surroundings;
+  const listeners = new Set<RunEventSink>();
+  if (onEvent !== undefined) listeners.add(runEventSink({ clock }, onEvent));
+  const tellAll: RunEventSink = (...event) => sinksTogether(...listeners)(...event);
+  const closing = new AbortController();
+  const stopping = AbortSignal.any([closing.signal, ...(signal === undefined ? [] : [signal])]);
+  const opened = openRunContext(surroundings, stopping, tellAll);
+  try {
+    opened.context.signal.throwIfAborted();
+    const config = await chosenConfigOf(request.config, surroundings.environment);
+    // One log for all calls: workers report when they start, which is before the first call.
+    const logged = await loggedSink(trackedCallOf('open run', config), opened.context);
+    const named = { ...opened.context, sink: logged };
+    const [run, dispatch] = await openWithDispatch(config, request, named, () =>
+      openPreparedRun(config, named),
+    );
+    const turns = turnsOf(config, surroundings, { stopping, listeners, logged });
+    return {
+      config,
+      train: (start = {}, options = {}) =>
+        turns.call(options, (context) => {
+          const request = checkedRequest(REQUESTS.trainingStart, start, 'train');
+          return trainedRun(run, dispatch, request, context);
+        }),
+      evaluate: (choice = {}, options = {}) =>
+        turns.call(options, async (context) => {
+          const settings = checkedRequest(REQUESTS.evaluationChoice, choice, 'evaluate');
+          if (settings.predictions !== undefined)
+            await requirePredictionsPath(settings.predictions);
+          return evaluatedRun(run, dispatch, settings, context);
+        }),
+      close: async () => {
+        closing.abort();
+        await turns.underWay();
+        await opened.close();
+      },
+    };
+  } catch (error) {
+    await opened.close().catch(() => undefined);
+    throw failureOfSystemError(error) ?? error;
+  }
+}
+
+interface SharedByCalls {
+  readonly stopping: AbortSignal;
+  readonly listeners: Set<RunEventSink>;
+  readonly logged: RunEventSink;
+}
+
+/** The calls of an open run, one at a time. A call receives the events of the workers too. */
+function turnsOf(
+  config: RunConfig,
+  surroundings: Surroundings,
+  { stopping, listeners, logged }: SharedByCalls,
+) {
+  /** Resolves when the call under way has ended; null between calls. */
+  let underWay: Promise<void> | null = null;
+  const call = <Result>(
+    { signal: stop, onEvent: tell }: OpenRunCallOptions,
+    work: (context: RunContext) => Promise<Result>,
+  ): RunHandle<Result> => {
+    const signals = stop === undefined ? [stopping] : [stopping, stop];
+    const options = { onEvent: tell, signal: AbortSignal.any(signals) };
+    return startRun(surroundings, options, async (context) => {
+      if (underWay !== null)
+        throw new QianmoError({
+          ...{ kind: 'usage', what: 'the open run has a call under way' },
+          ...{ where: `run ${config.run}`, cure: 'await the call before the next one' },
+        });
+      let settle = (): void => undefined;
+      underWay = new Promise((resolve) => (settle = resolve));
+      listeners.add(context.sink);
+      try {
+        return await work({ ...context, sink: logged });
+      } catch (error) {
+        const failure = failureOfSystemError(error) ?? error;
+        logged(failedEvent(failure));
+        throw failure;
+      } finally {
+        listeners.delete(context.sink);
+        underWay = null;
+        settle();
+      }
+    });
+  };
+  return { call, underWay: () => underWay };
 }

@@ -6,8 +6,6 @@
  */
 
 import { tmpdir } from 'node:os';
-import type { z } from 'zod';
-import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { appendLogs, type AppendedLogs } from '../prepare/append-logs.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -19,8 +17,12 @@ import {
 } from '../../shared/bundle/bundle-labels.js';
 import { readBundleManifest, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import { probeConditionalWrites, type ObjectStore } from '../../shared/storage/object-store.js';
+import {
+  probeConditionalWrites,
+  joinAddress,
+  type ObjectStore,
+} from '../../shared/storage/object-store.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import {
   adgroupsOf,
@@ -47,18 +49,17 @@ import {
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
 import { interruptedAs } from './run-handle.js';
 import type { RunContext } from './run-context.js';
-import { chosenConfigOf } from './config-sources.js';
+import { chosenConfigOf } from './places.js';
 import {
   dispatchForRun,
-  openedBesideStart,
+  openWithDispatch,
   isOverQueue,
   type DispatchChoice,
   type RunDispatch,
 } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun, trackedCallOf } from './logged-run.js';
-import type { ExportRequestSchema, RefreshRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import {
-  joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,
@@ -76,7 +77,7 @@ import {
 } from '../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
-import { rateShareAt } from '../training/meta-optimizer/stages.js';
+import { rateShareAt } from '../training/meta-optimizer.js';
 
 interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -85,21 +86,16 @@ interface ExportResult extends ExportedBundle {
 }
 
 export async function exportRun(
-  request: z.output<typeof ExportRequestSchema>,
+  request: RequestOf<'export'>,
   context: RunContext,
 ): Promise<ExportResult> {
   const config = await chosenConfigOf(request.config, context.environment);
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
-    const [source, { dispatcher }] = await openedBesideStart(
-      logged,
-      async () => {
-        const store = await openStoreAsPrepared(config, logged);
-        return sourceOf(preparedRunOn(store, config), store, logged);
-      },
-      (starting) =>
-        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
-    );
+    const [source, { dispatcher }] = await openWithDispatch(config, request, logged, async () => {
+      const store = await openStoreAsPrepared(config, logged);
+      return sourceOf(preparedRunOn(store, config), store, logged);
+    });
     const objects = objectStoreOf(config, bundles, logged);
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
     const compute = await logged.machine.openCompute(logged, config.compute);
@@ -251,7 +247,7 @@ function hereMaxOf(config: RunConfig, choice: DispatchChoice): number {
   return isElsewhere ? 0 : ADGROUPS_HERE_MAX.besideSeveral;
 }
 
-type ChangedPlace = Pick<z.output<typeof RefreshRequestSchema>, 'out' | 'label'>;
+type ChangedPlace = Pick<RequestOf<'refresh'>, 'out' | 'label'>;
 
 /** What a bundle was made of, and what there is now. */
 interface OpenedChange {
@@ -500,11 +496,11 @@ interface RefreshResult extends RefreshedExport, AppendedLogs {
 }
 
 export async function refreshRun(
-  { logs, outerSteps, ...request }: z.output<typeof RefreshRequestSchema>,
+  { logs, outerSteps, ...request }: RequestOf<'refresh'>,
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const checkedFiles: CheckedFiles = new Set();
+  const checkedFiles = new Set<string>();
   const checking = { ...context, checkedFiles };
   return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
     const { clock, sink, signal } = logged;
@@ -523,12 +519,7 @@ export async function refreshRun(
     const appendedMs = clock.monotonicMs();
     let dispatch: Promise<RunDispatch> | null = null;
     const dispatchOf = (): Promise<RunDispatch> =>
-      (dispatch ??= dispatchForRun(
-        config,
-        { runId: config.run, mayTrain: outerSteps !== undefined },
-        request,
-        logged,
-      ));
+      (dispatch ??= dispatchForRun(config, { runId: config.run }, request, logged));
     const trained =
       outerSteps === undefined ? null : await trainFurther(config, outerSteps, dispatchOf, logged);
     const trainedMs = clock.monotonicMs();

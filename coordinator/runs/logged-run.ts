@@ -22,8 +22,10 @@ import {
 import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
-import type { openTracking, StartedTracking, TrackingOrder } from '../tracking/open-tracking.js';
+import type { openTracking } from '../tracking/open-tracking.js';
 import type { RunContext } from './run-context.js';
+
+type TrackingOrder = Parameters<typeof openTracking>[0];
 
 /** The name of the run and the place of its log. A comparison has no name. */
 interface LoggedCall {
@@ -94,7 +96,7 @@ export async function loggedSink(
   const named = run === null ? {} : { runId: run };
   const tell = toldBy(named, sink);
   const log = openEventLog(output, { clock, s3, bounds, onFailure: tell });
-  let tracking: StartedTracking | null = null;
+  let tracking: ReturnType<ReturnType<typeof openTracking>> | null = null;
   const record = runEventSink(
     { ...named, clock },
     sinksTogether(heldUntil(beginnings, log.sink), (event) => tracking?.sink(event)),

@@ -1,7 +1,6 @@
 /** Lists bundles, shows one, and moves their labels. */
 
 import { parsedBundleAddress, objectStoreAt } from './places.js';
-import type { z } from 'zod';
 import {
   moveLabel,
   readLabel,
@@ -18,16 +17,10 @@ import {
 import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
 import { pruneBundles, type PrunedBundles } from '../export/prune-bundles.js';
 import type { RunContext } from './run-context.js';
-import type {
-  BundleLabelRequestSchema,
-  BundleRequestSchema,
-  BundleRollbackRequestSchema,
-  BundlesRequestSchema,
-  PruneRequestSchema,
-} from './requests.js';
+import type { RequestOf } from './requests.js';
 
 export function listBundlesAt(
-  { bundles }: z.output<typeof BundlesRequestSchema>,
+  { bundles }: RequestOf<'bundles'>,
   { environment }: RunContext,
 ): Promise<ListedBundle[]> {
   return listBundles(objectStoreAt(bundles, environment));
@@ -39,7 +32,7 @@ export function listBundlesAt(
  * @param bundles the address, with `@` and a label or digest behind it unless `latest` is meant.
  */
 export async function checkBundle(
-  { bundles }: z.output<typeof BundleRequestSchema>,
+  { bundles }: RequestOf<'bundle'>,
   { environment }: RunContext,
 ): Promise<PublishedBundle> {
   const { address, name } = parsedBundleAddress(bundles);
@@ -50,7 +43,7 @@ export async function checkBundle(
 }
 
 export async function labelBundle(
-  { bundles, label, bundle }: z.output<typeof BundleLabelRequestSchema>,
+  { bundles, label, bundle }: RequestOf<'label'>,
   { environment }: RunContext,
 ): Promise<BundleLabel> {
   const store = objectStoreAt(bundles, environment);
@@ -60,7 +53,7 @@ export async function labelBundle(
 
 /** @throws QianmoError of kind `usage` if the bundle before was removed. */
 export async function rollBackBundle(
-  { bundles, label }: z.output<typeof BundleRollbackRequestSchema>,
+  { bundles, label }: RequestOf<'rollback'>,
   { environment }: RunContext,
 ): Promise<BundleLabel> {
   const store = objectStoreAt(bundles, environment);
@@ -72,7 +65,7 @@ export async function rollBackBundle(
 const MS_PER_HOUR = 3_600_000;
 
 export function pruneBundlesAt(
-  { bundles, keep, graceHours, dryRun }: z.output<typeof PruneRequestSchema>,
+  { bundles, keep, graceHours, dryRun }: RequestOf<'prune'>,
   { clock, environment }: RunContext,
 ): Promise<PrunedBundles> {
   const choice = { keptEarlierCount: keep, graceMs: graceHours * MS_PER_HOUR, dryRun };

@@ -1,11 +1,10 @@
-/** Places that are named before a config is read, where the environment says how to reach S3, and by a config. */
+/** Places and configs that a call is given: the environment says how to reach S3 before a config is read. */
 
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { TextReader } from '../../shared/config/yaml-file.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { type ObjectStore, isObjectKey } from '../../shared/storage/object-store.js';
+import { type ObjectStore, isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
 import {
   openObjectStore,
   s3OptionsOf,
@@ -13,6 +12,9 @@ import {
 } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { Environment } from './run-context.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
+import { loadUnchecked, type ConfigKind } from '../../shared/config/yaml-file.js';
+import type { RunConfigSource } from './requests.js';
 
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {
   return openObjectStore(address, s3OptionsIn(environment));
@@ -20,7 +22,7 @@ export function objectStoreAt(address: string, environment: Environment): Object
 
 /** Where `qianmo auto` keeps the search of a config, below the output of the config. */
 export function searchOutputOf(output: string): string {
-  return `${output.replace(/\/+$/, '')}/auto`;
+  return joinAddress(output, 'auto');
 }
 
 /** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
@@ -35,7 +37,7 @@ export function s3OptionsIn(environment: Environment): S3Options {
 }
 
 /** Reads configs from paths of this machine, `file://PATH` and `s3://BUCKET/KEY`. */
-export function configReaderOf(environment: Environment): TextReader {
+export function configReaderOf(environment: Environment): (path: string) => Promise<string> {
   return (path) =>
     path.startsWith('s3://')
       ? readObject(path, environment)
@@ -71,4 +73,51 @@ export function parsedBundleAddress(text: string): {
 } {
   const [, address, name] = /^(.+)@([^/@]+)$/.exec(text) ?? [];
   return address === undefined || name === undefined ? { address: text } : { address, name };
+}
+
+/** A config that a call was given. */
+export async function configOf<Config>(
+  kind: ConfigKind<Config>,
+  source: string | object,
+  environment: Environment,
+): Promise<Config> {
+  return kind.check(await uncheckedConfigOf(kind, source, environment), placeOf(source));
+}
+
+/** Its content, which a sweep changes before it is checked. */
+export async function uncheckedConfigOf(
+  kind: ConfigKind<unknown>,
+  source: string | object,
+  environment: Environment,
+): Promise<unknown> {
+  return typeof source === 'string'
+    ? loadUnchecked(kind, source, configReaderOf(environment))
+    : source;
+}
+
+/** The place of a config in messages: its file, when it has one. */
+export function placeOf(source: string | object): string {
+  return typeof source === 'string' ? source : 'config';
+}
+
+/**
+ * The config of a run that is trained, evaluated or exported.
+ *
+ * @throws QianmoError of kind `usage` if its model and method are still to be searched for.
+ */
+export async function chosenConfigOf(
+  source: RunConfigSource,
+  environment: Environment,
+): Promise<RunConfig> {
+  const config = await configOf(RUN_CONFIG, source, environment);
+  if (config.auto === undefined) return config;
+  const best = `${searchOutputOf(config.output)}/best.yaml`;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'this config leaves model, method and training to a search',
+    where: placeOf(source),
+    expected: 'a config without the section auto, or method: auto',
+    found: 'auto',
+    cure: `search first, with \`qianmo auto run.yaml\`; what it chose is trained, and ${best} is its config`,
+  });
 }

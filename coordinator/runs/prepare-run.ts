@@ -1,31 +1,31 @@
 /** Prepares the logs of a run: they become a task store. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { tmpdir } from 'node:os';
-import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { EventKind } from '../../shared/events/run-events.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { prepareTaskStore } from '../prepare/prepare.js';
-import { runConfigOf } from './config-sources.js';
+import { configOf } from './places.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
-import type { PrepareRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
 import { objectStoreOf } from './run-files.js';
 
 /** A prepare that fails leaves nothing behind, and no log either. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set(['store-prepared']);
 
-export interface PreparedStore {
+interface PreparedStore {
   /** Folder or `s3://` prefix of the task store. */
   readonly store: string;
   readonly manifest: StoreManifest;
 }
 
 export async function prepareRun(
-  { config: source, force }: z.output<typeof PrepareRequestSchema>,
+  { config: source, force }: RequestOf<'prepare'>,
   context: RunContext,
 ): Promise<PreparedStore> {
-  const config = await runConfigOf(source, context.environment);
+  const config = await configOf(RUN_CONFIG, source, context.environment);
   // The log lies in the output of the run, because a new store replaces the whole folder of the old one.
   const call = { ...loggedCallOf('prepare', config), beginnings: BEGINNINGS };
   const manifest = await loggedRun(call, context, (logged) => preparedStore(config, force, logged));

@@ -1,7 +1,7 @@
 /** Calls that read the records of runs: status, list, log, and waiting for the end. They change nothing. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { stat } from 'node:fs/promises';
-import type { z } from 'zod';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
@@ -9,16 +9,22 @@ import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import { findRecords } from '../record/find-records.js';
 import { RecordFollower, RunRecord } from '../record/run-record.js';
 import { isUnderWay, readRunStatus, type RunStatus } from '../record/run-status.js';
-import type { RunContext } from './run-context.js';
+import type { RunContext, Environment } from './run-context.js';
 import type { CallOptions } from './run-handle.js';
-import { runConfigOf } from './config-sources.js';
-import { s3OptionsIn, searchOutputOf } from './places.js';
-import type {
-  LogRequestSchema,
-  RunsRequestSchema,
-  StatusRequestSchema,
-  WaitRequestSchema,
-} from './requests.js';
+import { configOf, s3OptionsIn, searchOutputOf, objectStoreAt } from './places.js';
+import type { RequestOf } from './requests.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
+import {
+  compareRuns,
+  ComparisonReportSchema,
+  type ComparisonReport,
+  parseRunArgument,
+  readEvaluatedRun,
+} from '../scoring/compare-runs.js';
+import { comparisonDocument } from '../reports/comparison-document.js';
+import { asPage } from '../reports/document/as-page.js';
+import { loggedRun } from './logged-run.js';
+import { objectStoreOf } from './run-files.js';
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;
@@ -29,14 +35,14 @@ type Reading = Pick<RunContext, 'clock' | 'environment' | 'signal'>;
 
 /** @throws QianmoError `usage` if there is no record. */
 export async function statusOfRun(
-  { run }: z.output<typeof StatusRequestSchema>,
+  { run }: RequestOf<'status'>,
   context: Reading,
 ): Promise<RunStatus> {
   const record = await recordOfRun(run, context);
   return statusAt(record, context);
 }
 
-export interface ListedRuns {
+interface ListedRuns {
   /** The latest first. */
   readonly runs: readonly RunStatus[];
   /** There are more than are listed, or more folders than were looked into. */
@@ -45,7 +51,7 @@ export interface ListedRuns {
 
 /** @throws QianmoError `usage` if a folder is not there. */
 export async function listRuns(
-  { folders }: z.output<typeof RunsRequestSchema>,
+  { folders }: RequestOf<'runs'>,
   context: Reading,
 ): Promise<ListedRuns> {
   const outputs: string[] = [];
@@ -74,7 +80,7 @@ export async function listRuns(
  * @throws QianmoError `usage` if there is no record.
  */
 export async function tellLog(
-  { run, follow, last, details }: z.output<typeof LogRequestSchema>,
+  { run, follow, last, details }: RequestOf<'log'>,
   context: Reading,
   { onEvent: tell = () => undefined }: Pick<CallOptions, 'onEvent'>,
 ): Promise<RunStatus> {
@@ -104,7 +110,7 @@ export async function tellLog(
  *   still under way after the time limit.
  */
 export async function waitForRun(
-  { run, timeoutSeconds }: z.output<typeof WaitRequestSchema>,
+  { run, timeoutSeconds }: RequestOf<'wait'>,
   context: Reading,
 ): Promise<RunStatus> {
   const { clock, signal } = context;
@@ -142,7 +148,7 @@ async function outputOfRun(
   { environment }: Reading,
 ): Promise<{ readonly output: string; readonly s3: S3Options }> {
   if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment) };
-  const { output, storage } = await runConfigOf(run, environment);
+  const { output, storage } = await configOf(RUN_CONFIG, run, environment);
   return { output, s3: s3OptionsOf(storage) };
 }
 
@@ -216,4 +222,48 @@ function stillUnderWay({ output, state }: RunStatus, timeoutSeconds: number): Qi
     found: state,
     cure: 'wait again, with a larger --timeout-seconds or none',
   });
+}
+
+type CompareOrder = RequestOf<'compare'>;
+
+/** The page, the JSON and the log of events are written when the request says where to. */
+export async function compareEvaluated(
+  request: CompareOrder,
+  context: RunContext,
+): Promise<ComparisonReport> {
+  const { out } = request;
+  if (out === undefined) return compare(request, context);
+  const logged = { call: 'compare', run: null, output: out, s3: s3OptionsIn(context.environment) };
+  return loggedRun(logged, context, (inner) => compare(request, inner));
+}
+
+async function compare(
+  { runs, out, sizeBucketEdges, segment }: CompareOrder,
+  { environment, sink, signal }: RunContext,
+): Promise<ComparisonReport> {
+  const chosen: Parameters<typeof compareRuns>[0][number][] = [];
+  for (const text of runs) {
+    signal.throwIfAborted();
+    const { run, arm } = parseRunArgument(text);
+    const store = await storeOfRun(run, environment);
+    chosen.push({ evaluated: await readEvaluatedRun(store, segment ?? null), arm });
+  }
+  signal.throwIfAborted();
+  const report = compareRuns(chosen, sizeBucketEdges);
+  if (out === undefined) return report;
+  const folder = objectStoreAt(out, environment);
+  const json = Buffer.from(`${JSON.stringify(ComparisonReportSchema.parse(report), null, 2)}\n`);
+  await folder.put('comparison.json', json, { kind: 'always' });
+  await folder.put('comparison.html', Buffer.from(asPage(comparisonDocument(report))), {
+    kind: 'always',
+  });
+  sink({ kind: 'report-written', address: joinAddress(out, 'comparison.html') });
+  return report;
+}
+
+/** A config names the output of its run, and how to reach it. */
+async function storeOfRun(run: string, environment: Environment): Promise<ObjectStore> {
+  if (!/\.ya?ml$/.test(run)) return objectStoreAt(run, environment);
+  const config = await configOf(RUN_CONFIG, run, environment);
+  return objectStoreOf(config, config.output);
 }

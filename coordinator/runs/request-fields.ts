@@ -17,7 +17,7 @@ export interface FieldSettings {
 
 export const fieldSettings = z.registry<FieldSettings>();
 
-export function described<Schema extends z.ZodType>(
+export function describeField<Schema extends z.ZodType>(
   schema: Schema,
   description: string,
   settings: FieldSettings = {},
@@ -28,23 +28,23 @@ export function described<Schema extends z.ZodType>(
 }
 
 export function text(description: string, settings?: FieldSettings): z.ZodString {
-  return described(z.string().min(1, 'expected a value'), description, settings);
+  return describeField(z.string().min(1, 'expected a value'), description, settings);
 }
 
 export function flag(description: string, settings?: FieldSettings): z.ZodDefault<z.ZodBoolean> {
-  return described(z.boolean(), description, settings).default(false);
+  return describeField(z.boolean(), description, settings).default(false);
 }
 
 export function texts(description: string, settings?: FieldSettings): z.ZodArray<z.ZodString> {
   const list = z.array(z.string().min(1, 'expected a value')).min(1, 'expected a value');
-  return described(list, description, settings);
+  return describeField(list, description, settings);
 }
 
 export function oneOf<const Words extends readonly [string, ...string[]]>(
   words: Words,
   description: string,
 ): z.ZodEnum<z.core.util.ToEnum<Words[number]>> {
-  return described(z.enum(words, `expected one of ${words.join(', ')}`), description);
+  return describeField(z.enum(words, `expected one of ${words.join(', ')}`), description);
 }
 
 /** How a command prints its result. */
@@ -59,7 +59,7 @@ export function integer(
   const upTo = Number.isSafeInteger(largest) ? ` to ${largest}` : '';
   const expected = `expected a whole number from ${smallest}${upTo}`;
   const field = z.int(expected).min(smallest, expected).max(largest, expected);
-  return described(field, description, settings);
+  return describeField(field, description, settings);
 }
 
 interface Bounds {
@@ -78,5 +78,5 @@ export function decimal(bounds: Bounds, description: string): z.ZodNumber {
   ];
   const expected = `expected a number ${[lower, ...upper].join('')}`;
   const field = z.number(expected).gte(from, expected).gt(above, expected);
-  return described(field.lte(upTo, expected).lt(below, expected), description);
+  return describeField(field.lte(upTo, expected).lt(below, expected), description);
 }

@@ -13,8 +13,8 @@ import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
-import { parseRowCount, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
-import { decimal, described, flag, integer, oneOf, text, texts } from './request-fields.js';
+import { parseRowCount, ROW_COUNT_MAX, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
+import { decimal, describeField, flag, integer, oneOf, text, texts } from './request-fields.js';
 
 const WORKERS_MAX = 256;
 /** The queue prefix of a config that names none. */
@@ -37,7 +37,7 @@ function configSource<Source>(description: string): z.ZodType<Source, Source> {
       (typeof value === 'object' && value !== null && !Array.isArray(value)),
     'expected the path of a YAML file, or an object',
   );
-  return described(source, description);
+  return describeField(source, description);
 }
 
 const config = configSource<RunConfigSource>('<run.yaml> the run config');
@@ -74,43 +74,15 @@ interface Starting {
 }
 const startsOneWay = ({ resume, fresh }: Starting): boolean => !resume || !fresh;
 
-export const PrepareRequestSchema = z.strictObject({
-  config,
-  force: flag('prepare again even if the store was made from the same logs and config'),
-});
-
 const trainingFields = {
   resume: flag('continue from the latest checkpoint'),
   fresh: flag('start again although checkpoints of this run exist', { conflicts: 'resume' }),
 };
 
-export const TrainingStartSchema = z
-  .strictObject(trainingFields)
-  .refine(startsOneWay, ONE_WAY_TO_START);
-export type TrainingStart = z.input<typeof TrainingStartSchema>;
-
-export const TrainRequestSchema = z
-  .strictObject({
-    config,
-    ...dispatchFields,
-    ...trainingFields,
-    dashboard: flag('serve the queue board while training'),
-  })
-  .refine(startsOneWay, ONE_WAY_TO_START);
-
 const evaluationFields = {
   predictions: text('<file> write per-row predictions of every arm as Parquet').optional(),
   fresh: flag('train the global arm again'),
 };
-
-export const EvaluationChoiceSchema = z.strictObject(evaluationFields);
-export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
-
-export const EvaluateRequestSchema = z.strictObject({
-  config,
-  ...dispatchFields,
-  ...evaluationFields,
-});
 
 const exportedFields = {
   config,
@@ -119,219 +91,49 @@ const exportedFields = {
   label: text('<name> the label that is moved to the bundle').default(LATEST_LABEL),
 };
 
-export const ExportRequestSchema = z.strictObject({
-  ...exportedFields,
-  encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default('float32'),
-  rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
-});
-
 const logs = '<path> the new logs: a file, a folder, a glob or an s3:// address';
-
-/** The label names the bundle that is changed, and is moved to the new one. */
-export const RefreshRequestSchema = z.strictObject({
-  ...exportedFields,
-  logs: described(z.union([text(logs), texts(logs)]), logs),
-  outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
-});
 
 const bundles = text('<address> the address of bundles: a folder or s3:// prefix');
 const bundle = text('<address> ADDRESS of bundles or ADDRESS@LABEL; latest unless one is given');
 
-/** Bundles under one address. */
-export const BundlesRequestSchema = z.strictObject({ bundles });
-
-/** One bundle: `@` and a label or digest follow the address unless `latest` is meant. */
-export const BundleRequestSchema = z.strictObject({ bundles: bundle });
-
-export const PruneRequestSchema = z.strictObject({
-  bundles,
-  keep: integer(0, 100, '<count> earlier bundles of each label that are kept').default(3),
-  graceHours: decimal({ from: 0, upTo: 24 * 365 }, '<hours> keep what is newer').default(24),
-  dryRun: flag('say what would be removed, and remove nothing'),
-});
-
 const labelFields = { bundles, label: text('<label> the label that is moved') };
-
-export const BundleLabelRequestSchema = z.strictObject({
-  ...labelFields,
-  bundle: text('<bundle> another label, or the digest of a bundle or its beginning'),
-});
-
-export const BundleRollbackRequestSchema = z.strictObject(labelFields);
-
-export const OpenRequestSchema = z.strictObject({ config, ...dispatchFields });
-
-export const CompareRequestSchema = z.strictObject({
-  runs: described(
-    z.array(z.string().min(1, 'expected a value')),
-    "<run> two or more: a run's output folder or s3:// prefix, or its run.yaml; RUN:ARM names an arm",
-  ),
-  out: text('<folder> folder or s3:// prefix for comparison.html and comparison.json').optional(),
-  sizeBucketEdges: described(
-    z.array(integer(1, Infinity)),
-    '<edges> upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
-    { option: 'buckets' },
-  ).optional(),
-  segment: text('<name> the segment to compare, of runs whose tasks have segments').optional(),
-});
 
 const searchFields = {
   resume: flag('continue the search that exists'),
   fresh: flag('start again although a search exists', { conflicts: 'resume' }),
 };
 
-export const SweepRequestSchema = z
-  .strictObject({
-    config: configSource<SweepConfigSource>(
-      '<sweep.yaml> the sweep config, which names the run config that the trials vary',
-    ),
-    ...dispatchFields,
-    ...searchFields,
-  })
-  .refine(startsOneWay, ONE_WAY_TO_START);
-
-export const AutoRequestSchema = z
-  .strictObject({
-    config,
-    ...dispatchFields,
-    ...searchFields,
-    trialsMax: described(
-      AutoTrialsMaxSchema,
-      '<count> how many trials to begin at most, in place of auto.trialsMax',
-    ).optional(),
-  })
-  .refine(startsOneWay, ONE_WAY_TO_START);
-
-export const PlanRequestSchema = z.strictObject({
-  config,
-  workers: integer(1, 100_000, '<count> workers to predict, beside the table').default(1_000),
-  /** The default is a usual network of a data center. */
-  gbitPerS: integer(1, 10_000, '<rate> network rate of the queue server in Gbit/s').default(10),
-});
-
 /** A number, or text such as `760k` or `10M`. */
-function rowCount(description: string): z.ZodType<number, number | string> {
+function rowCount(
+  description: string,
+  largest = ROW_COUNT_MAX,
+): z.ZodType<number, number | string> {
   const field = z.union([z.number(), z.string()]).transform((value, context) => {
-    try {
-      return parseRowCount(String(value));
-    } catch (error) {
-      if (!(error instanceof QianmoError)) throw error;
-      const { expected = error.message } = error.report;
-      context.addIssue({ code: 'custom', message: `expected ${expected}` });
-      return z.NEVER;
-    }
+    const rows = parseRowCount(String(value));
+    if (rows !== null && rows <= largest) return rows;
+    const message = `expected a whole number from 1 to ${largest}, as in 250, 760k or 10M`;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
   });
-  return described(field, description);
+  return describeField(field, description);
 }
 
-export const SynthesizeRequestSchema = z.strictObject({
-  out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
-  rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
-  setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate').default('strong'),
-  clickRate: decimal({ above: 0, below: 1 }, '<rate> mean click rate').default(0.03),
-  seed: integer(0, Infinity, '<seed> the same seed gives the same bytes').default(1),
-  adgroups: rowCount('<count> number of adgroups; by default in proportion to the rows').optional(),
-  users: rowCount('<count> number of users; by default in proportion to the rows').optional(),
-});
+/** Ids are written with at most seven digits. */
+const ID_COUNT_MAX = 10_000_000;
 
-export const DEVICE = described(
+export const DEVICE = describeField(
   DeviceDemandSchema,
   '<device> device to compute on: gpu or cpu; auto takes a GPU if there is one',
 );
 
-export const CheckRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(
-    '<run.yaml> the run config, to check its config, store, queue and output too',
-  ).optional(),
-  redis: text('<url> the Redis server, instead of the one in the config', REDIS).optional(),
-  device: DEVICE.default('auto'),
-});
-
 const column = (meaning: string): z.ZodString => text(`<column> column of ${meaning}`);
-
-export const OpeRequestSchema = z.strictObject({
-  logs: texts('<log> decision logs (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet)'),
-  policy: configSource<PolicySource>(
-    '<policy.yaml> a run config, or a file of serve --explore: its section exploration is the target policy of a decision log; by default the policy that logged',
-  ).optional(),
-  columns: z
-    .strictObject({
-      reward: column('the reward').default('reward'),
-      propensity: column('the probability of the choice under the policy that logged').default(
-        'propensity',
-      ),
-      target: column('the probability of the choice under the target policy').default('target'),
-      estimate: column(
-        'the reward that a model expects of the choice, for the doubly robust estimators',
-      ).optional(),
-      targetEstimate: column(
-        "the reward that the model expects of the target policy's choice",
-      ).optional(),
-      decision: column(
-        'the name of the decision: its rows are drawn together; by default each row is one',
-      ).optional(),
-    })
-    .refine(
-      ({ estimate, targetEstimate }) => (estimate === undefined) === (targetEstimate === undefined),
-      {
-        error: 'estimate and targetEstimate are given together',
-        path: ['targetEstimate'],
-      },
-    )
-    .prefault({}),
-  switchWeight: decimal({ above: 0 }, '<weight> largest weight that switch-DR uses').default(10),
-  samples: integer(100, 100_000, '<count> bootstrap samples').default(2_000),
-  confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
-  seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
-});
-
-export const ReplayRequestSchema = z.strictObject({ logs: texts('<log> decision logs') });
 
 const queueFields = {
   redis: text('<url> the Redis server of the queue', REDIS),
   prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
 };
 
-export const WorkersRequestSchema = z.strictObject(queueFields);
-
-export const ControlRequestSchema = z.strictObject({
-  run: text('<run> the name of a run that is being computed: `run` in its config'),
-  ...queueFields,
-});
-
-/** `600`: 600 outer steps altogether; `+100`: 100 more than it has. */
-const outerSteps = z
-  .string()
-  .regex(/^\+?[1-9]\d{0,7}$/, 'expected a number of outer steps, as 600 or +100')
-  .transform((steps) => ({ count: Number(steps), isAdded: steps.startsWith('+') }));
-
-export const ExtendRequestSchema = z.strictObject({
-  ...ControlRequestSchema.shape,
-  outerSteps: described(
-    outerSteps,
-    '<number> the number of outer steps altogether, or +N for N more than the run has',
-  ),
-});
-
 const recordedRun = text("<run> a run's output folder or s3:// prefix, or its run.yaml");
-
-export const StatusRequestSchema = z.strictObject({ run: recordedRun });
-
-export const WaitRequestSchema = z.strictObject({
-  run: recordedRun,
-  timeoutSeconds: decimal({ above: 0, upTo: 31 * 86_400 }, '<seconds> time limit').optional(),
-});
-
-export const RunsRequestSchema = z.strictObject({
-  folders: texts('<folder> where outputs of runs lie; by default `runs`').default(['runs']),
-});
-
-export const LogRequestSchema = z.strictObject({
-  run: recordedRun,
-  last: integer(1, 1_000_000, '<count> begin with this many of the last events').optional(),
-  follow: flag('go on until the run ends'),
-  details: flag('print details as well, such as each job'),
-});
 
 /** `/metrics` is added to an address without a path. */
 const metricsAddress = z
@@ -347,34 +149,206 @@ const rankingAddress = z.url({
   error: 'expected an address such as http://127.0.0.1:8080',
 });
 
-/** The address to listen on. */
 export const HOST = text(
   '<host> the address to listen on; one beyond this machine demands a token',
 ).default('127.0.0.1');
 export const PORT = integer(0, 65_535, '<port> port, 0 for any free one');
 
-export const BoardRequestSchema = z.strictObject({
-  runs: described(
-    z.array(z.string().min(1, 'expected a value')),
-    '<places> folders and s3:// prefixes below which runs have their outputs, separated by commas',
-  ).default([]),
-  redis: text('<url> the Redis server of the queue', REDIS).optional(),
-  prefix: queueFields.prefix,
-  servers: described(
-    z.array(metricsAddress).max(64),
-    '<addresses> where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
-  ).default([]),
-  rankings: described(
-    z.array(rankingAddress).max(64),
-    '<addresses> ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
-  ).default([]),
-  rankingsTokenFile: text('<file> token of --rankings; also QIANMO_SERVE_TOKEN').optional(),
-  host: HOST,
-  port: PORT.default(3_000),
-  hostAllow: text('<names> more host names that it answers under, separated by commas').optional(),
-  tokenFile: text('<file> token of requests; also the variable QIANMO_DASHBOARD_TOKEN').optional(),
-  allowControl: flag('let pages pause, resume and cancel runs'),
-});
+/** The request of each call, by the name of its work. */
+export const REQUESTS = {
+  prepare: z.strictObject({
+    config,
+    force: flag('prepare again even if the store was made from the same logs and config'),
+  }),
+  trainingStart: z.strictObject(trainingFields).refine(startsOneWay, ONE_WAY_TO_START),
+  train: z
+    .strictObject({
+      config,
+      ...dispatchFields,
+      ...trainingFields,
+      dashboard: flag('serve the queue board while training'),
+    })
+    .refine(startsOneWay, ONE_WAY_TO_START),
+  evaluationChoice: z.strictObject(evaluationFields),
+  evaluate: z.strictObject({
+    config,
+    ...dispatchFields,
+    ...evaluationFields,
+  }),
+  export: z.strictObject({
+    ...exportedFields,
+    encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default(
+      'float32',
+    ),
+    rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
+  }),
+  /** The label names the bundle that is changed, and is moved to the new one. */
+  refresh: z.strictObject({
+    ...exportedFields,
+    logs: describeField(z.union([text(logs), texts(logs)]), logs),
+    outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
+  }),
+  /** Bundles under one address. */
+  bundles: z.strictObject({ bundles }),
+  /** One bundle: `@` and a label or digest follow the address unless `latest` is meant. */
+  bundle: z.strictObject({ bundles: bundle }),
+  prune: z.strictObject({
+    bundles,
+    keep: integer(0, 100, '<count> earlier bundles of each label that are kept').default(3),
+    graceHours: decimal({ from: 0, upTo: 24 * 365 }, '<hours> keep what is newer').default(24),
+    dryRun: flag('say what would be removed, and remove nothing'),
+  }),
+  label: z.strictObject({
+    ...labelFields,
+    bundle: text('<bundle> another label, or the digest of a bundle or its beginning'),
+  }),
+  rollback: z.strictObject(labelFields),
+  open: z.strictObject({ config, ...dispatchFields }),
+  compare: z.strictObject({
+    runs: describeField(
+      z.array(z.string().min(1, 'expected a value')),
+      "<run> two or more: a run's output folder or s3:// prefix, or its run.yaml; RUN:ARM names an arm",
+    ),
+    out: text('<folder> folder or s3:// prefix for comparison.html and comparison.json').optional(),
+    sizeBucketEdges: describeField(
+      z.array(integer(1, Infinity)),
+      '<edges> upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
+      { option: 'buckets' },
+    ).optional(),
+    segment: text('<name> the segment to compare, of runs whose tasks have segments').optional(),
+  }),
+  sweep: z
+    .strictObject({
+      config: configSource<SweepConfigSource>(
+        '<sweep.yaml> the sweep config, which names the run config that the trials vary',
+      ),
+      ...dispatchFields,
+      ...searchFields,
+    })
+    .refine(startsOneWay, ONE_WAY_TO_START),
+  auto: z
+    .strictObject({
+      config,
+      ...dispatchFields,
+      ...searchFields,
+      trialsMax: describeField(
+        AutoTrialsMaxSchema,
+        '<count> how many trials to begin at most, in place of auto.trialsMax',
+      ).optional(),
+    })
+    .refine(startsOneWay, ONE_WAY_TO_START),
+  synthesize: z.strictObject({
+    out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
+    rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
+    setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate').default('strong'),
+    clickRate: decimal({ from: 0.0001, upTo: 0.9999 }, '<rate> mean click rate').default(0.03),
+    seed: integer(0, Infinity, '<seed> the same seed gives the same bytes').default(1),
+    adgroups: rowCount(
+      '<count> number of adgroups; by default in proportion to the rows',
+      ID_COUNT_MAX,
+    ).optional(),
+    users: rowCount(
+      '<count> number of users; by default in proportion to the rows',
+      ID_COUNT_MAX,
+    ).optional(),
+  }),
+  check: z.strictObject({
+    config: configSource<RunConfigSource>(
+      '<run.yaml> the run config, to check its config, store, queue and output too',
+    ).optional(),
+    redis: text('<url> the Redis server, instead of the one in the config', REDIS).optional(),
+    device: DEVICE.default('auto'),
+  }),
+  ope: z.strictObject({
+    logs: texts(
+      '<log> decision logs (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet)',
+    ),
+    policy: configSource<PolicySource>(
+      '<policy.yaml> a run config, or a file of serve --explore: its section exploration is the target policy of a decision log; by default the policy that logged',
+    ).optional(),
+    columns: z
+      .strictObject({
+        reward: column('the reward').default('reward'),
+        propensity: column('the probability of the choice under the policy that logged').default(
+          'propensity',
+        ),
+        target: column('the probability of the choice under the target policy').default('target'),
+        estimate: column(
+          'the reward that a model expects of the choice, for the doubly robust estimators',
+        ).optional(),
+        targetEstimate: column(
+          "the reward that the model expects of the target policy's choice",
+        ).optional(),
+        decision: column(
+          'the name of the decision: its rows are drawn together; by default each row is one',
+        ).optional(),
+      })
+      .refine(
+        ({ estimate, targetEstimate }) =>
+          (estimate === undefined) === (targetEstimate === undefined),
+        {
+          error: 'estimate and targetEstimate are given together',
+          path: ['targetEstimate'],
+        },
+      )
+      .prefault({}),
+    switchWeight: decimal({ above: 0 }, '<weight> largest weight that switch-DR uses').default(10),
+    samples: integer(100, 100_000, '<count> bootstrap samples').default(2_000),
+    confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
+    seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
+  }),
+  replay: z.strictObject({ logs: texts('<log> decision logs') }),
+  workers: z.strictObject(queueFields),
+  cancel: z.strictObject({
+    run: text('<run> the name of a run that is being computed: `run` in its config'),
+    ...queueFields,
+  }),
+  status: z.strictObject({ run: recordedRun }),
+  wait: z.strictObject({
+    run: recordedRun,
+    timeoutSeconds: decimal({ above: 0, upTo: 31 * 86_400 }, '<seconds> time limit').optional(),
+  }),
+  runs: z.strictObject({
+    folders: texts('<folder> where outputs of runs lie; by default `runs`').default(['runs']),
+  }),
+  log: z.strictObject({
+    run: recordedRun,
+    last: integer(1, 1_000_000, '<count> begin with this many of the last events').optional(),
+    follow: flag('go on until the run ends'),
+    details: flag('print details as well, such as each job'),
+  }),
+  board: z.strictObject({
+    runs: describeField(
+      z.array(z.string().min(1, 'expected a value')),
+      '<places> folders and s3:// prefixes below which runs have their outputs, separated by commas',
+    ).default([]),
+    redis: text('<url> the Redis server of the queue', REDIS).optional(),
+    prefix: queueFields.prefix,
+    servers: describeField(
+      z.array(metricsAddress).max(64),
+      '<addresses> where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
+    ).default([]),
+    rankings: describeField(
+      z.array(rankingAddress).max(64),
+      '<addresses> ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
+    ).default([]),
+    rankingsTokenFile: text('<file> token of --rankings; also QIANMO_SERVE_TOKEN').optional(),
+    host: HOST,
+    port: PORT.default(3_000),
+    hostAllow: text(
+      '<names> more host names that it answers under, separated by commas',
+    ).optional(),
+    tokenFile: text(
+      '<file> token of requests; also the variable QIANMO_DASHBOARD_TOKEN',
+    ).optional(),
+    allowControl: flag('let pages cancel runs'),
+  }),
+} as const;
+
+/** A request that has been checked, with its defaults. */
+export type RequestOf<Name extends keyof typeof REQUESTS> = z.output<(typeof REQUESTS)[Name]>;
+export type TrainingStart = z.input<typeof REQUESTS.trainingStart>;
+export type EvaluationChoice = z.input<typeof REQUESTS.evaluationChoice>;
 
 /**
  * @param name the function that was called, for messages

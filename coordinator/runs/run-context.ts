@@ -5,16 +5,14 @@
 
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
-import type { WorkerCommand } from './worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Those of the process itself, which libraries read when they load. */
-export type OwnEnvironment = Record<string, string | undefined>;
+/** The variables of the process itself, which libraries read when they load. */
+type OwnEnvironment = Record<string, string | undefined>;
 
 export interface RunContext extends RunCaller {
   readonly environment: Environment;
@@ -24,15 +22,23 @@ export interface RunContext extends RunCaller {
   /** The version of the package; absent where nobody asks. */
   readonly version?: () => string;
   /** Files of task stores that this call has checked; absent where it opens one store once. */
-  readonly checkedFiles?: CheckedFiles;
+  readonly checkedFiles?: Set<string>;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
   readonly onClose: (close: () => Promise<void>) => void;
 }
 
 /** A task store, or the place of large blobs, and the S3 endpoint that it is reached by. */
-export interface StorePlace {
+interface StorePlace {
   readonly address: string;
   readonly endpoint: string | undefined;
+}
+
+/** How to start one of several local workers. */
+export interface WorkerCommand {
+  readonly path: string;
+  /** The arguments of a worker, counted from 0; the same at every restart. */
+  readonly argsOf: (index: number) => readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 /** The queue that local workers take jobs from, and the device they must compute on. */

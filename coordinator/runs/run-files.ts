@@ -4,19 +4,21 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import {
   type SavedMetaParameters,
-  type StoreGrowth,
   readMetaParameters,
+  grownParameters,
 } from '../checkpoints/checkpoint-reader.js';
-import { grownParameters } from '../checkpoints/grown-parameters.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
-import { featuresAt, type TaskStore } from '../../shared/tasks/task-store.js';
-import { storeForModel } from '../../shared/tasks/trained-padding.js';
+import { featuresAt, type TaskStore, storeForModel } from '../../shared/tasks/task-store.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
-import { probeConditionalWrites, type ObjectStore } from '../../shared/storage/object-store.js';
+import {
+  probeConditionalWrites,
+  type ObjectStore,
+  joinAddress,
+} from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
@@ -106,7 +108,13 @@ export function checkpointsOf(
 ): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
-    growth: growthOf(run),
+    // As it was before logs were appended.
+    growth: {
+      specAt: (storeDigest) => {
+        const features = featuresAt(run.store, storeDigest);
+        return features === null ? null : specOf(run.config, { manifest: { features } });
+      },
+    },
     kept: run.config.training.checkpointsKept,
     tableDigest: run.config.training.tableDigest,
     clock: context.clock,
@@ -114,17 +122,7 @@ export function checkpointsOf(
   });
 }
 
-/** The store of a run as it was before logs were appended. */
-function growthOf({ config, store }: PreparedRun): StoreGrowth {
-  return {
-    specAt: (storeDigest) => {
-      const features = featuresAt(store, storeDigest);
-      return features === null ? null : specOf(config, { manifest: { features } });
-    },
-  };
-}
-
-export interface SavedForStore extends SavedMetaParameters {
+interface SavedForStore extends SavedMetaParameters {
   /** As they were trained; `metaParameters` have more rows if dictionaries have grown since. */
   readonly trained: MetaParameters;
   /** The number of outer steps of the run, complete or to come. */
@@ -172,7 +170,7 @@ function checkpointSourceOf(run: PreparedRun, context: RunContext): CheckpointSo
   };
 }
 
-export function checkpointAddressOf({ output }: RunConfig): string {
+export function checkpointAddressOf({ output }: Pick<RunConfig, 'output'>): string {
   return joinAddress(output, 'checkpoints');
 }
 
@@ -198,8 +196,4 @@ export async function claimedPlace(
 export function writesUnconditional(address: string): RunEvent {
   const text = `${address} ignores conditional writes: start only one coordinator of this run`;
   return warningEvent('writes-unconditional', text);
-}
-
-export function joinAddress(address: string, child: string): string {
-  return `${address.replace(/\/+$/, '')}/${child}`;
 }

@@ -6,7 +6,6 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
-import { eventStream } from '../../shared/events/event-stream.js';
 import {
   runEventSink,
   type RunEventSink,
@@ -18,7 +17,7 @@ import {
 } from '../../shared/events/run-events.js';
 import type { MetricSource } from '../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
-import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
+import type { Environment, Machine, RunContext } from './run-context.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -32,7 +31,7 @@ export interface CallOptions {
    * The variables of the process itself, if the process belongs to the call: a few adgroups are then adapted in it, which blocks it
    * meanwhile, under settings that libraries read from these variables.
    */
-  readonly ownEnvironment?: OwnEnvironment | undefined;
+  readonly ownEnvironment?: RunContext['ownEnvironment'] | undefined;
   /** The place of the metrics for Prometheus; nowhere if absent. */
   readonly metrics?: MetricsPlace | undefined;
 }
@@ -55,7 +54,7 @@ export interface Surroundings {
   readonly machine: Machine;
   readonly clock: Clock;
   readonly environment: Environment;
-  readonly ownEnvironment?: OwnEnvironment | undefined;
+  readonly ownEnvironment?: RunContext['ownEnvironment'] | undefined;
   /** The version of the package, for its metrics. */
   readonly version?: () => string;
   /** The role of this process, for its metrics; a coordinator if absent. */
@@ -179,7 +178,7 @@ interface WatchedProcess {
 /** Counts the events of the context, and serves the counts until it closes. @throws QianmoError `environment` if the port is taken. */
 async function countedCall(
   context: RunContext,
-  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
+  { clock, source = 'coordinator', version = () => 'unknown' }: WatchedProcess,
   place: MetricsPlace,
 ): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
@@ -211,10 +210,6 @@ async function countedCall(
   return { ...context, sink };
 }
 
-function unknownVersion(): string {
-  return 'unknown';
-}
-
 interface WholeInterrupted {
   readonly what: string;
   readonly where: string;
@@ -236,4 +231,63 @@ export async function interruptedAs<Value>(
     if (!isInterruption(error)) throw error;
     throw new QianmoError({ kind: error.kind, ...whole() });
   }
+}
+
+const EVENT_COUNT_MAX = 10_000;
+
+/**
+ * Every iteration begins with the first event, or with the oldest one that is kept. An `events-dropped`
+ * stands in the place of events that are no longer kept, with their number.
+ */
+interface EventStream extends AsyncIterable<StampedEvent> {
+  readonly sink: StampedEventSink;
+  /** Ends every iteration after the last event: with this failure, where there is one. */
+  end(failure?: { readonly error: unknown }): void;
+}
+
+/** @param eventCountMax how many of the newest events are kept for readers. */
+export function eventStream(eventCountMax = EVENT_COUNT_MAX): EventStream {
+  const kept: StampedEvent[] = [];
+  let droppedCount = 0;
+  let end: { readonly failure: { readonly error: unknown } | undefined } | null = null;
+  let waiting: (() => void)[] = [];
+
+  const wakeAll = (): void => {
+    const woken = waiting;
+    waiting = [];
+    for (const wake of woken) wake();
+  };
+  return {
+    sink: (event) => {
+      if (end !== null) return;
+      kept.push(event);
+      if (kept.length > eventCountMax) {
+        kept.shift();
+        droppedCount += 1;
+      }
+      wakeAll();
+    },
+    end: (failure) => {
+      end ??= { failure };
+      wakeAll();
+    },
+    async *[Symbol.asyncIterator]() {
+      for (let nextIndex = 0; ;) {
+        const missedCount = droppedCount - nextIndex;
+        const event = kept[Math.max(0, -missedCount)];
+        if (event === undefined) {
+          if (end?.failure !== undefined) throw end.failure.error;
+          if (end !== null) return;
+          await new Promise<void>((resolve) => waiting.push(resolve));
+        } else if (missedCount > 0) {
+          nextIndex += missedCount;
+          const { epochMs, runId } = event;
+          yield { kind: 'events-dropped', epochMs, runId, eventCount: missedCount };
+        } else {
+          nextIndex += 1;
+          yield event;
+        }
+      }
+    },
+  };
 }

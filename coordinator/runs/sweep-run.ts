@@ -1,16 +1,11 @@
 /** Sweeps many runs of one base config, narrowed down on the validation adgroups; a search is a sweep whose trials nobody names. */
 
-import type { z } from 'zod';
 import { spreadOver } from '../../shared/base/arrays.js';
-import {
-  checkedRunConfig,
-  loadUncheckedRunConfig,
-  runConfigYaml,
-} from '../../shared/config/load-run-config.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import type { SweepConfig } from '../../shared/config/sweep-config.js';
+import { RUN_CONFIG, runConfigYaml } from '../../shared/config/load-run-config.js';
+import { type RunConfig, configHash } from '../../shared/config/run-config.js';
+import { SWEEP_CONFIG, type SweepConfig } from '../../shared/config/sweep-config.js';
 import { type EventKind, type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
@@ -24,10 +19,10 @@ import type { PreparedRun } from '../plan/prepared-run.js';
 import { asPage } from '../reports/document/as-page.js';
 import { sweepDocument } from '../reports/sweep-document.js';
 import { wordsOf } from '../reports/arm-sections.js';
-import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
+import { readFlatRows, type FlatRows, clicksOf, smoothedRate } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import { meanLoss } from '../scoring/validated-losses.js';
-import { outerStepTotal, rungsOf, runSweep, type SweepOptions } from '../sweep/run-sweep.js';
+import { outerStepTotal, rungsOf, runSweep } from '../sweep/run-sweep.js';
 import {
   emptyRecord,
   openSweepJournal,
@@ -40,32 +35,46 @@ import {
   type SweepRecord,
   type TrialRecord,
 } from '../sweep/sweep-record.js';
-import { averageTrial, outerStepsOf, planTrials, runNameOf, type Trial } from '../sweep/trials.js';
+import {
+  averageTrial,
+  outerStepsOf,
+  planTrials,
+  runNameOf,
+  type Trial,
+  asTrial,
+} from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import { interruptedAs } from './run-handle.js';
 import type { RunContext } from './run-context.js';
-import { placeOf, sweepConfigOf } from './config-sources.js';
+import { configOf, placeOf, searchOutputOf, uncheckedConfigOf } from './places.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
-import { configReaderOf } from './places.js';
-import type { SweepRequestSchema } from './requests.js';
+import type { RequestOf } from './requests.js';
 import {
+  checkpointAddressOf,
   checkpointsOf,
   claimedPlace,
-  joinAddress,
   objectStoreOf,
   openStoreAsPrepared,
   preparedRunOn,
 } from './run-files.js';
-import { startFromRun } from './start-from-run.js';
+import { startFromRun } from './train-run.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { declaredFeatures } from '../../shared/config/data-config.js';
+import { SEARCH_TRIALS } from '../../shared/config/auto-config.js';
+import { labelOf } from '../../shared/tasks/task-label.js';
+import { candidatesOf, commonTraining, type DataFacts } from '../sweep/search-space.js';
 
-type SweepOrder = z.output<typeof SweepRequestSchema>;
+type SweepOptions = Parameters<typeof runSweep>[0];
+
+type SweepOrder = RequestOf<'sweep'>;
 
 export async function sweepRuns(request: SweepOrder, context: RunContext): Promise<SweepRecord> {
   const { environment } = context;
-  const sweep = await sweepConfigOf(request.config, environment);
-  const uncheckedBase = await loadUncheckedRunConfig(sweep.base, configReaderOf(environment));
-  const base = checkedRunConfig(uncheckedBase, sweep.base);
+  const sweep = await configOf(SWEEP_CONFIG, request.config, environment);
+  const uncheckedBase = await uncheckedConfigOf(RUN_CONFIG, sweep.base, environment);
+  const base = RUN_CONFIG.check(uncheckedBase, sweep.base);
   const place = placeOf(request.config);
   const trials = planTrials(sweep, uncheckedBase, place);
   const rungs = rungsOf(trials.length, outerStepsOf(trials), sweep.halving, place);
@@ -83,7 +92,7 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   }));
 }
 
-export interface PlannedSweep {
+interface PlannedSweep {
   readonly kind: SweepRecord['kind'];
   readonly sweep: Omit<SweepConfig, 'grid' | 'halving' | 'trialsMax'>;
   readonly base: RunConfig;
@@ -99,7 +108,7 @@ const FILES = {
   search: { recordKey: 'auto.json', page: 'auto.html' },
 } as const;
 
-export async function sweepTrials(
+async function sweepTrials(
   planned: PlannedSweep,
   store: TaskStore,
   request: Omit<SweepOrder, 'config'>,
@@ -115,7 +124,7 @@ export async function sweepTrials(
   const { concurrentTrials } = sweep;
   const { dispatcher } = await dispatchForRun(
     base,
-    { runId, mayTrain: false, trainingsAtOnce: concurrentTrials },
+    { runId, trainingsAtOnce: concurrentTrials },
     ...([request, context] as const),
   );
   // All models are checked first: one that does not fit the store is refused before training starts.
@@ -278,7 +287,7 @@ function trialWork(
     return run;
   };
   const trained = (run: PreparedRun, stopAtOuterStep: number, signal: AbortSignal) =>
-    recorded(run, { ...context, sink }, async (ofTrial) => {
+    keepRecord(run, { ...context, sink }, async (ofTrial) => {
       const startFrom = await startFromRun(run, { resume: true }, context);
       const validationLoss = validationLossOf({ ...run, dispatcher, signal });
       return train({
@@ -291,7 +300,7 @@ function trialWork(
     });
   const discard = async (name: string): Promise<void> => {
     const { config } = runOf(name);
-    const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+    const checkpoints = objectStoreOf(config, checkpointAddressOf(config));
     // The pointer first, so that an interrupted removal leaves no checkpoint.
     await checkpoints.delete(LATEST_KEY);
     for (const key of await checkpoints.list('')) await checkpoints.delete(key);
@@ -324,7 +333,7 @@ function trialWork(
 }
 
 /** The record of a trial, in its own output: the events of its training, and how that ended. */
-async function recorded<Result>(
+async function keepRecord<Result>(
   { config }: PreparedRun,
   context: RunContext,
   work: (sink: RunEventSink) => Promise<Result>,
@@ -360,4 +369,159 @@ function sweepSink(sink: RunEventSink, total: number): RunEventSink {
     }
     if (!TRIAL_COURSE.has(event.kind)) sink(event, source);
   };
+}
+
+type AutoOrder = RequestOf<'auto'>;
+
+/** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
+const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
+
+export async function autoRun(request: AutoOrder, context: RunContext): Promise<SweepRecord> {
+  const { config: source } = request;
+  const place = placeOf(source);
+  const given = await uncheckedConfigOf(RUN_CONFIG, source, context.environment);
+  const own = RUN_CONFIG.check(given, place);
+  const fields: Fields = isRecord(given) ? given : {};
+  const output = searchOutputOf(own.output);
+  const logged = loggedCallOf('auto', { ...own, output });
+  const searching = loggedRun(logged, context, async (inner) => {
+    const store = await openStoreAsPrepared(own, inner);
+    const planned = await plannedSearch({ own, fields, place, output }, request, store);
+    return sweepTrials(planned, store, request, inner);
+  });
+  return interruptedAs(searching, () => ({
+    what: 'the search was stopped; its scores and the checkpoints of unfinished trials are kept',
+    where: output,
+    cure: 'continue with `qianmo auto run.yaml --resume`',
+  }));
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+interface Searched {
+  /** The run config with its defaults, of which the search takes data, seed and surroundings. */
+  readonly own: RunConfig;
+  /** The fields that the config has by itself. */
+  readonly fields: Fields;
+  readonly place: string;
+  readonly output: string;
+}
+
+async function plannedSearch(
+  searched: Searched,
+  request: AutoOrder,
+  store: TaskStore,
+): Promise<PlannedSweep> {
+  const { own, place, output } = searched;
+  requireFeatures(own, store);
+  const sweep = searchNameOf(own.run);
+  const segment = own.auto?.segment;
+  const facts = await factsOf(own, store, segment ?? null);
+  const trialsMax = request.trialsMax ?? own.auto?.trialsMax ?? SEARCH_TRIALS.usual;
+  const trials = trialsOf(searched, { sweep, facts, trialsMax });
+  const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
+  return {
+    kind: 'search',
+    sweep: {
+      ...{ sweep, base: place, output, concurrentTrials: concurrentTrialsOf(request) },
+      trialsKept: trials.length,
+      ...(segment === undefined ? {} : { segment }),
+    },
+    ...{ base: own, trials, rungs: [{ outerSteps, trialCount: trials.length }] },
+  };
+}
+
+/** The section `auto` adds target encodings to the data: a store that was prepared without it lacks them. */
+function requireFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
+  const found = new Set(manifest.features.map(({ name }) => name));
+  const missing = declaredFeatures(data).filter(({ name }) => !found.has(name));
+  if (missing.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the task store lacks features of the config',
+    where: data.store,
+    expected: missing.map(({ name }) => name).join(', '),
+    found: 'a store that was prepared from another config, such as one without the section auto',
+    cure: 'prepare it again: qianmo prepare run.yaml',
+  });
+}
+
+/** With room for the names of trials. A run that is named for the search already is not named for it twice. */
+function searchNameOf(run: string): string {
+  return `${run.slice(0, 45).replace(/-auto$/, '')}-auto`;
+}
+
+/** A small trial leaves processes idle between its outer steps. A single one computes one job at a time. */
+function concurrentTrialsOf({ processes, workers }: AutoOrder): number {
+  return (processes ?? workers) === 1 ? 1 : 2;
+}
+
+async function factsOf(
+  own: RunConfig,
+  store: TaskStore,
+  segment: string | null,
+): Promise<DataFacts> {
+  const [first = 0] = validationTasksOf(store, own.data.store, segment);
+  const { labelIndex = 0 } = store.tasks[first] ?? {};
+  const train = store.tasks.filter((task) => task.split === 'train');
+  const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
+  const isOfClicks = labelOf(store.manifest, { labelIndex }).loss !== 'squared';
+  const queryRows = train.reduce((sum, { queryRowCount }) => sum + queryRowCount, 0);
+  const counted = await clicksOf(
+    store,
+    scored.map(({ taskIndex }) => taskIndex),
+  );
+  return {
+    segment,
+    trainTaskCount: train.length,
+    queryRowsPerTask: queryRows / Math.max(1, train.length),
+    impressions: counted.impressions,
+    clickRate: isOfClicks ? smoothedRate(counted) : null,
+  };
+}
+
+interface TrialChoice {
+  readonly sweep: string;
+  readonly facts: DataFacts;
+  readonly trialsMax: number;
+}
+
+/** Each is a run of its own. What the config says of training holds for all of them, but for what they try. */
+function trialsOf(
+  { own, fields, place, output }: Searched,
+  { sweep, facts, trialsMax }: TrialChoice,
+): Trial[] {
+  const ownTraining = sectionOf(fields, 'training');
+  const common = { ...commonTraining(facts), ...ownTraining };
+  const evaluation = { ...GRID, ...sectionOf(fields, 'evaluation') };
+  const { auto: _searched, method: _method, model: _model, ...others } = fields;
+  const rest = { ...others, data: own.data };
+  const candidates = [...(hasOwnModel(fields) ? [null] : []), ...candidatesOf(facts, trialsMax)];
+  const seen = new Set<string>();
+  return candidates.slice(0, trialsMax).flatMap((candidate, index): Trial[] => {
+    const name = `t${String(index + 1).padStart(2, '0')}`;
+    const sections =
+      candidate === null
+        ? { model: own.model, method: own.method, training: common }
+        : { ...candidate, training: { ...common, ...candidate.training } };
+    const { model, method, training } = sections;
+    const value = { ...rest, evaluation, model, method, training };
+    const config = RUN_CONFIG.check(value, `${place}, trial ${name} of the search`);
+    const hash = configHash(config);
+    if (seen.has(hash)) return [];
+    seen.add(hash);
+    const settings = candidate?.words ?? { model: 'as the config says' };
+    return [{ name, settings, config: asTrial(config, { sweep, output }, name) }];
+  });
+}
+
+function sectionOf(fields: Fields, name: string): Fields {
+  const section = fields[name];
+  return isRecord(section) ? section : {};
+}
+
+/** A model or a method of the config itself is tried first. */
+function hasOwnModel({ model, method }: Fields): boolean {
+  const isChosen = isRecord(method) && method['kind'] !== 'auto';
+  return isChosen || model !== undefined;
 }

@@ -16,7 +16,7 @@ const ArmNameSchema = z.enum(ARM_NAMES);
 
 const count = z.int().nonnegative();
 
-export const IntervalSchema = z.strictObject({
+const IntervalSchema = z.strictObject({
   value: z.number(),
   low: z.number(),
   high: z.number(),
@@ -26,13 +26,15 @@ export const IntervalSchema = z.strictObject({
 const ValueMetricsSchema = z.strictObject({
   mae: z.number(),
   rmse: z.number(),
+  /** 1 - squared error / squared error of the rows' mean; null if all values are equal. */
   rSquared: z.number().nullable(),
   ndcg: z.number().nullable(),
+  /** Places of a ranking that count. */
   ndcgAt: z.int().positive(),
 });
 
 /** For values, every `logloss` of a report is a squared error, in squares of their unit. */
-export const MetricsSchema = z.strictObject({
+const MetricsSchema = z.strictObject({
   /** Mean over impressions, in nats. */
   logloss: z.number(),
   loglossInterval: IntervalSchema,
@@ -160,7 +162,7 @@ export const CalibrationCurveSchema = z.strictObject({
   ),
 });
 
-export const EvaluationReportSchema = z.strictObject({
+const EvaluationReportSchema = z.strictObject({
   formatVersion: z.literal(REPORT_FORMAT_VERSION),
   run: z.strictObject({
     run: z.string(),
@@ -194,7 +196,6 @@ export const EvaluationReportSchema = z.strictObject({
   calibrationBins: count,
   selection: z.strictObject({
     criterion: z.string(),
-    /** The same for every arm that has a grid. */
     cellsPerArm: count,
     chosen: z.array(SelectionSchema),
     /** The choices of the arm meta-chosen. */

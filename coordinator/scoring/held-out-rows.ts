@@ -87,7 +87,6 @@ export async function readSplitRows(
   };
 }
 
-/** The support row count of each task. */
 export function supportRowCountsOf({ support }: SplitRows): number[] {
   return [...support.taskIndices.keys()].map((position) => {
     const [start, end] = spanAt(support.starts, position);

@@ -5,7 +5,7 @@
 
 import { float64At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
-import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
+import { bootstrapIntervals, type SumStatistic } from './metrics.js';
 import type { Interval } from './evaluation-report.js';
 
 /** Logged choices, `[rowCount]` each. */

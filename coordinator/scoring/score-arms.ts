@@ -6,9 +6,9 @@
 import { at, spanAt, requireSameLength, numberAt } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { randomStream } from '../../shared/base/random.js';
-import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
-import { selectRows, selectTasks, type TaskCounts } from './held-out-rows.js';
 import {
+  bootstrapIntervals,
+  type SumStatistic,
   auc,
   calibrationBins,
   calibrationError,
@@ -19,25 +19,15 @@ import {
   sumOf,
   type CountedRows,
 } from './metrics.js';
+import { selectRows, selectTasks, type TaskCounts } from './held-out-rows.js';
 import type { ArmResult, CalibrationCurve, Interval, Metrics, Slice } from './evaluation-report.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
-
-interface ValueMetrics {
-  readonly mae: number;
-  readonly rmse: number;
-  /** 1 - squared error / squared error of the rows' mean; null if all values are equal. */
-  readonly rSquared: number | null;
-  /** Mean over the adgroups that have one; null if none has. */
-  readonly ndcg: number | null;
-  /** Places of a ranking that count. */
-  readonly ndcgAt: number;
-}
 
 export function valueMetricsOf(
   predictions: Float32Array,
   rows: TaskCounts,
   ndcgAt: number,
-): ValueMetrics {
+): NonNullable<Metrics['values']> {
   const weight = sumOf(rows.impressions);
   const meanSquare = lossSum(predictions, rows) / weight;
   const variance = varianceOf(rows);
@@ -137,7 +127,6 @@ function discountedGain(scores: ArrayLike<number>, gains: Float64Array, places: 
 /** The test rows as every arm sees them. */
 export interface ScoredRows {
   readonly rows: TaskCounts;
-  /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
   /** The logits of each arm, `[rowCount]`, in the order in which arms are shown. */
   readonly logits: ReadonlyMap<string, Float32Array>;
@@ -155,7 +144,6 @@ interface ScoringSettings extends Pick<
   EvaluationConfig,
   'sizeBucketEdges' | 'bootstrapSamples' | 'confidence' | 'calibrationBins' | 'ndcgAt'
 > {
-  /** Seeds the bootstrap. */
   readonly seed: number;
   /** The arms that every other one is compared with. */
   readonly references: readonly string[];
@@ -240,7 +228,6 @@ export function scoreSlice(
 
 /** Results of an arm that its metrics are put together from. */
 interface ScoresByAdgroup {
-  /** As `scoreAdgroups` gives them. */
   readonly aucs: readonly (number | null)[];
   readonly logloss: Interval;
   readonly loglossPerAdgroup: Interval;

@@ -27,7 +27,6 @@ export const TEST_LOGITS_KEY = 'test-logits.safetensors';
 export interface TestLogits {
   /** The values of each task's columns, joined with U+001F. */
   readonly taskKeys: readonly string[];
-  /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
   readonly rows: TaskCounts & {
     /** Number of each row in the logs, `[rowCount]`. */

@@ -61,12 +61,6 @@ export function bestCell(
   return best;
 }
 
-interface PairedDifference {
-  /** Loss of the one minus that of the other, per impression. */
-  readonly value: number;
-  readonly standardError: number;
-}
-
 /**
  * The difference of two arms with the standard error of a ratio over adgroups (Cochran, Sampling
  * Techniques, 1977, section 6.4): with d and n the difference and the impressions of an adgroup,
@@ -74,11 +68,11 @@ interface PairedDifference {
  *
  * @returns null where it is not finite, and where a single adgroup says nothing of the others.
  */
-export function pairedDifference(
+function pairedDifference(
   losses: AdgroupLosses,
   reference: AdgroupLosses,
   impressions: Float64Array,
-): PairedDifference | null {
+): ValidationSummary['arms'][number]['fromChosen'] {
   const count = impressions.length;
   const differences = losses.map((loss, adgroup) => loss - at(reference, adgroup));
   const total = sumOf(impressions);

@@ -17,7 +17,7 @@ import { at, float32At } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { ROW_BIAS, ROW_WEIGHT, SHIFT, TASK_WEIGHT } from '../../shared/methods/encoder.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
@@ -41,7 +41,7 @@ const OPTIONS_OF_OTHER_FORMS = [
 ] as const;
 
 /** The sections of a config that say what a model is, and how it adapts. */
-export interface AveragedForm {
+interface AveragedForm {
   readonly model: ModelConfig;
   readonly method: MethodConfig;
 }
@@ -203,7 +203,7 @@ function shiftedName(name: string): string | null {
 }
 
 interface ShiftedBlock {
-  /** That of the block in the average. */
+  /** The width of the block in the average. */
   readonly shape: readonly number[];
   readonly ownShape: readonly number[];
   readonly placement: Placement;

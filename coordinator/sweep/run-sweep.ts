@@ -13,8 +13,9 @@ import {
   withScore,
   type SweepRecord,
   type TrialRecord,
-  type TrialScore,
 } from './sweep-record.js';
+
+type TrialScore = TrialRecord['scores'][number];
 
 /** Outer steps at the end of the rung, including those of earlier rungs, and the trials that reach it. */
 type Rung = SweepRecord['rungs'][number];
@@ -79,7 +80,7 @@ interface FoundScore extends Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'vali
   readonly outerSteps?: number;
 }
 
-export interface SweepOptions {
+interface SweepOptions {
   /** An empty record, or the record of this sweep when it was stopped. */
   readonly record: SweepRecord;
   readonly concurrentTrials: number;

@@ -28,7 +28,7 @@ const TrialScoreSchema = z.strictObject({
   metaDigest: z.string().nullable(),
 });
 
-export const SweepRecordSchema = z.strictObject({
+const SweepRecordSchema = z.strictObject({
   formatVersion: z.literal(SWEEP_FORMAT_VERSION),
   /** A search is that of `qianmo auto`, whose trials the config does not name. */
   kind: z.enum(['sweep', 'search']),
@@ -66,7 +66,7 @@ export const SweepRecordSchema = z.strictObject({
     .nullable(),
 });
 
-export type TrialScore = z.infer<typeof TrialScoreSchema>;
+type TrialScore = z.infer<typeof TrialScoreSchema>;
 export type SweepRecord = z.infer<typeof SweepRecordSchema>;
 export type TrialRecord = SweepRecord['trials'][number];
 
@@ -91,12 +91,12 @@ export function emptyRecord({ segment, trials, ...plan }: SweepPlan): SweepRecor
     formatVersion: SWEEP_FORMAT_VERSION,
     ...plan,
     planHash: createHash('sha256').update(deciding).digest('hex'),
-    trials: trials.map(unscored),
+    trials: trials.map(withoutScores),
     best: null,
   };
 }
 
-function unscored({ name, settings, config, averageOf }: Trial): TrialRecord {
+function withoutScores({ name, settings, config, averageOf }: Trial): TrialRecord {
   return {
     name,
     run: config.run,
@@ -110,7 +110,7 @@ function unscored({ name, settings, config, averageOf }: Trial): TrialRecord {
 
 /** The record with one more trial, which is not scored yet. */
 export function withTrial(record: SweepRecord, added: Trial): SweepRecord {
-  return { ...record, trials: [...record.trials, unscored(added)] };
+  return { ...record, trials: [...record.trials, withoutScores(added)] };
 }
 
 /** The record as before the end of a search: without averages. */

@@ -1,9 +1,11 @@
 /** Turns the grids of a sweep into its trials. Each trial is the config of a run of its own. Pure. */
 
-import { checkedRunConfig } from '../../shared/config/load-run-config.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { joinAddress } from '../../shared/storage/object-store.js';
 import { averagedForm } from './averaged-model.js';
 
 /** The values that the sweep sets, by path of the run config. */
@@ -41,11 +43,11 @@ export function planTrials(sweep: SweepConfig, base: unknown, where: string): Tr
   requireTrialCount(sweep, trialCount, where);
   const digits = Math.max(2, String(trialCount).length);
   const paths = grids.flatMap((grid) => Object.keys(grid));
-  const spelledOut = withSectionsOf(base, checkedRunConfig(base, sweep.base), paths);
+  const spelledOut = withSectionsOf(base, RUN_CONFIG.check(base, sweep.base), paths);
   const trials = grids.flatMap(settingsOf).map((settings, index): Trial => {
     const name = `t${String(index + 1).padStart(digits, '0')}`;
     const place = `${where}, trial ${name} (${describeSettings(settings)})`;
-    const config = checkedRunConfig(withSettings(spelledOut, settings, place), place);
+    const config = RUN_CONFIG.check(withSettings(spelledOut, settings, place), place);
     return { name, settings, config: asTrial(config, sweep, name) };
   });
   requireDistinctRuns(trials, where);
@@ -117,7 +119,7 @@ function withSectionsOf(base: unknown, checked: RunConfig, paths: readonly strin
 
 function valueAt(value: unknown, fields: readonly string[]): unknown {
   return fields.reduce(
-    (inner, field) => (isSection(inner) && Object.hasOwn(inner, field) ? inner[field] : undefined),
+    (inner, field) => (isRecord(inner) && Object.hasOwn(inner, field) ? inner[field] : undefined),
     value,
   );
 }
@@ -145,7 +147,7 @@ export function asTrial(
   return {
     ...config,
     run: `${runNameOf(sweep)}-${name}`,
-    output: `${output.replace(/\/+$/, '')}/trials/${name}`,
+    output: joinAddress(output, `trials/${name}`),
     training: { ...config.training, checkpointsKept: 1 },
   };
 }
@@ -157,7 +159,7 @@ function withValueAt(
   where: string,
 ): unknown {
   if (field === undefined) return replacement;
-  if (value !== undefined && !isSection(value))
+  if (value !== undefined && !isRecord(value))
     throw new QianmoError({
       kind: 'usage',
       what: `"${field}" is no field of what the base config has there`,
@@ -168,10 +170,6 @@ function withValueAt(
     });
   const inner = value !== undefined && Object.hasOwn(value, field) ? value[field] : undefined;
   return { ...value, [field]: withValueAt(inner, rest, replacement, where) };
-}
-
-function isSection(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function requireDistinctRuns(trials: readonly Trial[], where: string): void {
@@ -200,7 +198,7 @@ function describeSettings(settings: TrialSettings): string {
 
 /** A section by its kind and its other fields. */
 export function describeValue(value: unknown): string {
-  if (!isSection(value)) return typeof value === 'string' ? value : JSON.stringify(value);
+  if (!isRecord(value)) return typeof value === 'string' ? value : JSON.stringify(value);
   const { kind, ...others } = value;
   const fields = Object.entries(others).map(([field, inner]) => `${field} ${describeValue(inner)}`);
   if (typeof kind !== 'string') return fields.join(', ');

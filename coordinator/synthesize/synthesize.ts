@@ -8,35 +8,57 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
+import type { RunCaller } from '../plan/prepared-run.js';
 import { openDuckSession } from '../logs/duckdb-session.js';
 import { literal } from '../logs/sql.js';
-import { solveIntercept } from './click-model.js';
-import { CSV_COLUMNS, rowsOfHour, type HourRows } from './log-rows.js';
 import {
-  checkWorldOptions,
-  worldSize,
-  type SynthesisOptions,
-  type SynthesisReport,
-} from './synthesis-options.js';
-import { buildWorld } from './synthetic-world.js';
-import {
-  DAY_COUNT,
+  affinityLogit,
+  buildWorld,
   HOUR_COUNT,
-  HOURLY_TRAFFIC,
-  LATENT_WIDTH,
+  HOURS_PER_DAY,
+  hourSlotLogit,
+  impressionsOfHour,
   LOG_START_SECONDS,
   PROFILE_FIELDS,
-  RESPONSE_RANK,
-  SETTING_SCALES,
-  WORLD_PARAMETERS,
+  PROFILES,
+  secondsAt,
+  solveIntercept,
   WORLD_VERSION,
-} from './world-parameters.js';
+  worldParameters,
+  type SyntheticWorld,
+} from './synthetic-world.js';
+import type { WorldOptions } from './synthesis-options.js';
+import { at, numberAt, uint32At } from '../../shared/base/arrays.js';
 
+const LOG_FORMATS = ['csv', 'csv.gz', 'parquet'] as const;
 /** Fast, since the log is large and its digits hardly compress further. */
 const GZIP_LEVEL = 1;
 const DUCKDB_MEMORY_MIB = 1024;
 
-type Sums = Omit<HourRows, 'text'>;
+interface SynthesisOptions extends WorldOptions {
+  /** The file to write. */
+  readonly out: string;
+}
+
+export interface SynthesisReport {
+  readonly path: string;
+  /** The JSON file beside the log: the world's parameters and this report. */
+  readonly worldPath: string;
+  readonly rows: number;
+  readonly adgroupCount: number;
+  readonly userCount: number;
+  readonly clickCount: number;
+  readonly meanTrueClickRate: number;
+  /** Mean logloss of p_true against the clicks drawn, in nats. */
+  readonly oracleLogloss: number;
+  /** Its expectation: the mean entropy of p_true. */
+  readonly oracleEntropy: number;
+  /** Mean logloss of the log's own click rate, predicted for every row. */
+  readonly constantLogloss: number;
+  readonly byteCount: number;
+  readonly durationMs: number;
+  readonly rowsPerSecond: number;
+}
 
 /**
  * Writes the log and, next to it, `<path>.world.json`. Rows are in order of time. The bytes of CSV depend only on the
@@ -44,32 +66,46 @@ type Sums = Omit<HourRows, 'text'>;
  * @throws QianmoError of kind `usage` (options out of bounds), `environment` (the file system refuses) or `interrupted`;
  *   there is then no new log.
  */
-export async function synthesize(options: SynthesisOptions): Promise<SynthesisReport> {
-  checkWorldOptions(options);
-  const startedMs = options.clock.monotonicMs();
+export async function synthesize(
+  options: SynthesisOptions,
+  { clock, sink, signal }: Pick<RunCaller, 'clock' | 'sink' | 'signal'>,
+): Promise<SynthesisReport> {
+  const { out: path, rows, setting, clickRate: meanClickRate, seed } = options;
+  const format = formatOf(path);
+  const startedMs = clock.monotonicMs();
   const world = buildWorld(options);
-  const intercept = solveIntercept(world, options.meanClickRate);
-  const sums: Sums = {
+  const intercept = solveIntercept(world, meanClickRate);
+  const sums = {
     ...{ rowCount: 0, clickCount: 0, trueClickRateSum: 0 },
     ...{ oracleLoglossSum: 0, oracleEntropySum: 0 },
   };
-  const { path, format, rows } = options;
   await placeWhole(path, async (unfinished) => {
     const lines = Readable.from(
-      linesOf(options, (hour) => rowsOfHour(world, intercept, hour), sums),
+      linesOf((hour) => {
+        if (signal.aborted) throw interruption(path);
+        const { text, ...found } = rowsOfHour(world, intercept, hour);
+        sums.rowCount += found.rowCount;
+        sums.clickCount += found.clickCount;
+        sums.trueClickRateSum += found.trueClickRateSum;
+        sums.oracleLoglossSum += found.oracleLoglossSum;
+        sums.oracleEntropySum += found.oracleEntropySum;
+        sink({ kind: 'progress', stage: 'synthesize', done: sums.rowCount, total: rows });
+        return text;
+      }),
     );
     const csv = format === 'parquet' ? `${unfinished}.csv` : unfinished;
     const gzip = format === 'csv.gz' ? [createGzip({ level: GZIP_LEVEL })] : [];
     try {
       await pipeline([lines, ...gzip, createWriteStream(csv)]);
-      if (format === 'parquet') await convertToParquet(csv, unfinished, options.signal);
+      if (format === 'parquet') await convertToParquet(csv, unfinished, signal);
     } finally {
       if (format === 'parquet') await rm(csv, { force: true });
     }
   });
-  const durationMs = options.clock.monotonicMs() - startedMs;
+  const durationMs = clock.monotonicMs() - startedMs;
   const clickRate = sums.clickCount / rows;
   const worldPath = `${path}.world.json`;
+  const [adgroupCount, userCount] = [world.adgroups.count, world.users.count];
   const measured = {
     clickCount: sums.clickCount,
     meanTrueClickRate: sums.trueClickRateSum / rows,
@@ -80,16 +116,8 @@ export async function synthesize(options: SynthesisOptions): Promise<SynthesisRe
   };
   const record = {
     worldVersion: WORLD_VERSION,
-    options: {
-      ...{ rows, setting: options.setting, meanClickRate: options.meanClickRate },
-      ...{ seed: options.seed, ...worldSize(options) },
-    },
-    parameters: {
-      ownDeviationScale: SETTING_SCALES[options.setting],
-      ...{ intercept, latentWidth: LATENT_WIDTH, responseRank: RESPONSE_RANK },
-      ...{ dayCount: DAY_COUNT, logStartSeconds: LOG_START_SECONDS },
-      ...{ profileFields: PROFILE_FIELDS, hourlyTraffic: HOURLY_TRAFFIC, ...WORLD_PARAMETERS },
-    },
+    options: { rows, setting, meanClickRate, seed, adgroupCount, userCount },
+    parameters: worldParameters(setting, intercept),
     measured: { ...measured, clickRate },
   };
   try {
@@ -101,27 +129,16 @@ export async function synthesize(options: SynthesisOptions): Promise<SynthesisRe
     throw cause;
   }
   return {
-    ...{ path, worldPath, rows, ...worldSize(options), ...measured },
+    ...{ path, worldPath, rows, adgroupCount, userCount, ...measured },
     ...{ durationMs, rowsPerSecond: (rows / durationMs) * 1000 },
   };
 }
 
-function* linesOf(
-  { rows, path, sink, signal }: SynthesisOptions,
-  rowsOf: (hour: number) => HourRows,
-  sums: { -readonly [Name in keyof Sums]: number },
-): Generator<string> {
+function* linesOf(textOfHour: (hour: number) => string): Generator<string> {
   yield `${CSV_COLUMNS.join(',')}\n`;
   for (let hour = 0; hour < HOUR_COUNT; hour += 1) {
-    if (signal.aborted) throw interruption(path);
-    const { text, ...found } = rowsOf(hour);
-    sums.rowCount += found.rowCount;
-    sums.clickCount += found.clickCount;
-    sums.trueClickRateSum += found.trueClickRateSum;
-    sums.oracleLoglossSum += found.oracleLoglossSum;
-    sums.oracleEntropySum += found.oracleEntropySum;
+    const text = textOfHour(hour);
     if (text !== '') yield text;
-    sink({ kind: 'progress', stage: 'synthesize', done: sums.rowCount, total: rows });
   }
 }
 
@@ -159,6 +176,18 @@ async function convertToParquet(csv: string, parquet: string, signal: AbortSigna
   }
 }
 
+function formatOf(path: string): (typeof LOG_FORMATS)[number] {
+  const format = LOG_FORMATS.find((name) => path.endsWith(`.${name}`));
+  if (format !== undefined) return format;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the output file has no known file ending',
+    where: path,
+    expected: LOG_FORMATS.map((name) => `.${name}`).join(', '),
+    cure: 'write for example --out runs/log.csv',
+  });
+}
+
 function interruption(path: string): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
@@ -172,4 +201,67 @@ function interruption(path: string): QianmoError {
 function binaryEntropy(rate: number): number {
   if (rate <= 0 || rate >= 1) return 0;
   return -(rate * Math.log(rate) + (1 - rate) * Math.log(1 - rate));
+}
+
+export const CSV_COLUMNS = [
+  ...['time', 'user', ...PROFILE_FIELDS.map((field) => field.name), 'adgroup', 'advertiser'],
+  ...['campaign', 'category', 'brand', 'price', 'slot', 'hour', 'click', 'p_true'],
+];
+
+/** p_true is written with 8 decimals and clicks are drawn from what is written, so it is exact. */
+const PROBABILITY_DECIMALS = 8;
+const PROBABILITY_UNITS = 10 ** PROBABILITY_DECIMALS;
+/** Keeps p away from 0 and 1: it is within [2.3e-6, 1 - 2.3e-6]. */
+const LOGIT_MAX = 13;
+
+/** `age,gender,city,shopping,occupation` of each profile, by its code. */
+const PROFILE_TEXTS = PROFILES.map((levels) => levels.join(','));
+
+interface HourRows {
+  readonly text: string;
+  readonly rowCount: number;
+  readonly clickCount: number;
+  readonly trueClickRateSum: number;
+  readonly oracleLoglossSum: number;
+  readonly oracleEntropySum: number;
+}
+
+/** @param hour since the start of the log */
+export function rowsOfHour(world: SyntheticWorld, intercept: number, hour: number): HourRows {
+  const { adgroups, users } = world;
+  const lines: string[] = [];
+  const sums = { clickCount: 0, trueClickRateSum: 0, oracleLoglossSum: 0, oracleEntropySum: 0 };
+  for (const { trafficTime, adgroup, user, slot, clickDraw } of impressionsOfHour(world, hour)) {
+    const unbounded =
+      affinityLogit(world, adgroup, user) + (intercept + hourSlotLogit(world, hour, slot));
+    const logit = Math.max(-LOGIT_MAX, Math.min(LOGIT_MAX, unbounded));
+    const inverse = 1 + Math.exp(-logit);
+    const units = Math.round(PROBABILITY_UNITS / inverse);
+    const probability = units / PROBABILITY_UNITS;
+    const click = clickDraw < probability ? 1 : 0;
+    // -ln p and -ln(1 - p) with one logarithm.
+    const lossOfClick = Math.log(inverse);
+    const lossOfNone = lossOfClick + logit;
+    sums.clickCount += click;
+    sums.trueClickRateSum += probability;
+    sums.oracleLoglossSum += click === 1 ? lossOfClick : lossOfNone;
+    sums.oracleEntropySum += probability * lossOfClick + (1 - probability) * lossOfNone;
+    const values: (number | string)[] = [
+      LOG_START_SECONDS + secondsAt(trafficTime, hour),
+      user,
+      at(PROFILE_TEXTS, numberAt(users.profileCodes, user)),
+      adgroup,
+      uint32At(adgroups.advertisers, adgroup),
+      uint32At(adgroups.campaigns, adgroup),
+      uint32At(adgroups.categories, adgroup),
+      uint32At(adgroups.brands, adgroup),
+      (uint32At(adgroups.priceCents, adgroup) / 100).toFixed(2),
+      slot,
+      hour % HOURS_PER_DAY,
+      click,
+      `0.${String(units).padStart(PROBABILITY_DECIMALS, '0')}`,
+    ];
+    lines.push(`${values.join(',')}\n`);
+  }
+  return { text: lines.join(''), rowCount: lines.length, ...sums };
 }

@@ -4,9 +4,9 @@
  */
 
 import { z } from 'zod';
-import { isRecord } from '../../shared/base/canonical-json.js';
+import { pathsIn } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { exchanged, type HttpAnswer } from '../../shared/base/http-exchange.js';
+import { exchange, type HttpAnswer } from '../../shared/base/http-exchange.js';
 import { addressWithoutSecret } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventOf, StampedEvent } from '../../shared/events/run-events.js';
@@ -14,7 +14,7 @@ import { measuredPart, sizeMeansOf } from '../../shared/events/size-losses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { TrackerRefusal, type CallEnding, type TrackedRun, type Tracker } from './tracker-feed.js';
 
-export interface MlflowServer {
+interface MlflowServer {
   /** Without a slash at its end. */
   readonly url: string;
   /** The header `Authorization`; null where the server asks for none. */
@@ -46,7 +46,6 @@ interface MlflowOptions {
   readonly experiment: string;
   readonly tracked: TrackedRun;
   readonly config: RunConfig;
-  /** The version of the package. */
   readonly version: string;
   /** The output of the run, which keeps the id of its run in MLflow. */
   readonly store: ObjectStore;
@@ -211,7 +210,7 @@ export class MlflowTracker implements Tracker<MlflowEntry> {
   #exchange(path: string, body: object | undefined, signal: AbortSignal): Promise<HttpAnswer> {
     const { server, clock } = this.#options;
     const { url, authorization } = server;
-    return exchanged(
+    return exchange(
       {
         method: body === undefined ? 'GET' : 'POST',
         url: `${url}/api/2.0/mlflow/${path}`,
@@ -254,18 +253,10 @@ function batchesOf<Item>(items: readonly Item[], countMax: number): Item[][] {
 /** In the order of the config; a list is one param, as JSON. The trackers themselves are left out. */
 function paramsOf({ tracking: _tracking, ...config }: RunConfig): KeyedValue[] {
   const redisUrl = addressWithoutSecret(config.queue.redisUrl);
-  return flattened({ ...config, queue: { ...config.queue, redisUrl } }, '');
-}
-
-function flattened(value: unknown, path: string): KeyedValue[] {
-  if (value === undefined) return [];
-  if (isRecord(value))
-    return Object.entries(value).flatMap(([name, field]) =>
-      flattened(field, path === '' ? name : `${path}.${name}`),
-    );
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
-  const key = path.replace(/[^\w. :/-]/g, '_').slice(0, KEY_LENGTH_MAX);
-  return [{ key, value: text.slice(0, VALUE_LENGTH_MAX) }];
+  return pathsIn({ ...config, queue: { ...config.queue, redisUrl } }).map(([path, text]) => ({
+    key: path.replace(/[^\w. :/-]/g, '_').slice(0, KEY_LENGTH_MAX),
+    value: text.slice(0, VALUE_LENGTH_MAX),
+  }));
 }
 
 /** Null for an event that says nothing to MLflow. @param run the run of the call; another, as the global arm, is set apart by a prefix */

@@ -6,14 +6,13 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { isInterruptionKind, QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { TrackingConfig } from '../../shared/config/tracking-config.js';
 import type { RunEvent, StampedEventSink } from '../../shared/events/run-events.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
-import { mlflowEntryOf, MlflowTracker, type MlflowServer } from './mlflow-tracker.js';
+import { mlflowEntryOf, MlflowTracker } from './mlflow-tracker.js';
 import { TrackerFeed, type CallEnding } from './tracker-feed.js';
 import { NoticeWatch, webhookKeyOf, webhookTracker, type Notice } from './webhook.js';
 
-export interface TrackingOrder {
+interface TrackingOrder {
   readonly call: string;
   readonly config: RunConfig;
   /** The call begins the run anew, and does not go on with an earlier one. */
@@ -31,7 +30,7 @@ interface Surroundings {
 /** The trackers before the call has events. @param tell gets events of the trackers themselves. */
 type StartTracking = (tell: (event: RunEvent) => void) => StartedTracking;
 
-export interface StartedTracking {
+interface StartedTracking {
   readonly sink: StampedEventSink;
   /** Resolves in bounded time. */
   close(): Promise<void>;
@@ -42,7 +41,7 @@ const STALL_CHECK_INTERVAL_MS = 5_000;
 /** @throws QianmoError `usage` if an address or a secret is missing: before the call has begun. */
 export function openTracking(
   { call, config, isFresh }: TrackingOrder,
-  { mlflow, webhook }: TrackingConfig,
+  { mlflow, webhook }: NonNullable<RunConfig['tracking']>,
   { clock, environment, version }: Surroundings,
 ): StartTracking {
   const { run, output, storage } = config;
@@ -103,14 +102,15 @@ export function openTracking(
 export function mlflowServerOf(
   configured: string | undefined,
   environment: Environment,
-): MlflowServer {
+): ConstructorParameters<typeof MlflowTracker>[0]['server'] {
   const url = configured ?? environment['MLFLOW_TRACKING_URI'];
-  if (!isHttp(url)) throw missing('tracking.mlflow.url', 'http(s)://HOST', 'MLFLOW_TRACKING_URI');
+  if (!isHttp(url))
+    throw missingError('tracking.mlflow.url', 'http(s)://HOST', 'MLFLOW_TRACKING_URI');
   const token = environment['MLFLOW_TRACKING_TOKEN']?.trim() ?? '';
   const user = environment['MLFLOW_TRACKING_USERNAME'] ?? '';
   const password = environment['MLFLOW_TRACKING_PASSWORD']?.trim() ?? '';
   if (token === '' && user !== '' && password === '')
-    throw missing('tracking.mlflow', 'the password of the user', 'MLFLOW_TRACKING_PASSWORD');
+    throw missingError('tracking.mlflow', 'the password of the user', 'MLFLOW_TRACKING_PASSWORD');
   const basic = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
   const authorization = token !== '' ? `Bearer ${token}` : user === '' ? null : basic;
   return { url: url.replace(/\/+$/, ''), authorization };
@@ -118,7 +118,8 @@ export function mlflowServerOf(
 
 function webhookUrlIn(environment: Environment): string {
   const url = environment['QIANMO_WEBHOOK_URL']?.trim();
-  if (!isHttp(url)) throw missing('tracking.webhook', 'http(s)://HOST/PATH', 'QIANMO_WEBHOOK_URL');
+  if (!isHttp(url))
+    throw missingError('tracking.webhook', 'http(s)://HOST/PATH', 'QIANMO_WEBHOOK_URL');
   return url;
 }
 
@@ -127,7 +128,7 @@ function isHttp(url: string | undefined): url is string {
 }
 
 /** The value is not shown: it may be a secret in the wrong place. */
-function missing(where: string, expected: string, variable: string): QianmoError {
+function missingError(where: string, expected: string, variable: string): QianmoError {
   const cure = `set the variable ${variable}`;
   const what = 'a tracker is not completely described';
   return new QianmoError({ kind: 'usage', what, where, expected, cure });

@@ -6,7 +6,7 @@
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Clock } from '../../shared/base/clock.js';
 import { isInterruptionKind } from '../../shared/base/errors.js';
-import { exchanged } from '../../shared/base/http-exchange.js';
+import { exchange } from '../../shared/base/http-exchange.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { noticeEvent, type RunEvent, type StampedEvent } from '../../shared/events/run-events.js';
 import { RunReducer } from '../../shared/events/run-reducer.js';
@@ -17,7 +17,7 @@ import { TrackerRefusal, type TrackedRun, type Tracker } from './tracker-feed.js
 
 /** An interruption is no reason for a notice: whoever stops a run knows it, and a preempted one goes on. */
 export interface Notice {
-  /** The same in every attempt to send it. */
+  /** Every attempt to send it has this id. */
   readonly id: string;
   readonly notice: NoticeKind;
   readonly epochMs: number;
@@ -55,7 +55,7 @@ export function webhookTracker(options: WebhookOptions): Tracker<Notice> {
       'webhook-timestamp': timestamp,
       ...(key === null ? {} : { 'webhook-signature': signatureOf(key, content) }),
     };
-    const { status } = await exchanged({ method: 'POST', url, headers, body }, { clock, signal });
+    const { status } = await exchange({ method: 'POST', url, headers, body }, { clock, signal });
     if (status >= 200 && status < 300) return;
     const isFinal = status >= 400 && status < 500 && status !== 408 && status !== 429;
     throw isFinal ? new TrackerRefusal(`status ${status}`) : new Error(`status ${status}`);

@@ -1,10 +1,10 @@
 /** The start of a run, its checkpoints, and its state when it stops early. */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
+import { initialMetaParameters, type MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-reader.js';
 import type { StepTimes } from './step-report.js';
-import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
+import { metaOptimizerOf, type GradientTransformation } from './meta-optimizer.js';
 import { runTables, type RunTables } from './run-tables.js';
 import type { StartFrom, TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
@@ -14,7 +14,6 @@ import {
   type EmbeddingTable,
   type DenseTensor,
 } from '../../shared/tensors/named-tensors.js';
-import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
 import { spreadOver } from '../../shared/base/arrays.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
@@ -45,16 +44,16 @@ async function startingState({
 }: Pick<TrainOptions, 'run' | 'checkpoints' | 'start'>): Promise<TrainingState> {
   const { config, spec } = run;
   const found = start.fresh === true ? null : await checkpoints.latest();
-  const ordered = start.extendTo === undefined ? {} : { extendedOuterSteps: start.extendTo };
-  if (found !== null && start.resume) return { ...found, ...ordered };
+  const extension = start.extendTo === undefined ? {} : { extendedOuterSteps: start.extendTo };
+  if (found !== null && start.resume) return { ...found, ...extension };
   const outerSteps = outerStepsOf(found ?? {}, config.training);
   if (found !== null)
     throw new QianmoError({
       kind: 'usage',
       what:
         found.outerStep < outerSteps
-          ? 'a run that was started before is there'
-          : 'a finished run is there',
+          ? 'this output already has a checkpoint'
+          : 'this output has a finished run',
       where: config.output,
       found: `a checkpoint of outer step ${found.outerStep} of ${outerSteps}`,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
@@ -63,35 +62,21 @@ async function startingState({
   const { startFrom } = start;
   const optimizer = metaOptimizerOf(training, spec.variables);
   if (startFrom !== undefined)
-    return { ...stateFrom(startFrom, spec, seed, optimizer), ...ordered };
+    return { ...stateFrom(startFrom, spec, seed, optimizer), ...extension };
   const metaParameters = initialMetaParameters(spec, seed);
   const initial = optimizer.init(metaParameters);
   const state = { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
-  return { ...(await withBiasStart(state, run)), ...ordered };
+  return { ...(await withBiasStart(state, run)), ...extension };
 }
 
-/** The checkpoints of one training. They are written beside it, one at a time. */
-export interface CheckpointWriter {
-  /** @throws the failure of a checkpoint that was begun. */
-  assertNoFailure(): void;
-  /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */
-  begin(state: TrainingState): Promise<void>;
-  /** Writes the state, unless it was written last. */
-  write(state: TrainingState): Promise<CheckpointReceipt>;
-  settled(): Promise<void>;
-  isDurable(state: TrainingState): boolean;
-  /** The outer step from which a resume would continue. */
-  readonly durableOuterStep: number;
-}
-
+/** Writes the checkpoints of one training while it goes on, one at a time. */
 export function checkpointWriter(
   { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
-  start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
+  start: Pick<TrainingState, 'outerStep'>,
   tables: Pick<RunTables, 'snapshot'>,
   times: Pick<StepTimes, 'during'>,
-): CheckpointWriter {
+) {
   let durableOuterStep = start.outerStep;
-  let durableExtension = start.extendedOuterSteps;
   let last: CheckpointReceipt | null = null;
   let underWay: Promise<void> = Promise.resolve();
   let failure: { readonly error: unknown } | null = null;
@@ -102,11 +87,9 @@ export function checkpointWriter(
     last = receipt;
     if (outerStep > durableOuterStep) caller.sink({ kind: 'checkpoint', outerStep, ...receipt });
     durableOuterStep = outerStep;
-    durableExtension = state.extendedOuterSteps;
     return receipt;
   };
-  const isDurable = ({ outerStep, extendedOuterSteps }: TrainingState): boolean =>
-    durableOuterStep === outerStep && durableExtension === extendedOuterSteps;
+  /** @throws the failure of a checkpoint that was begun. */
   const assertNoFailure = (): void => {
     if (failure === null) return;
     const { error } = failure;
@@ -114,9 +97,9 @@ export function checkpointWriter(
     throw error;
   };
   return {
-    isDurable,
     assertNoFailure,
-    async begin(state) {
+    /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */
+    async begin(state: TrainingState): Promise<void> {
       await times.during('checkpoint', () => underWay);
       assertNoFailure();
       underWay = store(state).then(
@@ -126,13 +109,15 @@ export function checkpointWriter(
         },
       );
     },
-    async write(state) {
+    /** Writes the state, unless it was written last. */
+    async write(state: TrainingState): Promise<CheckpointReceipt> {
       await underWay;
       // This checkpoint is newer than one that failed.
       failure = null;
-      return last !== null && isDurable(state) ? last : store(state);
+      return last !== null && durableOuterStep === state.outerStep ? last : store(state);
     },
     settled: () => underWay,
+    /** The outer step from which a resume would continue. */
     get durableOuterStep() {
       return durableOuterStep;
     },
@@ -153,11 +138,11 @@ export async function resumableFailure(
   error: unknown,
   { state, isResumable }: StoppedAt,
   { run: { config }, caller }: Pick<TrainOptions, 'run' | 'caller'>,
-  checkpoints: CheckpointWriter,
+  checkpoints: ReturnType<typeof checkpointWriter>,
 ): Promise<unknown> {
   if (!(error instanceof QianmoError)) return error;
   await checkpoints.settled();
-  if (isResumable && !checkpoints.isDurable(state)) {
+  if (isResumable && checkpoints.durableOuterStep !== state.outerStep) {
     try {
       await checkpoints.write(state);
     } catch (cause) {
@@ -168,16 +153,14 @@ export async function resumableFailure(
   }
   if (!isInterruption(error)) return error;
   const durable = checkpoints.durableOuterStep;
-  // A run that was extended before its first outer step ended has a checkpoint without any.
-  const isStarted =
-    durable > 0 || (state.extendedOuterSteps !== undefined && checkpoints.isDurable(state));
   return new QianmoError({
     kind: error.kind,
     what: `${error.kind === 'cancelled' ? 'the run was cancelled' : 'training was stopped'}; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
     where: config.output,
-    cure: isStarted
-      ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
-      : 'nothing was trained yet: give the same command again',
+    cure:
+      durable > 0
+        ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
+        : 'nothing was trained yet: give the same command again',
   });
 }
 

@@ -5,9 +5,13 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { type TableSnapshot, TrackedTables } from '../checkpoints/table-snapshot.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
-import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
-import { copyUnknownRow } from '../../shared/models/initial-values.js';
+import {
+  type MetaGradient,
+  type RowGradient,
+  metaOptimizerOf,
+  steppedState,
+} from './meta-optimizer.js';
+import { copyUnknownRow } from '../../shared/models/meta-parameters.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {
@@ -54,7 +58,7 @@ type Rows = MetaGradient['rows'];
 /** By table, the last of the rows that are copies of row 0. */
 type UnknownCopies = ReadonlyMap<string, number>;
 
-export function unknownCopiesOf({ tables }: Pick<ModelSpec, 'tables'>): UnknownCopies {
+function unknownCopiesOf({ tables }: Pick<ModelSpec, 'tables'>): UnknownCopies {
   return new Map(
     tables.flatMap(({ name, unknownCopyCount }) =>
       unknownCopyCount === undefined ? [] : [[name, unknownCopyCount] as const],
@@ -63,7 +67,7 @@ export function unknownCopiesOf({ tables }: Pick<ModelSpec, 'tables'>): UnknownC
 }
 
 /** The gradient with that of the copies added to that of row 0. */
-export function withSharedUnknown(gradient: MetaGradient, copies: UnknownCopies): MetaGradient {
+function withSharedUnknown(gradient: MetaGradient, copies: UnknownCopies): MetaGradient {
   if (copies.size === 0) return gradient;
   const rows = new Map(
     [...gradient.rows].map(([name, of]): [string, RowGradient] => [
@@ -91,7 +95,7 @@ function sharedUnknown(gradient: RowGradient, lastCopy: number): RowGradient {
 }
 
 /** The rows that an outer step writes to: those of its gradient, and the copies of each row 0 among them. */
-export function writtenRowsOf(rows: Rows, copies: UnknownCopies): Map<string, { ids: Int32Array }> {
+function writtenRowsOf(rows: Rows, copies: UnknownCopies): Map<string, { ids: Int32Array }> {
   return new Map(
     [...rows].map(([name, { ids }]) => {
       const count = copies.get(name) ?? 0;

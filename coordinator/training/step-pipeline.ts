@@ -7,11 +7,10 @@ import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { Admitted, CallTerms, JobOrder } from '../dispatch/dispatcher.js';
+import type { Admitted, JobOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput, keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
-import type { RunLength } from './run-length.js';
 import type { RunTables } from './run-tables.js';
 import { deliveryReader, type ReadDelivery } from './step-sum.js';
 import type { StepTimes } from './step-report.js';
@@ -25,29 +24,14 @@ interface StepUnderWay {
   readonly deliveries: () => AsyncIterable<Admitted<ReadDelivery>>;
 }
 
-export interface StepPipeline {
-  /** Sends the jobs that may leave in this state, and returns the outer step whose sums come next. */
-  oldest(state: TrainingState): Promise<StepUnderWay>;
-  /** Must be called when the oldest outer step has its sums, before they are applied. */
-  completeOldest(): void;
-  /** Whether a resume from this state would send the jobs of the next outer step with the same inputs. */
-  isResumable(state: TrainingState): boolean;
-  /** Takes all jobs back. They are sent again with the parameters of the next state. */
-  recall(): Promise<void>;
-  /** Takes all jobs back for good. */
-  close(): Promise<void>;
-}
-
 interface PipelineParts {
   readonly planner: StepPlanner;
   readonly tables: Pick<RunTables, 'encodePack'>;
   readonly frozen: FrozenInput | null;
-  readonly length: Pick<RunLength, 'endOf'>;
+  readonly endOuterStep: number;
   readonly fingerprint: () => string | null;
   /** Begun with each outer step. */
   readonly times: StepTimes;
-  /** Called when a pause holds back the jobs of the oldest outer step, so that nothing else happens meanwhile. */
-  readonly onHeldBack: () => Promise<void>;
 }
 
 interface SentStep extends StepUnderWay {
@@ -57,7 +41,7 @@ interface SentStep extends StepUnderWay {
   ended(): Promise<void>;
 }
 
-export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepPipeline {
+export function stepPipeline(options: TrainOptions, parts: PipelineParts) {
   const { run, caller } = options;
   const { staleness } = run.config.training;
   const underWay: SentStep[] = [];
@@ -65,40 +49,39 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
   let recalled = new AbortController();
   const onAbort = (): void => recalled.abort();
   caller.signal.addEventListener('abort', onAbort, { once: true });
-
+  if (caller.signal.aborted) onAbort();
+  /** Takes all jobs back. They are sent again with the parameters of the next state. */
   const recall = async (): Promise<void> => {
     recalled.abort();
     await Promise.all(underWay.splice(0).map((step) => step.ended()));
     recalled = new AbortController();
     if (caller.signal.aborted) onAbort();
   };
-  if (caller.signal.aborted) onAbort();
   const pace = new WorkerPace();
-  const sending = ({ onHeldBack }: PipelineParts): SendingParts => ({
-    ...{ options, parts, pace, signal: recalled.signal },
-    // Later outer steps may be held back while the oldest one is under way.
-    terms: underWay.length === 0 ? { onHeldBack } : {},
-  });
   return {
     recall,
-    async oldest(state) {
+    /** Sends the jobs that may leave in this state, and returns the outer step whose sums come next. */
+    async oldest(state: TrainingState): Promise<StepUnderWay> {
       parts.times.begin();
-      const end = Math.min(parts.length.endOf(state), sendingEndOf(state, staleness));
+      const end = Math.min(parts.endOuterStep, sendingEndOf(state, staleness));
       for (let next = state.outerStep + underWay.length; next < end; next += 1)
-        underWay.push(await send(next, state, sending(parts)));
+        underWay.push(await send(next, state, { options, parts, pace, signal: recalled.signal }));
       return at(underWay, 0);
     },
-    completeOldest() {
+    /** Must be called when the oldest outer step has its sums, before they are applied. */
+    completeOldest(): void {
       completed = underWay.shift();
       for (const { orders } of underWay) keepRowPacks(orders);
     },
-    isResumable({ outerStep }) {
+    /** Whether a resume from this state would send the jobs of the next outer step with the same inputs. */
+    isResumable({ outerStep }: TrainingState): boolean {
       // A failure may come between the results of an outer step and the state after it.
       const oldest = completed?.plan.outerStep === outerStep ? completed : underWay[0];
       if (oldest === undefined) return true;
       return oldest.plan.outerStep === outerStep && oldest.parametersOf === outerStep;
     },
-    async close() {
+    /** Takes all jobs back for good. */
+    async close(): Promise<void> {
       caller.signal.removeEventListener('abort', onAbort);
       await recall();
     },
@@ -125,13 +108,12 @@ interface SendingParts {
   readonly parts: PipelineParts;
   readonly pace: WorkerPace;
   readonly signal: AbortSignal;
-  readonly terms: CallTerms;
 }
 
 async function send(
   outerStep: number,
   state: TrainingState,
-  { options, parts, pace, signal, terms }: SendingParts,
+  { options, parts, pace, signal }: SendingParts,
 ): Promise<SentStep> {
   const { run, dispatcher } = options;
   const { planner, tables, frozen, times } = parts;
@@ -148,7 +130,7 @@ async function send(
 
   const read = deliveryReader(run.spec, plan, cut);
   const dispatch = (): AsyncIterable<Admitted<ReadDelivery>> =>
-    dispatcher.run(orders, read, signal, terms);
+    dispatcher.run(orders, read, signal);
   let unread: ReturnType<typeof dispatch> | null = dispatch();
   return {
     ...{ plan, orders, parametersOf: state.outerStep },
@@ -180,7 +162,7 @@ function costOf({ leaves }: StepPlan, { first, end }: LeafRange): number {
 type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
 
 /** The workers of a run, as its results tell: how many there are, and how long a unit of cost takes them. */
-export class WorkerPace {
+class WorkerPace {
   /** The number in the latest outer step that returned results, as far as it has. */
   workerCount = 0;
   /** Null before the first results. */

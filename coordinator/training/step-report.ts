@@ -1,8 +1,7 @@
 /** Emits the events that report the outer steps of a run. */
 
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import { GRADIENT_NORM } from './meta-optimizer/stages.js';
-import { scalarOf } from './meta-optimizer/gradient-transformation.js';
+import { GRADIENT_NORM, scalarOf } from './meta-optimizer.js';
 import { sizeDivisionOf, readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';

@@ -1,8 +1,8 @@
 /** The input and the outcome of the outer loop. */
 
-import type { CallTerms, Dispatcher } from '../dispatch/dispatcher.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
 
@@ -17,15 +17,9 @@ export interface TrainOptions {
    */
   readonly stopAtOuterStep?: number;
   /** The loss of the validation adgroups, where training stops early by it. */
-  readonly validationLoss?: ValidationLoss;
+  readonly validationLoss?: (parameters: MetaParameters) => Promise<number>;
   readonly caller: RunCaller;
 }
-
-/** @param terms those of the calls that compute the loss. */
-export type ValidationLoss = (
-  parameters: MetaParameters,
-  terms?: Pick<CallTerms, 'onHeldBack'>,
-) => Promise<number>;
 
 /** Parameters of another run, from which this one starts. */
 export interface StartFrom {

@@ -148,6 +148,11 @@ export async function publishFolder(target, fill) {
   }
 }
 
+/** @param {unknown} error */
+export function problemOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
 const OUTPUT_CHARACTERS_MAX = 64 * 1024;
 
 /**
@@ -334,7 +339,7 @@ export function failWith(error) {
     say(`problem: ${error.message}`);
     for (const line of error.cure) say(`cure:    ${line}`);
   } else {
-    say(`problem: ${error instanceof Error ? error.message : String(error)}`);
+    say(`problem: ${problemOf(error)}`);
   }
   process.exit(3);
 }

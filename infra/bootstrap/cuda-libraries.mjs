@@ -8,7 +8,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheRoot, publishFolder } from './base.mjs';
-import { extractFromWheel, obtainPip } from './packages.mjs';
+import { extractFromWheel } from './packages.mjs';
 
 /**
  * @typedef {object} CudaWheel
@@ -112,21 +112,14 @@ export async function obtainCudaLibraries(announce) {
   for (const wheel of WHEELS) {
     const libraries = libraryFolderOf(wheel);
     if (existsSync(libraries)) continue;
-    const pip = await obtainPip(announce);
-    if ('problem' in pip) throw new Error(`${pip.problem}. Cure: ${pip.cure}`);
     const requirement = `${wheel.name}==${wheel.version}`;
-    announce(`extracting the libraries from ${requirement} (${wheel.megabytes} MB)`);
+    const note = `extracting the libraries from ${requirement} (${wheel.megabytes} MB)`;
     const members = wheel.members.map((prefix) => `nvidia/${wheel.folder}/lib/${prefix}`);
     members.push(`${wheel.name.replaceAll('-', '_')}-${wheel.version}.dist-info/licenses/`);
     members.push(`${wheel.name.replaceAll('-', '_')}-${wheel.version}.dist-info/License`);
-    await publishFolder(join(libraries, '..', '..', '..'), async (folder) => {
-      const extracted = await extractFromWheel(
-        pip.python,
-        { requirement, target: WHEEL_TARGET, members },
-        folder,
-      );
-      if (!extracted.ok) throw new Error(extracted.problem);
-    });
+    await publishFolder(join(libraries, '..', '..', '..'), (folder) =>
+      extractFromWheel(announce, { requirement, target: WHEEL_TARGET, members, note }, folder),
+    );
   }
 }
 

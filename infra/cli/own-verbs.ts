@@ -1,7 +1,7 @@
 /** Verbs of the command alone: demos, set-up and simulation. */
 
 import { z } from 'zod';
-import { described, flag, integer, text } from '../../coordinator/runs/request-fields.js';
+import { describeField, flag, integer, text } from '../../coordinator/runs/request-fields.js';
 import { interruptedAs } from '../../coordinator/runs/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { packageVersion } from '../library/package-root.js';
@@ -88,11 +88,11 @@ const FaultsSchema = z
 command('simulate', {
   request: z.strictObject({
     seed: integer(0, 2 ** 31, '<seed> decides the faults').default(0),
-    seeds: described(SeedsSchema, '<first..last> many seeds in turn', {
+    seeds: describeField(SeedsSchema, '<first..last> many seeds in turn', {
       conflicts: 'seed',
     }).optional(),
     workers: integer(1, 64, '<count> number of workers').default(3),
-    faults: described(
+    faults: describeField(
       FaultsSchema,
       '<numbers> only these faults of the seed, as 0,2,5; none for an undisturbed run',
     ).optional(),

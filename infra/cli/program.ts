@@ -1,22 +1,28 @@
 /** The command line of the table of verbs. Commander parses it, and the schemas of the table check it. */
 
-import { Command, Option } from 'commander';
+import '../library/index.js';
+import './own-verbs.js';
+import { Command, Option, CommanderError } from 'commander';
 import { z } from 'zod';
 import { asText } from '../../coordinator/reports/document/as-text.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, formatFailure } from '../../shared/base/errors.js';
 import { loadPlugins } from '../../shared/plugins/load-plugins.js';
-import '../library/index.js';
-import type { Shown } from '../library/verb.js';
-import type { CommandContext } from './command-context.js';
-import './own-verbs.js';
+import { type Shown, declaredVerbs, type Verb } from '../library/verb.js';
+import { printableText } from '../../shared/base/printable-text.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import {
-  flagOf,
-  operandOf,
-  ownFields,
-  tableCommands,
-  type CommandField,
-  type TableCommand,
-} from './table-commands.js';
+  fieldSettings,
+  FORMAT,
+  oneOf,
+  texts,
+  type FieldSettings,
+} from '../../coordinator/runs/request-fields.js';
+import { METRICS_FIELDS } from '../library/requests.js';
+import { type Clock, systemClock } from '../../shared/base/clock.js';
+import { boundedRate } from '../../shared/events/event-log.js';
+import { encodeEvent } from '../../shared/events/event-lines.js';
+import { type StampedEventSink, noticeEvent } from '../../shared/events/run-events.js';
+import { createTerminalSink } from '../../shared/events/terminal-sink.js';
 
 /** A verb with its options parsed, ready to run. */
 type ParsedVerb = (context: CommandContext) => Promise<void>;
@@ -230,4 +236,262 @@ function refuseClearly(command: Command, where: string, write?: (text: string) =
 function placeOf(where: string): { readonly where: string; readonly cure: string } {
   const lists = where === 'qianmo' ? 'the verbs' : 'arguments and options';
   return { where, cure: `\`${where} --help\` lists ${lists}` };
+}
+
+const EXIT_CODE_USAGE = 2;
+const EXIT_CODE_BUG = 70;
+
+interface CommandSurroundings {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Receives results, and nothing else. */
+  readonly output: CommandStream;
+  readonly diagnostics: CommandStream;
+}
+
+/** @returns the exit code of the process */
+export async function runCommand(
+  words: readonly string[],
+  surroundings: CommandSurroundings,
+): Promise<number> {
+  const { environment, output, diagnostics } = surroundings;
+  const context = openCommandContext(environment, output, diagnostics);
+  try {
+    const program = buildProgram(
+      words,
+      (parsed) => parsed(context),
+      (text) => void output.write(text),
+    );
+    await program.parseAsync(words, { from: 'user' });
+    return 0;
+  } catch (error) {
+    context.endProgress();
+    return report(error, diagnostics);
+  } finally {
+    context.close();
+  }
+}
+
+function report(error: unknown, diagnostics: CommandStream): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE_USAGE;
+  const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
+  if (failure !== null) {
+    diagnostics.write(`${formatFailure(failure)}\n`);
+    return failure.exitCode;
+  }
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  diagnostics.write(`error: this is a bug in qianmo, please report it\n${printableText(trace)}\n`);
+  return EXIT_CODE_BUG;
+}
+
+export interface TableCommand {
+  /** The words after `qianmo`. */
+  readonly words: readonly string[];
+  /** The first one acts, unless an option selects another. */
+  readonly verbs: readonly [Verb, ...Verb[]];
+  readonly operands: readonly CommandField[];
+  readonly options: readonly CommandField[];
+}
+
+/** A field of a request, or an option of the command alone. */
+export interface CommandField extends ShownField {
+  readonly name: string;
+  /** The section of the request that holds it. */
+  readonly section: string | null;
+}
+
+export function tableCommands(): TableCommand[] {
+  const byWords = new Map<string, [Verb, ...Verb[]]>();
+  for (const verb of declaredVerbs) {
+    const { command = verb.name } = verb.entry;
+    if (command === null) continue;
+    const known = byWords.get(command);
+    if (known === undefined) byWords.set(command, [verb]);
+    else known.push(verb);
+  }
+  return [...byWords].map(([words, verbs]) => {
+    const { request, operands = [] } = verbs[0].entry;
+    const fields = fieldsOf(request.shape);
+    const options = [
+      ...fields.filter(({ name }) => !operands.includes(name)),
+      ...verbs.flatMap((verb) => fieldsOf(ownFields(verb))),
+    ];
+    return {
+      ...{ words: words.split(' '), verbs },
+      operands: operands.flatMap((name) => fields.filter((field) => field.name === name)),
+      // A later one takes the place of an earlier one.
+      options: [...new Map(options.map((field) => [field.name, field])).values()],
+    };
+  });
+}
+
+const LOG_FORMAT = oneOf(
+  ['text', 'json'],
+  '<format> how events are written to standard error: as sentences, or one JSON object per line',
+).default('text');
+const PLUGIN = texts('<file> a file that defines a method or model; repeat it for several');
+
+/** The options of an entry that are no fields of its request. */
+function ownFields({ entry, takesFormat }: Verb): Record<string, z.ZodType> {
+  const { extra = {}, watched, plugins } = entry;
+  return {
+    ...(watched === undefined ? {} : METRICS_FIELDS),
+    ...(watched === 'all' ? { logFormat: LOG_FORMAT } : {}),
+    ...(takesFormat ? { format: FORMAT } : {}),
+    ...schemasIn(extra),
+    ...(plugins === true ? { plugin: PLUGIN.optional() } : {}),
+  };
+}
+
+/** Fields of a section are taken out of it. */
+function fieldsOf(shape: z.core.$ZodLooseShape, section: string | null = null): CommandField[] {
+  return Object.entries(schemasIn(shape)).flatMap(([name, schema]) => {
+    const shown = shownField(schema);
+    return shown.kind === 'section' ? fieldsOf(shown.fields, name) : [{ name, section, ...shown }];
+  });
+}
+
+function schemasIn(shape: z.core.$ZodLooseShape): Record<string, z.ZodType> {
+  const found = Object.entries(shape).flatMap(([name, schema]) =>
+    schema instanceof z.ZodType ? [[name, schema] as const] : [],
+  );
+  return Object.fromEntries(found);
+}
+
+/** `--log-format` for `logFormat`. */
+export function flagOf({ name, option = name }: CommandField): string {
+  return `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `<run.yaml>` for an operand that is required, `[folder...]` for several that are not. */
+export function operandOf({ kind, word, isRequired }: CommandField): string {
+  const name = kind === 'texts' ? `${word}...` : word;
+  return isRequired ? `<${name}>` : `[${name}]`;
+}
+
+/** A field as the command line and the reference show it. */
+interface ShownField extends FieldSettings {
+  readonly kind: 'flag' | 'number' | 'numbers' | 'text' | 'texts' | 'section';
+  /** Stands for the value, without brackets. */
+  readonly word: string;
+  readonly description: string;
+  readonly words: readonly string[];
+  readonly isRequired: boolean;
+  /** Absent without a default. */
+  readonly default?: unknown;
+  readonly fields: z.core.$ZodLooseShape;
+}
+
+function shownField(schema: z.ZodType): ShownField {
+  let [inner, fallback, isRequired] = [schema, undefined as unknown, true];
+  while (
+    inner instanceof z.ZodOptional ||
+    inner instanceof z.ZodDefault ||
+    inner instanceof z.ZodPrefault
+  ) {
+    isRequired = false;
+    if (!(inner instanceof z.ZodOptional)) fallback = inner.def.defaultValue;
+    const next: unknown = inner.unwrap();
+    if (!(next instanceof z.ZodType)) break;
+    inner = next;
+  }
+  const [, word = 'value', description = ''] =
+    /^(?:<([^>]+)> )?([^]*)$/.exec(inner.description ?? '') ?? [];
+  return {
+    ...fieldSettings.get(inner),
+    ...{ kind: kindOf(inner), word, description, isRequired },
+    ...(fallback === undefined ? {} : { default: fallback }),
+    words: inner instanceof z.ZodEnum ? inner.options.map(String) : [],
+    fields: inner instanceof z.ZodObject ? inner.shape : {},
+  };
+}
+
+function kindOf(schema: z.ZodType): ShownField['kind'] {
+  if (schema instanceof z.ZodBoolean) return 'flag';
+  if (schema instanceof z.ZodNumber) return 'number';
+  if (schema instanceof z.ZodArray)
+    return schema.element instanceof z.ZodNumber ? 'numbers' : 'texts';
+  return schema instanceof z.ZodObject ? 'section' : 'text';
+}
+
+export interface CommandContext {
+  readonly clock: Clock;
+  /** The variables of the process. */
+  readonly environment: Record<string, string | undefined>;
+  /** Writes results, and nothing else, to standard output. */
+  readonly print: (text: string) => void;
+  readonly outputColumns: number;
+  /** Shows events on standard error. */
+  readonly onEvent: StampedEventSink;
+  /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP. */
+  readonly signal: AbortSignal;
+  /** Writes events to standard error as lines of JSON from now on. */
+  showEventsAsLines(): void;
+  /** Ends the progress line, so that the next output starts on a new line. */
+  endProgress(): void;
+  /** Ends the progress line and removes the signal handlers. */
+  close(): void;
+}
+
+/** The part of a stream of the process that a command uses. */
+export interface CommandStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+const OUTPUT_COLUMNS_DEFAULT = 100;
+/** The signals that stop a command. SIGHUP comes from a terminal that is closed. */
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const EXIT_CODE_KILLED_TWICE = 130;
+/** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
+const SAME_SIGNAL_MS_MAX = 300;
+
+export function openCommandContext(
+  environment: Record<string, string | undefined>,
+  output: CommandStream,
+  diagnostics: CommandStream,
+): CommandContext {
+  const abort = new AbortController();
+  const terminal = createTerminalSink({
+    stream: diagnostics,
+    isTTY: diagnostics.isTTY ?? false,
+    clock: systemClock,
+  });
+  let show: StampedEventSink = terminal;
+  let firstSignalMs: number | null = null;
+  // The second signal ends the process at once, unless it comes from a terminal that is closed.
+  const interrupt = (signal: NodeJS.Signals): void => {
+    const nowMs = systemClock.monotonicMs();
+    if (firstSignalMs !== null && signal === 'SIGHUP') return;
+    if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
+    if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
+    firstSignalMs = nowMs;
+    show({
+      ...noticeEvent('stop-requested', 'stopping; once more to stop at once'),
+      epochMs: systemClock.epochMs(),
+    });
+    abort.abort(
+      new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
+    );
+  };
+  for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
+  return {
+    clock: systemClock,
+    environment,
+    print: (text) => {
+      terminal.end();
+      output.write(`${printableText(text)}\n`);
+    },
+    outputColumns: (output.isTTY ? output.columns : undefined) ?? OUTPUT_COLUMNS_DEFAULT,
+    onEvent: (event) => show(event),
+    showEventsAsLines: () => {
+      show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));
+    },
+    signal: abort.signal,
+    endProgress: () => terminal.end(),
+    close: () => {
+      terminal.end();
+      for (const signal of STOP_SIGNALS) process.off(signal, interrupt);
+    },
+  };
 }

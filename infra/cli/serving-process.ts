@@ -34,7 +34,7 @@ function reply(message: ServingReply): void {
   process.send?.(message, undefined, {}, () => undefined);
 }
 
-function told(event: StampedEvent): void {
+function tell(event: StampedEvent): void {
   if (event.kind === 'bundle-served') reply({ kind: 'swapped', bundle: event.bundle });
   if (event.kind === 'server-ready') {
     const { bundle, scorer } = event;
@@ -79,7 +79,7 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
       take = taking;
     };
     const member = { placeOf: () => ({ place, ...counts }), parent, onOpen };
-    service = serveFromBundle(asked, surroundingsOf({}), { onEvent: told }, member);
+    service = serveFromBundle(asked, surroundingsOf({}), { onEvent: tell }, member);
     await service;
   } catch (error) {
     const failure = failureRecordOf(error, BUG);

@@ -1,14 +1,6 @@
 /** Verbs of bundles: written, kept, converted and served. */
 
-import {
-  BundleLabelRequestSchema,
-  BundleRequestSchema,
-  BundleRollbackRequestSchema,
-  BundlesRequestSchema,
-  ExportRequestSchema,
-  PruneRequestSchema,
-  RefreshRequestSchema,
-} from '../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { ConvertRequestSchema, ServeRequestSchema } from './requests.js';
 import { call, service } from './verb.js';
 
@@ -20,7 +12,7 @@ const managing = () => import('../../coordinator/runs/manage-bundles.js');
  * was stopped has adapted is kept for the next one.
  */
 export const exportRun = call('exportRun', {
-  request: ExportRequestSchema,
+  request: REQUESTS.export,
   about: 'adapt every adgroup and write a bundle for ranking servers',
   command: 'export',
   operands: ['config'],
@@ -39,7 +31,7 @@ Example:
  * to a new bundle. Logs that are there already are passed over.
  */
 export const refresh = call('refresh', {
-  request: RefreshRequestSchema,
+  request: REQUESTS.refresh,
   about: 'append new logs to the task store and export what has changed',
   operands: ['config'],
   plugins: true,
@@ -56,7 +48,7 @@ Examples:
 
 /** The bundles under an address, the last published first. */
 export const listBundles = call('listBundles', {
-  request: BundlesRequestSchema,
+  request: REQUESTS.bundles,
   about: 'list every bundle under an address, with its labels',
   command: 'bundle list',
   operands: ['bundles'],
@@ -67,7 +59,7 @@ export const listBundles = call('listBundles', {
 
 /** Reads every file of a bundle and checks it. */
 export const checkBundle = call('checkBundle', {
-  request: BundleRequestSchema,
+  request: REQUESTS.bundle,
   about: 'show one bundle, after a check of all its files',
   command: 'bundle show',
   operands: ['bundles'],
@@ -89,7 +81,7 @@ export const convertBundle = call('convertBundle', {
 
 /** Points a label at a bundle. */
 export const labelBundle = call('labelBundle', {
-  request: BundleLabelRequestSchema,
+  request: REQUESTS.label,
   about: 'point a label at a bundle, which is given by another label or its digest',
   command: 'bundle label',
   operands: ['bundles', 'label', 'bundle'],
@@ -100,7 +92,7 @@ export const labelBundle = call('labelBundle', {
 
 /** Points a label at the bundle that it pointed at before. */
 export const rollBackBundle = call('rollBackBundle', {
-  request: BundleRollbackRequestSchema,
+  request: REQUESTS.rollback,
   about: 'point a label at the bundle before',
   command: 'bundle rollback',
   operands: ['bundles', 'label'],
@@ -111,7 +103,7 @@ export const rollBackBundle = call('rollBackBundle', {
 
 /** Removes bundles that no label names, and files that no bundle has. */
 export const pruneBundles = call('pruneBundles', {
-  request: PruneRequestSchema,
+  request: REQUESTS.prune,
   about: 'remove bundles that no label names or has lately named, and files that no bundle has',
   command: 'bundle prune',
   operands: ['bundles'],

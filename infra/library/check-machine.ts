@@ -1,14 +1,7 @@
 /** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
 
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { availableParallelism, freemem } from 'node:os';
-import type { z } from 'zod';
-import {
-  checked,
-  ok,
-  checkRun,
-  type CheckResult,
-  type Finding,
-} from '../../coordinator/runs/check-run.js';
 import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
@@ -16,8 +9,19 @@ import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
-import { runConfigOf } from '../../coordinator/runs/config-sources.js';
-import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';
+import { configOf } from '../../coordinator/runs/places.js';
+import type { RequestOf } from '../../coordinator/runs/requests.js';
+import { statfs } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { counted } from '../../shared/names/counted.js';
+import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js';
+import { probeConditionalWrites } from '../../shared/storage/object-store.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
+import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
+import { objectStoreOf } from '../../coordinator/runs/run-files.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
 
 export interface MachineCheckResult extends CheckResult {
   /** The whole report, in the result of the check that starts a compute process. */
@@ -34,9 +38,9 @@ async function checkMachine(
   environment: Environment,
 ): Promise<MachineCheckResult[]> {
   return Promise.all([
-    checked('Node', checkNode),
-    checked('native TensorFlow', () => checkTensorFlow(demand, environment)),
-    checked('memory', checkMemory),
+    check('Node', checkNode),
+    check('native TensorFlow', () => checkTensorFlow(demand, environment)),
+    check('memory', checkMemory),
   ]);
 }
 
@@ -95,15 +99,126 @@ function checkMemory(): Promise<Finding> {
 }
 
 export async function checkRequirements(
-  request: z.output<typeof CheckRequestSchema>,
+  request: RequestOf<'check'>,
   context: RunContext,
 ): Promise<readonly MachineCheckResult[]> {
   const { environment } = context;
   const config =
-    request.config === undefined ? null : await runConfigOf(request.config, environment);
+    request.config === undefined ? null : await configOf(RUN_CONFIG, request.config, environment);
   const compute = config?.compute ?? { device: 'auto', portable: false };
   const device = request.device === 'auto' ? compute.device : request.device;
   const results = await checkMachine({ ...compute, device }, environment);
   if (config === null) return results;
   return [...results, ...(await checkRun(config, request.redis ?? config.queue.redisUrl, context))];
+}
+
+const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
+
+/** @param redisUrl `embedded`, or the address of a server */
+async function checkRun(
+  config: RunConfig,
+  redisUrl: string,
+  context: Pick<RunContext, 'environment'>,
+): Promise<CheckResult[]> {
+  const method = config.auto === undefined ? config.method.kind : 'auto';
+  return [
+    { requirement: 'config', ...ok(`run ${config.run}, method ${method}`) },
+    await check('Redis', () => checkQueue(redisUrl, context)),
+    await check('task store', () => checkStore(config)),
+    await check('output', () => checkOutput(config)),
+    await check('disk', () => checkDisk(config.output)),
+  ];
+}
+
+async function checkQueue(
+  redisUrl: string,
+  { environment }: Pick<RunContext, 'environment'>,
+): Promise<Finding> {
+  if (redisUrl === 'embedded') return ok('not needed: jobs are computed on this machine');
+  const tls = await tlsFilesOf(environment);
+  const connection = await connectRedis({ url: redisUrl, role: 'producer', tls });
+  try {
+    const facts = await checkRedis(connection);
+    if (facts === null)
+      return {
+        state: 'warning',
+        detail: 'it answers, but its user may not ask for INFO',
+        cure: 'make sure that maxmemory-policy is noeviction and the append-only file is on',
+      };
+    const { version, maxmemoryPolicy, aof } = facts;
+    if (aof) return ok(`${version}, ${maxmemoryPolicy}, append-only file on`);
+    return {
+      state: 'warning',
+      detail: `${version}, ${maxmemoryPolicy}, append-only file off`,
+      cure: 'a restart of Redis loses unfinished jobs: CONFIG SET appendonly yes',
+    };
+  } finally {
+    connection.disconnect();
+  }
+}
+
+async function checkStore(config: RunConfig): Promise<Finding> {
+  const store = await openTaskStore(config.data.store, {
+    objectStoreOf: (address) => objectStoreOf(config, address),
+  });
+  await store.close();
+  const { taskCount, rowCount } = store.manifest;
+  return ok(`${config.data.store}: ${counted(taskCount, 'task')}, ${counted(rowCount, 'row')}`);
+}
+
+async function checkOutput(config: RunConfig): Promise<Finding> {
+  const store = objectStoreOf(config, config.output);
+  if (await probeConditionalWrites(store)) return ok(`${store.address}, conditional writes work`);
+  return {
+    state: 'warning',
+    detail: `${store.address} ignores conditional writes`,
+    cure: 'two coordinators of one run could overwrite each other: start one only, or use another store',
+  };
+}
+
+async function checkDisk(output: string): Promise<Finding> {
+  if (output.startsWith('s3://')) return ok('not used: the output is on S3');
+  const folder = resolve(output.replace(/^file:\/\//, ''));
+  const { bavail, bsize } = await statfs(await existingParentOf(folder));
+  const freeByteCount = bavail * bsize;
+  const detail = `${(freeByteCount / 2 ** 30).toFixed(1)} GiB free at ${output}`;
+  if (freeByteCount >= DISK_FREE_BYTE_COUNT_MIN) return ok(detail);
+  return { state: 'problem', detail, cure: 'free space, or choose another output' };
+}
+
+async function existingParentOf(folder: string): Promise<string> {
+  try {
+    await statfs(folder);
+    return folder;
+  } catch {
+    return existingParentOf(resolve(folder, '..'));
+  }
+}
+
+interface CheckResult {
+  readonly requirement: string;
+  /** A warning only makes the run slower; a problem prevents it. */
+  readonly state: 'ok' | 'warning' | 'problem';
+  readonly detail: string;
+  readonly cure: string | null;
+}
+
+type Finding = Omit<CheckResult, 'requirement'>;
+
+const ok = (detail: string): Finding => ({ state: 'ok', detail, cure: null });
+
+/** A failure that the check meets is its result. Only a bug is thrown. */
+async function check<Found extends Finding>(
+  requirement: string,
+  find: () => Promise<Found>,
+): Promise<(Found | Finding) & { readonly requirement: string }> {
+  try {
+    return { requirement, ...(await find()) };
+  } catch (error) {
+    const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
+    if (failure === null) throw error;
+    const { what, where, found, cure } = failure.report;
+    const detail = [what, where, found].filter((part) => part !== undefined).join('; ');
+    return { requirement, state: 'problem', detail, cure: cure ?? null };
+  }
 }

@@ -1,18 +1,17 @@
 /** The dashboard with everything wired to this machine. */
 
-import type { z } from 'zod';
 import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 import type { Surroundings } from '../../coordinator/runs/run-handle.js';
-import { servedDashboard } from '../../coordinator/runs/dashboard-call.js';
+import { servedDashboard } from '../../coordinator/runs/cancel-run.js';
 import { s3OptionsIn } from '../../coordinator/runs/places.js';
-import type { BoardRequestSchema } from '../../coordinator/runs/requests.js';
+import type { RequestOf } from '../../coordinator/runs/requests.js';
 import { accessToken, requireTokenBeyondLoopback } from './access-token.js';
 
 const TOKEN_VARIABLE = 'QIANMO_DASHBOARD_TOKEN';
 const RANKINGS_TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 
 export async function openDashboard(
-  request: z.output<typeof BoardRequestSchema>,
+  request: RequestOf<'board'>,
   surroundings: Surroundings,
 ): Promise<Dashboard> {
   const { redis = null, runs: roots, hostAllow = '', tokenFile, ...others } = request;

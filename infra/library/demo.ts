@@ -8,7 +8,8 @@ import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { ArmName } from '../../shared/config/arms.js';
-import { loadRunConfig } from '../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
+import { loadConfig } from '../../shared/config/yaml-file.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { auto, evaluate, openRun, prepare } from './index.js';
 import { packageRoot } from './package-root.js';
@@ -112,7 +113,7 @@ async function searchedModel(
   await prepare({ config: { ...dataAlone, output: join(output, 'auto') } }, options);
   const record = await auto({ config: path, resume: true }, options);
   if (record.best === null) throw new Error('a finished search has a best trial');
-  const config = await loadRunConfig(record.best.config);
+  const config = await loadConfig(RUN_CONFIG, record.best.config);
   const served = servedArm(config);
   const arms: RunConfig['evaluation']['arms'] =
     served === 'global' ? ['global'] : ['meta-adapted', served];
@@ -145,7 +146,7 @@ function measuredArm(
  * @param out takes the task store, the checkpoints and the reports
  */
 export async function demoConfig(out: string): Promise<RunConfig> {
-  const config = await loadRunConfig(fileURLToPath(new URL(DEMO_EXAMPLE, packageRoot)));
+  const config = await loadConfig(RUN_CONFIG, fileURLToPath(new URL(DEMO_EXAMPLE, packageRoot)));
   const logs = [config.data.logs].flat().map((log) => fileURLToPath(new URL(log, packageRoot)));
   const store = `${out.replace(/\/+$/, '')}/store`;
   return { ...config, output: out, data: { ...config.data, logs, store } };

@@ -1,11 +1,26 @@
 /** Joins the log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
 
-import type { z } from 'zod';
-import { explorationLines } from '../../coordinator/logs/decision-log.js';
-import { opeRun, type OpeResult } from '../../coordinator/runs/ope-run.js';
-import type { OpeRequestSchema, ReplayRequestSchema } from '../../coordinator/runs/requests.js';
+import { POLICY } from '../../shared/config/load-run-config.js';
+import {
+  explorationLines,
+  joinedRows,
+  type LogCounts,
+} from '../../coordinator/logs/decision-log.js';
+import type { RequestOf } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/chooser.js';
+import { tmpdir } from 'node:os';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
+import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
+import { readChoiceTable } from '../../coordinator/logs/choice-table.js';
+import {
+  offPolicyReport,
+  type LoggedRows,
+  type OffPolicyReport,
+} from '../../coordinator/scoring/off-policy.js';
+import { configOf, objectStoreAt } from '../../coordinator/runs/places.js';
+import { logSentence } from '../../coordinator/reports/off-policy-document.js';
 
 const DIFFERING_MAX = 20;
 
@@ -17,14 +32,14 @@ export interface ReplayResult {
 }
 
 export function judgeLoggedChoices(
-  request: z.output<typeof OpeRequestSchema>,
+  request: RequestOf<'ope'>,
   context: RunContext,
 ): Promise<OpeResult> {
   return opeRun(request, judgedSlots, context);
 }
 
 export async function replayLog(
-  { logs }: z.output<typeof ReplayRequestSchema>,
+  { logs }: RequestOf<'replay'>,
   { signal }: RunContext,
 ): Promise<ReplayResult> {
   const differing: string[] = [];
@@ -37,4 +52,90 @@ export async function replayLog(
     if (differing.length < DIFFERING_MAX) differing.push(record.input.id);
   }
   return { decisionCount, differingCount, differing };
+}
+
+interface OpeResult extends OffPolicyReport {
+  /** What a decision log held; null for a table. */
+  readonly log: LogCounts | null;
+}
+
+/** The slots of a decision under the settings of another policy; null for those of the record. */
+type JudgeDecision = (
+  decision: Decision,
+  settings: ExplorationConfig | null,
+) => readonly JudgedSlot[];
+
+type OpeOrder = RequestOf<'ope'>;
+
+const DECISION_LOG = /\.(ndjson|jsonl)$/;
+
+async function opeRun(
+  request: OpeOrder,
+  judge: JudgeDecision,
+  context: RunContext,
+): Promise<OpeResult> {
+  const { rows, log } = await rowsOf(request, judge, context);
+  if (rows.rewards.length === 0) throw nothingJudged(request.logs, log);
+  return { ...offPolicyReport(rows, request), log };
+}
+
+function nothingJudged(logs: readonly string[], log: LogCounts | null): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the log holds no choice that can be judged',
+    where: logs.join(', '),
+    expected: 'at least one shown slot whose reward window has ended',
+    found: log === null ? 'no row' : logSentence(log),
+    cure: cureOf(log),
+  });
+}
+
+function cureOf(log: LogCounts | null): string {
+  if (log !== null && log.decisionCount > 0 && log.apprenticeCount === log.decisionCount)
+    return 'an apprentice shows the best ones alone, so that its log is repeated with --replay; what mode: active has logged is judged';
+  return log !== null && log.immatureCount > 0
+    ? 'judge later, when the log has records from after the windows (exploration.feedback.windowSeconds)'
+    : 'give more of the log';
+}
+
+async function rowsOf(
+  { logs, policy, columns }: OpeOrder,
+  judge: JudgeDecision,
+  { environment, signal, sink }: RunContext,
+): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts | null }> {
+  const areDecisions = logs.map((path) => DECISION_LOG.test(path));
+  if (new Set(areDecisions).size > 1) throw mixtureError(logs);
+  if (areDecisions.includes(true)) {
+    const settings = policy === undefined ? null : await configOf(POLICY, policy, environment);
+    return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
+  }
+  if (policy !== undefined) throw policyOfTable(logs);
+  const rows = await readChoiceTable(logs, columns, {
+    sink,
+    signal,
+    objectStoreOf: (address) => objectStoreAt(address, environment),
+    temporaryFolder: tmpdir(),
+  });
+  return { rows, log: null };
+}
+
+function mixtureError(logs: readonly string[]): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'decision logs and tables are judged apart',
+    where: logs.join(', '),
+    expected: 'only .ndjson and .jsonl files, or only .csv, .tsv and .parquet files',
+    cure: 'give the files of one kind',
+  });
+}
+
+function policyOfTable(logs: readonly string[]): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a table of choices is judged under no policy of a file',
+    where: logs.join(', '),
+    expected:
+      'a decision log beside --policy; a column of a table has the chances of the target policy',
+    cure: 'leave --policy out and name the column by --target',
+  });
 }

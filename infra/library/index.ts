@@ -21,6 +21,6 @@ export type {
 export type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 export type { Environment } from '../../coordinator/runs/run-context.js';
 export type { CallOptions, RunHandle } from '../../coordinator/runs/run-handle.js';
-export type { OpenRun } from '../../coordinator/runs/open-run.js';
+export type { OpenRun } from '../../coordinator/runs/evaluate-run.js';
 export type { RankingService } from './serve.js';
 export type { RequestOf, ResultOf } from './verb.js';

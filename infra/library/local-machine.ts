@@ -15,7 +15,6 @@ import {
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
 import {
-  listGpus,
   computeEnvironment,
   countUsableGpus,
   gpuIndexOfWorker,
@@ -29,7 +28,7 @@ const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
 
 export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
-    const gpuCount = count === 1 ? 0 : await gpuCountHere(context.environment);
+    const gpuCount = count === 1 ? 0 : await countUsableGpus(context.environment);
     const starts = Array.from({ length: count }, (_, index) =>
       startExecutor(demand, gpuIndexOfWorker(index, gpuCount), context),
     );
@@ -39,7 +38,7 @@ export const localMachine: Machine = {
   startMoreExecutors: async (demand, { started, count }, context) => {
     const [first] = started;
     const isOnGpu = first?.foundDevice?.()?.device === 'gpu';
-    const gpuCount = isOnGpu ? await gpuCountHere(context.environment) : 0;
+    const gpuCount = isOnGpu ? await countUsableGpus(context.environment) : 0;
     const room = isOnGpu
       ? gpuCount - started.length
       : freeExecutorCount(first?.residentByteCount?.() ?? 0);
@@ -72,7 +71,7 @@ export const localMachine: Machine = {
       args.push('--store-allow', address);
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
-    const gpuCount = await gpuCountHere(environment);
+    const gpuCount = await countUsableGpus(environment);
     return {
       path: process.execPath,
       argsOf: (index) => {
@@ -125,12 +124,6 @@ function freeExecutorCount(byteCount: number): number {
   const inMemory =
     (freemem() * FREE_MEMORY_SHARE_MAX) / Math.max(byteCount, EXECUTOR_BYTE_COUNT_MIN);
   return Math.min(availableParallelism() - executorCount, Math.floor(inMemory));
-}
-
-async function gpuCountHere(
-  environment: Readonly<Record<string, string | undefined>>,
-): Promise<number> {
-  return countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
 }
 
 interface StartDemand {

@@ -1,39 +1,23 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
-import type { ControlResult } from '../../coordinator/runs/control-run.js';
+import type { cancelRun } from '../../coordinator/runs/cancel-run.js';
 import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
-import {
-  BoardRequestSchema,
-  ControlRequestSchema,
-  ExtendRequestSchema,
-  LogRequestSchema,
-  RunsRequestSchema,
-  StatusRequestSchema,
-  WaitRequestSchema,
-  WorkersRequestSchema,
-} from '../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
 import { call, service, type Shown } from './verb.js';
 
 const records = () => import('../../coordinator/runs/record-calls.js');
-const controlling = () => import('../../coordinator/runs/control-run.js');
+const cancelling = () => import('../../coordinator/runs/cancel-run.js');
 const documents = () => import('../../coordinator/reports/run-documents.js');
 
-const CONTROL_STATES: Readonly<Record<ControlResult['state'], string>> = {
-  running: 'is running',
-  pausing: 'pauses when its outer step has ended',
-  paused: 'is paused',
-  stopping: 'is stopping',
-  ended: 'has stopped',
-};
-
-function controlTexts(result: ControlResult): Shown {
+function cancelTexts(result: Awaited<ReturnType<typeof cancelRun>>): Shown {
   const { run, state, outerStep, outerSteps, coordinator } = result;
   const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
   const where = `process ${coordinator.pid} on ${coordinator.host}`;
-  return { text: `run ${run} ${CONTROL_STATES[state]}${steps} (${where})`, json: result };
+  const verb = state === 'ended' ? 'has stopped' : 'is stopping';
+  return { text: `run ${run} ${verb}${steps} (${where})`, json: result };
 }
 
 /** Runs a worker, which takes jobs of any run from the queue. Resolves when `options.signal` aborts. */
@@ -64,7 +48,7 @@ Examples:
 
 /** The runs whose outputs lie below folders. */
 export const listRuns = call('listRuns', {
-  request: RunsRequestSchema,
+  request: REQUESTS.runs,
   about: 'list the runs below folders, the latest first',
   command: 'runs',
   operands: ['folders'],
@@ -78,12 +62,12 @@ Example:
 
 /** The state and the progress of a run, from its output alone. No process of the run has to live. */
 export const runStatus = call('runStatus', {
-  request: StatusRequestSchema,
+  request: REQUESTS.status,
   about: 'say how far a run is, from its output alone',
   command: 'status',
   operands: ['run'],
   help: `
-States: running, waiting for workers, paused, stalled, finished, failed, interrupted, lost. The exit code is 0
+States: running, waiting for workers, stalled, finished, failed, interrupted, lost. The exit code is 0
 whatever the state is; \`qianmo wait\` ends as the run does.
 Example:
   qianmo status runs/movielens`,
@@ -93,7 +77,7 @@ Example:
 
 /** Passes the events that the record of a run holds to `onEvent`; with `follow` also later ones, until it ends. */
 export const readRunLog = call('readRunLog', {
-  request: LogRequestSchema,
+  request: REQUESTS.log,
   about: 'print the events of a run',
   command: 'logs',
   operands: ['run'],
@@ -111,7 +95,7 @@ Example:
 
 /** Resolves when a run has finished, and throws as it failed. */
 export const waitForRun = call('waitForRun', {
-  request: WaitRequestSchema,
+  request: REQUESTS.wait,
   about: 'wait until a run has ended',
   command: 'wait',
   operands: ['run'],
@@ -126,42 +110,13 @@ Example:
 
 /** The workers that serve a queue, whatever run they work for. */
 export const queueWorkers = call('queueWorkers', {
-  request: WorkersRequestSchema,
+  request: REQUESTS.workers,
   about: 'list the workers that serve a queue, and the job that each of them holds',
   command: 'workers',
   help: '\nExample:\n  qianmo workers --redis redis://10.0.0.5:6379',
-  run: async () => (await controlling()).workersOfQueue,
+  run: async () => (await cancelling()).workersOfQueue,
   show: async (workers, _extra, { clock }) =>
     (await documents()).workersDocument(workers, clock.epochMs()),
-});
-
-/**
- * Pauses a run that a coordinator works on, on whatever machine: the outer step under way ends, and no other jobs
- * go out until somebody resumes it. Resolves when the coordinator has heard of it.
- */
-export const pause = call('pause', {
-  request: ControlRequestSchema,
-  about: 'let the outer step of a run end, and send no more jobs until it is resumed',
-  operands: ['run'],
-  help: `
-The coordinator stays and keeps the run. Workers serve other runs of the queue meanwhile.
-Example:
-  qianmo pause movielens --redis redis://10.0.0.5:6379`,
-  run: async () => (await controlling()).controlRun('pause'),
-  show: controlTexts,
-});
-
-/** Ends the pause of a run. */
-export const resume = call('resume', {
-  request: ControlRequestSchema,
-  about: 'let a paused run go on',
-  operands: ['run'],
-  help: `
-A run whose coordinator has ended is continued with \`train --resume\` instead.
-Example:
-  qianmo resume movielens --redis redis://10.0.0.5:6379`,
-  run: async () => (await controlling()).controlRun('resume'),
-  show: controlTexts,
 });
 
 /**
@@ -169,37 +124,22 @@ Example:
  * rejects with a QianmoError of kind `cancelled`.
  */
 export const cancel = call('cancel', {
-  request: ControlRequestSchema,
+  request: REQUESTS.cancel,
   about: 'stop a run so that it can be continued later',
   operands: ['run'],
   help: `
 The last complete outer step is written, and the coordinator ends with exit code 5, so that no cluster starts it again.
-The command waits for that, up to 16 s. It ends with exit code 1 if the run finished before the order took effect.
+The command waits for that, up to 16 s. It ends with exit code 1 if the run finished before that.
 Examples:
   qianmo cancel movielens --redis redis://10.0.0.5:6379
   qianmo train movielens.yaml --resume`,
-  run: async () => (await controlling()).controlRun('cancel'),
-  show: controlTexts,
-});
-
-/** Gives a run that is being trained more outer steps than its config says. */
-export const extend = call('extend', {
-  request: ExtendRequestSchema,
-  about: 'give a run that is being trained more outer steps',
-  operands: ['run'],
-  help: `
-The run ends as one whose config had this number from the start. Checkpoints record it, so that \`train --resume\` with
-the old config knows. A run with staleness or a decaying rate cannot be extended.
-Examples:
-  qianmo extend movielens --outer-steps +200 --redis redis://10.0.0.5:6379
-  qianmo extend movielens --outer-steps 1000 --format json --redis redis://10.0.0.5:6379`,
-  run: async () => (await controlling()).extendRun,
-  show: controlTexts,
+  run: async () => (await cancelling()).cancelRun,
+  show: cancelTexts,
 });
 
 /** Serves pages about runs, from their records, their queue or both. The caller closes it. */
 export const serveDashboard = service('serveDashboard', {
-  request: BoardRequestSchema,
+  request: REQUESTS.board,
   about: 'serve pages about runs, their workers and their queue',
   command: 'dashboard',
   help: `

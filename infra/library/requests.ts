@@ -1,27 +1,32 @@
 /** The requests of calls that workers and ranking servers of this process carry out. */
 
 import { z } from 'zod';
-import { decimal, described, integer, oneOf, text } from '../../coordinator/runs/request-fields.js';
 import {
-  BundleRequestSchema,
+  decimal,
+  describeField,
+  integer,
+  oneOf,
+  text,
+} from '../../coordinator/runs/request-fields.js';
+import {
   DEVICE,
   HOST,
   PORT,
   QUEUE_PREFIX_DEFAULT,
-  WorkersRequestSchema,
+  REQUESTS,
 } from '../../coordinator/runs/requests.js';
 import { GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
 import { DEADLINE_MS_MAX, EXPLAINED_DEFAULT } from '../../worker/serving/server/server-limits.js';
 
 export const ConvertRequestSchema = z.strictObject({
-  ...BundleRequestSchema.shape,
+  ...REQUESTS.bundle.shape,
   format: oneOf(['onnx'], '<format> onnx'),
   out: text('<folder> the folder of the model, which must not be there or be empty'),
 });
 
 /** The place of the metrics of a process. */
 export const METRICS_FIELDS = {
-  metricsPort: described(
+  metricsPort: describeField(
     PORT,
     '<port> serve metrics for Prometheus on this port, 0 for any free one',
   ).optional(),
@@ -64,7 +69,7 @@ export const ServeRequestSchema = z.strictObject({
 });
 
 export const WorkRequestSchema = z.strictObject({
-  redis: WorkersRequestSchema.shape.redis,
+  redis: REQUESTS.workers.shape.redis,
   prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
   name: text('<name> the name that results carry; host and process by default').optional(),
   device: DEVICE.default('auto'),

@@ -1,24 +1,10 @@
 /** Verbs that make a run: from logs to a trained, evaluated and chosen model. */
 
-import { writeFile } from 'node:fs/promises';
 import type { Document } from '../../coordinator/reports/document/document.js';
 import { flag, text } from '../../coordinator/runs/request-fields.js';
-import {
-  AutoRequestSchema,
-  CheckRequestSchema,
-  CompareRequestSchema,
-  EvaluateRequestSchema,
-  OpenRequestSchema,
-  OpeRequestSchema,
-  PlanRequestSchema,
-  PrepareRequestSchema,
-  ReplayRequestSchema,
-  SweepRequestSchema,
-  SynthesizeRequestSchema,
-  TrainRequestSchema,
-} from '../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../coordinator/runs/requests.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
-import type { SynthesisReport } from '../../coordinator/synthesize/synthesis-options.js';
+import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
@@ -34,16 +20,16 @@ const searchDocument = async (record: SweepRecord): Promise<Document> =>
 
 /** Writes an advertising log whose true click probabilities are known. */
 export const synthesize = call('synthesize', {
-  request: SynthesizeRequestSchema,
+  request: REQUESTS.synthesize,
   about: 'write an advertising log whose true click probabilities are known',
   help: '\nExample:\n  qianmo synthesize --rows 10M --out runs/log.csv',
-  run: async () => (await import('../../coordinator/runs/synthesize-log.js')).synthesizeLog,
+  run: async () => (await import('../../coordinator/synthesize/synthesize.js')).synthesize,
   show: (report) => ({ text: synthesisLines(report), json: report }),
 });
 
 /** Turns logs into a task store. A store that was made from the same logs and config is kept. */
 export const prepare = call('prepare', {
-  request: PrepareRequestSchema,
+  request: REQUESTS.prepare,
   about: 'turn logs into a task store',
   operands: ['config'],
   plugins: true,
@@ -57,7 +43,7 @@ export const prepare = call('prepare', {
 
 /** Meta-trains on the training tasks of a prepared store. */
 export const train = call('train', {
-  request: TrainRequestSchema,
+  request: REQUESTS.train,
   about: 'meta-train on the training tasks of a prepared store',
   operands: ['config'],
   plugins: true,
@@ -83,7 +69,7 @@ It computes on this machine, in as many processes as pay off. Workers of a queue
  * @returns a report for each segment, or a single report if tasks have no segments
  */
 export const evaluate = call('evaluate', {
-  request: EvaluateRequestSchema,
+  request: REQUESTS.evaluate,
   about: 'compare the arms of a trained run on held-out adgroups',
   operands: ['config'],
   plugins: true,
@@ -102,15 +88,15 @@ export const evaluate = call('evaluate', {
  * closes it. `onEvent` receives the events of all its calls.
  */
 export const openRun = service('openRun', {
-  request: OpenRequestSchema,
+  request: REQUESTS.open,
   about: 'keep a run and its processes open for several calls',
   command: null,
-  open: async () => (await import('../../coordinator/runs/open-run.js')).openRun,
+  open: async () => (await import('../../coordinator/runs/evaluate-run.js')).openRun,
 });
 
 /** Compares evaluated runs on the same test rows. The first run is the reference. */
 export const compare = call('compare', {
-  request: CompareRequestSchema,
+  request: REQUESTS.compare,
   about: 'compare evaluated runs on the same test rows',
   operands: ['runs'],
   extra: {
@@ -122,14 +108,14 @@ The first run is the reference. The default arm is meta-adapted if the run has i
 
 Example:
   qianmo compare runs/movielens:global runs/movielens runs/maml`,
-  run: async () => (await import('../../coordinator/runs/compare-evaluated.js')).compareEvaluated,
+  run: async () => (await import('../../coordinator/runs/record-calls.js')).compareEvaluated,
   show: async (report) =>
     (await import('../../coordinator/reports/comparison-document.js')).comparisonDocument(report),
 });
 
 /** Tries methods and settings, and keeps those that do best on the validation tasks. */
 export const sweep = call('sweep', {
-  request: SweepRequestSchema,
+  request: REQUESTS.sweep,
   about: 'try methods and settings, narrowed down on the validation adgroups',
   operands: ['config'],
   plugins: true,
@@ -145,7 +131,7 @@ Example:
 
 /** Chooses model, method and training of a run on the validation tasks. */
 export const auto = call('auto', {
-  request: AutoRequestSchema,
+  request: REQUESTS.auto,
   about: 'choose model, method and training on the validation adgroups',
   operands: ['config'],
   plugins: true,
@@ -158,33 +144,13 @@ Example:
   qianmo auto run.yaml --trials-max 6
   qianmo evaluate runs/shop-clicks/auto/best.yaml
   qianmo export runs/shop-clicks/auto/best.yaml`,
-  run: async () => (await import('../../coordinator/runs/auto-run.js')).autoRun,
+  run: async () => (await import('../../coordinator/runs/sweep-run.js')).autoRun,
   show: searchDocument,
-});
-
-/** Predicts the throughput of a run on many workers from what an outer step costs with one. */
-export const plan = call('plan', {
-  request: PlanRequestSchema,
-  about: 'predict the throughput of a run on many workers, and what bounds it',
-  operands: ['config'],
-  extra: { chart: text('<file.svg> file for a picture of the throughput by workers').optional() },
-  plugins: true,
-  help: `
-Example:
-  qianmo plan run.yaml --workers 1000
-Trains for 56 outer steps in one process, writes nothing of the run, and predicts the throughput of 1 to 1,000 workers from its real plans.`,
-  run: async () => (await import('../../coordinator/runs/plan-run.js')).planRun,
-  show: async (planned, { chart }) => {
-    const { capacityDocument, capacitySvg } =
-      await import('../../coordinator/reports/capacity-document.js');
-    if (chart !== undefined) await writeFile(chart, await capacitySvg(planned));
-    return capacityDocument(planned);
-  },
 });
 
 /** Estimates from logged choices what another policy would have earned. */
 export const ope = call('ope', {
-  request: OpeRequestSchema,
+  request: REQUESTS.ope,
   about: 'estimate from logged choices what another policy would have earned',
   operands: ['logs'],
   plugins: true,
@@ -201,7 +167,7 @@ Example, the exploration of a config on what a server has logged:
 
 /** Repeats logged decisions from their records, bit for bit. A decision that differs is a result, not a failure. */
 export const replayDecisions = call('replayDecisions', {
-  request: ReplayRequestSchema,
+  request: REQUESTS.replay,
   about: 'repeat logged decisions from their records, bit for bit',
   command: 'ope',
   operands: ['logs'],
@@ -215,7 +181,7 @@ export const replayDecisions = call('replayDecisions', {
 
 /** Checks the requirements of this machine, and of a run if one is given. A problem is a result, not a failure. */
 export const check = call('check', {
-  request: CheckRequestSchema,
+  request: REQUESTS.check,
   about: 'check what a run needs and say how to get what is missing',
   operands: ['config'],
   plugins: true,

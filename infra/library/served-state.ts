@@ -1,5 +1,6 @@
 /** The state of a ranking server: adgroups that adapt from labelled rows, and exploration where it is asked for. */
 
+import { secondsText } from '../../shared/names/counted.js';
 import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Surroundings } from '../../coordinator/runs/run-handle.js';
@@ -26,7 +27,6 @@ import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
-import { secondsText } from '../../shared/events/event-words.js';
 
 interface StateRequest {
   readonly bundle: string;
@@ -175,8 +175,9 @@ export async function openProcessesState(
 
 /** Code that only exploration needs is loaded for it alone, so other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
-  const { loadExploration } = await import('../../shared/config/load-run-config.js');
-  return loadExploration(path);
+  const { POLICY } = await import('../../shared/config/load-run-config.js');
+  const { loadConfig } = await import('../../shared/config/yaml-file.js');
+  return loadConfig(POLICY, path);
 }
 
 /** A compute process, which begins with the first bundle that adapts. It leaves GPUs to others. */

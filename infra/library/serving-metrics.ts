@@ -1,5 +1,6 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
+import { shortDigest } from '../../shared/names/counted.js';
 import type { Clock } from '../../shared/base/clock.js';
 import {
   MetricRegistry,
@@ -13,7 +14,6 @@ import {
   type StampedEventSink,
   type StampedEvent,
 } from '../../shared/events/run-events.js';
-import { shortDigest } from '../../shared/events/event-words.js';
 import { segmentLabel, type CalibrationSums } from '../../worker/serving/exploration/feedback.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/exploration.js';
 import type { BundleKeeper, CanaryKeeper } from '../../worker/serving/server/bundle-keeper.js';

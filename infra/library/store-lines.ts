@@ -1,7 +1,9 @@
 /** A prepared store in a few lines. */
 
-import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
+import type { prepareRun } from '../../coordinator/runs/prepare-run.js';
 import { counted } from '../../shared/names/counted.js';
+
+type PreparedStore = Awaited<ReturnType<typeof prepareRun>>;
 
 const count = (value: number): string => value.toLocaleString('en');
 const countOf = (value: number, noun: string): string => counted(value, noun, count(value));

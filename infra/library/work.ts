@@ -16,8 +16,7 @@ import {
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { queueWithLargeBlobs } from '../../shared/queue/large-blobs.js';
-import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/queue/signing.js';
+import { signedJobQueue, signingKeyOf } from '../../shared/queue/signed-job-queue.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';

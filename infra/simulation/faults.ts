@@ -3,15 +3,9 @@
  * a simulation with some of them left out has the others unchanged.
  */
 
-import { NO_ORDERS, type RunOrders } from '../../shared/queue/run-orders.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { Machine } from './machines.js';
-import {
-  EXTENDED_OUTER_STEPS,
-  simulatedStoreOf,
-  RUN_NAME,
-  signedQueueOf,
-} from './simulated-run.js';
+import { simulatedStoreOf, RUN_NAME, signedQueueOf } from './simulated-run.js';
 import type { JobFault, Place, World } from './world.js';
 
 /** The longest duration in milliseconds and the largest count of each kind, where it has one. */
@@ -50,9 +44,7 @@ const KINDS = {
   'deadly-task': { countMax: 14 },
   'jobs-unlike': { countMax: 4 },
   'results-forged': { countMax: 4 },
-  'run-paused': { durationMsMax: 40_000 },
   'run-cancelled': {},
-  'run-extended': {},
 } as const;
 
 type FaultKind = keyof typeof KINDS;
@@ -240,9 +232,7 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   'results-forged': (fault, world) => {
     if (world.variant.isSigned) chosen(fault, world.workers).machine.resultsToForge += fault.count;
   },
-  'run-paused': ({ durationMs }, world) => void pause(durationMs, world),
   'run-cancelled': (_, world) => void cancel(world),
-  'run-extended': (_, world) => void extend(EXTENDED_OUTER_STEPS, world),
 };
 
 function chosen<Each extends Place>({ target }: Fault, places: readonly Each[]): Each {
@@ -287,36 +277,19 @@ function spoilJobs(kind: JobFault, fault: Fault, { workers }: World): void {
   for (let job = 0; job < fault.count; job += 1) jobFaults.push(kind);
 }
 
-/** An order that finds no coordinator, or no server, is given again. */
+/** A command that finds no coordinator, or no server, is given again. */
 const AGAIN_MS = 2_000;
 
-/** Resolves when the run has the orders, or when the simulation has stopped. */
-async function order(change: Partial<RunOrders>, world: World): Promise<void> {
+async function cancel(world: World): Promise<void> {
   const controller = await signedQueueOf(world.variant, world.server.queue).openController();
   while (!world.stopped.aborted) {
-    const run = world.server.isAway ? null : await controller.find(RUN_NAME);
-    const earlier = run?.orders ?? NO_ORDERS;
-    const isDone =
-      run !== null && (await controller.replace(RUN_NAME, earlier, { ...earlier, ...change }));
-    if (isDone) break;
+    const holder = world.server.isAway ? null : await controller.find(RUN_NAME);
+    if (holder !== null) {
+      await controller.cancel(RUN_NAME, { start: holder.start });
+      break;
+    }
     await world.time.sleep(AGAIN_MS, world.stopped);
   }
-  world.note('operator', JSON.stringify(change));
+  world.note('operator', 'cancels');
   world.invariants.disturb();
-}
-
-/** A pause holds until the operator ends it, whichever coordinator the run has then. */
-async function pause(durationMs: number, world: World): Promise<void> {
-  await order({ isPaused: true }, world);
-  world.invariants.disturb(durationMs);
-  await world.time.sleep(durationMs, world.stopped);
-  await order({ isPaused: false }, world);
-}
-
-async function cancel(world: World): Promise<void> {
-  await order({ isCancelled: true }, world);
-}
-
-async function extend(outerSteps: number, world: World): Promise<void> {
-  await order({ outerSteps }, world);
 }

@@ -14,7 +14,6 @@ import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './ref
 import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
 import type { SimulatedProcess, VirtualTime } from './machines.js';
 import {
-  EXTENDED_OUTER_STEPS,
   JOB_ATTEMPTS_MAX,
   LARGE_BLOBS,
   OUTER_STEPS,
@@ -52,6 +51,8 @@ export interface Violation {
 
 /** A job that was put on the queue, as its coordinator sees it. */
 interface OpenJob {
+  /** That of its delivery. */
+  readonly jobId: string;
   readonly job: Job;
   readonly by: SimulatedProcess;
   readonly addedMs: number;
@@ -72,12 +73,11 @@ export class Invariants {
   readonly #world: Observed;
   readonly #reference: Reference;
   readonly lives: CoordinatorLife[] = [];
+  /** By the id of the job, which has one delivery at a time. */
   readonly #open = new Map<string, OpenJob>();
   /** The ids of deliveries that have ended. */
   readonly #ended = new Set<string>();
   readonly #lossCountByJob = new Map<string, number>();
-  /** Jobs whose next delivery is a copy, by coordinator, outer step and job index. */
-  readonly #copied = new Set<string>();
   #progressMs = 0;
   /** Until when something is disturbed. */
   #disturbedMs = -Infinity;
@@ -144,7 +144,7 @@ export class Invariants {
         failureCountByJob: new Map(),
       },
       claimEpoch: 0,
-      ...{ isCancelled: false, isPaused: false, extendedTo: null },
+      isCancelled: false,
     };
     this.lives.push(life);
     return life;
@@ -175,15 +175,9 @@ export class Invariants {
     const { outerStep: chosenStep } = bestOf(validated) ?? { outerStep };
     if (digest !== this.#reference.digestByStep.get(chosenStep))
       this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
-    const ordered = this.lives.at(-1)?.extendedTo ?? null;
-    const lengths = ordered === null ? [OUTER_STEPS, EXTENDED_OUTER_STEPS] : [ordered];
-    const { validated: longest } = this.#reference;
-    const lengthMax = longest.at(-1)?.outerStep ?? EXTENDED_OUTER_STEPS;
-    if (!lengths.some((length) => outerStep === Math.min(length, lengthMax)))
-      this.violate(
-        'a run has the length that was ordered',
-        `${outerStep} outer steps instead of ${lengths.join(' or ')}`,
-      );
+    const length = this.#reference.validated.at(-1)?.outerStep ?? OUTER_STEPS;
+    if (outerStep !== length)
+      this.violate('a run has its length', `${outerStep} outer steps instead of ${length}`);
   }
 
   /** @param held what a call holds before its next result is taken */
@@ -205,12 +199,6 @@ export class Invariants {
       );
   }
 
-  /** Overlapping outer steps: one may be held back while jobs of another are sent again. */
-  #demandNotPaused(by: SimulatedProcess): void {
-    if (this.#lifeOf(by).isPaused && !this.#world.variant.overlaps)
-      this.violate('a paused run sends no jobs', by.name);
-  }
-
   onWorkerEnd(name: string, error: unknown): void {
     this.#world.note(name, `ends: ${error instanceof Error ? error.message : String(error)}`);
     if (!(error instanceof QianmoError))
@@ -224,12 +212,7 @@ export class Invariants {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
     if (event.kind === 'outer-step') this.#checkLosses(event);
-    if (event.kind === 'job-copied')
-      this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
     if (event.kind === 'run-cancelled') life.isCancelled = true;
-    if (event.kind === 'run-extended') life.extendedTo = event.outerSteps;
-    if (event.kind === 'run-paused') life.isPaused = true;
-    if (event.kind === 'run-resumed') life.isPaused = false;
     if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
     if (event.kind === 'job-retried' && (event.cause === 'failed' || event.cause === 'rejected'))
@@ -282,7 +265,6 @@ export class Invariants {
         this.#lifeOf(by).epoch = command.epoch;
         return;
       case 'add':
-        this.#demandNotPaused(by);
         for (const { jobId, job } of command.jobs) {
           this.#demandInputsStored(jobId, job, by);
           this.#opened(jobId, job, by);
@@ -310,45 +292,34 @@ export class Invariants {
 
   /** Losses count unless the server was away since the delivery. */
   #countLoss(jobId: string, by: SimulatedProcess): void {
-    const addedMs = this.#open.get(jobId)?.addedMs ?? Infinity;
-    if (!this.#open.delete(jobId) || this.#lifeOf(by).troubledMs >= addedMs) return;
     const base = withoutAttempt(jobId);
+    const open = this.#open.get(base);
+    if (open?.jobId !== jobId) return;
+    this.#open.delete(base);
+    if (this.#lifeOf(by).troubledMs >= open.addedMs) return;
     const count = (this.#lossCountByJob.get(base) ?? 0) + 1;
     this.#lossCountByJob.set(base, count);
     if (count > JOB_ATTEMPTS_MAX)
       this.violate('the workers that a job costs are bounded', `${base} has cost ${count}`);
   }
 
-  /**
-   * A job that is added again, because no answer came, may have ended meanwhile. So may one that is copied: then
-   * nobody waits for the copy.
-   */
+  /** A job that is added again, because no answer came, may have ended meanwhile. */
   #opened(jobId: string, job: Job, by: SimulatedProcess): void {
     if (this.#ended.has(jobId)) return;
-    const isCopy = this.#copied.delete(`${by.name} ${job.outerStep} ${job.jobIndex}`);
-    if (isCopy && !this.#isOpen(jobId)) return;
     this.#closeDeliveries(jobId);
-    this.#open.set(jobId, { job, by, addedMs: this.nowMs });
+    this.#open.set(withoutAttempt(jobId), { jobId, job, by, addedMs: this.nowMs });
     this.#ended.delete(jobId);
   }
 
-  /** A job has one delivery at a time, and ends with it. */
+  /** A job ends with its delivery. */
   #closeDeliveries(jobId: string): void {
     this.#ended.add(jobId);
-    const base = withoutAttempt(jobId);
-    for (const each of this.#open.keys())
-      if (withoutAttempt(each) === base) this.#open.delete(each);
-  }
-
-  /** Whether a delivery of the same job is open. */
-  #isOpen(jobId: string): boolean {
-    const base = withoutAttempt(jobId);
-    return [...this.#open.keys()].some((each) => withoutAttempt(each) === base);
+    this.#open.delete(withoutAttempt(jobId));
   }
 
   #forgetJobsOfOthers(by: SimulatedProcess, epoch: number): void {
-    for (const [jobId, open] of this.#open)
-      if (open.by !== by && open.job.epoch < epoch) this.#open.delete(jobId);
+    for (const [base, open] of this.#open)
+      if (open.by !== by && open.job.epoch < epoch) this.#open.delete(base);
   }
 
   /** The queue's own server gets inputs before jobs, over one connection. An object store has them first. */
@@ -362,7 +333,7 @@ export class Invariants {
   }
 
   #demandUnused(by: SimulatedProcess, sha256: string): void {
-    for (const [jobId, { job, by: owner }] of this.#open) {
+    for (const { jobId, job, by: owner } of this.#open.values()) {
       const inputs = [job.dense, job.rowPack, job.frozen];
       if (owner === by && inputs.some((input) => input?.sha256 === sha256))
         this.violate('an input is kept while a job needs it', `${by.name} deletes one of ${jobId}`);
@@ -542,10 +513,6 @@ interface CoordinatorLife {
   /** Failed deliveries of each job, as `outer step/job`. */
   readonly failureCountByJob: Map<string, number>;
   isCancelled: boolean;
-  /** Whether it waits, as it was ordered to, before it sends the jobs of an outer step. */
-  isPaused: boolean;
-  /** The number of outer steps that it was ordered to do last; null if it was not. */
-  extendedTo: number | null;
 }
 
 interface Circumstances {

@@ -4,14 +4,6 @@
  */
 
 import {
-  decodeOrders,
-  encodeOrders,
-  NO_ORDERS,
-  type ControlledRun,
-  type RunOrders,
-} from '../../shared/queue/run-orders.js';
-import { startOf } from '../../shared/queue/redis-registry.js';
-import {
   RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
@@ -20,6 +12,7 @@ import {
 import type { Clock } from '../../shared/base/clock.js';
 import type {
   BlobLimits,
+  Cancellation,
   ConnectedWorker,
   JobConsumer,
   JobOutcome,
@@ -31,7 +24,7 @@ import type {
   TakeTerms,
   WakeUp,
 } from '../../shared/queue/job-queue.js';
-import { isLeftover, QUEUED_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { isLeftover, QUEUED_BYTE_COUNT_MAX, startOf } from '../../shared/queue/protocol.js';
 import { formatJobFailure, WORKER_LOST } from '../../shared/queue/queue-errors.js';
 import {
   FINISHED_COUNT_MAX,
@@ -43,13 +36,8 @@ import {
   TAKE_WAIT_MS_MAX,
   WORKER_SILENCE_MS_MAX,
 } from '../../shared/queue/timing.js';
-import {
-  BlobMissingError,
-  blobRefOf,
-  verifiedBlob,
-  type BlobRef,
-  type BlobStore,
-} from '../../shared/storage/blob-store.js';
+import { ObjectBlobStore, type BlobStore } from '../../shared/storage/blob-store.js';
+import { MemoryObjectStore, promised } from '../../shared/storage/memory-object-store.js';
 
 const RETRY_DELAY_MS = 500;
 
@@ -109,7 +97,7 @@ export class MemoryJobQueue implements JobQueue {
   readonly #clock: Clock;
   readonly #blobs: BlobStore;
   #state = emptyState();
-  readonly #ordersByRun = new Map<string, RunOrders>();
+  readonly #cancellationByRun = new Map<string, Cancellation>();
   readonly #endByRun = new Map<string, RunEnd & { readonly atMs: number }>();
   readonly #listeners = new Set<WakeUp>();
   /** End the waits of consumers that have found no job. */
@@ -120,7 +108,7 @@ export class MemoryJobQueue implements JobQueue {
     this.#blobs = blobs;
   }
 
-  /** Returns a function that brings back the state of now, without blobs and orders, as a replica does that takes over. */
+  /** Returns a function that brings back the state of now, without blobs and cancellations, as a replica does that takes over. */
   remember(): () => void {
     const kept = structuredClone(this.#state);
     return () => {
@@ -133,48 +121,51 @@ export class MemoryJobQueue implements JobQueue {
     const closed = new AbortController();
     void this.#checkForStalledJobs(closed.signal);
     let held: { readonly runId: string; readonly epoch: number } | null = null;
-    // Async functions, so that a refusal is a rejection.
-    /* eslint-disable @typescript-eslint/require-await */
     return Promise.resolve({
-      takeLease: async (runId, holder, over) => {
+      takeLease: (runId, holder, over) => {
         const answer = this.#takeLease(runId, holder, over);
         if (answer.kind === 'taken') held = { runId, epoch: answer.epoch };
-        return answer;
+        return Promise.resolve(answer);
       },
-      renewLease: async (holder) => {
-        if (held === null) throw new Error('the lease was not taken');
-        this.#requireLease(held);
-        this.#keepLease(held, holder);
-        return this.#ordersOf(held.runId);
-      },
-      releaseLease: async (terms) => {
-        const lease = held === null ? undefined : this.#state.leases.get(held.runId);
-        if (held === null || lease?.epoch !== held.epoch) return;
-        const { runId } = held;
-        if (lease.holder !== null && terms?.end !== undefined)
-          this.#endByRun.set(runId, {
-            ...{ start: lease.holder.start, ...terms.end, atMs: this.#nowMs() },
-          });
-        this.#keepLease(held, null);
-        if (terms?.keepsOrders !== true) this.#ordersByRun.delete(runId);
-        held = null;
-      },
-      add: async (added) => {
-        if (held !== null) this.#requireLease(held);
-        this.addUnfenced(added);
-      },
-      read: async (jobId) => this.#recordOf(jobId),
-      remove: async (jobIds) => void this.#remove(jobIds),
-      removeLeftovers: async (runId, epoch) =>
-        this.#remove(
-          this.#state.waiting.filter((jobId) =>
-            isLeftover(JSON.parse(this.#state.jobs.get(jobId)?.data ?? '{}'), runId, epoch),
+      renewLease: (holder) =>
+        promised(() => {
+          if (held === null) throw new Error('the lease was not taken');
+          this.#requireLease(held);
+          this.#keepLease(held, holder);
+          const cancellation = this.#cancellationByRun.get(held.runId) ?? null;
+          return cancellation?.start === holder.start ? cancellation : null;
+        }),
+      releaseLease: (end) =>
+        promised(() => {
+          const lease = held === null ? undefined : this.#state.leases.get(held.runId);
+          if (held === null || lease?.epoch !== held.epoch) return;
+          const { runId } = held;
+          if (lease.holder !== null && end !== undefined) {
+            const { start } = lease.holder;
+            this.#endByRun.set(runId, { start, ...end, atMs: this.#nowMs() });
+          }
+          this.#keepLease(held, null);
+          held = null;
+        }),
+      add: (added) =>
+        promised(() => {
+          if (held !== null) this.#requireLease(held);
+          this.addUnfenced(added);
+        }),
+      read: (jobId) => Promise.resolve(this.#recordOf(jobId)),
+      remove: (jobIds) => promised(() => void this.#remove(jobIds)),
+      removeLeftovers: (runId, epoch) =>
+        promised(() =>
+          this.#remove(
+            this.#state.waiting.filter((jobId) =>
+              isLeftover(JSON.parse(this.#state.jobs.get(jobId)?.data ?? '{}'), runId, epoch),
+            ),
           ),
         ),
       blobs: () => this.#blobs,
-      workers: async () => this.#workers(),
-      quarantine: async (worker, durationMs) =>
-        void this.#state.quarantineEndMs.set(worker, this.#nowMs() + durationMs),
+      workers: () => Promise.resolve(this.#workers()),
+      quarantine: (worker, durationMs) =>
+        promised(() => void this.#state.quarantineEndMs.set(worker, this.#nowMs() + durationMs)),
       subscribe: (listener) => {
         const own: WakeUp = (jobId, record) => {
           if (start === '' || startOf(jobId) === start) listener(jobId, record);
@@ -182,7 +173,7 @@ export class MemoryJobQueue implements JobQueue {
         this.#listeners.add(own);
         return () => void this.#listeners.delete(own);
       },
-      close: async () => closed.abort(),
+      close: () => promised(() => closed.abort()),
     });
   }
 
@@ -214,20 +205,23 @@ export class MemoryJobQueue implements JobQueue {
       blobs: (_limits: BlobLimits): BlobStore => this.#blobs,
       take: (token: string, waitMs: number, signal: AbortSignal) =>
         this.#take(token, name, waitMs, signal),
-      extend: async ({ jobId, token }: JobLock): Promise<boolean> => {
-        const job = this.#state.jobs.get(jobId);
-        if (job?.lock?.token !== token || job.lock.endMs <= this.#nowMs()) return false;
-        job.lock.endMs = this.#nowMs() + LOCK_DURATION_MS;
-        job.isSuspect = false;
-        return true;
+      extend: ({ jobId, token }: JobLock): Promise<boolean> =>
+        promised(() => {
+          const job = this.#state.jobs.get(jobId);
+          if (job?.lock?.token !== token || job.lock.endMs <= this.#nowMs()) return false;
+          job.lock.endMs = this.#nowMs() + LOCK_DURATION_MS;
+          job.isSuspect = false;
+          return true;
+        }),
+      end: (lock: JobLock, outcome: EndedOutcome): Promise<void> =>
+        promised(() => this.#end(lock, outcome)),
+      beat: (jobId: string | null): Promise<number> => promised(() => beat(jobId)),
+      quarantinedMs: (): Promise<number> => {
+        const endMs = this.#state.quarantineEndMs.get(name) ?? -Infinity;
+        return Promise.resolve(Math.max(0, endMs - this.#nowMs()));
       },
-      end: async (lock: JobLock, outcome: EndedOutcome): Promise<void> => this.#end(lock, outcome),
-      beat: async (jobId: string | null): Promise<number> => beat(jobId),
-      quarantinedMs: async (): Promise<number> =>
-        Math.max(0, (this.#state.quarantineEndMs.get(name) ?? -Infinity) - this.#nowMs()),
-      leave: async (): Promise<void> => void this.#state.workers.delete(instance),
+      leave: (): Promise<void> => promised(() => void this.#state.workers.delete(instance)),
     };
-    /* eslint-enable @typescript-eslint/require-await */
   }
 
   openController(): Promise<QueueController> {
@@ -241,17 +235,9 @@ export class MemoryJobQueue implements JobQueue {
         const { atMs: _atMs, ...end } = found;
         return Promise.resolve(end);
       },
-      replace: (runId, earlier, orders) => {
-        const found = this.#findRun(runId);
-        const isEqual = found !== null && encodeOrders(found.orders) === encodeOrders(earlier);
-        if (isEqual) this.#ordersByRun.set(runId, decodeOrders(encodeOrders(orders)));
-        return Promise.resolve(isEqual);
-      },
-      withdraw: (runId, change) => {
-        const hasHolder = this.#findRun(runId) !== null;
-        const orders = this.#ordersByRun.get(runId);
-        if (!hasHolder && orders !== undefined) this.#ordersByRun.set(runId, change(orders));
-        return Promise.resolve(!hasHolder);
+      cancel: (runId, cancellation) => {
+        this.#cancellationByRun.set(runId, cancellation);
+        return Promise.resolve();
       },
       close: () => Promise.resolve(),
     });
@@ -313,14 +299,9 @@ export class MemoryJobQueue implements JobQueue {
     this.#state.leases.set(runId, { epoch, holder, endMs: this.#nowMs() + RUN_LEASE_MS });
   }
 
-  #findRun(runId: string): ControlledRun | null {
+  #findRun(runId: string): LeaseHolder | null {
     const found = this.#state.leases.get(runId);
-    if (found === undefined || found.holder === null || found.endMs <= this.#nowMs()) return null;
-    return { holder: found.holder, orders: this.#ordersOf(runId) };
-  }
-
-  #ordersOf(runId: string): RunOrders {
-    return this.#ordersByRun.get(runId) ?? NO_ORDERS;
+    return found === undefined || found.endMs <= this.#nowMs() ? null : found.holder;
   }
 
   #recordOf(jobId: string): JobRecord {
@@ -561,38 +542,8 @@ export class CommandConsumer implements JobConsumer {
   }
 }
 
-export class MemoryBlobStore implements BlobStore {
-  readonly #blobs = new Map<string, Uint8Array>();
-  bytesWritten = 0;
-  bytesRead = 0;
-
-  get blobCount(): number {
-    return this.#blobs.size;
-  }
-
-  put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
-    if (!this.#blobs.has(ref.sha256)) {
-      this.#blobs.set(ref.sha256, new Uint8Array(bytes));
-      this.bytesWritten += ref.byteCount;
-    }
-    return Promise.resolve(ref);
-  }
-
-  // Async, so that every failure is a rejection.
-  // eslint-disable-next-line @typescript-eslint/require-await
-  async get(ref: BlobRef): Promise<Uint8Array> {
-    const bytes = this.#blobs.get(ref.sha256);
-    if (bytes === undefined) throw new BlobMissingError(ref);
-    this.bytesRead += bytes.byteLength;
-    return verifiedBlob(new Uint8Array(bytes), ref, `memory blob ${ref.sha256}`);
-  }
-
-  has(ref: BlobRef): Promise<boolean> {
-    return Promise.resolve(this.#blobs.has(ref.sha256));
-  }
-
-  delete(ref: BlobRef): Promise<void> {
-    this.#blobs.delete(ref.sha256);
-    return Promise.resolve();
+export class MemoryBlobStore extends ObjectBlobStore {
+  constructor() {
+    super(new MemoryObjectStore());
   }
 }

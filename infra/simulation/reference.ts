@@ -1,8 +1,7 @@
 /** The undisturbed run: what every disturbed one must come to, in parts and as a whole. */
 
 import { blobRefOf } from '../../shared/storage/blob-store.js';
-import { initialMetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
@@ -10,7 +9,6 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import {
-  EXTENDED_OUTER_STEPS,
   simulatedExecutorOf,
   simulatedLossOf,
   simulatedRunOf,
@@ -18,9 +16,9 @@ import {
 } from './simulated-run.js';
 
 export interface Reference {
-  /** The digests of meta-parameters, by completed outer steps, up to the longest run that an order may ask for. */
+  /** The digests of meta-parameters, by completed outer steps. */
   readonly digestByStep: ReadonlyMap<number, string>;
-  /** The validation losses up to the end of the longest run; none where training does not stop early. */
+  /** The validation losses up to the end of the run; none where training does not stop early. */
   readonly validated: readonly ValidatedStep[];
   /** The losses that are told of outer steps, by the number of steps that were complete. */
   readonly lossesByStep: ReadonlyMap<number, string>;
@@ -78,13 +76,7 @@ async function runWith(variant: Variant, perLeafMs: number): Promise<Reference> 
   };
   const run = simulatedRunOf(variant);
   const executor = simulatedExecutorOf(variant);
-  // An extension that is ordered before the first outer step has ended is kept by a checkpoint of none.
-  const initial = initialMetaParameters(run.spec, run.config.seed);
-  digestByStep.set(0, metaParametersDigest(initial));
-  const training = {
-    ...run.config.training,
-    ...{ outerSteps: EXTENDED_OUTER_STEPS, checkpointEveryOuterSteps: 1 },
-  };
+  const training = { ...run.config.training, checkpointEveryOuterSteps: 1 };
   const dispatcher = createInMemoryDispatcher({
     executors: [
       {

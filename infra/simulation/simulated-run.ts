@@ -12,8 +12,7 @@ import type { JobQueue } from '../../shared/queue/job-queue.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { configHash, decidingPart, RunConfigSchema } from '../../shared/config/run-config.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { metaParametersDigest, type MetaParameters } from '../../shared/models/meta-parameters.js';
 import { learnedVariables, modelSpecOf } from '../../shared/models/model-spec.js';
 import type { PreparedRun } from '../../coordinator/plan/prepared-run.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
@@ -34,8 +33,6 @@ export interface Variant {
   readonly isSigned: boolean;
   /** The config names the fingerprint; otherwise the first result decides. */
   readonly demandsFingerprint: boolean;
-  /** Stragglers have copies. */
-  readonly hasCopies: boolean;
   /** The number of leaves, and of tasks, of an outer step. */
   readonly leavesPerStep: number;
   /** The first worker takes seconds for each job. */
@@ -65,7 +62,7 @@ export function variantOf(seed: number): Variant {
     overlaps: isDrawn(),
     isSigned: isDrawn(),
     demandsFingerprint: isDrawn(),
-    hasCopies: isDrawn(),
+    waitsForStore: isDrawn(),
   };
   const isOneIn = (count: number): boolean => stream.below(count) === 0;
   const isLarge = isOneIn(MANY_LEAVES_ONE_IN);
@@ -73,7 +70,7 @@ export function variantOf(seed: number): Variant {
   const stopsEarly = isDrawn() && !drawn.overlaps;
   return {
     ...{ ...drawn, leavesPerStep: isLarge ? MANY_LEAVES : FEW_LEAVES },
-    ...{ hasStraggler, hasLargeBlobs, stopsEarly, waitsForStore: isDrawn() },
+    ...{ hasStraggler, hasLargeBlobs, stopsEarly },
   };
 }
 
@@ -88,12 +85,11 @@ export function queueOf(variant: Variant, queue: JobQueue, largeBlobs: ObjectSto
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies, leavesPerStep } = variant;
+  const { overlaps, isSigned, demandsFingerprint, leavesPerStep } = variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
     ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
-    ...(hasCopies ? ['stragglers have copies'] : []),
     ...(leavesPerStep === FEW_LEAVES ? [] : [`an outer step has ${leavesPerStep} leaves`]),
     ...(variant.hasStraggler ? ['a worker is slow'] : []),
     ...(variant.hasLargeBlobs ? ['large blobs are elsewhere'] : []),
@@ -104,8 +100,6 @@ export function describedVariant(variant: Variant): string {
 }
 
 export const OUTER_STEPS = 8;
-/** An order may extend the run to this length. */
-export const EXTENDED_OUTER_STEPS = 10;
 export const RUN_NAME = 'simulated-run';
 export const JOB_ATTEMPTS_MAX = 4;
 export const REFUSAL_WAIT_MS = 120_000;
@@ -209,10 +203,6 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
       ...(variant.overlaps ? { staleness } : {}),
     },
     compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
-    queue: {
-      ...plainConfig.queue,
-      ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}),
-    },
   });
   return { config, store: simulatedStoreOf(variant), storeAddress: 'memory://store', spec };
 }

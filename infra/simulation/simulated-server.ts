@@ -24,6 +24,7 @@ import {
   type OpenConsumerOptions,
   type WakeUp,
 } from '../../shared/queue/job-queue.js';
+import { promised } from '../../shared/storage/memory-object-store.js';
 import { parseJobFailure } from '../../shared/queue/queue-errors.js';
 import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-connection.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
@@ -285,7 +286,7 @@ export class ServerLink implements JobQueue {
 
   /** The operator of a simulation has a connection that does not fail. */
   openController(): never {
-    throw new Error('a simulated process gives no orders');
+    throw new Error('a simulated process cancels no run');
   }
 
   async openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {
@@ -378,29 +379,27 @@ export class ServerLink implements JobQueue {
   #blobs({ lifetimeMs }: BlobLimits, persistence: Persistence): BlobStore {
     const server = this.#server;
     const { kept, told } = this.#commandsOf(persistence);
-    // Async functions, so that a refusal is a rejection.
-    /* eslint-disable @typescript-eslint/require-await */
+    const found = (ref: BlobRef) => () => promised(() => server.blob(ref, lifetimeMs));
+    const removed = (ref: BlobRef) => () => promised(() => server.deleteBlob(ref));
     return {
       put: async (bytes, ref = blobRefOf(bytes)) => {
-        await kept(async () => server.putBlob(ref, bytes, lifetimeMs));
+        await kept(() => promised(() => server.putBlob(ref, bytes, lifetimeMs)));
         return ref;
       },
       get: async (ref) => {
-        const bytes = await kept(async () => server.blob(ref, lifetimeMs), 'reads');
+        const bytes = await kept(found(ref), 'reads');
         if (bytes === null) throw new BlobMissingError(ref);
         try {
           return verifiedBlob(bytes, ref, `${ADDRESS}:blob:${ref.sha256}`);
         } catch (spoilt) {
           // A damaged blob is deleted, so that the owner of the bytes can put them again.
-          await kept(async () => server.deleteBlob(ref));
+          await kept(removed(ref));
           throw spoilt;
         }
       },
-      has: (ref) => kept(async () => server.blob(ref, lifetimeMs) !== null, 'reads'),
-      delete: (ref) =>
-        told({ name: 'delete-blob', sha256: ref.sha256 }, async () => server.deleteBlob(ref)),
+      has: async (ref) => (await kept(found(ref), 'reads')) !== null,
+      delete: (ref) => told({ name: 'delete-blob', sha256: ref.sha256 }, removed(ref)),
     };
-    /* eslint-enable @typescript-eslint/require-await */
   }
 
   #commandsOf(persistence: Persistence) {

@@ -90,7 +90,7 @@ export function unfilledBytes(byteCount: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.allocUnsafeSlow(byteCount).buffer);
 }
 
-/** As `unfilledBytes`: the caller writes every value. */
+/** The caller writes every value. */
 export function unfilledFloats(count: number): Float32Array<ArrayBuffer> {
   return new Float32Array(unfilledBytes(count * Float32Array.BYTES_PER_ELEMENT).buffer);
 }

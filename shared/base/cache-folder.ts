@@ -1,5 +1,6 @@
 /** Where processes of this user keep what can be made again. */
 
+import module from 'node:module';
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -24,4 +25,21 @@ export function cacheFolder(
   } catch {
     return null;
   }
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Called by the entry of a process, before it loads what takes long. */
+export function keepCompiledCode(environment: Environment): void {
+  const folder = cacheFolder(environment, 'compiled');
+  if (folder === null || !hasCompileCache(module)) return;
+  // A cache that cannot be used is told in the result, which is of no interest.
+  module.enableCompileCache(folder);
+}
+
+/** The type of the oldest supported Node lacks the function. */
+function hasCompileCache(
+  loader: object,
+): loader is { readonly enableCompileCache: (folder: string) => unknown } {
+  return 'enableCompileCache' in loader;
 }

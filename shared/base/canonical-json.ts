@@ -14,6 +14,16 @@ export function canonicalJson(value: unknown): string {
   return `{${entries.join(',')}}`;
 }
 
+/** The values in an object and in those in it, as texts, with their paths as `method.innerRate`. */
+export function pathsIn(value: unknown, path = ''): (readonly [path: string, text: string])[] {
+  if (value === undefined) return [];
+  if (isRecord(value))
+    return Object.entries(value).flatMap(([name, field]) =>
+      pathsIn(field, path === '' ? name : `${path}.${name}`),
+    );
+  return [[path, typeof value === 'string' ? value : JSON.stringify(value)]];
+}
+
 /** An object with keys: neither null nor an array. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

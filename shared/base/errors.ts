@@ -78,7 +78,7 @@ export class QianmoError extends Error {
  */
 export class DivergenceError extends QianmoError {}
 
-/** The same failure, which another machine may not have. Transient ones pass by themselves. */
+/** A failure that another machine may not have. Transient ones pass by themselves. */
 export function ofThisMachine(error: unknown): unknown {
   if (!(error instanceof QianmoError) || error.kind === 'transient') return error;
   return new QianmoError({ ...error.report, isOfThisMachine: true });
@@ -92,7 +92,6 @@ export function isInterruption(error: unknown): error is QianmoError {
   return error instanceof QianmoError && isInterruptionKind(error.kind);
 }
 
-/** The same for a kind that was read from a record. */
 export function isInterruptionKind(kind: string): kind is 'interrupted' | 'cancelled' {
   return kind === 'interrupted' || kind === 'cancelled';
 }

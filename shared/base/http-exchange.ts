@@ -30,7 +30,7 @@ const ANSWER_BYTE_COUNT_MAX = 1024 * 1024;
  *
  * @throws Error whose message has neither the address nor a header, since either may be a secret.
  */
-export async function exchanged(
+export async function exchange(
   request: HttpRequest,
   { clock, signal, timeoutMs = TIMEOUT_MS_DEFAULT }: Bounds,
 ): Promise<HttpAnswer> {

@@ -1,7 +1,6 @@
 /** The bounded cache of this program. It evicts the least recently used entries first. */
 
 interface LruBounds {
-  /** Entries held at once. */
   readonly countMax?: number;
   /** Bytes held at once, as stated when an entry is put. */
   readonly byteCountMax?: number;

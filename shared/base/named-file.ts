@@ -5,7 +5,6 @@ import { QianmoError } from './errors.js';
 
 interface NamedFile {
   readonly file: string;
-  /** The variable that names it. */
   readonly variable: string;
   /** For messages: `the file of the signing key`. */
   readonly what: string;

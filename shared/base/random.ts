@@ -17,7 +17,7 @@ export interface RandomStream {
   /** Uniform integer in [0, bound). */
   below(bound: number): number;
   /** Shuffles in place (Fisher-Yates) and returns its argument. */
-  shuffle<Items extends number[] | Int32Array>(items: Items): Items;
+  shuffle<Items extends number[] | Int32Array | Uint32Array>(items: Items): Items;
 }
 
 /** xoshiro128** (Blackman and Vigna, 2018), its state taken from SHA-256 of the stream's name. */
@@ -61,7 +61,7 @@ export function randomStream(seed: number, ...purpose: (string | number)[]): Ran
     }
   };
   const below = (bound: number): number => Math.floor(uniform() * bound);
-  const shuffle = <Items extends number[] | Int32Array>(items: Items): Items => {
+  const shuffle = <Items extends number[] | Int32Array | Uint32Array>(items: Items): Items => {
     for (let last = items.length - 1; last > 0; last -= 1) {
       const chosen = below(last + 1);
       const kept = at(items, last);

@@ -14,7 +14,7 @@ export function redactedAddress(address: string): string {
   return `${scheme}${credentials}${host.replace(/\?.*$/s, '?***')}`;
 }
 
-/** Whether a copy of the address that others can read must not be made. */
+/** A copy of an address with a secret must not be made where others can read it. */
 export function hasSecret(address: string): boolean {
   const { host, hasPassword } = partsOf(address);
   return host === null || hasPassword || host.includes('?');

@@ -47,7 +47,7 @@ const MACHINE_CODES: ReadonlySet<string> = new Set([
   ...['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN'],
 ]);
 
-/** Whether a resource of this machine is used up or broken, by the error or one of its causes. */
+/** True if a resource of this machine is used up or broken, by the error or one of its causes. */
 export function isOfTheMachine(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   return MACHINE_CODES.has(systemCodeOf(error) ?? '') || isOfTheMachine(error.cause);

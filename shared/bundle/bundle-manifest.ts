@@ -37,7 +37,7 @@
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { FeatureSchema } from '../config/data-config.js';
-import { FingerprintSchema } from '../events/fingerprint.js';
+import { FingerprintSchema } from '../events/device-report.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { BlobRefSchema } from '../storage/blob-store.js';

@@ -2,9 +2,13 @@
 
 import { at, uint32At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import { allocateEncodedRows, type EncodedRows } from '../features/encoded-rows.js';
+import {
+  allocateEncodedRows,
+  type EncodedRows,
+  rowEncoderOf,
+  type RowEncoder,
+} from '../features/row-encoder.js';
 import { dictionarySlotCountOf, type PackedDictionary } from '../features/packed-dictionary.js';
-import { rowEncoderOf, type RowEncoder } from '../features/row-encoder.js';
 import { methodPlanOf } from '../methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, DenseTensor } from '../tensors/named-tensors.js';

@@ -1,7 +1,7 @@
 /** The sections `compute` and `queue` of a run config: what computes jobs, and how they get there. */
 
 import { z } from 'zod';
-import { FingerprintSchema } from '../events/fingerprint.js';
+import { FingerprintSchema } from '../events/device-report.js';
 
 const positiveInt = z.int().positive();
 
@@ -76,16 +76,6 @@ export const QueueConfigSchema = z
       .describe(
         'How long a run waits while Redis refuses to write because its disk or memory is full. The run ' +
           'then stops and can be resumed.',
-      ),
-    backupAfterMultiple: z
-      .number()
-      .min(1)
-      .max(1_000)
-      .optional()
-      .describe(
-        'A job that a worker has had for this multiple of the usual computing time (the 0.9 quantile of the ' +
-          'latest 256 of its kind), and for a second at least, goes to an idle worker as well; the first result ' +
-          'is used. It changes no result. By default no job has a copy.',
       ),
     blobByteCountMax: positiveInt
       .default(512 * 1024 * 1024)

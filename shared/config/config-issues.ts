@@ -36,14 +36,14 @@ function describeIssue(issue: Issue, config: unknown, schema: z.ZodType): string
   return [
     found === undefined || (found === null && issue.path.length > 0)
       ? `${field}: is missing; expected ${expected}`
-      : `${field}: expected ${expected}, found ${shown(found)}`,
+      : `${field}: expected ${expected}, found ${show(found)}`,
   ];
 }
 
 const CUT_TEXT =
   'a comma within { } ends a value, and the rest of it is no field: put the whole value into quotes';
 
-/** Whether YAML has cut a value at a comma: `{ expression: coalesce(a, b) }` has a field `b)`. */
+/** YAML cuts a value at a comma: `{ expression: coalesce(a, b) }` has a field `b)`. */
 function isRestOfText(key: string, value: unknown): boolean {
   return value === null && /[()[\]{}'"]/.test(key);
 }
@@ -89,7 +89,7 @@ function boundOf(origin: string, relation: string, bound: number | bigint): stri
   return `${relation} ${bound}`;
 }
 
-function shown(value: unknown): string {
+function show(value: unknown): string {
   // JSON cannot express .nan and .inf of YAML.
   const text = typeof value === 'number' ? String(value) : JSON.stringify(value);
   return text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}...`;

@@ -11,7 +11,7 @@ const CANDIDATES_MAX = 5000;
 /** Places of a slate. */
 export const SLOTS_MAX = 1000;
 
-/** Of names of decisions, adgroups and classes. */
+/** A bound on names of decisions, adgroups and classes. */
 export const NAME_LENGTH_MAX = 200;
 
 const name = z.string().min(1).max(NAME_LENGTH_MAX);
@@ -46,15 +46,15 @@ const DecisionInputSchema = z
     candidates: z.array(RankedCandidateSchema).min(1).max(CANDIDATES_MAX),
     settings: ExplorationConfigSchema,
   })
-  .refine(({ candidates }) => isEachOnce(candidates.map(({ adgroup }) => adgroup)), {
-    error: 'must name each adgroup once',
-    path: ['candidates'],
-  });
+  .refine(
+    ({ candidates }) =>
+      new Set(candidates.map(({ adgroup }) => adgroup)).size === candidates.length,
+    {
+      error: 'must name each adgroup once',
+      path: ['candidates'],
+    },
+  );
 export type DecisionInput = z.infer<typeof DecisionInputSchema>;
-
-function isEachOnce(names: readonly string[]): boolean {
-  return new Set(names).size === names.length;
-}
 
 const DecidedSlotSchema = z.strictObject({
   /** The adgroup that the decision puts here. */

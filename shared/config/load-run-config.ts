@@ -1,44 +1,20 @@
-/** Reads a YAML file and parses it into the frozen config of a run, or the policy of exploration alone. Writes run configs. */
+/** The config of a run and the policy of exploration as files, and how a run config is written. */
 
 import { stringify } from 'yaml';
 import { z } from 'zod';
+import { isRecord } from '../base/canonical-json.js';
 import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
 import { withAutoSection } from './auto-config.js';
 import { ExplorationConfigSchema, type ExplorationConfig } from './exploration-config.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
-import {
-  checkedConfig,
-  parseYaml,
-  readConfigFile,
-  readTextFile,
-  type FileKind,
-} from './yaml-file.js';
+import { checkedConfig, type ConfigKind } from './yaml-file.js';
 
-const RUN_CONFIG: FileKind = {
+export const RUN_CONFIG: ConfigKind<RunConfig> = {
   name: 'run config',
   examples: 'the README has a whole config, infra/examples has commented ones',
+  check: (value, where) =>
+    checkedConfig(RunConfigSchema, withAutoSection(value), where, RUN_CONFIG),
 };
-
-/**
- * @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has fields
- *   that are wrong, missing or unknown; every fault is listed with its path.
- */
-export async function loadRunConfig(path: string, read = readTextFile): Promise<RunConfig> {
-  return parseRunConfig(await readConfigFile(path, RUN_CONFIG, read), path);
-}
-
-export function parseRunConfig(yaml: string, where: string): RunConfig {
-  return checkedRunConfig(parseYaml(yaml, where, RUN_CONFIG), where);
-}
-
-/** The file's content before it is checked, which a sweep changes. */
-export async function loadUncheckedRunConfig(path: string, read = readTextFile): Promise<unknown> {
-  return parseYaml(await readConfigFile(path, RUN_CONFIG, read), path, RUN_CONFIG);
-}
-
-export function checkedRunConfig(value: unknown, where: string): RunConfig {
-  return checkedConfig(RunConfigSchema, withAutoSection(value), where, RUN_CONFIG);
-}
 
 /**
  * The YAML with every default filled in, so that it means the same to a later version. Many can read the
@@ -55,30 +31,14 @@ export function runConfigYaml(config: RunConfig, comment: string): string {
   return `${text}\n\n${stringify({ ...config, queue: { ...queue, redisUrl } })}`;
 }
 
-const POLICY: FileKind = {
-  name: 'policy of exploration',
-  examples: 'infra/docs/exploration.md has one',
-};
-
 const PolicyFileSchema = z.strictObject({ exploration: ExplorationConfigSchema });
 
-/**
- * Reads a policy of exploration: a file with the section `exploration` alone, or a whole run config.
- *
- * @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has fields
- *   that are wrong, missing or unknown; every fault is listed with its path.
- */
-export async function loadExploration(
-  path: string,
-  read = readTextFile,
-): Promise<ExplorationConfig> {
-  return explorationIn(parseYaml(await readConfigFile(path, POLICY, read), path, POLICY), path);
-}
-
-/** @throws QianmoError of kind `usage` that lists every fault with its path. */
-export function explorationIn(value: unknown, where: string): ExplorationConfig {
-  const isRunConfig = typeof value === 'object' && value !== null && 'run' in value;
-  return isRunConfig
-    ? checkedRunConfig(value, where).exploration
-    : checkedConfig(PolicyFileSchema, value, where, POLICY).exploration;
-}
+/** A policy of exploration: a file with the section `exploration` alone, or a whole run config. */
+export const POLICY: ConfigKind<ExplorationConfig> = {
+  name: 'policy of exploration',
+  examples: 'infra/docs/exploration.md has one',
+  check: (value, where) =>
+    isRecord(value) && 'run' in value
+      ? RUN_CONFIG.check(value, where).exploration
+      : checkedConfig(PolicyFileSchema, value, where, POLICY).exploration,
+};

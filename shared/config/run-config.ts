@@ -12,13 +12,11 @@ import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
-import { TrackingConfigSchema } from './tracking-config.js';
 import {
   decayIssues,
   GlobalTrainingConfigSchema,
   idDropoutMisfits,
   TrainingConfigSchema,
-  TrustConfigSchema,
 } from './training-config.js';
 import {
   featureMisfits,
@@ -27,6 +25,43 @@ import {
   tableNamesOf,
 } from '../models/model-config.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
+import { NOTICES } from '../names/event-terms.js';
+
+const MlflowConfigSchema = z
+  .strictObject({
+    url: z
+      .string()
+      .max(2_048)
+      .regex(/^https?:\/\/[^\s@?#/]+[^\s@?#]*$/, 'expected http(s)://HOST, without user or query')
+      .optional()
+      .describe('The address of the server; MLFLOW_TRACKING_URI by default.'),
+    experiment: z
+      .string()
+      .min(1)
+      .max(250)
+      .default('qianmo')
+      .describe('The name of the experiment, which is made when it is missing.'),
+  })
+  .describe('A tracking server of MLflow; credentials come from its variables.');
+
+const WebhookConfigSchema = z
+  .strictObject({
+    on: z
+      .array(z.enum(NOTICES))
+      .min(1)
+      .default([...NOTICES])
+      .describe('The states that are told.'),
+  })
+  .describe('Notices that the run has finished, failed or stalled, to QIANMO_WEBHOOK_URL.');
+
+const TrackingConfigSchema = z
+  .strictObject({
+    mlflow: MlflowConfigSchema.optional(),
+    webhook: WebhookConfigSchema.optional(),
+  })
+  .describe(
+    'Trackers that follow `train`, `evaluate`, `refresh` and open runs. A tracker that fails or hangs costs the run nothing.',
+  );
 
 const RunNameSchema = z
   .string()
@@ -51,7 +86,6 @@ const RunFieldsSchema = z.strictObject({
   evaluation: EvaluationConfigSchema.prefault({}),
   compute: ComputeConfigSchema.prefault({}),
   queue: QueueConfigSchema.prefault({}),
-  trust: TrustConfigSchema.prefault({}),
   exploration: ExplorationConfigSchema.prefault({}),
   output: AddressSchema.describe(
     'Checkpoints, reports and logs of the run: a folder or s3://bucket/prefix.',

@@ -5,13 +5,7 @@
 
 import { z } from 'zod';
 import { AddressSchema } from './data-config.js';
-import {
-  checkedConfig,
-  parseYaml,
-  readConfigFile,
-  readTextFile,
-  type FileKind,
-} from './yaml-file.js';
+import { checkedConfig, type ConfigKind } from './yaml-file.js';
 
 const path = z
   .string()
@@ -91,20 +85,8 @@ export const SweepConfigSchema = z.strictObject({
 
 export type SweepConfig = z.infer<typeof SweepConfigSchema>;
 
-const SWEEP: FileKind = {
+export const SWEEP_CONFIG: ConfigKind<SweepConfig> = {
   name: 'sweep',
   examples: 'infra/examples/sweep.yaml is a commented one',
+  check: (value, where) => checkedConfig(SweepConfigSchema, value, where, SWEEP_CONFIG),
 };
-
-/** @throws QianmoError of kind `usage` that lists every fault with its path. */
-export async function loadSweepConfig(path: string, read = readTextFile): Promise<SweepConfig> {
-  return parseSweepConfig(await readConfigFile(path, SWEEP, read), path);
-}
-
-export function parseSweepConfig(yaml: string, where: string): SweepConfig {
-  return checkedSweepConfig(parseYaml(yaml, where, SWEEP), where);
-}
-
-export function checkedSweepConfig(value: unknown, where: string): SweepConfig {
-  return checkedConfig(SweepConfigSchema, value, where, SWEEP);
-}

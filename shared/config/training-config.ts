@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AddressSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
-export const OUTER_STEP_COUNT_MAX = 10_000_000;
+const OUTER_STEP_COUNT_MAX = 10_000_000;
 const LEAF_COUNT_MAX = 65_536;
 const outerStepCount = positiveInt.max(OUTER_STEP_COUNT_MAX);
 const rate = z.number().positive().max(100);
@@ -152,6 +152,13 @@ const DROPOUT_FIELDS = {
       'The share of the ids of categories and bags that training replaces by the id of unknown values, drawn anew in ' +
         'every outer step, so that the row of unknown values learns what a new value is like: one rate for all, ' +
         'or rates by feature. None if absent.',
+    ),
+  supportDropout: z
+    .boolean()
+    .optional()
+    .describe(
+      'With true, a task adapts on a random number of its support rows in each outer step: on its first ones, from none to all. So training ' +
+        'prepares for adgroups with few rows as well. Without effect where nothing adapts.',
     ),
 };
 
@@ -393,19 +400,3 @@ export const GlobalTrainingConfigSchema = z
     outerSteps: outerStepCount.optional().describe('The number of steps of the global arm.'),
   })
   .describe('Training of the global arm, where it differs from training.');
-
-export const TrustConfigSchema = z
-  .strictObject({
-    recomputeShare: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0)
-      .describe(
-        'The share of the training jobs that a second worker computes too, to find workers that lie or are ' +
-          'broken. It needs two workers to find one, and a third to tell which.',
-      ),
-  })
-  .describe(
-    'Which results are computed again before they are believed. It changes no honest result.',
-  );

@@ -7,23 +7,46 @@ import { QianmoError } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
 import { describeIssues } from './config-issues.js';
 
-/** The name of a kind of file in messages, and where to find an example. */
-export interface FileKind {
+interface FileKind {
+  /** For messages. */
   readonly name: string;
   readonly examples: string;
 }
 
-/** Reads the text at a path or address; rejects with the system's error if there is none. */
-export type TextReader = (path: string) => Promise<string>;
+export interface ConfigKind<Config> extends FileKind {
+  /** @throws QianmoError of kind `usage` that lists every field that is wrong, missing or unknown with its path. */
+  check(value: unknown, where: string): Config;
+}
 
-export const readTextFile: TextReader = (path) => readFile(path, 'utf8');
+/** Reads the text at a path or address; rejects with the system's error if there is none. */
+type TextReader = (path: string) => Promise<string>;
+
+const readTextFile: TextReader = (path) => readFile(path, 'utf8');
+
+/** @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has faults. */
+export async function loadConfig<Config>(
+  kind: ConfigKind<Config>,
+  path: string,
+  read = readTextFile,
+): Promise<Config> {
+  return kind.check(await loadUnchecked(kind, path, read), path);
+}
+
+/** The content of a file before it is checked, which a sweep changes. */
+export async function loadUnchecked(
+  kind: FileKind,
+  path: string,
+  read: TextReader,
+): Promise<unknown> {
+  return parseYaml(await readConfigFile(path, kind, read), path, kind);
+}
+
+export function parseConfig<Config>(kind: ConfigKind<Config>, yaml: string, where: string): Config {
+  return kind.check(parseYaml(yaml, where, kind), where);
+}
 
 /** @throws QianmoError of kind `usage` when the file cannot be read. */
-export async function readConfigFile(
-  path: string,
-  kind: FileKind,
-  read: TextReader,
-): Promise<string> {
+async function readConfigFile(path: string, kind: FileKind, read: TextReader): Promise<string> {
   try {
     return await read(path);
   } catch (cause) {
@@ -101,7 +124,7 @@ function valueOf(
   }
 }
 
-/** @throws QianmoError of kind `usage` that lists the fields that are wrong, missing or unknown. */
+/** @throws as `check` of the kind. */
 export function checkedConfig<Schema extends z.ZodType>(
   schema: Schema,
   value: unknown,

@@ -1,8 +1,57 @@
 /** The device of a compute process, as a record that crosses process boundaries and as text. */
 
 import { z } from 'zod';
-import { counted } from '../names/counted.js';
-import { FingerprintSchema, NumericsSchema, numericsLines } from './fingerprint.js';
+
+/** `cpu-avx512-onednn-3f9a1c22`: what computes, and the beginning of a digest of all the details. */
+export const FingerprintSchema = z
+  .string()
+  .regex(
+    /^[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{8}$/,
+    'expected a fingerprint as qianmo check prints it, such as cpu-avx512-onednn-3f9a1c22',
+  );
+
+/** The parts of a fingerprint. Each one enters its digest. */
+const NumericsSchema = z.strictObject({
+  /** `wasm` and `js` are portable backends. */
+  computesOn: z.enum(['cpu', 'gpu', 'wasm', 'js']),
+  /** The instruction set that kernels are chosen for; of a GPU, its compute capability. */
+  instructionSet: z.string().nullable(),
+  /** The processor's features up to that instruction set. */
+  features: z.array(z.string()),
+  /** Null when it is not set, or when the backend has no oneDNN. */
+  oneDnn: z.boolean().nullable(),
+  /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
+  versions: z.array(z.string()),
+  /** The native libraries that compute, each with the beginning of a digest. */
+  builds: z.array(z.strictObject({ file: z.string(), digest: z.string() })),
+  /** Name and driver of the GPU that computes; null on a CPU. */
+  gpu: z.string().nullable(),
+  /** The beginning of the digest of the probe's results. */
+  probe: z.string(),
+});
+export type Numerics = z.infer<typeof NumericsSchema>;
+
+/** The details as pairs of label and value, to compare two machines line by line. */
+function numericsLines(numerics: Numerics): (readonly [string, string])[] {
+  const { instructionSet, features, oneDnn, versions, builds, gpu, probe } = numerics;
+  return [
+    ...(instructionSet === null
+      ? []
+      : [['instruction set', [instructionSet, ...features].join(', ')] as const]),
+    ['versions', versions.join(', ')],
+    ['builds', builds.map(({ file, digest }) => `${file} ${digest}`).join(', ') || 'none'],
+    ...(oneDnn === null ? [] : [['oneDNN', oneDnn ? 'on' : 'off'] as const]),
+    ...(gpu === null ? [] : [['GPU and driver', gpu] as const]),
+    ['probe', probe],
+  ];
+}
+
+/** The details on one line, for an error. */
+export function numericsText(numerics: Numerics): string {
+  return numericsLines(numerics)
+    .map(([label, value]) => `${label} ${value}`)
+    .join('; ');
+}
 
 export const GpuSchema = z.strictObject({
   /** In PCI bus order, like nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID`. */
@@ -15,26 +64,14 @@ export const GpuSchema = z.strictObject({
 });
 export type Gpu = z.infer<typeof GpuSchema>;
 
-/** Null when the library decides. */
-const threadCount = z.int().positive().nullable();
-
 export const DeviceReportSchema = z.strictObject({
   device: z.enum(['cpu', 'gpu']),
   /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
   backend: z.string(),
   isNative: z.boolean(),
-  processor: z.strictObject({
-    name: z.string(),
-    /** Instruction sets that matter for matrix products: `avx2`, `fma`, ... */
-    features: z.array(z.string()),
-  }),
-  threads: z.strictObject({ intraOp: threadCount, interOp: threadCount, openMp: threadCount }),
+  processor: z.string(),
   /** The GPU that this process sees, whether or not it is used. */
   gpu: GpuSchema.nullable(),
-  /** The loaded CUDA libraries: `libcudart.so.12`, ... */
-  cudaLibraries: z.array(z.string()),
-  /** The median speed of a few products of two square float32 matrices of this width. */
-  product: z.strictObject({ width: z.int().positive(), gflops: z.number().nonnegative() }),
   /** Equal on machines that compute the same bits. */
   fingerprint: FingerprintSchema,
   numerics: NumericsSchema,
@@ -43,64 +80,36 @@ export type DeviceReport = z.infer<typeof DeviceReportSchema>;
 
 /** The device of a compute process that runs. */
 export interface FoundDevice extends DeviceReport {
-  /** Whether the process computes portable jobs, which have another fingerprint. */
+  /** Portable jobs have another fingerprint. */
   readonly isPortable: boolean;
 }
 
 /** One line for the terminal and the log. */
 export function formatDeviceLine(report: DeviceReport): string {
-  const { threads, gpu, product, numerics } = report;
-  const parts = [report.backend];
-  if (report.device === 'gpu') parts.push(gpu === null ? 'an unnamed GPU' : gpuText(report));
-  else
-    parts.push(
-      `${threadText(threads.intraOp)} of ${report.processor.name}`,
-      ...(numerics.oneDnn === null ? [] : [`oneDNN ${numerics.oneDnn ? 'on' : 'off'}`]),
-    );
-  parts.push(`${gflopsText(product.gflops)} at ${product.width}^3`, report.fingerprint);
-  return parts.join(', ');
+  const { backend, device, gpu, processor, fingerprint } = report;
+  const computing = device === 'gpu' && gpu !== null ? gpuText(gpu) : `1 thread of ${processor}`;
+  return [backend, computing, fingerprint].join(', ');
 }
 
 /** The whole report, as pairs of label and value. */
 export function deviceReportLines(report: DeviceReport): (readonly [string, string])[] {
-  const { processor, threads, gpu, product } = report;
+  const { backend, device, gpu, processor, fingerprint, numerics } = report;
+  const isIdle = device === 'cpu' && gpu !== null;
   return [
-    ['backend', report.backend],
-    ['processor', `${processor.name} (${processor.features.join(', ') || 'features unknown'})`],
-    [
-      'threads',
-      `${threadText(threads.intraOp)} within an operation, ${threads.interOp ?? 'any number'} ` +
-        `between operations, ${threads.openMp ?? 'any number'} of OpenMP`,
-    ],
-    [
-      'GPU',
-      gpu === null
-        ? 'none seen'
-        : `${gpuText(report)}${report.device === 'gpu' ? '' : ', NOT USED'}`,
-    ],
-    ['CUDA libraries', report.cudaLibraries.join(', ') || 'none loaded'],
-    ['product', `${gflopsText(product.gflops)} at ${product.width}^3, float32`],
-    ['fingerprint', report.fingerprint],
-    ...numericsLines(report.numerics),
+    ['backend', backend],
+    ['processor', processor],
+    ['GPU', gpu === null ? 'none seen' : `${gpuText(gpu)}${isIdle ? ', NOT USED' : ''}`],
+    ['fingerprint', fingerprint],
+    ...numericsLines(numerics),
   ];
 }
 
 /** `GPU 0 NVIDIA H100 (79.6 GiB, compute 9.0, driver 550.54)` */
-export function gpuText({ gpu, cudaLibraries }: DeviceReport): string {
-  if (gpu === null) return 'unnamed';
-  const cuda = /libcudart\.so\.(\d+)/.exec(cudaLibraries.join(' '))?.[1];
+export function gpuText(gpu: Gpu): string {
   const memory =
     gpu.memoryMiB === 0 ? 'memory unknown' : `${(gpu.memoryMiB / 1024).toFixed(1)} GiB`;
   return (
     `GPU ${gpu.index} ${gpu.name} (${memory}, compute ${gpu.computeCapability}, ` +
-    `driver ${gpu.driverVersion}${cuda === undefined ? '' : `, CUDA ${cuda}`})`
+    `driver ${gpu.driverVersion})`
   );
-}
-
-function threadText(count: number | null): string {
-  return count === null ? 'all threads' : counted(count, 'thread');
-}
-
-function gflopsText(gflops: number): string {
-  return `${gflops >= 10 ? gflops.toFixed(0) : gflops.toPrecision(2)} GFLOPS`;
 }

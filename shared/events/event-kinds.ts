@@ -7,24 +7,10 @@
  */
 
 import { z } from 'zod';
-import { add, forget, observe, set } from '../metrics/metric-definitions.js';
-import { counted } from '../names/counted.js';
+import { add, forget, observe, set, type MetricUpdate } from '../metrics/metric-definitions.js';
+import { secondsText, shortDigest, counted } from '../names/counted.js';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema, formatDeviceLine } from './device-report.js';
-import { detail, notice, warning } from './event-words.js';
-import {
-  COMPUTE_ENDS,
-  endOf,
-  outerStepGauges,
-  prefixOf,
-  RUN_METRICS,
-  seconds,
-  secondsText,
-  shortDigest,
-  sizeGauges,
-  sourceOf,
-  workerOf,
-} from './event-words.js';
 import {
   COMPUTE_END_REASONS,
   DEVICE_POOLS,
@@ -32,7 +18,133 @@ import {
   REJECTIONS,
   STEP_PHASES,
 } from '../names/event-terms.js';
-import { SizeLossesSchema } from './size-losses.js';
+import { SizeLossesSchema, measuredPart, sizeMeansOf, type SizeLosses } from './size-losses.js';
+
+/** The origin of an event: a worker, or the coordinator where no worker is named. */
+export interface EventSource {
+  /** Absent before a run is known, and for a worker that serves none yet. */
+  readonly runId?: string | undefined;
+  /** The name of the worker, as results carry it. */
+  readonly worker?: string | undefined;
+  /** The place of the worker among the local workers of a supervisor, from 0. */
+  readonly workerIndex?: number | undefined;
+  /** The time of the event in milliseconds since the Unix epoch; the present when absent. */
+  readonly epochMs?: number | undefined;
+}
+
+export interface EventStamp extends EventSource {
+  readonly epochMs: number;
+  /** Outer steps that were complete; absent outside training. */
+  readonly outerStep?: number | undefined;
+}
+
+/** Details are kept in the log and not shown on a terminal. */
+export type EventLevel = 'detail' | 'notice' | 'warning';
+
+export type FieldsOf<Shape extends z.ZodRawShape> = keyof Shape extends never
+  ? // zod gives an empty shape the type of a record without keys, which would forbid `kind`.
+    unknown
+  : Readonly<z.output<z.ZodObject<Shape>>>;
+type Stamped<Shape extends z.ZodRawShape> = FieldsOf<Shape> & EventStamp;
+
+interface Traits<Event> {
+  /** Counters and gauges that follow the event. A process applies those that it exports. */
+  readonly metrics?: (event: Event) => readonly MetricUpdate[];
+  /** Shows that the run moves: it neither stalls nor waits for workers. */
+  readonly isProgress?: true;
+}
+
+/** The words, level and metrics of an event of one kind. */
+export interface EventWords<Event> extends Traits<Event> {
+  readonly level: (event: Event) => EventLevel;
+  readonly text: (event: Event) => string;
+}
+
+type Define = <Shape extends z.ZodRawShape>(
+  shape: Shape,
+  text: (event: Stamped<Shape>) => string,
+  traits?: Traits<Stamped<Shape>>,
+) => EventWords<Stamped<Shape>> & { readonly shape: Shape };
+
+function atLevel(level: EventLevel): Define {
+  return (shape, text, traits = {}) => ({ shape, level: () => level, text, ...traits });
+}
+
+const detail = atLevel('detail');
+const notice = atLevel('notice');
+const warning = atLevel('warning');
+
+/** Values that the next run may not have. */
+const RUN_METRICS = [
+  'qianmo_run_info',
+  'qianmo_query_loss_before_adaptation',
+  'qianmo_query_loss_by_size',
+  'qianmo_query_loss_before_adaptation_by_size',
+  'qianmo_support_loss_by_size',
+] as const;
+
+function outerStepGauges({
+  outerStep,
+  outerSteps,
+  epochMs,
+}: {
+  readonly outerStep: number;
+  readonly outerSteps: number;
+  readonly epochMs: number;
+}): MetricUpdate[] {
+  return [
+    set('qianmo_outer_step', {}, outerStep),
+    set('qianmo_outer_steps_planned', {}, outerSteps),
+    set('qianmo_last_outer_step_timestamp_seconds', {}, seconds(epochMs)),
+  ];
+}
+
+/** A size without tasks in this outer step keeps its losses. */
+function sizeGauges(losses: SizeLosses): MetricUpdate[] {
+  return sizeMeansOf(losses, measuredPart(losses)).flatMap(
+    ({ size, queryLoss, queryLossBefore, supportLoss }) => [
+      ...(queryLoss === null ? [] : [set('qianmo_query_loss_by_size', { size }, queryLoss)]),
+      ...(queryLossBefore === null
+        ? []
+        : [set('qianmo_query_loss_before_adaptation_by_size', { size }, queryLossBefore)]),
+      ...(supportLoss === null ? [] : [set('qianmo_support_loss_by_size', { size }, supportLoss)]),
+    ],
+  );
+}
+
+const COMPUTE_ENDS: Readonly<Record<(typeof COMPUTE_END_REASONS)[number], string>> = {
+  deadline: 'its job passed the deadline',
+  aborted: 'its job was aborted',
+  'bad-message': 'it sent an invalid message',
+  'lost-channel': 'the channel to it broke',
+  'not-started': 'it did not start',
+  replaced: 'another one replaces it',
+  'other-instructions': 'the next job needs another instruction set',
+  closed: 'it was closed',
+};
+
+/** Null for an event of the coordinator. */
+function sourceOf({ worker, workerIndex }: EventStamp): string | null {
+  if (workerIndex !== undefined) return `worker ${workerIndex + 1}`;
+  return worker === undefined ? null : `worker ${worker}`;
+}
+
+function workerOf(stamp: EventStamp): string {
+  return sourceOf(stamp) ?? 'the worker';
+}
+
+function prefixOf(stamp: EventStamp): string {
+  const source = sourceOf(stamp);
+  return source === null ? '' : `${source}: `;
+}
+
+function endOf(end: { readonly exitCode: number | null; readonly signal: string | null }): string {
+  return end.signal === null ? `exit code ${end.exitCode ?? 'unknown'}` : `signal ${end.signal}`;
+}
+
+function seconds(durationMs: number): number {
+  return durationMs / 1000;
+}
 
 const count = z.int().nonnegative();
 const processId = z.int().nonnegative();
@@ -85,7 +197,6 @@ export const EVENT_KINDS = {
         ...outerStepGauges({ outerStep, outerSteps, epochMs }),
         set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
         set('qianmo_workers_awaited', {}, 0),
-        set('qianmo_run_paused', {}, 0),
         set('qianmo_redis_away', {}, 0),
       ],
     },
@@ -172,28 +283,8 @@ export const EVENT_KINDS = {
       `from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`,
     { metrics: () => [add('qianmo_tasks_quarantined_total', {})] },
   ),
-  /** No job goes out until somebody resumes the run. */
-  'run-paused': notice({}, () => 'paused: no job goes out until `qianmo resume`', {
-    metrics: () => [set('qianmo_run_paused', {}, 1)],
-  }),
-  'run-resumed': notice(
-    { pausedMs: durationMs },
-    ({ pausedMs }) => `resumed after ${secondsText(pausedMs)}`,
-    {
-      metrics: ({ epochMs }) => [
-        set('qianmo_run_paused', {}, 0),
-        set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
-      ],
-    },
-  ),
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': notice({}, () => 'cancelled through the queue: stopping'),
-  'run-extended': notice(
-    { outerSteps: count, earlierOuterSteps: count },
-    ({ outerSteps, earlierOuterSteps }) =>
-      `extended from ${earlierOuterSteps} to ${outerSteps} outer steps`,
-    { metrics: ({ outerSteps }) => [set('qianmo_outer_steps_planned', {}, outerSteps)] },
-  ),
   /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
   'run-validated': notice(
     { outerStep: count, loss: z.number(), isBest: z.boolean() },
@@ -307,12 +398,6 @@ export const EVENT_KINDS = {
       `${admittedJobCount} of ${counted(jobCount, 'job')} of outer step ${outerStep} have a result`,
     { isProgress: true },
   ),
-  /** A worker has had the job for long, so an idle one gets a copy of it. */
-  'job-copied': notice(
-    { outerStep: count, jobIndex: count, slowWorker: z.string(), heldMs: durationMs },
-    ({ outerStep, jobIndex, slowWorker, heldMs }) =>
-      `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsText(heldMs)}: an idle worker gets a copy`,
-  ),
   'redis-away': warning(
     { address: z.string(), reason: z.string() },
     ({ address, reason }) => `Redis at ${address} does not answer (${reason}); waiting for it`,
@@ -373,7 +458,7 @@ export const EVENT_KINDS = {
   ),
   /**
    * How many workers of the pool could take part: one for each job of an outer step or of an evaluation. Told when it
-   * changes. Jobs that any device may compute are for `cpu`. 0 in a pause and at the end.
+   * changes. Jobs that any device may compute are for `cpu`. 0 at the end.
    */
   'workers-wanted': detail(
     { device: z.enum(DEVICE_POOLS), workerCount: count },
@@ -394,21 +479,6 @@ export const EVENT_KINDS = {
     ({ quarantinedWorker, reason, quarantineMs }) =>
       `worker ${quarantinedWorker} is sick and takes no job for ${secondsText(quarantineMs)}: ${reason}`,
     { metrics: () => [add('qianmo_workers_quarantined_total', {})] },
-  ),
-  /** Its results contradict those of two others: the run uses none of it any more. */
-  'worker-distrusted': warning(
-    { distrustedWorker: z.string(), outerStep: count, jobIndex: count, reason: z.string() },
-    ({ distrustedWorker, outerStep, jobIndex, reason }) =>
-      `worker ${distrustedWorker} lies or is broken, and nothing of it is used any more: ${reason} ` +
-      `(outer step ${outerStep}, job ${jobIndex}); what it computed before was used`,
-    { metrics: () => [add('qianmo_workers_distrusted_total', {})] },
-  ),
-  /** Workers gave different results of one job; another one decides. */
-  'results-disagree': warning(
-    { outerStep: count, jobIndex: count, workers: z.array(z.string()) },
-    ({ outerStep, jobIndex, workers }) =>
-      `workers ${workers.join(' and ')} gave different results of job ${jobIndex} of outer step ` +
-      `${outerStep}; a third one decides, so at least three have to be connected`,
   ),
   /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': detail(

@@ -9,7 +9,7 @@ import { EVENT_KINDS } from './event-kinds.js';
 import type { EventKind, RunEventOf, StampedEvent } from './run-events.js';
 
 /** Grows when a kind or a field changes its meaning. New kinds and optional fields do not change it. */
-export const EVENT_SCHEMA_VERSION = 1;
+const EVENT_SCHEMA_VERSION = 1;
 
 /** A reason may quote pages of a library's output. */
 const TEXT_LENGTH_MAX = 4_000;

@@ -9,16 +9,17 @@ import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '../base/clock.js';
 import { LruCache } from '../base/lru-cache.js';
 import { systemCodeOf } from '../base/system-errors.js';
-import { makeFolders } from '../storage/file-bytes.js';
+import { makeFolders, makeFolderDurably, syncFolder } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { openObjectStore } from '../storage/open-object-store.js';
 import type { S3Options } from '../storage/s3-object-store.js';
-import { cutHalfLine, wholeLinesByteCount } from './appended-lines.js';
 import { encodeEvent } from './event-lines.js';
 import type { EventKind, RunEventOf, StampedEvent, StampedEventSink } from './run-events.js';
+import { createReadStream, type ReadStream } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
 
 /** Holds the segments of one log. */
-export interface EventLogPlace {
+interface EventLogPlace {
   readonly address: string;
   /** @param lines whole lines, each with its line break. */
   append(lines: string): Promise<void>;
@@ -67,7 +68,7 @@ function outdatedOf(
   return sequences.filter((sequence) => sequence <= newest - segmentCountMax);
 }
 
-export interface EventLog {
+interface EventLog {
   readonly sink: StampedEventSink;
   /** Writes and saves the events so far, in bounded time. Later events are ignored. */
   close(): Promise<void>;
@@ -244,7 +245,8 @@ export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventS
     }
     const nowMs = clock.monotonicMs();
     const passedMs = passedMsBySubject.get(subject) ?? Number.NEGATIVE_INFINITY;
-    if (nowMs - passedMs < INTERVAL_MS && !isLast(event)) return;
+    const isLast = event.kind === 'progress' && event.done === event.total;
+    if (nowMs - passedMs < INTERVAL_MS && !isLast) return;
     passedMsBySubject.put(subject, nowMs);
     sink(event);
   };
@@ -262,10 +264,6 @@ function subjectOf(event: StampedEvent): string | null {
     default:
       return null;
   }
-}
-
-function isLast(event: StampedEvent): boolean {
-  return event.kind === 'progress' && event.done === event.total;
 }
 
 interface OpenSegment {
@@ -441,8 +439,89 @@ export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): 
   };
 }
 
-/** Whether the path still names the open file. */
+/** True while the path names the open file. */
 async function isAt(path: string, handle: FileHandle): Promise<boolean> {
   const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);
   return named?.ino === own.ino;
+}
+
+const LINE_BREAK = 10;
+const PIECE_BYTE_COUNT = 256 * 1024;
+
+/**
+ * Opens the file for appending, makes it where it is missing, and cuts off half a line at its end.
+ * @param take gets each line that is left, in order, with its place as `path:number`
+ * @throws what `take` throws; then no file stays open.
+ */
+export async function openAppendedLines(
+  path: string,
+  take: (line: string, where: string) => void,
+): Promise<FileHandle> {
+  await makeFolderDurably(dirname(path));
+  const file = await open(path, 'a+');
+  try {
+    await cutHalfLine(file);
+    await syncFolder(dirname(path));
+    let number = 0;
+    for await (const line of linesOf(createReadStream(path))) {
+      number += 1;
+      take(line, `${path}:${number}`);
+    }
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/**
+ * The lines of a file, which is closed when the reading ends, also where it ends early. `node:readline` ends a line at U+2028
+ * and U+2029 too, from Node 24 on, and JSON has both within texts.
+ */
+export async function* linesOf(input: ReadStream): AsyncGenerator<string> {
+  const decoder = new StringDecoder('utf8');
+  let begun = '';
+  try {
+    for await (const chunk of input as AsyncIterable<string | Buffer>) {
+      const text = typeof chunk === 'string' ? chunk : decoder.write(chunk);
+      const [first = '', ...others] = text.split('\n');
+      begun += first;
+      for (const next of others) {
+        yield withoutReturn(begun);
+        begun = next;
+      }
+    }
+    if (begun !== '') yield withoutReturn(begun);
+  } finally {
+    const closed = new Promise<void>((resolve) => {
+      if (input.closed) resolve();
+      else input.once('close', resolve);
+    });
+    input.destroy();
+    await closed;
+  }
+}
+
+function withoutReturn(line: string): string {
+  return line.endsWith('\r') ? line.slice(0, -1) : line;
+}
+
+async function cutHalfLine(file: FileHandle): Promise<void> {
+  const { size } = await file.stat();
+  const piece = Buffer.alloc(Math.min(size, PIECE_BYTE_COUNT));
+  for (let end = size; end > 0;) {
+    const start = Math.max(0, end - piece.byteLength);
+    const { bytesRead } = await file.read(piece, 0, end - start, start);
+    const wholeByteCount = wholeLinesByteCount(piece.subarray(0, bytesRead));
+    if (wholeByteCount > 0 || start === 0) {
+      if (start + wholeByteCount < size) await file.truncate(start + wholeByteCount);
+      return;
+    }
+    end = start;
+  }
+}
+
+/** Returns the length of the whole lines. A process that was killed may have left half a line. */
+export function wholeLinesByteCount(bytes: Uint8Array): number {
+  return bytes.lastIndexOf(LINE_BREAK) + 1;
 }

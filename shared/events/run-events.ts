@@ -3,13 +3,19 @@
  * stamps the event once, and every sink (terminal, log, library) reads the stamped event.
  */
 
+import { secondsText } from '../names/counted.js';
 import type { Clock } from '../base/clock.js';
 import { set, type MetricUpdate } from '../metrics/metric-definitions.js';
-import type { EventLevel, EventSource, EventStamp, EventWords, FieldsOf } from './event-words.js';
-import { EVENT_KINDS } from './event-kinds.js';
-import { secondsText } from './event-words.js';
+import {
+  type EventLevel,
+  type EventSource,
+  type EventStamp,
+  type EventWords,
+  type FieldsOf,
+  EVENT_KINDS,
+} from './event-kinds.js';
 
-export type { EventSource, EventStamp } from './event-words.js';
+export type { EventSource, EventStamp } from './event-kinds.js';
 
 export type EventKind = keyof typeof EVENT_KINDS;
 
@@ -70,7 +76,6 @@ export function noticeEvent(code: string, text: string): RunEventOf<'notice'> {
   return { kind: 'notice', code, text };
 }
 
-/** The same at the level of a warning. */
 export function warningEvent(code: string, text: string): RunEventOf<'warning'> {
   return { kind: 'warning', code, text };
 }
@@ -93,7 +98,6 @@ interface Sentence {
   readonly text: string;
 }
 
-/** Returns the event in words. */
 export function sentenceOf(event: StampedEvent): Sentence {
   const { level, text } = entryOf(event);
   return { level: level(event), text: text(event) };

@@ -7,16 +7,15 @@ import {
   type StampedEvent,
   type StampedEventOf,
 } from './run-events.js';
-import { measuredPart, sizeMeansOf, type SizeMean } from './size-losses.js';
+import { measuredPart, sizeMeansOf } from './size-losses.js';
 
 export interface RunView {
   readonly run: string | null;
   /** The last call that keeps the log, as `train`; null if the end of the log does not name it. */
   readonly callName: string | null;
-  /** The same with its process; null if the end of the log does not name that. */
+  /** The call with its process; null if the end of the log does not name that. */
   readonly call: CallView | null;
   readonly ending: RunEnding | null;
-  readonly isPaused: boolean;
   readonly isAwaitingWorkers: boolean;
   readonly training: TrainingView | null;
   /** The stage that is counted at present, outside the training of the run; an arm that is trained is one. */
@@ -25,7 +24,7 @@ export interface RunView {
   readonly validation: { readonly bestOuterStep: number; readonly bestLoss: number } | null;
   /** Milliseconds of an outer step, the median of the last ones; null before the first. */
   readonly outerStepMs: number | null;
-  /** Epoch milliseconds of the last event, and of the last one that shows progress or ends a pause. */
+  /** Epoch milliseconds of the last event, and of the last one that shows progress. */
   readonly lastEventMs: number | null;
   readonly lastProgressMs: number | null;
   /** Results that were not used, by reason. */
@@ -51,7 +50,7 @@ interface TrainingView {
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
   /** Losses of the last outer step; null where its event has none. */
-  readonly bySize: readonly SizeMean[] | null;
+  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
   /** The last outer step that measured the query loss before adaptation; null before there is one. */
   readonly adaptation: AdaptationView | null;
 }
@@ -61,7 +60,7 @@ interface AdaptationView {
   readonly outerStep: number;
   readonly queryLossBefore: number;
   readonly queryLossAfter: number;
-  readonly bySize: readonly SizeMean[] | null;
+  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
 }
 
 interface StageView {
@@ -78,7 +77,7 @@ const NEWEST_WEIGHT = 0.1;
 type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
   /** Start and end of the last outer steps. */
   stepEndsMs: number[];
-  /** Of the last outer steps, the newest with most weight. */
+  /** A mean over the last outer steps, the newest with most weight. */
   meanTasksPerSecond: number | null;
   failure: Extract<RunEnding, { kind: 'failed' }> | null;
   refusedResultCounts: Record<string, number>;
@@ -108,7 +107,6 @@ export class RunReducer {
       callName: null,
       call: null,
       ending: null,
-      isPaused: false,
       isAwaitingWorkers: false,
     },
     ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
@@ -183,14 +181,6 @@ function admitCourse(draft: Draft, event: StampedEvent): void {
     case 'run-failed':
       draft.failure = { kind: 'failed', failure: event.failure, reason: event.reason };
       return;
-    case 'run-paused':
-      draft.isPaused = true;
-      return;
-    case 'run-resumed':
-      draft.isPaused = false;
-      // The time of the pause is none in which it stood still.
-      draft.lastProgressMs = event.epochMs;
-      return;
     case 'workers-awaited':
     case 'workers-missing':
       draft.isAwaitingWorkers = true;
@@ -203,7 +193,6 @@ function admitCourse(draft: Draft, event: StampedEvent): void {
 function beginCall(draft: Draft): void {
   draft.ending = null;
   draft.failure = null;
-  draft.isPaused = false;
   draft.isAwaitingWorkers = false;
   draft.stage = null;
   draft.stepEndsMs = [];

@@ -36,7 +36,7 @@ export const SizeLossesSchema = z
   );
 export type SizeLosses = z.infer<typeof SizeLossesSchema>;
 
-export interface SizeMean {
+interface SizeMean {
   /** Bounds in support rows: `0-10`, `>300`. */
   readonly size: string;
   readonly taskCount: number;

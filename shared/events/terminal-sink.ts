@@ -140,10 +140,10 @@ function lossNote(
 }
 
 function progressLine({ stage, done, total }: ProgressEvent, withBar: boolean): string {
-  if (total === null) return `${stage}  ${grouped(done)}`;
+  if (total === null) return `${stage}  ${groupDigits(done)}`;
   const share = total === 0 ? 1 : done / total;
   const percent = `${Math.floor(share * 100)} %`;
-  return `${withBar ? `${barOf(share)}  ` : ''}${stage}  ${grouped(done)}/${grouped(total)}  ${percent}`;
+  return `${withBar ? `${barOf(share)}  ` : ''}${stage}  ${groupDigits(done)}/${groupDigits(total)}  ${percent}`;
 }
 
 function barOf(share: number): string {
@@ -152,11 +152,11 @@ function barOf(share: number): string {
 }
 
 function speedOf(perSecond: number): string {
-  return perSecond < 10 ? perSecond.toFixed(1) : grouped(Math.round(perSecond));
+  return perSecond < 10 ? perSecond.toFixed(1) : groupDigits(Math.round(perSecond));
 }
 
 /** `1,234,567`. Loading a locale for it would take longer than some commands. */
-function grouped(count: number): string {
+function groupDigits(count: number): string {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 

@@ -3,14 +3,13 @@
  * subset is documented in `infra/docs/expressions.md`.
  */
 
-import { bindCall, caseOf, joined, partOfMoment } from './expression-functions.js';
 import {
-  boundColumn,
+  bindCall,
+  caseOf,
+  joined,
+  partOfMoment,
   castTo,
-  castToNamed,
   compareValues,
-  DOUBLE_ARITHMETIC,
-  doubleOperand,
   fitting,
   isNumeric,
   isWhole,
@@ -19,15 +18,20 @@ import {
   OutsideSubset,
   strict,
   unified,
-  WHOLE_ARITHMETIC,
-  writtenNumber,
   type Bound,
   type Value,
   type ValueType,
 } from './expression-values.js';
 import {
+  columnOf,
+  doubleOfSqlLiteral,
+  doubleOfText,
+  readerOfTyped,
+  textOfJsonValue,
   typeOfColumn,
   wholeNumberOf,
+  wrongValue,
+  type ColumnType,
   type ColumnTypes,
   type RawRow,
   type WholeNumber,
@@ -378,5 +382,157 @@ function negative(operand: Bound): Bound {
   if (!isWhole(operand)) return outside(`- of a value of the type ${type}`);
   return strict(type, [operand], (value: WholeNumber) =>
     fitting(type, wholeNumberOf(-BigInt(value))),
+  );
+}
+
+const WHOLE_ARITHMETIC: Readonly<Record<string, (a: bigint, b: bigint) => bigint | null>> = {
+  '+': (a, b) => a + b,
+  '-': (a, b) => a - b,
+  '*': (a, b) => a * b,
+  '//': (a, b) => (b === 0n ? null : a / b),
+  '%': (a, b) => (b === 0n ? null : a % b),
+};
+
+const DOUBLE_ARITHMETIC: Readonly<Record<string, (a: number, b: number) => number>> = {
+  '+': (a, b) => a + b,
+  '-': (a, b) => a - b,
+  '*': (a, b) => a * b,
+  '/': (a, b) => a / b,
+  '%': (a, b) => a % b,
+};
+
+const TYPE_BY_NAME: Readonly<Record<string, ValueType>> = {
+  INTEGER: 'INTEGER',
+  INT: 'INTEGER',
+  BIGINT: 'BIGINT',
+  DOUBLE: 'DOUBLE',
+  VARCHAR: 'VARCHAR',
+  TEXT: 'VARCHAR',
+};
+
+/** `CAST(bound AS name)`, or `TRY_CAST`, where a failure is null. */
+function castToNamed(name: string, bound: Bound, isTry: boolean): Bound {
+  const type =
+    TYPE_BY_NAME[name.toUpperCase()] ?? outside(`a cast to ${name} is not of the subset`);
+  const { evaluate } = castTo(type, bound);
+  if (!isTry) return { type, evaluate };
+  return {
+    type,
+    evaluate: (row) => {
+      // The operand fails outside of TRY_CAST.
+      const value = bound.evaluate(row);
+      return orNull(() => castTo(type, { ...bound, evaluate: () => value }).evaluate(row));
+    },
+  };
+}
+
+/** A number as `/` takes it. */
+function doubleOperand(bound: Bound): Bound {
+  return isNumeric(bound) || bound.type === 'DECIMAL' ? castTo('DOUBLE', bound) : bound;
+}
+
+function writtenNumber(digits: string): Bound {
+  const written = { written: digits };
+  if (/e/i.test(digits)) return { type: 'DOUBLE', evaluate: () => Number(digits), ...written };
+  if (digits.includes('.')) {
+    const value = doubleOfSqlLiteral(digits);
+    return { type: 'DECIMAL', evaluate: () => value, ...written };
+  }
+  const value = wholeNumberOf(BigInt(digits));
+  if (value >= 2n ** 63n) return outside(`the number ${digits} is beyond BIGINT`);
+  return { type: value < 2 ** 31 ? 'INTEGER' : 'BIGINT', evaluate: () => value, ...written };
+}
+
+/** A column in the type that `prepare` gives it. @throws OutsideSubset where that is not of the subset. */
+function boundColumn(name: string, column: ColumnType): Bound {
+  const [type, read] = readerOfColumn(name, column);
+  return {
+    type,
+    evaluate: (row) => {
+      const value = columnOf(row, name);
+      return value === null ? null : read(value, name);
+    },
+  };
+}
+
+type ReadValue = (value: unknown, name: string) => Value;
+
+function readerOfColumn(name: string, column: ColumnType): readonly [ValueType, ReadValue] {
+  if (column.log === 'text') {
+    const { inferred } = column;
+    if (inferred !== undefined) return [inferred, READ_TEXT[inferred]];
+    return outside(`the type that the logs give the column "${name}" is not known`);
+  }
+  const { type } = column;
+  if (type === 'DATE' || type === 'TIMESTAMP')
+    return ['TIMESTAMP', (value) => momentIn(value, name) ?? failWrongMoment(name, value)];
+  const read = readerOfTyped(type);
+  switch (type) {
+    case 'INTEGER':
+    case 'BIGINT':
+    case 'BOOLEAN':
+    case 'DOUBLE':
+    case 'VARCHAR':
+      if (read !== null) return [type, read];
+  }
+  return outside(`the column "${name}" has the type ${type}, which is not of the subset`);
+}
+
+const READ_TEXT = {
+  BIGINT: readWhole,
+  DOUBLE: (value: unknown) => doubleOfText(textOf(value)),
+  BOOLEAN: (value: unknown) => {
+    const text = textOf(value).toLowerCase();
+    if (/^(?:true|t|yes|y|1)$/.test(text)) return true;
+    return /^(?:false|f|no|n|0)$/.test(text) ? false : null;
+  },
+  TIMESTAMP: momentIn,
+  VARCHAR: textOf,
+} satisfies Record<string, ReadValue>;
+
+/** A value that is not null, with U+FFFD for each lone surrogate, as it is written in UTF-8. */
+function textOf(value: unknown): string {
+  return (textOfJsonValue(value) ?? '').replace(/\p{Surrogate}/gu, '\ufffd');
+}
+
+/** Null for a text that is no finite number, as `prepare` has it among whole numbers. */
+function readWhole(value: unknown, name: string): WholeNumber | null {
+  // A parser of JSON has lost the last digits of a number beyond 2^53.
+  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
+    throw wrongValue(name, 'a number within 2^53, or a larger one as a text', value);
+  const text = textOf(value);
+  const whole = /^-?(?:0|[1-9]\d{0,18})$/.test(text) ? BigInt(text) : null;
+  if (whole !== null && BigInt.asIntN(64, whole) === whole) return wholeNumberOf(whole);
+  const number = doubleOfText(text);
+  if (number === null || !Number.isFinite(number)) return null;
+  throw wrongValue(name, 'a whole number of 64 bits, as the logs do', value);
+}
+
+const MOMENT =
+  /^(\d{4}-\d\d-\d\d)(?:[ T]((?:[01]\d|2[0-3]):[0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?(Z|[+-](?:0\d|1[0-5])(?::[0-5]\d)?)?)?$/;
+
+/**
+ * A moment in UTC. Null for a text that cannot be one.
+ * @throws QianmoError of kind `data` for one in a form that is not read here
+ */
+function momentIn(value: unknown, name: string): number | null {
+  const text = value instanceof Date ? value.toISOString() : textOf(value);
+  const [, day, minutes = '00:00', seconds = '00', zone = 'Z'] = MOMENT.exec(text) ?? [];
+  if (day !== undefined) {
+    const dayMs = Date.parse(`${day}T00:00Z`);
+    if (Number.isNaN(dayMs) || new Date(dayMs).toISOString().slice(0, 10) !== day) return null;
+    const offset = zone.length === 3 ? `${zone}:00` : zone;
+    const ms = Date.parse(`${day}T${minutes}${offset}`);
+    const micros = ms * 1000 + Math.round(Number(seconds.slice(0, 9)) * 1_000_000);
+    if (Number.isSafeInteger(micros) || !seconds.includes('.')) return micros;
+  } else if (!/^[\s+\-\d]|^(?:inf|epoch)/i.test(text)) return null;
+  return failWrongMoment(name, value);
+}
+
+function failWrongMoment(name: string, value: unknown): never {
+  throw wrongValue(
+    name,
+    'a timestamp such as 2026-11-01 20:15:00.5, with a fraction only from 1685 to 2254',
+    value,
   );
 }

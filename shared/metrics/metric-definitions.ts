@@ -65,7 +65,7 @@ const STEP_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000
 const JOB_BUCKETS = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 const REQUEST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
-export const METRICS = {
+const METRICS = {
   qianmo_run_info: coordinator.gauge('The run that this coordinator works on; always 1.', {
     run: null,
   }),
@@ -112,7 +112,7 @@ export const METRICS = {
     reason: REJECTIONS,
   }),
   qianmo_workers_wanted: coordinator.gauge(
-    'Workers that an outer step could use: its jobs by the device that they demand; 0 in a pause and at the end.',
+    'Workers that an outer step could use: its jobs by the device that they demand; 0 at the end.',
     { device: DEVICE_POOLS },
   ),
   qianmo_workers_contributing: coordinator.gauge('Workers whose results the last outer step used.'),
@@ -125,13 +125,9 @@ export const METRICS = {
   qianmo_workers_quarantined_total: coordinator.counter(
     'Times that a sick worker was asked to take no job.',
   ),
-  qianmo_workers_distrusted_total: coordinator.counter(
-    'Workers whose results contradicted those of others.',
-  ),
   qianmo_tasks_quarantined_total: coordinator.counter(
     'Tasks that the run leaves out because they fail their jobs.',
   ),
-  qianmo_run_paused: coordinator.gauge('1 while the run is paused.'),
   qianmo_runs_total: coordinator.counter('Runs that ended, by outcome.', {
     outcome: ['finished', 'failed'],
   }),

@@ -82,7 +82,7 @@ async function answer(
   }
 }
 
-/** Answers an autoscaler: how many workers a run wants, by pool. 0 for all pools in a pause, and once the run has ended. */
+/** Answers an autoscaler: how many workers a run wants, by pool. 0 for all pools once the run has ended. */
 export function workersWantedIn(registry: MetricRegistry): Readonly<Record<string, number>> {
   return Object.fromEntries(
     DEVICE_POOLS.map((device) => [device, registry.valueOf('qianmo_workers_wanted', { device })]),

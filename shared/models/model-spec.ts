@@ -14,10 +14,12 @@ import { at } from '../base/arrays.js';
 import type { RowPackLayout } from '../tasks/row-pack.js';
 import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
 import { GENERATED_BLOCK } from '../methods/inner-loop/personal-blocks.js';
-import type { FieldFrame } from './kinds/forward-frame.js';
-import type { ModelDefinition } from './kinds/model-definition.js';
+import type {
+  FieldFrame,
+  ModelDefinition,
+  WeightInitialisation,
+} from './kinds/model-definition.js';
 import type { ModelOptions } from './kinds/model-options.js';
-import type { WeightInitialisation } from './kinds/model-terms.js';
 import { MODELS } from './kinds/models.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 import type { Initialisation, Variable } from '../tensors/named-tensors.js';

@@ -16,7 +16,6 @@ export const COMPUTE_END_REASONS = [
 export const JOB_FAILURE_KINDS = [
   'blob-missing',
   'refused',
-  'declined',
   'sick',
   'worker-lost',
   'permanent',

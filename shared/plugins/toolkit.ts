@@ -11,4 +11,4 @@ export {
 } from '../methods/inner-loop/inner-loop-settings.js';
 export { defineModel } from '../models/kinds/model-definition.js';
 export { FIELD_OPTIONS } from '../models/kinds/model-options.js';
-export { hiddenLayers, outputLayer, weightVariable } from '../models/kinds/model-terms.js';
+export { hiddenLayers, outputLayer, weightVariable } from '../models/kinds/model-definition.js';

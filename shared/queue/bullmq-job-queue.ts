@@ -6,6 +6,7 @@
 
 import type * as bullmq from 'bullmq';
 import { createRequire } from 'node:module';
+import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import {
@@ -21,31 +22,28 @@ import {
   WAKE_ALL,
   type WakeUp,
 } from './job-queue.js';
-import { INNER_LOOP_QUEUE, type JobResult, QUEUED_BYTE_COUNT_MAX, isLeftover } from './protocol.js';
+import {
+  INNER_LOOP_QUEUE,
+  isLeftover,
+  type JobResult,
+  QUEUED_BYTE_COUNT_MAX,
+  startOf,
+} from './protocol.js';
 import { WORKER_LOST, formatJobFailure, mayPass } from './queue-errors.js';
 import {
   type QueueCall,
   type RedisConnection,
   type RedisRole,
-  UNKNOWN_VERSION,
   checkRedis,
   connectRedis,
   isOfChangedRole,
   queueCallsAt,
   queueErrorOf,
 } from './redis-connection.js';
-import {
-  quarantineKeyOf,
-  redisWorkerRegistry,
-  startOf,
-  wakeUpChannelOf,
-  wakeUpOf,
-  wakeUpText,
-} from './redis-registry.js';
+import { redisWorkerRegistry } from './redis-registry.js';
 import { RedisRunLease, redisRunController } from './redis-run-lease.js';
 import {
   ANSWER_TIMEOUT_MS,
-  EVENT_COUNT_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   LOCK_RENEWAL_INTERVAL_MS,
@@ -116,7 +114,7 @@ async function openProducer(
     return {
       takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
       renewLease: (holder) => call(() => lease.renew(holder)),
-      releaseLease: (terms) => call(() => lease.release(terms)),
+      releaseLease: (end) => call(() => lease.release(end)),
       add: (jobs) => call(() => addJobs(queue, lease, jobs)),
       read: (jobId) => call(() => recordOf(queue, commands, jobId)),
       remove: async (jobIds) => {
@@ -124,10 +122,7 @@ async function openProducer(
       },
       removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
       workers: () => call(() => registry.workers()),
-      quarantine: async (worker, durationMs) => {
-        const key = quarantineKeyOf(prefix, worker);
-        await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
-      },
+      quarantine: (worker, durationMs) => call(() => registry.quarantine(worker, durationMs)),
       ...{ blobs: blobsOver(commands, prefix, call), subscribe },
       close: async () => {
         closing.abort();
@@ -163,10 +158,15 @@ async function addJobs(
   lease: RedisRunLease,
   jobs: Parameters<JobProducer['add']>[0],
 ): Promise<void> {
+  const added = jobs.map(({ jobId, job }) => ({
+    ...{ name: job.work.kind, data: job, opts: { jobId } },
+  }));
+  const [first] = added;
+  // A transaction copies every script of the connection.
   const add = (): Promise<unknown> =>
-    queue.addBulk(
-      jobs.map(({ jobId, job }) => ({ name: job.work.kind, data: job, opts: { jobId } })),
-    );
+    first !== undefined && added.length === 1
+      ? queue.add(first.name, first.data, first.opts)
+      : queue.addBulk(added);
   const jobIds = jobs.map(({ jobId }) => jobId);
   if (lease.isHeld) await lease.addUnder(add, () => removed(queue, jobIds));
   else await add();
@@ -231,15 +231,13 @@ async function openConsumer(
     worker.on('completed', ({ id = '' }, returnValue) => end(id, { returnValue }));
     worker.on('failed', (job) => end(job?.id ?? '', {}));
     return {
-      server: facts?.version ?? UNKNOWN_VERSION,
+      server: facts?.version ?? 'redis of unknown version',
       name: self.name,
       blobs: blobsOver(redis, prefix, call),
       takeOne: (how) => taking.begin(how),
       pause: () => taking.end(),
       beat: (jobId) => call(() => registry.beat({ ...self, jobId, report: report() })),
-      // A key that is not there has a negative lifetime.
-      quarantinedMs: async () =>
-        Math.max(0, await call(() => redis.pttl(quarantineKeyOf(prefix, self.name)))),
+      quarantinedMs: () => call(() => registry.quarantinedMs(self.name)),
       stop: async () => {
         taking.stop();
         await underWay.ended();
@@ -265,14 +263,13 @@ async function openController({
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control', tls });
   const where = redactedAddress(url);
   const call = queueCallsAt(where);
-  const { find, endOf, replace, withdraw } = redisRunController(redis, prefix, where);
+  const { find, endOf, cancel } = redisRunController(redis, prefix, where);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
     workers: () => call(() => registry.workers()),
     find: (runId) => call(() => find(runId)),
     endOf: (runId, start) => call(() => endOf(runId, start)),
-    replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
-    withdraw: (runId, change) => call(() => withdraw(runId, change)),
+    cancel: (runId, cancellation) => call(() => cancel(runId, cancellation)),
     close: () => {
       redis.disconnect();
       return Promise.resolve();
@@ -442,6 +439,8 @@ async function processed(
 }
 
 const PRODUCER_CLOSE_TIMEOUT_MS = 2_000;
+/** The number of events kept in the queue's stream. Nobody reads them here. */
+const EVENT_COUNT_MAX = 10_000;
 const FINISHED_KEPT = { count: FINISHED_COUNT_MAX };
 
 const JOB_OPTIONS: bullmq.JobsOptions = {
@@ -490,6 +489,40 @@ async function wakeUpsOver(
     listeners.add(listener);
     return () => void listeners.delete(listener);
   };
+}
+
+/**
+ * The message that tells a coordinator that one of its jobs has finished, over a channel of Redis. A message may be
+ * lost: the record of the job is the truth. BullMQ's own events would go to every coordinator of the queue, which
+ * would parse the results of all runs.
+ */
+
+const WakeUpSchema = z.strictObject({
+  jobId: z.string(),
+  /** The result, as the queue keeps it; absent when the job failed. */
+  returnValue: z.unknown().optional(),
+});
+type WakeUpMessage = z.infer<typeof WakeUpSchema>;
+
+/**
+ * @param prefix of the queue's keys; a user with few rights may use the channels below it.
+ * @param start the nonce of the start that hears the channel
+ */
+function wakeUpChannelOf(prefix: string, start: string): string {
+  return `${prefix}:wake-ups:${start}`;
+}
+
+function wakeUpText(message: WakeUpMessage): string {
+  return JSON.stringify(message);
+}
+
+/** Null for anything else that somebody has sent. */
+function wakeUpOf(text: string): WakeUpMessage | null {
+  try {
+    return WakeUpSchema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
 }
 
 /** A connection that only listens would never notice that the server is silent. */

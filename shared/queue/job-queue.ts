@@ -16,9 +16,9 @@
  * time of another: locks and quarantines are durations that the server counts down.
  */
 
-import type { RunController, RunOrders } from './run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/lease.js';
+import { z } from 'zod';
 import type { JobFailure } from './queue-errors.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
 
@@ -34,10 +34,28 @@ export interface JobQueue {
   openController(): Promise<QueueController>;
 }
 
-/** The end of people who look at a queue and control its runs. */
-export interface QueueController extends RunController {
+/**
+ * A command to one start of a coordinator to stop. Later starts of the run do not follow it, so it need not be taken
+ * back.
+ */
+export const CancellationSchema = z.strictObject({
+  start: z.string().min(1),
+  /** The signature of those who cancel, for a run of a pool with a key. */
+  signature: z.string().optional(),
+});
+export type Cancellation = z.infer<typeof CancellationSchema>;
+
+/** The end of people who look at a queue and cancel its runs. Calls fail at once while the server is away. */
+export interface QueueController {
   /** The live workers, of all runs. */
   workers(): Promise<readonly ConnectedWorker[]>;
+  /** The coordinator that holds the lease of the run; null if none does. */
+  find(runId: string): Promise<LeaseHolder | null>;
+  /** How a coordinator gave back the lease that it had; null if it has it, has died, or ended long ago. */
+  endOf(runId: string, start: string): Promise<RunEnd | null>;
+  /** May be repeated until the coordinator shows that it stops. */
+  cancel(runId: string, cancellation: Cancellation): Promise<void>;
+  close(): Promise<void>;
 }
 
 export interface OpenConsumerOptions {
@@ -124,12 +142,6 @@ export interface BlobLimits {
   readonly large?: LargeBlobs;
 }
 
-export interface ReleaseTerms {
-  readonly keepsOrders?: boolean;
-  /** How the run has ended; absent if it has not begun. */
-  readonly end?: Omit<RunEnd, 'start'>;
-}
-
 /** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */
 export interface JobProducer {
   /**
@@ -141,14 +153,17 @@ export interface JobProducer {
   takeLease(runId: string, holder: LeaseHolder, over: string | null): Promise<LeaseAnswer>;
   /**
    * Renews the lease that was taken, also when it ran out and nobody has taken it since. Returns the
-   * orders that were given to the run.
+   * cancellation that was given to this start, or null.
    *
-   * @throws RunFencedError if another coordinator has taken it; UnreadableOrdersError if the lease is renewed, and
-   *   another version has given orders that this one cannot read.
+   * @throws RunFencedError if another coordinator has taken it.
    */
-  renewLease(holder: LeaseHolder): Promise<RunOrders>;
-  /** Gives the lease back, if it is still held. The orders of the run end with it, unless the next start is to heed them. */
-  releaseLease(terms?: ReleaseTerms): Promise<void>;
+  renewLease(holder: LeaseHolder): Promise<Cancellation | null>;
+  /**
+   * Gives the lease back, if it is still held.
+   *
+   * @param end how the run has ended; absent if it has not begun
+   */
+  releaseLease(end?: Omit<RunEnd, 'start'>): Promise<void>;
   /**
    * Adds all jobs or none. A job whose id is on the queue already stays as it is.
    *

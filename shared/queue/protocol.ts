@@ -19,40 +19,106 @@
  * Output blob of an adapt job: `shared/bundle/adapted-tasks.ts`.
  */
 
-import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';
-import { remembered } from '../formats/remembered-schema.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
-import { FingerprintSchema } from '../events/fingerprint.js';
+import { FingerprintSchema } from '../events/device-report.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
+import { RowDivisionSchema, type RowDivision, type DrawnRows } from '../tasks/chosen-rows.js';
 import { DROPOUT_RATE_MAX } from '../config/training-config.js';
 import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
-import type { IdDropout } from '../tasks/rows/dropped-ids.js';
-import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
+import type { IdDropout } from '../tasks/dropped-ids.js';
+import { LruCache } from '../base/lru-cache.js';
+
+/** Values that differ, for some runs and evaluations that take turns. */
+const REMEMBERED_COUNT_MAX = 16;
+
+/**
+ * Parses equal values once: a worker meets the same section in every job of a run. What it returns is shared, so
+ * nobody may change it.
+ */
+function remembered<Output>(schema: z.ZodType<Output>): z.ZodType<Output> {
+  const parsedByText = new LruCache<string, { readonly value: Output }>({
+    countMax: REMEMBERED_COUNT_MAX,
+  });
+  return z.unknown().transform((section, context): Output => {
+    const text = textOf(section);
+    const known = text === null ? undefined : parsedByText.get(text);
+    if (known !== undefined) return known.value;
+    const parsed = schema.safeParse(section);
+    if (parsed.success) {
+      if (text !== null) parsedByText.put(text, { value: parsed.data });
+      return parsed.data;
+    }
+    for (const { path, message } of parsed.error.issues)
+      context.issues.push({ code: 'custom', path: [...path], message, input: section });
+    return z.NEVER;
+  });
+}
+
+/** Null for a value that cannot be written: none, or one that is nested too deeply. */
+function textOf(section: unknown): string | null {
+  try {
+    const text: unknown = JSON.stringify(section);
+    return typeof text === 'string' ? text : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The same as the schema, which calls another one for each number: a worker spends a tenth of its time on that. Lists that it
+ * takes are returned as they are. What is not good is left to the schema, which says where and why.
+ *
+ * @param isGood true only for numbers that the schema takes.
+ */
+export function quickNumberList(
+  schema: z.ZodType<number[]>,
+  isGood: (number: number) => boolean,
+): z.ZodType<number[]> {
+  return z.unknown().transform((list, context): number[] => {
+    if (isListOf(list, isGood)) return list;
+    const parsed = schema.safeParse(list);
+    if (parsed.success) return parsed.data;
+    for (const { path, message } of parsed.error.issues)
+      context.issues.push({ code: 'custom', path: [...path], message, input: list });
+    return z.NEVER;
+  });
+}
+
+/** False for an empty list, which not every schema takes. */
+function isListOf(list: unknown, isGood: (number: number) => boolean): list is number[] {
+  if (!Array.isArray(list) || list.length === 0) return false;
+  for (let place = 0; place < list.length; place += 1) {
+    const value: unknown = list[place];
+    if (typeof value !== 'number' || !isGood(value)) return false;
+  }
+  return true;
+}
+
+/** Not negative, and finite. */
+export function isWeight(number: number): boolean {
+  return number >= 0 && number < Number.POSITIVE_INFINITY;
+}
+
+export function isIndex(number: number): boolean {
+  return Number.isSafeInteger(number) && number >= 0;
+}
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 1;
 
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
-/** The largest job with its signature. The terms of its delivery do not count: they change from one to the next. */
+/** The largest job with its signature. Its fingerprint does not count: the run may get one after the first delivery. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
-export const EXCLUDED_WORKERS_MAX = 16;
-const WORKER_NAME_LENGTH_MAX = 512;
-/** The quotes and the comma of a name in a list. */
-const NAME_MARKS_BYTE_COUNT = 3;
-/** The names of the fields `notBy` and `fingerprint`, and a fingerprint. */
-const TERM_FIELDS_BYTE_COUNT = 256;
-/** The queue refuses larger job data. A job that fits once fits again under any terms. */
-export const QUEUED_BYTE_COUNT_MAX =
-  JOB_BYTE_COUNT_MAX +
-  EXCLUDED_WORKERS_MAX * (WORKER_NAME_LENGTH_MAX + NAME_MARKS_BYTE_COUNT) +
-  TERM_FIELDS_BYTE_COUNT;
+/** The name of the field `fingerprint`, and a fingerprint. */
+const FINGERPRINT_BYTE_COUNT = 256;
+/** The queue refuses larger job data. A job that fits once fits again with a fingerprint. */
+export const QUEUED_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX + FINGERPRINT_BYTE_COUNT;
 
 const index = z.int().nonnegative();
 
@@ -98,7 +164,7 @@ const GradientWorkSchema = z.strictObject({
   /**
    * The rates of dropping at random, by the seed of the run and the outer step: `units`, that of hidden units; `inputs`,
    * that of the values which the first hidden layer reads; `ids`, the rates of ids, which coordinator and worker
-   * replace alike. Absent: nothing.
+   * replace alike; `support`, whether tasks adapt on some of their support rows. Absent: nothing.
    */
   dropout: z
     .strictObject({
@@ -106,6 +172,7 @@ const GradientWorkSchema = z.strictObject({
       units: dropoutRate.optional(),
       inputs: dropoutRate.optional(),
       ids: z.union([dropoutRate, z.record(z.string(), dropoutRate)]).optional(),
+      support: z.literal(true).optional(),
     })
     .optional(),
   /**
@@ -174,8 +241,6 @@ export const JobSchema = z.strictObject({
    * leave it to others.
    */
   fingerprint: FingerprintSchema.optional(),
-  /** Workers that leave the job to others, because another's result of it is wanted. */
-  notBy: z.array(z.string().max(WORKER_NAME_LENGTH_MAX)).max(EXCLUDED_WORKERS_MAX).optional(),
   dense: BlobRefSchema,
   rowPack: BlobRefSchema.optional(),
   frozen: BlobRefSchema.optional(),
@@ -258,12 +323,6 @@ export function idDropoutOf({
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
 }
 
-/** Whether a job can name this worker among those that it excludes. */
-export function isExcludableName(worker: string): boolean {
-  const byteCount = Buffer.byteLength(JSON.stringify(worker)) + ','.length;
-  return byteCount <= WORKER_NAME_LENGTH_MAX + NAME_MARKS_BYTE_COUNT;
-}
-
 /**
  * Derived from the job, so that a job enqueued twice is one job. BullMQ refuses ids with a colon.
  */
@@ -277,6 +336,11 @@ export function jobIdOf(job: Job, attempt: number): string {
  */
 export function startSuffixOf(start: string, callNumber: number): string {
   return `${start}-${callNumber}`;
+}
+
+/** The nonce of the start that has added a job, which `startSuffixOf` put into its id. Empty without one. */
+export function startOf(jobId: string): string {
+  return /-([^-]+)-\d+$/.exec(jobId)?.[1] ?? '';
 }
 
 /**

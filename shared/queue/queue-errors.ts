@@ -28,7 +28,7 @@ export class QueueUnavailableError extends QianmoError {
  * - `permission`: the user of the server may not do this.
  * - `other`: a refusal for another reason.
  */
-export type Refusal = 'disk' | 'memory' | 'permission' | 'other';
+type Refusal = 'disk' | 'memory' | 'permission' | 'other';
 
 /** The queue's server answers, and refuses. */
 export class QueueRefusedError extends QianmoError {
@@ -69,7 +69,6 @@ export function mayPass(error: unknown): error is QueueUnavailableError | QueueR
  * - `blob-missing`: an input is gone; the coordinator can put it again.
  * - `refused`: this worker cannot do the job, but another may. It speaks another version of the
  *   protocol, computes on another device, or cannot open the store that the job names.
- * - `declined`: the job asks this worker to leave it to others.
  * - `sick`: this worker's machine failed, not the job: its disk is full, its memory or its files are
  *   used up, its compute process does not start.
  * - `worker-lost`: the worker that held the job gave no sign of life. The queue says it, not a worker.

@@ -7,7 +7,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { type FailureReport, QianmoError } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import { isLoopbackHost } from '../network/addresses.js';
-import { QueueRefusedError, QueueUnavailableError, type Refusal } from './queue-errors.js';
+import { QueueRefusedError, QueueUnavailableError } from './queue-errors.js';
 import { ANSWER_TIMEOUT_MS } from './timing.js';
 import type { TlsFiles } from '../storage/tls-files.js';
 
@@ -16,6 +16,8 @@ import type { TlsFiles } from '../storage/tls-files.js';
  * - the others wait for Redis to come back, however long.
  */
 export type RedisRole = 'producer' | 'worker' | 'checks' | 'wake-ups';
+
+type Refusal = QueueRefusedError['refusal'];
 
 /** The type for code that passes a connection on without using the client library. */
 export type RedisConnection = Redis;
@@ -37,8 +39,6 @@ interface RedisFacts {
   readonly maxmemoryPolicy: string;
   readonly aof: boolean;
 }
-
-export const UNKNOWN_VERSION = 'redis of unknown version';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const RECONNECT_DELAY_MS_MAX = 2_000;

@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { FingerprintSchema } from '../events/fingerprint.js';
+import { FingerprintSchema } from '../events/device-report.js';
 import type { ConnectedWorker, WorkerReport } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';
@@ -82,11 +82,15 @@ interface WorkerRegistry {
   /** Returns the number of live workers. */
   beat(worker: ConnectedWorker): Promise<number>;
   leave(instance: string): Promise<void>;
+  quarantine(worker: string, durationMs: number): Promise<void>;
+  /** How much longer the worker is quarantined. */
+  quarantinedMs(worker: string): Promise<number>;
   workers(): Promise<ConnectedWorker[]>;
 }
 
 export function redisWorkerRegistry(redis: RedisConnection, prefix: string): WorkerRegistry {
   const [beats, records] = [`${prefix}:workers:beats`, `${prefix}:workers`];
+  const quarantineOf = (worker: string): string => `${prefix}:quarantine:${worker}`;
   const beat = async (record: ConnectedWorker, isNew: boolean) => {
     const args = [record.instance, JSON.stringify(record), WORKER_SILENCE_MS_MAX, isNew ? 1 : 0];
     return BeatReplySchema.parse(await redis.eval(BEAT, 2, beats, records, ...args));
@@ -100,6 +104,11 @@ export function redisWorkerRegistry(redis: RedisConnection, prefix: string): Wor
     leave: async (instance) => {
       await redis.multi().zrem(beats, instance).hdel(records, instance).exec();
     },
+    quarantine: async (worker, durationMs) => {
+      await redis.set(quarantineOf(worker), '', 'PX', Math.max(1, durationMs));
+    },
+    // A key that is not there has a negative lifetime.
+    quarantinedMs: async (worker) => Math.max(0, await redis.pttl(quarantineOf(worker))),
     /**
      * All records travel and the silent are left out here: a script that looked up each live one would take Redis
      * several times as long.
@@ -117,48 +126,4 @@ export function redisWorkerRegistry(redis: RedisConnection, prefix: string): Wor
         .filter(({ instance }) => !isSilent.has(instance));
     },
   };
-}
-
-/** The key that is there as long as a worker is quarantined. */
-export function quarantineKeyOf(prefix: string, worker: string): string {
-  return `${prefix}:quarantine:${worker}`;
-}
-
-/**
- * The message that tells a coordinator that one of its jobs has finished, over a channel of Redis. A message may be
- * lost: the record of the job is the truth. BullMQ's own events would go to every coordinator of the queue, which
- * would parse the results of all runs.
- */
-
-const WakeUpSchema = z.strictObject({
-  jobId: z.string(),
-  /** The result, as the queue keeps it; absent when the job failed. */
-  returnValue: z.unknown().optional(),
-});
-type WakeUpMessage = z.infer<typeof WakeUpSchema>;
-
-/**
- * @param prefix of the queue's keys; a user with few rights may use the channels below it.
- * @param start the nonce of the start that hears the channel
- */
-export function wakeUpChannelOf(prefix: string, start: string): string {
-  return `${prefix}:wake-ups:${start}`;
-}
-
-/** The nonce of the start that has added a job, which `startSuffixOf` put into its id. Empty without one. */
-export function startOf(jobId: string): string {
-  return /-([^-]+)-\d+$/.exec(jobId)?.[1] ?? '';
-}
-
-export function wakeUpText(message: WakeUpMessage): string {
-  return JSON.stringify(message);
-}
-
-/** Null for anything else that somebody has sent. */
-export function wakeUpOf(text: string): WakeUpMessage | null {
-  try {
-    return WakeUpSchema.safeParse(JSON.parse(text)).data ?? null;
-  } catch {
-    return null;
-  }
 }

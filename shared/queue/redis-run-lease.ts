@@ -1,20 +1,11 @@
 /**
- * The lease of a run on Redis, the adding of jobs under it, and the orders that are given to its holder. Three keys
- * per run: the epoch, which changes only when the lease is taken, its holder, which expires by the clock of the
- * server, and the orders.
+ * The lease of a run on Redis, the adding of jobs under it, and the cancellation of its holder. The keys of a run: the
+ * epoch, which changes only when the lease is taken, its holder, which expires by the clock of the server, a
+ * cancellation, and how the last holder ended.
  */
 
 import { z } from 'zod';
-import { QianmoError, type FailureReport } from '../base/errors.js';
-import {
-  decodeOrders,
-  encodeOrders,
-  NO_ORDERS,
-  UnreadableOrdersError,
-  type ControlledRun,
-  type RunController,
-  type RunOrders,
-} from './run-orders.js';
+import { QianmoError } from '../base/errors.js';
 import {
   foundInRecord,
   LeaseHolderSchema,
@@ -22,8 +13,9 @@ import {
   RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
+  type RunEnd,
 } from '../storage/lease.js';
-import type { ReleaseTerms } from './job-queue.js';
+import { CancellationSchema, type Cancellation, type QueueController } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { RUN_END_KEPT_MS, RUN_LEASE_MS } from './timing.js';
 
@@ -50,7 +42,7 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return {epoch, ''}`;
 
 /**
- * KEYS and ARGV: as above, with the epoch for the start, and the orders as third key. Returns 1 and the orders
+ * KEYS and ARGV: as above, with the epoch for the start, and the cancellation as third key. Returns 1 and its text
  * unless somebody has taken the lease later. A server that has lost its memory, or failed over to a replica with an
  * earlier epoch, is told the epoch again.
  */
@@ -63,25 +55,11 @@ end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return {1, redis.call('GET', KEYS[3]) or ''}`;
 
-/**
- * KEYS: epoch, end, then what ends with the lease. ARGV: epoch, the text of the end or none, its lifetime in ms.
- */
+/** KEYS: epoch, holder, end. ARGV: epoch, the text of the end or none, its lifetime in ms. */
 const RELEASE = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
-redis.call('DEL', unpack(KEYS, 3))
-if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end`;
-
-/**
- * KEYS: holder, orders. ARGV: the earlier orders, the text of no orders, the orders, their lifetime in ms, 1 if there must
- * be a holder and 0 if there must be none. Returns 1 if the orders were replaced, 0 if they were not the earlier ones,
- * -1 without the holder, or with one.
- */
-const REPLACE_ORDERS = `
-local isHeld = redis.call('GET', KEYS[1]) and '1' or '0'
-if isHeld ~= ARGV[5] then return -1 end
-if (redis.call('GET', KEYS[2]) or ARGV[2]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
-return 1`;
+redis.call('DEL', KEYS[2])
+if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end`;
 
 const TakeReplySchema = z.tuple([z.string(), z.string()]);
 const RenewReplySchema = z.tuple([z.int(), z.string()]);
@@ -89,13 +67,13 @@ const RenewReplySchema = z.tuple([z.int(), z.string()]);
 interface LeaseKeys {
   readonly epoch: string;
   readonly holder: string;
-  readonly orders: string;
+  readonly cancel: string;
   readonly end: string;
 }
 
 function leaseKeysOf(prefix: string, runId: string): LeaseKeys {
   const of = (part: string): string => `${prefix}:lease:${runId}:${part}`;
-  return { epoch: of('epoch'), holder: of('holder'), orders: of('orders'), end: of('end') };
+  return { epoch: of('epoch'), holder: of('holder'), cancel: of('cancel'), end: of('end') };
 }
 
 export class RedisRunLease {
@@ -127,30 +105,30 @@ export class RedisRunLease {
     return { kind: 'taken', epoch: Number(epoch) };
   }
 
-  /**
-   * @throws RunFencedError if another coordinator has taken the lease; UnreadableOrdersError if the lease is renewed,
-   *   and the orders are not as this version writes them.
-   */
-  async renew(holder: LeaseHolder): Promise<RunOrders> {
-    const { runId, epoch } = this.#demand();
+  /** @throws RunFencedError if another coordinator has taken the lease. */
+  async renew(holder: LeaseHolder): Promise<Cancellation | null> {
+    const { runId, epoch, start } = this.#demand();
     const args = [epoch, JSON.stringify(holder), RUN_LEASE_MS, RECORD_LIFETIME_MS];
     const keys = this.#keysOf(runId);
-    const reply = await this.#redis.eval(RENEW, 3, keys.epoch, keys.holder, keys.orders, ...args);
-    const [isRenewed, orders] = RenewReplySchema.parse(reply);
+    const reply = await this.#redis.eval(RENEW, 3, keys.epoch, keys.holder, keys.cancel, ...args);
+    const [isRenewed, text] = RenewReplySchema.parse(reply);
     if (isRenewed !== 1) throw this.#fenced(runId);
-    return ordersIn(orders, runId, this.#where);
+    const cancellation = cancellationIn(text);
+    return cancellation?.start === start ? cancellation : null;
   }
 
   /** Does nothing if the lease is lost, or was never taken. */
-  async release(terms?: ReleaseTerms): Promise<void> {
+  async release(end?: Omit<RunEnd, 'start'>): Promise<void> {
     if (this.#held === null) return;
     const { runId, epoch, start } = this.#held;
     this.#held = null;
-    const { epoch: epochKey, holder, orders, end: endKey } = this.#keysOf(runId);
-    const ending = terms?.keepsOrders === true ? [holder] : [holder, orders];
-    const end = terms?.end === undefined ? '' : JSON.stringify({ start, ...terms.end });
-    const keys = [epochKey, endKey, ...ending];
-    await this.#redis.eval(RELEASE, keys.length, ...keys, epoch, end, RUN_END_KEPT_MS);
+    const keys = this.#keysOf(runId);
+    const args = [
+      epoch,
+      end === undefined ? '' : JSON.stringify({ start, ...end }),
+      RUN_END_KEPT_MS,
+    ];
+    await this.#redis.eval(RELEASE, 3, keys.epoch, keys.holder, keys.end, ...args);
   }
 
   /**
@@ -169,7 +147,7 @@ export class RedisRunLease {
     throw this.#fenced(runId);
   }
 
-  #demand(): { readonly runId: string; readonly epoch: string } {
+  #demand(): { readonly runId: string; readonly epoch: string; readonly start: string } {
     if (this.#held === null) throw new Error('the lease was not taken');
     return this.#held;
   }
@@ -183,23 +161,16 @@ export class RedisRunLease {
   }
 }
 
+/** The part of a controller that cancels runs. */
 export function redisRunController(
   redis: RedisConnection,
   prefix: string,
   where: string,
-): Omit<RunController, 'close'> {
-  const replaced = async (runId: string, change: readonly [string, RunOrders], isHeld: 0 | 1) => {
-    const { holder, orders: key } = leaseKeysOf(prefix, runId);
-    const [earlier, orders] = change;
-    const args = [earlier, encodeOrders(NO_ORDERS), encodeOrders(orders), RECORD_LIFETIME_MS];
-    return redis.eval(REPLACE_ORDERS, 2, holder, key, ...args, isHeld);
-  };
+): Pick<QueueController, 'find' | 'endOf' | 'cancel'> {
   return {
-    find: async (runId): Promise<ControlledRun | null> => {
-      const keys = leaseKeysOf(prefix, runId);
-      const [holder = null, orders = null] = await redis.mget(keys.holder, keys.orders);
-      if (holder === null) return null;
-      return { holder: holderIn(holder, runId, where), orders: ordersIn(orders, runId, where) };
+    find: async (runId) => {
+      const text = await redis.get(leaseKeysOf(prefix, runId).holder);
+      return text === null ? null : holderIn(text, runId, where);
     },
     endOf: async (runId, start) => {
       const text = await redis.get(leaseKeysOf(prefix, runId).end);
@@ -207,20 +178,20 @@ export function redisRunController(
       const end = text === null ? undefined : RunEndSchema.safeParse(JSON.parse(text)).data;
       return end?.start === start ? end : null;
     },
-    replace: async (runId, earlier, orders) =>
-      (await replaced(runId, [encodeOrders(earlier), orders], 1)) === 1,
-    withdraw: async (runId, change) => {
-      const { holder: holderKey, orders: ordersKey } = leaseKeysOf(prefix, runId);
-      for (;;) {
-        const [holder = null, found = null] = await redis.mget(holderKey, ordersKey);
-        if (holder !== null) return false;
-        if (found === null) return true;
-        const orders = change(ordersIn(found, runId, where));
-        const reply = await replaced(runId, [found, orders], 0);
-        if (reply !== 0) return reply === 1;
-      }
+    cancel: async (runId, cancellation) => {
+      const key = leaseKeysOf(prefix, runId).cancel;
+      await redis.set(key, JSON.stringify(cancellation), 'PX', RECORD_LIFETIME_MS);
     },
   };
+}
+
+/** Null where there is none, or it is not as this version writes it. */
+function cancellationIn(text: string): Cancellation | null {
+  try {
+    return CancellationSchema.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
 }
 
 /** @throws QianmoError `environment` if the text is not a holder as this version writes it. */
@@ -228,26 +199,12 @@ function holderIn(text: string, runId: string, where: string): LeaseHolder {
   try {
     return LeaseHolderSchema.parse(JSON.parse(text));
   } catch (cause) {
-    throw new QianmoError(unreadable('the record of the coordinator', runId, where, cause));
+    throw new QianmoError({
+      kind: 'environment',
+      what: `the record of the coordinator of run ${runId} cannot be read`,
+      where,
+      found: foundInRecord(cause),
+      cure: 'use the version of qianmo that wrote it',
+    });
   }
-}
-
-/** @throws UnreadableOrdersError if it is not orders as this version writes them. */
-function ordersIn(text: string | null, runId: string, where: string): RunOrders {
-  if (text === null || text === '') return NO_ORDERS;
-  try {
-    return decodeOrders(text);
-  } catch (cause) {
-    throw new UnreadableOrdersError(unreadable('the orders', runId, where, cause));
-  }
-}
-
-function unreadable(record: string, runId: string, where: string, cause: unknown): FailureReport {
-  return {
-    kind: 'environment',
-    what: `${record} of run ${runId} cannot be read`,
-    where,
-    found: foundInRecord(cause),
-    cure: 'use the version of qianmo that wrote it',
-  };
 }

@@ -1,12 +1,16 @@
 /**
- * A job queue whose records are signed. The coordinator's end signs jobs and refuses results and orders that are not
- * genuine; the worker's end refuses jobs that are not genuine and signs results; the controller's end signs orders for
- * the start of the coordinator that works on the run. Readers of a record never see a signature.
+ * A job queue whose records are signed. The coordinator's end signs jobs, refuses results that are not genuine and
+ * ignores such cancellations; the worker's end refuses jobs that are not genuine and signs results; the controller's
+ * end signs cancellations. Readers of a record never see a signature.
  *
- * The next start of a run inherits a pause, and no extension: a checkpoint records each that has taken effect.
+ * A signature is an HMAC-SHA256 (RFC 2104) over canonical JSON, with the key that coordinators and workers of one pool
+ * share. It covers every field of the record and its place, so a genuine record is refused anywhere else.
  */
 
+import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
+import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { QianmoError } from '../base/errors.js';
+import { textOfNamedFile } from '../base/named-file.js';
 import type { LeaseHolder } from '../storage/lease.js';
 import type {
   JobProcessor,
@@ -15,22 +19,6 @@ import type {
   JobRecord,
   QueueController,
 } from './job-queue.js';
-import {
-  encodeOrders,
-  NO_ORDERS,
-  UnreadableOrdersError,
-  type ControlledRun,
-  type RunOrders,
-} from './run-orders.js';
-import {
-  isGenuine,
-  partedRecord,
-  signatureOf,
-  type PartedRecord,
-  type SigningKey,
-} from './signing.js';
-
-const SAME_KEY = 'the same QIANMO_SIGNING_KEY_FILE as its coordinator';
 
 /** @param key null leaves records unsigned; a worker then refuses jobs that are signed. */
 export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueue {
@@ -38,7 +26,7 @@ export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueu
     address: queue.address,
     openProducer: async (start) => {
       const producer = await queue.openProducer(start);
-      return key === null ? producer : signingProducer(producer, key, queue.address);
+      return key === null ? producer : signingProducer(producer, key);
     },
     openConsumer: (options) =>
       queue.openConsumer({ ...options, process: signingProcessor(options.process, key) }),
@@ -46,9 +34,8 @@ export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueu
   };
 }
 
-function signingProducer(producer: JobProducer, key: SigningKey, where: string): JobProducer {
+function signingProducer(producer: JobProducer, key: SigningKey): JobProducer {
   let held: RunStart | null = null;
-  let orders = NO_ORDERS;
   const withProof = (holder: LeaseHolder, of: RunStart): LeaseHolder => ({
     ...holder,
     keyProof: signatureOf({}, { kind: 'lease', ...of }, key),
@@ -62,12 +49,8 @@ function signingProducer(producer: JobProducer, key: SigningKey, where: string):
     renewLease: async (holder) => {
       if (held === null) return producer.renewLease(holder);
       const found = await producer.renewLease(withProof(holder, held));
-      // A server that has lost its memory says the same as one whose orders somebody deleted.
-      if (encodeOrders(found) === encodeOrders(NO_ORDERS)) return orders;
-      const genuine = genuineOrders(found, held, key);
-      if (genuine === null) throw ordersRefused(held.runId, where, found);
-      orders = genuine;
-      return orders;
+      const parted = { record: {}, signature: found?.signature ?? null };
+      return isGenuine(parted, { kind: 'cancel', ...held }, key) ? found : null;
     },
     add: (jobs) =>
       producer.add(
@@ -134,28 +117,7 @@ interface RunStart {
   readonly start: string;
 }
 
-/** The orders that a start of a coordinator follows; null if they are not genuine. */
-function genuineOrders(
-  { seal, ...orders }: RunOrders,
-  { runId, start }: RunStart,
-  key: SigningKey,
-): RunOrders | null {
-  if (seal === undefined) return null;
-  const place = { kind: 'orders', runId, start: seal.start } as const;
-  if (!isGenuine({ record: orders, signature: seal.signature }, place, key)) return null;
-  return seal.start === start ? orders : { ...NO_ORDERS, isPaused: orders.isPaused };
-}
-
-function sealed(
-  { seal: _earlier, ...orders }: RunOrders,
-  of: RunStart,
-  key: SigningKey,
-): RunOrders {
-  const signature = signatureOf(orders, { kind: 'orders', ...of }, key);
-  return { ...orders, seal: { start: of.start, signature } };
-}
-
-/** @param key null fails for runs that demand signed orders. */
+/** @param key null fails for runs that demand a signature. */
 function signingController(
   controller: QueueController,
   key: SigningKey | null,
@@ -163,57 +125,127 @@ function signingController(
 ): QueueController {
   return {
     ...controller,
-    find: async (runId): Promise<ControlledRun | null> => {
+    find: async (runId) => {
       const found = await controller.find(runId);
       if (found === null) return null;
-      const { keyProof: _proof, ...holder } = found.holder;
-      return { holder, orders: ordersInEffect(found, runId, key) };
+      const { keyProof: _proof, ...holder } = found;
+      return holder;
     },
-    replace: async (runId, earlier, orders) => {
-      const found = await controller.find(runId);
-      if (found === null) return false;
-      const { start, keyProof = null } = found.holder;
-      if (keyProof === null) return controller.replace(runId, earlier, orders);
-      const place = { kind: 'lease', runId, start } as const;
-      if (key === null || !isGenuine({ record: {}, signature: keyProof }, place, key))
+    cancel: async (runId, { start }) => {
+      const holder = await controller.find(runId);
+      if (holder?.start !== start || holder.keyProof === undefined)
+        return controller.cancel(runId, { start });
+      const { keyProof: signature } = holder;
+      if (
+        key === null ||
+        !isGenuine({ record: {}, signature }, { kind: 'lease', runId, start }, key)
+      )
         throw new QianmoError({
           kind: 'usage',
-          what: `run ${runId} takes signed orders only`,
+          what: `run ${runId} follows signed commands only`,
           where,
           expected: 'the signing key of its coordinator',
           found: key === null ? 'no key' : 'another key',
-          cure: `give this command ${SAME_KEY}`,
+          cure: 'give this command the same QIANMO_SIGNING_KEY_FILE as its coordinator',
         });
-      const inEffect = ordersInEffect(found, runId, key);
-      if (encodeOrders(inEffect) !== encodeOrders(earlier)) return false;
-      return controller.replace(runId, found.orders, sealed(orders, { runId, start }, key));
+      const signed = signatureOf({}, { kind: 'cancel', runId, start }, key);
+      return controller.cancel(runId, { start, signature: signed });
     },
-    withdraw: (runId, change) =>
-      controller.withdraw(runId, (found) => {
-        const changed = change(found);
-        if (key === null || found.seal === undefined) return changed;
-        return sealed(changed, { runId, start: found.seal.start }, key);
-      }),
   };
 }
 
-/** The orders that the coordinator follows, or will follow when it reads the record. */
-function ordersInEffect(
-  { holder, orders }: ControlledRun,
-  runId: string,
-  key: SigningKey | null,
-): RunOrders {
-  if (key === null || holder.keyProof === undefined) return orders;
-  return genuineOrders(orders, { runId, start: holder.start }, key) ?? NO_ORDERS;
+/** Holds the key without showing it: neither JSON nor a text of it has its bytes. */
+export type SigningKey = KeyObject;
+
+const VARIABLE = 'QIANMO_SIGNING_KEY';
+const FILE_VARIABLE = 'QIANMO_SIGNING_KEY_FILE';
+/** As many as HMAC-SHA256 has bytes; a hexadecimal key then has 128 bits at least. */
+const CHARACTER_COUNT_MIN = 32;
+const KEY_FILE = {
+  variable: FILE_VARIABLE,
+  what: 'the file of the signing key',
+  byteCountMax: 4_096,
+};
+
+/**
+ * Returns null if the environment names no key.
+ *
+ * @throws QianmoError `usage` for a key that is too short, or is given twice; `environment` for a file that
+ *   cannot be read.
+ */
+export async function signingKeyOf(
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<SigningKey | null> {
+  const { [VARIABLE]: text = '', [FILE_VARIABLE]: file = '' } = environment;
+  if (text !== '' && file !== '')
+    throw new QianmoError({
+      kind: 'usage',
+      what: `both ${VARIABLE} and ${FILE_VARIABLE} are set`,
+      cure: 'unset one of them',
+    });
+  if (file !== '') return keyOf(await textOfNamedFile({ ...KEY_FILE, file }), file);
+  return text === '' ? null : keyOf(text, VARIABLE);
 }
 
-function ordersRefused(runId: string, where: string, { seal }: RunOrders): UnreadableOrdersError {
-  return new UnreadableOrdersError({
+/** White space around the key is not part of it: files end with a line feed. */
+function keyOf(text: string, where: string): SigningKey {
+  const key = text.trim();
+  if (key.length >= CHARACTER_COUNT_MIN) return createSecretKey(key, 'utf8');
+  throw new QianmoError({
     kind: 'usage',
-    what: `the orders that were given to run ${runId} are refused`,
+    what: 'the signing key is too short',
     where,
-    expected: 'orders that are signed for this run',
-    found: seal === undefined ? 'they are not signed' : 'their signature is false',
-    cure: `give orders with ${SAME_KEY}; if nobody gave these, somebody else writes to this Redis`,
+    expected: `at least ${CHARACTER_COUNT_MIN} characters`,
+    found: `${key.length} characters`,
+    cure: 'make one with: openssl rand -hex 32',
   });
+}
+
+/** The meaning of a record, and where it belongs. */
+type RecordPlace =
+  /** A delivery, which is that of one start, one outer step, one job and one attempt. */
+  | { readonly kind: 'job' | 'result'; readonly jobId: string }
+  | { readonly kind: 'cancel' | 'lease'; readonly runId: string; readonly start: string };
+
+/** Hexadecimal digits. */
+const SIGNATURE_LENGTH = 64;
+/** The bytes that a signature adds to the JSON of a record. */
+export const SIGNATURE_BYTE_COUNT = SIGNATURE_LENGTH + ',"signature":""'.length;
+/** Records are nested less deeply. Strangers may nest theirs so deeply that a walk would end the process. */
+const DEPTH_MAX = 32;
+
+/** A record as it travels, separated from its signature. The record may be anything. */
+interface PartedRecord {
+  readonly record: unknown;
+  /** Null if there is none. */
+  readonly signature: string | null;
+}
+
+export function signatureOf(record: unknown, place: RecordPlace, key: SigningKey): string {
+  const text = canonicalJson({ ...place, record });
+  return createHmac('sha256', key).update(text).digest('hex');
+}
+
+export function partedRecord(data: unknown): PartedRecord {
+  if (!isRecord(data)) return { record: data, signature: null };
+  const { signature = null, ...record } = data;
+  if (signature === null) return { record, signature };
+  return { record, signature: typeof signature === 'string' ? signature : '' };
+}
+
+export function isGenuine(
+  { record, signature }: PartedRecord,
+  place: RecordPlace,
+  key: SigningKey,
+): boolean {
+  if (signature?.length !== SIGNATURE_LENGTH || isDeeperThan(record, DEPTH_MAX)) return false;
+  const expected = Buffer.from(signatureOf(record, place, key), 'latin1');
+  const found = Buffer.from(signature, 'latin1');
+  return timingSafeEqual(expected, found);
+}
+
+function isDeeperThan(value: unknown, depthMax: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (depthMax === 0) return true;
+  return Object.values(value).some((part) => isDeeperThan(part, depthMax - 1));
 }

@@ -8,22 +8,14 @@ export const LOCK_DURATION_MS = 8_000;
 /** A lock survives a lost renewal. */
 export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 2;
 
-export const WORKER_BEAT_INTERVAL_MS = 2_000;
-
 /**
  * The interval between two checks for jobs without a lock. The coordinator learns that a worker is
  * lost after `LOCK_DURATION_MS` and at most two of these.
  */
 export const STALLED_INTERVAL_MS = 2_000;
 
-/** The number of events kept in the queue's stream. Events only wake, so old ones have no value. */
-export const EVENT_COUNT_MAX = 10_000;
-
 /** A worker counts as gone when it has said nothing for this long. It says so with its beats. */
 export const WORKER_SILENCE_MS_MAX = LOCK_DURATION_MS;
-
-/** The interval at which a coordinator renews its lease. */
-export const LEASE_RENEWAL_INTERVAL_MS = 2_000;
 
 /** The lease of a coordinator ends when it has not renewed it for this long. It does so with its beats. */
 export const RUN_LEASE_MS = 15_000;

@@ -19,22 +19,15 @@ import {
   type ProcessIdentity,
 } from './process-identity.js';
 
-/** Fixes the length of a run once training is over, while the last checkpoint is written. */
-export const FIXED_BY_END = 'the end of the training';
-
 /** How far a run is, as its coordinator tells with each sign of life. */
 const RunProgressSchema = z.strictObject({
-  /** `pausing` and `stopping`: the coordinator has heard of it, and the outer step under way ends. */
-  state: z.enum(['running', 'pausing', 'paused', 'stopping']),
-  /** Set for work that never trains, as an evaluation. */
-  hasOuterSteps: z.literal(false).optional(),
+  /** `stopping`: it has been cancelled. `finishing`: training is over, and no cancellation takes effect any more. */
+  state: z.enum(['running', 'stopping', 'finishing']),
   /** Null until training begins. */
   training: z
     .strictObject({
       outerStep: z.int().nonnegative(),
       outerSteps: z.int().nonnegative(),
-      /** FIXED_BY_END, or the field of the config that makes outer steps depend on their total number; null if none does. */
-      lengthFixedBy: z.string().nullable(),
     })
     .nullable(),
 });
@@ -49,15 +42,15 @@ export const LeaseHolderSchema = z.strictObject({
   /** When it last said that it lives, by the same clock. */
   beatMs: z.number(),
   progress: RunProgressSchema.optional(),
-  /** Shows that it has a signing key and takes signed orders only; absent where it takes any orders. */
+  /** Shows that it has a signing key and follows signed cancellations only; absent where it follows any. */
   keyProof: z.string().optional(),
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 
-/** How a coordinator gave its lease back. It is kept for a while, for those who gave it orders. */
+/** How a coordinator gave its lease back. It is kept for a while, for those who cancelled it. */
 export const RunEndSchema = z.strictObject({
   start: z.string().min(1),
-  /** `cancelled`: an order stopped the run. `finished`: its training was over. `ended`: it ended otherwise. */
+  /** `cancelled`: a command stopped the run. `finished`: its training was over. `ended`: it ended otherwise. */
   kind: z.enum(['cancelled', 'finished', 'ended']),
   training: RunProgressSchema.shape.training,
 });
@@ -157,7 +150,7 @@ export interface HeldLease {
   readonly lost: AbortSignal;
   /** @throws RunFencedError if another process has taken the lease; QianmoError `environment` if its record was deleted. */
   demand(): Promise<void>;
-  /** As `demand`, unless the lease was held for certain that recently. */
+  /** Demands the lease, unless it was held for certain that recently. */
   demandSince(ageMsMax: number): Promise<void>;
   /** Gives the lease back, unless it is lost. If the store cannot be written, the lease expires. */
   release(): Promise<void>;
@@ -304,7 +297,7 @@ export class ObjectLease {
     return this.#rewritten(holder);
   }
 
-  /** Whether the object is still what this holder wrote last. */
+  /** True while the object is what this holder wrote last. */
   async isHeld(): Promise<boolean> {
     return this.#held !== null && (await this.#isStillOwn());
   }

@@ -10,6 +10,13 @@ import {
   refuseLarger,
 } from './object-store.js';
 
+/** Runs the work at once. Where it throws, the promise is rejected. */
+export function promised<Answer>(work: () => Answer): Promise<Answer> {
+  return new Promise((resolve) => {
+    resolve(work());
+  });
+}
+
 export class MemoryObjectStore implements ObjectStore {
   readonly address: string;
   readonly #clock: Pick<Clock, 'epochMs'>;
@@ -21,29 +28,31 @@ export class MemoryObjectStore implements ObjectStore {
     this.address = `memory://${name}`;
   }
 
-  // The methods are async, so that every failure is a rejection.
-  // eslint-disable-next-line @typescript-eslint/require-await
-  async get(key: string, byteCountMax = Infinity): Promise<StoredObject | null> {
-    assertObjectKey(key);
-    const object = this.#objects.get(key);
-    refuseLarger(object?.bytes.byteLength ?? 0, byteCountMax, `${this.address}/${key}`);
-    return object === undefined ? null : { bytes: new Uint8Array(object.bytes), etag: object.etag };
+  get(key: string, byteCountMax = Infinity): Promise<StoredObject | null> {
+    return promised(() => {
+      assertObjectKey(key);
+      const object = this.#objects.get(key);
+      refuseLarger(object?.bytes.byteLength ?? 0, byteCountMax, `${this.address}/${key}`);
+      if (object === undefined) return null;
+      return { bytes: new Uint8Array(object.bytes), etag: object.etag };
+    });
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
-  async put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
-    assertObjectKey(key);
-    const etag = this.#objects.get(key)?.etag;
-    if (condition.kind === 'absent' && etag !== undefined) return null;
-    if (condition.kind === 'unchanged' && etag !== condition.etag) return null;
-    this.#versionCount += 1;
-    const written = `version-${this.#versionCount}`;
-    const modifiedMs = this.#clock.epochMs();
-    this.#objects.set(key, {
-      ...{ key, bytes: new Uint8Array(bytes), etag: written },
-      ...{ modifiedMs, byteCount: bytes.byteLength },
+  put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
+    return promised(() => {
+      assertObjectKey(key);
+      const etag = this.#objects.get(key)?.etag;
+      if (condition.kind === 'absent' && etag !== undefined) return null;
+      if (condition.kind === 'unchanged' && etag !== condition.etag) return null;
+      this.#versionCount += 1;
+      const written = `version-${this.#versionCount}`;
+      const modifiedMs = this.#clock.epochMs();
+      this.#objects.set(key, {
+        ...{ key, bytes: new Uint8Array(bytes), etag: written },
+        ...{ modifiedMs, byteCount: bytes.byteLength },
+      });
+      return written;
     });
-    return written;
   }
 
   list(prefix: string, countMax?: number): Promise<string[]> {

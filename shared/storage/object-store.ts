@@ -55,7 +55,7 @@ export interface ObjectStore {
    * @param countMax no more are looked for: the first ones
    */
   list(prefix: string, countMax?: number): Promise<string[]>;
-  /** As `list`, with the size of each object and the time at which it was last put. */
+  /** Lists objects with their sizes and the times at which they were last put. */
   listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;
@@ -127,4 +127,9 @@ async function areConditionsHonoured(store: ObjectStore, key: string): Promise<b
   if ((await store.put(key, contentOf('fourth'), stale)) !== null) return false;
   const found = await store.get(key);
   return found !== null && Buffer.from(found.bytes).toString() === 'third';
+}
+
+/** An address below another. */
+export function joinAddress(address: string, child: string): string {
+  return `${address.replace(/\/+$/, '')}/${child}`;
 }

@@ -24,7 +24,7 @@ import {
  * cost every read a round trip, and a script a copy of the value, so the bound is the server's
  * `proto-max-bulk-len` (infra/docs/machines.md).
  */
-export const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
+const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
 interface RedisBlobStoreOptions {
   /** The caller owns the connection, listens to its errors and closes it. It has no `keyPrefix`. */

@@ -34,7 +34,6 @@ const OPERATION_ATTEMPTS_MAX = 5;
 const CONFLICT_BACKOFF_MS = 50;
 /** A page has up to a thousand objects. */
 const LISTED_PAGES_MAX = 10_000;
-/** As the protocol has it. */
 const KEYS_A_PAGE_MAX = 1_000;
 
 export interface S3Options {
@@ -351,7 +350,7 @@ const CORRUPTED: ReadonlySet<string> = new Set([
   'IncompleteBody',
 ]);
 
-/** Whether another upload of the same bytes may succeed. */
+/** True if another upload of the same bytes may succeed. */
 function isCorruptedUpload({ name }: S3Refusal): boolean {
   return CORRUPTED.has(name);
 }

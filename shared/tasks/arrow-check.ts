@@ -122,7 +122,7 @@ function uint16(view: DataView, place: number): number {
 }
 
 /** Where a record batch lies in the file. */
-export interface ArrowBlock {
+interface ArrowBlock {
   readonly start: number;
   readonly metadataByteCount: number;
   readonly bodyByteCount: number;

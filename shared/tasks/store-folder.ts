@@ -4,31 +4,40 @@
  * and a damaged copy is fetched again.
  */
 
-import { basename, join } from 'node:path';
-import { chmod, lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join, dirname } from 'node:path';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  writeFile,
+  rename,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { QianmoError } from '../base/errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import {
-  checkFileContent,
-  checkFileSize,
-  fetchFile,
-  noStoreAt,
-  parseManifest,
-  readLocalManifest,
-  type ReadManifest,
-  removeFile,
+  MANIFEST_FILE,
+  type StoreManifest,
+  StoreManifestSchema,
   RESTORE_CURE,
-  type StoreFile,
-} from './store-files.js';
-import { MANIFEST_BYTE_COUNT_MAX, MANIFEST_FILE } from './store-manifest.js';
+} from './store-manifest.js';
 import { type Clock, systemClock } from '../base/clock.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
-import { PART_SUFFIX } from '../storage/file-bytes.js';
+import { PART_SUFFIX, partOf } from '../storage/file-bytes.js';
 import { removeFolder, withFolderLock } from '../storage/file-lock.js';
 import { livenessOf, ProcessIdentitySchema, thisProcess } from '../storage/process-identity.js';
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { sha256Of } from '../tensors/sha256.js';
 
-export interface StoreFolder extends ReadManifest {
+/** A larger manifest is not read. That of a store of 100,000 row files has about 16 MB. */
+const MANIFEST_BYTE_COUNT_MAX = 256 * 1024 * 1024;
+
+interface StoreFolder extends ReadManifest {
   readonly folder: string;
   /**
    * Fetches the file if it is not there yet, checks it, and returns its path.
@@ -42,85 +51,53 @@ export interface StoreFolder extends ReadManifest {
   close(): Promise<void>;
 }
 
-/** Paths of files, each with the digest of its content. */
-export type CheckedFiles = Set<string>;
-
-/** How the files of a folder come there. */
-interface FileSource {
-  readonly folder: string;
-  fetch(file: StoreFile): Promise<void>;
-  /** Removes a damaged file that can be fetched again, and returns its origin; null otherwise. */
-  discard(file: StoreFile): Promise<string | null>;
-  close(): Promise<void>;
-}
-
 /**
- * @param verify false if only the sizes of files are checked.
  * @param checkedFiles receives those whose content was checked.
  */
 export async function localStoreFolder(
   folder: string,
-  verify: boolean,
-  checkedFiles: CheckedFiles = new Set(),
+  checkedFiles = new Set<string>(),
 ): Promise<StoreFolder> {
   const read = await readLocalManifest(folder);
   for (const file of read.manifest.files) await checkFileSize(folder, file);
-  const source: FileSource = {
-    folder,
-    fetch: () => Promise.resolve(),
-    discard: () => Promise.resolve(null),
-    close: () => Promise.resolve(),
-  };
-  return new CheckedFolder(read, source, { verify, checkedFiles });
+  return new CheckedFolder(read, folder, checkedFiles);
 }
 
 /** @param copiesFolder the folder for copies of stores. */
 export async function copiedStoreFolder(
   objects: ObjectStore,
   copiesFolder: string | undefined,
-  verify: boolean,
 ): Promise<StoreFolder> {
   const object = await objects.get(MANIFEST_FILE, MANIFEST_BYTE_COUNT_MAX);
   if (object === null) throw noStoreAt(objects.address);
   const read = parseManifest(object.bytes, `${objects.address}/${MANIFEST_FILE}`);
   const copy = await openStoreCopy(read.digest, copiesFolder);
   // Each store has a copy of its own.
-  return new CheckedFolder(read, sourceOfCopy(objects, copy), { verify, checkedFiles: new Set() });
-}
-
-function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
-  return {
-    folder: copy.folder,
-    fetch: (file) => fetchFile(objects, copy.folder, file),
-    discard: async (file) => {
-      await removeFile(copy.folder, file);
-      return `${objects.address}/${file.name}`;
-    },
-    close: () => copy.close(),
-  };
-}
-
-interface Checking {
-  /** Contents are checked as well as sizes. */
-  readonly verify: boolean;
-  readonly checkedFiles: CheckedFiles;
+  return new CheckedFolder(read, copy.folder, new Set(), { objects, copy });
 }
 
 class CheckedFolder implements StoreFolder {
   readonly manifest: ReadManifest['manifest'];
   readonly digest: string;
   readonly folder: string;
-  readonly #source: FileSource;
-  readonly #checking: Checking;
+  readonly #origin: { readonly objects: ObjectStore; readonly copy: StoreCopy } | null;
+  /** Paths of files, each with the digest of its content. */
+  readonly #checkedFiles: Set<string>;
   /** By name: checks under way and those that succeeded. */
   readonly #checks = new Map<string, Promise<string>>();
 
-  constructor({ manifest, digest }: ReadManifest, source: FileSource, checking: Checking) {
+  /** @param origin where the folder is a copy; null where it is the store itself. */
+  constructor(
+    { manifest, digest }: ReadManifest,
+    folder: string,
+    checkedFiles: Set<string>,
+    origin: { readonly objects: ObjectStore; readonly copy: StoreCopy } | null = null,
+  ) {
     this.manifest = manifest;
     this.digest = digest;
-    this.folder = source.folder;
-    this.#source = source;
-    this.#checking = checking;
+    this.folder = folder;
+    this.#checkedFiles = checkedFiles;
+    this.#origin = origin;
   }
 
   ready(name: string): Promise<string> {
@@ -134,11 +111,11 @@ class CheckedFolder implements StoreFolder {
 
   distrust(name: string): void {
     this.#checks.delete(name);
-    this.#checking.checkedFiles.delete(this.#contentOf(this.#listed(name)));
+    this.#checkedFiles.delete(this.#contentOf(this.#listed(name)));
   }
 
-  close(): Promise<void> {
-    return this.#source.close();
+  async close(): Promise<void> {
+    await this.#origin?.copy.close();
   }
 
   #forget(name: string, check: Promise<string>): void {
@@ -158,17 +135,17 @@ class CheckedFolder implements StoreFolder {
   }
 
   async #checked(file: StoreFile): Promise<string> {
-    await this.#source.fetch(file);
+    const objects = this.#origin?.objects;
+    if (objects !== undefined) await fetchFile(objects, this.folder, file);
     try {
       await this.#check(file);
     } catch (cause) {
-      if (!(cause instanceof QianmoError) || cause.kind !== 'data') throw cause;
-      const origin = await this.#source.discard(file);
-      if (origin === null) throw cause;
-      await this.#source.fetch(file);
+      if (objects === undefined || !isDamage(cause)) throw cause;
+      await removeFile(this.folder, file);
+      await fetchFile(objects, this.folder, file);
       await this.#check(file).catch(async (again: unknown) => {
-        await this.#source.discard(file);
-        throw damagedOnArrival(again, origin);
+        await removeFile(this.folder, file);
+        throw damagedOnArrival(again, `${objects.address}/${file.name}`);
       });
     }
     return join(this.folder, file.name);
@@ -176,11 +153,10 @@ class CheckedFolder implements StoreFolder {
 
   async #check(file: StoreFile): Promise<void> {
     await checkFileSize(this.folder, file);
-    const { verify, checkedFiles } = this.#checking;
     const content = this.#contentOf(file);
-    if (!verify || checkedFiles.has(content)) return;
+    if (this.#checkedFiles.has(content)) return;
     await checkFileContent(this.folder, file);
-    checkedFiles.add(content);
+    this.#checkedFiles.add(content);
   }
 
   #contentOf({ name, sha256 }: StoreFile): string {
@@ -188,8 +164,12 @@ class CheckedFolder implements StoreFolder {
   }
 }
 
+function isDamage(cause: unknown): cause is QianmoError {
+  return cause instanceof QianmoError && cause.kind === 'data';
+}
+
 function damagedOnArrival(cause: unknown, origin: string): unknown {
-  if (!(cause instanceof QianmoError) || cause.kind !== 'data') return cause;
+  if (!isDamage(cause)) return cause;
   return new QianmoError({
     ...cause.report,
     what: 'a file of the task store was damaged again after it was fetched anew',
@@ -208,7 +188,7 @@ const UNSEEN_USER_AGE_MAX_MS = 7 * 24 * 3_600_000;
 const USERS_FOLDER = '.users';
 const DIGEST = /^[0-9a-f]{64}$/;
 
-export interface StoreCopy {
+interface StoreCopy {
   readonly folder: string;
   close(): Promise<void>;
 }
@@ -348,5 +328,158 @@ async function namesIn(folder: string): Promise<string[]> {
   } catch (cause) {
     if (systemCodeOf(cause) === 'ENOENT') return [];
     throw cause;
+  }
+}
+
+interface ReadManifest {
+  readonly manifest: StoreManifest;
+  /** SHA-256 of the manifest's bytes. */
+  readonly digest: string;
+}
+
+/** @throws QianmoError of kind `data` if the bytes are not a manifest that this version reads. */
+export function parseManifest(bytes: Uint8Array, where: string): ReadManifest {
+  let content: unknown;
+  try {
+    content = JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the manifest of the task store is not JSON',
+      where,
+      found: `${bytes.byteLength} bytes that end too early or were changed`,
+      cure: RESTORE_CURE,
+      cause,
+    });
+  }
+  const parsed = StoreManifestSchema.safeParse(content);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the manifest of the task store is not one that this version reads',
+      where,
+      found: issue === undefined ? 'unknown fields' : `${issue.path.join('.')}: ${issue.message}`,
+      cure: RESTORE_CURE,
+    });
+  }
+  return {
+    manifest: parsed.data,
+    digest: sha256Of(bytes),
+  };
+}
+
+async function readLocalManifest(folder: string): Promise<ReadManifest> {
+  const path = join(folder, MANIFEST_FILE);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    if (systemCodeOf(cause) === 'ENOENT') throw noStoreAt(folder);
+    throw systemFailure(cause, 'reading the task store', path);
+  }
+  return parseManifest(bytes, path);
+}
+
+function noStoreAt(address: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'there is no task store',
+    where: address,
+    expected: `a folder with ${MANIFEST_FILE}`,
+    cure: 'write it with `qianmo prepare`, or correct data.store',
+  });
+}
+
+export async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const bytes of createReadStream(path, { highWaterMark: 1 << 20 }))
+    // A read stream without encoding gives buffers.
+    hash.update(bytes as Buffer);
+  return hash.digest('hex');
+}
+
+type StoreFile = StoreManifest['files'][number];
+
+/** @throws QianmoError of kind `data` if the file is missing or has another size. */
+export async function checkFileSize(folder: string, file: StoreFile): Promise<void> {
+  const path = join(folder, file.name);
+  let byteCount: number;
+  try {
+    byteCount = (await stat(path)).size;
+  } catch (cause) {
+    if (systemCodeOf(cause) !== 'ENOENT')
+      throw systemFailure(cause, 'reading a file of the task store', path);
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a file of the task store is missing',
+      where: path,
+      expected: `${file.byteCount} bytes`,
+      cure: RESTORE_CURE,
+    });
+  }
+  if (byteCount !== file.byteCount)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a file of the task store has another size than its manifest says',
+      where: path,
+      expected: `${file.byteCount} bytes`,
+      found: `${byteCount} bytes`,
+      cure: RESTORE_CURE,
+    });
+}
+
+/** @throws QianmoError of kind `data` if the content does not match the manifest. */
+async function checkFileContent(folder: string, file: StoreFile): Promise<void> {
+  const path = join(folder, file.name);
+  let sha256: string;
+  try {
+    sha256 = await sha256OfFile(path);
+  } catch (cause) {
+    throw systemFailure(cause, 'reading a file of the task store', path);
+  }
+  if (sha256 !== file.sha256)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a file of the task store was changed',
+      where: path,
+      expected: `sha256 ${file.sha256}`,
+      found: `sha256 ${sha256}`,
+      cure: RESTORE_CURE,
+    });
+}
+
+/** Fetches one file into the folder, once. The file appears only when it is complete. */
+async function fetchFile(objects: ObjectStore, folder: string, file: StoreFile): Promise<void> {
+  const path = join(folder, file.name);
+  const present = await stat(path).catch(() => null);
+  if (present?.size === file.byteCount) return;
+  const object = await objects.get(file.name, file.byteCount);
+  if (object === null)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a file of the task store is missing',
+      where: `${objects.address}/${file.name}`,
+      expected: `${file.byteCount} bytes`,
+      cure: RESTORE_CURE,
+    });
+  // Two readers of one process may fetch the same file at the same time.
+  const part = partOf(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(part, object.bytes);
+    await rename(part, path);
+  } catch (cause) {
+    await rm(part, { force: true }).catch(() => undefined);
+    throw systemFailure(cause, 'keeping a file of the task store locally', path);
+  }
+}
+
+async function removeFile(folder: string, file: StoreFile): Promise<void> {
+  const path = join(folder, file.name);
+  try {
+    await rm(path, { force: true });
+  } catch (cause) {
+    throw systemFailure(cause, 'removing a damaged file of the task store', path);
   }
 }

@@ -30,9 +30,11 @@
 
 import { z } from 'zod';
 import { TaskLabelSchema } from './task-label.js';
-import { QianmoError } from '../base/errors.js';
 
 export const STORE_FORMAT_VERSION = 1;
+
+export const RESTORE_CURE =
+  'restore the store from a copy, or write it again with `qianmo prepare --force`';
 
 const count = z.int().nonnegative();
 
@@ -171,15 +173,11 @@ export function unseenBucketsOf(feature: EncodedFeature): number {
 }
 export type StoreManifest = z.infer<typeof StoreManifestSchema>;
 
-/** A larger manifest is not read. That of a store of 100,000 row files has about 16 MB. */
-export const MANIFEST_BYTE_COUNT_MAX = 256 * 1024 * 1024;
-
 export const MANIFEST_FILE = 'manifest.json';
-export const CATALOG_FILE = 'tasks.arrow';
 
 /** The catalog of a store to which logs were appended so many times. */
 export function catalogFileOf(appendCount = 0): string {
-  return appendCount === 0 ? CATALOG_FILE : `tasks-${appendNumber(appendCount)}.arrow`;
+  return appendCount === 0 ? 'tasks.arrow' : `tasks-${appendNumber(appendCount)}.arrow`;
 }
 
 /** @param append from 1. */
@@ -199,21 +197,6 @@ const ColumnTypeSchema = z.discriminatedUnion('log', [
 
 export const ColumnTypesSchema = z.record(z.string(), ColumnTypeSchema);
 export type StoredColumnTypes = z.infer<typeof ColumnTypesSchema>;
-
-/** @throws QianmoError of kind `data` if the bytes are not types of columns. */
-export function parseColumnTypes(bytes: Uint8Array, where: string): StoredColumnTypes {
-  try {
-    return ColumnTypesSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-  } catch (cause) {
-    throw new QianmoError({
-      kind: 'data',
-      what: "the types of the logs' columns cannot be read",
-      where,
-      cure: 'restore the store from a copy, or write it again with `qianmo prepare --force`',
-      cause,
-    });
-  }
-}
 
 /** Rows of the tables of features with a dictionary. */
 export function dictionaryRowCounts({

@@ -2,8 +2,7 @@
  * Opens a task store and reads the rows of tasks from it, one record batch at a time.
  *
  * On opening, the size of every file (local stores) and the SHA-256 of the catalog are checked. The
- * SHA-256 of a row file is checked on opening if the whole store is below 64 MiB or `verify` is true,
- * and otherwise before its first use. With `verify: false` only sizes are checked.
+ * SHA-256 of a row file is checked on opening if the whole store is below 64 MiB, and otherwise before its first use.
  *
  * A file that cannot be read is reported as a fault of this machine: the coordinator has read the store,
  * and another machine may have a sound copy.
@@ -18,7 +17,7 @@ import {
   type RecordBatch,
   RecordBatchReader,
   tableFromIPC,
-} from '../formats/arrow.js';
+} from '../storage/arrow.js';
 import { ofThisMachine, QianmoError } from '../base/errors.js';
 import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';
@@ -26,30 +25,16 @@ import type { ObjectStore } from '../storage/object-store.js';
 import {
   catalogFileOf,
   COLUMNS_FILE,
-  parseColumnTypes,
+  ColumnTypesSchema,
+  type StoredColumnTypes,
+  RESTORE_CURE,
   type StoreManifest,
 } from './store-manifest.js';
 import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
-import { RESTORE_CURE } from './store-files.js';
-import {
-  type CheckedFiles,
-  copiedStoreFolder,
-  localStoreFolder,
-  type StoreFolder,
-} from './store-folder.js';
-import {
-  decodeTaskCatalog,
-  dictionaryFileOf,
-  rowsFileOf,
-  type TaskCatalog,
-} from './task-catalog.js';
-import type { PlannedRows, TaskEntry, TaskPlace, TaskRows, TaskStore } from './task-store.js';
-import {
-  type ArrowBlock,
-  checkArrowBlock,
-  checkArrowBytes,
-  checkedArrowBlocks,
-} from './arrow-check.js';
+import { copiedStoreFolder, localStoreFolder } from './store-folder.js';
+import { decodeTaskCatalog, dictionaryFileOf, rowsFileOf, textsOf } from './task-catalog.js';
+import type { TaskEntry, TaskPlace, TaskRows, TaskStore } from './task-store.js';
+import { checkArrowBlock, checkArrowBytes, checkedArrowBlocks } from './arrow-check.js';
 import { LruCache } from '../base/lru-cache.js';
 import { int32At } from '../base/arrays.js';
 import { labelOf } from './task-label.js';
@@ -60,7 +45,7 @@ export function decodeDictionary(bytes: Uint8Array, fileName: string): (string |
     checkArrowBytes(bytes);
     const values = tableFromIPC(bytes).getChild('value');
     if (values === null) throw new Error('there is no column "value"');
-    return values.data.flatMap(textsOf);
+    return textsOf(values);
   } catch (cause) {
     throw new QianmoError({
       kind: 'data',
@@ -72,30 +57,18 @@ export function decodeDictionary(bytes: Uint8Array, fileName: string): (string |
   }
 }
 
-/** Arrow's own reading of a text drops a byte order mark at its start, which is part of the value. */
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
-function textsOf(data: Data): (string | null)[] {
-  const { valueOffsets, values } = data as { valueOffsets: unknown; values: unknown };
-  if (!(valueOffsets instanceof Int32Array) || !(values instanceof Uint8Array))
-    throw new Error('the column "value" does not hold texts');
-  return Array.from({ length: data.length }, (_, index) =>
-    data.getValid(index)
-      ? decoder.decode(values.subarray(valueOffsets[index], valueOffsets[index + 1]))
-      : null,
-  );
-}
+type TaskCatalog = ReturnType<typeof decodeTaskCatalog>;
+type StoreFolder = Awaited<ReturnType<typeof localStoreFolder>>;
 
 interface OpenTaskStoreOptions {
   /** The digest that the store must have. A job names the store that it was made from. */
   readonly expectedDigest?: string;
   /** The bound on the cache of record batches. Default 256 MiB. */
   readonly cacheByteCountMax?: number;
-  readonly verify?: boolean;
   /** Stores below this size are checked whole on opening. Default 64 MiB. */
   readonly verifyAtOpenByteCountMax?: number;
   /** Files of local stores that the same call has checked, and are not checked again. */
-  readonly checkedFiles?: CheckedFiles | undefined;
+  readonly checkedFiles?: Set<string> | undefined;
   /** Needed for `s3://` addresses only. */
   readonly objectStoreOf?: (address: string) => ObjectStore;
   /** The folder for copies of `s3://` stores. Default: in the system's temporary folder. */
@@ -124,13 +97,12 @@ export async function openTaskStore(
 }
 
 function folderOf(address: string, options: OpenTaskStoreOptions): Promise<StoreFolder> {
-  const verify = options.verify !== false;
   if (!address.startsWith('s3://'))
-    return localStoreFolder(localPathOf(address), verify, options.checkedFiles);
+    return localStoreFolder(localPathOf(address), options.checkedFiles);
   const objects = options.objectStoreOf?.(address);
   if (objects === undefined)
     throw new Error(`openTaskStore needs objectStoreOf for the address ${address}`);
-  return copiedStoreFolder(objects, options.downloadFolder, verify);
+  return copiedStoreFolder(objects, options.downloadFolder);
 }
 
 async function openedStore(
@@ -150,8 +122,8 @@ async function openedStore(
     });
   const { verifyAtOpenByteCountMax = VERIFY_AT_OPEN_BYTE_COUNT_MAX } = options;
   const byteCount = manifest.files.reduce((sum, file) => sum + file.byteCount, 0);
-  const verifyNow = options.verify ?? byteCount < verifyAtOpenByteCountMax;
-  if (verifyNow) for (const file of manifest.files) await store.ready(file.name);
+  if (byteCount < verifyAtOpenByteCountMax)
+    for (const file of manifest.files) await store.ready(file.name);
   const catalog = await readCatalog(
     await store.ready(catalogFileOf(manifest.appends?.length)),
     manifest,
@@ -165,10 +137,7 @@ async function openedStore(
     digest,
     tasks: catalog.tasks,
     places: catalog.places,
-    readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskRowsOf),
-    readPlannedRows: (taskIndices) =>
-      readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
-    viewTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskViewOf),
+    readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }),
     readDictionary: (featureName) => readDictionary(featureName, store),
     readTargetEncoding: async (categories) => {
       const path = await store.ready(targetEncodingFileOf(categories));
@@ -214,13 +183,12 @@ interface OpenStore {
   readonly cache: RecordBatchCache;
 }
 
-async function readRows<Rows>(
+async function readRows(
   taskIndices: readonly number[],
   { store, catalog, cache }: OpenStore,
-  rowsOf: (batch: RecordBatch, manifest: StoreManifest, task: TaskEntry, rowOffset: number) => Rows,
-): Promise<Rows[]> {
+): Promise<TaskRows[]> {
   const { manifest, folder } = store;
-  const found: Rows[] = [];
+  const found: TaskRows[] = [];
   let last: { readonly place: TaskPlace; readonly batch: RecordBatch } | null = null;
   for (const taskIndex of taskIndices) {
     const task = catalog.tasks[taskIndex];
@@ -236,7 +204,7 @@ async function readRows<Rows>(
     try {
       if (last === null || !isSameBatch(last.place, place))
         last = { place, batch: await cache.batch(place.fileIndex, place.batchIndex) };
-      found.push(rowsOf(last.batch, manifest, task, place.rowOffset));
+      found.push(taskRowsOf(last.batch, manifest, task, place.rowOffset));
     } catch (cause) {
       const name = rowsFileOf(place.fileIndex);
       store.distrust(name);
@@ -289,7 +257,7 @@ interface RecordBatchCache {
 interface OpenFile {
   readonly handle: FileHandle;
   readonly reader: AsyncRecordBatchFileReader;
-  readonly blocks: readonly ArrowBlock[];
+  readonly blocks: Awaited<ReturnType<typeof checkedArrowBlocks>>;
   /** Reads share one position in the file, so they follow each other. */
   last: Promise<unknown>;
 }
@@ -390,7 +358,7 @@ interface BatchColumns {
 const COLUMNS = new WeakMap<RecordBatch, BatchColumns>();
 
 /**
- * Copies the rows of one task. The copies do not depend on the batch, so they do not keep it in memory.
+ * The rows of one task as views on the batch, which they keep in memory.
  *
  * @throws Error if a column is missing or has another type than the manifest says.
  */
@@ -403,74 +371,25 @@ export function taskRowsOf(
   const columns = columnsOf(batch, manifest);
   const { taskIndex, supportRowCount } = task;
   const rowCount = supportRowCount + task.queryRowCount;
-  const end = endOf(columns, rowOffset, rowCount);
+  const end = rowOffset + rowCount;
+  if (end > columns.rowCount)
+    throw new Error(`the record batch has ${columns.rowCount} rows, the catalog needs ${end}`);
   return {
     ...{ taskIndex, rowCount, supportRowCount },
     loss: labelOf(manifest, task).loss,
-    categoryIds: columns.categoryIds.map((ids) => ids.slice(rowOffset, end)),
+    categoryIds: columns.categoryIds.map((ids) => ids.subarray(rowOffset, end)),
     bagIds: columns.bags.map(({ ids, lengthMax }) =>
-      ids.slice(rowOffset * lengthMax, end * lengthMax),
+      ids.subarray(rowOffset * lengthMax, end * lengthMax),
     ),
-    numbers: columns.numbers.map((numbers) => numbers.slice(rowOffset, end)),
-    clicks: columns.clicks.slice(rowOffset, end),
-    impressions: columns.impressions.slice(rowOffset, end),
-    oracle: columns.oracle?.slice(rowOffset, end) ?? null,
-    times: columns.times.slice(rowOffset, end),
-    logRows: numbersOf(columns.logRows.subarray(rowOffset, end)),
-  };
-}
-
-/**
- * The rows of one task as views on the batch, which they keep in memory.
- *
- * @throws Error if a column is missing or has another type than the manifest says.
- */
-function taskViewOf(
-  batch: RecordBatch,
-  manifest: StoreManifest,
-  task: TaskEntry,
-  rowOffset: number,
-): TaskRows {
-  const columns = columnsOf(batch, manifest);
-  const planned = plannedRowsOf(batch, manifest, task, rowOffset);
-  const rowCount = task.supportRowCount + task.queryRowCount;
-  const end = rowOffset + rowCount;
-  return {
-    ...planned,
-    rowCount,
-    loss: labelOf(manifest, task).loss,
     numbers: columns.numbers.map((numbers) => numbers.subarray(rowOffset, end)),
     clicks: columns.clicks.subarray(rowOffset, end),
+    impressions: columns.impressions.subarray(rowOffset, end),
     oracle: columns.oracle?.subarray(rowOffset, end) ?? null,
     times: columns.times.subarray(rowOffset, end),
     // Computations hardly ever ask for them.
     get logRows() {
       return numbersOf(columns.logRows.subarray(rowOffset, end));
     },
-  };
-}
-
-/**
- * The part of one task's rows that planning needs, as views on the batch.
- *
- * @throws Error if a column is missing or has another type than the manifest says.
- */
-function plannedRowsOf(
-  batch: RecordBatch,
-  manifest: StoreManifest,
-  task: TaskEntry,
-  rowOffset: number,
-): PlannedRows {
-  const columns = columnsOf(batch, manifest);
-  const { taskIndex, supportRowCount } = task;
-  const end = endOf(columns, rowOffset, supportRowCount + task.queryRowCount);
-  return {
-    ...{ taskIndex, supportRowCount },
-    categoryIds: columns.categoryIds.map((ids) => ids.subarray(rowOffset, end)),
-    bagIds: columns.bags.map(({ ids, lengthMax }) =>
-      ids.subarray(rowOffset * lengthMax, end * lengthMax),
-    ),
-    impressions: columns.impressions.subarray(rowOffset, end),
   };
 }
 
@@ -507,13 +426,6 @@ function columnsOf(batch: RecordBatch, manifest: StoreManifest): BatchColumns {
   return columns;
 }
 
-function endOf(columns: BatchColumns, rowOffset: number, rowCount: number): number {
-  const end = rowOffset + rowCount;
-  if (end > columns.rowCount)
-    throw new Error(`the record batch has ${columns.rowCount} rows, the catalog needs ${end}`);
-  return end;
-}
-
 /** Reads halves of each value, which are no objects. */
 function numbersOf(values: BigInt64Array): Float64Array {
   const numbers = new Float64Array(values.length);
@@ -528,4 +440,19 @@ function valuesOf<Values>(of: new (...args: never) => Values, data: Data, name: 
   const values: unknown = data.values;
   if (values instanceof of) return values;
   throw new Error(`the column ${name} does not hold ${of.name}`);
+}
+
+/** @throws QianmoError of kind `data` if the bytes are not types of columns. */
+function parseColumnTypes(bytes: Uint8Array, where: string): StoredColumnTypes {
+  try {
+    return ColumnTypesSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'data',
+      what: "the types of the logs' columns cannot be read",
+      where,
+      cure: RESTORE_CURE,
+      cause,
+    });
+  }
 }

@@ -42,7 +42,7 @@ export interface TaskEntry {
   readonly changedIn?: number;
 }
 
-/** The part of a task's rows that planning an outer step needs. The arrays are those of `TaskRows`. */
+/** The part of a task's rows that planning an outer step needs. */
 export type PlannedRows = Pick<
   TaskRows,
   'taskIndex' | 'supportRowCount' | 'categoryIds' | 'bagIds' | 'impressions'
@@ -84,22 +84,13 @@ export interface TaskStore {
   readonly tasks: readonly TaskEntry[];
   /** Where the rows of each task lie; absent where the store is no folder. */
   readonly places?: readonly TaskPlace[];
-  /** @throws QianmoError of kind `data` if the store is truncated or was changed. */
+  /**
+   * The rows as views on the part of the store that they are read from, which they keep in memory. They are not written
+   * to, and should not be held.
+   *
+   * @throws QianmoError of kind `data` if the store is truncated or was changed.
+   */
   readTasks(taskIndices: readonly number[]): Promise<TaskRows[]>;
-  /**
-   * The same rows for planning, without a copy; `readTasks` serves where it is absent. They keep the part
-   * of the store that they were read from in memory, so they should not be held.
-   *
-   * @throws as `readTasks` does.
-   */
-  readPlannedRows?(taskIndices: readonly number[]): Promise<readonly PlannedRows[]>;
-  /**
-   * The rows without a copy, for a computation that ends with them; `readTasks` serves where it is absent. They
-   * are not written to, and they keep the part of the store that they were read from in memory.
-   *
-   * @throws as `readTasks` does.
-   */
-  viewTasks?(taskIndices: readonly number[]): Promise<readonly TaskRows[]>;
   /**
    * The value of each id of a feature that is encoded by dictionary, null for id 0; absent where the store
    * holds no dictionaries.
@@ -129,22 +120,6 @@ export function adgroupsOf({ tasks }: Pick<TaskStore, 'tasks'>): readonly TaskEn
     : tasks;
 }
 
-/** Reads rows for planning, from a store that may not know a shorter way. */
-export async function plannedRowsOf(
-  store: Pick<TaskStore, 'readTasks' | 'readPlannedRows'>,
-  taskIndices: readonly number[],
-): Promise<readonly PlannedRows[]> {
-  return store.readPlannedRows?.(taskIndices) ?? store.readTasks(taskIndices);
-}
-
-/** Reads rows for a computation, from a store that may not know a shorter way. */
-export async function taskViewsOf(
-  store: Pick<TaskStore, 'readTasks' | 'viewTasks'>,
-  taskIndices: readonly number[],
-): Promise<readonly TaskRows[]> {
-  return store.viewTasks?.(taskIndices) ?? store.readTasks(taskIndices);
-}
-
 /** The features as the store of this digest had them; null if it never had that digest. */
 export function featuresAt(
   { manifest, digest }: Pick<TaskStore, 'manifest' | 'digest'>,
@@ -170,4 +145,41 @@ export function changedSince(
       ? appends.length
       : appends.findIndex(({ earlierDigest }) => earlierDigest === wanted);
   return known < 0 ? null : ({ changedIn = 0 }) => changedIn > known;
+}
+
+interface PaddingSetting {
+  readonly padding?: 'masked' | 'trained' | undefined;
+}
+
+/** The store as the model reads it. */
+export function storeForModel(model: PaddingSetting, store: TaskStore): TaskStore {
+  if (model.padding !== 'trained') return store;
+  const bags = store.manifest.features.filter(({ kind }) => kind === 'bag');
+  const paddingId = (bag: number): number => paddingIdOf(bags[bag]);
+  const { manifest, digest, tasks } = store;
+  return {
+    ...{ manifest, digest, tasks },
+    readTasks: async (taskIndices) =>
+      (await store.readTasks(taskIndices)).map((task) => ({
+        ...task,
+        bagIds: withTrainedPadding(model, task.bagIds, paddingId),
+      })),
+    close: () => store.close(),
+  };
+}
+
+/** Bags as a model reads them. */
+export function withTrainedPadding(
+  { padding }: PaddingSetting,
+  bagIds: readonly Int32Array[],
+  paddingId: (bag: number) => number,
+): readonly Int32Array[] {
+  if (padding !== 'trained') return bagIds;
+  return bagIds.map((ids, bag) => ids.map((id) => (id < 0 ? paddingId(bag) : id)));
+}
+
+/** The id after those of the dictionary or the hash. */
+function paddingIdOf(feature: StoreManifest['features'][number] | undefined): number {
+  if (feature?.kind !== 'bag') throw new Error('a task has more bags than its store has features');
+  return feature.rowCount;
 }

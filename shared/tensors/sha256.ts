@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 const HASH_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 /** The part of a hash that takes bytes. */
-export interface ByteSink {
+interface ByteSink {
   update(bytes: Uint8Array): unknown;
 }
 

@@ -4,7 +4,7 @@
 
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { openRunContext } from '../../coordinator/runs/run-handle.js';
-import { openCommandContext } from '../../infra/cli/command-context.js';
+import { openCommandContext } from '../../infra/cli/program.js';
 import { localMachine } from '../../infra/library/local-machine.js';
 import { runEventSink } from '../../shared/events/run-events.js';
 

@@ -1,7 +1,9 @@
 /** The circumstances of every recorded measurement. */
 
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
 import { systemClock } from '../../shared/base/clock.js';
 
 export interface BenchHeader {
@@ -29,6 +31,19 @@ export function benchHeader(checkout = '.'): BenchHeader {
 /** The folder of a bench's runs. Runs of another commit are not reused. */
 export function folderOfCommit(bench: string, { commit }: Pick<BenchHeader, 'commit'>): string {
   return `runs/${bench}/${commit}`;
+}
+
+/** The circumstances of a measurement as a sentence. */
+export function circumstances({ commit, date, machine, loadBefore }: BenchHeader): string {
+  return `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before.`;
+}
+
+/** Writes `NAME.json` and `NAME.md`, and prints the page. */
+export function writeResult(folder: string, name: string, record: object, page: string): void {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(record, null, 1)}\n`);
+  writeFileSync(join(folder, `${name}.md`), page);
+  console.log(page);
 }
 
 /** `| a | b |` lines: a header, the rule below it, the rows. */

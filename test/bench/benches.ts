@@ -46,12 +46,6 @@ export const BENCHES: readonly Bench[] = [
     page: 'scaling.md',
   },
   {
-    name: 'scaling queue',
-    file: 'bench/scaling/queue-scaling',
-    about: 'outer steps over the queue with up to 64 workers, which sleep instead of computing',
-    page: 'queue-scaling.md',
-  },
-  {
     name: 'serving kernel',
     file: 'bench/serving/kernel-bench',
     about: 'the scoring kernel against PyTorch, on every instruction set and encoding',
@@ -59,14 +53,14 @@ export const BENCHES: readonly Bench[] = [
   },
   {
     name: 'serving server',
-    file: 'bench/serving/server/server-bench',
+    file: 'bench/serving/server-bench',
     about: 'requests a second of the ranking server and its latencies in an open loop',
     page: 'serving-server.md',
     node: ['--single-threaded-gc'],
   },
   {
     name: 'serving swap',
-    file: 'bench/serving/swap/swap-bench',
+    file: 'bench/serving/swap-bench',
     about: 'latencies, answers and memory while the bundle of a loaded server is swapped',
     page: 'serving-swap.md',
     node: ['--single-threaded-gc'],
@@ -126,6 +120,11 @@ export const CHECKS: readonly Bench[] = [
     file: 'deployment/images/check-images',
     about: 'builds the images without a container engine and runs them as a cluster would',
     page: 'deployment-images.md',
+  },
+  {
+    name: 'package',
+    file: 'deployment/check-package',
+    about: 'packs the npm package, installs it in an empty folder and uses it',
   },
   {
     name: 'tutorial',

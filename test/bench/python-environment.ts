@@ -8,16 +8,16 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { formatFailure, QianmoError } from '../../shared/base/errors.js';
 
 const INSTALL_TIMEOUT_MS = 30 * 60_000;
 
 /** The folder of the user's cache that belongs to the project. */
-export function cacheFolder(): string {
+function cacheFolder(): string {
   return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'qianmo');
 }
 
-export interface PythonEnvironment {
+interface PythonEnvironment {
   /** Begins the name of its folder. */
   readonly name: string;
   /** The path of a requirements file with pinned versions. */
@@ -29,21 +29,38 @@ export interface PythonEnvironment {
 }
 
 /**
- * The path of a Python with the packages installed.
+ * Runs a bench with the path of a Python that has the packages. Reports a missing requirement and sets the exit code.
  *
- * @throws QianmoError of kind `environment` when there is no Python, or it cannot install them.
+ * @param given a Python with the packages; by default one is created in the cache.
  */
-export function installedPython(
-  { name, requirements, script, size = '2 GB, for PyTorch' }: PythonEnvironment,
-  say: (text: string) => void,
-): string {
+export async function withPython(
+  environment: PythonEnvironment,
+  given: string | undefined,
+  bench: (python: string) => Promise<void>,
+): Promise<void> {
+  try {
+    await bench(given ?? installedPython(environment));
+  } catch (error) {
+    if (!(error instanceof QianmoError)) throw error;
+    process.stderr.write(`${formatFailure(error)}\n`);
+    process.exitCode = error.exitCode;
+  }
+}
+
+/** @throws QianmoError of kind `environment` when there is no Python, or it cannot install the packages. */
+function installedPython({
+  name,
+  requirements,
+  script,
+  size = '2 GB, for PyTorch',
+}: PythonEnvironment): string {
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
   const folder = join(cacheFolder(), 'peers', `${name}-${digest}`);
   const python = join(folder, 'bin', 'python');
   // Written last, so an interrupted installation has none.
   const finished = join(folder, 'complete');
   if (existsSync(finished)) return python;
-  say(`installing ${requirements} into ${folder} (about ${size})`);
+  process.stderr.write(`installing ${requirements} into ${folder} (about ${size})\n`);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(cacheFolder(), 'peers'), { recursive: true });
   const run = (command: string, args: readonly string[], what: string): void => {

@@ -24,7 +24,7 @@ export interface WatchedCommand {
 
 const LOOK_INTERVAL_MS = 50;
 /** Clock ticks in /proc, on every Linux in use. */
-const TICKS_PER_SECOND = 100;
+export const TICKS_PER_SECOND = 100;
 
 /**
  * @param disturb may end the command by a signal; without it, the command must end by itself.

@@ -1,6 +1,6 @@
-/** Labels of bundles on every object store: memory, a folder, a real S3 server. */
+/** Labels of bundles, on an object store in memory: object-store.test.ts shows that the other ones do the same. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   listLabels,
   moveLabel,
@@ -8,25 +8,14 @@ import {
   readLabel,
   rollBackLabel,
 } from '../../shared/bundle/bundle-labels.js';
-import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../fixtures/stores/s3-buckets.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
-
 const digestOf = (digit: string): string => digit.repeat(64);
 const [A, B, C] = ['a', 'b', 'c'].map(digestOf) as [string, string, string];
 
-function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
-  let store: ObjectStore;
-  beforeEach(async () => {
-    store = await freshStore();
+describe('a label', () => {
+  let store: MemoryObjectStore;
+  beforeEach(() => {
+    store = new MemoryObjectStore();
   });
 
   it('points where it was moved last, and back again', async () => {
@@ -96,37 +85,5 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
   it.each(['', 'Latest', '../x', 'a b', '1st', 'x'.repeat(33)])('"%s" is no name', async (name) => {
     await expect(moveLabel(store, name, A)).rejects.toThrow(/not a name/);
     await expect(readLabel(store, name)).rejects.toThrow(/not a name/);
-  });
-}
-
-describe('labels in memory', () => {
-  conformanceSuite(() => Promise.resolve(new MemoryObjectStore()));
-});
-
-describe('labels in a folder', () => {
-  let folder: TemporaryFolder;
-  let storeCount = 0;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-  });
-  afterAll(() => folder.remove());
-  conformanceSuite(() => {
-    storeCount += 1;
-    return Promise.resolve(new FileObjectStore({ folder: `${folder.path}/${storeCount}` }));
-  });
-});
-
-describe.skipIf(!canStartS3)(`labels on S3${S3_SUITE_SUFFIX}`, () => {
-  let s3: S3Buckets;
-  let storeCount = 0;
-  beforeAll(async () => {
-    s3 = await startS3Buckets();
-    await s3.makeBucket('labels');
-  });
-  afterAll(() => s3.stop());
-  conformanceSuite(() => {
-    storeCount += 1;
-    const place = { bucket: 'labels', prefix: `bundles${storeCount}` };
-    return Promise.resolve(new S3ObjectStore({ ...s3.options, ...place }));
   });
 });

@@ -1,10 +1,9 @@
 /** The contract of every job queue, run on each implementation. */
 
 import { describe, expect, it } from 'vitest';
-import { termFields } from '../../coordinator/dispatch/dispatcher.js';
-import { EXCLUDED_WORKERS_MAX, JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { describeLeases } from './job-queue-leases.js';
-import { describeOrders } from './job-queue-orders.js';
+import { describeCancellations } from './job-queue-cancellations.js';
 import { describeWorkers } from './job-queue-lives.js';
 import {
   jobOf,
@@ -37,7 +36,7 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
     describeLocks(test);
     describeRemoving(test);
     describeLeases(test);
-    describeOrders(test);
+    describeCancellations(test);
     describeWorkers(test);
     describeConnections(test);
   });
@@ -131,15 +130,11 @@ function describeCarrying(test: Test): void {
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
   });
 
-  test('takes the largest job again under any terms of its delivery', async (scene) => {
+  test('takes the largest job again with a fingerprint', async (scene) => {
     const emptyByteCount = Buffer.byteLength(JSON.stringify(jobOf(0, { runId: '' })));
     const job = jobOf(0, { runId: 'x'.repeat(JOB_BYTE_COUNT_MAX - emptyByteCount) });
     expect(Buffer.byteLength(JSON.stringify(job))).toBe(JOB_BYTE_COUNT_MAX);
-    const notBy = Array.from({ length: EXCLUDED_WORKERS_MAX }, (_, place) =>
-      `${place}`.padEnd(512, 'w'),
-    );
-    const again = { ...job, ...termFields({ fingerprint: 'cpu-avx512-onednn-3f9a1c22', notBy }) };
-    expect(again.notBy).toEqual(notBy);
+    const again = { ...job, fingerprint: 'cpu-avx512-onednn-3f9a1c22' };
     await scene.producer.add([{ jobId: 'a', job: again }]);
     expect((await (await scene.consumer()).next()).data).toEqual(again);
   });

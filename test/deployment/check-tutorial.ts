@@ -19,7 +19,7 @@ import {
   tutorialScript,
 } from '../fixtures/documentation/tutorial-script.js';
 import { markdownTable } from '../bench/bench-header.js';
-import { benchOptions } from '../bench/options/bench-options.js';
+import { benchOptions } from '../bench/bench-options.js';
 
 const FINISHED = '@@ block finished';
 /** Another processor may round other digits; a probability of the page may be this far away. */

@@ -3,14 +3,12 @@
 import { digestTable, type RecordedDigests } from './recorded-digests.js';
 
 export function digestsPage(recorded: RecordedDigests): string {
-  const { commit, date, machine, cases, addedAt } = recorded;
-  const added = Object.entries(addedAt).map(([name, at]) => `\`${name}\` at ${at}`);
-  const later = added.length === 0 ? '' : `Recorded later: ${added.join(', ')}.\n`;
+  const { commit, date, machine, cases } = recorded;
   return `# Digests of small runs
 
 Commit ${commit}, ${date}, ${machine}. Made by \`npm run check -- digests\`; the table shows the first 12
 hexadecimal digits of each value. \`digests.json\` contains the full values and the table that the demo prints.
-${later}
+
 To check that a refactoring computes the same, run
 \`npm run check -- digests --compare infra/results/digests.json\`. It exits with 1 and lists the values that differ.
 Another processor or TensorFlow build may round differently; record the older checkout there first with

@@ -6,18 +6,18 @@
  *   npm run check -- digests                                     writes infra/results/digests.json and .md
  *   npm run check -- digests --compare infra/results/digests.json   exits 1 where a value differs
  *   npm run check -- digests --only maml,pnn --compare infra/results/digests.json
- *   npm run check -- digests --add fwfm    records new cases and leaves the others as they are
  *   npm run check -- digests --checkout ../older              runs the command of that checkout
  *
  * It takes 350 s of processor time, less on a quiet machine. Two cases run at once; `--at-once 1` runs
  * one at a time.
  */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { packageRoot } from '../../infra/library/package-root.js';
-import { benchHeader } from '../bench/bench-header.js';
+import { benchHeader, writeResult } from '../bench/bench-header.js';
+import { inLanes } from '../bench/in-lanes.js';
 import { qianmoIn, type CommandPlace } from '../bench/qianmo-command.js';
 import { DIGEST_CASES, prepareStores, type DigestCase } from './cases.js';
 import { digestsPage } from './digests-page.js';
@@ -25,12 +25,10 @@ import {
   differencesFrom,
   digestTable,
   RecordedDigestsSchema,
-  withCases,
   type CaseValues,
-  type RecordedDigests,
 } from './recorded-digests.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { listOf, oneOf, text, wholeNumber } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../bench/option-values.js';
 import { evaluatedValues, sha256 } from './outcomes.js';
 
 const DEMO = 'demo';
@@ -72,11 +70,10 @@ const options = benchOptions(import.meta.url, {
   },
   compare: { value: text, about: 'record to compare with; ends with 1 where a value differs' },
   only: { value: listOf(oneOf(known)), about: 'runs these cases alone, with commas between them' },
-  add: { value: listOf(oneOf(known)), about: 'records these new cases, and leaves the others' },
   'at-once': { value: wholeNumber(), default: '2', about: 'cases that run at once' },
 });
 
-const chosen = options.add ?? options.only ?? known;
+const chosen = options.only ?? known;
 
 /** The name of each failed case, and its error. */
 const failures: string[] = [];
@@ -88,7 +85,6 @@ if (failures.length > 0) {
   process.stdout.write(`failed:\n${failures.join('\n')}\n`);
   process.exitCode = 1;
 } else if (options.compare !== undefined) compareWith(options.compare);
-else if (options.add !== undefined) addCases();
 else if (options.only === undefined) record();
 
 async function foundIn(place: CommandPlace): Promise<{
@@ -112,17 +108,14 @@ async function foundIn(place: CommandPlace): Promise<{
     ...DIGEST_CASES,
   ];
   const waiting = all.filter(({ name }) => chosen.includes(name));
-  const runWaiting = async (): Promise<void> => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      process.stderr.write(`== ${next.name}\n`);
-      try {
-        values.set(next.name, await next.run(place));
-      } catch (error) {
-        failures.push(`${next.name}: ${error instanceof Error ? error.message : String(error)}`);
-      }
+  await inLanes(waiting, options['at-once'], async ({ name, run }) => {
+    process.stderr.write(`== ${name}\n`);
+    try {
+      values.set(name, await run(place));
+    } catch (error) {
+      failures.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     }
-  };
-  await Promise.all(Array.from({ length: options['at-once'] }, runWaiting));
+  });
   // In list order: cases may end in any order.
   const cases = known.flatMap((name) => {
     const ofCase = values.get(name);
@@ -147,17 +140,6 @@ function compareWith(path: string): void {
 
 function record(): void {
   const { commit, date, machine } = benchHeader(options.checkout);
-  writeRecord(RecordedDigestsSchema.parse({ commit, date, machine, ...found }));
-}
-
-function addCases(): void {
-  const path = join(RESULTS, 'digests.json');
-  const recorded = RecordedDigestsSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-  const { commit, machine } = benchHeader(options.checkout);
-  writeRecord(withCases(recorded, { commit, machine, cases: found.cases }, known));
-}
-
-function writeRecord(recorded: RecordedDigests): void {
-  writeFileSync(join(RESULTS, 'digests.json'), `${JSON.stringify(recorded, null, 1)}\n`);
-  writeFileSync(join(RESULTS, 'digests.md'), digestsPage(recorded));
+  const recorded = RecordedDigestsSchema.parse({ commit, date, machine, ...found });
+  writeResult(RESULTS, 'digests', recorded, digestsPage(recorded));
 }

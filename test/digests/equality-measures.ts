@@ -22,7 +22,7 @@ import { blockOfKey } from '../../shared/bundle/key-index.js';
 import { BLOCK_ENCODINGS, type BlockEncoding } from '../../shared/bundle/ranking-model.js';
 import { readBundle, type LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { RawRows } from './raw-rows.js';
 
@@ -31,7 +31,7 @@ const CANDIDATES = 2_000;
 
 const ServedSchema = z.looseObject({ scores: z.array(z.number()) });
 
-export const EncodingEqualitySchema = z.strictObject({
+const EncodingEqualitySchema = z.strictObject({
   /** The largest difference from the captured graph, which evaluates, on the same blocks; null: not covered. */
   served: z.number().nullable(),
   /** The largest difference of the captured graph's score from what the evaluation predicted. */

@@ -16,8 +16,8 @@ export const RecordedDigestsSchema = z.strictObject({
   date: z.string(),
   machine: z.string(),
   cases: z.record(z.string(), CaseValuesSchema),
-  /** The commits of cases that were recorded later than the others, by case. */
-  addedAt: z.record(z.string(), z.string()).default({}),
+  /** The commits of cases that were recorded later than the others; older records have it. */
+  addedAt: z.record(z.string(), z.string()).optional(),
   /** The lines of the table that the demo prints; empty if the demo was not run. */
   demoTable: z.array(z.string()),
 });
@@ -25,34 +25,6 @@ export type RecordedDigests = z.infer<typeof RecordedDigestsSchema>;
 
 /** How many hexadecimal digits of a digest the table shows. */
 const SHOWN_DIGITS = 12;
-
-/**
- * Adds cases to a record, whose other values stay as they are.
- *
- * @param order all names, in the order of the record.
- */
-export function withCases(
-  recorded: RecordedDigests,
-  { commit, machine, cases }: Pick<RecordedDigests, 'commit' | 'machine' | 'cases'>,
-  order: readonly string[],
-): RecordedDigests {
-  const twice = Object.keys(cases).filter((name) => name in recorded.cases);
-  if (twice.length > 0) throw new Error(`already recorded: ${twice.join(', ')}`);
-  if (machine !== recorded.machine)
-    throw new Error(`the record is of ${recorded.machine}, and this machine is ${machine}`);
-  const all = { ...recorded.cases, ...cases };
-  const added = Object.fromEntries(Object.keys(cases).map((name) => [name, commit]));
-  return {
-    ...recorded,
-    cases: Object.fromEntries(
-      order.flatMap((name) => {
-        const values = all[name];
-        return values === undefined ? [] : [[name, values] as const];
-      }),
-    ),
-    addedAt: { ...recorded.addedAt, ...added },
-  };
-}
 
 /** Lists each value of `found` that differs from the record, for the cases that are in both. */
 export function differencesFrom(

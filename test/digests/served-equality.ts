@@ -15,9 +15,11 @@ import { packageRoot } from '../../infra/library/package-root.js';
 import { openBenchContext, type BenchContext } from '../bench/bench-context.js';
 import {
   benchHeader,
+  circumstances,
   folderOfCommit,
   grouped,
   markdownTable,
+  writeResult,
   type BenchHeader,
 } from '../bench/bench-header.js';
 import { type WorldCase, METHOD_CASES, MODEL_CASES } from './world-cases.js';
@@ -28,8 +30,8 @@ import {
   type HeldOutRows,
 } from './equality-measures.js';
 import { RawRows } from './raw-rows.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { listOf, oneOf } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { listOf, oneOf } from '../bench/option-values.js';
 import { evaluate, prepare, synthesize, train } from '../../infra/library/index.js';
 import { RunConfigSchema, type RunConfig } from '../../shared/config/run-config.js';
 import { worldRun, type RunDepartures } from './world-run.js';
@@ -43,27 +45,11 @@ interface EqualityRecord extends BenchHeader {
 const DIFFERENCE_MAX = 1e-5;
 
 function equalityPage({ cases, ...header }: EqualityRecord): string {
-  const wrong = cases.filter((each) =>
-    differencesOf(each).some((found) => !(found <= DIFFERENCE_MAX)),
-  );
-  const rowCounts = cases.map(({ rowCount }) => rowCount);
   return [
     ...['# Served scores are evaluated scores', ''],
-    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run check -- served-equality\`.`,
-    '',
-    `Each run is trained for a few outer steps on the same synthetic log, evaluated and exported at every encoding. All ${grouped(Math.min(...rowCounts))}`,
-    'query rows of its held-out adgroups are then scored in three ways: by the evaluation, by the captured graph on the blocks of the bundle,',
-    'and by a server over HTTP from the texts of the log. Figures are the largest difference of a logit over all rows.',
-    '',
-    '| column | compares |',
-    '|---|---|',
-    '| evaluated | the served score with what the evaluation predicted, blocks in float32; of models that the server refuses, the captured graph on the blocks of the bundle |',
-    '| server | the score with the captured graph, which evaluates, on the same blocks |',
-    '| loss | mean logloss of the rows in float32, and its change at the other encodings |',
-    '',
-    wrong.length === 0
-      ? `All differences are at most ${DIFFERENCE_MAX}.`
-      : `Beyond ${DIFFERENCE_MAX}: ${wrong.map(({ name }) => name).join(', ')}.`,
+    `${circumstances(header)} The largest difference of a logit over all query rows of held-out adgroups of a small run: of the served score from what the`,
+    'evaluation predicted (of models that the server refuses, of the captured graph on the blocks of the bundle), and of the server from',
+    `the captured graph on the same blocks; the bar is ${DIFFERENCE_MAX}. The mean logloss is that in float32, and its change at the other encodings.`,
     '',
     ...markdownTable(
       [
@@ -207,11 +193,8 @@ if (!existsSync(join(folder, 'store', 'manifest.json'))) await prepareWorld(fold
 const cases: CaseEquality[] = [];
 for (const each of chosen) cases.push(keptCase(each.name) ?? (await newCase(each)));
 if (options.only === undefined) {
-  writeFileSync(
-    `${RESULTS}served-equality.json`,
-    `${JSON.stringify({ ...header, cases }, null, 1)}\n`,
-  );
-  writeFileSync(`${RESULTS}served-equality.md`, equalityPage({ ...header, cases }));
+  const record = { ...header, cases };
+  writeResult(RESULTS, 'served-equality', record, equalityPage(record));
 } else process.stdout.write(equalityPage({ ...header, cases }));
 if (cases.flatMap(differencesOf).some((found) => !(found <= DIFFERENCE_MAX))) process.exitCode = 1;
 

@@ -31,7 +31,7 @@ export interface TargetOutcome {
   readonly findings: readonly Finding[];
 }
 
-export interface RunTerms {
+interface RunTerms {
   readonly seed: number;
   readonly inputCount: number;
   readonly findingsMax: number;

@@ -15,8 +15,8 @@
 import { writeFileSync } from 'node:fs';
 import { systemClock } from '../../shared/base/clock.js';
 import { benchHeader, grouped, markdownTable } from '../bench/bench-header.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { anySeed, listOf, oneOf, text, wholeNumber } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { anySeed, listOf, oneOf, text, wholeNumber } from '../bench/option-values.js';
 import { runTarget, type Finding, type FuzzTarget, type TargetOutcome } from './fuzz-target.js';
 import { FUZZ_TARGETS } from './targets.js';
 import { startWatchdog } from './watchdog.js';

@@ -8,7 +8,7 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import { Queue } from 'bullmq';
 import type { Hono } from 'hono';
-import { dashboardApp } from '../../coordinator/dashboard/dashboard-app.js';
+import { dashboardApp } from '../../coordinator/dashboard/serve-dashboard.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';

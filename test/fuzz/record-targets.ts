@@ -1,9 +1,9 @@
 /** Records that commands leave for later ones: evaluations, which `compare` reads, and sweeps. */
 
-import { parseRunArgument } from '../../coordinator/scoring/evaluated-run.js';
+import { parseRunArgument } from '../../coordinator/scoring/compare-runs.js';
 import { parseReport, reportJson } from '../../coordinator/scoring/evaluation-report.js';
 import { decodeTestLogits } from '../../coordinator/scoring/test-logits.js';
-import { parseSweepRecord, SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';
+import { parseSweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import { formulaEvaluation } from '../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import type { FuzzTarget } from './fuzz-target.js';
@@ -18,7 +18,7 @@ const cell = { kind: 'inner-steps', innerSteps: 2, innerRate: 0.1 };
 const score = { rungIndex: 0, outerSteps: 10, validationLogloss: 0.5, cell, metaDigest: 'a' };
 const sweepRecord: unknown = {
   ...{
-    formatVersion: SweepRecordSchema.shape.formatVersion.value,
+    formatVersion: 1,
     kind: 'sweep',
     sweep: 's',
     base: 'b',

@@ -3,11 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
 import { packageRoot } from '../../infra/library/package-root.js';
-import { parseRunConfig } from '../../shared/config/load-run-config.js';
-import { parseSweepConfig } from '../../shared/config/sweep-config.js';
-import { parseYaml } from '../../shared/config/yaml-file.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
+import { parse as parseYaml } from 'yaml';
+import { parseConfig } from '../../shared/config/yaml-file.js';
+import { SWEEP_CONFIG } from '../../shared/config/sweep-config.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
-import { parseManifest } from '../../shared/tasks/store-files.js';
+import { parseManifest } from '../../shared/tasks/store-folder.js';
 import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
@@ -193,7 +194,6 @@ function configTarget(
   parse: (yaml: string) => unknown,
 ): FuzzTarget {
   const texts = examples.map(exampleText);
-  const kind = { name: 'config', examples: '' };
   return {
     name,
     share: 0.05,
@@ -201,7 +201,7 @@ function configTarget(
       const text = pick(stream, texts);
       const isValue = stream.below(2) === 0;
       return Buffer.from(
-        isValue ? mutatedJson(stream, parseYaml(text, '', kind)) : mutatedText(stream, text),
+        isValue ? mutatedJson(stream, parseYaml(text)) : mutatedText(stream, text),
       );
     },
     parse: (input) => parse(textOf(input)),
@@ -223,7 +223,9 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   ...HTTP_TARGETS,
   ...SERVING_TARGETS,
   configTarget('run-config', ['movielens.yaml', 'segments.yaml', 'synthetic.yaml'], (yaml) =>
-    parseRunConfig(yaml, 'the input'),
+    parseConfig(RUN_CONFIG, yaml, 'the input'),
   ),
-  configTarget('sweep-config', ['sweep.yaml'], (yaml) => parseSweepConfig(yaml, 'the input')),
+  configTarget('sweep-config', ['sweep.yaml'], (yaml) =>
+    parseConfig(SWEEP_CONFIG, yaml, 'the input'),
+  ),
 ];

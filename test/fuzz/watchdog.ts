@@ -33,7 +33,7 @@ setInterval(() => {
 parentPort.on('message', () => process.exit());
 `;
 
-export interface Watchdog {
+interface Watchdog {
   /** Says that a parser begins with this input. */
   beat(targetIndex: number, index: number, input: Uint8Array): void;
   close(): void;

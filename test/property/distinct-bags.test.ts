@@ -10,7 +10,7 @@ import {
   DistinctBags,
   localIdsByTable,
   rowBatchOf,
-} from '../../worker/compute/batches/row-batch.js';
+} from '../../worker/compute/models/row-batch.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const bag = fc.array(fc.nat(9), { maxLength: 5 });

@@ -16,7 +16,7 @@ import { numberText, oddNumber, pick } from '../fixtures/odd-values.js';
 import { anyExpression, EXPRESSION_TYPES, expressionRow } from '../fixtures/random-expressions.js';
 import { createTypedTable } from '../fixtures/typed-log.js';
 
-const ROW_COUNT = 60_000;
+const ROW_COUNT = 20_000;
 const ROWS_PER_BATCH = 2_000;
 const EXPRESSIONS_PER_BATCH = 24;
 const DIFFERENCES_MAX = 12;

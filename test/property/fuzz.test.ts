@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { runTarget, type FuzzTarget } from '../fuzz/fuzz-target.js';
 import { FUZZ_TARGETS } from '../fuzz/targets.js';
 
-const INPUT_COUNT = 2_000;
+const INPUT_COUNT = 500;
 /** Bounds the time of slow parsers, which get more inputs in `npm run fuzz`. */
-const SLOW_SHARE = 4;
+const SLOW_SHARE = 2;
 const SEED = 1;
 
 describe('every parser of what comes from outside', () => {

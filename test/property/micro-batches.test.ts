@@ -15,7 +15,7 @@ import {
   taskExtent,
   type MicroBatch,
   type TaskSize,
-} from '../../shared/tasks/rows/micro-batches.js';
+} from '../../shared/tasks/micro-batches.js';
 
 const rowCount = fc.oneof(
   fc.constant(0),

@@ -2,12 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  runningTotals,
-  type SamplingRule,
-  systematicDraws,
-  taskSampler,
-} from '../../coordinator/plan/sampler.js';
+import { type SamplingRule, taskSampler } from '../../coordinator/plan/sampler.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { drawCounts, tasksOf } from '../fixtures/sampled-tasks.js';
 
@@ -88,31 +83,6 @@ describe.each<RuleName>(['proportional', 'square-root', 'size-buckets'])('%s sam
       const expected = outerSteps * 3 * shareOf(name, tasks, task);
       expect(Math.abs(count - expected)).toBeLessThan(4 * deviation);
     }
-  });
-});
-
-describe('systematic draws', () => {
-  it('meet their expectation exactly when the offset runs through [0, 1) in equal steps', () => {
-    const given = fc.record({
-      shares: fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 12 }),
-      drawCount: fc.integer({ min: 1, max: 20 }),
-    });
-    fc.assert(
-      fc.property(given, ({ shares, drawCount }) => {
-        const order = Int32Array.from(shares.keys()).reverse();
-        const totals = runningTotals(order, Float64Array.from(shares));
-        const total = shares.reduce((sum, share) => sum + share, 0);
-        const counts = shares.map(() => 0);
-        for (let step = 0; step < total; step += 1)
-          for (const place of systematicDraws(totals, drawCount, (step + 0.5) / total)) {
-            const index = order[place] ?? -1;
-            counts[index] = (counts[index] ?? 0) + 1;
-          }
-        // The points of all offsets are 1 / drawCount apart, so each position gets share *
-        // drawCount of them.
-        expect(counts).toEqual(shares.map((share) => share * drawCount));
-      }),
-    );
   });
 });
 

@@ -8,7 +8,7 @@ import {
   SupportInputsSchema,
   supportInputNames,
 } from '../../shared/models/kinds/support-inputs.js';
-import { dividedTask } from '../../shared/tasks/rows/row-division.js';
+import { dividedTask } from '../../shared/tasks/chosen-rows.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
@@ -18,8 +18,8 @@ import {
   roleSpanOf,
   rowBatchOf,
   type RowRole,
-} from '../../worker/compute/batches/row-batch.js';
-import { withSupportInputs } from '../../worker/compute/batches/support-inputs.js';
+} from '../../worker/compute/models/row-batch.js';
+import { withSupportInputs } from '../../worker/compute/models/support-inputs.js';
 import {
   jobCaseOf,
   relativeDifference,

@@ -1,10 +1,9 @@
 /** The bootstrap and the empirical-Bayes shift against known properties. */
 
 import { describe, expect, it } from 'vitest';
-import { bootstrapIntervals } from '../../coordinator/scoring/bootstrap.js';
+import { bootstrapIntervals, lossSum } from '../../coordinator/scoring/metrics.js';
 import { mapShift } from '../../coordinator/evaluation/arms.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
-import { lossSum } from '../../coordinator/scoring/metrics.js';
 import { randomStream } from '../../shared/base/random.js';
 
 describe('bootstrap over adgroups', () => {

@@ -1,6 +1,6 @@
 /** The parameters of a model as nodes of a float64 tape. */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ScalarTape } from './scalar-tape.js';
 
 export type Values = Map<string, Float64Array>;

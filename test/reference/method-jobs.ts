@@ -13,7 +13,7 @@ import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
 import { allOf, jobRunner, type JobRunner } from './job-runner.js';
 import { weightedSum } from './referee.js';
-import { adaptedLoss, type RefereeLoop } from './second-order-referee.js';
+import { adaptedLoss, type RefereeLoop, type RefereeTask } from './second-order-referee.js';
 
 /** The five tasks of `rich`. */
 export const taskWeights = [0.1, 0.4, 0.2, 0.05, 0.25];
@@ -75,7 +75,7 @@ export function methodJobs(): MethodJobs {
       const { spec, meta } = jobCase;
       const tasks = await store.readTasks(indices);
       const { count: innerSteps, rate: innerRate } = innerLoop.steps;
-      const order = outer.kind === 'derivative' ? outer.order : 'first';
+      const order = outer.kind === 'derivative' && outer.order === 'second' ? 'second' : 'first';
       const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
       const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
       // The cold term is judged on all rows and uses none of them.
@@ -91,4 +91,30 @@ export function methodJobs(): MethodJobs {
       expectGradient(jobCase, found, expected, tasks);
     },
   };
+}
+
+/** Level and deviation of the labels of the support rows, and the features derived from them. */
+export function labelEvidenceOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
+  readonly total: number;
+  readonly mean: number;
+  readonly deviation: number;
+  /** Half the logarithm of the size, and the level. */
+  readonly known: readonly [number, number];
+} {
+  const sumOf = (values: Float32Array): number =>
+    values.subarray(0, end).reduce((sum, value) => sum + value, 0);
+  const [total, sum] = [sumOf(impressions), sumOf(clicks)];
+  const size = Math.log1p(total) / 2;
+  if (loss === 'squared') {
+    const mean = sum / (total + 10);
+    return { total, mean, deviation: 1, known: [size, mean] };
+  }
+  const mean = (sum + 1) / (total + 10);
+  const level = Math.log((9 * mean) / (1 - mean)) / 2;
+  return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
+}
+
+/** tanh x = 2 sigmoid(2 x) - 1 */
+export function tanhOf({ tape }: Pick<RefereeTask, 'tape'>, node: number): number {
+  return tape.add(tape.scale(tape.sigmoid(tape.scale(node, 2)), 2), tape.constant(-1));
 }

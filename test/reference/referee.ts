@@ -4,7 +4,7 @@
  * production code.
  */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { Leaves, type Values } from './leaves.js';
@@ -22,8 +22,6 @@ export function denseValuesOf(meta: MetaParameters): Values {
 export interface RowSpan {
   readonly start: number;
   readonly end: number;
-  /** Every row by default. */
-  readonly stride?: number;
 }
 
 export const supportOf = (task: TaskRows): RowSpan => ({ start: 0, end: task.supportRowCount });
@@ -38,7 +36,7 @@ export function lossNode(spec: ModelSpec, leaves: Leaves, task: TaskRows, span: 
   const { tape } = leaves;
   const terms = [tape.constant(0)];
   let impressionSum = 0;
-  for (let row = span.start; row < span.end; row += span.stride ?? 1) {
+  for (let row = span.start; row < span.end; row += 1) {
     const impressions = task.impressions[row]!;
     const z = logitNode(spec, leaves, task, row);
     if (task.loss === 'squared') {

@@ -3,19 +3,10 @@
  * float64 tape, so that the query loss can be differentiated through them.
  */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import {
-  denseValuesOf,
-  Leaves,
-  lossNode,
-  queryOf,
-  supportOf,
-  type Gradient,
-  type RowSpan,
-  type Values,
-} from './referee.js';
+import { denseValuesOf, Leaves, lossNode, queryOf, supportOf, type Gradient } from './referee.js';
 import { ScalarTape } from './scalar-tape.js';
 
 /** The inputs of a method's start and step: nodes of the tape. */
@@ -27,7 +18,7 @@ export interface RefereeTask {
   readonly tableRow: (table: string, id: number) => number[];
 }
 
-export interface RefereeStep {
+interface RefereeStep {
   readonly name: string;
   readonly block: readonly number[];
   /** Rate times gradient. */
@@ -51,14 +42,18 @@ export function adaptedLoss(
   meta: MetaParameters,
   task: TaskRows,
   loop: RefereeLoop,
-  dense: Values = denseValuesOf(meta),
 ): { loss: number; gradient: Gradient } {
   const tape = new ScalarTape();
+  const dense = denseValuesOf(meta);
   const initial = new Leaves(tape, dense, meta);
   for (const { name } of spec.variables) initial.variable(name);
   // Every row gets its leaf first, so that all steps share it.
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
-  const seen = refereeTaskOf(tape, task, initial);
+  const seen: RefereeTask = {
+    ...{ tape, task },
+    variable: (name) => initial.variable(name),
+    tableRow: (table, id) => initial.row(table, id),
+  };
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
   const loss = lossNode(spec, walk(spec, loop, seen, start), task, queryOf(task));
   const slopes = tape.gradient(loss);
@@ -70,37 +65,7 @@ export function adaptedLoss(
   };
 }
 
-function refereeTaskOf(tape: ScalarTape, task: TaskRows, initial: Leaves): RefereeTask {
-  return {
-    tape,
-    task,
-    variable: (name) => initial.variable(name),
-    tableRow: (table, id) => initial.row(table, id),
-  };
-}
-
-/** The task's variables after the steps on the rows of `rowsOf`, starting from `dense`. */
-export function valuesAfter(
-  spec: ModelSpec,
-  meta: MetaParameters,
-  task: TaskRows,
-  loop: RefereeLoop,
-  dense: Values = denseValuesOf(meta),
-  rowsOf: (task: TaskRows) => RowSpan = supportOf,
-): Values {
-  const tape = new ScalarTape();
-  const initial = new Leaves(tape, dense, meta);
-  const seen = refereeTaskOf(tape, task, initial);
-  const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
-  const end = walk(spec, loop, seen, start, rowsOf(task));
-  const adapted = personalOf(spec).map((name): [string, Float64Array] => [
-    name,
-    Float64Array.from(end.variable(name), (node) => tape.valueOf(node)),
-  ]);
-  return new Map([...dense, ...adapted]);
-}
-
-export function personalOf(spec: ModelSpec): string[] {
+function personalOf(spec: ModelSpec): string[] {
   return spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name);
 }
 
@@ -117,19 +82,13 @@ function startOf(
 }
 
 /** All nodes after the steps. */
-function walk(
-  spec: ModelSpec,
-  loop: RefereeLoop,
-  seen: RefereeTask,
-  start: Leaves,
-  rows: RowSpan = supportOf(seen.task),
-): Leaves {
+function walk(spec: ModelSpec, loop: RefereeLoop, seen: RefereeTask, start: Leaves): Leaves {
   const { tape, task } = seen;
   const { innerSteps, innerRate } = loop;
   const names = personalOf(spec);
   let current = start;
   for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1) {
-    const loss = lossNode(spec, current, task, rows);
+    const loss = lossNode(spec, current, task, supportOf(task));
     const before = names.flatMap((name) => current.variable(name));
     const slopes = tape.gradientNodes(loss, before);
     const nodes = new Map(current.nodes);

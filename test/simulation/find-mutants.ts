@@ -3,7 +3,7 @@
  * one is not found.
  */
 
-import { benchOptions } from '../bench/options/bench-options.js';
+import { benchOptions } from '../bench/bench-options.js';
 import { foundMutants } from './planted-mutants.js';
 
 const { recorded } = benchOptions(import.meta.url, {

@@ -96,7 +96,11 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'numbers that are not finite are admitted',
     2,
-    change('coordinator/training/step-sum', 'return Number.isFinite(squares);', 'return true;'),
+    change(
+      'coordinator/training/step-sum',
+      'return Number.isFinite(squares + others);',
+      'return true;',
+    ),
   ),
   mutant(
     'the pointer is replaced before the manifest is there',

@@ -4,7 +4,6 @@
  * to the same meta-parameters, whatever the workers.
  */
 
-import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
@@ -13,14 +12,18 @@ import type { TrainingOutcome } from '../../coordinator/training/train-options.j
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
+import { Machine, SimulatedProcess, VirtualTime } from '../../infra/simulation/machines.js';
+import {
+  patientSignal,
+  ServerLink,
+  SimulatedServer,
+} from '../../infra/simulation/simulated-server.js';
+import { randomStream } from '../../shared/base/random.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
-import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
-import { Life } from '../fixtures/simulation/life.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../fixtures/training/training-run.js';
 import { tasksOfJob } from '../fixtures/queue/tasks-of-job.js';
@@ -64,26 +67,26 @@ function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecuto
   };
 }
 
-/** Successive workers in the same position, until the signal aborts. */
+/** Successive workers on a machine, until the signal aborts. */
 async function workers(
-  place: number,
-  { clock, queue, poison }: { clock: SimulatedClock; queue: MemoryJobQueue; poison: Poison },
+  machine: Machine,
+  { server, poison }: { readonly server: SimulatedServer; readonly poison: Poison },
   signal: AbortSignal,
 ): Promise<number> {
   for (let lives = 1; ; lives += 1) {
-    const life = new Life();
-    const name = `worker-${place}-${lives}`;
+    const process = new SimulatedProcess(`${machine.name}-${lives}`, machine);
     const die = (): Promise<never> => {
-      life.end();
+      process.kill();
       return new Promise(() => undefined);
     };
     const working = runWorker({
-      ...{ queue: life.queue(queue), name, nonce: name, clock: life.clock(clock), signal },
+      queue: new ServerLink(process, server, () => undefined),
+      ...{ name: process.name, nonce: process.name, clock: process.clock(), signal },
       executor: poisonedExecutor(poison, die),
     });
-    await Promise.race([working, life.over]);
+    await Promise.race([working, process.killed]);
     if (signal.aborted) return lives;
-    await clock.sleep(100, signal);
+    await machine.sleep(100, signal);
   }
 }
 
@@ -99,15 +102,20 @@ const errorOf = (error: unknown): QianmoError => {
 };
 
 async function onQueue(poison: Poison, config: ReturnType<typeof configOf>): Promise<Outcome> {
-  const clock = simulatedClock();
-  const queue = new MemoryJobQueue({ clock });
+  const time = new VirtualTime();
+  const machineOf = (name: string): Machine =>
+    new Machine(name, time, randomStream(1, 'poison', name));
+  const server = new SimulatedServer(machineOf('server'));
+  const coordinator = new SimulatedProcess('coordinator', machineOf('coordinator'));
+  const queue = new ServerLink(coordinator, server, () => undefined);
+  const clock = coordinator.clock();
   const stop = new AbortController();
-  setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
+  const signal = patientSignal(stop);
   const events: RunEvent[] = [];
   const sink = (event: RunEvent): void => void events.push(event);
-  return clock.run(async () => {
+  const work = async (): Promise<Outcome> => {
     const places = Array.from({ length: WORKER_COUNT }, (_, place) =>
-      workers(place, { clock, queue, poison }, stop.signal),
+      workers(machineOf(`worker-${place}`), { server, poison }, signal),
     );
     const limits = queueConfig({ jobAttemptsMax: 3 });
     const given = { queue, limits, runId: 'tiny-run', nonce: 'start', clock, sink };
@@ -118,7 +126,8 @@ async function onQueue(poison: Poison, config: ReturnType<typeof configOf>): Pro
     const lives = await Promise.all(places);
     await dispatcher.close();
     return { outcome, events, deathCount: lives.reduce((sum, count) => sum + count - 1, 0) };
-  });
+  };
+  return time.run(work, () => undefined);
 }
 
 async function inProcess(

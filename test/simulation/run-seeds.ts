@@ -14,8 +14,8 @@ import { z } from 'zod';
 import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { benchHeader, folderOfCommit, grouped, markdownTable } from '../bench/bench-header.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { amount, anySeed, listOf, text } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { amount, anySeed, listOf, text } from '../bench/option-values.js';
 import { foundMutants } from './planted-mutants.js';
 
 const WORKERS = 3;

@@ -20,7 +20,7 @@ export interface GrowthRule {
   readonly settledMinute: number;
 }
 
-export interface Flatness {
+interface Flatness {
   /** Medians over the first and the last third of the windows, at least two. */
   readonly early: number;
   readonly late: number;

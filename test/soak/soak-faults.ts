@@ -10,7 +10,7 @@ import { familyOf } from '../bench/resident-memory.js';
 import type { Victim } from './soak-processes.js';
 
 /** All that faults may strike. Beside it work a coordinator and a worker that only Redis disturbs. */
-export interface Struck {
+interface Struck {
   readonly workers: readonly Victim[];
   readonly coordinator: Victim;
   readonly redis: ReplicatedRedis<RedisOnSmallDisk>;

@@ -1,6 +1,6 @@
 /** The page of a soak: what struck, what grew, what was left. */
 
-import { grouped, markdownTable, type BenchHeader } from '../bench/bench-header.js';
+import { circumstances, grouped, markdownTable, type BenchHeader } from '../bench/bench-header.js';
 import { flatnessOf } from './flatness.js';
 import type { FaultCounts } from './soak-faults.js';
 import { ruleOf, type Measured } from './soak-samples.js';
@@ -41,37 +41,23 @@ export function soakPage(record: SoakRecord): string {
   return [
     '# Soak',
     '',
-    `Commit ${record.commit}, ${record.date}; ${record.machine}; load before ${record.loadBefore}. Seed ${record.seed}, ${minutes.toFixed(0)} minutes,`,
-    `${faultCount} faults. ${verdictOf(record)}`,
+    `${circumstances(record)} Seed ${record.seed}, ${minutes.toFixed(0)} minutes, ${faultCount} faults. ${verdictOf(record)}`,
     '',
-    'One coordinator and one worker are *steady*: they live from the beginning to the end and see what fails around them.',
-    'Faults strike a second coordinator, two workers, their compute processes, and the Redis that all share, one after another.',
-    `The struck coordinator trains one run of 200 outer steps over and over; ${grouped(record.completedRuns)} of these runs ended, after`,
-    `${grouped(record.resumes)} resumes, and their digests were compared with that of a run without faults.`,
+    'Faults strike a coordinator, two workers, their compute processes and Redis. A *steady* coordinator and worker live from the beginning to the end.',
+    `${grouped(record.completedRuns)} struck runs ended after ${grouped(record.resumes)} resumes, with the digest of a run without faults.`,
     ...(end === null
       ? []
       : [
           `The steady run took ${grouped(end.steadyOuterSteps)} outer steps; its digest is ${end.isSteadyDigestRight ? '' : 'NOT '}that of a run in process.`,
         ]),
     '',
-    'A start that finds no Redis or whose compute process is killed, and a run whose disk is full, end with exit code 3, as they should;',
-    'they are started again.',
-    '',
     '## Faults',
     '',
     ...markdownTable(['fault', 'times'], Object.entries(faults)),
     '',
-    record.hasOwnDisk
-      ? 'The full disks are a small file system below the struck coordinator, and a limit on the file sizes of Redis. Workers write no files here.'
-      : 'Redis had a full disk by a limit on its file sizes. No file system could be mounted, so no coordinator had one. Workers write no files here.',
-    '',
     '## Growth',
     '',
-    'Slope: the median of the slopes between the levels of windows of time, after the first quarter. The level is the median of each of twelve',
-    'windows; for the memory of steady processes it is the least of each of four, since it falls only when garbage is collected. Flat: at most',
-    '10 % of the level an hour, or 16 MiB or 10 things an hour where that is more. Memory is resident memory. Blobs of killed processes stay',
-    `for ${record.blobLifetimeMinutes} minutes, after`,
-    'which their number is judged.',
+    `Slopes are judged after the first quarter, those of blobs after their lifetime of ${record.blobLifetimeMinutes} minutes. Memory is resident memory.`,
     '',
     ...markdownTable(
       ['measure', 'early', 'late', 'slope an hour', 'bound an hour', 'flat'],

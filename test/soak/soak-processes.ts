@@ -67,7 +67,7 @@ export function keptRunning({ name, start, judge }: VictimTerms, findings: Findi
   };
 }
 
-export interface TrialCounts {
+interface TrialCounts {
   completed: number;
   resumed: number;
 }

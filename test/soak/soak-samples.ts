@@ -30,7 +30,7 @@ export function ruleOf({ name, unit }: Measured, blobLifetimeMinutes: number): G
 }
 
 /** The processes of a soak. The steady ones live as long as it does. */
-export interface Watched {
+interface Watched {
   readonly room: SoakRoom;
   readonly steadyCoordinator: { readonly pid: number };
   readonly steadyWorker: { readonly pid: number };

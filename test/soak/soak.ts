@@ -28,8 +28,8 @@ import {
 } from './soak-processes.js';
 import { BLOB_LIFETIME_MINUTES, openSoakRoom, QUEUE_PREFIX, type SoakRoom } from './soak-room.js';
 import { contentOf, processCount, Sampler } from './soak-samples.js';
-import { benchOptions } from '../bench/options/bench-options.js';
-import { amount, anySeed, text } from '../bench/options/option-values.js';
+import { benchOptions } from '../bench/bench-options.js';
+import { amount, anySeed, text } from '../bench/option-values.js';
 
 const TRIAL_OUTER_STEPS = 200;
 const STEADY_OUTER_STEPS_MAX = 10_000_000;

@@ -76,7 +76,7 @@ const VENDORS: readonly { vendor: RegExp; allowed: RegExp }[] = [
     allowed:
       /^coordinator\/(logs|prepare|evaluation|synthesize)\/[a-z-]*(duckdb|predictions|parquet)/,
   },
-  { vendor: /^apache-arrow/, allowed: /^shared\/formats\/arrow\.ts$/ },
+  { vendor: /^apache-arrow/, allowed: /^shared\/storage\/arrow\.ts$/ },
   { vendor: /^(hono|@hono\/|@bull-board\/)/, allowed: /^coordinator\/dashboard\// },
   { vendor: /^echarts/, allowed: /^coordinator\/reports\/document\/[a-z-]*chart/ },
   { vendor: /^yaml$/, allowed: /^shared\/config\// },

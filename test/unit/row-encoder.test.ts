@@ -3,8 +3,7 @@ import { expect, test } from 'vitest';
 import { FeatureSchema } from '../../shared/config/data-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ColumnTypes } from '../../shared/features/raw-values.js';
-import { hashBucketOf } from '../../shared/features/id-of-value.js';
-import { packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
+import { hashBucketOf, packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../../shared/features/row-encoder.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 
@@ -58,13 +57,6 @@ function failureOf(work: () => unknown): QianmoError {
   throw new Error('nothing of ours was thrown');
 }
 
-test('a row becomes an id, a bag and a scaled number', () => {
-  const rows = encoderOf().encode({ site: 'shop', tags: 'blue||red|new|green', price: 16 });
-  expect(rows.categoryIds).toEqual([Int32Array.of(2)]);
-  expect(rows.bagIds).toEqual([Int32Array.of(2, 1, 0)]);
-  expect(rows.numbers).toEqual([Float32Array.of(1.5)]);
-});
-
 test('rows are encoded into their places and overwrite previous content', () => {
   const encoder = encoderOf();
   const rows = encoder.allocate(2);
@@ -75,22 +67,6 @@ test('rows are encoded into their places and overwrite previous content', () => 
     expect(rows.bagIds).toEqual([Int32Array.of(-1, -1, -1, 1, 1, -1)]);
     expect(rows.numbers).toEqual([Float32Array.of(0, -2)]);
   }
-});
-
-test('a row that lacks a column is refused with the name of the column', () => {
-  const failure = failureOf(() => encoderOf().encode({ site: 'shop', tags: null }));
-  expect(failure.report.what).toBe('the row lacks the column "price"');
-  expect(failure.kind).toBe('data');
-});
-
-test('a column with the name of an inherited property is lacking unless the row has it', () => {
-  const encoder = encoderOf([{ name: 'site', kind: 'category', column: 'constructor' }], {}, [
-    SITE,
-  ]);
-  expect(failureOf(() => encoder.encode({})).report.what).toBe(
-    'the row lacks the column "constructor"',
-  );
-  expect(encoder.encode({ constructor: 'shop' }).categoryIds).toEqual([Int32Array.of(2)]);
 });
 
 test('a value of another type than its column is refused', () => {
@@ -181,21 +157,4 @@ test('the caller must supply values of a column whose type rows cannot be read i
   expect(failureOf(() => encoder.encode({}, { site: 5 })).report.what).toBe(
     'the value brought for the feature "site" has the wrong form',
   );
-});
-
-test('a config whose features differ from the store is refused', () => {
-  const renamed = [
-    { name: 'place', kind: 'category' },
-    { name: 'tags', kind: 'bag', lengthMax: 3 },
-    { name: 'price', kind: 'number' },
-  ];
-  const longer = renamed.map((feature) =>
-    feature.kind === 'bag'
-      ? { ...feature, lengthMax: 4 }
-      : { ...feature, name: feature.name.replace('place', 'site') },
-  );
-  for (const features of [renamed, longer, renamed.slice(1)])
-    expect(failureOf(() => encoderOf(features)).report.what).toBe(
-      'the config and the task store do not have the same features',
-    );
 });

@@ -80,9 +80,7 @@ export async function fetchJob(
 ): Promise<CarriedInput> {
   const startMs = carrier.clock.monotonicMs();
   const job = parsedJob(data);
-  const { limits, workerName } = carrier;
-  if (job.notBy?.includes(workerName) === true)
-    throw new JobFailedError({ kind: 'declined', reason: `worker ${workerName} is not to do it` });
+  const { limits } = carrier;
   const reason = limits === undefined ? null : reasonToRefuse(job, limits);
   if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {

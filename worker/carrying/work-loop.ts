@@ -22,7 +22,6 @@ import type {
   TakenJob,
   WorkerReport,
 } from '../../shared/queue/job-queue.js';
-import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import {
   blobsOn,
@@ -45,6 +44,8 @@ const AHEAD_AFTER_MS = 50;
 /** A job that has waited for the executor this long goes back: another worker may be idle. */
 const AHEAD_HELD_MS_MAX = 1_000;
 
+/** A worker counts as gone after four of them. */
+const BEAT_INTERVAL_MS = 2_000;
 /** Shorter rests are not reported. */
 const TOLD_REST_MS_MIN = 1_000;
 /** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
@@ -53,7 +54,6 @@ const STOP_TIMEOUT_MS = 15_000;
 /** Null where the worker is not in doubt. */
 const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> = {
   refused: 'refused',
-  declined: 'declined',
   sick: 'sick',
   transient: 'failed',
   permanent: null,
@@ -266,7 +266,7 @@ class WorkBench {
   async #keepAlive(consumer: JobConsumer): Promise<void> {
     const { clock } = this.#options;
     for (;;) {
-      await clock.sleep(WORKER_BEAT_INTERVAL_MS, this.#stop.signal);
+      await clock.sleep(BEAT_INTERVAL_MS, this.#stop.signal);
       if (this.#stop.signal.aborted) return;
       const [jobId = null] = this.#heldIds;
       await consumer.beat(jobId).catch((error: unknown) => this.#report(error));
@@ -399,8 +399,6 @@ class AnyOf {
 const RESTS = {
   /** Bounds the time that another run, whose jobs the worker could do, waits for it. */
   refused: { firstMs: 1_000, longestMs: 10_000 },
-  /** Shorter than most delays of the job that was left to others, so that both do not keep step. */
-  declined: { firstMs: 50, longestMs: 50 },
   sick: { firstMs: 1_000, longestMs: 60_000 },
   /** Short, because the failure may be the job's. */
   failed: { firstMs: 50, longestMs: 10_000 },
@@ -462,6 +460,6 @@ function deviceOf({
   isPortable,
 }: FoundDevice): WorkerReport['device'] {
   const fingerprint = isPortable ? null : found;
-  if (kind === 'cpu') return { kind, model: processor.name, memoryMiB: null, fingerprint };
+  if (kind === 'cpu') return { kind, model: processor, memoryMiB: null, fingerprint };
   return { kind, model: gpu?.name ?? '', memoryMiB: gpu?.memoryMiB ?? null, fingerprint };
 }

@@ -18,8 +18,7 @@ import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { GivenTasks } from '../../shared/queue/job-executor.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
-import { DeviceReportSchema } from '../../shared/events/device-report.js';
-import { FingerprintSchema } from '../../shared/events/fingerprint.js';
+import { DeviceReportSchema, FingerprintSchema } from '../../shared/events/device-report.js';
 import { BackendChoiceSchema } from '../compute/engine/native-backend.js';
 
 const requestId = z.int().nonnegative();

@@ -75,7 +75,7 @@ export function forkedEntry({
 function compiledEntry(): string {
   const here = import.meta.url;
   const relative = here.endsWith('.ts')
-    ? '../../dist/worker/compute/main.js'
-    : '../compute/main.js';
+    ? '../../dist/worker/compute/job/main.js'
+    : '../compute/job/main.js';
   return fileURLToPath(new URL(relative, here));
 }

@@ -7,7 +7,7 @@
 
 import { float32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
-import { hasOutput } from '../../shared/models/kinds/model-terms.js';
+import { hasOutput } from '../../shared/models/kinds/model-definition.js';
 import type { Scorer } from './kernel-scorer.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from './ranking-request.js';
 import { scoringPlanOf, isCovered } from './scoring-plan.js';

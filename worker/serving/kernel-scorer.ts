@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BlockEncoding, RankingModel } from '../../shared/bundle/ranking-model.js';
-import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-terms.js';
+import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-definition.js';
 import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import { supportInputAdder, type RankingRequest } from './ranking-request.js';
 import {
@@ -18,7 +18,7 @@ import {
   type ScoredField,
   type ScoringPlan,
 } from './scoring-plan.js';
-import type { TextIds } from '../../shared/features/id-of-value.js';
+import type { TextIds } from '../../shared/features/packed-dictionary.js';
 import type { TextsColumn } from './candidate-columns.js';
 
 /** An opaque handle; the model is freed with it. */

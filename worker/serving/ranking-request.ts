@@ -10,7 +10,7 @@ import {
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { at, float64At, int32At, float32At } from '../../shared/base/arrays.js';
 import { placeOfId, type RankingModel } from '../../shared/bundle/ranking-model.js';
-import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../shared/features/row-encoder.js';
 
 /**
  * Features of the context come once, those of the candidates once for each. Ids are those of category

@@ -8,7 +8,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/personal-blocks.js';
-import type { ModelTerms, Products } from '../../shared/models/kinds/model-terms.js';
+import type { ModelTerms, Products } from '../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import { factorisedPairs, type ModelSpec } from '../../shared/models/model-spec.js';
 import {

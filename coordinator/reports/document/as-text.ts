@@ -8,7 +8,6 @@ import {
   type Block,
   type Cell,
   type Document,
-  type Place,
   type Table,
   type TableColumn,
   type Text,
@@ -24,10 +23,6 @@ export function asText(document: Document, outputColumns = OUTPUT_COLUMNS_DEFAUL
   if (subtitle !== undefined) heading.push(plainText(subtitle));
   const head = heading.length === 0 ? [] : [wrap(heading.join(': '), outputColumns)];
   return [...head, ...blocksText(blocks, outputColumns)].join('\n\n');
-}
-
-export function asJson({ data }: Document): string {
-  return JSON.stringify(data, null, 2);
 }
 
 function blocksText(blocks: readonly Block[], outputColumns: number): string[] {
@@ -72,7 +67,7 @@ function fieldsText(fields: readonly (readonly [Text, Text])[]): string {
 }
 
 /** Text without its styles, harmless to a terminal. */
-export function plainText(text: Text): string {
+function plainText(text: Text): string {
   return piecesOf(text)
     .map((piece) => (piece.on === 'page' ? '' : printableText(piece.text)))
     .join('');
@@ -142,7 +137,7 @@ function linesOf({ columns, rows }: Table): string[] {
 }
 
 /** A form has no text. */
-export function cellText(cell: Cell, { marksBest = false }: Partial<TableColumn> = {}): string {
+function cellText(cell: Cell, { marksBest = false }: Partial<TableColumn> = {}): string {
   if (typeof cell === 'object' && 'kind' in cell) return '';
   const { cell: content, emphasis } = markedCell(cell);
   const text = plainText(content);
@@ -150,7 +145,7 @@ export function cellText(cell: Cell, { marksBest = false }: Partial<TableColumn>
   return marksBest ? shown + (emphasis === 'best' ? BEST_MARK : ' ') : shown;
 }
 
-export function columnsOn(place: Place, table: Table): Table {
+export function columnsOn(place: 'terminal' | 'page', table: Table): Table {
   return withColumns(table, (column) => (column.on ?? place) === place);
 }
 

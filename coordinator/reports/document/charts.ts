@@ -11,7 +11,9 @@ import {
   type SeriesOption,
 } from 'echarts';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import type { Axis, Chart, ChartPoint, Series } from './document.js';
+import type { Chart, ChartPoint, Series } from './document.js';
+
+type Axis = Chart['x'];
 
 const INK = 'var(--ink-2)';
 const RULE = 'var(--rule)';
@@ -36,22 +38,6 @@ export function drawChart(chart: Chart): string {
   const drawn = drawnOnce(chart);
   drawnCharts.put(key, drawn);
   return drawn;
-}
-
-/** Colors of a picture outside a page, on white. */
-const PICTURE_COLORS: Readonly<Record<string, string>> = {
-  'var(--ink-2)': '#5a6270',
-  'var(--rule)': '#e3e1dc',
-  'var(--accent)': '#5a3fd0',
-};
-
-/** A chart as a file of its own. */
-export function drawPicture(chart: Chart): string {
-  const drawn = drawnOnce(chart).replace(
-    /var\(--[^)]*\)/g,
-    (name) => PICTURE_COLORS[name] ?? 'black',
-  );
-  return `${drawn.replace('<svg', '<svg xmlns="http://www.w3.org/2000/svg" style="background:white"')}\n`;
 }
 
 function drawnOnce(chart: Chart): string {
@@ -215,13 +201,13 @@ function categoryAxis(
 }
 
 function valueAxis(
-  { title, min, max, isLogarithmic = false }: Axis,
+  { title, min, max }: Axis,
   isSmall: boolean,
 ): NonNullable<EChartsOption['xAxis'] & EChartsOption['yAxis']> {
   const bounds = { ...(min === undefined ? {} : { min }), ...(max === undefined ? {} : { max }) };
   return {
     ...AXIS_STYLE,
-    ...(isLogarithmic ? { type: 'log' } : { type: 'value', scale: min === undefined }),
+    ...{ type: 'value', scale: min === undefined },
     ...bounds,
     ...(isSmall ? { splitNumber: 4 } : {}),
     name: title,

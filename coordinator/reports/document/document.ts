@@ -13,7 +13,7 @@ export interface Document {
 }
 
 /** The one place that shows a block, a column or a piece of text; both by default. */
-export type Place = 'terminal' | 'page';
+type Place = 'terminal' | 'page';
 
 /** Plain text may hold commands between backticks, which a page shows as code. */
 export type Text = string | Piece | readonly (string | Piece)[];
@@ -28,7 +28,6 @@ export interface Piece {
   readonly isCurrent?: boolean;
   /** The color of a dot before the text, as charts use it for that name. */
   readonly dot?: string;
-  /** The tone of a badge. */
   readonly badge?: Tone;
 }
 
@@ -53,10 +52,10 @@ export interface TableColumn {
   readonly on?: Place;
 }
 
-export type Emphasis = 'best' | 'chosen' | 'better' | 'worse' | 'undecided';
+type Emphasis = 'best' | 'chosen' | 'better' | 'worse' | 'undecided';
 
 /** A terminal writes worse values in capitals. */
-export interface MarkedCell {
+interface MarkedCell {
   readonly cell: Text;
   readonly emphasis: Emphasis;
 }
@@ -75,7 +74,7 @@ export interface Chart {
   readonly size?: 'page' | 'half' | 'wide' | 'small';
 }
 
-export interface Axis {
+interface Axis {
   readonly title: string;
   /** Labels of places 0, 1, 2...; a line break begins a second line. */
   readonly categories?: readonly string[];
@@ -83,8 +82,6 @@ export interface Axis {
   readonly max?: number;
   /** Draws a line at 0. */
   readonly hasZeroLine?: boolean;
-  /** Powers of ten. */
-  readonly isLogarithmic?: boolean;
 }
 
 export interface Series {

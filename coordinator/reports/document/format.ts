@@ -27,13 +27,6 @@ export function formatSigned(value: number, digits = 4): string {
   return value > 0 ? `+${text}` : text;
 }
 
-export function bytesText(byteCount: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, byteCount)) / 10));
-  const value = byteCount / 1024 ** power;
-  return `${power === 0 ? String(value) : value.toFixed(1)} ${units[power] ?? ''}`;
-}
-
 /** `2026-11-27 07:39:58`, in universal time. */
 export function timeText(epochMs: number): string {
   return new Date(epochMs).toISOString().slice(0, 19).replace('T', ' ');

@@ -8,9 +8,8 @@
 
 import { z } from 'zod';
 import { KindRegistry } from '../../names/kind-registry.js';
-import { defineModel, type ModelDefinition } from './model-definition.js';
+import { defineModel, type ModelDefinition, type Products } from './model-definition.js';
 import { FIELD_OPTIONS, type ModelOptions } from './model-options.js';
-import type { Products } from './model-terms.js';
 
 type Interactions = ModelOptions['interactions'];
 

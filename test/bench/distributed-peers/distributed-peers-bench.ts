@@ -1,26 +1,23 @@
 /**
  * Workload W2 over several processes: our coordinator and workers, PyTorch with gloo, and Ray actors, on the same data.
  * Every round runs all of them, one after the other, and the page is written after each: `infra/results/distributed-peers.json`
- * and `.md`. Three rounds are meant to take about a quarter of an hour on an idle machine; none begins after `--minutes`.
+ * and `.md`.
  *
  *   npm run bench -- distributed-peers --rounds 3 --seconds 8
  *   npm run bench -- distributed-peers --only 'gloo 2,ours 2' --python PATH
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../../infra/library/package-root.js';
-import { systemClock } from '../../../shared/base/clock.js';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
-import { benchHeader } from '../bench-header.js';
+import { benchHeader, writeResult } from '../bench-header.js';
 import { accuracyOf } from '../inner-loops/sides/accuracy.js';
-import { startSide } from '../inner-loops/sides/side-process.js';
-import { peerScript } from '../inner-loops/sides/sides.js';
-import { installedPython } from '../python-environment.js';
+import { startSide, type Launch } from '../inner-loops/sides/side-process.js';
+import { peerScript, threadEnvironment } from '../inner-loops/sides/sides.js';
+import { withPython } from '../python-environment.js';
 import { FULL_W2, type W2Size } from '../scaling/w2-run.js';
 import { CONTESTANTS, isOurs, type Contestant } from './contestants.js';
 import {
@@ -36,52 +33,68 @@ import {
   trainIn,
   type OurRoom,
 } from './our-runs.js';
-import { PEER_CELL, PEER_VARIANTS, peerLaunch, type PeerRoom } from './peer-launch.js';
 import { writeOurCheck, writeW2ForPeers } from './w2-for-peers.js';
-import { benchOptions } from '../options/bench-options.js';
-import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import {
+  listOf,
+  oneOf,
+  outputOption,
+  pythonOption,
+  roundsOption,
+  wholeNumber,
+} from '../option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: {
-    value: wholeNumber(),
-    default: '3',
-    about: 'how often everything is measured, in turns',
-  },
-  minutes: {
-    value: wholeNumber(),
-    default: '14',
-    about: 'minutes after which no measurement begins',
-  },
+  rounds: roundsOption('3'),
   seconds: { value: wholeNumber(), default: '8', about: 'seconds that each peer is measured for' },
   'outer-steps': { value: wholeNumber(), default: '120', about: 'the length of our runs' },
-  variant: { value: oneOf(PEER_VARIANTS), default: 'compile', about: 'variant of the peers' },
   only: {
     value: listOf(oneOf(CONTESTANTS.map(wordOf))),
     about: 'measures these alone, with commas between them',
   },
-  parts: {
-    value: listOf(oneOf(['check', 'time'])),
-    default: 'check,time',
-    about: 'parts to carry out, with commas between them',
-  },
-  python: {
-    value: text,
-    about: 'a Python with the peers installed; by default one is made in the cache',
-  },
-  output: {
-    value: text,
-    default: new URL('infra/results/', packageRoot).pathname,
-    about: 'folder of the record and its page',
-  },
+  python: pythonOption,
+  output: outputOption,
 });
-const { rounds, seconds, variant, parts, 'outer-steps': outerSteps } = options;
-const startMs = systemClock.monotonicMs();
-const elapsedMinutes = (): number => (systemClock.monotonicMs() - startMs) / 60_000;
+const { rounds, seconds, 'outer-steps': outerSteps } = options;
 const contestants = CONTESTANTS.filter((each) => options.only?.includes(wordOf(each)) ?? true);
 
 /** The name of a contestant without its comma, since commas separate the words of an option. */
 function wordOf({ name }: Contestant): string {
   return name.replace(', ', ' ');
+}
+
+const PEER_CELL = 'W2.first.5';
+
+interface PeerRoom {
+  readonly python: string;
+  /** An empty folder for the files of Ray and of torch.compile; a short path, because sockets are in it. */
+  readonly scratch: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** @param folder that of the workload */
+function peerLaunch(
+  { system, workerCount, computes }: Contestant,
+  folder: string,
+  { python, scratch, environment }: PeerRoom,
+): Launch {
+  const given = { folder, cell: PEER_CELL, workerCount, computes, scratch };
+  return {
+    command: python,
+    args: ['-B', '-W', 'ignore', peerScript(`${system}_side.py`), JSON.stringify(given)],
+    environment: {
+      ...environment,
+      ...threadEnvironment(1),
+      PYTHONPATH: peerScript(''),
+      PYTHONDONTWRITEBYTECODE: '1',
+      RAY_USAGE_STATS_ENABLED: '0',
+      RAY_AUTH_MODE: 'disabled',
+      TORCHINDUCTOR_CACHE_DIR: `${scratch}/compiled`,
+      TORCHINDUCTOR_COMPILE_THREADS: '1',
+    },
+    // Each of its workers pins itself.
+    core: null,
+  };
 }
 
 /** The small case of which every contestant computes one step. */
@@ -112,7 +125,7 @@ async function checked(peers: PeerRoom, context: BenchContext): Promise<CheckedC
     rmSync(to, { recursive: true, force: true });
     mkdirSync(to);
     const changed = await checkedStep(contestant, { to, room, workload, peers, context });
-    const of = accuracyOf(arrays, 'W2', to, join(exact, PEER_CELL), changed);
+    const of = accuracyOf(arrays, 'W2', join(exact, PEER_CELL), to, changed);
     const { relativeError, tensor } = of;
     console.log(`${contestant.name}: error ${relativeError.toExponential(1)} (${tensor})`);
     if (!(relativeError <= RELATIVE_ERROR_MAX))
@@ -149,8 +162,8 @@ function never(): never {
 }
 
 async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
-  const header = benchHeader(packageRoot.pathname);
-  const agreement = parts.includes('check') ? await checked(peers, context) : [];
+  const header = benchHeader();
+  const agreement = await checked(peers, context);
   const folder = join(peers.scratch, 'whole');
   mkdirSync(folder);
   const room = await openOurRoom(folder, FULL_W2, outerSteps);
@@ -162,16 +175,17 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
     ...contestant,
     tasksPerSecond: new Array<number>(),
   }));
-  if (!parts.includes('time')) writePage();
-  for (let round = 1; parts.includes('time') && round <= rounds; round += 1) {
+  for (let round = 1; round <= rounds; round += 1) {
     for (const contestant of rates) {
-      if (elapsedMinutes() > options.minutes) break;
       const rate = await measuredRate(contestant);
       contestant.tasksPerSecond.push(rate);
-      const after = `after ${elapsedMinutes().toFixed(1)} min`;
-      console.log(`${contestant.name}, round ${round} of ${rounds}: ${rate.toFixed(0)}, ${after}`);
+      console.log(`${contestant.name}, round ${round} of ${rounds}: ${rate.toFixed(0)}`);
     }
-    writePage();
+    const record: DistributedPeersRecord = {
+      ...{ ...header, outerSteps, versions, tasksPerStep: FULL_W2.tasksPerOuterStep },
+      ...{ measured: rates, checked: agreement },
+    };
+    writeResult(options.output, 'distributed-peers', record, distributedPeersPage(record));
   }
 
   async function measuredRate(contestant: Contestant): Promise<number> {
@@ -190,36 +204,19 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
       await side.end();
     }
   }
+}
 
-  function writePage(): void {
-    const record: DistributedPeersRecord = {
-      ...{ ...header, loadAfter: Math.round((loadavg()[0] ?? 0) * 10) / 10 },
-      ...{ rounds, secondsPerRun: seconds, outerSteps, variant, versions },
-      ...{ tasksPerStep: FULL_W2.tasksPerOuterStep, measured: rates, checked: agreement },
-    };
-    const page = distributedPeersPage(record);
-    mkdirSync(options.output, { recursive: true });
-    const json = `${JSON.stringify(record, null, 1)}\n`;
-    writeFileSync(join(options.output, 'distributed-peers.json'), json);
-    writeFileSync(join(options.output, 'distributed-peers.md'), page);
-    console.log(page);
+const environment = {
+  ...{ name: 'distributed', requirements: peerScript('distributed-requirements.txt') },
+  ...{ script: 'bench -- distributed-peers', size: '6 GB, for PyTorch and Ray' },
+};
+await withPython(environment, options.python, async (python) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'qianmo-dist-'));
+  const context = openBenchContext();
+  try {
+    await bench({ python, scratch, environment: process.env }, context);
+  } finally {
+    await context.close();
+    rmSync(scratch, { recursive: true, force: true });
   }
-}
-
-const scratch = mkdtempSync(join(tmpdir(), 'qianmo-dist-'));
-const context = openBenchContext();
-try {
-  const environment = {
-    ...{ name: 'distributed', requirements: peerScript('distributed-requirements.txt') },
-    ...{ script: 'bench -- distributed-peers', size: '6 GB, for PyTorch and Ray' },
-  };
-  const python = options.python ?? installedPython(environment, (text) => console.log(text));
-  await bench({ python, variant, scratch, environment: process.env }, context);
-} catch (error) {
-  if (!(error instanceof QianmoError)) throw error;
-  console.error(formatFailure(error));
-  process.exitCode = error.exitCode;
-} finally {
-  await context.close();
-  rmSync(scratch, { recursive: true, force: true });
-}
+});

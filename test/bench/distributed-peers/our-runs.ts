@@ -1,8 +1,8 @@
 /** Our runs of W2 for the comparison: on one core in process, or a coordinator with workers that each have one core. */
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,13 +11,15 @@ import { stringify } from 'yaml';
 import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { loadConfig } from '../../../shared/config/yaml-file.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { BenchContext } from '../bench-context.js';
+import { familyOf } from '../resident-memory.js';
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';
 import type { Contestant } from './contestants.js';
-import { pinWorkers } from './pin-workers.js';
 
 const QIANMO = fileURLToPath(new URL('infra/bin/qianmo.mjs', packageRoot));
 const NO_COMPUTE_WORKER = fileURLToPath(new URL('no-compute-worker.js', import.meta.url));
@@ -45,7 +47,7 @@ export async function openOurRoom(
 }
 
 export async function preparedIn(room: OurRoom, context: BenchContext) {
-  return openPreparedRun(await loadRunConfig(configOf(room)), context);
+  return openPreparedRun(await loadConfig(RUN_CONFIG, configOf(room)), context);
 }
 
 /** The parameters after the last run in the room. */
@@ -136,4 +138,31 @@ async function ready(worker: ChildProcess): Promise<void> {
       return;
     }
   throw new Error('a worker ended before it was ready');
+}
+
+const LOOK_MS = 100;
+const LOOKS_MAX = 600;
+
+/**
+ * Pins the compute processes of a coordinator's workers, each to a core of its own, and a worker that is alone with its own.
+ *
+ * @throws Error when the coordinator has not started them within a minute.
+ */
+async function pinWorkers(coordinatorPid: number, workerCount: number): Promise<void> {
+  const isWorker = (pid: number): boolean =>
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/worker/main.js\0');
+  for (let look = 0; look < LOOKS_MAX; look += 1) {
+    const workers = familyOf(coordinatorPid).filter(isWorker);
+    const computing = workers.flatMap((worker) => familyOf(worker).slice(1));
+    if (computing.length === workerCount) {
+      const pinned =
+        workerCount === 1 ? [[...workers, ...computing]] : computing.map((pid) => [pid]);
+      for (const [core, pids] of pinned.entries())
+        for (const pid of pids)
+          execFileSync('taskset', ['-acp', String(core), String(pid)], { stdio: 'ignore' });
+      return;
+    }
+    await systemClock.sleep(LOOK_MS);
+  }
+  throw new Error(`the coordinator has not started ${workerCount} workers`);
 }

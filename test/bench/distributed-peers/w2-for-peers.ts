@@ -7,7 +7,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
 import { at } from '../../../shared/base/arrays.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import { writeTouchedRows } from '../inner-loops/sides/accuracy.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import {
   FULL_SIZE,
   readWorkloads,
@@ -94,19 +95,7 @@ export function writeOurCheck(
   const { layers, table } = peerParameters(learned);
   for (const { name, values } of layers) writeFileSync(join(folder, `${name}.bin`), values);
   const before = arrays.floats('W2.table');
-  const touched = arrays.integers('W2.batch0.touchedIds');
-  const width = arrays.description.workloads.W2.table?.width ?? 0;
-  const rows = new Float32Array(touched.length * width);
-  for (const [place, id] of touched.entries())
-    rows.set(table.subarray(id * width, (id + 1) * width), place * width);
-  writeFileSync(join(folder, 'touchedRows.bin'), rows);
-  const ours = new Set(touched);
-  const changed = new Set<number>();
-  for (const [index, value] of table.entries()) {
-    const id = Math.floor(index / width);
-    if (value !== before[index] && !ours.has(id)) changed.add(id);
-  }
-  return changed.size;
+  return writeTouchedRows(folder, arrays, { before, after: table }, 'W2');
 }
 
 function peerParameters({ dense, tables }: MetaParameters): {

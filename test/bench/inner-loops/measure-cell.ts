@@ -17,11 +17,10 @@ import {
   type VariantResult,
 } from './cell-results.js';
 import { startSide, type Launch, type SideProcess } from './sides/side-process.js';
-import type { SideArguments, Timed } from './sides/side-protocol.js';
+import type { SideArguments } from './sides/side-protocol.js';
 import type { SideName } from './sides/sides.js';
 import { systemClock } from '../../../shared/base/clock.js';
-
-const TICKS_PER_SECOND = 100;
+import { TICKS_PER_SECOND, usageOf } from '../resident-memory.js';
 
 /** Seconds of processor time since boot: of all processes, and stolen by the host. */
 function busySeconds(): number {
@@ -34,24 +33,13 @@ function busySeconds(): number {
   return (user + nice + system + irq + softIrq + steal) / TICKS_PER_SECOND;
 }
 
-function processSeconds(pid: number): number {
-  try {
-    // Fields 14 and 15, user and system time, counted after the name in brackets.
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const [user, system] = /.*\) \S (?:\S+ ){10}(\d+) (\d+)/s.exec(text)?.slice(1) ?? [];
-    return (Number(user ?? 0) + Number(system ?? 0)) / TICKS_PER_SECOND;
-  } catch {
-    return 0;
-  }
-}
-
 /** How many cores, on average, were used by other processes than this one and `pids`. */
 async function othersLoadDuring<Result>(
   pids: readonly number[],
   work: () => Promise<Result>,
 ): Promise<{ readonly result: Result; readonly otherCores: number }> {
   const own = (): number =>
-    [...pids, process.pid].reduce((sum, pid) => sum + processSeconds(pid), 0);
+    [...pids, process.pid].reduce((sum, pid) => sum + usageOf(pid).ticks, 0) / TICKS_PER_SECOND;
   const before = busySeconds() - own();
   const startMs = systemClock.monotonicMs();
   const result = await work();
@@ -60,25 +48,12 @@ async function othersLoadDuring<Result>(
   return { result, otherCores: Math.max(0, others) / seconds };
 }
 
-const LOOK_MS = 250;
-
-/** Waits until other processes leave the machine idle, or until `waitMsMax` has passed. */
-async function waitForQuiet(otherCoresMax: number, waitMsMax: number): Promise<void> {
-  const endMs = systemClock.monotonicMs() + waitMsMax;
-  for (;;) {
-    const { otherCores } = await othersLoadDuring([], () => systemClock.sleep(LOOK_MS));
-    if (otherCores <= otherCoresMax || systemClock.monotonicMs() > endMs) return;
-  }
-}
-
-export type MeasuredCell = Pick<CellResult, 'cell' | 'commit' | 'taskCount' | 'nominalGflop'>;
+type MeasuredCell = Omit<CellResult, 'variants' | 'contestants'>;
 
 interface MeasureOptions {
   readonly workloadFolder: string;
-  /**
-   * Compares what a side wrote into a folder during its check; null when there is no exact result.
-   */
-  readonly accuracyOf: ((checkFolder: string, otherRowsChanged: number) => Accuracy) | null;
+  /** Compares what a side wrote into a folder during its check. */
+  readonly accuracyOf: (checkFolder: string, otherRowsChanged: number) => Accuracy;
   readonly sides: readonly SideName[];
   readonly variantsOf: (side: SideName) => readonly string[];
   readonly launchOf: (side: SideName, parameters: SideArguments, core: number | null) => Launch;
@@ -89,12 +64,6 @@ interface MeasureOptions {
 
 /** Time of the first step, including tracing and compiling. */
 const FIRST_STEP_TIMEOUT_MS = 240_000;
-/**
- * A round in which other processes used more of the machine is repeated, at most this many times.
- */
-const OTHER_CORES_MAX = 0.1;
-const TRY_COUNT_MAX = 3;
-const QUIET_WAIT_MS = 3_000;
 /** Variants this close to the best look of their side take part in the rounds. */
 const LOOK_SLACK = 1.2;
 const CONTESTANTS_PER_SIDE_MAX = 3;
@@ -111,16 +80,12 @@ export async function measureCell(
       const { skippedBecause, lookMs, relativeError } = result;
       options.say(
         `  ${side} ${variant}: ` +
-          (skippedBecause ?? `${lookMs?.toFixed(1) ?? '?'} ms, error ${text(relativeError)}`),
+          (skippedBecause ?? `${lookMs?.toFixed(1)} ms, error ${relativeError?.toExponential(1)}`),
       );
     }
   const chosen = options.sides.flatMap((side) => contestantsOf(variants, side));
   const contestants = await inRounds(cell, chosen, options);
   return { ...cell, variants, contestants };
-}
-
-function text(error: number | null): string {
-  return error === null ? 'not checked' : error.toExponential(1);
 }
 
 /** Starts a variant on one thread, checks one step and times it briefly. */
@@ -140,13 +105,11 @@ async function lookAt(
     mkdirSync(checkFolder, { recursive: true });
     started = await start(cell, side, variant, 1, 0, options);
     const checked = await started.check(checkFolder, FIRST_STEP_TIMEOUT_MS);
-    const accuracy = options.accuracyOf?.(checkFolder, checked.otherRowsChanged) ?? null;
+    const { tensor, ...accuracy } = options.accuracyOf(checkFolder, checked.otherRowsChanged);
     const timed = await started.run(options.runMs);
     return {
       ...{ side, variant, skippedBecause: null },
-      relativeError: accuracy?.relativeError ?? null,
-      furthestTensor: accuracy?.tensor ?? null,
-      isAccurate: accuracy?.isAccurate ?? true,
+      ...{ ...accuracy, furthestTensor: tensor },
       versions: started.ready.versions,
       firstStepMs: checked.firstStepMs,
       lookMs: timed.medianMs,
@@ -215,7 +178,7 @@ async function inRounds(
     for (let round = 0; round < options.roundCount; round += 1) {
       for (const arrangement of ARRANGEMENTS)
         for (const { processes, rounds } of contestants)
-          rounds[arrangement].push(await undisturbed(cell, processes[arrangement], pids, options));
+          rounds[arrangement].push(await roundOf(cell, processes[arrangement], pids, options));
       options.say(`  round ${round + 1} of ${options.roundCount}`);
     }
     return contestants.flatMap(({ variant: { side, variant, isAccurate }, rounds }) =>
@@ -229,44 +192,17 @@ async function inRounds(
   }
 }
 
-/** One round of one contestant, repeated while other processes use the machine. */
-async function undisturbed(
-  cell: MeasuredCell,
+async function roundOf(
+  { taskCount }: MeasuredCell,
   processes: readonly SideProcess[],
   pids: readonly number[],
   { runMs }: MeasureOptions,
 ): Promise<RoundResult> {
-  let best: RoundResult | null = null;
-  for (let attempt = 0; attempt < TRY_COUNT_MAX; attempt += 1) {
-    await waitForQuiet(OTHER_CORES_MAX, QUIET_WAIT_MS);
-    const { result, otherCores } = await othersLoadDuring(pids, () =>
-      Promise.all(processes.map((side) => side.run(runMs))),
-    );
-    const round = roundOf(result, cell.taskCount, otherCores);
-    if (best === null || round.otherCores < best.otherCores) best = round;
-    if (best.otherCores <= OTHER_CORES_MAX) break;
-  }
-  if (best === null) throw new Error('there was no attempt');
-  return best;
-}
-
-export function roundOf(
-  timed: readonly Timed[],
-  taskCount: number,
-  otherCores: number,
-): RoundResult {
-  const sum = (value: (one: Timed) => number): number =>
-    timed.reduce((total, one) => total + value(one), 0);
-  const tasksPerSecond = sum(({ medianMs }) => (1000 * taskCount) / medianMs);
-  return {
-    tasksPerSecond,
-    medianMs: (1000 * taskCount) / tasksPerSecond,
-    minMs: Math.min(...timed.map(({ minMs }) => minMs)),
-    cpuMsPerStep: sum(({ cpuMs }) => cpuMs) / sum(({ stepCount }) => stepCount),
-    stepCount: sum(({ stepCount }) => stepCount),
-    residentMiB: sum(({ residentMiB }) => residentMiB),
-    otherCores,
-  };
+  const { result, otherCores } = await othersLoadDuring(pids, () =>
+    Promise.all(processes.map((side) => side.run(runMs))),
+  );
+  const rates = result.map(({ medianMs }) => (1000 * taskCount) / medianMs);
+  return { tasksPerSecond: rates.reduce((sum, rate) => sum + rate, 0), otherCores };
 }
 
 function start(

@@ -1,6 +1,6 @@
 /** Formats the comparison with the peers as Markdown. */
 
-import { grouped, markdownTable } from '../bench-header.js';
+import { circumstances, grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import {
   SETTING_TITLES,
   standingsOf,
@@ -10,11 +10,10 @@ import {
   type Setting,
   type Standing,
 } from './cell-results.js';
-import { machineLines, type MachineDescription } from './machine-description.js';
 import { SIDE_NAMES } from './sides/sides.js';
 
 export interface PeerComparison {
-  readonly machine: MachineDescription;
+  readonly machine: BenchHeader;
   readonly versions: Readonly<Record<string, string>>;
   readonly roundCount: number;
   readonly runMs: number;
@@ -25,38 +24,18 @@ const SETTING_NAMES: readonly Setting[] = ['one thread', 'two cores'];
 
 export function comparisonMarkdown(comparison: PeerComparison): string {
   const { machine, versions, roundCount, runMs, cells } = comparison;
+  const named = Object.entries(versions).map((entry) => entry.join(' '));
   return [
     '# Inner loops against JAX and PyTorch',
     '',
-    ...machineLines(machine, versions),
-    '',
-    'Each contestant computes whole meta steps (gradient and update of every parameter) on the same data. Throughput',
-    `is in tasks per second, the median over ${roundCount} rounds of ${runMs} ms in which all contestants of a cell take turns.`,
-    '"Other load" is the largest number of cores that other processes used in any round. "Ratio" is our throughput',
-    'divided by that of the fastest accurate peer. "Ratio to any" divides it by that of the fastest peer, accurate or',
-    'not. Figures of inaccurate contestants are marked with *.',
-    ...otherCommitLines(machine.commit, cells),
+    `${circumstances(machine)} ${named.join(', ')}.`,
+    `Whole meta steps on the same data, in tasks per second: medians over ${roundCount} rounds of ${runMs} ms. Ratios are those of our rate`,
+    'to the fastest accurate peer, and to any. * marks contestants that are not accurate.',
     ...SETTING_NAMES.flatMap((setting) => ['', ...settingLines(setting, cells)]),
     '',
     ...variantLines(cells),
     '',
   ].join('\n');
-}
-
-/** Names the cells kept from earlier runs; empty if there are none. */
-function otherCommitLines(commit: string, cells: readonly CellResult[]): string[] {
-  const others = cells.filter((cell) => cell.commit !== commit);
-  const names = (of: string): string =>
-    others.flatMap(({ cell, commit: own }) => (own === of ? [cell] : [])).join(', ');
-  const commits = [...new Set(others.map((cell) => cell.commit))];
-  return commits.length === 0
-    ? []
-    : [
-        '',
-        ...commits.map(
-          (of) => `Measured at commit ${of} on the same kind of machine: ${names(of)}.`,
-        ),
-      ];
 }
 
 function settingLines(setting: Setting, cells: readonly CellResult[]): string[] {
@@ -130,9 +109,7 @@ function variantLines(cells: readonly CellResult[]): string[] {
   return [
     '## All variants, measured once on one thread',
     '',
-    'The error is the largest difference from the update in float64, beyond one rounding of the stored value, divided',
-    'by the largest update of the tensor. A variant with an error above 1e-4 is not accurate. The first step',
-    'includes tracing and compiling.',
+    'Errors are against the update in float64, by the largest update of the tensor; above 1e-4, a variant is not accurate.',
     '',
     ...markdownTable(
       [

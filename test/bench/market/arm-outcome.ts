@@ -49,7 +49,7 @@ export type ArmOutcome = z.infer<typeof ArmOutcomeSchema>;
  * Gini coefficient of counts: 0 if all are equal, near 1 if one has all.
  * With x sorted from small to large: sum (2 i - n - 1) x_i / (n sum x), i from 1.
  */
-export function giniOf(counts: readonly number[]): number {
+function giniOf(counts: readonly number[]): number {
   const sorted = [...counts].sort((a, b) => a - b);
   let [sum, weighted] = [0, 0];
   for (const [index, value] of sorted.entries()) {

@@ -11,7 +11,7 @@ import {
   secondsAt,
   trafficTimeOfDay,
   WORLD_PARAMETERS,
-} from '../../../coordinator/synthesize/world-parameters.js';
+} from '../../../coordinator/synthesize/synthetic-world.js';
 import type { MarketSettings } from './market-settings.js';
 import { trueProbability, type MarketWorld } from './market-world.js';
 

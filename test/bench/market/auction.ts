@@ -7,7 +7,7 @@ import { budgetsOf, type MarketWorld } from './market-world.js';
 
 const HOURS_PER_DAY = 24;
 
-export type AuctionTerms = Pick<MarketSettings, 'reserve'>;
+type AuctionTerms = Pick<MarketSettings, 'reserve'>;
 
 /** The candidates of an auction; the first `count` entries of each array are valid. */
 export interface Bidding {
@@ -160,7 +160,7 @@ export class Budgets {
 export const SIZE_CLASSES = ['small', 'medium', 'large'] as const;
 export type SizeClass = (typeof SIZE_CLASSES)[number];
 
-export function sizeClassesOf(
+function sizeClassesOf(
   budgets: Float64Array,
   { smallShare, largeShare }: { readonly smallShare: number; readonly largeShare: number },
 ): SizeClass[] {

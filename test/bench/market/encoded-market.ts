@@ -2,9 +2,9 @@
 
 import { at, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import { HOURS_PER_DAY, PROFILE_FIELDS } from '../../../coordinator/synthesize/world-parameters.js';
+import { HOURS_PER_DAY, PROFILE_FIELDS } from '../../../coordinator/synthesize/synthetic-world.js';
 import {
   requestLayoutOf,
   type FeaturePlace,

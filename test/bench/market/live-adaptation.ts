@@ -3,14 +3,14 @@
  * that were shown adapt again, by `adapt` jobs on their rows of the log and of the market.
  */
 
-import { at, float32At, float64At, int32At, numberAt } from '../../../shared/base/arrays.js';
+import { at, float64At, int32At, numberAt } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { BundleManifest, BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
@@ -179,34 +179,36 @@ export class LiveAdaptation {
     const firstPast = (past?.rowCount ?? 0) - pastCount;
     const rowCount = pastCount + fromMarket.length;
     const { manifest } = this.#source.run.store;
-    const isOfContext = (name: string): boolean => encoded.contextFeatures.includes(name);
-    const names = (kind: 'category' | 'number'): string[] =>
-      manifest.features.filter((feature) => feature.kind === kind).map(({ name }) => name);
-    const categoryIds = names('category').map((name, place) => {
-      const ids = new Int32Array(rowCount);
-      for (let row = 0; row < pastCount; row += 1)
-        ids[row] = past === undefined ? 0 : int32At(at(past.categoryIds, place), firstPast + row);
-      for (const [row, { auction }] of fromMarket.entries())
-        ids[pastCount + row] = isOfContext(name)
-          ? int32At(at(encoded.contexts.categoryIds, place), auction)
-          : int32At(at(encoded.adgroups.categoryIds, place), adgroup);
-      return ids;
-    });
-    const numbers = names('number').map((name, place) => {
-      const values = new Float32Array(rowCount);
-      for (let row = 0; row < pastCount; row += 1)
-        values[row] = past === undefined ? 0 : float32At(at(past.numbers, place), firstPast + row);
-      for (const [row, { auction }] of fromMarket.entries())
-        values[pastCount + row] = isOfContext(name)
-          ? float32At(at(encoded.contexts.numbers, place), auction)
-          : float32At(at(encoded.adgroups.numbers, place), adgroup);
-      return values;
-    });
-    const clicks = new Float32Array(rowCount);
-    for (let row = 0; row < pastCount; row += 1)
-      clicks[row] = past === undefined ? 0 : numberAt(past.clicks, firstPast + row);
-    for (const [row, { isClick }] of fromMarket.entries())
-      clicks[pastCount + row] = isClick ? 1 : 0;
+    type Column = ArrayLike<number>;
+    /** The values of each feature of a kind. */
+    const columnsOf = (
+      kind: 'category' | 'number',
+      logged: readonly Column[] | undefined,
+      columns: { readonly context: readonly Column[]; readonly adgroup: readonly Column[] },
+    ): number[][] =>
+      manifest.features
+        .filter((feature) => feature.kind === kind)
+        .map(({ name }, place) => {
+          const isOfContext = encoded.contextFeatures.includes(name);
+          const column = at(isOfContext ? columns.context : columns.adgroup, place);
+          return [
+            ...Array.from({ length: pastCount }, (_, row) =>
+              numberAt(at(logged ?? [], place), firstPast + row),
+            ),
+            ...fromMarket.map(({ auction }) => numberAt(column, isOfContext ? auction : adgroup)),
+          ];
+        });
+    const { contexts, adgroups } = encoded;
+    const categoryIds = columnsOf('category', past?.categoryIds, {
+      ...{ context: contexts.categoryIds, adgroup: adgroups.categoryIds },
+    }).map((ids) => Int32Array.from(ids));
+    const numbers = columnsOf('number', past?.numbers, {
+      ...{ context: contexts.numbers, adgroup: adgroups.numbers },
+    }).map((values) => Float32Array.from(values));
+    const clicks = Float32Array.from([
+      ...(past?.clicks.slice(firstPast) ?? []),
+      ...fromMarket.map(({ isClick }) => (isClick ? 1 : 0)),
+    ]);
     return {
       ...{ taskIndex: 0, rowCount, supportRowCount: rowCount },
       ...{ categoryIds, bagIds: [], numbers, clicks, oracle: null },

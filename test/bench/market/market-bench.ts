@@ -15,9 +15,9 @@ import { z } from 'zod';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { openBenchContext } from '../bench-context.js';
-import { benchHeader, folderOfCommit } from '../bench-header.js';
-import { benchOptions } from '../options/bench-options.js';
-import { text, wholeNumber } from '../options/option-values.js';
+import { benchHeader, folderOfCommit, writeResult } from '../bench-header.js';
+import { benchOptions } from '../bench-options.js';
+import { text, wholeNumber } from '../option-values.js';
 import { ArmOutcomeSchema } from './arm-outcome.js';
 import { marketPage, policiesPage, type MarketRecord } from './market-page.js';
 import { MARKET, type MarketSettings } from './market-settings.js';
@@ -62,8 +62,8 @@ const settings: MarketSettings = {
   world: {
     ...MARKET.world,
     rows,
-    adgroupCount: Math.ceil(rows * (1200 / 200_000)),
-    userCount: Math.ceil(rows * (8000 / 200_000)),
+    adgroups: Math.ceil(rows * (1200 / 200_000)),
+    users: Math.ceil(rows * (8000 / 200_000)),
   },
   ...{ days, auctionsPerDay },
   run: { ...MARKET.run, training },
@@ -111,8 +111,4 @@ const record: MarketRecord = {
   })),
 };
 const name = options.name ?? (options.policies ? 'market-policies' : 'market');
-writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(record, null, 1)}\n`);
-writeFileSync(
-  join(RESULTS, `${name}.md`),
-  options.policies ? policiesPage(record) : marketPage(record),
-);
+writeResult(RESULTS, name, record, options.policies ? policiesPage(record) : marketPage(record));

@@ -4,7 +4,7 @@
  */
 
 import { at, float64At, uint32At, uint8At } from '../../../shared/base/arrays.js';
-import { LOG_START_SECONDS } from '../../../coordinator/synthesize/world-parameters.js';
+import { LOG_START_SECONDS } from '../../../coordinator/synthesize/synthetic-world.js';
 import type { AuctionStream } from './auction-stream.js';
 import type { ShownAdgroup } from './live-adaptation.js';
 import type { Evidence } from './served-arms.js';

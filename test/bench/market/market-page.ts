@@ -2,7 +2,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import type { Interval } from '../../../coordinator/scoring/evaluation-report.js';
-import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
+import { circumstances, grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import { MEASURES, type Measure, type MeasuredValues } from './seed-measures.js';
 
 export interface MarketRecord extends BenchHeader {
@@ -27,7 +27,7 @@ const QUANTILES = [
 ];
 
 /** The mean over seeds with its 95 % interval; null for fewer than two values. */
-export function intervalOver(values: readonly number[]): Interval | null {
+function intervalOver(values: readonly number[]): Interval | null {
   const count = values.length;
   if (count < 2) return null;
   const mean = values.reduce((sum, value) => sum + value, 0) / count;
@@ -37,14 +37,6 @@ export function intervalOver(values: readonly number[]): Interval | null {
   const half = quantile * Math.sqrt(squares / (count - 1) / count);
   return { value: mean, low: mean - half, high: mean + half };
 }
-
-/** The claims about exploring qianmo against global. Clicks may be lower by a hundredth at 95 %. */
-const CLAIMS = [
-  ['total clicks are not lower', 'clicks', ({ low }) => low > -0.01],
-  ['small advertisers spend more', 'smallSpent', ({ low }) => low > 0],
-  ['small advertisers have more clicks', 'smallClicks', ({ low }) => low > 0],
-  ['good new adgroups are found faster', 'hoursUntilFound', ({ high }) => high < 0],
-] as const satisfies readonly (readonly [string, string, (found: Interval) => boolean])[];
 
 /** The measures that policies of exploration are compared by. */
 const POLICY_MEASURES = [
@@ -61,14 +53,8 @@ export function marketPage(record: MarketRecord): string {
   const others = arms.filter((arm) => arm !== 'global');
   return page([
     '# Market',
-    circumstances(record, 'npm run bench -- market'),
+    circumstances(record),
     `${record.seeds.length} seeds of ${record.days} days with ${grouped(record.auctionsPerDay)} auctions each; on average ${Math.round(record.advertisers)} advertisers, ${Math.round(record.newAdgroups)} new adgroups, ${Math.round(record.goodAdgroups)} of them good. The settings are those of test/bench/market/market-settings.ts.`,
-    CLAIMS.map(([claim, id, holds]) => {
-      const measure = measureOf(id);
-      const found = differenceOf(record, measure, 'qianmo-exploring', 'global');
-      const verdict = found !== null && holds(found) ? 'Holds' : 'Does not hold';
-      return `- ${verdict}: qianmo with exploration against global, ${claim}: ${measure.title} ${intervalText(measure, found)}.`;
-    }).join('\n'),
     '## Means over seeds',
     table(
       ['mean over seeds', '', ...arms],
@@ -78,7 +64,7 @@ export function marketPage(record: MarketRecord): string {
       ]),
     ),
     '## Difference from global',
-    'Paired by seed, with 95 % intervals over seeds (Student). Counts as a part of those of global, shares in points.',
+    'Paired by seed, with 95 % intervals over seeds. Counts as a part of those of global, shares in points.',
     table(
       ['measure', ...others],
       MEASURES.map((measure) => [
@@ -93,9 +79,9 @@ export function policiesPage(record: MarketRecord): string {
   const policies = Object.keys(record.seeds[0]?.arms ?? {}).filter((arm) => arm !== 'qianmo');
   return page([
     '# Policies of exploration in a market',
-    circumstances(record, 'npm run bench -- market --policies'),
-    `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Each seed is a world with one trained model. Every policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), and the same model, whose blocks adapt as rows settle.`,
-    'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds (Student).',
+    circumstances(record),
+    `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Every policy has the same auctions, model and share of exploration.`,
+    'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds.',
     table(
       ['policy', 'explored', ...POLICY_MEASURES.map(({ title }) => title)],
       policies.map((arm) => [
@@ -106,11 +92,6 @@ export function policiesPage(record: MarketRecord): string {
       ]),
     ),
   ]);
-}
-
-function circumstances(record: BenchHeader, command: string): string {
-  const { commit, date, machine, loadBefore } = record;
-  return `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. Made by \`${command}\`.`;
 }
 
 function page(paragraphs: readonly string[]): string {

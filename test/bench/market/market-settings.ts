@@ -1,53 +1,10 @@
 /** The market of the benches, and the two runs that are trained for each of its seeds. */
 
 import { join } from 'node:path';
-import {
-  ExplorationConfigSchema,
-  type ExplorationConfig,
-} from '../../../shared/config/exploration-config.js';
-import { checkedRunConfig } from '../../../shared/config/load-run-config.js';
+import { ExplorationConfigSchema } from '../../../shared/config/exploration-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { WorldOptions } from '../../../coordinator/synthesize/synthesis-options.js';
-
-export interface MarketSettings {
-  /** The synthetic world. Each seed has its own. */
-  readonly world: Omit<WorldOptions, 'seed'>;
-  /** The market begins on this day of the log. Models learn from the days before. */
-  readonly firstDay: number;
-  readonly days: number;
-  readonly auctionsPerDay: number;
-  /** Adgroups that match the user of an auction. */
-  readonly candidates: number;
-  /** The least value of an impression: bid times probability. */
-  readonly reserve: number;
-  /** Standard deviation of the logarithm of a bid. The median bid is 1. */
-  readonly bidDeviation: number;
-  readonly budgets: {
-    /** All budgets of a day, divided by the revenue of a day of the best choices. */
-    readonly pressure: number;
-    /** Budget and traffic of an adgroup grow with its impressions to this power. */
-    readonly sizeExponent: number;
-    /** Shares of the advertisers that are called small and large. */
-    readonly smallShare: number;
-    readonly largeShare: number;
-  };
-  /** A gain of 0 leaves every multiplier at 1. */
-  readonly pacing: { readonly gain: number; readonly multiplierMin: number };
-  readonly clickDelaySeconds: number;
-  /** How often blocks adapt, 0 for never, and to how many rows of an adgroup. */
-  readonly refresh: { readonly everyHours: number; readonly rowsMax: number };
-  readonly exploration: ExplorationConfig;
-  readonly goodAdgroups: {
-    /** A new adgroup is good if the oracle shows it this often. */
-    readonly oracleImpressions: number;
-    /** It is found after so many deserved wins without exploration. */
-    readonly wins: number;
-  };
-  /** The global model has an embedding for each adgroup with this many rows. */
-  readonly adgroupCountMin: number;
-  /** Sections of a run config that seeds complete. */
-  readonly run: typeof RUN;
-}
 
 const RUN = {
   data: {
@@ -105,23 +62,33 @@ const RUN = {
   },
 };
 
-export const MARKET: MarketSettings = {
-  world: {
-    setting: 'strong',
-    meanClickRate: 0.1,
-    rows: 200_000,
-    adgroupCount: 1_200,
-    userCount: 8_000,
-  },
+const WORLD: Omit<WorldOptions, 'seed'> = {
+  ...{ setting: 'strong', clickRate: 0.1 },
+  ...{ rows: 200_000, adgroups: 1_200, users: 8_000 },
+};
+
+export const MARKET = {
+  /** Each seed has its own. */
+  world: WORLD,
+  /** The market begins on this day of the log. Models learn from the days before. */
   firstDay: 7,
   days: 7,
   auctionsPerDay: 10_000,
+  /** Adgroups that match the user of an auction. */
   candidates: 30,
+  /** The least value of an impression: bid times probability. */
   reserve: 0.005,
+  /** Standard deviation of the logarithm of a bid. The median bid is 1. */
   bidDeviation: 0.4,
+  /**
+   * `pressure`: all budgets of a day, divided by the revenue of a day of the best choices. Budget and traffic of an adgroup grow
+   * with its impressions to the power `sizeExponent`. Shares of the advertisers that are called small and large.
+   */
   budgets: { pressure: 1.5, sizeExponent: 0.5, smallShare: 0.5, largeShare: 0.1 },
+  /** A gain of 0 leaves every multiplier at 1. */
   pacing: { gain: 0.3, multiplierMin: 0.1 },
   clickDelaySeconds: 600,
+  /** How often blocks adapt, 0 for never, and to how many rows of an adgroup. */
   refresh: { everyHours: 6, rowsMax: 200 },
   // Chosen on seeds 201 and 202; infra/docs/market/market.md has the alternatives.
   exploration: ExplorationConfigSchema.parse({
@@ -134,10 +101,14 @@ export const MARKET: MarketSettings = {
     // Nobody reads the propensities of a simulation, so few draws estimate them.
     propensities: { exactAdgroupsMax: 0, draws: 100 },
   }),
+  /** A new adgroup is good if the oracle shows it this often, and found after so many deserved wins without exploration. */
   goodAdgroups: { oracleImpressions: 30, wins: 5 },
+  /** The global model has an embedding for each adgroup with this many rows. */
   adgroupCountMin: 10,
+  /** Sections of a run config that seeds complete. */
   run: RUN,
 };
+export type MarketSettings = Readonly<typeof MARKET>;
 
 export type ModelName = 'qianmo' | 'global';
 
@@ -158,7 +129,7 @@ export function runConfigOf(
   const { data, globalOptimizer, ...given } = run;
   const ids = { name: 'adgroup', kind: 'category', countMin: adgroupCountMin };
   const isGlobal = name === 'global';
-  return checkedRunConfig(
+  return RUN_CONFIG.check(
     {
       ...given,
       ...{ run: `market-${seed}-${name}`, seed, output: join(folder, name) },

@@ -8,18 +8,14 @@ import {
   affinityLogit,
   hourSlotLogit,
   solveIntercept,
-} from '../../../coordinator/synthesize/click-model.js';
-import { CSV_COLUMNS, rowsOfHour } from '../../../coordinator/synthesize/log-rows.js';
-import {
   buildWorld,
   type SyntheticWorld,
-} from '../../../coordinator/synthesize/synthetic-world.js';
-import {
   hourAt,
   HOURS_PER_DAY,
   secondsAt,
   trafficTimeOfDay,
-} from '../../../coordinator/synthesize/world-parameters.js';
+} from '../../../coordinator/synthesize/synthetic-world.js';
+import { CSV_COLUMNS, rowsOfHour } from '../../../coordinator/synthesize/synthesize.js';
 import type { MarketSettings } from './market-settings.js';
 
 export interface MarketWorld {
@@ -48,7 +44,7 @@ export function marketWorldOf(settings: MarketSettings, seed: number): MarketWor
   const { firstDay, days, bidDeviation, budgets } = settings;
   return {
     ...{ seed, world, starts },
-    intercept: solveIntercept(world, options.meanClickRate),
+    intercept: solveIntercept(world, options.clickRate),
     adgroupCount: count,
     advertiserCount: 1 + advertisers.reduce((largest, each) => Math.max(largest, each), 0),
     advertiserOf: advertisers,

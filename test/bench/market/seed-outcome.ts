@@ -12,12 +12,7 @@ import { evaluateRun } from '../../../coordinator/runs/evaluate-run.js';
 import { exportRun } from '../../../coordinator/runs/export-run.js';
 import { objectStoreAt } from '../../../coordinator/runs/places.js';
 import { prepareRun } from '../../../coordinator/runs/prepare-run.js';
-import {
-  EvaluateRequestSchema,
-  ExportRequestSchema,
-  PrepareRequestSchema,
-  TrainRequestSchema,
-} from '../../../coordinator/runs/requests.js';
+import { REQUESTS } from '../../../coordinator/runs/requests.js';
 import { trainRun } from '../../../coordinator/runs/train-run.js';
 import type { ArmOutcome } from './arm-outcome.js';
 import { sceneOf } from './auction.js';
@@ -96,14 +91,12 @@ async function trainedModel(config: RunConfig, context: RunContext): Promise<Tra
   const computing = { config, processes: 1 };
   const step = <Result>(work: (own: RunContext) => Promise<Result>): Promise<Result> =>
     inOwnContext(context, work);
-  await step((own) => prepareRun(PrepareRequestSchema.parse({ config, force: true }), own));
-  await step((own) => trainRun(TrainRequestSchema.parse({ ...computing, fresh: true }), own));
+  await step((own) => prepareRun(REQUESTS.prepare.parse({ config, force: true }), own));
+  await step((own) => trainRun(REQUESTS.train.parse({ ...computing, fresh: true }), own));
   if (config.method.kind !== 'global')
-    await step((own) =>
-      evaluateRun(EvaluateRequestSchema.parse({ ...computing, fresh: true }), own),
-    );
+    await step((own) => evaluateRun(REQUESTS.evaluate.parse({ ...computing, fresh: true }), own));
   return step(async (own) => {
-    const request = ExportRequestSchema.parse({ ...computing, rows: 'all' });
+    const request = REQUESTS.export.parse({ ...computing, rows: 'all' });
     const { bundles, digest } = await exportRun(request, own);
     const store = objectStoreAt(bundles, context.environment);
     const { manifest } = await readBundleManifest(store, digest);

@@ -113,7 +113,7 @@ function estimatesOf(
 }
 
 /** Writes the logit of each adgroup in the context of an auction. */
-export function scorerOf(
+function scorerOf(
   { model, digest }: LiveBundle,
   encoded: EncodedMarket,
   candidatesMax: number,

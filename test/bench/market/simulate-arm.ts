@@ -9,7 +9,7 @@ import {
   HOURS_PER_DAY,
   LOG_START_SECONDS,
   trafficTimeOfDay,
-} from '../../../coordinator/synthesize/world-parameters.js';
+} from '../../../coordinator/synthesize/synthetic-world.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { MarketMeasures, type ArmOutcome } from './arm-outcome.js';
 import { bestPlace, Budgets, clickPrice, mayBid, valueOf, type MarketScene } from './auction.js';

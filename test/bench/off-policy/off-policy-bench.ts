@@ -8,10 +8,9 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { systemClock } from '../../../shared/base/clock.js';
 import { ope } from '../../../infra/library/index.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { benchHeader, folderOfCommit } from '../bench-header.js';
+import { benchHeader, folderOfCommit, writeResult } from '../bench-header.js';
 import { offPolicyPage, type OffPolicyRecord } from './off-policy-page.js';
 import {
   CAMPAIGNS,
@@ -23,8 +22,8 @@ import {
   type ChoiceProbabilities,
   type LoggingPolicy,
 } from './open-bandit.js';
-import { benchOptions } from '../options/bench-options.js';
-import { text } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { text } from '../option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const REFERENCE = new URL('test/bench/off-policy/reference.py', packageRoot).pathname;
@@ -43,7 +42,6 @@ const options = benchOptions(import.meta.url, {
   },
 });
 const header = benchHeader();
-const startMs = systemClock.monotonicMs();
 const folder = folderOfCommit('off-policy', header);
 mkdirSync(folder, { recursive: true });
 
@@ -92,7 +90,5 @@ for (const campaign of CAMPAIGNS) {
     { campaign, logging: 'bts', target: 'random', ...ofUniform, own: ofThompson.report },
   );
 }
-const seconds = (systemClock.monotonicMs() - startMs) / 1000;
-const record: OffPolicyRecord = { ...header, seconds, judged };
-writeFileSync(`${RESULTS}ope.json`, `${JSON.stringify(record, null, 1)}\n`);
-writeFileSync(`${RESULTS}ope.md`, offPolicyPage(record));
+const record: OffPolicyRecord = { ...header, judged };
+writeResult(RESULTS, 'ope', record, offPolicyPage(record));

@@ -13,7 +13,7 @@ const ITEM_COUNT: Readonly<Record<Campaign, number>> = { men: 34, women: 46 };
 /** Impressions at the mean rate that smooth the rate of an item. */
 const SMOOTHING = 5;
 
-export interface OpenBanditLog {
+interface OpenBanditLog {
   readonly items: readonly number[];
   /** 0, 1 or 2. */
   readonly positions: readonly number[];

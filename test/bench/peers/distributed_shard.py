@@ -25,9 +25,7 @@ class Shard:
         count = workload.task_count // given["workerCount"]
         tasks = slice(rank * count, (rank + 1) * count)
         self.batches = [[self._tensor(x[tasks]) for x in batch] for batch in workload.batches()]
-        self.gradient = trunk_gradient(workload)
-        if given["variant"] == "compile":
-            self.gradient = torch.compile(self.gradient, dynamic=False)
+        self.gradient = torch.compile(trunk_gradient(workload), dynamic=False)
         self.computes = given["computes"]
         self.kept = {}
 

@@ -1,8 +1,7 @@
 """JAX on the workloads: one jitted meta step, tasks by vmap, state donated.
 
-Variants of the table's update: `scatter` adds every occurrence, `unique-host` finds the unique ids
-outside of the jitted function with numpy and sums by them. A dense gradient of the table and
-unique ids inside of the function were slower in every cell.
+The table's update finds the unique ids outside of the jitted function with numpy and sums by them. Adding every
+occurrence is not accurate; a dense gradient of the table and unique ids inside of the function were slower in every cell.
 """
 
 import os
@@ -95,8 +94,7 @@ class DenseSide:
 class TableSide:
     """W2."""
 
-    def __init__(self, workload, variant):
-        self.variant = variant
+    def __init__(self, workload):
         self.state = (jnp.asarray(workload.array("table")), [jnp.asarray(x) for x in workload.layers()])
         host = workload.batches()
         self.host_ids = [(batch[0], batch[2]) for batch in host]
@@ -104,16 +102,10 @@ class TableSide:
         self.differentiates_support = workload.order == "second"
         self.unique_count_max = self._unique_count_max()
         self.places = np.zeros(workload.table_shape["rowCount"], np.int32)
-        steps = {
-            "scatter": self._scatter_step,
-            "unique-host": self._unique_host_step,
-        }
-        self.compiled = jax.jit(steps[variant](workload), donate_argnums=(0, 1))
+        self.compiled = jax.jit(self._step_of(workload), donate_argnums=(0, 1))
 
     def _unique_count_max(self):
         """A static size for every batch, because compiled shapes need one."""
-        if self.variant != "unique-host":
-            return 0
         largest = max(len(np.unique(self._updated_ids(i))) for i in range(len(self.host_ids)))
         return -(-largest // PACK_ROWS_STEP) * PACK_ROWS_STEP
 
@@ -122,22 +114,6 @@ class TableSide:
         if not self.differentiates_support:
             return query.reshape(-1)
         return np.concatenate([support.reshape(-1), query.reshape(-1)])
-
-    def _scatter_step(self, workload):
-        def step(table, layers, support, support_labels, query, query_labels):
-            def loss(own, support_rows, query_rows):
-                return trunk_loss(
-                    workload, own, support_rows, query_rows, support_labels, query_labels
-                )
-
-            wanted = (0, 1, 2) if self.differentiates_support else (0, 2)
-            found = jax.grad(loss, argnums=wanted)(layers, table[support], table[query])
-            table = table.at[query].add(-workload.meta_rate * found[-1])
-            if self.differentiates_support:
-                table = table.at[support].add(-workload.meta_rate * found[1])
-            return table, [a - workload.meta_rate * b for a, b in zip(layers, found[0])]
-
-        return step
 
     def _pack_step(self, workload, table, layers, ids, support_places, query_places, batch):
         """With `ids` unique (and padding beyond the table), differentiates a pack of their rows."""
@@ -158,7 +134,7 @@ class TableSide:
         )
         return table, [a - workload.meta_rate * b for a, b in zip(layers, of_layers)]
 
-    def _unique_host_step(self, workload):
+    def _step_of(self, workload):
         def step(table, layers, ids, support_places, query_places, *batch):
             return self._pack_step(workload, table, layers, ids, support_places, query_places, batch)
 
@@ -178,13 +154,9 @@ class TableSide:
         return ids, support_places, self.places[query]
 
     def step(self, index):
-        batch = self.batches[index % len(self.batches)]
-        if self.variant == "unique-host":
-            support, support_labels, _, query_labels = batch
-            found = self._host_unique(index)
-            self.state = self.compiled(*self.state, *found, support, support_labels, query_labels)
-        else:
-            self.state = self.compiled(*self.state, *batch)
+        support, support_labels, _, query_labels = self.batches[index % len(self.batches)]
+        found = self._host_unique(index)
+        self.state = self.compiled(*self.state, *found, support, support_labels, query_labels)
         jax.block_until_ready(self.state)
 
     def layers(self):
@@ -199,7 +171,7 @@ def main():
     if workload.table_shape is None:
         side = DenseSide(workload)
     else:
-        side = TableSide(workload, ARGUMENTS["variant"])
+        side = TableSide(workload)
     serve(workload, side, {"jax": jax.__version__, "numpy": np.__version__}, START)
 
 

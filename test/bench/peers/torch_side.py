@@ -1,9 +1,9 @@
 """PyTorch on the workloads: tasks by torch.func.vmap.
 
 Variants of the gradient: `vmap`, or `compile` (the same through torch.compile). Variants of the
-table's update: `scatter` adds every occurrence, `unique` sums by unique id from torch.unique, `stamp`
-finds the unique ids by marking a tensor of the table's length. A dense gradient of the table was
-slower in every cell.
+table's update: `unique` sums by unique id from torch.unique, `stamp` finds the unique ids by marking
+a tensor of the table's length. Adding every occurrence is not accurate, and a dense gradient of the
+table was slower in every cell.
 """
 
 import time
@@ -147,10 +147,6 @@ class TableSide:
         parts = [(query, of_query)] if of_support is None else [(support, of_support), (query, of_query)]
         self.update([(ids.reshape(-1), rows.reshape(-1, width)) for ids, rows in parts])
         move(self.own, (*of_trunk, *of_head), self.rate)
-
-    def _update_scatter(self, parts):
-        for ids, rows in parts:
-            self.own_table.index_add_(0, ids, rows, alpha=-self.rate)
 
     def _update_unique(self, parts):
         ids, places = torch.unique(torch.cat([ids for ids, _ in parts]), return_inverse=True)

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { systemClock } from '../../../shared/base/clock.js';
 
-export const UnitArmSchema = z.strictObject({
+const UnitArmSchema = z.strictObject({
   name: z.string(),
   /** Null if the unit does not say; such an arm cannot be chosen. */
   validationLogloss: z.number().nullable(),
@@ -25,7 +25,7 @@ const KeptUnitSchema = z.strictObject({
   seconds: z.number(),
   arms: z.array(UnitArmSchema),
 });
-export type KeptUnit = z.infer<typeof KeptUnitSchema>;
+type KeptUnit = z.infer<typeof KeptUnitSchema>;
 
 export interface Unit {
   readonly name: string;

@@ -134,7 +134,7 @@ const PLAIN_TRAINING = {
 };
 
 /** The data section of a config for a cell. */
-export function dataOf(
+function dataOf(
   { features }: Pick<RealCell['set'], 'features'>,
   files: CellFiles,
   store: string,

@@ -15,13 +15,12 @@ import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
 import { inLanes } from '../in-lanes.js';
-import { installedPython } from '../python-environment.js';
+import { withPython } from '../python-environment.js';
 import type { Unit } from './arm-units.js';
 import {
   cellKey,
@@ -38,8 +37,16 @@ import { realPage } from './real-page.js';
 import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
 import { REAL_SETS, supportName, type RealSet } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
-import { benchOptions } from '../options/bench-options.js';
-import { amount, listOf, oneOf, anySeed, text, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import {
+  amount,
+  anySeed,
+  listOf,
+  oneOf,
+  pythonOption,
+  text,
+  wholeNumber,
+} from '../option-values.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { qianmo } from '../qianmo-command.js';
@@ -203,23 +210,11 @@ const options = benchOptions(import.meta.url, {
     default: new URL('../shared/data/', packageRoot).pathname,
     about: 'folder of the data sets',
   },
-  python: {
-    value: text,
-    about: 'a Python with the peers installed; by default one is created in the cache',
-  },
+  python: pythonOption,
 });
 const { units, 'budget-minutes': budgetMinutes, 'trials-max': trialsMax } = options;
 
-async function bench(): Promise<void> {
-  const python =
-    options.python ??
-    installedPython(
-      {
-        ...{ name: 'real', script: 'bench -- real' },
-        requirements: join(PEERS_FOLDER, 'requirements.txt'),
-      },
-      (text) => process.stderr.write(`${text}\n`),
-    );
+async function bench(python: string): Promise<void> {
   const room = { python, secondsMax: budgetMinutes * SECONDS_PER_MINUTE };
   const budget = { budgetMinutes, trialsMax };
   const unitsOf = (cell: RealCell, files: CellFiles): Unit[] => {
@@ -282,10 +277,8 @@ function keep(key: string, cell: RecordedCell): void {
   writeFileSync(join(RESULTS, 'real.md'), realPage(readRecord()));
 }
 
-try {
-  await bench();
-} catch (error) {
-  if (!(error instanceof QianmoError)) throw error;
-  process.stderr.write(`${formatFailure(error)}\n`);
-  process.exitCode = error.exitCode;
-}
+const environment = {
+  ...{ name: 'real', script: 'bench -- real' },
+  requirements: join(PEERS_FOLDER, 'requirements.txt'),
+};
+await withPython(environment, options.python, bench);

@@ -1,14 +1,9 @@
 /** The page of the bench: the product beside its peers, set by set. */
 
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
-import { counted } from '../../../shared/names/counted.js';
 import { grouped, markdownTable } from '../bench-header.js';
-import { differenceText, loglossText, verdictOf } from './difference-text.js';
-import { MEANS_HEADINGS, meansRows } from './real-means.js';
 import { armNamed, isCompared } from './recorded-cell.js';
-import type { RealRecord, RecordedCell } from './real-record.js';
-
-const NO_WORSE = 0.002;
+import type { RealRecord, RecordedCell, RecordedDifference } from './real-record.js';
 
 export function realPage({ cells }: RealRecord): string {
   const all = Object.values(cells);
@@ -16,17 +11,10 @@ export function realPage({ cells }: RealRecord): string {
   return [
     '# Beside independent peers on real sets',
     '',
-    'Made by `npm run bench -- real`. Every side reads the same file of rows and roles, fits on training tasks, chooses on the query rows of',
-    'validation tasks, and is scored by the same code on the same query rows of test tasks. Differences are logloss of the product',
-    'minus that of the peer, with 95 % intervals over 2,000 bootstrap draws of test tasks; below 0, the product is better.',
-    'Peers are in Python (`test/bench/real/peers`): logistic regression and LightGBM over target encodings out of fold by task with',
-    'log counts, the smoothed support rate and the support size; a DeepFM in PyTorch with early stopping, dropout and id dropout,',
-    'with and without the support rate as an input; and each DeepFM fine-tuned on the support rows. `real.json` has every arm, its',
-    'settings, its seconds, commit and machine. The product is `qianmo auto` on a config with data only: of the model that it ends',
-    'with, the arm that `export` serves (`global`, or `meta-chosen` where something adapts). Searches are limited to the same minutes on one thread each, but for cells whose line below counts',
-    'trials of `auto`: those were made on a machine that other work kept busy, where minutes say little. Peers that a cell does not list were not run.',
-    'A peer runs once for the rows that it reads, so the commit of a cell is that of the product.',
-    'The cell `movielens-demo` has the division of the demo (`infra/examples/movielens.yaml`); its key in `real.json` is `movielens-demo`.',
+    'Every side reads the same rows and roles, chooses on the query rows of validation tasks, and is scored on those of test tasks. Differences',
+    'are logloss of the product minus that of the peer, with 95 % intervals over 2,000 bootstrap draws of test tasks; below 0, the product is better.',
+    'Peers are those of `test/bench/real/peers`, the product is `qianmo auto` on a config with data only. `real.json` has settings, seconds, commit',
+    'and machine of every arm.',
     '',
     '## Chosen on validation',
     '',
@@ -48,18 +36,13 @@ export function realPage({ cells }: RealRecord): string {
       compared.map(chosenRow),
     ),
     '',
-    ...summaryLines(compared),
-    '',
     '## Means over seeds',
     '',
-    'Differences of the cells above, and their intervals as if seeds were independent. The best peer in hindsight is the one with the lowest',
-    'test loss in its cell, which no choice can be sure of; the last column is the seed on which the product is worst beside it.',
+    'Intervals are as if seeds were independent. The best peer in hindsight has the lowest test loss in its cell.',
     '',
     ...markdownTable(MEANS_HEADINGS, meansRows(compared)),
     '',
     '## The plain models',
-    '',
-    "The product's DeepFM for all tasks, without any input from support rows, and PyTorch's, on the same fields.",
     '',
     ...markdownTable(
       ['set', 'support', 'seed', 'PyTorch', 'product', 'difference'],
@@ -96,17 +79,6 @@ function chosenRow(cell: RecordedCell): (string | number)[] {
   ];
 }
 
-function summaryLines(compared: readonly RecordedCell[]): string[] {
-  const verdicts = compared.map(({ differences }) => verdictOf(differences.chosen));
-  const count = (wanted: string): number => verdicts.filter((verdict) => verdict === wanted).length;
-  const lost = compared.filter(({ differences }) => (differences.hindsight?.value ?? 0) > NO_WORSE);
-  const differences = compared.map(({ differences: { chosen } }) => chosen?.value ?? NaN);
-  return [
-    `Of ${compared.length} cells, the product is better in ${count('better')}, level in ${count('level')} and worse in ${count('worse')}; ` +
-      `the mean difference is ${loglossText(sumOf(differences) / differences.length)}. Against the best peer in hindsight it is behind by more than ${NO_WORSE} in ${lost.length}.`,
-  ];
-}
-
 function armLines(cell: RecordedCell): string[] {
   const arms = [...cell.arms].sort((one, other) => one.logloss - other.logloss);
   const listed = arms.map(({ name, logloss, auc }) => {
@@ -114,19 +86,78 @@ function armLines(cell: RecordedCell): string[] {
     const shown = `${name} ${loglossText(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
     return isChosen ? `**${shown}**` : shown;
   });
-  const { set, support, seed, clickRate, trunkRowCount, commit, machine, loadBefore } = cell;
+  const { set, support, seed, clickRate, trunkRowCount, commit, machine } = cell;
   return [
     '',
-    `- ${set}, ${support}, seed ${seed} (click rate ${loglossText(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}, load ${loadBefore}; ${searchText(cell)}): ${listed.join(', ')}`,
+    `- ${set}, ${support}, seed ${seed} (click rate ${loglossText(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}): ${listed.join(', ')}`,
   ];
 }
 
-function searchText(cell: RecordedCell): string {
-  const { budgetMinutes, trialsMax, chosenProduct } = cell;
-  const tried =
-    chosenProduct === null ? undefined : armNamed(cell, chosenProduct).settings['tried'];
-  if (trialsMax !== null)
-    return `${budgetMinutes} min for each peer, ${counted(trialsMax, 'trial')} of auto`;
-  const began = typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';
-  return `${budgetMinutes} min for each search${began}`;
+const MEANS_HEADINGS: readonly string[] = [
+  ...['set', 'support', 'seeds', 'from the peer chosen on validation', 'verdict'],
+  ...['from the best peer in hindsight', 'worst seed in hindsight'],
+];
+
+/** A row for each set and support size, in the order of the cells. */
+function meansRows(cells: readonly RecordedCell[]): (string | number)[][] {
+  const bySet = new Map<string, RecordedCell[]>();
+  for (const cell of cells.filter(isCompared)) {
+    const key = `${cell.set}, ${cell.support}`;
+    bySet.set(key, [...(bySet.get(key) ?? []), cell]);
+  }
+  return [...bySet.values()].map(meansRow);
+}
+
+function meansRow(cells: readonly RecordedCell[]): (string | number)[] {
+  const [first] = cells;
+  if (first === undefined) throw new Error('a group has cells');
+  const chosen = meanOver(cells.map(({ differences }) => differences.chosen));
+  const hindsight = cells.map(({ differences }) => differences.hindsight);
+  const worst = cells.reduce((one, other) => (behind(other) > behind(one) ? other : one));
+  return [
+    ...[first.set, first.support, cells.length],
+    ...[differenceText(chosen), verdictOf(chosen), differenceText(meanOver(hindsight))],
+    `${worst.seed}, ${behind(worst).toFixed(4)}`,
+  ];
+}
+
+function behind({ differences }: RecordedCell): number {
+  return differences.hindsight?.value ?? -Infinity;
+}
+
+/**
+ * The mean of intervals as if they were independent: their distances on either side add up by their squares. Seeds divide the
+ * rows of the same real logs anew, so that they share some, and the interval is too narrow by an amount that is not known.
+ */
+function meanOver(found: readonly (Difference | null)[]): Difference | null {
+  const intervals = found.filter((interval) => interval !== null);
+  const count = intervals.length;
+  if (count === 0) return null;
+  const value = sumOf(intervals.map((interval) => interval.value)) / count;
+  const distance = (of: (interval: Difference) => number): number =>
+    Math.sqrt(sumOf(intervals.map((interval) => of(interval) ** 2))) / count;
+  return {
+    value,
+    low: value - distance((interval) => interval.value - interval.low),
+    high: value + distance((interval) => interval.high - interval.value),
+  };
+}
+
+type Difference = Pick<RecordedDifference, 'value' | 'low' | 'high'>;
+
+function verdictOf(difference: Difference | null): string {
+  if (difference === null) return '';
+  if (difference.high < 0) return 'better';
+  return difference.low > 0 ? 'worse' : 'level';
+}
+
+/** `-0.0021 [-0.0049, 0.0007]` */
+function differenceText(difference: Difference | null): string {
+  if (difference === null) return '';
+  const { value, low, high } = difference;
+  return `${loglossText(value)} [${loglossText(low)}, ${loglossText(high)}]`;
+}
+
+function loglossText(value: number): string {
+  return value.toFixed(4);
 }

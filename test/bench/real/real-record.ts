@@ -83,14 +83,3 @@ export function writeRecord({ cells }: RealRecord): void {
   );
   writeFileSync(PATH, `${text}\n`);
 }
-
-/** The first of the items with the lowest value. */
-export function minimumBy<Item>(
-  items: readonly Item[],
-  valueOf: (item: Item) => number,
-): Item | undefined {
-  return items.reduce<Item | undefined>(
-    (best, item) => (best === undefined || valueOf(item) < valueOf(best) ? item : best),
-    undefined,
-  );
-}

@@ -17,7 +17,7 @@ import {
   type SetLog,
 } from './set-logs.js';
 
-export interface RealFeature {
+interface RealFeature {
   readonly name: string;
   readonly kind: 'category' | 'bag' | 'number';
   readonly countMin?: number;

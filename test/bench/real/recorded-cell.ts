@@ -1,17 +1,15 @@
 /** A cell from its units: runs or resumes each, scores its arms on the test rows, and compares the two sides. */
 
-import {
-  minimumBy,
-  type RecordedArm,
-  type RecordedCell,
-  type RecordedDifference,
-} from './real-record.js';
-import { at } from '../../../shared/base/arrays.js';
-import { sumOf } from '../../../coordinator/scoring/metrics.js';
+import { type RecordedArm, type RecordedCell, type RecordedDifference } from './real-record.js';
+import { at, float64At, numberAt } from '../../../shared/base/arrays.js';
+import { softplus } from '../../../shared/base/logistic.js';
+import { randomStream } from '../../../shared/base/random.js';
+import type { Interval } from '../../../coordinator/scoring/evaluation-report.js';
+import { auc, bootstrapIntervals, sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { BenchHeader } from '../bench-header.js';
 import { keptOrRun, predictionsPath, type Unit } from './arm-units.js';
 import { readPredictions, type WrittenCell } from './cell-files.js';
-import { pairedDifference, scoredArm, type ScoredArm } from './scored-arms.js';
+import type { TestRows } from './cell-files.js';
 
 /** By how much a side's own figures may differ from the bench's, which come from probabilities in text. */
 const AGREEMENT = 2e-4;
@@ -100,5 +98,60 @@ export function armNamed(cell: RecordedCell, name: string): RecordedArm {
   return at(
     cell.arms.filter((arm) => arm.name === name),
     0,
+  );
+}
+
+const SAMPLES = 2000;
+const CONFIDENCE = 0.95;
+
+interface ScoredArm {
+  /** The mean over impressions, in nats. */
+  readonly logloss: number;
+  readonly auc: number | null;
+  /** By task: the sum over its rows. */
+  readonly taskLosses: Float64Array;
+}
+
+export function scoredArm(logits: Float64Array, test: TestRows): ScoredArm {
+  const taskLosses = new Float64Array(test.taskCount);
+  for (const [row, z] of logits.entries()) {
+    const task = at(test.tasks, row);
+    const loss = numberAt(test.impressions, row) * softplus(z) - numberAt(test.clicks, row) * z;
+    taskLosses[task] = float64At(taskLosses, task) + loss;
+  }
+  return {
+    logloss: sumOf(taskLosses) / sumOf(test.impressions),
+    auc: auc(logits, test),
+    taskLosses,
+  };
+}
+
+/** The logloss of one arm minus that of the other; below 0, the one is better. */
+export function pairedDifference(
+  one: ScoredArm,
+  other: ScoredArm,
+  test: TestRows,
+  seed: number,
+): Interval {
+  const shown = new Float64Array(test.taskCount);
+  for (const [row, task] of test.tasks.entries())
+    shown[task] = float64At(shown, task) + numberAt(test.impressions, row);
+  const [interval] = bootstrapIntervals(
+    [one.taskLosses, other.taskLosses, shown],
+    [([a = NaN, b = NaN, impressions = NaN]) => (a - b) / impressions],
+    { samples: SAMPLES, confidence: CONFIDENCE, stream: randomStream(seed, 'real bench') },
+  );
+  if (interval === undefined || interval === null) throw new Error('the arms have no finite loss');
+  return interval;
+}
+
+/** The first of the items with the lowest value. */
+function minimumBy<Item>(
+  items: readonly Item[],
+  valueOf: (item: Item) => number,
+): Item | undefined {
+  return items.reduce<Item | undefined>(
+    (best, item) => (best === undefined || valueOf(item) < valueOf(best) ? item : best),
+    undefined,
   );
 }

@@ -1,41 +1,43 @@
 /**
  * Scaling on one machine: tasks per second in process, with one worker, with two, in two processes without a queue,
  * and of two independent runs that share nothing, each pinned to one core. Every round runs all of them, one
- * after the other, in each checkout. Writes `infra/results/scaling.json` and `.md`.
+ * after the other. Writes `infra/results/scaling.json` and `.md`.
  *
  *   npm run bench -- scaling --rounds 3 --configs heavy,demo
  *   npm run bench -- scaling --length 4 --ways '2 workers;2 workers, stale;2 independent'
- *   npm run bench -- scaling --base ../other-checkout
  */
 
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../../infra/library/package-root.js';
 import { median } from '../../../shared/base/arrays.js';
-import { benchHeader, markdownTable } from '../bench-header.js';
 import {
-  configFileOf,
+  benchHeader,
+  circumstances,
+  grouped,
+  markdownTable,
+  writeResult,
+  type BenchHeader,
+} from '../bench-header.js';
+import {
   DRAIN_EVERY_OUTER_STEPS,
-  openRooms,
-  prepareRoom,
+  prepareConfigs,
   qianmoArgs,
   SCALING_CONFIGS,
   type ScalingConfig,
-  type ScalingRoom,
 } from './scaling-configs.js';
 import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
 import { counted } from '../../../shared/names/counted.js';
-import { benchOptions } from '../options/bench-options.js';
+import { benchOptions } from '../bench-options.js';
 import {
   amount,
   listOf,
   oneOf,
+  outputOption,
+  roundsOption,
   rowsAsWritten,
-  text,
-  wholeNumber,
-} from '../options/option-values.js';
+} from '../option-values.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
@@ -52,21 +54,10 @@ const RATIOS: readonly (readonly [Way, Way])[] = [
   ['2 in process', '2 independent'],
   ['2 in process, stale', '2 independent'],
 ];
-const TWO_IN_PROCESS = ['--processes', '2'];
-
-const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
-  heavy: 256,
-  demo: 64,
-  synthetic: 128,
-  w2: 256,
-};
+const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = { heavy: 256, demo: 64 };
 
 const options = benchOptions(import.meta.url, {
-  rounds: {
-    value: wholeNumber(),
-    default: '3',
-    about: 'how often everything is measured, in turns',
-  },
+  rounds: roundsOption('3'),
   rows: { value: rowsAsWritten, default: '1M', about: 'rows of the log' },
   configs: {
     value: listOf(oneOf(SCALING_CONFIGS)),
@@ -83,15 +74,7 @@ const options = benchOptions(import.meta.url, {
     default: '1',
     about: 'multiplies the outer steps of each run, which take from ten seconds to half a minute',
   },
-  base: {
-    value: text,
-    about: 'another checkout, compiled there, which is measured in every round as well',
-  },
-  output: {
-    value: text,
-    default: new URL('infra/results/', packageRoot).pathname,
-    about: 'folder of the record and its page',
-  },
+  output: outputOption,
 });
 
 const { length, rounds, configs, ways } = options;
@@ -101,144 +84,95 @@ const outerStepsOf = (count: number): number =>
 const outerSteps = {
   heavy: outerStepsOf(150),
   demo: outerStepsOf(700),
-  synthetic: outerStepsOf(250),
-  w2: outerStepsOf(200),
 };
 
-/** One run to its end. `core` pins all its processes. */
-async function train(room: ScalingRoom, file: string, words: string[], core?: number) {
-  const command = [process.execPath, ...qianmoArgs(room, ['train', file, '--fresh', ...words])];
-  const pinned = core === undefined ? command : ['taskset', '-c', String(core), ...command];
-  const [program, ...args] = pinned;
-  const child = spawn(program ?? '', args, { cwd: room.folder, stdio: 'ignore' });
-  const exitCode = await new Promise<number | null>((settle) => child.on('exit', settle));
-  if (exitCode !== 0) throw new Error(`train ${file} ${words.join(' ')} ended with ${exitCode}`);
-}
+const folder = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
 
-function rateOf(room: ScalingRoom, config: ScalingConfig, run: string): number {
-  const log = join(room.folder, 'runs', run, 'events/events-000001.ndjson');
+/** Trains to the end, and returns the tasks per second. `core` pins all processes of the run. */
+async function trained(
+  config: ScalingConfig,
+  suffix: string,
+  words: string[],
+  core?: number,
+): Promise<number> {
+  const run = `${config}${suffix}`;
+  const command = [process.execPath, ...qianmoArgs('train', `${run}.yaml`, '--fresh', ...words)];
+  const pinned = core === undefined ? command : ['taskset', '-c', String(core), ...command];
+  const [program = '', ...args] = pinned;
+  const child = spawn(program, args, { cwd: folder, stdio: 'ignore' });
+  const exitCode = await new Promise<number | null>((settle) => child.on('exit', settle));
+  if (exitCode !== 0) throw new Error(`train ${run} ${words.join(' ')} ended with ${exitCode}`);
+  const log = join(folder, 'runs', run, 'events/events-000001.ndjson');
   return steadyTasksPerSecond(log, TASKS_PER_OUTER_STEP[config]);
 }
 
-async function measured(room: ScalingRoom, config: ScalingConfig, way: Way): Promise<number> {
-  const file = configFileOf(config);
-  rmSync(join(room.folder, 'runs'), { recursive: true, force: true });
-  switch (way) {
-    case 'in process':
-      await train(room, file, ['--processes', '1']);
-      return rateOf(room, config, config);
-    case '1 worker':
-      await train(room, file, ['--workers', '1']);
-      return rateOf(room, config, config);
-    case '2 workers':
-      await train(room, file, ['--workers', '2']);
-      return rateOf(room, config, config);
-    case '1 worker, stale':
-      await train(room, configFileOf(`${config}-stale`), ['--workers', '1']);
-      return rateOf(room, config, `${config}-stale`);
-    case '2 workers, stale':
-      await train(room, configFileOf(`${config}-stale`), ['--workers', '2']);
-      return rateOf(room, config, `${config}-stale`);
-    case '2 in process':
-      await train(room, file, TWO_IN_PROCESS);
-      return rateOf(room, config, config);
-    case '2 in process, stale':
-      await train(room, configFileOf(`${config}-stale`), TWO_IN_PROCESS);
-      return rateOf(room, config, `${config}-stale`);
-    case '2 independent': {
-      const twins = [0, 1].map((core) => twin(room, config, core));
-      return (await Promise.all(twins)).reduce((sum, rate) => sum + rate, 0);
-    }
-  }
+const HOW: Readonly<Record<Exclude<Way, '2 independent'>, readonly [string, string[]]>> = {
+  'in process': ['', ['--processes', '1']],
+  '1 worker': ['', ['--workers', '1']],
+  '2 workers': ['', ['--workers', '2']],
+  '1 worker, stale': ['-stale', ['--workers', '1']],
+  '2 workers, stale': ['-stale', ['--workers', '2']],
+  '2 in process': ['', ['--processes', '2']],
+  '2 in process, stale': ['-stale', ['--processes', '2']],
+};
+
+async function measured(config: ScalingConfig, way: Way): Promise<number> {
+  rmSync(join(folder, 'runs'), { recursive: true, force: true });
+  if (way !== '2 independent') return trained(config, ...HOW[way]);
+  const twins = [0, 1].map((core) => trained(config, `-${core}`, ['--processes', '1'], core));
+  return (await Promise.all(twins)).reduce((sum, rate) => sum + rate, 0);
 }
 
-/** A run of its own with the same config and store, on one core. */
-async function twin(room: ScalingRoom, config: ScalingConfig, core: number): Promise<number> {
-  const name = `${config}-${core}`;
-  await train(room, configFileOf(name), ['--processes', '1'], core);
-  return rateOf(room, config, name);
+interface Result {
+  readonly config: string;
+  readonly tasksPerSecond: Readonly<Record<Way, number[]>>;
 }
 
-const scratch = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
 try {
-  const rooms = openRooms(scratch, options.base).map((room) => {
-    prepareRoom(room, configs, { rows: options.rows, outerSteps });
-    return { room, header: benchHeader(room.checkout) };
+  const header = benchHeader();
+  prepareConfigs(folder, configs, { rows: options.rows, outerSteps });
+  const results = configs.map((config) => {
+    const noRates = WAYS.map((way) => [way, new Array<number>()] as const);
+    // Every way has an entry.
+    return { config, tasksPerSecond: Object.fromEntries(noRates) as Record<Way, number[]> };
   });
-  const rates = new Map<string, number[]>();
-  const keyOf = (index: number, config: string, way: Way): string => `${index}/${config}/${way}`;
   for (let round = 1; round <= rounds; round += 1)
-    for (const config of configs)
-      for (const way of ways)
-        for (const [index, { room, header }] of rooms.entries()) {
-          // An earlier checkout may not know staleness.
-          if (way.endsWith('stale') && index < rooms.length - 1) continue;
-          const rate = await measured(room, config, way);
-          const key = keyOf(index, config, way);
-          rates.set(key, [...(rates.get(key) ?? []), rate]);
-          console.log(`${header.commit} ${config}, ${way}, round ${round}: ${rate.toFixed(0)}`);
-        }
-  const results = rooms.flatMap(({ header }, index) =>
-    configs.map((config) => ({
-      ...{ commit: header.commit, config },
-      tasksPerSecond: Object.fromEntries(
-        WAYS.map((way) => [way, rates.get(keyOf(index, config, way)) ?? []]),
-      ),
-    })),
-  );
-  const page = scalingPage(results, rooms.at(-1)?.header ?? benchHeader());
-  mkdirSync(options.output, { recursive: true });
-  const header = rooms.at(-1)?.header;
-  writeFileSync(
-    join(options.output, 'scaling.json'),
-    `${JSON.stringify({ ...header, rounds, rows: options.rows, results }, null, 1)}\n`,
-  );
-  writeFileSync(join(options.output, 'scaling.md'), page);
-  console.log(page);
+    for (const { config, tasksPerSecond } of results)
+      for (const way of ways) {
+        const rate = await measured(config, way);
+        tasksPerSecond[way].push(rate);
+        console.log(`${config}, ${way}, round ${round}: ${rate.toFixed(0)}`);
+      }
+  const record = { ...header, rounds, rows: options.rows, results };
+  writeResult(options.output, 'scaling', record, scalingPage(results, header));
 } finally {
-  rmSync(scratch, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 }
 
-function scalingPage(
-  results: readonly {
-    readonly commit: string;
-    readonly config: string;
-    readonly tasksPerSecond: Readonly<Record<string, readonly number[]>>;
-  }[],
-  header: ReturnType<typeof benchHeader>,
-): string {
-  const rows = results.map(({ commit, config, tasksPerSecond }) => {
-    const rateOf = (way: Way): number | null => {
-      const rates = tasksPerSecond[way] ?? [];
-      return rates.length === 0 ? null : median(rates);
-    };
+function scalingPage(results: readonly Result[], header: BenchHeader): string {
+  const rows = results.map(({ config, tasksPerSecond }) => {
+    const rateOf = (way: Way): number | null =>
+      tasksPerSecond[way].length === 0 ? null : median(tasksPerSecond[way]);
     const share = ([way, of]: readonly [Way, Way]): string => {
       const [rate, whole] = [rateOf(way), rateOf(of)];
       return rate === null || whole === null ? '' : (rate / whole).toFixed(2);
     };
     const rates = WAYS.map((way) => {
       const rate = rateOf(way);
-      return rate === null ? '' : Math.round(rate).toLocaleString('en');
+      return rate === null ? '' : grouped(Math.round(rate));
     });
-    return [config, commit, ...rates, ...RATIOS.map(share)];
+    return [config, ...rates, ...RATIOS.map(share)];
   });
   const lengths = configs.map((config) => `${config} ${outerSteps[config]}`).join(', ');
   const ratios = RATIOS.map(([way, of]) => `${way} / ${of}`);
   return [
     '# Scaling on one machine',
     '',
-    `\`npm run bench -- scaling\`, commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before.`,
-    `Tasks per second in the steady state, the median of ${counted(rounds, 'interleaved round')}. A run has so many outer steps: ${lengths}.`,
-    `Rates are those of its steps after the first ${WARM_UP_SHARE * 100} %.`,
+    `${circumstances(header)} Tasks per second, the median of ${counted(rounds, 'interleaved round')}, after the first ${WARM_UP_SHARE * 100} % of`,
+    `the outer steps: ${lengths}. \`heavy\` is a larger infra/examples/synthetic.yaml (test/bench/scaling/scaling-configs.ts), \`demo\` is`,
+    `infra/examples/movielens.yaml. Stale runs drain every ${DRAIN_EVERY_OUTER_STEPS} outer steps. Workers take their jobs from Redis; \`2 in process\` is \`train --processes 2\`.`,
     '',
-    ...markdownTable(['config', 'commit', ...WAYS, ...ratios], rows),
-    '',
-    `Stale runs have \`training.staleness: {outerSteps: 1, drainEveryOuterSteps: ${DRAIN_EVERY_OUTER_STEPS}}\`.`,
-    '`heavy` is infra/examples/synthetic.yaml with hiddenWidths [256, 128], personal [bias, adgroupEmbedding,',
-    'layer1, output], innerSteps 5 and tasksPerOuterStep 256; `demo` is',
-    'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml; `w2` has the jobs of workload W2. Two independent runs share',
-    'nothing, and each has one core for its coordinator and its compute process. Workers take their jobs from Redis; `2 in process` is',
-    '`train --processes 2`, whose coordinator gives jobs to two child processes itself.',
+    ...markdownTable(['config', ...WAYS, ...ratios], rows),
     '',
   ].join('\n');
 }

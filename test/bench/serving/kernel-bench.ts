@@ -1,5 +1,5 @@
 /**
- * The scoring kernel beside other ways to give each candidate its adgroup's weights, in interleaved
+ * The scoring kernel against other ways to give each candidate its adgroup's weights, in interleaved
  * rounds. Writes `infra/results/serving-kernel.json` and `.md`.
  *
  *   npm run bench -- serving kernel --rounds 12 --adgroups 1000000
@@ -10,11 +10,17 @@ import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
-import { packageRoot } from '../../../infra/library/package-root.js';
 import { at, median } from '../../../shared/base/arrays.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
-import { benchHeader, grouped, markdownTable, type BenchHeader } from '../bench-header.js';
+import {
+  benchHeader,
+  circumstances,
+  grouped,
+  markdownTable,
+  writeResult,
+  type BenchHeader,
+} from '../bench-header.js';
 import { withPeers } from '../inner-loops/sides/peers-environment.js';
 import {
   CANDIDATE_COUNT,
@@ -23,10 +29,11 @@ import {
   requestsOf,
   specOf,
   tablesOf,
+  timedCalls,
+  type SideTimes,
 } from './kernel-setting.js';
-import { timedCalls, type SideTimes } from './kernel-measures.js';
-import { benchOptions } from '../options/bench-options.js';
-import { text, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { outputOption, pythonOption, roundsOption, wholeNumber } from '../option-values.js';
 import { counted } from '../../../shared/names/counted.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { startSide, type SideProcess } from '../inner-loops/sides/side-process.js';
@@ -154,19 +161,6 @@ const SAID: Readonly<Record<string, string>> = {
   torch: 'PyTorch, gathered weights, context once',
 };
 
-interface Bar {
-  readonly name: string;
-  readonly over: string;
-  readonly under: string;
-  readonly least: number;
-}
-
-/** Time of `over` by time of `under`. */
-const BARS: readonly Bar[] = [
-  { name: 'PyTorch / kernel', over: 'torch', under: 'kernel', least: 2.5 },
-  { name: 'shared head / personal head', over: 'shared head', under: 'kernel', least: 0.9 },
-];
-
 const MEASURES = ['cpuUs', 'medianUs', 'leastUs'] as const;
 
 function kernelPage(record: KernelRecord): string {
@@ -174,11 +168,10 @@ function kernelPage(record: KernelRecord): string {
   const named = Object.keys(SAID).filter((name) => (times[name]?.length ?? 0) > 0);
   return [
     ...['# The scoring kernel', ''],
-    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. ${counted(record.rounds, 'round')}; in each, every way has a turn.`,
+    `${circumstances(record)} ${counted(record.rounds, 'round')}; in each, every way has a turn.`,
     `A request is one context (6 fields) and 500 candidates (4 fields and the adgroup's embedding) of 500 of ${grouped(record.adgroupCount)} adgroups:`,
     'DeepFM, width 16, tower 176-128-64-1, tables of up to a million rows. A head block is bias, embedding and output layer.',
-    `Fastest instruction set here: ${record.kernels[0] ?? 'portable'}. Other programs ran on the machine, so that wall times are longer than on an idle one;`,
-    'processor time counts all threads of the process and leaves other programs out. Microseconds a request, medians over the rounds; the least wall time is that of all calls.',
+    `Fastest instruction set here: ${record.kernels[0] ?? 'portable'}. Microseconds a request: medians over the rounds, and the least of all calls.`,
     '',
     ...markdownTable(
       ['way', 'processor time', 'wall, median', 'wall, least'],
@@ -186,29 +179,6 @@ function kernelPage(record: KernelRecord): string {
         SAID[name] ?? name,
         ...MEASURES.map((measure) => grouped(Math.round(overRounds(times[name] ?? [], measure)))),
       ]),
-    ),
-    ...[
-      '',
-      '## Bars',
-      '',
-      'Ratios of processor times, round by round, and their median; beside it that of the least wall times.',
-      '',
-    ],
-    ...markdownTable(
-      ['ratio', 'bar', 'processor time', 'least wall time', 'held'],
-      BARS.map((bar) => {
-        const ratio = ratioOf(record, bar);
-        const least =
-          overRounds(times[bar.over] ?? [], 'leastUs') /
-          overRounds(times[bar.under] ?? [], 'leastUs');
-        return [
-          bar.name,
-          bar.least,
-          rounded(ratio),
-          rounded(least),
-          ratio >= bar.least ? 'yes' : 'no',
-        ];
-      }),
     ),
     '',
     `Largest difference of a logit from PyTorch in the same float32 blocks: ${record.difference.toExponential(1)}.`,
@@ -221,42 +191,21 @@ function overRounds(turns: readonly SideTimes[], measure: (typeof MEASURES)[numb
   return measure === 'leastUs' ? Math.min(...values) : median(values);
 }
 
-function ratioOf({ times }: KernelRecord, { over, under }: Bar): number {
-  const below = times[under] ?? [];
-  const above = times[over] ?? [];
-  return median(above.map(({ cpuUs }, round) => cpuUs / (below[round]?.cpuUs ?? NaN)));
-}
-
-function rounded(value: number): string {
-  return value >= 100 ? grouped(Math.round(value)) : value.toFixed(2);
-}
-
 const HEAD = [128, 64];
 
 const options = benchOptions(import.meta.url, {
-  rounds: {
-    value: wholeNumber(1, 1000),
-    default: '12',
-    about: 'how often everything is measured, in turns',
-  },
+  rounds: roundsOption('12'),
   adgroups: {
     value: wholeNumber(1000, 4_000_000),
     default: '1000000',
     about: 'adgroups of the bundle',
   },
-  python: {
-    value: text,
-    about: 'a Python with the peers installed; by default one is made in the cache',
-  },
-  output: {
-    value: text,
-    default: new URL('infra/results/', packageRoot).pathname,
-    about: 'folder of the record and its page',
-  },
+  python: pythonOption,
+  output: outputOption,
 });
 const { rounds, adgroups: adgroupCount } = options;
 
-const header = benchHeader(packageRoot.pathname);
+const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const addon = loadScoringAddon(scoringAddon.path());
 const tables = tablesOf(3);
@@ -300,19 +249,8 @@ await withPeers(options.python, async ({ python }) => {
       console.log(`round ${round + 1} of ${rounds}`);
     }
     const kernels = addon.kernels();
-    const record: KernelRecord = {
-      ...header,
-      rounds,
-      adgroupCount,
-      kernels,
-      times,
-      difference,
-    };
-    mkdirSync(options.output, { recursive: true });
-    const page = kernelPage(record);
-    writeFileSync(join(options.output, 'serving-kernel.json'), `${JSON.stringify(record)}\n`);
-    writeFileSync(join(options.output, 'serving-kernel.md'), page);
-    console.log(page);
+    const record = { ...header, rounds, adgroupCount, kernels, times, difference };
+    writeResult(options.output, 'serving-kernel', record, kernelPage(record));
   } finally {
     await torch.end();
     rmSync(folder, { recursive: true, force: true });

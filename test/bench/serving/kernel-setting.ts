@@ -4,7 +4,7 @@
  * different adgroups, drawn uniformly, so that hardly a block is in a cache.
  */
 
-import { at } from '../../../shared/base/arrays.js';
+import { at, median } from '../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type {
@@ -15,7 +15,7 @@ import type {
 import {
   initialMetaParameters,
   type MetaParameters,
-} from '../../../shared/models/initial-values.js';
+} from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
@@ -152,5 +152,31 @@ function requestOf(random: RandomStream, adgroupCount: number): RankingRequest {
       (_, index) => random.below(at(CANDIDATE_ROWS, index % CANDIDATE_ROWS.length)),
     ),
     ...{ contextNumbers: new Float32Array(0), candidateNumbers: new Float32Array(0) },
+  };
+}
+
+/** Microseconds of a request in one turn of a side. */
+export interface SideTimes {
+  readonly medianUs: number;
+  readonly leastUs: number;
+  /** Processor time, all threads; what other programs take is not in it. */
+  readonly cpuUs: number;
+}
+
+export function timedCalls(callCount: number, call: (index: number) => void): SideTimes {
+  // The turn of another side has filled the caches.
+  call(callCount);
+  const wallUs: number[] = [];
+  const before = process.cpuUsage();
+  for (let index = 0; index < callCount; index += 1) {
+    const start = process.hrtime.bigint();
+    call(index);
+    wallUs.push(Number(process.hrtime.bigint() - start) / 1000);
+  }
+  const { user, system } = process.cpuUsage(before);
+  return {
+    medianUs: median(wallUs),
+    leastUs: Math.min(...wallUs),
+    cpuUs: (user + system) / callCount,
   };
 }

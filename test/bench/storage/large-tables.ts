@@ -15,10 +15,10 @@ import { join } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
-import { benchHeader, grouped, markdownTable } from '../bench-header.js';
+import { benchHeader, circumstances, grouped, markdownTable } from '../bench-header.js';
 import { watched, type WatchedCommand } from '../resident-memory.js';
-import { benchOptions } from '../options/bench-options.js';
-import { wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { wholeNumber } from '../option-values.js';
 
 const options = benchOptions(import.meta.url, {
   rows: { value: wholeNumber(), default: '100000000', about: 'rows of the table' },
@@ -154,16 +154,11 @@ try {
     rows.push(...(await rowsOf(folder, given)));
     await rm(join(folder, given.name), { recursive: true, force: true });
   }
-  const { commit, date, machine, loadBefore } = header;
   const text = [
     `# Tables of ${grouped(options.rows)} rows`,
     '',
-    `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. \`npm run bench -- large-tables\`.`,
-    '',
-    `A run of ${OUTER_STEPS} outer steps with Adam on a table of rows of 9 floats, a checkpoint every`,
-    `${CHECKPOINT_EVERY} outer steps while training goes on. The coordinator is killed with SIGKILL when the second checkpoint has`,
-    'some of its blobs and no manifest. The resume reads the first one. Memory is the high-water mark of resident memory',
-    'that the kernel keeps for each process. The digest is over the pieces of tables, as with `training.tableDigest: pieces`.',
+    `${circumstances(header)} ${OUTER_STEPS} outer steps with Adam on rows of 9 floats, a checkpoint every ${CHECKPOINT_EVERY}. The coordinator is killed`,
+    'in the second checkpoint. Digests are over pieces of tables.',
     '',
     ...tableOf(rows),
     '',

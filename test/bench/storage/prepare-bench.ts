@@ -7,7 +7,7 @@
  *   npm run bench -- prepare --rows 10M --memory 2048,1024 --rounds 3
  */
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,10 +17,16 @@ import { z } from 'zod';
 import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { median } from '../../../shared/base/arrays.js';
-import { benchHeader, grouped, markdownTable } from '../bench-header.js';
+import {
+  benchHeader,
+  circumstances,
+  grouped,
+  markdownTable,
+  writeResult,
+} from '../bench-header.js';
 import { watched, type WatchedCommand } from '../resident-memory.js';
-import { benchOptions } from '../options/bench-options.js';
-import { listOf, rowsAsWritten, text, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench-options.js';
+import { listOf, roundsOption, rowsAsWritten, text, wholeNumber } from '../option-values.js';
 
 /** Not the executable, which first checks the setup. */
 const COMMAND = fileURLToPath(new URL('../../../infra/cli/main.js', import.meta.url));
@@ -37,18 +43,14 @@ const options = benchOptions(import.meta.url, {
     default: '2048,1024',
     about: 'bounds of memory in MiB, with commas between them',
   },
-  rounds: {
-    value: wholeNumber(),
-    default: '3',
-    about: 'how often everything is measured, in turns',
-  },
+  rounds: roundsOption('3'),
   folder: { value: text, default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
   plain: {
     value: text,
     about: 'the log that this process sorts by DuckDB alone; the bench starts itself with it',
   },
 });
-const rowCount = parseRowCount(options.rows);
+const rowCount = parseRowCount(options.rows)!;
 
 const DUCKDB_MEMORY_MIB = 2048;
 const DUCKDB_STAGE = 'DuckDB alone';
@@ -142,12 +144,8 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
   return [
     '# From a configuration to a task store',
     '',
-    `Commit ${header.commit}, ${header.date}; ${header.machine}; ${grouped(rowCount)} rows of infra/examples/synthetic.yaml.`,
-    'Each row is one `qianmo` command, including the start of Node. Resident memory is the largest sum over the',
-    "command's processes, sampled every 50 ms. The high-water mark is the kernel's figure for one process.",
-    'The two cores also ran other work (see the load). CPU seconds are those of the command alone.',
-    '',
-    `Medians of ${options.rounds} interleaved rounds. DuckDB alone reads the log, sorts it by adgroup and time and writes Parquet.`,
+    `${circumstances(header)} ${grouped(rowCount)} rows of infra/examples/synthetic.yaml; medians of ${options.rounds} interleaved rounds. DuckDB alone reads the log,`,
+    'sorts it by adgroup and time and writes Parquet. Memory is the largest sum over the processes of a command, and the mark of its largest process.',
     '',
     ...markdownTable(
       [
@@ -198,11 +196,7 @@ async function measure(): Promise<void> {
   try {
     const stages = await stagesIn(folder);
     const text = report(header, stages);
-    mkdirSync(RESULTS, { recursive: true });
-    const json = JSON.stringify({ ...header, rows: rowCount, stages }, null, 1);
-    writeFileSync(join(RESULTS, 'log-to-store.json'), `${json}\n`);
-    writeFileSync(join(RESULTS, 'log-to-store.md'), text);
-    process.stdout.write(text);
+    writeResult(RESULTS, 'log-to-store', { ...header, rows: rowCount, stages }, text);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

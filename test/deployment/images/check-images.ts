@@ -3,7 +3,7 @@
  * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve.
  *
  *   npm run check -- images --built
- *   npm run check -- images --image coordinator --image server
+ *   npm run check -- images --image coordinator,server
  */
 
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -13,8 +13,8 @@ import { startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs'
 import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader } from '../../bench/bench-header.js';
-import { benchOptions } from '../../bench/options/bench-options.js';
-import { oneOf } from '../../bench/options/option-values.js';
+import { benchOptions } from '../../bench/bench-options.js';
+import { listOf, oneOf } from '../../bench/option-values.js';
 import { openChecks, type Checks } from '../checks.js';
 import { digestIn, endedWith } from '../programs.js';
 import { startContainer, type ContainerOrder } from './container.js';
@@ -192,9 +192,8 @@ async function main(): Promise<void> {
       about: 'takes the images that an earlier call has made',
     },
     image: {
-      each: oneOf([...IMAGES, GPU_IMAGE]),
-      about:
-        'builds this image alone and runs none, as all may take too long at once; may be repeated',
+      value: listOf(oneOf([...IMAGES, GPU_IMAGE])),
+      about: 'builds these images alone, separated by commas, and runs none',
     },
   });
   const missing = await whyNoImages();

@@ -6,8 +6,9 @@ import { z } from 'zod';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { SweepRecordSchema, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { parseSweepRecord, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { loadConfig } from '../../../shared/config/yaml-file.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
 const ExportSchema = z.looseObject({ evaluatedDifferenceMax: z.number() });
@@ -56,7 +57,7 @@ describe('qianmo auto', () => {
       });
     });
     const search = ['auto', file, '--trials-max', '2', '--format', 'json'];
-    const { trials } = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
+    const { trials } = parseSweepRecord(await room.done(search), 'the output');
     const [told, found]: [number[], number[]] = [[], []];
     for (const { name, scores } of trials.filter((trial) => trial.name.startsWith('t'))) {
       const folder = room.path(`early/auto/trials/${name}/events`);
@@ -87,7 +88,7 @@ describe('qianmo auto', () => {
 
   it('ends with one model, which its config makes again and a bundle serves', async () => {
     const search = ['auto', data, '--trials-max', '3', '--format', 'json'];
-    const record = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
+    const record = parseSweepRecord(await room.done(search), 'the output');
     const best = record.trials.find(({ name }) => name === record.best?.trial);
     expect(record.rungs).toEqual([{ outerSteps: 4, trialCount: 3 }]);
     const trained = record.trials.filter(({ averageOf }) => averageOf === undefined);
@@ -102,14 +103,14 @@ describe('qianmo auto', () => {
       `mean of ${averaged.join(', ')}`,
     );
 
-    const config = await loadRunConfig(room.path('data/auto/trials/a01/run.yaml'));
+    const config = await loadConfig(RUN_CONFIG, room.path('data/auto/trials/a01/run.yaml'));
     const again = { ...config, run: 'again', output: 'again' };
     await room.write('again.yaml', JSON.stringify(again));
     await room.done(['train', 'again.yaml']);
     await room.done(['evaluate', 'data/auto/best.yaml']);
     const logitsOf = async (file: string, arms: readonly ArmName[]): Promise<Float32Array[]> => {
       await room.done(['evaluate', file]);
-      const { output } = await loadRunConfig(room.path(file));
+      const { output } = await loadConfig(RUN_CONFIG, room.path(file));
       const bytes = await readFile(room.path(`${output}/test-logits.safetensors`));
       const { logits } = decodeTestLogits(bytes, output);
       return arms.map((arm) => logits.get(arm) ?? new Float32Array());
@@ -147,12 +148,12 @@ describe('qianmo auto', () => {
     }));
     const stopped = JSON.stringify({ ...record, trials, best: null });
     await writeFile(room.path('data/auto/auto.json'), stopped);
-    const resumed = SweepRecordSchema.parse(JSON.parse(await room.done([...search, '--resume'])));
+    const resumed = parseSweepRecord(await room.done([...search, '--resume']), 'the output');
     expect(resumed).toEqual(record);
   });
 
   it('starts from no average of runs that have none', async () => {
-    const config = await loadRunConfig(room.path('again.yaml'));
+    const config = await loadConfig(RUN_CONFIG, room.path('again.yaml'));
     const [one] = ['data/auto/trials/t01'];
     const startFrom = { average: [one, one] };
     const training = { ...config.training, startFrom };

@@ -6,7 +6,7 @@ import { leftoversOf, soak } from '../../fixtures/compute/capture-soak.js';
 
 test('no tensor, native handle, graph or folder is left', async () => {
   const engine = await loadEngine('tensorflow', () => undefined);
-  const { captureCount, evictionCount } = soak(engine, { callCount: 2000, callsPerShape: 250 });
+  expect(soak(engine, { callCount: 2000, callsPerShape: 250 })).toBe(2);
   expect(leftoversOf(engine)).toEqual({
     tensorCount: 0,
     dataCount: 0,
@@ -14,6 +14,4 @@ test('no tensor, native handle, graph or folder is left', async () => {
     graphCount: 0,
     folderCount: 0,
   });
-  expect(captureCount).toBe(9);
-  expect(evictionCount).toBe(7);
 });

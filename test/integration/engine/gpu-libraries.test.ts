@@ -7,9 +7,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 import { findOnPath } from '../../../infra/bootstrap/base.mjs';
 import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow.mjs';
+
+const CUDA_LIBRARIES = ['libcudart.so.12', 'libcublas.so.12', 'libcublasLt.so.12', 'libcudnn.so.9'];
 
 /** Enough of a driver for TensorFlow to find one Hopper device, and no more. */
 const DRIVER_STUB = `

@@ -1,6 +1,6 @@
 /**
- * Results that are wrong, late or doubled. The coordinator and Redis are processes of their own; the
- * worker's loop is in this process, so that the test can change what it hands in.
+ * Results that are wrong, late or doubled. The loop of the worker is in this process, so that the test can change what
+ * it hands in.
  */
 
 import { createSecretKey } from 'node:crypto';
@@ -8,12 +8,14 @@ import { afterAll, beforeAll, expect } from 'vitest';
 import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { JobQueue } from '../../../shared/queue/job-queue.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
-import { partedRecord, signatureOf } from '../../../shared/queue/signing.js';
-import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import {
+  partedRecord,
+  signatureOf,
+  signedJobQueue,
+  signingKeyOf,
+} from '../../../shared/queue/signed-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
-import { expectExclusion, FaultScene } from '../../fixtures/faults/fault-scene.js';
-import { CellsOfFile } from './cells.js';
+import { expectExclusion, cell, FaultScene } from '../../fixtures/faults/fault-scene.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 let scene: FaultScene;
@@ -21,8 +23,6 @@ beforeAll(async () => {
   scene = await FaultScene.open();
 });
 afterAll(() => scene.close());
-
-const cells = new CellsOfFile('results.test.ts');
 
 const KEY_TEXT = '0123456789abcdef0123456789abcdef';
 
@@ -82,23 +82,6 @@ function changedValues(
   return { ...output, output: encodeTensors(new Map(changed)) };
 }
 
-/** Is over when it has been counted this often. */
-function countdown(count: number) {
-  let left = count;
-  let end = (): void => undefined;
-  const over = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  return {
-    over,
-    isOver: () => left <= 0,
-    count: () => {
-      left -= 1;
-      if (left <= 0) end();
-    },
-  };
-}
-
 /** The first value of a tensor becomes a NaN. */
 function withNaN(output: JobOutput, name: string): JobOutput {
   const tensors = decodeTensors(output.output, 'test');
@@ -124,8 +107,8 @@ const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] 
 ];
 
 for (const [phase, change] of CHANGES)
-  cells.run('result', phase, async (name) => {
-    const run = await scene.coordinator(name);
+  cell('result', phase, async (name) => {
+    const run = await scene.coordinatorHere(name);
     const worker = await scene.workerHere(name, { executor: changingFirst(change) });
     const { diagnostics } = await scene.expectDigest(run);
     expect(diagnostics).toMatch(/is tried again: /);
@@ -143,8 +126,8 @@ const ENDINGS: readonly (readonly [string, (result: JobResult) => object])[] = [
 ];
 
 for (const [phase, changes] of ENDINGS)
-  cells.run('result', phase, async (name) => {
-    const run = await scene.coordinator(name);
+  cell('result', phase, async (name) => {
+    const run = await scene.coordinatorHere(name);
     const queue = changingFirstResult(
       scene.queue(name),
       // The types rule out what a forger sends.
@@ -177,8 +160,8 @@ const FORGERIES: readonly (readonly [
 ];
 
 for (const [phase, forgery] of FORGERIES)
-  cells.run('result of a signed run', phase, async (name) => {
-    const run = await scene.coordinator(name, SIGNED_RUN);
+  cell('result of a signed run', phase, async (name) => {
+    const run = await scene.coordinatorHere(name, SIGNED_RUN);
     let first: JobResult | null = null;
     let isForged = false;
     const queue = changingResults(scene.queue(name), (result, jobId) => {
@@ -195,11 +178,11 @@ for (const [phase, forgery] of FORGERIES)
     await worker.stop();
   });
 
-cells.run(
+cell(
   'job of a signed run',
   'before a worker without its key, beside one that has it',
   async (name) => {
-    const run = await scene.coordinator(name, SIGNED_RUN);
+    const run = await scene.coordinatorHere(name, SIGNED_RUN);
     const keyless = await scene.workerHere(name, {
       queue: signedJobQueue(scene.queue(name), null),
     });
@@ -212,45 +195,7 @@ cells.run(
   },
 );
 
-cells.run(
-  'lying worker',
-  'whose gradients are a little wrong, where all jobs are computed twice',
-  async (name) => {
-    const factor = 1.001;
-    const config = { trust: { recomputeShare: 1 } };
-    const close = (): Promise<void> => Promise.resolve();
-    // The liar computes the first job, so that it does lie, and then no more than half of the first step.
-    const [firstLie, twoTruths] = [countdown(1), countdown(2)];
-    const lying: JobExecutor = {
-      execute: async (...call) => {
-        if (firstLie.isOver()) await twoTruths.over;
-        const output = await scene.executor.execute(...call);
-        firstLie.count();
-        return changedValues(output, (values) => values.map((value) => value * factor));
-      },
-      close,
-    };
-    const honest: JobExecutor = {
-      execute: async (...call) => {
-        await firstLie.over;
-        const output = await scene.executor.execute(...call);
-        twoTruths.count();
-        return output;
-      },
-      close,
-    };
-    const workers = [
-      await scene.workerHere(name, { executor: lying, as: 'liar' }),
-      await scene.workerHere(name, { executor: honest, as: 'honest' }),
-      await scene.workerHere(name, { executor: honest, as: 'honest-2' }),
-    ];
-    const { diagnostics } = await scene.expectDigest(await scene.coordinator(name, { config }));
-    expect(diagnostics).toMatch(/worker liar lies or is broken/);
-    await Promise.all(workers.map((worker) => worker.stop()));
-  },
-);
-
-cells.run('poison task', 'that fails wherever it is computed', async (name) => {
+cell('poison task', 'that fails wherever it is computed', async (name) => {
   let poison = -1;
   const executor: JobExecutor = {
     execute: async (input, ...rest) => {
@@ -260,24 +205,22 @@ cells.run('poison task', 'that fails wherever it is computed', async (name) => {
     },
     close: () => Promise.resolve(),
   };
-  const run = await scene.coordinator(name, { queue: { jobAttemptsMax: 2 } });
+  const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 2 } });
   const worker = await scene.workerHere(name, { executor });
   await expectExclusion(run, { exitCode: 1, message: /a task makes its job fail/ });
   await worker.stop();
 });
 
-cells.run('sick worker', 'beside a healthy one', async (name) => {
+cell('sick worker', 'beside a healthy one', async (name) => {
   const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
   const failing: JobExecutor = {
     execute: () => Promise.reject(full),
     close: () => Promise.resolve(),
   };
-  const run = await scene.coordinator(name, { queue: { jobAttemptsMax: 1 } });
+  const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 1 } });
   const sick = await scene.workerHere(name, { executor: failing });
   await run.saw(/is sick and takes no job/);
   const healthy = await scene.workerHere(name);
   await scene.expectDigest(run);
   await Promise.all([sick.stop(), healthy.stop()]);
 });
-
-cells.complete();

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/runs/worker-supervisor.js';
+import { superviseWorkers } from '../../../coordinator/runs/dispatch-for-run.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';

@@ -3,11 +3,11 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import { preparedRunOn } from '../../../coordinator/runs/run-files.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';

@@ -8,7 +8,7 @@ import { cutIntoDeliveries } from '../../../coordinator/plan/deliveries.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { connectRedis, type RedisConnection } from '../../../shared/queue/redis-connection.js';
 import type { BlobRef, BlobStore } from '../../../shared/storage/blob-store.js';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { describe, expect, it } from 'vitest';
-import { superviseWorkers } from '../../../coordinator/runs/worker-supervisor.js';
+import { superviseWorkers } from '../../../coordinator/runs/dispatch-for-run.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import {

@@ -25,7 +25,7 @@ import {
 
 const KINDS = MODELS.all().map(({ kind }) => kind);
 const CASES_PER_KIND = 16;
-const GRAPH_CASES_PER_KIND = 6;
+const GRAPH_CASES_PER_KIND = 3;
 const TOLERANCE = 1e-5;
 
 let engine: Engine;

@@ -4,7 +4,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { hashBucketOf } from '../../../shared/features/id-of-value.js';
+import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
 import { columnOfTexts, NULL_START } from '../../../worker/serving/candidate-columns.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 

@@ -5,7 +5,7 @@ import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 
-const CASES = 400;
+const CASES = 100;
 const COUNT = 500;
 const NUMBER_BYTE_COUNT_MAX = 33;
 
@@ -48,11 +48,13 @@ test('numbers are read as what they were, and none is longer than it need be', (
     const values = Float64Array.from({ length: COUNT }, () => anyNumber(random));
     for (const [place, text] of written(values).entries()) {
       const value = values[place]!;
-      expect(Number(text), `seed ${seed}`).toBe(value === 0 ? 0 : value);
       const size = Math.abs(value);
+      const shortest = String(value);
       // Elsewhere an exponent may be shorter.
-      if (size >= 1e-3 && size < 1e9) expect(text, `seed ${seed}`).toBe(String(value));
-      else expect(text.length, `seed ${seed}`).toBeLessThanOrEqual(String(value).length + 3);
+      const isShort =
+        size >= 1e-3 && size < 1e9 ? text === shortest : text.length <= shortest.length + 3;
+      // An expectation for each number would take most of the time.
+      if (!isShort || Number(text) !== value) expect.fail(`seed ${seed}: ${text}, not ${shortest}`);
     }
   }
 });

@@ -14,12 +14,12 @@ import {
   nativeRows,
   unloadNativeRows,
 } from '../../../shared/tensors/native-rows.js';
-import { chain } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
 import {
+  chain,
   addDecoupledWeightDecay,
   takeDirections,
-} from '../../../coordinator/training/meta-optimizer/stages.js';
-import { steppedState } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+  steppedState,
+} from '../../../coordinator/training/meta-optimizer.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 
 beforeAll(async () => {

@@ -31,13 +31,7 @@ const constant = ({ tf }: Engine, shape: number[], name: string): tfjs.Tensor =>
 const index = ({ tf }: Engine, ...places: number[]): tfjs.Tensor1D => tf.tensor1d(places, 'int32');
 
 const operations: [string, number[], Operation][] = [
-  [
-    'add, same shape',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.add(x, tf.mul(x, x)),
-  ],
+  ['add, same shape', [2, 3], (e) => (x) => e.tf.add(x, e.tf.mul(x, x))],
   [
     'add to a wider shape',
     [3],
@@ -56,158 +50,49 @@ const operations: [string, number[], Operation][] = [
   ['a number to a matrix', [], (e) => (x) => e.tf.add(constant(e, [2, 2], 'a'), e.tf.square(x))],
   ['sub, from the right', [1, 3], (e) => (x) => e.tf.sub(constant(e, [2, 3], 'a'), e.tf.square(x))],
   ['sub, from the left', [2, 1], (e) => (x) => e.tf.sub(e.tf.square(x), constant(e, [2, 3], 'a'))],
-  [
-    'mul with itself',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.mul(x, x),
-  ],
-  [
-    'mul over axes',
-    [2, 1, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.mul(x, tf.sum(x, 0)),
-  ],
+  ['mul with itself', [2, 3], (e) => (x) => e.tf.mul(x, x)],
+  ['mul over axes', [2, 1, 3], (e) => (x) => e.tf.mul(x, e.tf.sum(x, 0))],
   ['mul by whole numbers', [3], (e) => (x) => e.tf.mul(e.tf.square(x), index(e, 2, 3, 5))],
   ['square', [2, 3], (e) => (x) => e.tf.square(x)],
-  [
-    'sum of all',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.sum(tf.square(x)),
-  ],
-  [
-    'sum over the last axis',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.sum(tf.square(x), -1),
-  ],
-  [
-    'sum over two axes',
-    [2, 3, 4],
-    ({ tf }) =>
-      (x) =>
-        tf.sum(tf.square(x), [0, 2]),
-  ],
-  [
-    'sum that keeps its axis',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.sum(tf.square(x), 1, true),
-  ],
-  [
-    'sum over an axis of one',
-    [2, 1, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.sum(tf.square(x), 1),
-  ],
-  [
-    'tile of a vector',
-    [3],
-    ({ tf }) =>
-      (x) =>
-        tf.tile(tf.square(x), [4]),
-  ],
-  [
-    'tile over all axes',
-    [2, 1, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.tile(tf.square(x), [2, 5, 3]),
-  ],
-  [
-    'tile over axes of one',
-    [1, 3, 1],
-    ({ tf }) =>
-      (x) =>
-        tf.tile(tf.square(x), [4, 1, 2]),
-  ],
-  [
-    'tile that repeats nothing',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.tile(tf.square(x), [1, 1]),
-  ],
-  [
-    'reshape',
-    [2, 6],
-    ({ tf }) =>
-      (x) =>
-        tf.reshape(tf.square(x), [3, 4]),
-  ],
-  [
-    'reshape to the same',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.add(tf.reshape(tf.square(x), [2, 3]), x),
-  ],
+  ['sum of all', [2, 3], (e) => (x) => e.tf.sum(e.tf.square(x))],
+  ['sum over the last axis', [2, 3], (e) => (x) => e.tf.sum(e.tf.square(x), -1)],
+  ['sum over two axes', [2, 3, 4], (e) => (x) => e.tf.sum(e.tf.square(x), [0, 2])],
+  ['sum that keeps its axis', [2, 3], (e) => (x) => e.tf.sum(e.tf.square(x), 1, true)],
+  ['sum over an axis of one', [2, 1, 3], (e) => (x) => e.tf.sum(e.tf.square(x), 1)],
+  ['tile of a vector', [3], (e) => (x) => e.tf.tile(e.tf.square(x), [4])],
+  ['tile over all axes', [2, 1, 3], (e) => (x) => e.tf.tile(e.tf.square(x), [2, 5, 3])],
+  ['tile over axes of one', [1, 3, 1], (e) => (x) => e.tf.tile(e.tf.square(x), [4, 1, 2])],
+  ['tile that repeats nothing', [2, 3], (e) => (x) => e.tf.tile(e.tf.square(x), [1, 1])],
+  ['reshape', [2, 6], (e) => (x) => e.tf.reshape(e.tf.square(x), [3, 4])],
+  ['reshape to the same', [2, 3], (e) => (x) => e.tf.add(e.tf.reshape(e.tf.square(x), [2, 3]), x)],
   [
     'expandDims and squeeze',
     [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.squeeze(tf.expandDims(tf.square(x), 1), [1]),
+    (e) => (x) => e.tf.squeeze(e.tf.expandDims(e.tf.square(x), 1), [1]),
   ],
-  [
-    'a copy',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.add(tf.clone(tf.square(x)), tf.clone(x)),
-  ],
+  ['a copy', [2, 3], (e) => (x) => e.tf.add(e.tf.clone(e.tf.square(x)), e.tf.clone(x))],
   [
     'concat of three parts',
     [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.concat([tf.square(x), tf.ones([2, 2]), tf.mul(x, 3)], 1),
+    (e) => (x) => e.tf.concat([e.tf.square(x), e.tf.ones([2, 2]), e.tf.mul(x, 3)], 1),
   ],
-  [
-    'concat over the last axis',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.concat([x, tf.square(x)], -1),
-  ],
+  ['concat over the last axis', [2, 3], (e) => (x) => e.tf.concat([x, e.tf.square(x)], -1)],
   [
     'split',
     [2, 4],
-    ({ tf }) =>
-      (x) =>
-        tf.mul(...(tf.split(x, 2, -1) as [tfjs.Tensor, tfjs.Tensor])),
+    (e) => (x) => e.tf.mul(...(e.tf.split(x, 2, -1) as [tfjs.Tensor, tfjs.Tensor])),
   ],
-  [
-    'slice',
-    [3, 4],
-    ({ tf }) =>
-      (x) =>
-        tf.slice(tf.square(x), [1, 0], [2, 3]),
-  ],
+  ['slice', [3, 4], (e) => (x) => e.tf.slice(e.tf.square(x), [1, 0], [2, 3])],
   [
     'pad',
     [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.pad(tf.square(x), [
-          [0, 1],
-          [2, 0],
-        ]),
+    (e) => (x) =>
+      e.tf.pad(e.tf.square(x), [
+        [0, 1],
+        [2, 0],
+      ]),
   ],
-  [
-    'softplus and sigmoid',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.mul(tf.softplus(x), x),
-  ],
+  ['softplus and sigmoid', [2, 3], (e) => (x) => e.tf.mul(e.tf.softplus(x), x)],
   ['sigmoid', [2, 3], (e) => (x) => e.tf.sigmoid(e.tf.square(x))],
   ['tanh', [2, 3], (e) => (x) => e.tf.tanh(x)],
   ['exp', [2, 3], (e) => (x) => e.tf.exp(x)],
@@ -223,20 +108,8 @@ const operations: [string, number[], Operation][] = [
     [2, 4, 3],
     (e) => (x) => e.tf.matMul(constant(e, [2, 5, 4], 'a'), e.tf.square(x)),
   ],
-  [
-    'matMul with itself',
-    [3, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.matMul(x, x),
-  ],
-  [
-    'relu',
-    [3, 4],
-    ({ kernels, tf }) =>
-      (x) =>
-        kernels.relu(tf.mul(x, 2)),
-  ],
+  ['matMul with itself', [3, 3], (e) => (x) => e.tf.matMul(x, x)],
+  ['relu', [3, 4], (e) => (x) => e.kernels.relu(e.tf.mul(x, 2))],
   [
     'gatherRows',
     [4, 2],
@@ -254,12 +127,16 @@ const operations: [string, number[], Operation][] = [
     },
   ],
   [
-    'repeatByTask',
-    [2, 3],
-    ({ kernels, tf }) =>
-      (x) =>
-        kernels.repeatByTask(tf.square(x), 4),
+    'solve, in both of its inputs',
+    [2, 3, 4],
+    ({ tf, kernels }) =>
+      (x) => {
+        const positive = tf.add(tf.matMul(x, x, false, true), tf.eye(3));
+        const columns = tf.slice(x, [0, 0, 0], [2, 3, 1]);
+        return kernels.solve(positive as tfjs.Tensor3D, columns as tfjs.Tensor3D);
+      },
   ],
+  ['repeatByTask', [2, 3], (e) => (x) => e.kernels.repeatByTask(e.tf.square(x), 4)],
   ['fieldSums', [2, 3, 4], (e) => (x) => fieldSums(e, x as tfjs.Tensor3D)],
   [
     'taskLosses',

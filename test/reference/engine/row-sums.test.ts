@@ -89,7 +89,6 @@ describe('sums of rows', () => {
       engine,
       (input: { readonly rows: tfjs.Tensor; readonly places: tfjs.Tensor }) =>
         tf.mul(sums([input.rows], input.places, 2), 2),
-      { rows, places },
       { name: 'sums', rewrites: true },
     );
     expect([...doubled.run({ rows, places }).dataSync()]).toEqual([6, 8, 12, 16]);

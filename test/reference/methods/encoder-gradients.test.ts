@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../../shared/methods/methods.js';
-import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import {
   type CaseWork,
   jobCaseOf,
@@ -14,7 +14,13 @@ import {
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { rich } from '../gradient-expectations.js';
-import { methodJobs, model as common, taskWeights } from '../method-jobs.js';
+import {
+  labelEvidenceOf,
+  methodJobs,
+  model as common,
+  tanhOf,
+  taskWeights,
+} from '../method-jobs.js';
 import type { RefereeLoop, RefereeTask } from '../second-order-referee.js';
 
 const innerRate = 0.4;
@@ -23,9 +29,6 @@ const model = { ...common, embeddingWidth: 2 };
 const FIELD_WIDTH = 3;
 
 const jobs = methodJobs();
-
-const tanh = ({ tape }: RefereeTask, node: number): number =>
-  tape.add(tape.scale(tape.sigmoid(tape.scale(node, 2)), 2), tape.constant(-1));
 
 /** tanh of `input` times the matrix of a variable. */
 function layer(
@@ -37,7 +40,7 @@ function layer(
   const { tape, variable } = seen;
   const width = variable(weight).length / input.length;
   return Array.from({ length: width }, (_, out) =>
-    tanh(
+    tanhOf(
       seen,
       tape.add(
         bias === null ? tape.constant(0) : variable(bias)[out]!,
@@ -73,29 +76,9 @@ function fieldsOf({ tape, task, variable, tableRow }: RefereeTask, row: number):
   return [...categories, ...bags, ...numbers];
 }
 
-/** Level and deviation of the labels, and the features derived from them. */
-function evidenceOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
-  readonly total: number;
-  readonly mean: number;
-  readonly deviation: number;
-  readonly known: readonly number[];
-} {
-  const sumOf = (values: Float32Array): number =>
-    values.subarray(0, end).reduce((sum, value) => sum + value, 0);
-  const [total, sum] = [sumOf(impressions), sumOf(clicks)];
-  const size = Math.log1p(total) / 2;
-  if (loss === 'squared') {
-    const mean = sum / (total + 10);
-    return { total, mean, deviation: 1, known: [size, mean] };
-  }
-  const mean = (sum + 1) / (total + 10);
-  const level = Math.log((9 * mean) / (1 - mean)) / 2;
-  return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
-}
-
 function embeddingOf(seen: RefereeTask, hasLinearWeights: boolean): number[] {
   const { tape, task } = seen;
-  const { total, mean, deviation, known } = evidenceOf(task);
+  const { total, mean, deviation, known } = labelEvidenceOf(task);
   const rows = Array.from({ length: task.supportRowCount }, (_, row) => {
     const label = (task.clicks[row]! / task.impressions[row]! - mean) / deviation;
     const fields = fieldsOf(seen, row).filter(

@@ -16,7 +16,7 @@ import {
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
 import { CLICK_LABEL, type TaskLabel } from '../../../shared/tasks/task-label.js';
-import { dividedTask, type RowDivision } from '../../../shared/tasks/rows/row-division.js';
+import { dividedTask, type RowDivision } from '../../../shared/tasks/chosen-rows.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
   type CaseWork,
@@ -48,8 +48,8 @@ const store = tinyTaskStore({
 });
 const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const innerRate = 0.3;
-/** As in the worker; the test of the mode looks at more. */
-let sweepCount = 3;
+/** As in the worker. */
+const SWEEPS = 3;
 const indices = store.tasks.map(({ taskIndex }) => taskIndex);
 const shifts: readonly (true | LevelShift)[] = [
   true,
@@ -132,7 +132,7 @@ function backfitted(
       };
     });
   const sumOf = (terms: readonly number[]): number => terms.reduce((sum, term) => sum + term, 0);
-  for (let sweep = 0; features.length > 0 && sweep < sweepCount; sweep += 1) {
+  for (let sweep = 0; features.length > 0 && sweep < SWEEPS; sweep += 1) {
     for (const [at, { ids, byValue }] of effects.entries()) {
       const rows = evidence();
       const precision = precisions[at]!;
@@ -299,28 +299,6 @@ test.each<{ division?: RowDivision }>([{}, { division: { by: 'shots', supportRow
     expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(1e-5);
   },
 );
-
-test('the sweeps end close to the joint mode', async () => {
-  const setting = { features: ['category1', 'category0'] };
-  select(methodOf({ kind: 'maml', innerSteps: 1, levelShift: setting }), []);
-  const deviation = Math.log(0.3) / LOG_DEVIATION_SCALE;
-  const dense = new Map(denseValuesOf(current.meta))
-    .set(LEVEL_DEVIATION, Float64Array.of(deviation))
-    .set(VALUE_DEVIATIONS, Float64Array.of(deviation, deviation));
-  const tasks = await store.readTasks(indices);
-  const logits = (): number[] =>
-    tasks.flatMap((task) => shiftedQueryLogits(dense, dense, task, setting));
-  const found = logits();
-  sweepCount = 100;
-  const mode = logits();
-  sweepCount = 1;
-  const afterOne = logits();
-  sweepCount = 3;
-  const furthest = (from: readonly number[]): number =>
-    Math.max(...from.map((z, row) => Math.abs(z - mode[row]!)));
-  expect(furthest(found)).toBeLessThan(0.02);
-  expect(furthest(found)).toBeLessThan(0.5 * furthest(afterOne));
-});
 
 test('a shift by value of a feature that is not a category is refused by name', () => {
   const levelShift = { features: ['number0'] };

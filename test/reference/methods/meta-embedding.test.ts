@@ -16,8 +16,8 @@ import {
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { denseValuesOf, Leaves } from '../referee.js';
-import { logitNode } from '../model-referee.js';
+import { tanhOf } from '../method-jobs.js';
+import { denseValuesOf, Leaves, lossNode, queryOf, supportOf, type RowSpan } from '../referee.js';
 import { ScalarTape } from '../scalar-tape.js';
 
 const ROWS_PER_SET = 3;
@@ -132,45 +132,30 @@ function outerLoss(
   const tape = new ScalarTape();
   const inputs = attributesOf(task, names);
   const width = spec.tableRowWidth;
-  const tanhs = Array.from({ length: width }, (_, column) =>
-    Math.tanh(inputs.reduce((sum, x, i) => sum + x * generator[i * width + column]!, 0)),
-  );
-  const phi = tanhs.map((value) => tape.constant(value / 5));
-  const dense = denseValuesOf(meta);
+  const weights = Array.from(generator, (value) => tape.constant(value));
+  const phi = Array.from({ length: width }, (_, column) => {
+    const terms = inputs.map((x, place) => tape.scale(weights[place * width + column]!, x));
+    return tape.scale(tanhOf({ tape }, tape.add(...terms)), 1 / 5);
+  });
   const key = `${spec.options.generated}/${task.taskIndex}`;
-  const rowLoss = (row: number, embedding: readonly number[]): number => {
-    const leaves = new Leaves(tape, dense, meta, new Map([[key, [...embedding]]]));
-    const z = logitNode({ ...spec, variables: spec.variables }, leaves, task, row);
-    const { impressions, clicks } = task;
-    return tape.add(tape.scale(tape.softplus(z), impressions[row]!), tape.scale(z, -clicks[row]!));
+  const lossAt = (span: RowSpan, embedding: number[]): number => {
+    const leaves = new Leaves(tape, denseValuesOf(meta), meta, new Map([[key, embedding]]));
+    return lossNode(spec, leaves, task, span);
   };
-  const { rowCount, supportRowCount } = task;
-  const impressionsOf = (first: number, end: number): number =>
-    task.impressions.subarray(first, end).reduce((sum, n) => sum + n, 0);
-  const supportRows = Array.from({ length: supportRowCount }, (_, row) => row);
-  const queryRows = Array.from({ length: rowCount - supportRowCount }, (_, row) => row);
-  const supportLosses = supportRows.map((row) => rowLoss(row, phi));
-  const coldLoss = tape.scale(tape.add(...supportLosses), 1 / impressionsOf(0, supportRowCount));
+  const coldLoss = lossAt(supportOf(task), phi);
   const slopesBefore = tape.gradientNodes(coldLoss, phi);
   const moved = phi.map((node, place) =>
     tape.add(node, tape.scale(slopesBefore[place]!, -innerRate)),
   );
-  const warmLosses = queryRows.map((row) => rowLoss(supportRowCount + row, moved));
-  const warmLoss = tape.scale(
-    tape.add(...warmLosses),
-    1 / impressionsOf(supportRowCount, rowCount),
-  );
   const outer = tape.add(
     tape.scale(coldLoss, coldShare * cold),
-    tape.scale(warmLoss, (1 - coldShare) * warm),
+    tape.scale(lossAt(queryOf(task), moved), (1 - coldShare) * warm),
   );
   const slopes = tape.gradient(outer);
-  const gradient = Float64Array.from(generator, (_, place) => {
-    const column = place % width;
-    const input = inputs[Math.floor(place / width)]!;
-    return (slopes[phi[column]!]! * (1 - tanhs[column]! ** 2) * input) / 5;
-  });
-  return { loss: tape.valueOf(outer), gradient };
+  return {
+    loss: tape.valueOf(outer),
+    gradient: Float64Array.from(weights, (node) => slopes[node]!),
+  };
 }
 
 const models: [string, string, string[], Record<string, unknown>][] = [

@@ -5,7 +5,6 @@
 // rows, fields in the order of the store instead of that of the names.
 
 import { describe, expect, test } from 'vitest';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
   type CaseWork,
   jobCaseOf,
@@ -14,7 +13,7 @@ import {
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { rich } from '../gradient-expectations.js';
-import { methodJobs, model, taskWeights } from '../method-jobs.js';
+import { labelEvidenceOf, methodJobs, model, tanhOf, taskWeights } from '../method-jobs.js';
 import type { RefereeLoop, RefereeTask } from '../second-order-referee.js';
 
 const innerRate = 0.4;
@@ -23,27 +22,6 @@ const preferenceWidth = 3;
 const features = ['bag0', 'number1', 'category1'];
 
 const jobs = methodJobs();
-
-const sumOf = (values: ArrayLike<number>, end: number): number =>
-  Array.from({ length: end }, (_, row) => values[row]!).reduce((sum, value) => sum + value, 0);
-
-/** Mean and deviation of the labels, and the features derived from them. */
-function levelOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
-  readonly total: number;
-  readonly mean: number;
-  readonly deviation: number;
-  readonly known: number[];
-} {
-  const [total, sum] = [sumOf(impressions, end), sumOf(clicks, end)];
-  const size = Math.log1p(total) / 2 - 1;
-  if (loss === 'squared') {
-    const mean = sum / (total + 10);
-    return { total, mean, deviation: 1, known: [size, mean] };
-  }
-  const mean = (sum + 1) / (total + 10);
-  const level = Math.log((9 * mean) / (1 - mean)) / 2;
-  return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
-}
 
 /** Nodes of the embedding of a row's named features, as their definition states. */
 function embeddingOf({ tape, task, tableRow, variable }: RefereeTask, row: number): number[] {
@@ -66,7 +44,8 @@ function embeddingOf({ tape, task, tableRow, variable }: RefereeTask, row: numbe
 /** Nodes of the task's preference. */
 function preferenceOf(seen: RefereeTask, attributes: readonly number[]): number[] {
   const { tape, task, variable } = seen;
-  const { total, mean, deviation, known } = levelOf(task);
+  const { total, mean, deviation, known } = labelEvidenceOf(task);
+  const [size, level] = known;
   const pooled = [0, 1].flatMap((pool) => {
     const rows = Array.from({ length: task.supportRowCount }, (_, row) => {
       const share = task.impressions[row]! / total;
@@ -77,14 +56,12 @@ function preferenceOf(seen: RefereeTask, attributes: readonly number[]): number[
       tape.add(tape.constant(0), ...rows.map((row) => row[column]!)),
     );
   });
-  const input = [...pooled, ...known.map((value) => tape.constant(value)), ...attributes];
+  const input = [...pooled, tape.constant(size - 1), tape.constant(level), ...attributes];
   return Array.from({ length: preferenceWidth }, (_, out) => {
     const terms = input.map((node, place) =>
       tape.multiply(node, variable('preference.weight')[place * preferenceWidth + out]!),
     );
-    const sum = tape.add(variable('preference.bias')[out]!, ...terms);
-    // tanh x = 2 sigmoid(2 x) - 1
-    return tape.add(tape.scale(tape.sigmoid(tape.scale(sum, 2)), 2), tape.constant(-1));
+    return tanhOf(seen, tape.add(variable('preference.bias')[out]!, ...terms));
   });
 }
 

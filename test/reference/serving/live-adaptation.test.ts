@@ -32,7 +32,6 @@ const STORE = exportableStore({
 const FEW_ROWS = 4;
 const tower = { embeddingWidth: 3, hiddenWidths: [5, 4], adgroupEmbedding: true };
 const head = ['bias', 'adgroupEmbedding', 'output'];
-const all = [...head, 'layer0', 'layer1'];
 const deepfm = { kind: 'deepfm', ...tower, personal: head };
 const steps = { innerSteps: 3, innerRate: 0.1 };
 const shifted = { ...steps, levelShift: true };
@@ -62,19 +61,11 @@ const CASES: Readonly<Record<string, Sections>> = {
     },
     method: { kind: 'fomaml', ...shifted },
   },
-  'fomaml, personal numbers': {
-    model: { ...deepfm, personal: [...head, 'numbers'] },
-    method: { kind: 'fomaml', ...steps },
-  },
   'fomaml, no tables': {
     model: { kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
     method: { kind: 'fomaml', ...shifted },
   },
   global: { model: deepfm, method: { kind: 'global' } },
-  'maml, wide-deep': {
-    model: { kind: 'wide-deep', ...tower, hiddenWidths: [], personal: head },
-    method: { kind: 'maml', ...steps },
-  },
   'maml, a level alone': {
     model: { kind: 'deepfm', ...tower, adgroupEmbedding: false, personal: [] },
     method: { kind: 'maml', innerSteps: 1, innerRate: 0.7, levelShift: true },
@@ -83,21 +74,20 @@ const CASES: Readonly<Record<string, Sections>> = {
     model: { ...deepfm, adgroupEmbedding: false, generated: 'category0', personal: [] },
     method: { kind: 'meta-embedding', attributes: ['category1', 'number0'] },
   },
-  'shrinkage, pnn': {
-    model: { kind: 'pnn', ...tower, personal: all },
-    method: { kind: 'shrinkage', ...steps },
+  'posterior, dcn-v2': {
+    model: {
+      ...{ kind: 'dcn-v2', ...tower, crossLayers: 2, adgroupEmbedding: false },
+      personal: ['bias', 'output'],
+    },
+    method: { kind: 'posterior' },
   },
   'paml-gate': {
     model: deepfm,
     method: { kind: 'paml-gate', ...shifted, attributes: ['number0', 'category1'] },
   },
-  'fomaml, mlp': {
-    model: { kind: 'mlp', ...tower, adgroupEmbedding: false, personal: ['bias', 'layer1'] },
+  'fomaml, pnn': {
+    model: { kind: 'pnn', ...tower, personal: [...head, 'numbers', 'layer0', 'layer1'] },
     method: { kind: 'fomaml', ...steps },
-  },
-  shrinkage: {
-    model: deepfm,
-    method: { kind: 'shrinkage', innerSteps: 3, innerRate: 0.5, priorDeviation: { output: 2 } },
   },
 };
 

@@ -8,7 +8,7 @@ import {
 } from '../../../coordinator/sweep/search-space.js';
 import { averageTrial, type Trial } from '../../../coordinator/sweep/trials.js';
 import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
-import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 
 const DATA = {
@@ -28,7 +28,7 @@ const FACTS: DataFacts = {
 };
 
 const configOf = (sections: object): RunConfig =>
-  checkedRunConfig({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
+  RUN_CONFIG.check({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
 
 describe('candidates of a search', () => {
   const training = commonTraining(FACTS);
@@ -50,17 +50,6 @@ describe('candidates of a search', () => {
       priorRate: 0.02,
       smoothing: 100,
     });
-  });
-
-  it('train a ridge regression over encodings to its end, pulled as by twenty impressions', () => {
-    const ridgeOf = (facts: DataFacts) => candidatesOf(facts, 3)[2];
-    const { model, method, training: own } = ridgeOf(FACTS)!;
-    const config = configOf({ model, method, training: { ...training, ...own } });
-    // 20 / 32,000
-    expect(config.training).toMatchObject({ ridge: 0.000625, weightDecay: 0 });
-    expect(config.training.earlyStopping).toBeUndefined();
-    // A pull of the whole of the evidence is the strongest.
-    expect(ridgeOf({ ...FACTS, impressions: 5 })?.training['ridge']).toBe(1);
   });
 
   it('draw every task about ten times in small outer steps, within bounds', () => {
@@ -109,7 +98,7 @@ describe('the mean of trials', () => {
     expect(average?.config.training).not.toHaveProperty('earlyStopping');
     expect(average?.config.training).not.toHaveProperty('trainable');
     // The config can be read again.
-    expect(checkedRunConfig(average?.config, 'best.yaml')).toEqual(average?.config);
+    expect(RUN_CONFIG.check(average?.config, 'best.yaml')).toEqual(average?.config);
   });
 
   it.each<[string, Trial[]]>([
@@ -123,13 +112,6 @@ describe('the mean of trials', () => {
 });
 
 describe('method: auto', () => {
-  it.each(['auto', '{ kind: auto }'])('%s is the section auto', (method) => {
-    const text = JSON.stringify({ run: 'tiny', seed: 1, output: 'out', data: DATA });
-    const yaml = `${text.slice(0, -1)}, "method": ${method === 'auto' ? '"auto"' : '{"kind":"auto"}'}}`;
-    expect(parseRunConfig(yaml, 'run.yaml').auto).toEqual({});
-    expect(parseRunConfig(text, 'run.yaml').auto).toBeUndefined();
-  });
-
   it('encodes every category across tasks, and pairs of a few', () => {
     const encodingsOf = (data: object): unknown =>
       configOf({ auto: {}, data: { ...DATA, ...data } }).data.targetEncodings?.of;

@@ -2,10 +2,9 @@
 
 import { describe, expect, it } from 'vitest';
 import { averagedForm, averagedParameters } from '../../../coordinator/sweep/averaged-model.js';
-import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { ModelConfigSchema, type ModelConfig } from '../../../shared/models/model-config.js';
-import { MethodConfigSchema, type MethodConfig } from '../../../shared/methods/methods.js';
+import { type MethodConfig } from '../../../shared/methods/methods.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import {
   deepfm,
@@ -77,28 +76,6 @@ describe('the average of models', () => {
       const outputs = members.map((member) => outputOf(member, row));
       const mean = outputs.reduce((sum, output) => sum + output, 0) / outputs.length;
       expect(outputOf(average, row)).toBeCloseTo(mean, 4);
-    }
-  });
-
-  it('has the means of the variables of a method', () => {
-    const random = randomStream(6, 'averages');
-    const levelShift = { features: ['site', 'user'] };
-    const method = MethodConfigSchema.parse({ kind: 'maml', innerSteps: 1, levelShift });
-    const members = [deepfm(), logistic()].map((model) => memberOf(model, random, method));
-    const model = averagedModel([deepfm(), logistic()], method);
-    if (model === null) throw new Error('these models have an average');
-    const spec = modelSpecOf(model, FEATURES, method);
-    const found = averagedParameters(spec, members).dense;
-    const own = spec.variables.filter(({ block }) => block === 'method');
-    expect(own.length).toBeGreaterThan(0);
-    for (const { name, shape } of own) {
-      const values = members.map(({ parameters }) => [
-        ...(parameters.dense.get(name)?.values ?? []),
-      ]);
-      const means = at(values, 0).map((value, place) => (value + at(at(values, 1), place)) / 2);
-      expect(found.get(name)).toMatchObject({ shape });
-      for (const [place, mean] of means.entries())
-        expect(found.get(name)?.values[place]).toBeCloseTo(mean, 6);
     }
   });
 

@@ -4,7 +4,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { isIndex, isWeight, quickNumberList } from '../../../shared/base/number-lists.js';
+import { isIndex, isWeight, quickNumberList } from '../../../shared/queue/protocol.js';
 
 const weights = z.array(z.number().nonnegative());
 const indices = z.array(z.int().nonnegative()).min(1);

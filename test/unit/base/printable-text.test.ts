@@ -12,11 +12,6 @@ describe('printableText', () => {
       '\\u001b]0;owned\\u0007\\u009b2J\\u202egnp.exe\\u2066\\u000d\\u0000\\u007f',
     );
   });
-
-  it('leaves lines, tabs and every script as they are', () => {
-    const text = 'a\tb\nc é 千模 عربى 🙂';
-    expect(printableText(text)).toBe(text);
-  });
 });
 
 it('no part of a reported failure brings control characters to the terminal', () => {

@@ -3,24 +3,12 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
-import {
-  BENCHES,
-  CHECKS,
-  commandOf,
-  moduleOf,
-  RECORDED_SCRIPTS,
-  withOptions,
-} from '../../bench/benches.js';
+import { BENCHES, CHECKS, moduleOf, RECORDED_SCRIPTS } from '../../bench/benches.js';
 
-const { scripts } = z
-  .looseObject({ scripts: z.record(z.string(), z.string()) })
-  .parse(JSON.parse(readFileSync('package.json', 'utf8')));
 const all = [...BENCHES, ...CHECKS, ...RECORDED_SCRIPTS];
-const SCRIPTS_MAX = 20;
 
 /** Pages that no entry writes. */
-const WRITTEN = ['README.md', 'reproduced.md'];
+const WRITTEN = ['README.md'];
 
 function ended(...words: string[]): Promise<{ code: number | string; text: string }> {
   return new Promise((resolve) => {
@@ -40,11 +28,6 @@ describe('the tables of benches', () => {
     expect(all.filter((bench) => !existsSync(moduleOf(bench)))).toEqual([]);
   });
 
-  test('name scripts of package.json, of which there are few', () => {
-    for (const bench of all) expect(Object.keys(scripts)).toContain(commandOf(bench).split(' ')[0]);
-    expect(Object.keys(scripts).length).toBeLessThanOrEqual(SCRIPTS_MAX);
-  });
-
   test('have an entry for every file of infra/results, and the index lists its pages', () => {
     const nameOf = (file: string): string => file.replace(/\.[a-z]+$/, '');
     const made = new Set([...all.flatMap(({ page }) => page ?? []), ...WRITTEN].map(nameOf));
@@ -54,12 +37,6 @@ describe('the tables of benches', () => {
     const pages = readdirSync('infra/results').filter((file) => /^[a-z-]+\.md$/.test(file));
     expect(pages.filter((file) => !index.includes(`](${file})`))).toEqual([]);
   });
-
-  test('give the words of a command line, with one `--` for npm', () => {
-    expect(withOptions('bench -- ope', [])).toEqual(['bench', '--', 'ope']);
-    expect(withOptions('bench -- ope', ['--help'])).toEqual(['bench', '--', 'ope', '--help']);
-    expect(withOptions('fuzz', ['--help'])).toEqual(['fuzz', '--', '--help']);
-  });
 });
 
 describe('npm run bench', () => {
@@ -68,22 +45,5 @@ describe('npm run bench', () => {
     expect(code, text).toBe(2);
     expect(text).toContain("Unknown option '--ghost'");
     expect(text).toContain('`npm run bench -- serving kernel --help` lists the options');
-  });
-
-  test('lists all entries without a name, and some with the first of two words', async () => {
-    const { code, text } = await ended('bench');
-    expect(code).toBe(0);
-    for (const { name, about } of BENCHES) expect(text).toContain(`  ${name.padEnd(22)} ${about}`);
-    const serving = await ended('bench', 'serving');
-    expect(serving.code).toBe(0);
-    expect(serving.text).toContain('serving swap');
-    expect(serving.text).not.toContain('soak');
-  });
-
-  test('refuses an unknown name as a usage error', async () => {
-    const { code, text } = await ended('check', 'ghost');
-    expect(code).toBe(2);
-    expect(text).toContain('error: no check has the name ghost');
-    expect(text).toContain('  deployment ');
   });
 });

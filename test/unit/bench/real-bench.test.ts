@@ -7,12 +7,8 @@ import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
-import { meanOver } from '../../bench/real/real-means.js';
-import { realPage } from '../../bench/real/real-page.js';
-import { readRecord } from '../../bench/real/real-record.js';
 import { rolesOf, splitCsvOf } from '../../bench/real/row-roles.js';
-import { pairedDifference, scoredArm } from '../../bench/real/scored-arms.js';
-import { requireAgreement } from '../../bench/real/recorded-cell.js';
+import { pairedDifference, requireAgreement, scoredArm } from '../../bench/real/recorded-cell.js';
 
 const METRICS = new URL('test/bench/real/peers/metrics.py', packageRoot).pathname;
 
@@ -54,17 +50,6 @@ test('puts the first rows of a task into its support, a task into one split, and
   expect(splitCsvOf(roled.slice(0, 1))).toBe(`row,task,role\n0,t0,${roled[0]?.role}\n`);
 });
 
-test('takes the rows of the first days as support', () => {
-  const days = [5, 5, 5, 6, 9, 9];
-  const roled = rolesOf(
-    days.map(() => 'one'),
-    days,
-    { ...DIVISION, rule: { by: 'days', count: 2 } },
-  );
-  const support = roled.filter(({ role }) => role.endsWith('support'));
-  expect(support.map(({ row }) => row)).toEqual([0, 1, 2, 3]);
-});
-
 test('scores counted rows as the peers do', ({ skip }) => {
   const score = scoredArm(LOGITS, TEST_ROWS);
   const columns = { clicks: [...TEST_ROWS.clicks], impressions: [...TEST_ROWS.impressions] };
@@ -95,43 +80,4 @@ test('compares two arms on the same drawn tasks', () => {
   const taskLosses = score.taskLosses.map((loss, task) => loss + 0.1 * (shown[task] ?? NaN));
   const difference = pairedDifference(score, { ...score, taskLosses }, TEST_ROWS, 1);
   for (const value of Object.values(difference)) expect(value).toBeCloseTo(-0.1, 12);
-});
-
-test('says of a cell whether minutes or trials limited its search', () => {
-  const [[key, cell] = []] = Object.entries(readRecord().cells);
-  if (key === undefined || cell === undefined) throw new Error('the record has no cells');
-  const pageWith = (trialsMax: number | null): string =>
-    realPage({ cells: { [key]: { ...cell, budgetMinutes: 3, trialsMax } } });
-  expect(pageWith(2)).toContain('; 3 min for each peer, 2 trials of auto)');
-  expect(pageWith(1)).toContain('; 3 min for each peer, 1 trial of auto)');
-  expect(pageWith(null)).toContain('; 3 min for each search, in which auto began');
-});
-
-test('adds the distances of intervals over seeds by their squares, on either side', () => {
-  // Below: sqrt(0.3^2 + 0.4^2) / 2 = 0.25; above: sqrt(0.6^2 + 0.8^2) / 2 = 0.5.
-  const mean = meanOver([
-    { value: 1, low: 0.7, high: 1.6 },
-    { value: 3, low: 2.6, high: 3.8 },
-    null,
-  ]);
-  expect(mean?.value).toBeCloseTo(2, 12);
-  expect(mean?.low).toBeCloseTo(1.75, 12);
-  expect(mean?.high).toBeCloseTo(2.5, 12);
-  expect(meanOver([null])).toBeNull();
-});
-
-test('shows the means of a set, and its worst seed', () => {
-  const [cell] = Object.values(readRecord().cells);
-  if (cell === undefined) throw new Error('the record has no cells');
-  const withSeed = (seed: number, hindsight: number): typeof cell => {
-    const from = { arm: 'ours', from: 'theirs', low: hindsight - 0.003, high: hindsight + 0.004 };
-    const chosen = { ...from, value: -0.004, low: -0.007, high: -0.001 };
-    const differences = { chosen, hindsight: { ...from, value: hindsight }, plain: null };
-    return { ...cell, set: 'shop', support: '10 rows', seed, differences };
-  };
-  const page = realPage({ cells: { a: withSeed(1, 0.001), b: withSeed(2, 0.002) } });
-  // 0.003 / sqrt 2 = 0.0021 on both sides; 0.003 and 0.004 / sqrt 2 = 0.0021 and 0.0028.
-  expect(page).toContain(
-    '| shop | 10 rows | 2 | -0.0040 [-0.0061, -0.0019] | better | 0.0015 [-0.0006, 0.0043] | 2, 0.0020 |',
-  );
 });

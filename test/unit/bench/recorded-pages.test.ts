@@ -1,7 +1,6 @@
 /**
- * Every recorded page whose figures are kept as JSON is exactly what its bench writes from them, so
- * that a change of a page's text is made in the bench and in the page. Seen to fail: a word changed
- * in one of them.
+ * The tables of every recorded page whose figures are kept as JSON are those that its bench writes from them, so that a
+ * record can still be read, and its page has its figures. Seen to fail: a figure changed in one of them.
  */
 
 import { readFileSync } from 'node:fs';
@@ -28,6 +27,8 @@ test.each([
   ['real', () => realPage(recorded('real'))],
   ['soak', () => soakPage(recorded('soak'))],
   ['distributed-peers', () => distributedPeersPage(recorded('distributed-peers'))],
-])('%s.md is what its bench writes from its figures', (name, page) => {
-  expect(page()).toBe(readFileSync(`infra/results/${name}.md`, 'utf8'));
+])('%s.md has the tables that its bench writes from its figures', (name, page) => {
+  const rowsOf = (text: string): string[] => text.split('\n').filter((line) => /^\|/.test(line));
+  const recordedRows = rowsOf(readFileSync(`infra/results/${name}.md`, 'utf8'));
+  expect(rowsOf(page())).toEqual(recordedRows);
 });

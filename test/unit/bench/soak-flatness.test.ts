@@ -1,7 +1,7 @@
 /** The verdict of a soak on growth. Seen to fail: means instead of medians, a slope by minute, medians of memory. */
 
 import { expect, test } from 'vitest';
-import { flatnessOf, thinned, type Point } from '../../soak/flatness.js';
+import { flatnessOf, type Point } from '../../soak/flatness.js';
 
 const bound = {
   ...{ sharePerHour: 0.1, amountPerHour: 16, settledMinute: 0 },
@@ -30,15 +30,6 @@ test('a start that settles within the first quarter is flat, and so are single p
   expect(flatness).toMatchObject({ early: 100, late: 100, slopePerHour: 0, isFlat: true });
 });
 
-test('the bound is a share of a large level', () => {
-  const slow = hourOf((minute) => 1_000 + minute);
-  expect(flatnessOf(slow, bound)).toMatchObject({ isFlat: true });
-  expect(flatnessOf(slow, bound)?.boundPerHour).toBeCloseTo(
-    0.1 * flatnessOf(slow, bound)!.early,
-    9,
-  );
-});
-
 test('memory that is collected now and then is flat by its least values, unless these rise', () => {
   const least = { ...bound, level: 'least' } as const;
   const saw = (minute: number): number => 100 + 40 * (minute % 3.5);
@@ -52,17 +43,4 @@ test('what happens before a measure has settled is not judged', () => {
   expect(flatnessOf(filling, bound)).toMatchObject({ isFlat: false });
   expect(flatnessOf(filling, { ...bound, settledMinute: 30 })).toMatchObject({ slopePerHour: 0 });
   expect(flatnessOf(filling, { ...bound, settledMinute: 60 })).toBeNull();
-});
-
-test('a few points are not judged', () => {
-  expect(flatnessOf(hourOf(() => 1).slice(0, 10), bound)).toBeNull();
-});
-
-test('points are thinned to medians of equal spans', () => {
-  const points = [1, 9, 2, 5, 5, 5, 7].map((value, index) => ({ minute: index, value }));
-  expect(thinned(points, 3)).toEqual([
-    { minute: 1, value: 2 },
-    { minute: 4, value: 5 },
-    { minute: 6, value: 7 },
-  ]);
 });

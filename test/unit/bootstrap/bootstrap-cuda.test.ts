@@ -10,7 +10,6 @@ import {
   linkCudaLibraries,
   resolveCudaLibraries,
 } from '../../../infra/bootstrap/cuda-libraries.mjs';
-import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 
 /** The libraries in the layout of the wheels, by folder of `nvidia/`. */
 const IN_WHEELS: Readonly<Record<string, readonly string[]>> = {
@@ -73,15 +72,6 @@ async function fillCache(): Promise<void> {
   }
 }
 
-test('wheels unpacked side by side, as in Python, miss libraries that are not on the search path', () => {
-  const listing = new Set(
-    Object.entries(IN_WHEELS).flatMap(([part, names]) =>
-      names.map((name) => join(nvidia, part, 'lib', name)),
-    ),
-  );
-  expect(lacking(nvidia, (path) => listing.has(path))).toEqual(['libcusolver.so.11']);
-});
-
 test('TensorFlow finds each library where it is linked', async () => {
   await fillCache();
   linkCudaLibraries(nvidia);
@@ -100,9 +90,4 @@ test('an emptied cache is noticed, and so is a missing version', async () => {
   await rm(join(folder, 'qianmo', cudnn), { recursive: true });
   expect(areCudaLibrariesCached()).toBe(false);
   expect(lacking(nvidia).sort()).toEqual(IN_WHEELS['cudnn']);
-});
-
-test('worker and setup use the same list of libraries', () => {
-  const opened = resolveCudaLibraries(nvidia).map(({ soname }) => soname);
-  expect(opened.slice(0, CUDA_LIBRARIES.length)).toEqual([...CUDA_LIBRARIES]);
 });

@@ -1,7 +1,7 @@
 /** Arrays in files of bounded size, and blocks packed over several files. */
 
 import { describe, expect, test } from 'vitest';
-import { blocksPerFileOf, PackedBlocks } from '../../../coordinator/export/packed-blocks.js';
+import { PackedBlocks } from '../../../coordinator/export/packed-blocks.js';
 import { adaptedTaskOf, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import {
   BundleArrays,
@@ -27,16 +27,6 @@ const readerOf = (objects: MemoryObjectStore, arrays: readonly BundleArray[]): B
   new BundleArrays(arrays, filesOf(objects), 'the test');
 
 describe('an array', () => {
-  test('is divided into files of whole rows', async () => {
-    const { objects, put } = place();
-    const values = Float32Array.from({ length: 30 }, (_, index) => index);
-    // Rows of 12 bytes: two rows in 30 bytes.
-    const array = await writeArray({ name: 'table', shape: [10, 3], values }, put, 30);
-    expect(array.files.map(({ byteCount }) => byteCount)).toEqual([24, 24, 24, 24, 24]);
-    const found = await readerOf(objects, [array]).float32('table', [10, 3]);
-    expect(found).toEqual(values);
-  });
-
   test('has files that end where pages do, and is read where they lie one after the other', async () => {
     const { put } = place();
     const values = Float32Array.from({ length: 3 * 40_000 }, (_, index) => index);
@@ -60,23 +50,6 @@ describe('an array', () => {
     expect(found.length).toBe(120_000);
   });
 
-  test('of a row beyond the bound has a file for each row', async () => {
-    const { put } = place();
-    const values = Float64Array.from([1, 2, 3, 4]);
-    const array = await writeArray({ name: 'wide', shape: [2, 2], values }, put, 8);
-    expect(array.files.map(({ byteCount }) => byteCount)).toEqual([16, 16]);
-  });
-
-  test('may be a scalar, or empty', async () => {
-    const { objects, put } = place();
-    const scalar = await writeArray({ name: 'x', shape: [], values: Float32Array.of(7) }, put);
-    const empty = await writeArray({ name: 'y', shape: [0], values: new Int32Array(0) }, put);
-    const arrays = readerOf(objects, [scalar, empty]);
-    expect([...(await arrays.float32('x', []))]).toEqual([7]);
-    expect((await arrays.int32('y', [0])).length).toBe(0);
-    expect(empty.files).toEqual([]);
-  });
-
   test('of another type, shape or length is refused by name', async () => {
     const { objects, put } = place();
     const array = await writeArray({ name: 'x', shape: [2], values: new Int32Array(2) }, put);
@@ -93,13 +66,6 @@ describe('an array', () => {
 });
 
 describe('blocks', () => {
-  test('lie a power of two to a file', () => {
-    expect(blocksPerFileOf({ strideByteCount: 64 }, 1000)).toBe(8);
-    expect(blocksPerFileOf({ strideByteCount: 64 }, 1024)).toBe(16);
-    expect(blocksPerFileOf({ strideByteCount: 64 }, 10)).toBe(1);
-    expect(blocksPerFileOf({ strideByteCount: 64 })).toBe(2 ** 23);
-  });
-
   // Seen to fail: a last file of whole length; effects that are not sorted.
   test.each([1, 2, 4, 5, 8, 9])('%d of them come back from files of four', async (blockCount) => {
     const { objects, put } = place();

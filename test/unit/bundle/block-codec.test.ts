@@ -1,20 +1,14 @@
 import { expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import {
-  adaptedTaskOf,
-  blockBytes,
   readBlock,
   writeBlock,
   blockLayoutOf,
   halfBitsOf,
   valueOfHalf,
 } from '../../../shared/bundle/block-codec.js';
-import {
-  BLOCK_ENCODINGS,
-  type PersonalBlocks,
-  type RankingModel,
-} from '../../../shared/bundle/ranking-model.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { randomStream } from '../../../shared/base/random.js';
@@ -97,47 +91,4 @@ test('half precision rounds to the nearest, ties to even', () => {
   ];
   for (const [value, bits] of worked) expect(halfBitsOf(value), String(value)).toBe(bits);
   for (let bits = 0; bits < 0x7c00; bits += 1) expect(halfBitsOf(valueOfHalf(bits))).toBe(bits);
-});
-
-test('a block becomes the adapted task that it was made of', () => {
-  const layout = blockLayoutOf(spec, { encoding: 'float32', hasLevel: true });
-  const { dense } = initialMetaParameters(spec, 7);
-  const blocks: PersonalBlocks = {
-    ...{ layout, blockCount: 3, blocksPerShard: 2 },
-    shards: [2, 1].map((count) => new Uint8Array(count * layout.strideByteCount)),
-    effects: {
-      ...{ features: ['user'], offsets: Int32Array.of(0, 0, 1, 3), ids: Int32Array.of(4, 2, 9) },
-      effects: Float32Array.of(0.5, 1.5, -2),
-    },
-    evidence: {
-      supportRowCounts: Uint32Array.of(0, 3, 5),
-      clicks: Float64Array.of(0, 1, 2),
-      impressions: Float64Array.of(0, 3, 5),
-      byValue: null,
-    },
-    ...{ isOfValues: Uint8Array.of(0, 0, 1), isAlone: Uint8Array.of(0, 0, 1) },
-  };
-  writeBlock(layout, { variables: dense, level: 0.25 }, blockBytes(blocks, 2));
-  const model: RankingModel = {
-    spec,
-    shift: { features: ['user'] },
-    dense,
-    tables: new Map(),
-    blocks,
-  };
-  expect(adaptedTaskOf(model, 2)).toEqual({
-    ...{ taskIndex: 2, loss: 'squared', isAlone: true },
-    blocks: new Map(layout.parts.map(({ name }) => [name, dense.get(name)])),
-    shift: {
-      level: 0.25,
-      effects: [
-        new Map([
-          [2, 1.5],
-          [9, -2],
-        ]),
-      ],
-    },
-    support: { clicks: 2, impressions: 5, byValue: [] },
-  });
-  expect(() => blockBytes(blocks, 3)).toThrow('there is no block 3 among 3');
 });

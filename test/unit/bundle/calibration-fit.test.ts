@@ -8,9 +8,6 @@ import { sigmoid } from '../../../shared/base/logistic.js';
 
 type CalibrationRows = Parameters<typeof fitCalibration>[0];
 
-const IDENTITY: Calibration = { slope: 1, offset: 0 };
-const NO_ROWS: CalibrationRows = { outputs: [], clicks: [], impressions: [] };
-
 /** Clicks in proportion to the truth under a slope and an offset. */
 function rowsOf(truth: Calibration, impressionsOfRow: number): CalibrationRows {
   const stream = randomStream(3, 'calibration rows');
@@ -23,12 +20,6 @@ function rowsOf(truth: Calibration, impressionsOfRow: number): CalibrationRows {
 }
 
 describe('a fit', () => {
-  test('without rows is the prior', () => {
-    const prior = { slope: 0.8, offset: -0.3 };
-    expect(fitCalibration(NO_ROWS, 'binary', prior)).toEqual(prior);
-    expect(fitCalibration(NO_ROWS, 'squared', IDENTITY)).toEqual(IDENTITY);
-  });
-
   test('of values solves the penalised normal equations', () => {
     // Rows (1, 3) and (-1, 1) of weight 50 with prior (1, 0): by symmetry the equations divide into
     //   (100 + 100) a = 100 + 50 (3 - 1)  and  (25 + 100) b = 50 (3 + 1).
@@ -83,19 +74,6 @@ describe('a fit', () => {
         },
       ),
     );
-  });
-
-  test('goes on with the offset where the slope is at its bound', () => {
-    // Free, the slope would be 100 / 2100. At 0.05, 125 b = 100 * 10 * 0.05.
-    const rows = { outputs: [-10], clicks: [0], impressions: [100] };
-    const { slope, offset } = fitCalibration(rows, 'squared', IDENTITY);
-    expect(slope).toBe(0.05);
-    expect(offset).toBeCloseTo(0.4, 9);
-  });
-
-  test('never turns the ranking around', () => {
-    const rows = { outputs: [3, -3], clicks: [0, 1e5], impressions: [1e5, 1e5] };
-    expect(fitCalibration(rows, 'binary', IDENTITY).slope).toBeGreaterThan(0);
   });
 });
 

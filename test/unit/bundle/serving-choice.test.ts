@@ -54,19 +54,6 @@ describe('what is served', () => {
     ]);
   });
 
-  test('is adapted everywhere, by the own settings of the method, where evaluation chose nothing', () => {
-    expect(servingOf(reportOf({}), source)).toEqual({
-      adaptation: { innerRate: 0.7, innerSteps: 3 },
-      served: [{ supportRowCountMin: 0, supportRowCountMax: null, blocks: 'adapted' }],
-    });
-  });
-
-  test('is the one model if the method is global, whether or not it was evaluated', () => {
-    const global = { ...source, method: methodOf({ kind: 'global' }) };
-    expect(servingOf(null, global).served.map(({ blocks }) => blocks)).toEqual(['unadapted']);
-    expect(servingOf(null, global).adaptation.innerSteps).toBe(0);
-  });
-
   test.each([
     [null, /was not evaluated/],
     [reportOf({ chosen }, { metaDigest: 'other' }), /of other parameters/],
@@ -101,10 +88,5 @@ describe('shards', () => {
         supportRowCount > (labelIndex === 0 ? 4 : 8);
       expect(own.every((task) => isAdapted(task) === adaptation.innerSteps > 0)).toBe(true);
     }
-  });
-
-  test('of an empty store are none', () => {
-    const none = { serving: [serving(4)], rows: 'all', tasksPerShard: 3 } as const;
-    expect(exportShardsOf({ tasks: [] }, none)).toEqual([]);
   });
 });

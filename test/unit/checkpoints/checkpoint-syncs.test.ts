@@ -42,21 +42,3 @@ it('syncs each file once, and each folder once before a name in another one', as
     ...['file', ''],
   ]);
 });
-
-it('syncs the names of blobs that a cut-off checkpoint left', async () => {
-  const [first, second] = [0, 1].map(() => {
-    const synced: string[] = [];
-    const sync = (path: string): Promise<void> => {
-      synced.push(relative(folder.path, path));
-      return Promise.resolve();
-    };
-    return { synced, store: new FileObjectStore({ folder: folder.path, sync }) };
-  });
-  const state = tinyState(tinySpec(), 1);
-  const put = first!.store.put.bind(first!.store);
-  first!.store.put = (key, ...rest) =>
-    key.startsWith('blobs/') ? put(key, ...rest) : Promise.reject(new Error('the power failed'));
-  await expect(checkpointsIn(first!.store).write(state)).rejects.toThrow('the power failed');
-  await checkpointsIn(second!.store).write(state);
-  expect(second!.synced).toContain('blobs');
-});

@@ -1,15 +1,12 @@
 /** Checkpoints over a store in memory: writing, failures, refusals, retention. */
 
 import { beforeEach, describe, expect, it } from 'vitest';
-import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import {
   checkpointsIn,
   FailingStore,
-  manifestOf,
   overwrite,
   textOf,
 } from '../../fixtures/stores/checkpoint-stores.js';
@@ -29,42 +26,6 @@ async function expectNoDanglingPointer(store: ObjectStore): Promise<void> {
 }
 
 describe('write and latest', () => {
-  it('has nothing before the first write', async () => {
-    const checkpoints = checkpointsIn(new MemoryObjectStore());
-    expect(await checkpoints.latest()).toBeNull();
-    expect(checkpoints.warnings).toEqual([]);
-  });
-
-  it('restores the state bit for bit, with the digest of its meta-parameters', async () => {
-    const store = new MemoryObjectStore();
-    const state = stateAt(5);
-    const { address, digest } = await checkpointsIn(store).write(state);
-    expect(digest).toBe(metaParametersDigest(state.metaParameters));
-    expect(address).toMatch(/^memory:\/\/store\/manifests\/000000005-[0-9a-f]{8}\.json$/);
-    const reader = checkpointsIn(store);
-    expect(bitsOf((await reader.latest())!)).toEqual(bitsOf(state));
-    expect(reader.warnings).toEqual([]);
-  });
-
-  it('keeps which tasks are quarantined, as part of what the digest stands for', async () => {
-    const store = new MemoryObjectStore();
-    const quarantinedTasks = [{ outerStep: 3, taskIndex: 7, key: 'adgroup 7' }];
-    const { address } = await checkpointsIn(store).write({ ...stateAt(5), quarantinedTasks });
-    expect((await checkpointsIn(store).latest())?.quarantinedTasks).toEqual(quarantinedTasks);
-    expect(await manifestOf(store, address)).toMatchObject({ quarantinedTasks });
-  });
-
-  it('reads the meta-parameters alone without the optimizer tables', async () => {
-    const store = new MemoryObjectStore();
-    const writer = checkpointsIn(store);
-    expect(await readMetaParameters(writer.options)).toBeNull();
-    const state = stateAt(5);
-    const { address, digest } = await writer.write(state);
-    const found = await readMetaParameters(writer.options);
-    expect(found).toMatchObject({ outerStep: 5, address, digest });
-    expect(metaParametersDigest(found!.metaParameters)).toBe(digest);
-  });
-
   it('does not write the same state again, before or after a resume', async () => {
     const store = new FailingStore();
     const writer = checkpointsIn(store);
@@ -92,15 +53,6 @@ describe('write and latest', () => {
     expect((await checkpointsIn(store).latest())!.metaParameters.tables.get(name)!.values[9]).toBe(
       42,
     );
-  });
-
-  it('uploads an unchanged piece again if it was removed', async () => {
-    const store = new FailingStore();
-    const writer = checkpointsIn(store);
-    const manifest = await manifestOf(store, (await writer.write(stateAt(5))).address);
-    await store.delete(`blobs/${manifest.tables[0]!.pieces[1]!.blob.sha256}`);
-    await writer.write(stateAt(6));
-    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(6)));
   });
 });
 
@@ -135,20 +87,6 @@ describe('a failure at any put', () => {
     // The dense blob, a changed first piece per non-empty table and the moments, manifest,
     // latest.
     expect(failureCount).toBeGreaterThanOrEqual(6);
-  });
-
-  it('at the very first checkpoint leaves no checkpoint or a whole one', async () => {
-    for (let failAt = 1; ; failAt += 1) {
-      const store = new FailingStore();
-      store.failAtPut(failAt);
-      const writer = checkpointsIn(store);
-      const outcome: unknown = await writer.write(stateAt(1)).catch((error: unknown) => error);
-      const found = await checkpointsIn(store).latest();
-      if (!(outcome instanceof Error)) break;
-      if (found !== null) expect(bitsOf(found)).toEqual(bitsOf(stateAt(1)));
-      await writer.write(stateAt(1));
-      expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(1)));
-    }
   });
 });
 
@@ -187,27 +125,6 @@ describe('two coordinators of one run', () => {
     expect(await reader.latest()).not.toBeNull();
     expect(reader.warnings).toEqual([]);
   });
-
-  it('when two start at once, the first checkpoint is that of one of them', async () => {
-    const store = new MemoryObjectStore();
-    const rivals = [checkpointsIn(store), checkpointsIn(store)];
-    for (const rival of rivals) await rival.latest();
-    const outcomes = await Promise.allSettled(rivals.map((rival) => rival.write(stateAt(1))));
-    expect(outcomes.map((outcome) => outcome.status).sort()).toEqual(['fulfilled', 'rejected']);
-  });
-
-  it('reports that the pointer was removed', async () => {
-    const store = new MemoryObjectStore();
-    const writer = checkpointsIn(store);
-    await writer.write(stateAt(1));
-    await store.delete('latest.json');
-    await expect(writer.write(stateAt(2))).rejects.toMatchObject({
-      kind: 'failed',
-      report: {
-        what: 'the pointer to the latest checkpoint was removed during this run',
-      },
-    });
-  });
 });
 
 describe('another run', () => {
@@ -215,31 +132,6 @@ describe('another run', () => {
   beforeEach(async () => {
     store = new MemoryObjectStore();
     await checkpointsIn(store).write(stateAt(2));
-  });
-
-  it('with another config is refused with the fields that differ', async () => {
-    const other = checkpointsIn(store, {
-      configHash: 'hash-2',
-      deciding: { seed: 2, training: { outerSteps: 10, optimizer: { kind: 'sgd' } } },
-    });
-    const failure: unknown = await other.latest().catch((error: unknown) => error);
-    expect(failure).toMatchObject({ kind: 'usage' });
-    const text = formatFailure(failure as QianmoError);
-    expect(text).toContain('seed: 1 -> 2\n');
-    expect(text).toContain('training.optimizer.kind: "adam" -> "sgd"');
-    expect(text).not.toContain('outerSteps');
-    expect(text).toMatch(/cure: .*--fresh/);
-  });
-
-  it('with another store or name is refused', async () => {
-    await expect(checkpointsIn(store, { storeDigest: 'store-2' }).latest()).rejects.toMatchObject({
-      kind: 'usage',
-      report: { what: 'the checkpoint was made from another task store' },
-    });
-    await expect(checkpointsIn(store, { runName: 'other' }).latest()).rejects.toMatchObject({
-      kind: 'usage',
-      report: { what: 'this output contains the checkpoints of another run' },
-    });
   });
 
   it('is replaced by a run that starts again', async () => {
@@ -291,21 +183,6 @@ describe('retention', () => {
     expect(await store.list('')).toEqual(expect.arrayContaining(missing));
   });
 
-  it('deletes a manifest before its blobs', async () => {
-    const deleted: string[] = [];
-    class Watched extends MemoryObjectStore {
-      override delete(key: string): Promise<void> {
-        deleted.push(key.split('/')[0] ?? '');
-        return super.delete(key);
-      }
-    }
-    const writer = checkpointsIn(new Watched(), { kept: 1 });
-    await writer.write(stateAt(1));
-    await writer.write(stateAt(2));
-    expect(deleted[0]).toBe('manifests');
-    expect(new Set(deleted.slice(1))).toEqual(new Set(['blobs']));
-  });
-
   describe('of a checkpoint that was cut off', () => {
     let nowMs: number;
     let store: FailingStore;
@@ -351,33 +228,5 @@ describe('retention', () => {
       await successor.write(stateAt(3));
       expect((await blobsOfStore()).length - (await namedBlobs()).size).toBe(before);
     });
-
-    it('keeps them when another coordinator has written a checkpoint meanwhile', async () => {
-      const successor = checkpointsIn(store);
-      await successor.latest();
-      nowMs += 4_000_000;
-      const list = store.listWithTimes.bind(store);
-      store.listWithTimes = async (prefix) => {
-        if (prefix === 'manifests/') await overwrite(store, 'latest.json', 'of another');
-        return list(prefix);
-      };
-      const before = await blobsOfStore();
-      await successor.write(stateAt(3));
-      expect(await blobsOfStore()).toEqual(expect.arrayContaining(before));
-    });
-  });
-
-  it('a store that cannot delete is a warning: the checkpoint is safe', async () => {
-    class Undeletable extends MemoryObjectStore {
-      override delete(): Promise<never> {
-        return Promise.reject(new QianmoError({ kind: 'environment', what: 'access denied' }));
-      }
-    }
-    const store = new Undeletable();
-    const writer = checkpointsIn(store, { kept: 1 });
-    await writer.write(stateAt(1));
-    await writer.write(stateAt(2));
-    expect(writer.warnings).toEqual(['old checkpoints were not removed: access denied']);
-    expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
   });
 });

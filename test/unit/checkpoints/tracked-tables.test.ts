@@ -1,7 +1,7 @@
 /** Checkpoints of tables whose changes are told: what is written, what is only named, and what is kept. */
 
 import { describe, expect, it } from 'vitest';
-import { FrozenTable, TrackedTables } from '../../../coordinator/checkpoints/table-snapshot.js';
+import { TrackedTables } from '../../../coordinator/checkpoints/table-snapshot.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
@@ -80,57 +80,6 @@ describe('a checkpoint of tracked tables', () => {
     const moments = found.optimizer.tables.get(`adam.firstMoment/${FIRST}`)!.values;
     expect([moments[0], moments[3 * 4]]).toEqual([-7, Math.fround(1 / 3)]);
   });
-
-  it('writes everything when the last checkpoint was of other tables', async () => {
-    const store = new FailingStore();
-    const writer = checkpointsIn(store, { kept: 1 });
-    const before = trainingFrom(tinyState(tinySpec(), 5));
-    await writer.write(before.state, before.tables.snapshot());
-    // A start afresh at an earlier outer step.
-    const other = tinyState(tinySpec(), 0);
-    for (const { values } of other.optimizer.tables.values()) values.fill(4);
-    const afresh = trainingFrom(other);
-    stepped(afresh, [1], 8);
-    await writer.write(afresh.state, afresh.tables.snapshot());
-    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(afresh.state));
-  });
-
-  it('stores again what was told between a checkpoint that failed and the next', async () => {
-    const store = new FailingStore();
-    const writer = checkpointsIn(store);
-    const training = trainingFrom(tinyState(tinySpec(), 1));
-    await writer.write(training.state, training.tables.snapshot());
-    stepped(training, [4], 7);
-    store.failAtPut(2);
-    await expect(writer.write(training.state, training.tables.snapshot())).rejects.toThrow();
-    stepped(training, [8], 9);
-    await writer.write(training.state, training.tables.snapshot());
-    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(training.state));
-  });
-
-  it('stores a named piece again whose blob is gone', async () => {
-    const store = new MemoryObjectStore();
-    const writer = checkpointsIn(store);
-    const training = trainingFrom(tinyState(tinySpec(), 1));
-    const { address } = await writer.write(training.state, training.tables.snapshot());
-    const { blob } = (await manifestOf(store, address)).tables[0]!.pieces[3]!;
-    await store.delete(`blobs/${blob.sha256}`);
-    stepped(training, [0], 7);
-    await writer.write(training.state, training.tables.snapshot());
-    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(training.state));
-  });
-
-  it('keeps blobs that only an old checkpoint wrote, for as long as a manifest names them', async () => {
-    const store = new MemoryObjectStore();
-    const writer = checkpointsIn(store, { kept: 1 });
-    const training = trainingFrom(tinyState(tinySpec(), 1));
-    for (let round = 0; round < 6; round += 1) {
-      await writer.write(training.state, training.tables.snapshot());
-      expect(await store.list('manifests/')).toHaveLength(1);
-      expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(training.state));
-      stepped(training, [round], round + 10);
-    }
-  });
 });
 
 describe('a snapshot', () => {
@@ -148,21 +97,5 @@ describe('a snapshot', () => {
     expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(expected);
     await writer.write(training.state, training.tables.snapshot());
     expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(training.state));
-  });
-
-  it('keeps the first of several old values, and none of a piece that was taken', () => {
-    const values = Float32Array.from([1, 2, 3, 4, 5]);
-    const frozen = new FrozenTable({ rowCount: 5, width: 1, values }, 2);
-    const write = (id: number, value: number): void => {
-      frozen.keepRows(Int32Array.of(id));
-      values[id] = value;
-    };
-    write(0, 10);
-    write(0, 11);
-    write(3, 12);
-    expect([...frozen.take(0).values]).toEqual([1, 2]);
-    write(1, 13);
-    expect(() => frozen.take(0)).toThrow('was taken');
-    expect([...frozen.take(1).values]).toEqual([3, 4]);
   });
 });

@@ -1,28 +1,18 @@
 /** Runs side by side: the numbers of their evaluations, paired differences, and refusals. */
 
 import { asPage } from '../../../coordinator/reports/document/as-page.js';
-import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { comparisonDocument } from '../../../coordinator/reports/comparison-document.js';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   compareRuns,
   ComparisonReportSchema,
   type ComparisonReport,
-} from '../../../coordinator/scoring/compare-runs.js';
-import {
   armOf,
   parseRunArgument,
-  readEvaluatedRun,
   type EvaluatedRun,
-} from '../../../coordinator/scoring/evaluated-run.js';
-import {
-  decodeTestLogits,
-  encodeTestLogits,
-  TEST_LOGITS_KEY,
-} from '../../../coordinator/scoring/test-logits.js';
+} from '../../../coordinator/scoring/compare-runs.js';
 import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
-import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { evaluatedOutput, evaluatedRun } from '../../fixtures/evaluation/evaluated-runs.js';
+import { evaluatedRun } from '../../fixtures/evaluation/evaluated-runs.js';
 import { formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -52,15 +42,6 @@ function refusalOf(action: () => unknown): FailureReport {
   throw new Error('nothing was refused');
 }
 
-async function laterRefusalOf(action: Promise<unknown>): Promise<FailureReport> {
-  const error: unknown = await action.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof QianmoError)) throw new Error('nothing was refused', { cause: error });
-  return error.report;
-}
-
 describe('a comparison', () => {
   it('gives each run the metrics of its own evaluation, in every slice', () => {
     for (const [run, { arm, evaluated }] of [
@@ -84,17 +65,6 @@ describe('a comparison', () => {
     );
   });
 
-  it('labels runs by run and arm, and numbers repeated labels', () => {
-    expect(report.runs.map(({ label }) => label)).toEqual([
-      'near:meta-unadapted',
-      'far:meta-unadapted',
-      'near:meta-adapted',
-      'near:meta-unadapted #2',
-    ]);
-    expect(report.runs[0]?.cell).toBeNull();
-    expect(report.runs[2]?.cell?.kind).toBe('inner-steps');
-  });
-
   it('shows differences of the displayed values, and none of the first run from itself', () => {
     for (const { arms } of report.slices) {
       const [first, second, , same] = arms;
@@ -106,39 +76,6 @@ describe('a comparison', () => {
       const none = { value: 0, low: 0, high: 0 };
       expect(same?.differences).toMatchObject([{ perImpression: none, perAdgroup: none }]);
     }
-  });
-
-  it('says which run is worse when the interval allows it', () => {
-    const text = asText(comparisonDocument(report)).replace(/\s+/g, ' ');
-    expect(text).toContain('far:meta-unadapted is worse than near:meta-unadapted');
-    expect(text).toContain('near:meta-unadapted #2 is not better than near:meta-unadapted');
-    expect(asPage(comparisonDocument(report))).toContain('<p class="worse">far:meta-unadapted');
-  });
-
-  it('accepts its own size buckets', () => {
-    const { slices } = compareRuns(
-      [
-        { evaluated: near, arm: null },
-        { evaluated: far, arm: null },
-      ],
-      [5],
-    );
-    expect(slices.map(({ name }) => name)).toEqual(['all', '0-5', '>5']);
-    expect((slices[1]?.adgroupCount ?? 0) + (slices[2]?.adgroupCount ?? 0)).toBe(
-      slices[0]?.adgroupCount,
-    );
-  });
-
-  it('has the same intervals for all adgroups and for a bucket that contains them all', () => {
-    const { slices } = compareRuns(
-      [
-        { evaluated: near, arm: null },
-        { evaluated: far, arm: null },
-      ],
-      [1_000_000],
-    );
-    expect(slices.map(({ name }) => name)).toEqual(['all', '0-1000000']);
-    expect(slices[1]?.arms).toEqual(slices[0]?.arms);
   });
 
   it('is repeatable and survives JSON', () => {
@@ -153,60 +90,7 @@ describe('a comparison', () => {
   });
 });
 
-describe('runs with value labels', () => {
-  it('are compared by squared error, without metrics that need classes', async () => {
-    const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
-    const [first, second] = [
-      await evaluatedRun('first', { store: values, metaBias: -0.2 }),
-      await evaluatedRun('second', { store: values, metaBias: 1 }),
-    ];
-    const found = compareRuns([
-      { evaluated: first, arm: 'meta-unadapted' },
-      { evaluated: second, arm: 'meta-unadapted' },
-      { evaluated: second, arm: 'meta-adapted' },
-    ]);
-    for (const [run, { report: own }] of [first, second].entries()) {
-      const metrics = own.slices[0]?.arms.find((each) => each.arm === 'meta-unadapted')?.metrics;
-      const compared = found.slices[0]?.arms[run]?.metrics;
-      expect(compared?.logloss).toBeCloseTo(metrics?.logloss ?? NaN, 10);
-      expect(compared?.values?.mae).toBeCloseTo(metrics?.values?.mae ?? NaN, 10);
-      expect(compared?.calibration).toBeCloseTo(metrics?.calibration ?? NaN, 10);
-    }
-    const table = asText(comparisonDocument(found), 100);
-    expect(table).toContain('difference in squared error');
-    expect(table).not.toMatch(/AUC|nats/);
-    const html = asPage(comparisonDocument(found));
-    expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
-    expect(html).toContain('validation squared error');
-    expect(html).not.toContain('validation logloss');
-    expect(
-      refusalOf(() =>
-        compareRuns([
-          { evaluated: first, arm: null },
-          { evaluated: near, arm: null },
-        ]),
-      ).found,
-    ).toContain('labels judged by binary loss instead of squared');
-  });
-});
-
 describe('its table and page', () => {
-  it('contain every run, every bucket and every logloss', () => {
-    const table = asText(comparisonDocument(report), 100);
-    const html = asPage(comparisonDocument(report));
-    for (const { label } of report.runs) {
-      expect(table).toContain(label);
-      expect(html).toContain(label);
-    }
-    for (const { name, arms } of report.slices)
-      for (const { metrics } of arms) {
-        expect(table).toContain(name);
-        expect(table).toContain(metrics.logloss.toFixed(4));
-        expect(html).toContain(metrics.logloss.toFixed(4));
-      }
-    expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
-  });
-
   it('reference nothing external, escape names and mark one best value per column', () => {
     const rename = (text: string): string => text.replace('near:meta-adapted', '<b>"x"');
     const hostile: ComparisonReport = JSON.parse(JSON.stringify(report), (_, value: unknown) =>
@@ -244,48 +128,6 @@ describe('an argument', () => {
 });
 
 describe('runs that cannot be compared', () => {
-  it('a single run or a missing arm is refused with its cure', () => {
-    expect(refusalOf(() => compareRuns([{ evaluated: near, arm: null }]))).toMatchObject({
-      kind: 'usage',
-      what: 'a comparison needs at least two runs',
-    });
-    const arm = refusalOf(() => armOf(near, 'meta-adaptd'));
-    expect(arm).toMatchObject({ kind: 'usage', where: near.address, found: 'meta-adaptd' });
-    expect(arm.cure).toBe('did you mean meta-adapted?');
-  });
-
-  it('a run without an evaluation is refused', async () => {
-    const nothing = await laterRefusalOf(readEvaluatedRun(new MemoryObjectStore('nowhere')));
-    expect(nothing).toMatchObject({ kind: 'usage', what: 'the run was not evaluated' });
-    expect(nothing.cure).toContain('qianmo evaluate');
-  });
-
-  it('a segment that is not named or does not exist is refused', async () => {
-    const segmented = new MemoryObjectStore('segmented');
-    await segmented.put('evaluation-buyer.json', new Uint8Array(1), { kind: 'always' });
-    for (const [segment, expected] of [
-      [null, 'evaluation.json'],
-      ['re/turning', 'evaluation-re=2fturning.json'],
-    ] as const) {
-      const refusal = await laterRefusalOf(readEvaluatedRun(segmented, segment));
-      expect(refusal).toMatchObject({ kind: 'usage', expected, found: 'evaluation-buyer.json' });
-      expect(refusal.cure).toContain('--segment');
-    }
-  });
-
-  it('missing or changed logits are refused', async () => {
-    const output = await evaluatedOutput('damaged', { store });
-    const object = await output.get(TEST_LOGITS_KEY);
-    const bytes = object!.bytes;
-    bytes[bytes.length - 1]! ^= 1;
-    await output.put(TEST_LOGITS_KEY, bytes, { kind: 'always' });
-    const changed = await laterRefusalOf(readEvaluatedRun(output));
-    expect(changed).toMatchObject({ kind: 'data', where: `memory://damaged/${TEST_LOGITS_KEY}` });
-    expect(changed.found).toMatch(/sha256/);
-    await output.delete(TEST_LOGITS_KEY);
-    expect((await laterRefusalOf(readEvaluatedRun(output))).what).toContain('no logits');
-  });
-
   it.each<[string, (run: EvaluatedRun) => void, RegExp]>([
     [
       'other adgroups',
@@ -302,11 +144,6 @@ describe('runs that cannot be compared', () => {
       ({ logits }) => void (logits.rows.clicks[0]! += 1),
       /other clicks in query row 1 of adgroup task4/,
     ],
-    [
-      'another number of rows',
-      ({ logits }) => void (logits.rows.starts[1]! += 1),
-      /query rows of adgroup task4 instead of/,
-    ],
   ])('runs with %s are refused', async (_, change, found) => {
     const other = structuredClone(await evaluatedRun('other', { store }));
     change(other);
@@ -322,20 +159,5 @@ describe('runs that cannot be compared', () => {
       where: 'memory://other',
     });
     expect(refusal.found).toMatch(found);
-  });
-});
-
-describe('the file of test logits', () => {
-  it('is read back as it was written', () => {
-    expect(decodeTestLogits(encodeTestLogits(near.logits), 'here')).toEqual(near.logits);
-  });
-
-  it('is refused when one column has another length', () => {
-    const clicks = near.logits.rows.clicks.subarray(1);
-    const bytes = encodeTestLogits({ ...near.logits, rows: { ...near.logits.rows, clicks } });
-    expect(refusalOf(() => decodeTestLogits(bytes, 'here'))).toMatchObject({
-      kind: 'data',
-      what: 'these are not the test logits of an evaluation',
-    });
   });
 });

@@ -4,11 +4,10 @@ import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { sweepDocument } from '../../../coordinator/reports/sweep-document.js';
 import { describe, expect, it } from 'vitest';
-import { rungsOf, runSweep, type SweepOptions } from '../../../coordinator/sweep/run-sweep.js';
+import { rungsOf, runSweep } from '../../../coordinator/sweep/run-sweep.js';
 import {
   emptyRecord,
   openSweepJournal,
-  parseSweepRecord,
   rankedTrials,
   type SweepPlan,
   type SweepRecord,
@@ -19,6 +18,8 @@ import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 import { warningsOf } from '../../fixtures/told.js';
+
+type SweepOptions = Parameters<typeof runSweep>[0];
 
 function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): SweepPlan {
   const seeds = Array.from({ length: trialCount }, (_, seed) => seed);
@@ -102,24 +103,6 @@ async function failureOf(action: Promise<unknown>): Promise<QianmoError> {
   return error;
 }
 
-it('fails with the failure of a trial, not with the interruption of another', async () => {
-  const abort = new AbortController();
-  const bug = new TypeError('x is not a function');
-  const { options } = room(planOf(2), {
-    ...{ concurrentTrials: 2, signal: abort.signal },
-    runTrial: async (name, _outerSteps, signal) => {
-      if (name === 't02') {
-        abort.abort();
-        await new Promise((resolve) => setImmediate(resolve));
-        throw bug;
-      }
-      while (!signal.aborted) await Promise.resolve();
-      throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
-    },
-  });
-  await expect(runSweep(options)).rejects.toBe(bug);
-});
-
 describe('successive halving', () => {
   it('trains six trials to 2, the best two to 6 and the best one to 18', async () => {
     const { options, trained } = room(planOf(6, { eta: 3, rungs: 3 }));
@@ -160,36 +143,6 @@ describe('successive halving', () => {
       't03 after 8',
     ]);
     expect(discarded).not.toContain('t04');
-  });
-
-  it('gives the same record for any number of concurrent trials', async () => {
-    const plan = planOf(6, { eta: 3, rungs: 3 });
-    const expected = await runSweep(room(plan).options);
-    // The later trials finish first.
-    const slow = room(plan, { concurrentTrials: 4 });
-    const { runTrial } = slow.options;
-    const waits = new Map<string, number>();
-    const found = await runSweep({
-      ...slow.options,
-      runTrial: async (name, outerSteps, signal) => {
-        const turns = 12 - 2 * Number(name.slice(1));
-        for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
-        waits.set(name, turns);
-        return runTrial(name, outerSteps, signal);
-      },
-    });
-    expect(waits.size).toBe(6);
-    expect(found).toEqual(expected);
-    expect(slow.saved.at(-1)).toEqual(expected);
-  });
-});
-
-describe('a grid without halving', () => {
-  it('trains every trial to the end and keeps the best', async () => {
-    const { options, trained, discarded } = room(planOf(4), { trialsKept: 2 });
-    await runSweep(options);
-    expect(trained).toEqual(['t01 to 18', 't02 to 18', 't03 to 18', 't04 to 18']);
-    expect(discarded).toEqual(['t01', 't02']);
   });
 });
 
@@ -264,28 +217,12 @@ describe('a trial that diverges', () => {
     expect(table).toMatch(/t04 .*diverged/);
     expect(/NaN|undefined|Infinity/.exec(table + asPage(sweepDocument(record)))).toBeNull();
   });
-
-  it('fails the sweep when no other trial is left', async () => {
-    const found = room(planOf(2));
-    const failure = await failureOf(runSweep(diverging(['t01', 't02'], found)));
-    expect(failure.report.what).toBe('every trial of the sweep diverges');
-  });
 });
 
 describe('the journal', () => {
   const plan = planOf(4);
   const empty = emptyRecord(plan);
   const saidNothing = { resume: false, fresh: false };
-
-  it('returns what was saved, and survives JSON', async () => {
-    const store = new MemoryObjectStore();
-    const journal = await openSweepJournal(store, empty, saidNothing);
-    expect(journal.record).toEqual(empty);
-    const record = await runSweep({ ...room(plan).options, save: (r) => journal.save(r) });
-    const again = await openSweepJournal(store, empty, { resume: true, fresh: false });
-    expect(again.record).toEqual(record);
-    expect(parseSweepRecord(JSON.stringify(record), 'here')).toEqual(record);
-  });
 
   it('refuses an existing sweep unless told what to do, another sweep, and damage', async () => {
     const store = new MemoryObjectStore('sweep');

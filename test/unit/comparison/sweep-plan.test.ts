@@ -1,13 +1,13 @@
 /** Trials and rungs of a sweep before training starts, and refused plans. */
 
-import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { outerStepTotal, rungsOf } from '../../../coordinator/sweep/run-sweep.js';
-import { describeValue, outerStepsOf, planTrials } from '../../../coordinator/sweep/trials.js';
-import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { planTrials } from '../../../coordinator/sweep/trials.js';
+import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { configHash } from '../../../shared/config/run-config.js';
-import { parseSweepConfig, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
+import { SWEEP_CONFIG, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
 import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 
@@ -73,7 +73,7 @@ describe('trials', () => {
     const [trial] = plan({ 'training.optimizer.rate': [0.02, 0.03] });
     const changed = structuredClone(BASE);
     Object.assign(changed.training, { optimizer: { kind: 'adam', rate: 0.02 } });
-    const expected = parseRunConfig(JSON.stringify(changed), 'changed');
+    const expected = parseConfig(RUN_CONFIG, JSON.stringify(changed), 'changed');
     expect(configHash(trial!.config)).toBe(configHash(expected));
     const { data, evaluation, compute, queue, storage } = trial!.config;
     expect({ data, evaluation, compute, queue, storage }).toEqual({
@@ -86,7 +86,6 @@ describe('trials', () => {
   });
 
   it.each<[string, unknown, Record<string, unknown>, RegExp, RegExp]>([
-    ['an empty grid', {}, {}, /nothing to choose from/, /^1$/],
     ['one trial', { seed: [1] }, {}, /nothing to choose from/, /^1$/],
     ['too many', { seed: [1, 2, 3] }, { trialsMax: 2 }, /more trials than allowed/, /^3$/],
     [
@@ -96,15 +95,6 @@ describe('trials', () => {
       /budget .* cannot be swept/,
       /tasks/,
     ],
-    ['the budget by its section', { training: [{}, {}] }, {}, /budget/, /training/],
-    ['data', { 'data.store': ['a', 'b'] }, {}, /cannot be swept/, /data\.store/],
-    [
-      'the evaluation',
-      { 'evaluation.innerRates': [[1], [2]] },
-      {},
-      /cannot be swept/,
-      /evaluation/,
-    ],
     [
       'a field that does not exist',
       { 'method.inerRate': [0.1, 0.2] },
@@ -112,7 +102,6 @@ describe('trials', () => {
       /fields that are wrong/,
       /method\.inerRate: there is no such field; did you mean "innerRate"/,
     ],
-    ['a field below a number', { 'seed.x': [1, 2] }, {}, /"x" is no field/, /^3$/],
     ['a wrong value', { 'method.innerSteps': [1, 0] }, {}, /fields that are wrong/, /above 0/],
     ['the same run twice', { seed: [1, 2, 1] }, {}, /same run/, /t01 \(seed 1\) and t03/],
   ])('refuse %s', (_, grid, rest, what, found) => {
@@ -123,66 +112,22 @@ describe('trials', () => {
     expect(report.found).toMatch(found);
     expect(report.cure).toBeDefined();
   });
-
-  it('may differ in outer steps, of which the rungs divide the most', () => {
-    const trials = plan({ 'training.outerSteps': [4, 18, 9] });
-    expect(trials.map(({ config }) => config.training.outerSteps)).toEqual([4, 18, 9]);
-    const rungs = rungsOf(3, outerStepsOf(trials), { eta: 3 }, 'here');
-    expect(rungs.map(({ outerSteps }) => outerSteps)).toEqual([6, 18]);
-  });
-
-  it('have run names without capitals, whatever the name of the sweep', () => {
-    const [trial] = plan({ seed: [1, 2] }, { sweep: 'DeepFM' });
-    expect(trial?.config.run).toBe('deepfm-t01');
-  });
-
-  it('name the trial whose config is invalid', () => {
-    const { where } = refusalOf(() => plan({ 'method.innerSteps': [1, 0] }));
-    expect(where).toBe('sweep.yaml, trial t02 (method.innerSteps 0)');
-  });
-
-  it('describe sections by kind and fields', () => {
-    expect(describeValue({ kind: 'maml', innerSteps: 3 })).toBe('maml (innerSteps 3)');
-    expect(describeValue({ kind: 'global' })).toBe('global');
-    expect(describeValue(['bias', 'output'])).toBe('["bias","output"]');
-  });
 });
 
 describe('a sweep file', () => {
   it.each<[string, string, RegExp]>([
     ['without a grid', 'sweep: a\nbase: b\noutput: o\n', /grid/],
-    ['whose path is none', 'sweep: a\nbase: b\noutput: o\ngrid: { "a b": [1] }\n', /grid/],
-    ['without values', 'sweep: a\nbase: b\noutput: o\ngrid: { seed: [] }\n', /grid/],
     [
       'of unknown fields',
       'sweep: a\nbase: b\noutput: o\ngrid: {}\nhalfing: {}\n',
       /did you mean "halving"/,
     ],
-    ['of a wrong name', 'sweep: A.b\nbase: b\noutput: o\ngrid: {}\n', /letters, digits and -/],
   ])('%s is refused with the field', (_, yaml, found) => {
-    const report = refusalOf(() => parseSweepConfig(yaml, 'sweep.yaml'));
+    const report = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
     expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
     expect(report.found).toMatch(found);
   });
-
-  it('in the examples is valid and matches its comments', () => {
-    const path = 'infra/examples/sweep.yaml';
-    const sweep = parseSweepConfig(readFileSync(path, 'utf8'), path);
-    const base = readFileSync(sweep.base, 'utf8');
-    const config = parseRunConfig(base, sweep.base);
-    const trials = planTrials(sweep, yamlValue(config), path);
-    const rungs = rungsOf(trials.length, config.training.outerSteps, sweep.halving, path);
-    expect(rungs.map(({ trialCount }) => trialCount)).toEqual([12, 4, 1]);
-    expect(outerStepTotal(rungs) / (12 * config.training.outerSteps)).toBeLessThan(0.25);
-    expect(new Set(trials.map((trial) => trial.config.method.kind))).toEqual(
-      new Set(['fomaml', 'maml', 'global']),
-    );
-  });
 });
-
-function yamlValue(config: unknown): unknown {
-  return JSON.parse(JSON.stringify(config));
-}
 
 describe('rungs', () => {
   it('of 9 trials and 90 outer steps with a third promoted: 9 to 10, 3 to 30, 1 to 90', () => {
@@ -194,16 +139,6 @@ describe('rungs', () => {
     ]);
     // 9 * 10 + 3 * 20 + 1 * 60
     expect(outerStepTotal(rungs)).toBe(210);
-  });
-
-  it('without halving are one rung, with all trials to the end', () => {
-    expect(rungsOf(5, 100, undefined, 'here')).toEqual([{ outerSteps: 100, trialCount: 5 }]);
-  });
-
-  it('are refused when a run is too short for them', () => {
-    const { found, kind } = refusalOf(() => rungsOf(9, 2, { eta: 3 }, 'here'));
-    expect(kind).toBe('usage');
-    expect(found).toBe('rungs that end after 1, 1, 2 outer steps');
   });
 
   it('rise in steps and fall in trials, end with the whole run, and cost no more than full training of all', () => {

@@ -4,7 +4,7 @@
 import { describe, expect, it, test } from 'vitest';
 import { featureMisfits, ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { DataConfigSchema } from '../../../shared/config/data-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 
@@ -35,26 +35,8 @@ describe('options that do not go together', () => {
       'generated: ipnn has weights for pairs of fields, and a generated embedding changes their order: set interactions: by-field, or take another model',
     ],
     [
-      { kind: 'fwfm', hiddenWidths: [], generated: 'site', personal: [] },
-      'generated: fwfm has weights for pairs of fields, and a generated embedding changes their order: take another model',
-    ],
-    [{ kind: 'fm' }, 'hiddenWidths: fm has no hidden layers: set hiddenWidths: []'],
-    [
-      {
-        kind: 'logistic',
-        hiddenWidths: [],
-        adgroupEmbedding: true,
-        personal: ['adgroupEmbedding'],
-      },
-      'adgroupEmbedding: logistic has no embeddings: what adapts to an adgroup is its bias',
-    ],
-    [
       { kind: 'fm', hiddenWidths: [], personal: ['output'] },
       'personal.0: expected each of bias, numbers at most once',
-    ],
-    [
-      { hiddenWidths: [4], personal: ['cross0'] },
-      'personal.0: expected each of bias, numbers, layer0, output at most once',
     ],
     [
       { kind: 'dcn-v2', crossLayers: 1, hiddenWidths: [], personal: ['cross1'] },
@@ -64,19 +46,7 @@ describe('options that do not go together', () => {
       { kind: 'mlp', linear: true },
       'linear: mlp with linear weights is wide-deep: set kind: wide-deep',
     ],
-    [
-      { kind: 'wide-deep', linear: false },
-      'linear: wide-deep without linear weights is mlp: set kind: mlp',
-    ],
     [{ crossLayers: 2 }, 'crossLayers: deepfm has no such option; it is one of dcn-v2'],
-    [
-      { kind: 'mlp', factorisedFields: ['site'] },
-      'factorisedFields: mlp has no such option; it is one of deepfm, fm, ipnn, opnn, pnn, fwfm',
-    ],
-    [
-      { kind: 'opnn', interactions: 'by-field' },
-      'interactions: opnn has no such option; it is one of deepfm, fm, ipnn, pnn',
-    ],
     [
       { kind: 'dcn-v2', hiddenWidths: [], crossTower: 'stacked' },
       'crossTower: without hidden layers there is no tower: leave crossTower out',
@@ -86,20 +56,8 @@ describe('options that do not go together', () => {
       'factorisedFields.1: expected each of site, tags, age, price at most once',
     ],
     [
-      { kind: 'wide-deep', wideFields: ['age'] },
-      'wideFields.0: expected each of site, tags, price at most once',
-    ],
-    [
       { kind: 'ipnn', factorisedFields: ['site'] },
       'factorisedFields: ipnn multiplies fields: expected at least 2 of them, found 1',
-    ],
-    [
-      { kind: 'fwfm', hiddenWidths: [], factorisedFields: ['site'] },
-      'factorisedFields: fwfm multiplies fields: expected at least 2 of them, found 1',
-    ],
-    [
-      { supportInputs: { targetEncodings: ['site', 'tags'] } },
-      'supportInputs.targetEncodings.1: expected each of site, price at most once',
     ],
     [
       { initialisation: { tables: { age: { kind: 'glorot-uniform' } } } },
@@ -107,19 +65,6 @@ describe('options that do not go together', () => {
     ],
   ])('%j', (model, expected) => {
     expect(misfitsIn(model)).toEqual([expected]);
-  });
-
-  it('refuses support inputs that are empty, unknown, or adapted', () => {
-    const issuesOf = (model: unknown): string[] =>
-      ModelConfigSchema.safeParse(model).error?.issues.map(
-        ({ path, message }) => `${path.join('.')}: ${message}`,
-      ) ?? [];
-    expect(issuesOf({ supportInputs: { smoothing: 5 } })).toEqual([
-      'supportInputs: names no input: expected clickRate, count or targetEncodings, or nothing at all',
-    ]);
-    expect(issuesOf({ supportInputs: { clickrate: true } }).join()).toContain('clickrate');
-    const adapted = { personal: ['bias', 'numbers'], supportInputs: { clickRate: true } };
-    expect(issuesOf(adapted).join()).toContain('personal.1: numbers cannot be personal');
   });
 
   it.each([
@@ -130,49 +75,6 @@ describe('options that do not go together', () => {
     ['all', { kind: 'logistic', hiddenWidths: [] }, ['bias']],
   ])('accepts %s as a choice of blocks: %j', (personal, model, expected) => {
     expect(ModelConfigSchema.parse({ ...model, personal }).personal).toEqual(expected);
-  });
-
-  it.each([
-    [
-      'anil',
-      { kind: 'logistic', hiddenWidths: [] },
-      'logistic has no output layer for anil to adapt',
-    ],
-    ['boil', { hiddenWidths: [] }, 'deepfm has no hidden layer for boil to adapt'],
-    ['maml', {}, 'expected a list of blocks, or one of anil, boil, all'],
-  ])('refuses %s of %j', (personal, model, expected) => {
-    const { error } = ModelConfigSchema.safeParse({ ...model, personal });
-    expect(error?.issues.map(({ path, message }) => [path.join('.'), message])).toEqual([
-      ['personal', expected],
-    ]);
-  });
-
-  it('refuses personal numbers for a model without them', () => {
-    const features = data.features.filter(({ name }) => name !== 'age');
-    const model = ModelConfigSchema.parse({ personal: ['numbers'] });
-    expect(featureMisfits(model, features)).toEqual([
-      { path: ['personal', 0], message: 'there are no number features to adapt the weights of' },
-    ]);
-  });
-
-  it.each([
-    {},
-    { kind: 'fm', hiddenWidths: [], factorisedFields: ['site', 'price'] },
-    { kind: 'ipnn', interactions: 'by-field', factorisedFields: ['site'] },
-    { kind: 'wide-deep', wideFields: ['site', 'tags'] },
-    {
-      supportInputs: { count: true, targetEncodings: ['price'] },
-      factorisedFields: ['site', 'support.count'],
-    },
-    { kind: 'pnn', linear: true },
-    {
-      kind: 'dcn-v2',
-      crossRank: 2,
-      crossTower: 'stacked',
-      personal: ['cross0', 'layer1', 'output'],
-    },
-  ])('accepts %j', (model) => {
-    expect(misfitsIn(model)).toEqual([]);
   });
 });
 

@@ -30,7 +30,6 @@ test('each adds a rate and a count behind the features', () => {
 
 test.each([
   ['a number', { of: ['price'] }, {}, /no category price; expected one of site, hour, size/],
-  ['a bag', { of: [['site', 'tags']] }, {}, /no category tags/],
   [
     'a pair twice',
     {
@@ -42,9 +41,6 @@ test.each([
     {},
     /listed already/,
   ],
-  ['a pair of one', { of: [['site', 'site']] }, {}, /names a category twice/],
-  ['three', { of: [['site', 'hour', 'size']] }, {}, /a list of two/],
-  ['nothing', { of: [] }, {}, /./],
   [
     'a name that is taken',
     { of: ['site'] },
@@ -55,15 +51,6 @@ test.each([
       ],
     },
     /the name target.site, which another one has/,
-  ],
-  [
-    'segments',
-    { of: ['site'] },
-    {
-      label: undefined,
-      segments: { column: 'kind', labels: [{ segment: 'x', label: { column: 'clicked' } }] },
-    },
-    /needs data.label/,
   ],
 ])('is refused: %s', (name, encodings, changes, message) => {
   const parsed = DataConfigSchema.safeParse(data(encodings, changes));

@@ -3,11 +3,7 @@
 import { expect, it, test } from 'vitest';
 import { AdgroupPages } from '../../../coordinator/dashboard/adgroup-page.js';
 import { partsHtml } from '../../../coordinator/dashboard/page.js';
-import {
-  fileOfSegment,
-  REPORT_FILE,
-  segmentOfKey,
-} from '../../../coordinator/scoring/evaluation-report.js';
+import { REPORT_FILE } from '../../../coordinator/scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../../../coordinator/scoring/test-logits.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
@@ -51,39 +47,6 @@ it('reads an evaluation once, and again when its report was written anew', async
   expect(reads.filter((key) => key === TEST_LOGITS_KEY)).toHaveLength(2);
 });
 
-it('finds an adgroup in the segment that has it, whichever was asked for', async () => {
-  const source = await evaluatedOutput('near', { store: taskStore });
-  const output = new MemoryObjectStore();
-  for (const segment of ['new comers', 'buyers'])
-    for (const file of [TEST_LOGITS_KEY, REPORT_FILE]) {
-      const bytes = (await source.get(file))?.bytes ?? new Uint8Array();
-      await output.put(fileOfSegment(file, segment), bytes, { kind: 'always' });
-    }
-  const list = await htmlOf(output, { segment: 'new comers' });
-  expect(list).toContain(
-    '<a aria-current="true" href="/runs/r/adgroup?segment=new+comers">new comers</a>',
-  );
-  expect(list).toContain('name="segment" value="new comers"');
-  const name = firstIn(list);
-  expect(list).toContain(`segment=new+comers&amp;name=${name}`);
-  expect(await htmlOf(output, { name, segment: 'none' })).toContain('support rows');
-  expect(await htmlOf(output, { name: 'nobody' })).toContain('No test adgroup has this name');
-});
-
-it('finds an adgroup of several columns by its values with commas, as the form shows them', async () => {
-  const tasks = taskStore.tasks.map((task) => ({ ...task, key: `${task.key}\u001fbuyer` }));
-  const output = await evaluatedOutput('near', { store: { ...taskStore, tasks } });
-  const name = decodeURIComponent(firstIn(await htmlOf(output, {}))).replace('\u001f', ', ');
-  expect(name).toMatch(/^\w+, buyer$/);
-  expect(await htmlOf(output, { name })).toContain('Query logloss of each arm');
-});
-
-it('says what is missing before an evaluation, and without servers', async () => {
-  const html = await htmlOf(new MemoryObjectStore(), { name: 'a' });
-  expect(html).toContain('<code>qianmo evaluate</code>');
-  expect(html).toContain('<code>--rankings</code>');
-});
-
 const SERVED = {
   ...{ adgroup: 'a/b\u001fc', impressions: 40, rewards: 3, open: 10, firstMs: 86_400_000 },
   served: { impressions: 50, explored: 10, propensities: 30 },
@@ -113,17 +76,4 @@ test.each([
   } finally {
     await server.close();
   }
-});
-
-test.each(['buyer', 'neu & alt', '=x', '\u65b0\u5ba2', 'a-b.json'])(
-  'the file of the segment %s names it',
-  (segment) => {
-    expect(segmentOfKey(REPORT_FILE, fileOfSegment(REPORT_FILE, segment))).toBe(segment);
-  },
-);
-
-test('other files name no segment', () => {
-  expect(segmentOfKey(REPORT_FILE, REPORT_FILE)).toBeNull();
-  for (const key of ['evaluation-x.html', 'evaluations.json', 'evaluation-=X.json'])
-    expect(segmentOfKey(REPORT_FILE, key)).toBeUndefined();
 });

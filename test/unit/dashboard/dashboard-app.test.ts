@@ -1,15 +1,13 @@
 /** The dashboard over records alone: its pages, what it refuses, and its forms. */
 
-import { appendFile, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
-import { ControlDesk } from '../../../coordinator/dashboard/access.js';
-import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
+import { ControlDesk, dashboardApp } from '../../../coordinator/dashboard/serve-dashboard.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { encodeEvent } from '../../../shared/events/event-lines.js';
-import { RECORD_STARTED_MS, stepEvent, writeRecord } from '../../fixtures/written-record.js';
+import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const MARKUP = '<img src=x onerror=alert(1)>';
@@ -72,8 +70,8 @@ function app(options: AppOptions = {}): Hono {
   const catalog = new RunCatalog({ roots: [folder.path], s3, clock });
   const desk =
     options.control === true
-      ? new ControlDesk((order, run) => {
-          given.push(`${order} ${run}`);
+      ? new ControlDesk((run) => {
+          given.push(run);
           return Promise.resolve('');
         }, 'secret')
       : null;
@@ -89,21 +87,6 @@ async function page(path: string): Promise<string> {
 }
 
 describe('pages', () => {
-  it('show runs by state', async () => {
-    const text = await page('/');
-    for (const state of ['finished', 'failed', 'running'])
-      expect(text).toMatch(new RegExp(`>${state}</span> <a href="/runs\\?state=${state}">1 run<`));
-  });
-
-  it('list runs, and filter them by state and name', async () => {
-    const all = await page('/runs');
-    expect(all).toContain('3 runs.');
-    expect(all).toContain('<a href="/runs/nested:failed">');
-    expect(await page('/runs?state=failed')).toContain('1 of 3 runs.');
-    expect(await page('/runs?q=WHO')).toContain('1 of 3 runs.');
-    expect(await page('/runs?page=0&state=nothing')).toContain('3 runs.');
-  });
-
   it('show what the record of a run says', async () => {
     const text = await page('/runs/whole');
     for (const part of [
@@ -143,18 +126,11 @@ describe('pages', () => {
         404,
       );
   });
-
-  it('allow no script but that of the server', async () => {
-    const answer = await app().request('/', { headers: HEADERS });
-    const policy = answer.headers.get('content-security-policy') ?? '';
-    expect(policy).toContain("script-src 'self';");
-    expect((await answer.text()).match(/<script/g)).toHaveLength(1);
-  });
 });
 
 describe('what is refused', () => {
   it.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])('%s, with 405', async (method) => {
-    for (const path of ['/', '/runs/whole', '/orders']) {
+    for (const path of ['/', '/runs/whole', '/cancel']) {
       const answer = await app().request(path, { method, headers: HEADERS });
       expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     }
@@ -192,11 +168,6 @@ describe('what is refused', () => {
     },
   );
 
-  it('no name, also where an option names a port alone', async () => {
-    const answer = await app({ hostsAllowed: [':3000'] }).request('/', { headers: { host: '' } });
-    expect(answer.status).toBe(403);
-  });
-
   it('metrics under any name without the token, and nothing but metrics with it', async () => {
     const token = 'abcdefghijklmnop';
     const asked = async (path: string, given: string, method = 'GET'): Promise<Response> => {
@@ -233,36 +204,35 @@ describe('forms', () => {
   const posted = async (fields: Record<string, string>, origin: string | null = own) => {
     const headers = { ...HEADERS, ...(origin === null ? {} : { origin }) };
     const body = new URLSearchParams(fields);
-    const answer = await app({ control: true }).request('/orders', {
+    const answer = await app({ control: true }).request('/cancel', {
       method: 'POST',
       headers,
       body,
     });
     return [answer.status, answer.headers.get('location')];
   };
-  const fields = { order: 'pause', run: 'open', csrf: 'secret', back: '/runs/open' };
+  const fields = { run: 'open', csrf: 'secret', back: '/runs/open' };
 
-  it('give an order, and lead back to their page', async () => {
+  it('cancel a run, and lead back to their page', async () => {
     const text = await (
       await app({ control: true }).request('/runs/open', { headers: HEADERS })
     ).text();
-    expect(text).toContain('<form class="orders" method="post" action="/orders">');
+    expect(text).toContain('<form class="orders" method="post" action="/cancel">');
     expect(text).toContain('name="csrf" value="secret"');
     expect(await posted(fields)).toEqual([303, '/runs/open']);
-    expect(given).toEqual(['pause open']);
+    expect(given).toEqual(['open']);
   });
 
   it('are not shown for a run that has ended, nor without control', async () => {
     const ended = await app({ control: true }).request('/runs/whole', { headers: HEADERS });
-    expect(await ended.text()).not.toContain('action="/orders"');
-    expect(await page('/runs/open')).not.toContain('action="/orders"');
+    expect(await ended.text()).not.toContain('action="/cancel"');
+    expect(await page('/runs/open')).not.toContain('action="/cancel"');
   });
 
   it.each([
     ['another token', { ...fields, csrf: 'other' }, own, 403],
     ['another origin', fields, 'http://evil.example', 403],
     ['no origin', fields, null, 403],
-    ['another order', { ...fields, order: 'delete' }, own, 400],
     ['a field too many', { ...fields, also: '1' }, own, 400],
     ['a long body', { ...fields, back: 'x'.repeat(5_000) }, own, 413],
   ] as const)('are refused with %s', async (_, sent, origin, status) => {
@@ -277,28 +247,4 @@ describe('forms', () => {
       expect(await posted({ ...fields, back })).toEqual([303, '/']);
     },
   );
-});
-
-it('answers with nothing new while a page is the same, and marks the parts that differ', async () => {
-  const opened = app();
-  const ask = async (etag?: string): Promise<Response> =>
-    opened.request('/runs/open', {
-      headers: { ...HEADERS, ...(etag === undefined ? {} : { 'if-none-match': etag }) },
-    });
-  const first = await ask();
-  const etag = first.headers.get('etag') ?? '';
-  expect((await ask(etag)).status).toBe(304);
-  nowMs += 1_000;
-  const line = encodeEvent({ ...stepEvent(39, 40), runId: 'open', epochMs: nowMs });
-  await appendFile(join(folder.path, 'open/events/events-000001.ndjson'), `${line}\n`);
-  await systemClock.sleep(1_100);
-  const next = await ask(etag);
-  expect(next.status).toBe(200);
-  const digests = (html: string) =>
-    new Map(
-      [...html.matchAll(/id="([a-z]+)" data-digest="(\w+)"/g)].map(([, id, each]) => [id, each]),
-    );
-  const [before, after] = [digests(await first.text()), digests(await next.text())];
-  expect(after.get('course')).not.toBe(before.get('course'));
-  expect(after.get('head')).toBe(before.get('head'));
 });

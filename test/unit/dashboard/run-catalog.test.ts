@@ -70,15 +70,6 @@ it('shows the run that took the place of another in its output, on its page and 
   }
 });
 
-it('lists a run once that lies below two folders', async () => {
-  const parent = join(folder.path, 'nested');
-  await writeRecord(join(parent, 'below', 'run'), { run: 'once', outerSteps: 3 });
-  const s3 = { region: 'us-east-1', forcePathStyle: true };
-  const roots = [parent, join(parent, 'below')];
-  const { runs } = await new RunCatalog({ roots, s3, clock: systemClock }).runs();
-  expect(runs.map(({ key }) => key)).toEqual(['below:run']);
-});
-
 it('looks at a bounded number of objects of a bucket, and says so', async () => {
   const store = new MemoryObjectStore();
   for (const key of ['a/events/events-000001.ndjson', 'a/z', 'b/c/events/events-000002.ndjson'])

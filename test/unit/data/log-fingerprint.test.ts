@@ -26,18 +26,3 @@ it('distinguishes large files that differ in one byte anywhere', async () => {
     await folder.remove();
   }
 });
-
-it('stops on request', async () => {
-  const folder = await temporaryFolder();
-  try {
-    const path = join(folder.path, 'log.csv');
-    const file = await open(path, 'w');
-    await file.write('a,b\n');
-    await file.close();
-    const reason = new Error('stopped');
-    const signal = AbortSignal.abort(reason);
-    await expect(fingerprintOf({ path, name: 'log.csv' }, signal)).rejects.toBe(reason);
-  } finally {
-    await folder.remove();
-  }
-});

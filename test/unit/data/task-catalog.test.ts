@@ -29,12 +29,6 @@ test('a catalog is read back as it was written', () => {
   expect(catalog.places[1]).toEqual({ fileIndex, batchIndex, rowOffset });
 });
 
-test('a catalog without first-seen times is read, and reports that it has none', () => {
-  const written = [{ ...task, firstSeenTime: null }];
-  const { tasks } = decodeTaskCatalog(encodeTaskCatalog(written, written));
-  expect(tasks[0]?.firstSeenTime).toBeNull();
-});
-
 test.each([
   ['ASCII', ['a', '', 'b\u001fc']],
   ['more than ASCII', ['é', '千模', '', 'a', '😀']],

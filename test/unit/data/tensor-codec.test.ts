@@ -1,13 +1,7 @@
 /** The byte form of tensors: worked bytes, files of other tools, and refusals. */
 
 import { describe, expect, it } from 'vitest';
-import {
-  decodeTensors,
-  encodableTensor,
-  encodeTensors,
-  viewTensors,
-  type CodedTensor,
-} from '../../../shared/tensors/tensor-codec.js';
+import { decodeTensors, encodeTensors, viewTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 
 function bytesOf(header: string, ...values: number[]): Uint8Array {
   const json = Buffer.from(header);
@@ -26,33 +20,6 @@ describe('encodeTensors', () => {
     );
   });
 
-  it('encodes a view without the surrounding bytes', () => {
-    const view = Float32Array.of(9, 1, 9).subarray(1, 2);
-    const decoded = decodeTensors(
-      encodeTensors(new Map([['v', { shape: [1], values: view }]])),
-      '',
-    );
-    expect(decoded.get('v')?.values).toEqual(Float32Array.of(1));
-  });
-
-  it('keeps the order of names that look like numbers', () => {
-    const one = { shape: [1], values: Uint8Array.of(1) };
-    const bytes = encodeTensors(
-      new Map([
-        ['b', one],
-        ['7', one],
-        ['0', one],
-      ]),
-    );
-    expect([...decodeTensors(bytes, '').keys()]).toEqual(['b', '7', '0']);
-  });
-
-  it('accepts an empty list and tensors without elements', () => {
-    expect(decodeTensors(encodeTensors(new Map()), '').size).toBe(0);
-    const empty = { shape: [0, 3], values: new Float32Array(0) };
-    expect(decodeTensors(encodeTensors(new Map([['e', empty]])), '').get('e')).toEqual(empty);
-  });
-
   it.each(['__metadata__', '__proto__'])('refuses the name %s', (name) => {
     const one = { shape: [1], values: Uint8Array.of(1) };
     expect(() => encodeTensors(new Map([[name, one]]))).toThrow(`named ${name}`);
@@ -60,16 +27,6 @@ describe('encodeTensors', () => {
 });
 
 describe('decodeTensors', () => {
-  it('reads every type that it writes', () => {
-    const tensors = new Map([
-      ['f', { shape: [1], values: Float32Array.of(0.5) }],
-      ['b', { shape: [3], values: Uint8Array.of(1, 2, 3) }],
-      ['d', { shape: [1], values: Float64Array.of(0.1) }],
-      ['i', { shape: [2], values: Int32Array.of(-1, 2147483647) }],
-    ]);
-    expect(decodeTensors(encodeTensors(tensors), '')).toEqual(tensors);
-  });
-
   it('reads files of other tools: free text next to the tensors, entries in any order', () => {
     const header =
       '{"__metadata__":{"format":"np"},"b":{"dtype":"U8","shape":[],"data_offsets":[1,2]},' +
@@ -85,11 +42,9 @@ describe('decodeTensors', () => {
     `{"a":{"dtype":"${dtype}","shape":${shape},"data_offsets":${offsets}}}`;
   it.each([
     ['nothing', new Uint8Array(0), '0 bytes'],
-    ['half a length', new Uint8Array(7), '7 bytes'],
     ['a header longer than the bytes', bytesOf('{}').subarray(0, 9), 'a header of 2 bytes'],
     ['an endless header', new Uint8Array(16).fill(255), 'a header of 18446744073709552000 bytes'],
     ['text that is not JSON', bytesOf('{"a":'), 'a header that is not JSON'],
-    ['a header that is a list', bytesOf('[]'), 'expected record'],
     ['an unknown type', bytesOf(entry('[0,4]', '[4]', 'BF16'), 1, 2, 3, 4), 'a.dtype'],
     ['values cut off', bytesOf(entry('[0,4]'), 1, 2, 3), 'a in bytes 0 to 4 of 3'],
     [
@@ -98,7 +53,6 @@ describe('decodeTensors', () => {
       '1 bytes that belong to no tensor',
     ],
     ['a gap', bytesOf(entry('[1,5]'), 1, 2, 3, 4, 5), 'a in bytes 1 to 5 of 5'],
-    ['offsets that run backwards', bytesOf(entry('[0,-1]')), 'data_offsets'],
     ['a shape of another size', bytesOf(entry('[0,4]', '[5]'), 1, 2, 3, 4), 'a of shape [5]'],
     ['half an element', bytesOf(entry('[0,6]', '[1]', 'F32'), 1, 2, 3, 4, 5, 6), 'in 6 bytes'],
   ])('refuses %s, with the place and the reason', (_, bytes, found) => {
@@ -123,27 +77,11 @@ describe('viewTensors', () => {
   ]);
   const encoded = encodeTensors(tensors);
 
-  it('gives views that share memory with the bytes', () => {
-    const bytes = encodeTensors(new Map([['w', { shape: [2], values: Float32Array.of(1, 2) }]]));
-    const values = viewTensors(bytes, 'test').get('w')!.values;
-    values[0] = 7;
-    expect(decodeTensors(bytes, 'test').get('w')!.values).toEqual(Float32Array.of(7, 2));
-  });
-
   it.each([0, 1, 2, 3, 4, 5, 6, 7])('reads bytes at offset %d of a larger buffer', (offset) => {
     const larger = new Uint8Array(encoded.byteLength + 16);
     larger.set(encoded, offset);
     const bytes = larger.subarray(offset, offset + encoded.byteLength);
     expect(viewTensors(bytes, 'test')).toEqual(tensors);
     expect(decodeTensors(bytes, 'test')).toEqual(tensors);
-  });
-});
-
-describe('encodableTensor', () => {
-  it('gives the bytes of encodeTensors once its values are written', () => {
-    const { bytes, values } = encodableTensor('rows', [2, 2]);
-    values.set([1, 2, 3, 4]);
-    const tensor = { shape: [2, 2], values: Float32Array.of(1, 2, 3, 4) };
-    expect(bytes).toEqual(encodeTensors(new Map([['rows', tensor]])));
   });
 });

@@ -2,8 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import { storeForModel } from '../../../shared/tasks/trained-padding.js';
-import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { storeForModel } from '../../../shared/tasks/task-store.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({
@@ -32,22 +31,4 @@ test('empty positions get the id after the last, and members keep theirs', async
 
 test.each(['masked', undefined] as const)('%s: the store is unchanged', (padding) => {
   expect(storeForModel({ padding }, store)).toBe(store);
-});
-
-test('rows for planning are read in the same way, whatever way the store knows', async () => {
-  const readPlannedRows: TaskStore['readPlannedRows'] = (indices) => store.readTasks(indices);
-  for (const own of [store, { ...store, readPlannedRows }]) {
-    const model = storeForModel({ padding: 'trained' }, own);
-    const [whole] = await model.readTasks([1]);
-    const [planned] = await model.readPlannedRows!([1]);
-    expect(planned!.bagIds).toEqual(whole!.bagIds);
-  }
-});
-
-test('rows for a computation are read in the same way, whatever way the store knows', async () => {
-  const viewTasks: TaskStore['viewTasks'] = (indices) => store.readTasks(indices);
-  for (const own of [store, { ...store, viewTasks }]) {
-    const model = storeForModel({ padding: 'trained' }, own);
-    expect(await model.viewTasks!([1])).toEqual(await model.readTasks([1]));
-  }
 });

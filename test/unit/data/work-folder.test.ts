@@ -1,7 +1,7 @@
 /** Temporary folders of work, and those that killed work has left. */
 
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -24,16 +24,6 @@ async function folderOf(name: string, owner: object | null): Promise<void> {
   if (owner !== null) await writeFile(join(parent.path, name, 'owner.json'), JSON.stringify(owner));
 }
 
-test('is removed when the work has ended, however it ended', async () => {
-  await expect(
-    withWorkFolder('prepare', parent.path, async (folder) => {
-      await writeFile(join(folder, 'rows'), 'many');
-      throw new Error('no');
-    }),
-  ).rejects.toThrow('no');
-  expect(await readdir(parent.path)).toEqual([]);
-});
-
 test.each([
   ['whose process has ended', 'qianmo-append-1', ended, false],
   ['that a machine of the same name may use', 'qianmo-ope-1', { ...self, boot: 'other' }, true],
@@ -49,13 +39,6 @@ test.each([
   expect(await readdir(parent.path)).toEqual(stays ? [name] : []);
 });
 
-test('of an earlier start of the machine is removed when nothing has changed in it for long', async () => {
-  await folderOf('qianmo-ope-1', { ...self, boot: 'earlier' });
-  await utimes(join(parent.path, 'qianmo-ope-1'), 1, 1);
-  const during = await withWorkFolder('prepare', parent.path, () => readdir(parent.path));
-  expect(during).toEqual([expect.stringMatching(/^qianmo-prepare-/)]);
-});
-
 test('is removed where its owner cannot be written, as on a full disk', async () => {
   const module = JSON.stringify(resolve('dist/coordinator/logs/work-folder.js'));
   const opening = `
@@ -66,11 +49,4 @@ test('is removed where its owner cannot be written, as on a full disk', async ()
   const { stdout } = await promisify(execFile)('sh', words);
   expect(stdout).toBe('environment\n');
   expect(await readdir(parent.path)).toEqual([]);
-});
-
-test('says where there is no room for one', async () => {
-  const nowhere = join(parent.path, 'nowhere');
-  await expect(
-    withWorkFolder('append', nowhere, () => Promise.resolve()),
-  ).rejects.toMatchObject({ kind: 'environment' });
 });

@@ -1,10 +1,9 @@
 /** Files that Grafana is provisioned with in the compose file: their fields, and whether they name what is there. */
 
-import { basename, dirname, join, normalize } from 'node:path';
-import { readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { COMPOSE, DASHBOARDS, documentsIn } from '../../deployment/manifests.js';
+import { COMPOSE, documentsIn } from '../../deployment/manifests.js';
 
 // Fields of a version 1 of provisioning, of those that Grafana reads.
 const DataSources = z.strictObject({
@@ -38,12 +37,6 @@ const Compose = z.looseObject({
     }),
   }),
 });
-const Dashboard = z.looseObject({
-  uid: z.string(),
-  templating: z.looseObject({
-    list: z.array(z.looseObject({ name: z.string(), type: z.string(), query: z.unknown() })),
-  }),
-});
 
 const { services } = Compose.parse(documentsIn(COMPOSE)[0]);
 const { grafana, prometheus } = services;
@@ -75,28 +68,5 @@ describe('Grafana in the compose file', () => {
     expect(providers.map(({ options }) => options.path)).toEqual([
       targetOf('infra/deploy/grafana'),
     ]);
-  });
-
-  it('has a password from a secret that it may read', () => {
-    const password = grafana.environment['GF_SECURITY_ADMIN_PASSWORD__FILE'] ?? '';
-    expect(dirname(password)).toBe('/run/secrets');
-    expect(grafana.secrets).toContain(basename(password));
-  });
-});
-
-describe('dashboards', () => {
-  const dashboards = DASHBOARDS.map((path) =>
-    Dashboard.parse(JSON.parse(readFileSync(path, 'utf8'))),
-  );
-
-  it('have identifiers of their own', () => {
-    expect(new Set(dashboards.map(({ uid }) => uid)).size).toBe(DASHBOARDS.length);
-  });
-
-  it('let the user choose among the data sources of Prometheus, of which one is provisioned', () => {
-    for (const { templating } of dashboards)
-      expect(templating.list).toContainEqual(
-        expect.objectContaining({ name: 'datasource', type: 'datasource', query: 'prometheus' }),
-      );
   });
 });

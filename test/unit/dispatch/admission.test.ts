@@ -54,32 +54,6 @@ function made(
 }
 
 describe('Admission', () => {
-  describe('tells of results', () => {
-    const told = { kind: 'results-admitted', outerStep: OUTER_STEP, jobCount: 2 };
-
-    it('every ten seconds', () => {
-      const { sut, clock, events } = made();
-      clock.advance(9_999);
-      sut.judge(deliveredOf(1));
-      expect(events.filter(({ kind }) => kind === told.kind)).toEqual([]);
-      clock.advance(1);
-      sut.judge(deliveredOf(0));
-      expect(events.filter(({ kind }) => kind === told.kind)).toEqual([
-        { ...told, admittedJobCount: 2 },
-      ]);
-    });
-
-    it('at once after workers were missing', () => {
-      const { sut, sink, events } = made();
-      sink({ kind: 'workers-missing', openJobCount: 2 });
-      sut.judge(deliveredOf(1));
-      sut.judge(deliveredOf(0));
-      expect(events.filter(({ kind }) => kind === told.kind)).toEqual([
-        { ...told, admittedJobCount: 1 },
-      ]);
-    });
-  });
-
   it.each([
     ['another run', { runId: 'other' }],
     ['an outer step before', { outerStep: OUTER_STEP - 1 }],

@@ -86,23 +86,6 @@ describe('a job that a worker refuses', () => {
     expect(clock.monotonicMs()).toBeLessThan(2 * NONE_HEALTHY_MS_MAX);
     expect(warnings()).toHaveLength(2);
   });
-
-  it('waits for a busy worker up to the limit of the step, and the failure names who refused', async () => {
-    const { results, clock } = stepScene(() => refused('cpu'), ['cpu', 'busy']);
-    await expect(results()).rejects.toMatchObject({
-      kind: 'transient',
-      report: { found: '1 jobs still open; worker cpu: no GPU here' },
-    });
-    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(900_000);
-  });
-
-  it('is done by the same worker once its fault is fixed', async () => {
-    const answerTo = (n: number): Answer =>
-      n <= 5 ? refused('one') : { state: 'done', worker: 'one' };
-    const { results, warnings } = stepScene(answerTo, ['one']);
-    for (let outerStep = 0; outerStep < 3; outerStep += 1) expect(await results()).toHaveLength(1);
-    expect(warnings()).toHaveLength(1);
-  });
 });
 
 describe('a result with another fingerprint than the first', () => {
@@ -123,18 +106,6 @@ describe('a result with another fingerprint than the first', () => {
     expect(warnings()[0]).toMatch(
       new RegExp(`^worker unlike refuses .* fingerprint ${unlike}, .* computes on ${FINGERPRINT};`),
     );
-  });
-
-  it('ends the run when no other worker is left', async () => {
-    const answerTo = (n: number): Answer => ({
-      ...{ state: 'done', worker: n === 1 ? 'first' : 'unlike' },
-      ...(n === 1 ? {} : { fingerprint: unlike }),
-    });
-    const { results } = stepScene(answerTo, ['unlike'], { orderCount: 2 });
-    await expect(results()).rejects.toMatchObject({
-      kind: 'failed',
-      report: { what: 'every connected worker refuses the jobs of this run' },
-    });
   });
 });
 
@@ -257,23 +228,6 @@ describe('a job that one worker fails', () => {
     });
     expect(addedMs).toHaveLength(4);
   });
-
-  it.each([
-    ['no other worker is connected', failed('a'), ['a']],
-    [
-      'the worker is lost each time and nobody has seen which one it was',
-      { ...failed('finder'), reason: 'worker-lost: gone' },
-      ['a', 'b'],
-    ],
-  ])('is given up at once when %s', async (_, answer: JobRecord, connected) => {
-    const { results, addedMs, quarantined } = stepScene(() => answer, connected, {
-      jobAttemptsMax: 3,
-    });
-    await expect(results()).rejects.toMatchObject({
-      report: { what: 'a job used up its attempts' },
-    });
-    expect([addedMs.length, quarantined]).toEqual([3, []]);
-  });
 });
 
 describe('two jobs with the same output', () => {
@@ -301,39 +255,6 @@ describe('WorkerHealth', () => {
     return { clock, events, sut, quarantines };
   };
 
-  it('counts the time from when no healthy worker was left, and restarts after a result', () => {
-    const { clock, sut } = made();
-    sut.refused('a', 'x');
-    expect(sut.judge(['a', 'b'])).toBe('wait');
-    clock.advance(NONE_HEALTHY_MS_MAX);
-    expect(sut.judge(['a'])).toBe('wait');
-    clock.advance(NONE_HEALTHY_MS_MAX - 1);
-    expect(sut.judge(['a'])).toBe('wait');
-    sut.didJob('b');
-    clock.advance(1);
-    expect(sut.judge(['a'])).toBe('wait');
-    clock.advance(NONE_HEALTHY_MS_MAX);
-    expect(sut.judge(['a'])).toBe('give-up');
-    expect(sut.judge([])).toBe('wait');
-  });
-
-  it('forgets workers that left or do jobs, and reports a refusal again only when it changes', () => {
-    const { events, sut } = made();
-    sut.refused('a', 'x');
-    sut.refused('a', 'x');
-    expect(events).toHaveLength(1);
-    sut.refused('a', 'y');
-    expect(events).toHaveLength(2);
-    sut.didJob('a');
-    expect([sut.isUnclouded, sut.describe()]).toEqual([true, null]);
-    sut.refused('gone', 'x');
-    sut.sick('gone too', 'y');
-    expect(sut.judge([])).toBe('wait');
-    expect(sut.isUnclouded).toBe(false);
-    sut.judge(['b']);
-    expect(sut.isUnclouded).toBe(true);
-  });
-
   it('quarantines a sick worker for longer each time, and not while it is in quarantine', () => {
     const { clock, sut, quarantines } = made();
     const durationsMs = Array.from({ length: 6 }, () => {
@@ -347,16 +268,6 @@ describe('WorkerHealth', () => {
     expect(durationsMs).toEqual([5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
     sut.didJob('a');
     sut.sick('a', 'x');
-    expect(quarantines()).toEqual([['a', 5_000]]);
-  });
-
-  it('finds a worker sick when three of its jobs failed and then succeeded elsewhere', () => {
-    const { sut, quarantines } = made();
-    sut.charge('a', 'NaN');
-    sut.charge('a', 'NaN');
-    expect(sut.isSick('a')).toBe(false);
-    sut.charge('a', 'NaN');
-    expect(sut.isSick('a')).toBe(true);
     expect(quarantines()).toEqual([['a', 5_000]]);
   });
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
-import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
+import { fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
 import { assertFits } from '../../../coordinator/dispatch/dispatch-step.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/queue-errors.js';
@@ -9,7 +8,7 @@ import {
   type JobResult,
   PROTOCOL_VERSION,
 } from '../../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../../shared/queue/signing.js';
+import { SIGNATURE_BYTE_COUNT } from '../../../shared/queue/signed-job-queue.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 
@@ -22,11 +21,6 @@ function delivery(): JobDelivery {
 
 describe('fateOf', () => {
   const { job } = delivery();
-
-  it('waits for an open job and reports a job that has vanished', () => {
-    expect(fateOf({ state: 'open', holder: 'w' }, job)).toEqual({ kind: 'open', holder: 'w' });
-    expect(fateOf({ state: 'gone' }, job).kind).toBe('lost');
-  });
 
   it('reads why a job failed', () => {
     const fate = (reason: string) => fateOf({ state: 'failed', reason, worker: 'w' }, job);
@@ -50,12 +44,6 @@ describe('fateOf', () => {
     const reason = 'worker-lost: the worker that held the job is lost';
     expect(fateOf({ state: 'failed', reason, worker: 'finder' }, job)).toEqual({
       ...{ kind: 'worker-lost', reason: 'the worker that held the job is lost' },
-    });
-  });
-
-  it('names no place in a result that is nothing at all', () => {
-    expect(fateOf({ state: 'completed', returnValue: null, worker: 'w' }, job)).toEqual({
-      ...{ kind: 'failed', reason: 'its result cannot be read', worker: 'w' },
     });
   });
 
@@ -85,13 +73,6 @@ describe('fateOf of a finished job', () => {
     fingerprint: 'test-01234567',
   };
 
-  it('is its result', () => {
-    expect(fateOf({ state: 'completed', returnValue, worker: 'w' }, job)).toEqual({
-      kind: 'result',
-      result: returnValue,
-    });
-  });
-
   it.each([{ jobIndex: 1 }, { outerStep: 1 }, { runId: 'another-run' }])(
     'is a failed attempt when the result belongs to another job: %o',
     (other) => {
@@ -107,80 +88,16 @@ describe('fateOf of a finished job', () => {
 });
 
 describe('JobDelivery', () => {
-  it('has a distinct id for each delivery, without a colon', () => {
-    const sut = delivery();
-    const first = sut.jobId;
-    sut.deliverAgain();
-    expect(sut.jobId).not.toBe(first);
-    expect(`${first}${sut.jobId}`).not.toContain(':');
-    expect(sut.jobId).toMatch(/-gradient-0-0-a2-nonce-1$/);
-  });
-
   it('fits the queue whatever its terms are, which name no worker whose name is too long', () => {
     const { job, where } = delivery();
     const largest = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
     const emptyByteCount = Buffer.byteLength(JSON.stringify({ ...job, runId: '' }));
     const jobOfSize = (byteCount: number) => ({
       ...{ ...job, runId: 'x'.repeat(byteCount - emptyByteCount) },
-      ...termFields({ fingerprint: 'test-01234567', notBy: ['liar', 'é'.repeat(300)] }),
+      fingerprint: 'test-01234567',
     });
-    expect(jobOfSize(largest).notBy).toEqual(['liar']);
     expect(() => assertFits({ job: jobOfSize(largest), where })).not.toThrow();
     expect(() => assertFits({ job: jobOfSize(largest + 1), where })).toThrow('too large');
-  });
-
-  it('waits 0, 100, 200, 400 ms and never more than 5 s', () => {
-    const sut = delivery();
-    const delays = Array.from({ length: 40 }, () => {
-      const { delayMs } = sut;
-      sut.deliverAgain();
-      return delayMs;
-    });
-    expect(delays.slice(0, 4)).toEqual([0, 100, 200, 400]);
-    expect(Math.max(...delays)).toBe(5_000);
-  });
-
-  const failedBy = (...workers: string[]): JobDelivery => {
-    const sut = delivery();
-    for (const worker of workers) sut.noteFailure({ worker, reason: `failed on ${worker}` });
-    return sut;
-  };
-  const countedOf = (sut: JobDelivery, ...sick: string[]): string[] =>
-    sut.countedFailures((worker) => sick.includes(worker)).map(({ worker }) => worker);
-
-  it('does not count failures on sick workers', () => {
-    const sut = failedBy('a', 'b', '', 'a');
-    expect(countedOf(sut)).toEqual(['a', 'b', '', 'a']);
-    expect(countedOf(sut, 'a')).toEqual(['b', '']);
-  });
-
-  it('counts the failures on the worker that it made suspect itself', () => {
-    const sut = failedBy('a', 'a');
-    sut.suspect = 'a';
-    expect(countedOf(sut, 'a')).toEqual(['a', 'a']);
-  });
-
-  it.each([
-    [['a', 'a'], 'a'],
-    [['a', 'b'], null],
-    [['a', ''], null],
-    [['', ''], null],
-    [[], null],
-  ])('knows the only worker that has failed it: %j', (workers, only) => {
-    const sut = failedBy(...workers);
-    expect(sut.onlyWorkerOf(sut.failures)).toBe(only);
-  });
-});
-
-describe('a job that used up its attempts', () => {
-  it('names the last reason, and the cure when numbers are not finite: a retry gives the same', () => {
-    const { report } = attemptsUsedUp({ where: 'job 3', jobIndex: 3 }, 5, {
-      ...{ reason: 'its result was refused', rejection: 'not_finite' },
-    });
-    expect(report).toMatchObject({
-      found: 'its result was refused',
-      cure: expect.stringContaining('lower method.innerRate') as string,
-    });
   });
 });
 
@@ -190,10 +107,5 @@ describe('job failures as text', () => {
       const failure = { kind, reason: 'two\nlines: with a colon' };
       expect(parseJobFailure(formatJobFailure(failure))).toEqual(failure);
     }
-  });
-
-  it('are bounded', () => {
-    const text = formatJobFailure({ kind: 'transient', reason: 'x'.repeat(100_000) });
-    expect(text.length).toBeLessThan(2_100);
   });
 });

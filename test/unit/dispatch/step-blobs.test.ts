@@ -2,7 +2,7 @@
 
 import { describe, expect, it, test } from 'vitest';
 import { BlobLeases, StepBlobs } from '../../../coordinator/dispatch/step-blobs.js';
-import { type BlobRef, blobRefOf, tooLargeBlob } from '../../../shared/storage/blob-store.js';
+import { type BlobRef, blobRefOf } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 
 const MIB = 1024 * 1024;
@@ -22,18 +22,6 @@ test.each([
   for (const byteCount of byteCounts)
     expect(await step.output({ sha256: '0'.repeat(64), byteCount })).toBeNull();
   expect(step.outputsAtOnce).toBe(expected);
-});
-
-class SmallBlobStore extends MemoryBlobStore {
-  override get(ref: BlobRef): Promise<Uint8Array> {
-    return Promise.reject(tooLargeBlob(ref, 'here', MIB));
-  }
-}
-
-test('takes an output that the queue may not carry for no bytes: no worker has put it', async () => {
-  const parts = { blobs: new SmallBlobStore(), leases: new BlobLeases() };
-  const step = new StepBlobs(parts, (action) => action());
-  expect(await step.output({ sha256: '0'.repeat(64), byteCount: 2 * MIB })).toHaveLength(0);
 });
 
 describe('an input that jobs share', () => {
@@ -57,18 +45,6 @@ describe('an input that jobs share', () => {
     blobs.begun[0]?.end(blobRefOf(shared.dense));
     await Promise.all([first, second]);
     expect(blobs.begun).toHaveLength(1);
-  });
-
-  it('is put by the next one when the first one gives up', async () => {
-    const blobs = new SlowBlobStore();
-    const step = new StepBlobs({ blobs, leases: new BlobLeases() }, (action) => action());
-    const first = step.put(shared);
-    const second = step.put(shared);
-    blobs.begun[0]?.fail(new Error('stopped'));
-    await expect(first).rejects.toThrow('stopped');
-    await new Promise((resolve) => setImmediate(resolve));
-    blobs.begun[1]?.end(blobRefOf(shared.dense));
-    await second;
   });
 });
 

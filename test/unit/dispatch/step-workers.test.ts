@@ -2,56 +2,14 @@
 
 import { expect, test } from 'vitest';
 import {
-  nobodyCounted,
   StepWorkers,
+  WorkerCount,
   WorkerHealth,
 } from '../../../coordinator/dispatch/worker-health.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const sink = (): void => undefined;
-
-test('says each time that the workers are gone, and looks no more often than every 10 s', async () => {
-  const clock = steppedClock();
-  const told: RunEvent[] = [];
-  let workerCount = 1;
-  let lookCount = 0;
-  const producer = {
-    ...(await new MemoryJobQueue({ clock }).openProducer('')),
-    workers: () => {
-      lookCount += 1;
-      const worker = {
-        name: 'w',
-        instance: 'w',
-        device: 'cpu',
-        sinceMs: 0,
-        jobId: null,
-        report: null,
-      };
-      return Promise.resolve(Array.from({ length: workerCount }, () => worker));
-    },
-  };
-  const health = new WorkerHealth({ clock, sink });
-  const step = new StepWorkers(
-    { producer, health, clock, sink: (event) => void told.push(event), counted: nobodyCounted() },
-    (action) => action(),
-  );
-  const toldAfter = async (seconds: number, workers: number): Promise<number> => {
-    workerCount = workers;
-    for (let second = 0; second < seconds; second += 1) {
-      clock.advance(1_000);
-      await step.reportMissingWorkers(() => ({ orderCount: 8, openCount: 5, first: undefined }));
-    }
-    return told.length;
-  };
-  expect(await toldAfter(10, 1)).toBe(0);
-  expect(await toldAfter(20, 0)).toBe(1);
-  expect(await toldAfter(10, 1)).toBe(1);
-  expect(await toldAfter(30, 0)).toBe(2);
-  expect(told[0]).toEqual({ kind: 'workers-missing', openJobCount: 5 });
-  expect(lookCount).toBe(7);
-});
 
 /** @param workerCount the workers that are connected */
 async function stepWith(workerCount: number): Promise<StepWorkers> {
@@ -65,9 +23,8 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
     });
   const producer = await queue.openProducer('');
   const health = new WorkerHealth({ clock, sink });
-  return new StepWorkers({ producer, health, clock, sink, counted: nobodyCounted() }, (action) =>
-    action(),
-  );
+  const counted = new WorkerCount(producer, clock);
+  return new StepWorkers({ producer, health, clock, sink, counted }, (action) => action());
 }
 
 test.each<[string, number, { open: number; unsent: number }, number]>([

@@ -41,7 +41,7 @@ function results(width: number, maker: unknown = 'maker', computation: unknown =
       Array.from({ length: width * width }, (_, index) => Math.sin(index)),
       [width, width],
     );
-    const captured = capture(engine, subject, { x }, { name: 'subject', shelf });
+    const captured = capture(engine, subject, { name: 'subject', shelf });
     const { a, b } = captured.run({ x });
     captured.dispose();
     return [...a, b].map((tensor) => [...tensor.dataSync()]);
@@ -55,15 +55,6 @@ test('a kept graph gives the same bits and is not recorded again', () => {
   expect(recordings).toBe(1);
 });
 
-test('another shape, maker or computation is another graph', () => {
-  results(5);
-  results(6);
-  results(5, 'another');
-  results(5, 'maker', 'another');
-  expect(recordings).toBe(4);
-  expect(readdirSync(folder)).toHaveLength(4);
-});
-
 test('a damaged graph is recorded again', () => {
   const first = results(5);
   const [name = ''] = readdirSync(folder);
@@ -73,12 +64,6 @@ test('a damaged graph is recorded again', () => {
   writeFileSync(join(folder, name), bytes);
   expect(results(5)).toEqual(first);
   expect(recordings).toBe(2);
-});
-
-test('a folder that cannot be written to costs a recording and nothing else', () => {
-  const first = results(5);
-  rmSync(folder, { recursive: true });
-  expect(results(5)).toEqual(first);
 });
 
 test('a cache is for this user alone', () => {

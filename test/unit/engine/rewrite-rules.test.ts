@@ -3,7 +3,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { RULES, rewriteGraph } from '../../../worker/compute/engine/rewrite/rewrite-graph.js';
+import { rewriteGraph } from '../../../worker/compute/engine/rewrite/rewrite-graph.js';
 import {
   compareRewrite,
   operationCounts,
@@ -64,11 +64,6 @@ describe('renaming and repeating', () => {
     expect(relativeError).toBe(0);
   });
 
-  it('keeps a tile that repeats axes longer than one', () => {
-    const { counts } = rewritten({ x: [3, 2] }, (tf, input) => tf.tile(the(input, 'x'), [2, 1]));
-    expect(counts).toEqual({ Tile: 1 });
-  });
-
   it('divides instead of taking reciprocals, which processors approximate in their own ways', () => {
     const { counts, relativeError } = rewritten({ x: [4, 6] }, (tf, input) => {
       const positive = tf.add(tf.square(the(input, 'x')), 1);
@@ -98,29 +93,6 @@ describe('arithmetic', () => {
     expect(relativeError).toBe(0);
   });
 
-  it('turns a product with ones into a broadcast by the next operation', () => {
-    const { counts, relativeError } = rewritten({ x: [2, 1], y: [2, 3] }, (tf, input) =>
-      tf.add(tf.mul(the(input, 'x'), tf.ones([2, 3])), the(input, 'y')),
-    );
-    expect(counts).toEqual({ Add: 1 });
-    expect(relativeError).toBe(0);
-  });
-
-  it('keeps a constant that gives the result its shape', () => {
-    const { relativeError } = rewritten({ x: [1, 3] }, (tf, input) =>
-      tf.add(the(input, 'x'), tf.fill([2, 3], 2)),
-    );
-    expect(relativeError).toBe(0);
-  });
-
-  it.each(['maximum', 'minimum'] as const)('gives the %s of two constants their shape', (name) => {
-    const { counts, relativeError } = rewritten({ x: [2] }, (tf, input) =>
-      tf.add(the(input, 'x'), tf.sum(tf[name](tf.zeros([3, 2]), tf.ones([3, 2])), 0)),
-    );
-    expect(counts).toEqual({ Add: 1, [name === 'maximum' ? 'Maximum' : 'Minimum']: 1, Sum: 1 });
-    expect(relativeError).toBe(0);
-  });
-
   it('moves signs through products, sums and reshapes into a difference', () => {
     const { counts, relativeError } = rewritten(
       { a: [5, 2, 3], b: [5, 3, 4], c: [10, 4] },
@@ -132,33 +104,9 @@ describe('arithmetic', () => {
     expect(counts).toEqual({ BatchMatMulV2: 1, Reshape: 1, Sub: 1 });
     expect(relativeError).toBe(0);
   });
-
-  it('merges repeated computations', () => {
-    const { counts } = rewritten({ x: [4, 4] }, (tf, input) => {
-      const square = (): tfjs.Tensor => tf.mul(the(input, 'x'), the(input, 'x'));
-      return tf.mul(square(), square());
-    });
-    expect(counts).toEqual({ Mul: 2 });
-  });
-
-  it('removes operations that no result needs', () => {
-    const { counts } = rewritten({ x: [4, 4] }, (tf, input) => {
-      tf.matMul(the(input, 'x'), the(input, 'x'));
-      return tf.relu(the(input, 'x'));
-    });
-    expect(counts).toEqual({ Relu: 1 });
-  });
 });
 
 describe('sums', () => {
-  it('sums once over all axes, regardless of reshapes in between', () => {
-    const { counts, relativeError } = rewritten({ x: [6, 4, 3] }, (tf, input) =>
-      tf.sum(tf.sum(the(input, 'x'), 1, true), 0),
-    );
-    expect(counts).toEqual({ Reshape: 1, Sum: 1 });
-    expect(relativeError).toBeLessThan(1e-6);
-  });
-
   it('replaces the sum of a repeated value by a product', () => {
     const { counts, relativeError } = rewritten({ x: [1, 4] }, (tf, input) =>
       tf.sum(tf.tile(the(input, 'x'), [16, 1]), 0),
@@ -174,19 +122,6 @@ describe('sums', () => {
     );
     expect(shapesMadeBy(graph, 'MatMul')).toEqual(['4x3']);
     expect(operationCounts(graph)).toEqual({ MatMul: 1, Reshape: 2 });
-    expect(relativeError).toBeLessThan(1e-6);
-  });
-
-  it('does so for each term, and joins terms that share their rows', () => {
-    const { counts, relativeError } = rewritten(
-      { x: [5, 7, 4], y: [5, 7, 3], z: [5, 7, 3] },
-      (tf, input) => {
-        const one = tf.matMul(the(input, 'x'), the(input, 'y'), true);
-        return tf.sum(tf.sub(one, tf.matMul(the(input, 'x'), the(input, 'z'), true)), 0);
-      },
-    );
-    expect(counts.MatMul).toBe(1);
-    expect(counts.BatchMatMulV2).toBeUndefined();
     expect(relativeError).toBeLessThan(1e-6);
   });
 });
@@ -222,11 +157,6 @@ describe('products', () => {
     expect(shapesMadeBy(graph, 'MatMul')).toEqual(['12x32']);
     expect(shapesMadeBy(graph, 'BatchMatMulV2')).toEqual(['3x4x32', '3x4x4']);
     expect(relativeError).toBeLessThan(1e-6);
-  });
-
-  it('materialises the adapted weights of a narrow layer with many rows', () => {
-    const { rewritten: graph } = adaptedLayer(64, 4, 4);
-    expect(shapesMadeBy(graph, 'BatchMatMulV2')).toEqual(['3x4x4', '3x64x4']);
   });
 
   it('reads X Y′ as the transpose of an existing Y X′', () => {
@@ -268,18 +198,6 @@ describe('products', () => {
     expect(counts).toEqual({ BiasAdd: 1, MatMul: 1, Relu: 1, Reshape: 2 });
     expect(relativeError).toBe(0);
   });
-
-  it('adds every value of a product, laid out as a column, to every value of a row', () => {
-    const { counts, relativeError } = rewritten(
-      { x: [5, 4], weights: [4, 3], row: [3] },
-      (tf, input) => {
-        const product = tf.matMul(the(input, 'x'), the(input, 'weights'));
-        return tf.add(tf.reshape(product, [15, 1]), the(input, 'row'));
-      },
-    );
-    expect(counts).toEqual({ Add: 1, MatMul: 1, Reshape: 1 });
-    expect(relativeError).toBe(0);
-  });
 });
 
 describe('finishing', () => {
@@ -295,18 +213,6 @@ describe('finishing', () => {
     );
     expect(counts).toEqual({ Add: 2, BatchMatMulV2: 1, Reshape: 1, Sub: 1 });
     expect(relativeError).toBeLessThan(1e-6);
-  });
-
-  it('keeps the step of a bias by other rows separate', () => {
-    const { counts, relativeError } = rewritten(
-      { p: [3, 4, 8], g: [3, 4, 4], delta: [3, 4, 8], others: [3, 4, 8] },
-      (tf, input) => {
-        const output = tf.sub(the(input, 'p'), tf.matMul(the(input, 'g'), the(input, 'delta')));
-        return tf.add(output, tf.sub(tf.ones([1, 1, 8]), tf.sum(the(input, 'others'), 1, true)));
-      },
-    );
-    expect(counts).toMatchObject({ Add: 1, Sub: 2, Sum: 1 });
-    expect(relativeError).toBe(0);
   });
 
   it('sums many rows by a product with ones', () => {
@@ -342,19 +248,6 @@ describe('rewriting', () => {
       );
       const again = rewriteGraph(once);
       expect(operationCounts(again)).toEqual(operationCounts(once));
-    });
-  });
-
-  it('leaves every graph unchanged without rules', () => {
-    engine.tf.tidy(() => {
-      const { recorded, rewritten: same } = compareRewrite(
-        engine,
-        ({ x }) => engine.tf.cast(engine.tf.neg(x as tfjs.Tensor), 'float32'),
-        { x: random([3]) },
-        [],
-      );
-      expect(operationCounts(same)).toEqual(operationCounts(recorded));
-      expect(Object.keys(RULES).length).toBeGreaterThan(0);
     });
   });
 });

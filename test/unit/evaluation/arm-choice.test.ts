@@ -2,35 +2,15 @@
 
 import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
-import {
-  choiceSentence,
-  evaluationDocument,
-} from '../../../coordinator/reports/evaluation-document.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
-import { chosenBlocks } from '../../../coordinator/evaluation/validate-arms.js';
-import {
-  chooseArm,
-  heldOutLosses,
-  pairedDifference,
-} from '../../../coordinator/scoring/validated-losses.js';
+import { chosenBlocks } from '../../../coordinator/evaluation/evaluate.js';
+import { chooseArm, heldOutLosses } from '../../../coordinator/scoring/validated-losses.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const losses = (...values: number[]): Float64Array => Float64Array.from(values);
-
-describe('the difference of two arms', () => {
-  it('has the standard error of a ratio over adgroups', () => {
-    // Differences 1 and 3 on 2 impressions each: D = 4 / 4, and sqrt(2 / 1 * (1 + 1)) / 4.
-    const found = pairedDifference(losses(3, 7), losses(2, 4), losses(2, 2));
-    expect(found).toEqual({ value: 1, standardError: 0.5 });
-  });
-
-  it('is not known of one adgroup, nor where an arm diverged', () => {
-    expect(pairedDifference(losses(1), losses(2), losses(1))).toBeNull();
-    expect(pairedDifference(losses(1, Infinity), losses(2, 2), losses(1, 1))).toBeNull();
-  });
-});
 
 describe('held-out losses', () => {
   it('never judge an adgroup by what it chose itself', () => {
@@ -61,12 +41,6 @@ describe('the blocks that adgroups are served', () => {
       { name: '>5', adgroupCount: 2, difference: 0.5, decidedBy: 'all', serves: 'adapted' },
     ]);
   });
-
-  it('are chosen on the adgroups that count, and unadapted where nothing says otherwise', () => {
-    const ofLarge = chosenBlocks(choosing, (adgroup) => adgroup >= 10);
-    expect(ofLarge.map(({ serves }) => serves)).toEqual(['unadapted', 'unadapted']);
-    expect(ofLarge[0]).toMatchObject({ adgroupCount: 0, difference: null });
-  });
 });
 
 describe('the arm that validation chooses', () => {
@@ -94,6 +68,11 @@ describe('the arm that validation chooses', () => {
     ]);
   });
 
+  it('differs from another by what one adgroup does not tell', () => {
+    const [, other] = chooseArm([plain('global', 1), plain('constant', 2)], losses(1)).arms;
+    expect(other?.fromChosen).toBeNull();
+  });
+
   it('is the first of equal ones, and never the oracle or an arm that diverged', () => {
     const found = chooseArm(
       [plain('constant', 1, 1), plain('global', 1, 1), plain('oracle', 0, 0)],
@@ -103,26 +82,6 @@ describe('the arm that validation chooses', () => {
     const diverged = chooseArm([plain('constant', NaN, 1), plain('global', Infinity, 0)], entries);
     expect(diverged.chosen).toBeNull();
     expect(diverged.arms.map(({ logloss }) => logloss)).toEqual([null, null]);
-  });
-
-  it('is named together with those that are not told apart from it', () => {
-    const near = { ...plain('constant', 7, 5.9) };
-    expect(choiceSentence(chooseArm([plain('global', 6, 6.5), near], entries))).toBe(
-      'Validation alone would choose global; not told apart from it (within 2 standard errors): constant.',
-    );
-    expect(
-      choiceSentence(chooseArm([plain('global', 6, 6), plain('constant', 9, 9)], entries)),
-    ).toContain('every other arm is worse by more than 2 standard errors');
-  });
-  it('is not told apart from an arm of equal losses, nor from any by a single adgroup', () => {
-    const same = chooseArm([plain('global', 6, 6.5), plain('constant', 6, 6.5)], entries);
-    expect(choiceSentence(same)).toBe(
-      'Validation alone would choose global; not told apart from it (within 2 standard errors): constant.',
-    );
-    const one = chooseArm([plain('global', 1), plain('constant', 9)], losses(2));
-    expect(choiceSentence(one)).toBe(
-      'Validation alone would choose global; a single adgroup does not say how sure that is.',
-    );
   });
 });
 
@@ -167,16 +126,5 @@ describe('the validation losses of an evaluation', () => {
       // One setting leaves nothing to choose; only meta-chosen chooses blocks.
       if (arm !== 'meta-chosen') expect(validated?.heldOutLogloss).toBe(validated?.logloss);
     }
-  });
-
-  it('are absent without validation adgroups, where no arm has a setting', async () => {
-    const arms = ['constant', 'global', 'meta-unadapted'];
-    const config = formulaConfig({ evaluation: { arms } });
-    const tasks = store.tasks.map((task) =>
-      task.split === 'validation' ? { ...task, split: 'train' as const } : task,
-    );
-    const report = await evaluateFormula({ store: { ...store, tasks }, config });
-    expect(report.arms).toEqual(arms);
-    expect(report.validation).toBeUndefined();
   });
 });

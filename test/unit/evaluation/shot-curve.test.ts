@@ -1,16 +1,12 @@
 /** The k-shot curve, against the expected results of the formula model. */
 
-import { asPage } from '../../../coordinator/reports/document/as-page.js';
-import { asText } from '../../../coordinator/reports/document/as-text.js';
-import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
 import type { ShotPoint } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
-import { parseReport, reportJson } from '../../../coordinator/scoring/evaluation-report.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { formulaDispatcher, formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
+import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -63,18 +59,6 @@ function expectedLogloss(
 describe('a k-shot curve', () => {
   const points = report.shots ?? [];
 
-  it('has its points in order, each on the same query rows', () => {
-    expect(points.map(({ supportRowsMax }) => supportRowsMax)).toEqual([0, 1, 3, 20]);
-    for (const { slice } of points) {
-      expect(slice.queryRowCount).toBe(report.counts.testQueryRows);
-      expect(slice.arms.map(({ arm }) => arm)).toEqual(report.arms);
-    }
-    const counts = testTasks.map((task) => task.supportRowCount);
-    expect(points.map(({ adaptedOnRowCount }) => adaptedOnRowCount)).toEqual(
-      [0, 1, 3, 20].map((shots) => counts.reduce((sum, n) => sum + Math.min(n, shots), 0)),
-    );
-  });
-
   it('adapts every arm on only the first support rows', () => {
     for (const { supportRowsMax, slice } of points) {
       const parts = testTasks.map((task) => ({
@@ -118,27 +102,4 @@ describe('a k-shot curve', () => {
       6,
     );
   });
-});
-
-it('sends no job that has no row to predict', async () => {
-  const dispatcher = formulaDispatcher(store);
-  await evaluateFormula({ store, config, dispatcher });
-  const withoutRows = dispatcher.orders.filter(
-    ({ job: { work } }) =>
-      work.kind === 'predict' && work.rows === 'support' && work.division?.supportRowsMax === 0,
-  );
-  expect(withoutRows).toEqual([]);
-});
-
-it('is the same whatever the order of delivery, survives JSON, and is shown', async () => {
-  const dispatcher = formulaDispatcher(store, { arrange: (orders) => [...orders].reverse() });
-  expect((await evaluateFormula({ store, config, dispatcher })).shots).toEqual(report.shots);
-  expect(parseReport(reportJson(report), 'here')).toEqual(report);
-  const lines = asText(evaluationDocument(report)).split('\n');
-  const start = lines.findIndex((line) => line.startsWith('By number of support rows'));
-  const rows = lines.slice(start).filter((line) => /^\d+ /.test(line));
-  expect(rows.slice(0, 4).map((line) => line.split(' ')[0])).toEqual(['0', '1', '3', '20']);
-  const html = asPage(evaluationDocument(report));
-  expect(html).toContain('By number of support rows');
-  expect(html).not.toContain('NaN');
 });

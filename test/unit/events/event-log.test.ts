@@ -1,9 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createEventLog, type EventLog } from '../../../shared/events/event-log.js';
+import { createEventLog } from '../../../shared/events/event-log.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
-import type { EventLogPlace } from '../../../shared/events/event-log.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+
+type EventLogPlace = Parameters<typeof createEventLog>[0]['place'];
+
+type EventLog = ReturnType<typeof createEventLog>;
 
 const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: 1, awayMs });
 
@@ -86,46 +89,6 @@ describe('an event log', () => {
     expect(failures).toEqual([]);
   });
 
-  it('writes events together that follow a write within a tenth of a second', async () => {
-    log.sink(back(1));
-    await settled();
-    expect(place.events).toEqual([back(1)]);
-    log.sink(back(2));
-    clock.advance(99);
-    await settled();
-    log.sink(back(3));
-    expect(place.appended).toHaveLength(1);
-    clock.advance(1);
-    await settled();
-    expect(place.events).toEqual([back(1), back(2), back(3)]);
-    expect(place.appended).toHaveLength(2);
-    // After a rest, at once again.
-    clock.advance(100);
-    await settled();
-    log.sink(back(4));
-    await settled();
-    expect(place.appended).toHaveLength(3);
-  });
-
-  it('saves at its beginning, at checkpoints, every half minute and when it closes', async () => {
-    log.sink(back(1));
-    await settled();
-    expect(place.saveCount).toBe(1);
-    clock.advance(100);
-    log.sink(back(2));
-    await settled();
-    expect(place.saveCount).toBe(1);
-    log.sink({ kind: 'checkpoint', epochMs: 1, outerStep: 1, address: 'a', digest: 'd' });
-    await settled();
-    expect(place.saveCount).toBe(2);
-    clock.advance(30_000);
-    log.sink(back(3));
-    await settled();
-    expect(place.saveCount).toBe(3);
-    await log.close();
-    expect(place.saveCount).toBe(4);
-  });
-
   it('reports once that its place fails, pauses, and resumes with the number of lost events', async () => {
     place.failure = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
     log.sink(back(1));
@@ -162,13 +125,5 @@ describe('an event log', () => {
     expect(dropped).toHaveLength(1);
     expect(place.events.length - 1 + (dropped[0] ?? 0)).toBe(2_000);
     expect(place.appended.join('').length).toBeLessThan(2.1 * 2 ** 20);
-  });
-
-  it('does not wait forever when it closes', async () => {
-    place.gate = new Promise(() => undefined);
-    clock.sleep = () => Promise.resolve();
-    log.sink(back(1));
-    await log.close();
-    expect(place.appended).toEqual([]);
   });
 });

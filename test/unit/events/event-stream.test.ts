@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { eventStream } from '../../../shared/events/event-stream.js';
+import { eventStream } from '../../../coordinator/runs/run-handle.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 
 const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: awayMs, awayMs });
@@ -11,21 +11,6 @@ async function all(stream: AsyncIterable<StampedEvent>): Promise<StampedEvent[]>
 }
 
 describe('eventStream', () => {
-  it('delivers events from before and during the reading, and ends', async () => {
-    const stream = eventStream();
-    stream.sink(back(1));
-    const iterator = stream[Symbol.asyncIterator]();
-    expect((await iterator.next()).value).toEqual(back(1));
-    const waiting = iterator.next();
-    stream.sink(back(2));
-    stream.sink(back(3));
-    stream.end();
-    stream.sink(back(4));
-    expect((await waiting).value).toEqual(back(2));
-    expect((await iterator.next()).value).toEqual(back(3));
-    expect((await iterator.next()).done).toBe(true);
-  });
-
   it('delivers all events to every reader, even one that starts late', async () => {
     const stream = eventStream();
     const early = all(stream);
@@ -38,15 +23,6 @@ describe('eventStream', () => {
     stream.end();
     expect(await early).toEqual([back(1), back(2)]);
     expect(await all(stream)).toEqual([back(1), back(2)]);
-  });
-
-  it('ends a waiting reader with the failure of the run', async () => {
-    const stream = eventStream();
-    const failed = all(stream).catch((error: unknown) => error);
-    await Promise.resolve();
-    stream.end({ error: 'the failure' });
-    stream.end();
-    expect(await failed).toBe('the failure');
   });
 
   it('keeps no more than its bound, and tells a reader how many of the oldest events it missed', async () => {

@@ -1,13 +1,13 @@
-import { appendFile, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../../shared/base/clock.js';
-import { openEventLog, folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
+import { folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
 import { logFilePlace } from '../../../shared/events/event-log.js';
-import type { EventLogPlace, SegmentBounds } from '../../../shared/events/event-log.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
+import type { SegmentBounds, createEventLog } from '../../../shared/events/event-log.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+type EventLogPlace = Parameters<typeof createEventLog>[0]['place'];
 
 const BOUNDS = { segmentByteCountMax: 100, segmentCountMax: 3 };
 /** 10 bytes. */
@@ -57,32 +57,6 @@ describe('in a folder', () => {
     await placeIn().append(line(1));
     expect(Object.values(await segmentsIn())).toEqual([line(0) + line(1)]);
   });
-
-  it('fails on a full disk, and writes again when there is room', async () => {
-    const events = join(folder.path, 'events');
-    await mkdir(events);
-    await symlink('/dev/full', join(events, 'events-000001.ndjson'));
-    const place = placeIn();
-    await expect(place.append(line(0))).rejects.toMatchObject({ code: 'ENOSPC' });
-    await writeFile(join(events, 'events-000002.ndjson'), '');
-    await place.append(line(1));
-    expect(await readFile(join(events, 'events-000002.ndjson'), 'utf8')).toBe(line(1));
-  });
-
-  it('reports that it cannot be created, which ends nothing', async () => {
-    await writeFile(join(folder.path, 'events'), 'a file in its place');
-    const failures: RunEvent[] = [];
-    const log = openEventLog(folder.path, {
-      s3: { region: 'any', forcePathStyle: true },
-      clock: systemClock,
-      onFailure: (event) => failures.push(event),
-    });
-    log.sink({ kind: 'worker-stopped', epochMs: 1 });
-    await log.close();
-    expect(failures).toMatchObject([
-      { kind: 'event-log-failed', reason: expect.stringContaining('EEXIST') as string },
-    ]);
-  });
 });
 
 describe('in one file', () => {
@@ -99,14 +73,6 @@ describe('in one file', () => {
     expect(await readFile(path(), 'utf8')).toBe(lines(20, 25).join(''));
     expect(await readFile(`${path()}.1`, 'utf8')).toBe(lines(10, 20).join(''));
     expect(await readdir(join(folder.path, 'logs'))).toHaveLength(2);
-  });
-
-  it('begins anew when another program has moved the file away', async () => {
-    const place = fileIn();
-    await place.append(line(0));
-    await rename(path(), `${path()}.old`);
-    await place.append(line(1));
-    expect(await readFile(path(), 'utf8')).toBe(line(1));
   });
 });
 
@@ -136,15 +102,6 @@ describe('in an object store', () => {
       'events/events-000002.ndjson': lines(10, 20).join(''),
       'events/events-000003.ndjson': lines(20, 30).join(''),
       'events/events-000004.ndjson': lines(30, 36).join(''),
-    });
-  });
-
-  it('saves by itself before it holds more than a segment', async () => {
-    const store = new MemoryObjectStore();
-    const place = objectLogPlace(store, BOUNDS);
-    for (const each of lines(0, 11)) await place.append(each);
-    expect(await segmentsOf(store)).toEqual({
-      'events/events-000001.ndjson': lines(0, 10).join(''),
     });
   });
 });

@@ -2,8 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { boundedRate } from '../../../shared/events/event-log.js';
 import {
   runEventSink,
-  sinksTogether,
-  toldBy,
   type RunEventOf,
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
@@ -44,28 +42,6 @@ describe('runEventSink', () => {
       [7, 'r', undefined],
     ]);
   });
-
-  it('keeps the time and the run that another process set', () => {
-    const { events, sink } = collecting();
-    const emit = runEventSink({ runId: 'r', clock: instantClock() }, sink);
-    const ofOther = { kind: 'job-started', jobId: 'o-1-2', runId: 'o', outerStep: 1 } as const;
-    emit({ ...ofOther, jobIndex: 2 }, { worker: 'w', workerIndex: 0, epochMs: 99 });
-    expect(events).toEqual([{ ...ofOther, jobIndex: 2, epochMs: 99, worker: 'w', workerIndex: 0 }]);
-  });
-
-  it('composes: every sink sees every event, with its source', () => {
-    const [first, second] = [collecting(), collecting()];
-    const clock = instantClock();
-    const emit = toldBy(
-      { worker: 'w' },
-      runEventSink({ clock }, sinksTogether(first.sink, second.sink)),
-    );
-    emit({ kind: 'worker-stopped' }, { workerIndex: 2, runId: 'r' });
-    expect(first.events).toEqual([
-      { kind: 'worker-stopped', epochMs: 0, runId: 'r', worker: 'w', workerIndex: 2 },
-    ]);
-    expect(second.events).toEqual(first.events);
-  });
 });
 
 describe('boundedRate', () => {
@@ -88,14 +64,5 @@ describe('boundedRate', () => {
     expect(events.filter(({ kind }) => kind === 'redis-back')).toHaveLength(41);
     emit({ kind: 'progress', stage: 'reading', done: 40, total: 40 });
     expect(doneOf('reading')).toEqual([0, 10, 20, 30, 40, 40]);
-  });
-
-  it('distinguishes workers', () => {
-    const { events, sink } = collecting();
-    const clock = instantClock();
-    const emit = runEventSink({ clock }, boundedRate(clock, sink));
-    const progress = { kind: 'job-progress', runId: 'r', outerStep: 0, jobIndex: 0 } as const;
-    for (const worker of ['a', 'b', 'a', 'b']) emit({ ...progress, phase: 'reading' }, { worker });
-    expect(events.map(({ worker }) => worker)).toEqual(['a', 'b']);
   });
 });

@@ -48,16 +48,6 @@ function step(outerStep: number, outerSteps = 100): Extract<RunEvent, { kind: 'o
   };
 }
 const started: RunEvent = { kind: 'run-started', runId: 'r', outerStep: 0, outerSteps: 100 };
-const otherEvents: RunEvent[] = [
-  { kind: 'checkpoint', outerStep: 5, address: 'file:///c/5', digest: 'abc' },
-  { kind: 'worker-stopped' },
-  {
-    kind: 'job-retried',
-    ...{ outerStep: 4, jobIndex: 3, cause: 'failed', reason: 'the compute process died' },
-  },
-  { kind: 'redis-back', awayMs: 750 },
-  { kind: 'warning', code: 'split-empty', text: 'no task is held out for test' },
-];
 
 describe('without a terminal', () => {
   it('writes plain lines, at most one in five seconds, and always the last', () => {
@@ -82,45 +72,6 @@ describe('without a terminal', () => {
       'meta-parameters abc',
     ]);
   });
-
-  it('gives a line to every other event that is not a detail', () => {
-    const { sink, text } = printed(false);
-    for (const event of otherEvents) sink(event, { workerIndex: 1 });
-    expect(text().trimEnd().split('\n')).toEqual([
-      'checkpoint of outer step 5: file:///c/5',
-      'job 3 is tried again: the compute process died',
-      'Redis is back after 0.8 s',
-      'warning: worker 2: no task is held out for test',
-    ]);
-  });
-
-  it('shows progress with and without a total, and the first line of every stage', () => {
-    const { sink, text } = printed(false);
-    sink({ kind: 'progress', stage: 'reading', done: 12_345, total: null });
-    sink({ kind: 'progress', stage: 'writing', done: 1, total: 8 });
-    sink({ kind: 'progress', stage: 'writing', done: 2, total: 8 });
-    sink({ kind: 'progress', stage: 'writing', done: 8, total: 8 });
-    expect(text().trimEnd().split('\n')).toEqual([
-      'reading  12,345',
-      'writing  1/8  12 %',
-      'writing  8/8  100 %',
-    ]);
-  });
-
-  it('shows the jobs of a worker without a supervisor, at a bounded rate, and their failures', () => {
-    const job = { jobId: 'r-1-2', runId: 'r', outerStep: 1, jobIndex: 2 };
-    for (const source of [{ worker: 'a' }, { worker: 'a', workerIndex: 0 }]) {
-      const { sink, text } = printed(false);
-      for (let count = 0; count < 3; count += 1)
-        sink({ kind: 'job-finished', ...job, computeMs: 12 }, source);
-      sink({ kind: 'job-failed', jobId: 'r-1-2', failure: 'refused', reason: 'no GPU' }, source);
-      expect(text()).toBe(
-        'workerIndex' in source
-          ? ''
-          : 'worker a: job r-1-2 computed in 12 ms\nwarning: worker a: job r-1-2 failed: refused: no GPU\n',
-      );
-    }
-  });
 });
 
 describe('on a terminal', () => {
@@ -133,16 +84,6 @@ describe('on a terminal', () => {
     expect(text().split('\r')).toHaveLength(1 + 10);
     expect(text()).not.toContain('\n');
     expect(screenOf(text())[0]).toContain('[=========           ]  step 46/100');
-  });
-
-  it('keeps the line below the other events', () => {
-    const { sink, text } = printed(true);
-    sink(step(10));
-    sink({ kind: 'redis-back', awayMs: 750 });
-    const screen = screenOf(text());
-    expect(screen).toHaveLength(2);
-    expect(screen[0]).toBe('Redis is back after 0.8 s');
-    expect(screen[1]).toContain('step 10/100');
   });
 });
 

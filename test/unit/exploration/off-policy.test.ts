@@ -53,29 +53,6 @@ describe('estimates', () => {
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(/leave 2 of 3 rows/);
   });
-
-  it('need a model for the doubly robust ones', () => {
-    expect(Object.keys(estimatesOf({ ...rows, model: null }))).toEqual(['ips', 'snips']);
-  });
-
-  it('have the same intervals for the same seed', () => {
-    expect(offPolicyReport(rows, SETTINGS)).toEqual(offPolicyReport(rows, SETTINGS));
-  });
-
-  it('warn where the logging policy could not make the choices of the target policy', () => {
-    // Half of the target policy's choices are never logged: the mean weight is 0.5.
-    const count = 2000;
-    const stream = randomStream(5, 'support');
-    const unsupported: LoggedRows = {
-      decisions: Int32Array.from({ length: count }, (_, row) => row),
-      rewards: Float64Array.from({ length: count }, () => stream.below(2)),
-      weights: Float64Array.from({ length: count }, () => stream.below(2)),
-      model: null,
-    };
-    expect(offPolicyReport(unsupported, SETTINGS).warnings[0]).toMatch(
-      /mean weight differs from 1/,
-    );
-  });
 });
 
 /** Decisions of one policy in a world of known rates, with their outcomes. */
@@ -141,37 +118,6 @@ describe('a decision log', () => {
       expect(interval?.low, estimator).toBeLessThan(truth);
       expect(interval?.high, estimator).toBeGreaterThan(truth);
     }
-  });
-
-  it('joins any number of slots and outcomes in their order, also of a log that is read twice', async () => {
-    const settings = settingsOf({ feedback: { windowSeconds: 10 } });
-    const record = decide(inputOf(settings, { slots: 2 }));
-    const count = 3_000;
-    const shown = Array.from({ length: count }, (_, place): Decision => ({
-      ...record,
-      input: { ...record.input, id: `request-${place}`, epochMs: place },
-    }));
-    const outcomes = Array.from({ length: count }, (_, place): Outcome => ({
-      ...{ kind: 'outcome', decision: `request-${place}`, slot: 1 + (place % 2) },
-      ...{ reward: place, epochMs: place + 1 },
-    }));
-    const end: Outcome = { ...outcomes[0]!, decision: 'nobody', epochMs: 1_000_000 };
-    const weights = [1, 2];
-    const judge = () =>
-      weights.map((weight) => ({ weight, expected: 10 * weight, expectedOfTarget: 100 * weight }));
-    const once = [...shown.slice(0, 100), ...outcomes, ...shown.slice(100), end];
-    const { rows, log } = await joinedRows(streamed(once), judge);
-    const places = Array.from({ length: 2 * count }, (_, row) => row);
-    expect([...rows.decisions]).toEqual(places.map((row) => row >> 1));
-    expect([...rows.rewards]).toEqual(
-      places.map((row) => ((row >> 1) % 2 === row % 2 ? row >> 1 : 0)),
-    );
-    expect([...rows.weights]).toEqual(places.map((row) => weights[row % 2]));
-    expect([...(rows.model?.ofTarget ?? [])]).toEqual(places.map((row) => 100 + 100 * (row % 2)));
-    expect(log).toMatchObject({ unknownCount: 1, duplicateCount: 0, lateCount: 0 });
-    const twice = await joinedRows(streamed([...once, ...once]), judge);
-    expect(twice.rows.rewards).toHaveLength(4 * count);
-    expect(twice.log).toMatchObject({ unknownCount: 1, duplicateCount: count + 1 });
   });
 
   it('counts what it does not use', async () => {

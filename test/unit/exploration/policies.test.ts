@@ -32,13 +32,6 @@ const chosenShares = (name: Parameters<typeof settingsOf>[0], input: PolicyInput
 describe('Thompson sampling', () => {
   const thompson = policyOf(settingsOf({ policy: 'thompson' }));
 
-  it('chooses equal adgroups equally', () => {
-    expect([...(thompson.exactChances(policyInput()) ?? [])]).toEqual([
-      expect.closeTo(0.5, 9),
-      expect.closeTo(0.5, 9),
-    ]);
-  });
-
   it('has the closed form of two Beta(1, b) posteriors', () => {
     // P(X > Y) for X ~ Beta(1, m), Y ~ Beta(1, n) is n / (m + n): both are minima of uniforms.
     const [m, n] = [50, 200];
@@ -79,16 +72,6 @@ describe('Thompson sampling', () => {
     for (const [index, share] of shares.entries())
       expect(Math.abs(share - (exact[index] ?? NaN))).toBeLessThan(0.012);
   });
-
-  it('estimates chances of many adgroups, and says how well', () => {
-    const candidates = Array.from({ length: 9 }, (_, index) => candidateOf(`a${index}`));
-    const stream = randomStream(1, 'chances');
-    const chances = chancesOf(thompson, policyInput({ candidates }), 4, { draws: 1000, stream });
-    expect(chances.values.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 12);
-    expect(chances.values[4]).toBeGreaterThan(0);
-    expect(chances.standardErrorMax).toBeGreaterThan(0.005);
-    expect(chances.standardErrorMax).toBeLessThan(0.02);
-  });
 });
 
 describe('upper confidence bounds', () => {
@@ -117,19 +100,4 @@ describe('upper confidence bounds', () => {
       chosen(policyInput({ candidates: [high, rival(0.9633)], priorImpressions, rounds })),
     ).toBe(1);
   });
-
-  it('draws among equal ones', () => {
-    const input = policyInput({ candidates: ['a', 'b', 'c'].map((name) => candidateOf(name)) });
-    for (const share of chosenShares({ policy: 'ucb' }, input))
-      expect(Math.abs(share - 1 / 3)).toBeLessThan(0.01);
-    expect([...(ucb.exactChances(input) ?? [])]).toEqual([1 / 3, 1 / 3, 1 / 3]);
-  });
-});
-
-it('epsilon-greedy draws equally', () => {
-  const input = policyInput();
-  const policy = policyOf(settingsOf({ policy: 'epsilon-greedy' }));
-  expect([...(policy.exactChances(input) ?? [])]).toEqual([0.5, 0.5]);
-  for (const share of chosenShares({ policy: 'epsilon-greedy' }, input))
-    expect(Math.abs(share - 0.5)).toBeLessThan(0.01);
 });

@@ -7,8 +7,6 @@ import {
   type ShownChoice,
 } from '../../../worker/serving/exploration/event-ids.js';
 import { FeedbackTaker } from '../../../worker/serving/exploration/feedback.js';
-import type { ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
-import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/exploration.js';
 import {
   EvidenceLedger,
   type FeedbackEvent,
@@ -94,27 +92,4 @@ describe('calibration', () => {
     expect(bundles).toContain(bundleOf(0));
     expect(bundles).not.toContain(bundleOf(1));
   });
-});
-
-it('takes no event whose time is in other units than milliseconds', async () => {
-  const nowMs = 1_790_000_000_000;
-  const { taker, ledger, eventOf } = takerAt(nowMs);
-  const event = eventOf();
-  const endpoint = feedbackEndpoint(taker);
-  const posted = async (epochMs: number): Promise<unknown> => {
-    const events = [
-      { kind: 'impression', event: `${event}x` },
-      { kind: 'impression', event, epochMs },
-    ];
-    // An endpoint of feedback reads nothing else of its request.
-    return endpoint.answer({ body: Buffer.from(JSON.stringify({ events })) } as ReceivedRequest);
-  };
-  for (const epochMs of [nowMs / 1_000, nowMs * 1_000])
-    await expect(posted(epochMs)).rejects.toMatchObject({
-      refusal: { reason: 'wrong-value', where: 'events.1.epochMs', found: String(epochMs) },
-    });
-  expect(ledger.evidenceOf('a').firstMs).toBeNull();
-  // A clock that is some hours off.
-  await posted(nowMs - 12 * 3_600_000);
-  expect(ledger.evidenceOf('a').open).toBe(1);
 });

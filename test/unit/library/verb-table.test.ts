@@ -10,7 +10,7 @@ import {
   text,
   texts,
 } from '../../../coordinator/runs/request-fields.js';
-import { runCommand } from '../../../infra/cli/run-command.js';
+import { runCommand } from '../../../infra/cli/program.js';
 import { call } from '../../../infra/library/verb.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
@@ -94,14 +94,4 @@ test('an option selects another entry, whose failure follows its result', async 
   const { exitCode, output, diagnostics } = await ended('a --deeply');
   expect([exitCode, output]).toEqual([1, 'deep\n']);
   expect(diagnostics).toContain('it is too deep');
-});
-
-test('the help lists the options with their variables and choices', async () => {
-  const { exitCode, output } = await ended('--help');
-  expect(exitCode).toBe(0);
-  expect(output).toMatch(/Usage: qianmo try entry \[options\] <run\.\.\.>/);
-  expect(output).toMatch(/--server <url> +an address \(env: QIANMO_TEST_SERVER\)/);
-  expect(output).toMatch(
-    /--kind <kind> +one word \(choices: "plain", "deep",\s+default: "plain"\)/,
-  );
 });

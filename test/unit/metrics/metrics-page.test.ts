@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { withMetricsTable } from '../../../infra/reference/write-reference.js';
+import { withMetricsTable } from '../../../infra/cli/reference-pages.js';
 
 const PAGE = 'infra/docs/operation/metrics.md';
 

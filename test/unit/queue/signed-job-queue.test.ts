@@ -4,8 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import type { JobQueue, JobRecord } from '../../../shared/queue/job-queue.js';
 import type { Job, JobResult } from '../../../shared/queue/protocol.js';
-import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import { signedJobQueue, signingKeyOf } from '../../../shared/queue/signed-job-queue.js';
 import {
   handConsumer,
   jobOf,
@@ -91,17 +90,5 @@ describe('a job', () => {
     await forger.add([{ jobId: 'c', job: data as Job }]);
     const worker = await consumerOf(signedJobQueue(open, key ?? null), 'w');
     expect((await takenBy(worker)).refusal).toMatch(/signature is false/);
-  });
-
-  it('of a coordinator without a key is done by a worker without one', async () => {
-    const open = new MemoryJobQueue({ clock: systemClock });
-    const queue = signedJobQueue(open, null);
-    const producer = await queue.openProducer('');
-    await producer.add([{ jobId: 'a', job: jobOf(0) }]);
-    const job = await takenBy(await consumerOf(queue, 'w'));
-    expect(job).not.toHaveProperty('refusal');
-    expect(job.data).toEqual(jobOf(0));
-    await job.complete(resultOf(0));
-    expect(await producer.read('a')).toMatchObject({ returnValue: resultOf(0) });
   });
 });

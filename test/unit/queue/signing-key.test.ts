@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { signingKeyOf } from '../../../shared/queue/signing.js';
+import { signingKeyOf } from '../../../shared/queue/signed-job-queue.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const TEXT = 'canary-0123456789abcdef0123456789abcdef';
@@ -29,11 +29,6 @@ async function failureOf(environment: Record<string, string>): Promise<QianmoErr
 }
 
 describe('the signing key', () => {
-  it('is none where the environment names none', async () => {
-    expect(await signingKeyOf({})).toBeNull();
-    expect(await signingKeyOf({ QIANMO_SIGNING_KEY: '', QIANMO_SIGNING_KEY_FILE: '' })).toBeNull();
-  });
-
   it('is the same from the environment and from a file that ends with a line feed', async () => {
     const given = await signingKeyOf({ QIANMO_SIGNING_KEY: TEXT });
     const file = await fileWith(`${TEXT}\n`);
@@ -52,18 +47,5 @@ describe('the signing key', () => {
     const failure = await failureOf({ QIANMO_SIGNING_KEY_FILE: file });
     expect(failure.report).toMatchObject({ kind: 'usage', where: file });
     expect(formatFailure(failure)).not.toContain('canary');
-  });
-
-  it('is refused when it is given twice', async () => {
-    const file = await fileWith(TEXT);
-    const failure = await failureOf({ QIANMO_SIGNING_KEY: TEXT, QIANMO_SIGNING_KEY_FILE: file });
-    expect(failure.kind).toBe('usage');
-    expect(formatFailure(failure)).not.toContain('canary');
-  });
-
-  it('is told to be missing when its file cannot be read', async () => {
-    const failure = await failureOf({ QIANMO_SIGNING_KEY_FILE: join(folder.path, 'none') });
-    expect(failure.kind).toBe('environment');
-    expect(failure.report.found).toContain('ENOENT');
   });
 });

@@ -3,7 +3,6 @@
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { findRecords } from '../../../coordinator/record/find-records.js';
 import { RecordFollower, RunRecord } from '../../../coordinator/record/run-record.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -85,23 +84,6 @@ test('a follower begins anew with a log that takes the place of another', async 
   expect(await coming()).toEqual([[[6, 7], true]]);
 });
 
-test('a follower begins anew with a longer log, also of more segments than the one before', async () => {
-  const follower = new RecordFollower(recordOf('run'));
-  await write('run', 1, line(1));
-  await write('run', 2, line(2) + line(3));
-  expect(timesOf(await next(follower))).toEqual([1, 2, 3]);
-  await write('run', 1, line(4));
-  await write('run', 2, line(5) + line(6) + line(7));
-  await write('run', 3, line(8));
-  const parts: [number[], boolean][] = [];
-  for await (const part of follower.parts()) parts.push([timesOf(part), part.isAnew]);
-  expect(parts).toEqual([
-    [[4], true],
-    [[5, 6, 7], false],
-    [[8], false],
-  ]);
-});
-
 test('a follower goes on where its segment is removed after the segments were listed', async () => {
   const record = recordOf('run');
   let afterListing = (): Promise<void> => Promise.resolve();
@@ -120,19 +102,4 @@ test('a follower goes on where its segment is removed after the segments were li
   const parts: [number[], boolean][] = [];
   for await (const part of follower.parts()) parts.push([timesOf(part), part.isAnew]);
   expect(parts).toEqual([[[2], false]]);
-});
-
-test('an output without a log has no events', async () => {
-  const nothing = { events: [], unknownCount: 0, isWhole: true };
-  expect(await recordOf('nothing').lastEvents(100)).toMatchObject(nothing);
-});
-
-test('runs are found below a folder, not within a log', async () => {
-  await write('a', 1, line(1));
-  await write('b/c', 3, line(1));
-  await write('b/c/d/e/f', 1, line(1));
-  await mkdir(join(folder.path, 'empty', 'events'), { recursive: true });
-  const { outputs, isCut } = await findRecords(folder.path, S3);
-  expect(outputs).toEqual(['a', 'b/c'].map((path) => ({ path, output: join(folder.path, path) })));
-  expect(isCut).toBe(false);
 });

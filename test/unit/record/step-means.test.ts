@@ -24,24 +24,6 @@ it('keeps every step while they are few, and means of neighbours when they are m
   ]);
 });
 
-it('weighs values, and has none where no step of a span has one', () => {
-  const means = new StepMeans(4);
-  means.add(1, { loss: [3, 1.5], gain: [1, 0] });
-  means.add(1, { loss: [1, 0.5] });
-  means.add(2, { loss: [NaN, 1] });
-  means.add(1, { loss: [9, 1] });
-  expect(means.points('loss')).toEqual([{ x: 1, y: 2 }]);
-  expect(means.points('gain')).toEqual([]);
-  expect(means.spans).toHaveLength(2);
-});
-
-it('forgets the steps that a resumed run repeats', () => {
-  const means = meansOf([1, 2, 3, 4], 8);
-  means.forgetAfter(2);
-  means.add(3, { y: [7, 1] });
-  expect(means.points('y').map(({ y }) => y)).toEqual([1, 2, 7]);
-});
-
 it('is bounded, and its means weighed by their steps are that of all steps', () => {
   // Seen to fail: without the weights of united spans.
   fc.assert(

@@ -1,15 +1,8 @@
 // One rule says whether a run computes on this machine or over a queue, for all verbs and functions.
 
 import { describe, expect, it } from 'vitest';
-import type { Machine } from '../../../coordinator/runs/run-context.js';
-import {
-  dispatchForRun,
-  isOverQueue,
-  type DispatchChoice,
-} from '../../../coordinator/runs/dispatch-for-run.js';
+import { isOverQueue, type DispatchChoice } from '../../../coordinator/runs/dispatch-for-run.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { executorForTest } from '../../conformance/dispatcher.js';
-import { noMachine, runContext } from '../../fixtures/run-context.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
 const local = logisticConfig({});
@@ -38,27 +31,5 @@ describe('a run computes', () => {
     expect(() => isOverQueue(local, { processes: 2, workers: 2 })).toThrow(
       /processes and workers cannot be given together/,
     );
-  });
-
-  it.each([
-    [undefined, 1],
-    [1, 1],
-    [3, 3],
-  ])('for %s processes in %i at first, without a queue', async (processes, count) => {
-    const started: number[] = [];
-    const machine: Machine = {
-      ...noMachine,
-      startExecutors: (_, count) => {
-        started.push(count);
-        return Promise.resolve(Array.from({ length: count }, () => executorForTest()));
-      },
-    };
-    const work = { runId: local.run, mayTrain: true };
-    const context = runContext({ machine });
-    const { dispatcher, redisUrl } = await dispatchForRun(local, work, { processes }, context);
-    expect(redisUrl).toBeNull();
-    expect(started).toEqual([count]);
-    expect(dispatcher.executorCount?.()).toBe(count);
-    await dispatcher.close();
   });
 });

@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { type BlobRef, blobKeyOf, blobRefOf } from '../../../shared/storage/blob-store.js';
-import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { bundleFilesOf, type BundleFiles } from '../../../worker/serving/loading/bundle-files.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -69,15 +68,6 @@ describe('a cached file', () => {
     expect(blobRefOf(await readFile(path))).toEqual(file);
   });
 
-  test('that the store has damaged is not kept', async () => {
-    const file = await stored(100);
-    await store.put(blobKeyOf(file), randomBytes(100), { kind: 'always' });
-    const files = cached(1_000);
-    await files.prepare([file]);
-    await expect(files.pathOf(file)).rejects.toMatchObject({ kind: 'data' });
-    expect(await readdir(room.path)).toEqual([]);
-  });
-
   test('that does not fit on the disk leaves nothing behind, and is fetched when there is room', async () => {
     const file = await stored(100);
     let isFull = true;
@@ -116,16 +106,5 @@ describe('the cache', () => {
       report: { found: '1200 bytes', cure: expect.stringMatching(/--cache-gib/) as string },
     });
     await files.prepare([a, a]);
-  });
-
-  test('is not needed where the store is a folder', async () => {
-    const folder = new FileObjectStore({ folder: room.path });
-    const file = await stored(10);
-    const files = bundleFilesOf(folder, {
-      ...{ folder: 'none', byteCountMax: 0, clock: systemClock },
-    });
-    await files.prepare([file]);
-    expect(await files.pathOf(file)).toBe(join(room.path, 'blobs', file.sha256));
-    expect(await files.renewed(file)).toBeNull();
   });
 });

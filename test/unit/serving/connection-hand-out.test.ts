@@ -61,19 +61,6 @@ async function until(isTrue: () => boolean): Promise<void> {
   while (!isTrue()) await nextTurn();
 }
 
-test('each process has one at a time, in turn, and those that wait follow', async () => {
-  const { handOut, client } = await opened();
-  const [first, second] = [new FakeProcess(handOut), new FakeProcess(handOut)];
-  const clients = [client(), client(), client(), client()];
-  await until(() => first.open !== null && second.open !== null);
-  expect([first.given, second.given]).toEqual([[1], [2]]);
-  second.says('taken');
-  await until(() => second.open === 3);
-  first.says('taken');
-  await until(() => first.open === 4);
-  expect(clients.map(({ destroyed }) => destroyed)).toContain(false);
-});
-
 test('one whose process ends goes to another, and is closed after the third', async () => {
   const { handOut, client } = await opened();
   const processes = Array.from({ length: 4 }, () => new FakeProcess(handOut));
@@ -97,24 +84,6 @@ test('without a process, and beyond the bound, they are closed at once', async (
   const closed = kept.map((socket) => once(socket, 'close'));
   only.dies();
   await Promise.all(closed);
-});
-
-test('one that a process lacks goes to another, and a process that closes gets no more', async () => {
-  const { handOut, client } = await opened();
-  const [first, second] = [new FakeProcess(handOut), new FakeProcess(handOut)];
-  client();
-  await until(() => first.open !== null);
-  first.says('missing');
-  expect(second.open).toBe(2);
-  second.says('closing');
-  expect(first.open).toBe(3);
-  first.says('taken');
-  for (const number of [4, 5]) {
-    client();
-    await until(() => first.open === number);
-    first.says('taken');
-  }
-  expect(second.given).toEqual([2]);
 });
 
 test('whatever becomes of the processes, no client is left, and no connection is taken twice', async () => {

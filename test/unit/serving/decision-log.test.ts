@@ -62,10 +62,3 @@ test('says that a record is not logged, and goes on when it can', async () => {
   expect(await loggedSlots()).toEqual([3]);
   await Promise.all([log.close(), again.close()]);
 });
-
-test('takes many at once in few writes, all of them', async () => {
-  const log = await opened();
-  await Promise.all(Array.from({ length: 9 }, (_, slot) => log.append([outcome(100 + slot)])));
-  expect(await loggedSlots()).toEqual(Array.from({ length: 9 }, (_, slot) => 100 + slot));
-  await log.close();
-});

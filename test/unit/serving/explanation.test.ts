@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';

@@ -71,10 +71,4 @@ describe('refused', () => {
       );
     },
   );
-
-  test('a feature with the name of the adgroup input', () => {
-    expect(() =>
-      modelGraphOf(bundleOf({ kind: 'logistic', hiddenWidths: [] }, [category('adgroup_index')])),
-    ).toThrow(/a feature has the name of the input/);
-  });
 });

@@ -38,10 +38,6 @@ describe('the body of a request', () => {
     });
   });
 
-  test('joins the columns of a key as the task store does', () => {
-    expect(parsed('{"candidates": [{"adgroup": ["a", 7]}]}')).toMatchObject({ keys: ['a\u001f7'] });
-  });
-
   test.each([
     ['{"candidates": [{"adgroup": 1.5}]}', /candidates\.0\.adgroup|candidates\[0\]\.adgroup/],
     ['{"candidates": [], "seed": -1}', /seed/],
@@ -54,19 +50,5 @@ describe('the body of a request', () => {
     const refusal = refusalOf(text);
     expect(refusal.reason).toBe('wrong-value');
     expect(refusal.found).toMatch(found);
-  });
-
-  test.each(['[]', 'null', '1'])('%s is refused', (text) => {
-    expect(refusalOf(text).what).toBe('the body is not an object');
-  });
-
-  test('that is no UTF-8 is refused', () => {
-    expect(refusalOf(Uint8Array.of(0x22, 0xff, 0x22)).reason).toBe('malformed');
-  });
-
-  test('may have columns of any name', () => {
-    const text = '{"context": {"__proto__": "a", "constructor": 1}, "candidates": []}';
-    const { context } = parseRankingBody(Buffer.from(text));
-    expect(Object.keys(context)).toEqual(['__proto__', 'constructor']);
   });
 });

@@ -36,7 +36,6 @@ describe('a path', () => {
 
   test.each([
     ['GET', '/v1/rank', 'wrong-method'],
-    ['HEAD', '/v1/rank', 'wrong-method'],
     ['DELETE', '/v1/models/shop', 'wrong-method'],
     ['POST', '/v1/rank/', 'no-such-path'],
     ['POST', '/v1/RANK', 'no-such-path'],

@@ -37,16 +37,6 @@ function queueOf(countMax: number): Told {
   };
 }
 
-test('works in order of arrival, on one request in each turn', async () => {
-  const { queue, lines, add } = queueOf(10);
-  for (const name of ['first', 'second', 'third']) add(name);
-  expect(lines).toEqual([]);
-  await nextTurn();
-  expect(lines).toEqual(['first']);
-  while (queue.length > 0) await nextTurn();
-  expect(lines).toEqual(['first', 'second', 'third']);
-});
-
 test('refuses what has waited past its deadline, and works on what has waited as long as it', async () => {
   const { queue, lines, add, clock } = queueOf(10);
   add('impatient', { deadlineMs: 99 });

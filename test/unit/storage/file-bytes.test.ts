@@ -1,6 +1,6 @@
 /** Reading and writing of whole files, whatever their size. */
 
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import {
@@ -29,12 +29,6 @@ it.each([1, 7, 100, 1000])('writes a file in pieces of %i bytes', async (pieceBy
   const path = join(folder.path, 'file');
   await writeDurably(path, bytes, 0o444, pieceByteCountMax);
   expect(Buffer.compare(await readBytes(path), bytes)).toBe(0);
-});
-
-it('reads an empty file, and no folder', async () => {
-  await writeFile(join(folder.path, 'empty'), '');
-  expect(await readBytes(join(folder.path, 'empty'))).toHaveLength(0);
-  await expect(readBytes(folder.path)).rejects.toMatchObject({ code: 'EISDIR' });
 });
 
 it('syncs the folder of every folder that it creates', async () => {

@@ -5,7 +5,7 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeDurably } from '../../../shared/storage/file-bytes.js';
@@ -13,12 +13,13 @@ import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
-import { canMountDisks, smallDisk } from '../../fixtures/faults/small-disk.js';
-import { transpileShared } from '../../fixtures/transpiled-shared.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
 
-const DISK_BYTE_COUNT = 64 * 1024;
+/** The compiled store, for processes of their own. */
+const STORE_MODULE = JSON.stringify(
+  new URL('../../../dist/shared/storage/file-object-store.js', import.meta.url).href,
+);
 
 let folder: TemporaryFolder;
 beforeEach(async () => {
@@ -34,27 +35,6 @@ async function filesUnder(path: string): Promise<string[]> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
 }
-
-describe.skipIf(!canMountDisks)('a read-only disk', () => {
-  it('is reported as such, also where folders are missing', async () => {
-    const disk = smallDisk(DISK_BYTE_COUNT);
-    disk.seal();
-    const output = join(disk.folder, 'runs/one');
-    const store = new FileObjectStore({ folder: output });
-    const put = store.put('latest.json', Buffer.from('{}'), { kind: 'always' });
-    await expect(put).rejects.toMatchObject({
-      kind: 'environment',
-      report: {
-        what: 'the disk is read-only while writing an object',
-        where: join(output, 'latest.json'),
-        expected: 'a folder that can be written',
-        found: expect.stringContaining('EROFS') as string,
-        cure: 'choose a folder that can be written',
-      },
-    });
-    disk.close();
-  });
-});
 
 describe('a full disk', () => {
   it('reports path and cure and leaves no part of the object', async () => {
@@ -101,48 +81,6 @@ describe('a full disk', () => {
   });
 });
 
-describe('refusals of the file system', () => {
-  const isRoot = process.getuid?.() === 0;
-  it.skipIf(isRoot)('permission denied: names path and cure', async () => {
-    await chmod(folder.path, 0o500);
-    const store = new FileObjectStore({ folder: folder.path });
-    await expect(store.put('k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
-      kind: 'environment',
-      report: { what: 'permission denied while writing an object' },
-    });
-  });
-
-  it('permission denied by the disk: names path and cure', async () => {
-    const store = new FileObjectStore({
-      folder: folder.path,
-      write: () => Promise.reject(diskError('EACCES')),
-    });
-    await expect(store.put('k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
-      kind: 'environment',
-      report: { what: 'permission denied while writing an object' },
-    });
-  });
-
-  it('a file in place of the folder is reported', async () => {
-    const path = join(folder.path, 'file');
-    await writeFile(path, 'x');
-    const store = new FileObjectStore({ folder: path });
-    await expect(store.put('a/k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
-      kind: 'environment',
-      report: { where: join(path, 'a/k') },
-    });
-  });
-
-  it('a missing folder is an empty store and is created by the first put', async () => {
-    const store = new FileObjectStore({ folder: join(folder.path, 'not', 'yet') });
-    expect(await store.get('k')).toBeNull();
-    expect(await store.list('')).toEqual([]);
-    await store.delete('k');
-    await store.put('k', Buffer.from('x'), { kind: 'absent' });
-    expect(await store.list('')).toEqual(['k']);
-  });
-});
-
 describe('leftovers of killed processes', () => {
   it('partial files are removed when old and kept when young', async () => {
     const incoming = join(folder.path, '.incoming');
@@ -163,7 +101,7 @@ describe('several processes', () => {
   /** Increments the counter this many times, and records each success as one byte of `raised`. */
   const RAISER = `
     import { appendFileSync } from 'node:fs';
-    import { FileObjectStore } from './shared/storage/file-object-store.js';
+    import { FileObjectStore } from ${STORE_MODULE};
     const [folder, count] = process.argv.slice(2);
     const store = new FileObjectStore({ folder });
     for (let raised = 0; raised < Number(count); ) {
@@ -178,7 +116,6 @@ describe('several processes', () => {
   `;
 
   it('increment one counter without losing an increment, even if one is killed', async () => {
-    await transpileShared(folder.path);
     await writeFile(join(folder.path, 'raiser.mjs'), RAISER);
     const store = new FileObjectStore({ folder: join(folder.path, 'store') });
     await store.put('counter', Buffer.from('0'), { kind: 'absent' });

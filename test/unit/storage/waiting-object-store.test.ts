@@ -1,7 +1,7 @@
 /** Stores that wait for their server, over a store in memory that is away when the test says so. */
 
 import { describe, expect, it } from 'vitest';
-import { QianmoError } from '../../../shared/base/errors.js';
+import type { QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { StoreUnavailableError, type ObjectStore } from '../../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../../shared/storage/waiting-object-store.js';
@@ -84,36 +84,6 @@ describe('a store that waits', () => {
     fails(() => null);
     await store.list('');
     expect(told).toHaveLength(1);
-  });
-
-  it('fails at once if the server has never answered', async () => {
-    const { store, told, fails, callCount } = room();
-    fails(() => away);
-    await expect(store.get('a')).rejects.toBe(away);
-    expect([callCount(), told]).toEqual([1, []]);
-  });
-
-  it('fails at once if the server refuses', async () => {
-    const { store, told, fails, callCount } = room();
-    await store.list('');
-    const denied = new QianmoError({ kind: 'environment', what: 'access was denied' });
-    fails(() => denied);
-    await expect(store.get('a')).rejects.toBe(denied);
-    expect([callCount(), told]).toEqual([2, []]);
-  });
-
-  it('stops waiting when the work is interrupted, and tries each call once after that', async () => {
-    const { store, abort, fails, callCount } = room();
-    await store.list('');
-    const interruption = new QianmoError({ kind: 'interrupted', what: 'stopped' });
-    fails(() => {
-      abort.abort(interruption);
-      return away;
-    });
-    await expect(store.get('a')).rejects.toBe(interruption);
-    const before = callCount();
-    await expect(store.get('a')).rejects.toBe(away);
-    expect(callCount()).toBe(before + 1);
   });
 
   it('knows its own conditional write whose answer was lost', async () => {

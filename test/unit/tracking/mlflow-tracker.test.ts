@@ -75,15 +75,6 @@ test('params come from the config, without secrets; metrics and tags from the ev
   );
 });
 
-test('a thousand outer steps are four batches of a thousand metrics', async () => {
-  const steps = Array.from({ length: 1_000 }, (_, index) => outerStep(index + 1));
-  await trackerOf().take(steps);
-  const sizes = receiver.received
-    .filter(({ path }) => path.endsWith('log-batch'))
-    .map(({ body }) => (JSON.parse(body) as { metrics?: unknown[] }).metrics?.length ?? 0);
-  expect(sizes.filter((size) => size > 0)).toEqual([1_000, 1_000, 1_000, 1_000]);
-});
-
 test('a resumed training and an evaluation go on in the run; a fresh training does not', async () => {
   const first = trackerOf();
   await first.take([outerStep(1)]);
@@ -118,20 +109,6 @@ test('a call that is refused makes no run; a run that was deleted is made again'
   await trackerOf().take([outerStep(2)]);
   expect(only()?.metrics.map(({ step }) => step)).toEqual([2, 2, 2, 2]);
 });
-
-test.each(['train', 'evaluate'] as const)(
-  'a run that somebody deleted on its page is made again by %s',
-  async (call) => {
-    await trackerOf().take([outerStep(1)]);
-    const deleted = only();
-    if (deleted !== undefined) deleted.isDeleted = true;
-    await trackerOf(call).take([outerStep(2)]);
-    expect(receiver.runs.size).toBe(2);
-    const [, made] = [...receiver.runs.values()];
-    expect(made?.metrics.map(({ step }) => step)).toEqual([2, 2, 2, 2]);
-    expect(deleted?.metrics.map(({ step }) => step)).toEqual([1, 1, 1, 1]);
-  },
-);
 
 test('credentials come from the environment, and a server is needed', () => {
   const environment = {

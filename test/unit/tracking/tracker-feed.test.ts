@@ -1,11 +1,7 @@
 /** The way to one tracker: bounded, in order, patient while the call lasts and brief at its end. */
 
 import { expect, test } from 'vitest';
-import {
-  TrackerFeed,
-  TrackerRefusal,
-  type Tracker,
-} from '../../../coordinator/tracking/tracker-feed.js';
+import { TrackerFeed, type Tracker } from '../../../coordinator/tracking/tracker-feed.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 
@@ -37,7 +33,6 @@ function feedTo(take: Take) {
 }
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
-const never = new Promise<never>(() => undefined);
 
 test('gives what came within a second together, in order, and ends once', async () => {
   const { clock, calls, ends, troubles, feed } = feedTo(() => Promise.resolve());
@@ -87,45 +82,6 @@ test('drops the oldest of more than 10,000 items that wait, and counts them', as
   });
   expect(calls.slice(1).flat()).toEqual(numbers(10_300).slice(300));
   expect(troubles[1]).toEqual(missed(300));
-});
-
-test('loses what is refused, and goes on', async () => {
-  const { clock, calls, troubles, feed } = feedTo(([first]) =>
-    first === 0 ? Promise.reject(new TrackerRefusal('never')) : Promise.resolve(),
-  );
-  await clock.run(async () => {
-    for (const each of numbers(2)) {
-      feed.feed(each);
-      await clock.sleep(100_000);
-    }
-    await feed.close('failed');
-  });
-  expect(calls).toEqual([[0], [1]]);
-  expect(troubles[1]).toEqual(missed(1));
-});
-
-test('waits for a tracker that hangs no longer than the bound', async () => {
-  const { clock, ends, troubles, feed } = feedTo(() => never);
-  await clock.run(async () => {
-    for (const each of numbers(4)) feed.feed(each);
-    await clock.sleep(3_000);
-    feed.feed(4);
-    await feed.close('finished');
-    expect(clock.monotonicMs()).toBe(13_000);
-  });
-  expect(ends).toEqual([]);
-  expect(troubles).toEqual([missed(5)]);
-});
-
-test('waits for three failures at the end, and not for the bound', async () => {
-  const { clock, calls, ends, feed } = feedTo(() => Promise.reject(new Error('away')));
-  await clock.run(async () => {
-    feed.feed(0);
-    await feed.close('finished');
-    expect(clock.monotonicMs()).toBe(2_000);
-  });
-  expect(calls).toHaveLength(3);
-  expect(ends).toEqual([]);
 });
 
 function missed(eventCount: number): RunEvent {

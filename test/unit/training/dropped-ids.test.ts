@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { withDroppedIds, type IdDropout } from '../../../shared/tasks/rows/dropped-ids.js';
+import { withDroppedIds, type IdDropout } from '../../../shared/tasks/dropped-ids.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 
 const features: EncodedFeature[] = [
@@ -45,13 +45,6 @@ describe('withDroppedIds', () => {
     expect(shareOf(bags, 0)).toBeCloseTo(0.3, 1);
   });
 
-  it('takes rates by feature', () => {
-    const [task] = withDroppedIds([taskOf(4)], features, dropout({ rates: { hour: 0.5 } }));
-    expect(shareOf(task?.categoryIds[0], 7)).toBe(1);
-    expect(shareOf(task?.categoryIds[1], 0)).toBeCloseTo(0.5, 1);
-    expect(shareOf(task?.bagIds[0], 0)).toBe(0);
-  });
-
   it('depends on task, seed and outer step, and on no other task or row', () => {
     const whole = withDroppedIds([taskOf(4), taskOf(5)], features, dropout());
     const [alone] = withDroppedIds([taskOf(5, 10)], features, dropout());
@@ -59,12 +52,5 @@ describe('withDroppedIds', () => {
     expect(whole[0]?.categoryIds[0]).not.toEqual(whole[1]?.categoryIds[0]);
     for (const other of [dropout({ seed: 4 }), dropout({ outerStep: 12 })])
       expect(withDroppedIds([taskOf(4)], features, other)[0]).not.toEqual(whole[0]);
-  });
-
-  it('copies, and returns the tasks themselves without dropout', () => {
-    const tasks = [taskOf(4)];
-    withDroppedIds(tasks, features, dropout());
-    expect(tasks[0]?.categoryIds[0]).toEqual(taskOf(4).categoryIds[0]);
-    expect(withDroppedIds(tasks, features, null)).toBe(tasks);
   });
 });

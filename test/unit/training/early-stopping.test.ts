@@ -2,11 +2,9 @@
 
 import { describe, expect, it } from 'vitest';
 import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
-import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
 import type { TrainOptions } from '../../../coordinator/training/train-options.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
@@ -28,20 +26,6 @@ function losses(...given: number[]): () => Promise<number> {
     return Promise.resolve(loss);
   };
 }
-
-describe('the best of the scores', () => {
-  const of = (...given: number[]) => given.map((loss, index) => ({ outerStep: index, loss }));
-
-  it.each([
-    [of(), null, 0],
-    [of(3), 0, 0],
-    [of(3, 2, 2, 2.5), 1, 2],
-    [of(3, 2, 1), 2, 0],
-  ])('%j is at %s, with %i scores since', (validated, outerStep, since) => {
-    expect(bestOf(validated)?.outerStep ?? null).toBe(outerStep);
-    expect(scoresSinceBest(validated)).toBe(since);
-  });
-});
 
 describe('the bias at outer step 0', () => {
   const store = tinyTaskStore({ counts: true });
@@ -86,20 +70,6 @@ describe('training that stops early', () => {
     expect(events.flatMap((e) => (e.kind === 'run-validated' ? [e.isBest] : []))).toEqual([
       ...[true, true, false, false, false],
     ]);
-  });
-
-  it('goes on to the last outer step while the loss falls', async () => {
-    const { options, events } = tinyRun(logisticConfig(training));
-    const falling = losses(10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
-    expect((await train({ ...options, validationLoss: falling })).outerSteps).toBe(20);
-    expect(events.map(codeOf)).not.toContain('run-stopped-early');
-  });
-
-  it('is not scored without the section', async () => {
-    const { earlyStopping: _, ...plain } = training;
-    const { options } = tinyRun(logisticConfig(plain));
-    const { state } = await train({ ...options, validationLoss: losses() });
-    expect(state.validated).toBeUndefined();
   });
 
   it('takes the same steps and ends alike after a stop and a resume', async () => {
@@ -152,33 +122,6 @@ describe('training that stops early', () => {
       );
       expect(resumed.address).toMatch(/000000004-/);
     }
-  });
-
-  it('has a checkpoint of the outer step whose score a pause holds back', async () => {
-    const config = logisticConfig(training);
-    const given = [5, 4, 4.1, 4.2, 4.3];
-    const straight = await train({ ...tinyRun(config).options, validationLoss: losses(...given) });
-    const first = tinyRun(config);
-    const score = losses(5, 4, 4.1, 4.2, 4.3);
-    const inPause: TrainingState[] = [];
-    const paused = await train({
-      ...first.options,
-      validationLoss: async (_, { onHeldBack } = {}) => {
-        if (first.checkpoints.states.size === 1) {
-          await onHeldBack?.();
-          inPause.push((await first.checkpoints.latest())!);
-        }
-        return score();
-      },
-    });
-    expect(paused.digest).toBe(straight.digest);
-    expect(paused.state.validated).toEqual(straight.state.validated);
-    expect(inPause).toMatchObject([{ outerStep: 4, validated: [{ outerStep: 2, loss: 5 }] }]);
-    const checkpoints = mapCheckpoints();
-    checkpoints.states.set(4, inPause[0]!);
-    const rest = tinyRun(config, { checkpoints, resume: true });
-    const resumed = await train({ ...rest.options, validationLoss: losses(...given.slice(1)) });
-    expect(resumed.digest).toBe(straight.digest);
   });
 
   it('gives the parameters with the lowest loss, and those of evaluate and export', async () => {

@@ -1,16 +1,14 @@
 // Worked numbers: the losses of outer steps by size, from the plan's buckets to the page's means.
 
 import { describe, expect, it, test } from 'vitest';
-import { meanIn, RunHistory, sizeName } from '../../../coordinator/record/run-history.js';
+import { RunHistory, sizeName } from '../../../coordinator/record/run-history.js';
 import {
-  measuredPart,
   sizeMeansOf,
   SIZE_BUCKETS_MAX,
   type SizeLosses,
 } from '../../../shared/events/size-losses.js';
 import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/step-plan.js';
-import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent, StampedEventOf } from '../../../shared/events/run-events.js';
 
 const viewOf = (events: readonly StampedEvent[]): RunView => reducedRun(events).view();
@@ -80,43 +78,6 @@ describe('a record', () => {
       ],
     });
     expect(viewOf([stepOf(1, losses)]).training?.adaptation).toBeNull();
-  });
-
-  it('takes gains over the outer steps that measure, and losses over all', () => {
-    const history = new RunHistory();
-    for (let outerStep = 1; outerStep <= 90; outerStep += 1) {
-      const told = { ...losses, queryLossSums: [outerStep * 0.75, 0] };
-      const before = { ...told, queryLossBeforeSums: [(outerStep + 3) * 0.75, 0] };
-      history.admit(
-        outerStep % 2 === 0
-          ? stepOf(outerStep, told)
-          : { ...stepOf(outerStep, before), queryLossBefore: 2 },
-      );
-    }
-    const [span] = history.sizes.spans;
-    if (span === undefined) throw new Error('no span');
-    // Step 1 alone measures: 4 before, 1 after. Steps 1 and 2 have the mean loss 1.5.
-    expect(span).toMatchObject({ firstOuterStep: 1, lastOuterStep: 2 });
-    const means = (['queryLoss', 'queryLossBefore', 'gain'] as const).map((value) =>
-      meanIn(span, sizeName('0-10', value)),
-    );
-    expect(means).toEqual([1.5, 4, 3]);
-    expect(history.course.points('queryLossBefore')).toHaveLength(45);
-    expect(history.course.points('adaptationGain')[1]).toEqual({ x: 3, y: 1.5 });
-    expect(measuredPart(losses)).toBeNull();
-  });
-
-  it('of an earlier version is read, and one with unlike columns is not', () => {
-    for (const event of [stepOf(1), stepOf(2, losses)])
-      expect(parseEventLine(encodeEvent(event))).toEqual(event);
-    const shorter = { ...losses, weights: [1] };
-    expect(() => parseEventLine(encodeEvent(stepOf(1, shorter)))).toThrow('not an event');
-    const columns = Array.from({ length: SIZE_BUCKETS_MAX + 1 }, () => 0);
-    const longer = {
-      ...{ sizes: columns.map(String), taskCounts: columns, weights: columns },
-      ...{ queryLossSums: columns, supportLossSums: columns },
-    };
-    expect(() => parseEventLine(encodeEvent(stepOf(1, longer)))).toThrow('not an event');
   });
 
   it('keeps means over bounded spans, and forgets what a resumed run repeats', () => {

@@ -1,35 +1,20 @@
 /** Claims on a run over a store in memory and in virtual time: who gets one, and what a lost one is worth. */
 
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { claimRun } from '../../../coordinator/dispatch/run-lease.js';
 import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { RunFencedError, type HeldLease } from '../../../shared/storage/lease.js';
 import { simulatedClock, type SimulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
-import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 
 const ENDED: ProcessIdentity = { ...thisProcess(), startTicks: 'before' };
 const ELSEWHERE: ProcessIdentity = { ...thisProcess(), host: 'another machine' };
-
-/** Sleeps until the test ends the first one. */
-function firstSleep(): SimulatedClock['sleep'] & { readonly end: () => void } {
-  let end = (): void => undefined;
-  const sleep = (_durationMs: number, signal?: AbortSignal): Promise<void> =>
-    new Promise((resolve) => {
-      end = resolve;
-      signal?.addEventListener('abort', () => resolve());
-    });
-  return Object.assign(sleep, { end: () => end() });
-}
 
 class Room {
   readonly clock: SimulatedClock = simulatedClock();
@@ -158,38 +143,6 @@ describe('a claim', () => {
     await second.release();
   });
 
-  it.each(['before a check', 'before a beat'])(
-    'whose folder is deleted %s is lost to nobody, and says so',
-    async (moment) => {
-      const room = new Room();
-      const folder = await temporaryFolder();
-      const store = new FileObjectStore({ folder: `${folder.path}/checkpoints` });
-      const clock = { ...room.clock, sleep: firstSleep() };
-      const claim = await claimRun({
-        ...{ store, run: 'tiny', start: 'first', clock, sink: () => undefined },
-        signal: new AbortController().signal,
-      });
-      await folder.remove();
-      if (moment === 'before a beat') {
-        clock.sleep.end();
-        await once(claim.lost, 'abort');
-      }
-      await expect(claim.demand()).rejects.toMatchObject({
-        kind: 'environment',
-        report: {
-          what: 'the output of this run was deleted or moved while it ran',
-          where: `file://${folder.path}/checkpoints/coordinator.json`,
-          expected: 'the claim that this coordinator wrote there',
-          found: 'nothing',
-          cure: 'restore the output and continue with --resume, or start again; leave it alone while a run works on it',
-        },
-      });
-      expect(claim.lost.aborted).toBe(true);
-      await claim.release();
-      expect(existsSync(folder.path)).toBe(false);
-    },
-  );
-
   it('outlasts a renewal that is carried out without an answer', async () => {
     const room = new Room();
     let loseAnswers = false;
@@ -213,21 +166,6 @@ describe('a claim', () => {
       await second.release();
     });
   });
-
-  it.each([
-    ['{', /^text that is not JSON$/],
-    ['{"formatVersion":2}', /expected 1\n.*formatVersion/],
-  ])(
-    'cannot be taken where the record is damaged or of another version: %s',
-    async (text, found) => {
-      const room = new Room();
-      await room.store.put('coordinator.json', Buffer.from(text), { kind: 'always' });
-      await expect(room.claim('first')).rejects.toMatchObject({
-        kind: 'environment',
-        report: { found: expect.stringMatching(found) as string },
-      });
-    },
-  );
 });
 
 describe('checkpoints under a claim', () => {

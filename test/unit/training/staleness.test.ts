@@ -3,7 +3,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
-import { attemptsUsedUp } from '../../../coordinator/dispatch/job-delivery.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
@@ -61,18 +60,6 @@ function inMemory(executor: JobExecutor): Dispatcher {
   });
 }
 
-/** The jobs' inputs are read as soon as they are handed over, as when jobs leave at once. */
-function sendingAtOnce(dispatcher: Dispatcher): Dispatcher {
-  return {
-    ...dispatcher,
-    run(orders, read, signal, terms) {
-      const packs = orders.map(({ rowPack }) => rowPack);
-      expect(packs).not.toContain(null);
-      return dispatcher.run(orders, read, signal, terms);
-    },
-  };
-}
-
 describe('training with staleness', () => {
   it('computes each outer step on the parameters of so many outer steps before', async () => {
     const seen: number[] = [];
@@ -87,46 +74,6 @@ describe('training with staleness', () => {
       bias.push(at(bias, outerStep) - RATE * (given + 1));
     }
     expect(state.metaParameters.dense.get('bias')?.values[0]).toBeCloseTo(at(bias, 12), 6);
-  });
-
-  it('gives jobs the same rows whether they leave at once or when they are computed', async () => {
-    const lazy = tinyRun(config);
-    const expected = await train(lazy.options);
-    const eager = tinyRun(config);
-    const dispatcher = sendingAtOnce(eager.options.dispatcher);
-    expect((await train({ ...eager.options, dispatcher })).digest).toBe(expected.digest);
-    const { staleness: _, ...synchronous } = training;
-    const other = await train(tinyRun(logisticConfig(synchronous)).options);
-    expect(other.digest).not.toBe(expected.digest);
-  });
-
-  it('hands over the jobs of the next outer steps before it reads results', async () => {
-    const moments: string[] = [];
-    const run = tinyRun(config);
-    const { dispatcher } = run.options;
-    const watched: Dispatcher = {
-      ...dispatcher,
-      run(orders, read, signal, terms) {
-        const outerStep = at(orders, 0).job.outerStep;
-        moments.push(`sent ${outerStep}`);
-        const noted: typeof read = (delivered) => {
-          moments.push(`read ${outerStep}`);
-          return read(delivered);
-        };
-        return dispatcher.run(orders, noted, signal, terms);
-      },
-    };
-    await train({ ...run.options, dispatcher: watched });
-    expect(moments.slice(0, 6)).toEqual([
-      'sent 0',
-      'sent 1',
-      'sent 2',
-      'read 0',
-      'sent 3',
-      'read 1',
-    ]);
-    // The outer steps do not overlap here, so a checkpoint holds all there is.
-    expect(moments.indexOf('sent 6')).toBe(moments.indexOf('read 5') + 1);
   });
 
   it('continues from the last outer step that overlaps none, with the same digest', async () => {
@@ -150,26 +97,6 @@ describe('training with staleness', () => {
     expect(resumed.digest).toBe(straight.digest);
   });
 
-  it('takes an outer step again with the inputs that it had', async () => {
-    const straight = await train(tinyRun(config).options);
-    const run = tinyRun(config);
-    const { dispatcher } = run.options;
-    let hasFailed = false;
-    const failing: Dispatcher = {
-      ...dispatcher,
-      async *run(orders, read, signal, terms) {
-        if (at(orders, 0).job.outerStep === 3 && !hasFailed) {
-          hasFailed = true;
-          throw attemptsUsedUp({ where: 'job 0', jobIndex: 0 }, 1, { reason: 'lost' });
-        }
-        yield* dispatcher.run(orders, read, signal, terms);
-      },
-    };
-    const outcome = await train({ ...run.options, dispatcher: failing });
-    expect(hasFailed).toBe(true);
-    expect(outcome.digest).toBe(straight.digest);
-  });
-
   it('refuses to stop where outer steps overlap', async () => {
     const { options } = tinyRun(config, { stopAtOuterStep: 5 });
     await expect(train(options)).rejects.toMatchObject({
@@ -191,11 +118,5 @@ describe('the section staleness', () => {
     expect(success).toBe(false);
     expect(error?.issues[0]?.path).toEqual(['training', path]);
     expect(error?.issues[0]?.message).toContain(message);
-  });
-
-  it('contradicts a global arm that ends where outer steps overlap', () => {
-    const globalTraining = { outerSteps: 9 };
-    const { error } = RunConfigSchema.safeParse({ ...config, globalTraining });
-    expect(error?.issues[0]?.path).toEqual(['globalTraining', 'outerSteps']);
   });
 });

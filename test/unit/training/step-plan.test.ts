@@ -1,16 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
-import { encodeDense, keepRowPacks, ordersOf } from '../../../coordinator/plan/step-orders.js';
+import { encodeDense, ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { JobSchema } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { encodeRowPack } from '../../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
-import { layoutOf as packLayout } from '../../fixtures/gradient-results.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
@@ -34,20 +33,6 @@ function countingStore(
 }
 
 describe('the step planner', () => {
-  it('cuts a step into leaves whose weights sum to 1 over the whole step', async () => {
-    const store = tinyTaskStore();
-    const { leaves, tasks, taskCount } = await stepPlanner(config, store).take(0);
-    expect(leaves.length).toBeGreaterThanOrEqual(2);
-    expect(leaves.map(({ taskStart }) => taskStart)).toEqual([
-      0,
-      ...leaves.slice(0, -1).map(({ taskEnd }) => taskEnd),
-    ]);
-    expect([leaves.at(-1)?.taskEnd, taskCount]).toEqual([5, 5]);
-    expect(tasks.taskWeights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 12);
-    expect(new Set(tasks.taskIndices).size).toBe(5);
-    for (const index of tasks.taskIndices) expect(index % 5).toBeLessThan(3);
-  });
-
   it('has the tasks of each leaf next to each other, with what belongs to them', async () => {
     const store = tinyTaskStore();
     const training = { ...config.training, rowsPerOuterStep: 40, taskWeight: 'examples' as const };
@@ -84,13 +69,6 @@ describe('the step planner', () => {
     expect(store.reads).toHaveLength(3);
   });
 
-  it('plans the same with and without a previous step', async () => {
-    const planner = stepPlanner(config, tinyTaskStore());
-    await planner.take(0);
-    planner.readAhead();
-    expect(await planner.take(1)).toEqual(await stepPlanner(config, tinyTaskStore()).take(1));
-  });
-
   it('lets the global method read tasks in epochs, in catalog order on request', async () => {
     const taskIndicesOf = async (sampling: 'proportional' | 'sequential'): Promise<number[]> => {
       const training = { ...config.training, sampling };
@@ -103,14 +81,6 @@ describe('the step planner', () => {
     };
     expect(await taskIndicesOf('sequential')).toEqual([0, 1, 2, 5, 6]);
     expect(new Set(await taskIndicesOf('proportional')).size).toBe(5);
-  });
-
-  it('throws a failed read when the step is requested, not before', async () => {
-    const planner = stepPlanner(config, countingStore([2]));
-    await planner.take(0);
-    planner.readAhead();
-    await planner.settled();
-    await expect(planner.take(1)).rejects.toThrow('unreadable');
   });
 });
 
@@ -148,54 +118,5 @@ describe('the orders of a step', () => {
       const [start, taskEnd] = [at(plan.leaves, first).taskStart, at(plan.leaves, end - 1).taskEnd];
       expect(order.job.taskIndices).toEqual(plan.tasks.taskIndices.slice(start, taskEnd));
     }
-  });
-});
-
-describe('the row pack of an order', () => {
-  it('is encoded once when it is read, again after its result, and kept when the tables change', async () => {
-    const store = tinyTaskStore();
-    const spec = modelSpecOf(config.model, store.manifest.features);
-    const plan = await stepPlanner(config, store).take(0);
-    const encoded: number[] = [];
-    const orders = ordersOf(
-      plan,
-      [
-        { first: 0, end: 1 },
-        { first: 1, end: 2 },
-      ],
-      new Uint8Array(),
-      {
-        run: { config, store, storeAddress: 'memory://store', spec },
-        packOf: (place) => Uint8Array.of(encoded.push(place)),
-        ...{ frozen: null, fingerprint: null },
-      },
-    );
-    expect(encoded).toEqual([]);
-    const [first] = orders;
-    expect([first?.rowPack, first?.rowPack]).toEqual([Uint8Array.of(1), Uint8Array.of(1)]);
-    first?.settled?.();
-    expect(first?.rowPack).toEqual(Uint8Array.of(2));
-    // Afterwards the tables change, and an outer step that is taken again needs the same inputs.
-    keepRowPacks(orders);
-    expect(encoded).toEqual([0, 0, 1]);
-    first?.settled?.();
-    expect(first?.rowPack).toEqual(Uint8Array.of(2));
-  });
-});
-
-describe('encodeRowPack', () => {
-  it('gathers the rows of each table in the order of the layout', () => {
-    const tables = new Map([
-      ['colour', { rowCount: 3, width: 2, values: Float32Array.of(0, 1, 2, 3, 4, 5) }],
-      ['shape', { rowCount: 2, width: 2, values: Float32Array.of(10, 11, 12, 13) }],
-    ]);
-    const pack = decodeTensors(encodeRowPack(tables, packLayout([0, 2], [1]), 2), 'test');
-    expect(pack.get('rows')?.shape).toEqual([3, 2]);
-    expect([...(pack.get('rows')?.values ?? [])]).toEqual([0, 1, 4, 5, 12, 13]);
-  });
-
-  it('refuses a layout with another number of tables', () => {
-    const tables = new Map([['colour', { rowCount: 1, width: 1, values: Float32Array.of(0) }]]);
-    expect(() => encodeRowPack(tables, packLayout(), 1)).toThrow(/0 tables, not 1/);
   });
 });

@@ -1,20 +1,16 @@
 // Rows of unseen values stay equal to the row of unknown values: at the start, and after each outer step.
 import { describe, expect, it } from 'vitest';
+import { runTables } from '../../../coordinator/training/run-tables.js';
 import {
-  runTables,
-  unknownCopiesOf,
-  withSharedUnknown,
-  writtenRowsOf,
-} from '../../../coordinator/training/run-tables.js';
-import { metaOptimizerOf } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
+  metaOptimizerOf,
+  type MetaGradient,
+} from '../../../coordinator/training/meta-optimizer.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
-import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 
-const WIDTH = 2;
 const gradientOf = (rows: Record<number, readonly number[]>): MetaGradient => ({
   dense: new Map(),
   rows: new Map([
@@ -27,40 +23,6 @@ const gradientOf = (rows: Record<number, readonly number[]>): MetaGradient => ({
     ],
   ]),
 });
-const rowsOf = ({ rows }: MetaGradient): Record<number, number[]> => {
-  const { ids, values } = rows.get('site')!;
-  return Object.fromEntries(
-    [...ids].map((id, place) => [id, [...values.subarray(place * WIDTH, (place + 1) * WIDTH)]]),
-  );
-};
-
-describe('the gradient of rows of unseen values', () => {
-  const copies = new Map([['site', 4]]);
-  const shared = (rows: Record<number, readonly number[]>): Record<number, number[]> =>
-    rowsOf(withSharedUnknown(gradientOf(rows), copies));
-
-  it('is added to that of the row of unknown values', () => {
-    const rows = { 0: [1, 2], 2: [10, 20], 4: [100, 200], 5: [7, 8], 9: [9, 9] };
-    expect(shared(rows)).toEqual({ 0: [111, 222], 5: [7, 8], 9: [9, 9] });
-    expect(shared({ 1: [3, 4], 6: [5, 6] })).toEqual({ 0: [3, 4], 6: [5, 6] });
-    expect(shared({ 3: [3, 4], 4: [1, 1] })).toEqual({ 0: [4, 5] });
-  });
-
-  it('is none where there is none', () => {
-    expect(shared({ 0: [1, 2], 5: [7, 8] })).toEqual({ 0: [1, 2], 5: [7, 8] });
-    expect(shared({ 5: [7, 8] })).toEqual({ 5: [7, 8] });
-    expect(shared({})).toEqual({});
-  });
-
-  it('writes to the copies of a row of unknown values that it moves', () => {
-    const written = (rows: Record<number, readonly number[]>): number[] => [
-      ...writtenRowsOf(gradientOf(rows).rows, copies).get('site')!.ids,
-    ];
-    expect(written({ 0: [1, 2], 7: [1, 2] })).toEqual([0, 1, 2, 3, 4, 7]);
-    expect(written({ 5: [1, 2], 7: [1, 2] })).toEqual([5, 7]);
-  });
-});
-
 const featuresOf = (unseenBuckets?: number): EncodedFeature[] => [
   {
     ...{ name: 'site', kind: 'category', rowCount: 8 },
@@ -82,12 +44,41 @@ describe('a table', () => {
   };
 
   it('begins with copies, and with the other rows as they are without them', () => {
-    expect(unknownCopiesOf(spec)).toEqual(new Map([['site', 3]]));
     const rows = valuesOf(initialMetaParameters(spec, 1));
     const plain = valuesOf(initialMetaParameters(modelSpecOf(model, featuresOf()), 1));
     for (const row of [1, 2, 3]) expect(rows[row]).toEqual(rows[0]);
     expect(rows.slice(4)).toEqual(plain.slice(4));
     expect(plain[1]).not.toEqual(plain[0]);
+  });
+
+  it('adds the gradients of the copies to that of the row of unknown values', () => {
+    const training = TrainingConfigSchema.parse({
+      ...{ optimizer: { kind: 'sgd', rate: 1, momentum: 0 }, weightDecay: 0, gradientNormMax: 1e6 },
+    });
+    const stepsOf = (rows: Record<number, readonly number[]>): number[][] => {
+      const metaParameters = initialMetaParameters(spec, 1);
+      for (const { values } of metaParameters.tables.values()) values.fill(0);
+      const optimizer = metaOptimizerOf(training, spec.variables).init(metaParameters);
+      const start = { outerStep: 0, metaParameters, optimizer, computedOn: [] };
+      return valuesOf(
+        runTables(start, spec, training).step(start, gradientOf(rows)).metaParameters,
+      );
+    };
+    const none = [0, 0];
+    const all = [-111, -222];
+    expect(stepsOf({ 0: [1, 2], 2: [10, 20], 3: [100, 200], 5: [7, 8] })).toEqual([
+      all,
+      all,
+      all,
+      all,
+      none,
+      [-7, -8],
+      none,
+      none,
+    ]);
+    const few = [-3, -4];
+    expect(stepsOf({ 1: [3, 4] }).slice(0, 5)).toEqual([few, few, few, few, none]);
+    expect(stepsOf({ 5: [7, 8] }).slice(0, 5)).toEqual(Array(5).fill(none));
   });
 
   it('has copies after every outer step', () => {

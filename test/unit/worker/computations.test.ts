@@ -3,43 +3,23 @@
 import type { Rank } from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
-import type { MethodConfig } from '../../../shared/methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { createComputations } from '../../../worker/compute/job/computations.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { methodOf } from '../../fixtures/compute/methods.js';
 
 const specOf = (embeddingWidth: number): ModelSpec =>
   modelSpecOf(ModelConfigSchema.parse({ embeddingWidth }), []);
 const global = { kind: 'global' } as const;
-const fomaml = (changed = {}): MethodConfig =>
-  methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.1, ...changed });
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await loadEngine('cpu', () => undefined);
 });
 
-test('one function per model and method, including settings', () => {
+test('the least recently used is freed for the 33rd, and all are freed at the end', () => {
   const computations = createComputations(engine);
-  const found = computations.gradientOf(specOf(2), fomaml());
-  expect(computations.gradientOf(specOf(2), fomaml())).toBe(found);
-  for (const other of [global, fomaml({ innerRate: 0.2 }), fomaml({ innerSteps: 2 })])
-    expect(computations.gradientOf(specOf(2), other)).not.toBe(found);
-  expect(computations.gradientOf(specOf(3), fomaml())).not.toBe(found);
-  const adaptation = computations.adaptationOf(specOf(2), fomaml());
-  expect(computations.adaptationOf(specOf(2), fomaml())).toBe(adaptation);
-  expect(computations.adaptationOf(specOf(2), global)).not.toBe(adaptation);
-  const scoring = computations.scoringOf(specOf(2));
-  expect(computations.scoringOf(specOf(2))).toBe(scoring);
-  expect(computations.scoringOf(specOf(3))).not.toBe(scoring);
-  computations.dispose();
-});
-
-test('the least recently used is freed for the ninth, and all are freed at the end', () => {
-  const computations = createComputations(engine);
-  const [first, second, ...rest] = [1, 2, 3, 4, 5, 6, 7, 8].map((width) =>
-    computations.gradientOf(specOf(width), global),
+  const [first, second, ...rest] = Array.from({ length: 32 }, (_, index) =>
+    computations.gradientOf(specOf(index + 1), global),
   );
   const input = {
     dense: { bias: engine.tf.tensor1d([0.5]) },
@@ -53,7 +33,7 @@ test('the least recently used is freed for the ninth, and all are freed at the e
   } as const;
   // The first was used again, so it is not the oldest.
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
-  computations.gradientOf(specOf(9), global);
+  computations.gradientOf(specOf(33), global);
   expect(() => second!.run(input)).toThrow(/disposed/);
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
   expect(computations.gradientOf(specOf(2), global)).not.toBe(second);

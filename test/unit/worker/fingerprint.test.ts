@@ -1,22 +1,17 @@
 /** The parts of the numerical fingerprint, and the environment that decides it. */
 
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
-import { FingerprintSchema, type Numerics } from '../../../shared/events/fingerprint.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { FingerprintSchema, type Numerics } from '../../../shared/events/device-report.js';
 import {
   fingerprintOf,
-  instructionsOf,
-  libraryBuilds,
-  numericalProbe,
+  numericsOf,
   requireFingerprint,
 } from '../../../worker/compute/device/fingerprint.js';
 import {
   numericalEnvironment,
   settleOwnEnvironment,
 } from '../../../worker/compute/device/numerical-environment.js';
-import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
-import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 
 const numerics: Numerics = {
   ...{ computesOn: 'cpu', instructionSet: 'avx512', features: ['avx512f'], oneDnn: true },
@@ -46,16 +41,6 @@ describe('the environment of a compute process', () => {
       ...{ TF_FORCE_GPU_ALLOW_GROWTH: 'true', CUDA_DEVICE_ORDER: 'PCI_BUS_ID' },
     });
   });
-
-  it('limits portable jobs to one instruction set, and hides GPUs from them', () => {
-    expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, true)).toMatchObject({
-      ...{ ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2', CUDA_VISIBLE_DEVICES: '-1' },
-      QIANMO_PORTABLE: '1',
-    });
-    expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, false)).toMatchObject({
-      CUDA_VISIBLE_DEVICES: '1',
-    });
-  });
 });
 
 describe('the environment of this process', () => {
@@ -71,23 +56,18 @@ describe('the environment of this process', () => {
     expect(GLIBC_TUNABLES).toBeUndefined();
     expect(own).toEqual({ ...set, ...secret });
   });
-
-  it('stays as it is once libraries have read it, unless it was right', () => {
-    const own = { ...secret, OMP_NUM_THREADS: '8' };
-    expect(settled(own, true)).toBe(false);
-    expect(own).toEqual({ ...secret, OMP_NUM_THREADS: '8' });
-    expect(settled(own)).toBe(true);
-    expect(settled(own, true)).toBe(true);
-  });
-
-  it('stays as it is where the C library was told which functions to take', () => {
-    const own = { GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2' };
-    expect(settled(own)).toBe(false);
-    expect(own).toEqual({ GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2' });
-  });
 });
 
 describe('the instruction set', () => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await loadEngine('tensorflow', () => undefined);
+  });
+  const instructionsOf = (cpuinfo: string, isPortable: boolean) => {
+    const environment = isPortable ? { ONEDNN_MAX_CPU_ISA: 'AVX2' } : {};
+    const found = numericsOf(engine, { environment, cpuinfo, gpu: null, shelves: null });
+    return { instructionSet: found.instructionSet, features: found.features };
+  };
   const flags = (text: string): string => `processor\t: 0\nflags\t\t: fpu ${text} erms\n`;
   const newest = flags('sse4_2 avx avx2 fma avx_vnni avx512f avx512bw avx512vl avx512dq amx_tile');
 
@@ -100,13 +80,6 @@ describe('the instruction set', () => {
     ['unknown', ''],
   ])('is %s', (expected, cpuinfo) => {
     expect(instructionsOf(cpuinfo, false).instructionSet).toBe(expected);
-  });
-
-  it('is the same for portable jobs on unlike processors, and keeps a lesser one apart', () => {
-    const older = instructionsOf(flags('sse4_2 avx avx2 fma'), true);
-    expect(older).toEqual({ instructionSet: 'avx2', features: ['avx', 'avx2', 'fma', 'sse4_2'] });
-    expect(instructionsOf(newest, true)).toEqual(older);
-    expect(instructionsOf(flags('sse4_2 avx'), true).instructionSet).toBe('avx');
   });
 });
 
@@ -145,28 +118,5 @@ describe('the fingerprint', () => {
         }) as unknown,
       }) as Error,
     );
-  });
-
-  it('names the builds that a process has mapped, by content', async () => {
-    const folder = await temporaryFolder();
-    const addon = join(folder.path, 'tfjs_binding.node');
-    const cuda = join(folder.path, 'libcublas.so.12');
-    const maps = join(folder.path, 'maps');
-    await writeFile(maps, `7f-8f r-xp 0 00:1 5    ${addon}\n8f-9f r--p 0 00:1 6    ${cuda}\n`);
-    await writeFile(addon, 'one build');
-    await writeFile(cuda, 'a library');
-    const [first, ...others] = libraryBuilds(false, maps);
-    expect([first?.file, others]).toEqual(['tfjs_binding.node', []]);
-    expect(libraryBuilds(true, maps)).toHaveLength(2);
-    await writeFile(addon, 'two build');
-    expect(libraryBuilds(false, maps)[0]?.digest).not.toBe(first?.digest);
-    expect(libraryBuilds(false, join(folder.path, 'nothing'))).toEqual([]);
-  });
-
-  it.each(['auto', 'cpu'] as const)('has a probe that repeats: %s', async (choice) => {
-    const engine = await loadEngine(choice, () => undefined);
-    const tensorCount = engine.tf.memory().numTensors;
-    expect(numericalProbe(engine)).toBe(numericalProbe(engine));
-    expect(engine.tf.memory().numTensors).toBe(tensorCount);
   });
 });

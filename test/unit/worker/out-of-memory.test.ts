@@ -2,10 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
-import {
-  isOutOfMemory,
-  refusingOutOfMemory,
-} from '../../../worker/compute/device/out-of-memory.js';
+import { refusingOutOfMemory } from '../../../worker/compute/job/create-executor.js';
 
 const oom = (): Error =>
   new Error(
@@ -32,10 +29,6 @@ function thrownBy(compute: () => unknown): unknown {
   throw new Error('expected an error');
 }
 
-test('without a failure the result is returned', () => {
-  expect(refusingOutOfMemory(() => 'computed')).toBe('computed');
-});
-
 test('too little memory is an error of this machine with a cure, after one attempt', () => {
   const device = failing(oom());
   const found = thrownBy(() => refusingOutOfMemory(device.compute));
@@ -48,13 +41,6 @@ test('too little memory is an error of this machine with a cure, after one attem
   expect(found.report.cure).toContain('training.microBatchRowsMax');
 });
 
-test('other errors pass unchanged', () => {
-  const bug = new Error('Invalid TF_Status: 3\nMessage: Incompatible shapes: [2] vs. [3]');
-  const device = failing(bug);
-  expect(thrownBy(() => refusingOutOfMemory(device.compute))).toBe(bug);
-  expect(device.attemptCount()).toBe(1);
-});
-
 test.each([
   ['a device allocator', oom(), true],
   ['a captured graph', new Error('RESOURCE_EXHAUSTED: Out of memory while trying'), true],
@@ -63,7 +49,7 @@ test.each([
   ['a wrong shape', new Error('Invalid TF_Status: 3\nMessage: shapes differ'), false],
   ['TF_Status 80 of a later TensorFlow', new Error('Invalid TF_Status: 80'), false],
   ['a report of our own', new QianmoError({ kind: 'data', what: 'out of memory' }), false],
-  ['what is no error', 'OOM when allocating', false],
 ])('recognises an out-of-memory error reported by %s', (_, error, expected) => {
-  expect(isOutOfMemory(error)).toBe(expected);
+  const found = thrownBy(() => refusingOutOfMemory(failing(error).compute));
+  expect(found === error).toBe(!expected);
 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { unitMasksOf, type MaskedLayer } from '../../../worker/compute/batches/unit-masks.js';
+import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
 
 const dropout = { seed: 3, outerStep: 11 };
-const layersOf = (...widths: number[]): MaskedLayer[] =>
+const layersOf = (...widths: number[]): Parameters<typeof unitMasksOf>[2] =>
   widths.map((width) => ({ width, rate: 0.25 }));
 const first = { taskIndex: 4, rowCount: 5, supportRowCount: 2 };
 const second = { taskIndex: 9, rowCount: 3, supportRowCount: 1 };
@@ -55,34 +55,5 @@ describe('unitMasksOf', () => {
       for (const row of [0, 1, 2])
         expect(rowOf(flat[layer], width, 5 + row)).toEqual(rowOf(all[layer], width, 6 + row));
     }
-  });
-
-  it('has no mask of a layer without a rate, and the same ones of the others', () => {
-    const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
-    const [, both] = unitMasksOf(dropout, rows, layersOf(5, 7));
-    const [none, one] = unitMasksOf(dropout, rows, [{ width: 5, rate: 0 }, ...layersOf(7)]);
-    expect(none).toHaveLength(0);
-    expect(one).toEqual(both);
-  });
-
-  it('leaves padding at 0', () => {
-    const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
-    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, layersOf(7));
-    expect(mask.slice(3 * 7).every((value) => value === 0)).toBe(true);
-    expect(mask.slice(0, 3 * 7).some((value) => value > 0)).toBe(true);
-  });
-
-  it('differs by seed, outer step, task, row and layer', () => {
-    const rows = { tasks: [first, second], role: 'all', taskCount: 2, rowExtent: 5 } as const;
-    const wide = layersOf(64, 64);
-    const [one, two] = unitMasksOf(dropout, rows, wide);
-    expect(one).not.toEqual(two);
-    expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 1));
-    expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 5));
-    for (const other of [
-      { ...dropout, seed: 4 },
-      { ...dropout, outerStep: 12 },
-    ])
-      expect(unitMasksOf(other, rows, wide)[0]).not.toEqual(one);
   });
 });

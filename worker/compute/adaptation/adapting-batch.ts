@@ -2,8 +2,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
-import type { RowRole } from '../batches/row-batch.js';
+import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/micro-batches.js';
+import type { RowRole } from '../models/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
 import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/meta-gradient.js';

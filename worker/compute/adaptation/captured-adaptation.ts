@@ -7,11 +7,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import {
-  captureByShape,
-  SHAPE_COUNT_MAX,
-  type ShapedCapture,
-} from '../engine/capture/capture-by-shape.js';
+import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelf } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
@@ -66,11 +62,11 @@ type ShiftsOutput = {
 };
 
 export interface AdaptationFunctions {
-  readonly start: ShapedCapture<StartInput, LoopState>;
+  readonly start: Captured<StartInput, LoopState>;
   /** An inner step of every task; null when no variable is personal, so that none moves. */
-  readonly step: ShapedCapture<StepInput, LoopState> | null;
+  readonly step: Captured<StepInput, LoopState> | null;
   /** Null when the inner loop has no shift. */
-  readonly shifts: ShapedCapture<ShiftsInput, ShiftsOutput> | null;
+  readonly shifts: Captured<ShiftsInput, ShiftsOutput> | null;
   dispose(): void;
 }
 
@@ -93,8 +89,9 @@ export function captureAdaptation(
     const { support } = input.batches;
     if (support === undefined) throw new Error('an inner step has support rows');
     const pass = passOn(input, support);
-    const { scaledGradients } = stepGradient({ pass, trunk }, state, rates);
-    return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates });
+    const rows = { pass, trunk };
+    const { scaledGradients } = stepGradient(rows, state, rates);
+    return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
   const { shift } = loop;
   const shifts = (input: ShiftsInput): ShiftsOutput => {
@@ -109,10 +106,7 @@ export function captureAdaptation(
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
     compute: (input: In) => Out,
-  ): ShapedCapture<In, Out> =>
-    captureByShape(engine, compute, {
-      ...{ name, shapeCountMax: SHAPE_COUNT_MAX, shelf: shelfOf(name) },
-    });
+  ): Captured<In, Out> => capture(engine, compute, { name, shelf: shelfOf(name) });
   const functions = {
     start: captured('the start of tasks', start),
     step: plan.personal.size === 0 ? null : captured('an inner step', step),

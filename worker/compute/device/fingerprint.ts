@@ -5,8 +5,12 @@
 
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
-import type { Gpu, DeviceReport } from '../../../shared/events/device-report.js';
-import { numericsText, type Numerics } from '../../../shared/events/fingerprint.js';
+import {
+  type Gpu,
+  type DeviceReport,
+  numericsText,
+  type Numerics,
+} from '../../../shared/events/device-report.js';
 import type { GraphShelves, GraphShelf } from '../engine/capture/graph-shelf.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
@@ -16,12 +20,6 @@ import { basename } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
 import { capture } from '../engine/capture/capture.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-
-interface LibraryBuild {
-  readonly file: string;
-  /** The beginning of a digest of the file's size and its first mebibyte. */
-  readonly digest: string;
-}
 
 const OF_CPU = /^(libtensorflow(_cc|_framework)?\.so[.\d]*|tfjs_binding\.node)$/;
 const OF_GPU = /^lib(cudart|cublas|cublasLt|cudnn\w*)\.so[.\d]*$/;
@@ -33,18 +31,18 @@ const READ_BYTE_COUNT_MAX = 2 ** 20;
 const BUILD_DIGEST_LENGTH = 12;
 
 /** In order of file names. Empty where the kernel lists no mapped files. */
-export function libraryBuilds(usesGpu: boolean, mapsPath = '/proc/self/maps'): LibraryBuild[] {
+function libraryBuilds(usesGpu: boolean): Numerics['builds'] {
   const isComputing = (path: string): boolean =>
     OF_CPU.test(basename(path)) || (usesGpu && OF_GPU.test(basename(path)));
-  const paths = new Set(mappedFiles(mapsPath).filter(isComputing));
+  const paths = new Set(mappedFiles().filter(isComputing));
   return [...paths]
     .map((path) => ({ file: basename(path), digest: digestOf(path) }))
     .sort((a, b) => (a.file < b.file ? -1 : 1));
 }
 
-function mappedFiles(mapsPath: string): string[] {
+function mappedFiles(): string[] {
   try {
-    return readFileSync(mapsPath, 'utf8')
+    return readFileSync('/proc/self/maps', 'utf8')
       .split('\n')
       .flatMap((line) => /\s(\/.*)$/.exec(line)?.[1] ?? []);
   } catch {
@@ -52,6 +50,7 @@ function mappedFiles(mapsPath: string): string[] {
   }
 }
 
+/** The beginning of a digest of the file's size and its first mebibyte. */
 function digestOf(path: string): string {
   const hash = createHash('sha256');
   let descriptor: number | null = null;
@@ -98,7 +97,6 @@ interface Surroundings {
   readonly cpuinfo: string;
   /** The GPU that this process sees. */
   readonly gpu: Gpu | null;
-  readonly oneDnn: boolean | null;
   readonly shelves: GraphShelves | null;
 }
 
@@ -113,13 +111,13 @@ export function numericsOf(engine: Engine, surroundings: Surroundings): Numerics
       ...{ oneDnn: null, versions: [engine.description, `V8 ${process.versions.v8}`] },
       ...{ builds: [], gpu: null, probe },
     };
-  const { environment, cpuinfo, oneDnn } = surroundings;
+  const { environment, cpuinfo } = surroundings;
   const gpu = backend.isUsingGpuDevice ? surroundings.gpu : null;
   return {
     computesOn: backend.isUsingGpuDevice ? 'gpu' : 'cpu',
     ...instructionsOf(cpuinfo, isLimited(environment)),
     ...(gpu === null ? {} : { instructionSet: `sm${gpu.computeCapability.replace('.', '')}` }),
-    oneDnn,
+    oneDnn: switchOf(environment['TF_ENABLE_ONEDNN_OPTS']),
     versions: [engine.description],
     builds: libraryBuilds(backend.isUsingGpuDevice),
     gpu: gpu === null ? null : `${gpu.name}, driver ${gpu.driverVersion}`,
@@ -127,12 +125,16 @@ export function numericsOf(engine: Engine, surroundings: Surroundings): Numerics
   };
 }
 
+function switchOf(text: string | undefined): boolean | null {
+  return text === undefined || text === '' ? null : text !== '0' && text.toLowerCase() !== 'false';
+}
+
 function isLimited(environment: Surroundings['environment']): boolean {
   return INSTRUCTION_SET_MAX.some((name) => environment[name] !== undefined);
 }
 
 /** The instruction set in effect, and the features of the processor that belong to it. */
-export function instructionsOf(
+function instructionsOf(
   cpuinfo: string,
   isPortable: boolean,
 ): Pick<Numerics, 'instructionSet' | 'features'> {
@@ -175,7 +177,7 @@ const DIGEST_LENGTH = 16;
  * The beginning of a digest of all results. A part that the device cannot compute counts with its name
  * alone.
  */
-export function numericalProbe(engine: Engine, shelves: GraphShelves | null = null): string {
+function numericalProbe(engine: Engine, shelves: GraphShelves | null): string {
   const hash = createHash('sha256');
   withoutTensorsLeft(engine, () => {
     // A graph costs more than what it computes here, so one graph has all parts.
@@ -203,7 +205,7 @@ function resultsOf(
     parts.map((part, index) => part.compute(engine, given[index] ?? []));
   try {
     const name = 'the numerical probe';
-    const captured = capture(engine, compute, inputs, { name, shelf });
+    const captured = capture(engine, compute, { name, shelf });
     try {
       return captured.run(inputs);
     } finally {

@@ -4,6 +4,8 @@ import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { GpuSchema, type Gpu } from '../../../shared/events/device-report.js';
 import { execFile } from 'node:child_process';
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** The value that means "no device" to CUDA. */
 const NO_GPU = '-1';
 
@@ -17,15 +19,15 @@ function allowedGpus(visibleDevices: string | undefined): string[] | null {
 }
 
 /** The number of GPUs that the processes started here are distributed over. */
-export function countUsableGpus(gpus: readonly Gpu[], visibleDevices: string | undefined): number {
-  return allowedGpus(visibleDevices)?.length ?? gpus.length;
+export async function countUsableGpus(environment: Environment): Promise<number> {
+  return allowedGpus(environment['CUDA_VISIBLE_DEVICES'])?.length ?? (await listGpus()).length;
 }
 
 /**
  * The value of `CUDA_VISIBLE_DEVICES` for one compute process, which uses one GPU: the `gpuIndex`-th of
  * those that the inherited value allows. Undefined leaves it unchanged.
  */
-export function visibleDevicesFor(
+function visibleDevicesFor(
   device: DeviceDemand,
   gpuIndex: number | undefined,
   inherited: string | undefined,
@@ -37,11 +39,9 @@ export function visibleDevicesFor(
 }
 
 /** The first GPU that a process sees, which is the only one that it uses. */
-export function firstVisibleGpu(
-  gpus: readonly Gpu[],
-  visibleDevices: string | undefined,
-): Gpu | null {
-  const allowed = allowedGpus(visibleDevices);
+export async function firstVisibleGpu(environment: Environment): Promise<Gpu | null> {
+  const gpus = await listGpus();
+  const allowed = allowedGpus(environment['CUDA_VISIBLE_DEVICES']);
   if (allowed === null) return gpus[0] ?? null;
   const [first] = allowed;
   // A device may also be named by its UUID, which the list does not contain.
@@ -50,7 +50,7 @@ export function firstVisibleGpu(
 
 /** The environment of a compute process that sees its own GPU and no other. */
 export function computeEnvironment(
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
   device: DeviceDemand,
   gpuIndex: number | undefined,
 ): Record<string, string | undefined> {
@@ -72,16 +72,16 @@ const QUERY = [
 const QUERY_TIMEOUT_MS = 10_000;
 
 /** Empty if there is no GPU, no driver, or a driver that does not answer. */
-export function listGpus(command = 'nvidia-smi'): Promise<Gpu[]> {
+function listGpus(): Promise<Gpu[]> {
   return new Promise((resolve) => {
-    execFile(command, QUERY, { timeout: QUERY_TIMEOUT_MS }, (error, output) => {
+    execFile('nvidia-smi', QUERY, { timeout: QUERY_TIMEOUT_MS }, (error, output) => {
       resolve(error === null ? parseGpuList(output) : []);
     });
   });
 }
 
 /** Skips lines that describe no GPU; memory may be `[N/A]` if it is shared. */
-export function parseGpuList(csv: string): Gpu[] {
+function parseGpuList(csv: string): Gpu[] {
   return csv.split('\n').flatMap((line) => {
     const [index, name, memory, driverVersion, computeCapability] = line
       .split(',')

@@ -8,7 +8,7 @@ export const BackendChoiceSchema = z.enum(['auto', 'tensorflow', 'wasm', 'cpu'])
 export type BackendChoice = z.infer<typeof BackendChoiceSchema>;
 
 /** A tensor as the binding describes it. */
-export interface NativeTensor {
+interface NativeTensor {
   readonly id: number;
   readonly shape: readonly number[];
   /** TensorFlow's number for the type: 1 float32, 3 int32, 10 bool. */

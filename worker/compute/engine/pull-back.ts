@@ -5,7 +5,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 
-export interface PulledBack {
+interface PulledBack {
   /** Not connected to the inputs. The caller owns them, as it owns the gradients. */
   readonly results: tfjs.Tensor[];
   /** By index of the input; null if no weighted result depends on it. */

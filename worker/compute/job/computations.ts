@@ -9,18 +9,25 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
-import {
-  captureGradient,
-  captureQueryLoss,
-  type GradientFunction,
-  type QueryLossFunction,
-} from './captured-gradient.js';
 import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
 import type { Adapting } from '../adaptation/adapting-batch.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
 import { PackMemory, FrozenTensorCache, type DeviceJob } from './device-job.js';
+import type * as tfjs from '@tensorflow/tfjs';
+import { capture, type Captured } from '../engine/capture/capture.js';
+import {
+  metaGradient,
+  rolesBeforeSteps,
+  unadaptedQueryLosses,
+} from '../meta-gradients/meta-gradient.js';
+import {
+  jobTensorsOf,
+  type BatchInput,
+  type MetaGradientResult,
+  type TaskWeights,
+} from '../meta-gradients/passes.js';
 
 export interface Computations {
   readonly engine: Engine;
@@ -37,18 +44,24 @@ export interface Computations {
   dispose(): void;
 }
 
-/** Models and methods held at once, of each kind; the least recently used is freed beyond it. */
-const KEPT_COUNT_MAX = 8;
+/** Captured functions held at once; the least recently used is freed beyond it. */
+const KEPT_COUNT_MAX = 32;
 
 export function createComputations(
   engine: Engine,
   onProgress: OnProgress = () => undefined,
   shelves: GraphShelves | null = null,
 ): Computations {
-  const gradients = recentlyUsed<GradientFunction>();
-  const queryLosses = recentlyUsed<QueryLossFunction>();
-  const adaptations = recentlyUsed<AdaptationFunctions>();
-  const scorings = recentlyUsed<ScoringFunctions>();
+  const held = new LruCache<string, Disposable>({ countMax: KEPT_COUNT_MAX });
+  const recall = <Of extends Disposable>(key: readonly unknown[], create: () => Of): Of => {
+    const text = canonicalJson(key);
+    // A key begins with what it is the key of.
+    const known = held.get(text) as Of | undefined;
+    if (known !== undefined) return known;
+    const created = create();
+    for (const evicted of held.put(text, created)) evicted.dispose();
+    return created;
+  };
   const frozen = new FrozenTensorCache(engine);
   return {
     engine,
@@ -56,15 +69,11 @@ export function createComputations(
     frozen,
     packMemory: new PackMemory(),
     gradientOf: (spec, method) =>
-      gradients.get(canonicalJson([spec, method]), () =>
-        captureGradient(engine, spec, method, shelves),
-      ),
+      recall(['gradient', spec, method], () => captureGradient(engine, spec, method, shelves)),
     queryLossOf: (spec, method) =>
-      queryLosses.get(canonicalJson([spec, method]), () =>
-        captureQueryLoss(engine, spec, method, shelves),
-      ),
+      recall(['query loss', spec, method], () => captureQueryLoss(engine, spec, method, shelves)),
     adaptationOf: (spec, method) =>
-      adaptations.get(canonicalJson([spec, method]), () =>
+      recall(['adaptation', spec, method], () =>
         captureAdaptation(
           engine,
           spec,
@@ -72,13 +81,9 @@ export function createComputations(
           (functionName) => shelves?.(['adaptation', functionName, spec, method]) ?? null,
         ),
       ),
-    scoringOf: (spec) =>
-      scorings.get(canonicalJson(spec), () => captureScoring(engine, spec, shelves)),
+    scoringOf: (spec) => recall(['scoring', spec], () => captureScoring(engine, spec, shelves)),
     dispose: () => {
-      gradients.dispose();
-      queryLosses.dispose();
-      adaptations.dispose();
-      scorings.dispose();
+      for (const each of held.clear()) each.dispose();
       frozen.dispose();
     },
   };
@@ -101,23 +106,92 @@ interface Disposable {
   dispose(): void;
 }
 
-interface RecentlyUsed<Value extends Disposable> {
-  get(key: string, create: () => Value): Value;
+type GradientInput = BatchInput & {
+  /** `[taskCount]`, 0 for padding. */
+  readonly weights: {
+    readonly warm: tfjs.Tensor1D;
+    readonly cold?: tfjs.Tensor1D;
+    /** `[innerSteps]` */
+    readonly steps?: tfjs.Tensor1D;
+  };
+};
+
+/** `MetaGradientResult` as a structure of tensors. */
+type GradientOutput = {
+  readonly gradients: { readonly [name: string]: tfjs.Tensor };
+  readonly rowGradient?: tfjs.Tensor2D;
+  readonly queryLosses?: tfjs.Tensor1D;
+  readonly supportLosses?: tfjs.Tensor1D;
+};
+
+type GradientFunction = Captured<GradientInput, GradientOutput>;
+
+function captureGradient(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
+): GradientFunction {
+  const plan = methodPlanOf(method);
+  const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
+    const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
+    return outputOf(metaGradient(plan, job, bothWeights(weights)));
+  };
+  return capture(engine, compute, {
+    name: `the gradient of ${method.kind}`,
+    shelf: shelves?.(['gradient', spec, method]) ?? null,
+  });
+}
+
+function bothWeights({ warm, cold = warm, steps }: GradientInput['weights']): TaskWeights {
+  return { warm, cold, ...(steps === undefined ? {} : { steps }) };
+}
+
+function outputOf(result: MetaGradientResult): GradientOutput {
+  const { gradients, rowGradient, queryLosses, supportLosses } = result;
+  return {
+    gradients: Object.fromEntries(gradients),
+    ...(rowGradient === null ? {} : { rowGradient }),
+    ...(queryLosses === null ? {} : { queryLosses }),
+    ...(supportLosses === null ? {} : { supportLosses }),
+  };
+}
+
+type LossOutput = { readonly losses: tfjs.Tensor1D };
+
+interface QueryLossFunction {
+  /** Losses of the tasks, `[taskCount]`; null when no task has query rows. */
+  run(input: BatchInput): tfjs.Tensor1D | null;
   dispose(): void;
 }
 
-function recentlyUsed<Value extends Disposable>(): RecentlyUsed<Value> {
-  const values = new LruCache<string, Value>({ countMax: KEPT_COUNT_MAX });
+function captureQueryLoss(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
+): QueryLossFunction {
+  const { innerLoop } = methodPlanOf(method);
+  const roles = rolesBeforeSteps(innerLoop);
+  const captured: Captured<BatchInput, LossOutput> = capture(
+    engine,
+    (input: BatchInput): LossOutput => ({
+      losses: unadaptedQueryLosses(jobTensorsOf(engine, spec, input), innerLoop),
+    }),
+    {
+      name: 'the query loss before adaptation',
+      shelf: shelves?.(['query loss before adaptation', spec, method]) ?? null,
+    },
+  );
   return {
-    get: (key, create) => {
-      const known = values.get(key);
-      if (known !== undefined) return known;
-      const value = create();
-      for (const evicted of values.put(key, value)) evicted.dispose();
-      return value;
+    run: ({ batches, ...shared }) => {
+      if (batches.query === undefined) return null;
+      // A shape has a graph: rows that nothing reads would make more of them.
+      const read = Object.entries(batches).filter(([role]) => roles.has(role));
+      return captured.run({ ...shared, batches: Object.fromEntries(read) }).losses;
     },
     dispose: () => {
-      for (const value of values.clear()) value.dispose();
+      captured.dispose();
     },
   };
 }

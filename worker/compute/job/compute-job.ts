@@ -8,25 +8,15 @@ import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { encodeSums } from '../../../shared/sums/delivered-sums.js';
 import type { GradientWork, Job, PredictWork, AdaptWork } from '../../../shared/queue/protocol.js';
-import { rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import type { TensorLayout, DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import { type Computations, adaptingOf } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
-import {
-  deviceJobOf,
-  floatTensors,
-  requireLayout,
-  ROWS,
-  variableLayout,
-  type DeviceInputs,
-  type DeviceJob,
-  type SentPack,
-} from './device-job.js';
-import { predictionsOfJob } from './predict-job.js';
+import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
 import {
   LEVEL_DEVIATION,
@@ -39,20 +29,27 @@ import {
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
-import type { AdaptedBatch } from '../adaptation/adapt-cells.js';
+import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
   type Adapting,
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
-import { supportSumsOf } from '../batches/support-inputs.js';
+import { supportSumsOf } from '../models/support-inputs.js';
 import { named } from '../meta-gradients/passes.js';
-import { shiftColumnsOf, supportValuesOf, taskShiftOf } from '../scoring/row-shifts.js';
+import {
+  shiftColumnsOf,
+  supportValuesOf,
+  taskShiftOf,
+  batchShifts,
+} from '../scoring/row-shifts.js';
+import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
+import { roleSpanOf } from '../models/row-batch.js';
+import type { LogitsInput } from '../scoring/captured-scoring.js';
 
 /** The rows of a job, as read from its store. */
-export interface JobTasks {
+interface JobTasks {
   readonly features: readonly EncodedFeature[];
   readonly tasks: readonly TaskRows[];
 }
@@ -76,7 +73,7 @@ export function computeJob(
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const { work } = job;
   const leaves = work.kind === 'gradient' ? leavesOf(tasks, work) : [];
-  const inputs = jobInputsOf(computations, input, spec, () =>
+  const inputs = jobInputsOf(computations.frozen, { input, spec, where }, () =>
     work.kind === 'gradient' ? jointLayoutOf(leaves) : rowPackLayoutOf(tasks),
   );
   return withoutTensorsLeft(engine, () => {
@@ -135,41 +132,6 @@ function unitDropoutOf(
 
 function whereOf({ jobIndex, outerStep, runId }: Job): string {
   return `job ${jobIndex} of outer step ${outerStep} of run ${runId}`;
-}
-
-function jobInputsOf(
-  { frozen: cache }: Computations,
-  { job, dense, rowPack, frozen }: JobInput,
-  spec: ModelSpec,
-  layoutOfPack: () => RowPackLayout,
-): DeviceInputs {
-  const where = whereOf(job);
-  const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
-  const sent = floatTensors(dense, `dense of ${where}`);
-  const all: TensorLayout = new Map<string, { readonly shape: readonly number[] }>([
-    ...kept.dense,
-    ...[...sent].map(
-      ([name, tensor]) => [kept.dense.has(name) ? `${name} twice` : name, tensor] as const,
-    ),
-  ]);
-  requireLayout(all, variableLayout(spec), `dense of ${where}`);
-  const width = spec.tableRowWidth;
-  if (rowPack === null) {
-    const { rows } = kept;
-    const rowCount = spec.tables.reduce((sum, table) => sum + table.rowCount, 0);
-    requireLayout(
-      new Map(rows === null ? [] : [[ROWS, rows]]),
-      new Map(rowCount === 0 ? [] : [[ROWS, { shape: [rowCount, width] }]]),
-      `frozen tables of ${where}`,
-    );
-    return { dense: sent, frozen: kept, pack: null };
-  }
-  const layout = layoutOfPack();
-  const pack = floatTensors(rowPack, `row pack of ${where}`);
-  const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
-  requireLayout(pack, expected, `row pack of ${where}`);
-  const rows = pack.get(ROWS)?.values ?? new Float32Array(0);
-  return { dense: sent, frozen: kept, pack: { layout, rows } };
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
@@ -231,20 +193,29 @@ function adaptedTasksOfJob(
   const rows = { isAdapting, hasQuery: true };
   const microBatches = adaptingMicroBatches(job, rows, microBatchRowsMax);
   const tasks = new Array<AdaptedTask>(job.tasks.length);
-  const count = microBatches.length;
-  for (const [index, microBatch] of microBatches.entries()) {
-    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
-    job.engine.tf.tidy(() => {
-      const batch = adaptingBatchOf(adapting, microBatch);
-      adaptCells(batch, [work.adaptation], (_, adapted) => {
-        for (const [place, task] of adaptedTasksIn(batch, adapted)) tasks[place] = task;
-      });
+  forEachBatch(computations, adapting, microBatches, (batch) => {
+    adaptCells(batch, [work.adaptation], (_, adapted) => {
+      for (const [place, task] of adaptedTasksIn(batch, adapted)) tasks[place] = task;
     });
-  }
+  });
   const layout = adaptedLayoutOf(job.spec, work);
   const shiftVariances =
     layout.shiftedFeatures === null ? null : shiftVariancesOf(adapting, work.adaptation.innerRate);
   return encodeAdaptedTasks(layout, { tasks, shiftVariances });
+}
+
+/** Uploads one micro-batch after the other. */
+function forEachBatch(
+  computations: Computations,
+  adapting: Adapting,
+  microBatches: readonly MicroBatch[],
+  act: (batch: AdaptingBatch) => void,
+): void {
+  const count = microBatches.length;
+  for (const [index, microBatch] of microBatches.entries()) {
+    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
+    adapting.job.engine.tf.tidy(() => act(adaptingBatchOf(adapting, microBatch)));
+  }
 }
 
 /** The tasks of a micro-batch by their places in the job. */
@@ -298,4 +269,117 @@ function shiftVariancesOf({ job, loop, functions }: Adapting, innerRate: number)
     logDeviations,
     (deviation) => scale * Math.exp(2 * LOG_DEVIATION_SCALE * deviation),
   );
+}
+
+type Role = PredictWork['rows'];
+
+interface RowLogits {
+  /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
+  readonly values: Float32Array;
+  readonly rowCount: number;
+}
+
+function predictionsOfJob(
+  computations: Computations,
+  job: DeviceJob,
+  work: PredictWork,
+  microBatchRowsMax: number,
+): RowLogits {
+  const adapting = adaptingOf(computations, job, work);
+  const isAdapting =
+    work.rows === 'support' ||
+    work.adaptations.some(({ innerSteps }) => restsOnSupport(adapting.loop, innerSteps));
+  const read = { isAdapting, hasQuery: work.rows === 'query' };
+  const microBatches = adaptingMicroBatches(job, read, microBatchRowsMax).filter(
+    (microBatch) => extentOf(microBatch, work.rows) > 0,
+  );
+  const rows = new JobRows(job, work, work.rows);
+  forEachBatch(computations, adapting, microBatches, (batch) => {
+    const scored = scoredRowsOf(batch, work.rows);
+    adaptCells(batch, work.adaptations, (cells, adapted) => {
+      rows.place(batch.microBatch, cells, paddedLogits(batch, scored, adapted));
+    });
+  });
+  return rows.logits;
+}
+
+function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): number {
+  return role === 'query' ? queryExtent : supportExtent;
+}
+
+interface ScoredRows {
+  readonly role: Role;
+  readonly input: Pick<LogitsInput, 'dense' | 'batch' | 'trunk'>;
+}
+
+/** Logits `[taskCount, extent]` under adapted blocks and their shifts. */
+function paddedLogits(
+  { job, loop, microBatch, scoring }: AdaptingBatch,
+  { role, input }: ScoredRows,
+  { state, shift }: AdaptedBatch,
+): Float32Array {
+  const rowExtent = extentOf(microBatch, role);
+  const columns = shiftColumnsOf(loop.shift, job.spec);
+  const rows = microBatch.taskPlaces.map((place) => {
+    const task = at(job.tasks, place);
+    return { task, ...roleSpanOf(task, role) };
+  });
+  const shifts =
+    shift === null
+      ? {}
+      : {
+          shifts: job.engine.tf.tensor2d(
+            batchShifts({ shift, columns }, rows, { ...microBatch, rowExtent }),
+            [microBatch.taskCount, rowExtent],
+          ),
+        };
+  const logits = scoring.logits.run({ ...input, state, ...shifts });
+  const padded = logits.dataSync<'float32'>();
+  logits.dispose();
+  return padded;
+}
+
+/** The rows that get logits; the support rows are those that tasks adapt on. */
+function scoredRowsOf({ input, scoring, support }: AdaptingBatch, role: Role): ScoredRows {
+  const { batches, ...shared } = input;
+  const { dense } = shared;
+  if (role === 'support' && support !== null)
+    return { role, input: { dense, batch: support.batch, trunk: support.trunk } };
+  const batch = batches[role];
+  if (batch === undefined) throw new Error(`no ${role} rows to predict`);
+  return { role, input: { dense, batch, trunk: scoring.trunk.run({ ...shared, batch }) } };
+}
+
+/** Puts the logits of micro-batches in the order of the job. */
+class JobRows {
+  readonly logits: RowLogits;
+  /** By task: where its first row lies among those of the job. */
+  readonly #firstRows: Int32Array;
+
+  constructor({ tasks }: DeviceJob, { adaptations }: PredictWork, role: Role) {
+    this.#firstRows = new Int32Array(tasks.length + 1);
+    let rowCount = 0;
+    for (const [place, task] of tasks.entries()) {
+      const { start, end } = roleSpanOf(task, role);
+      rowCount += end - start;
+      this.#firstRows[place + 1] = rowCount;
+    }
+    this.logits = { values: new Float32Array(adaptations.length * rowCount), rowCount };
+  }
+
+  /** @param padded `[taskCount, extent]`, the same for all of the cells */
+  place(
+    { taskPlaces, taskCount }: MicroBatch,
+    cells: readonly number[],
+    padded: Float32Array,
+  ): void {
+    const { values, rowCount } = this.logits;
+    const extent = padded.length / taskCount;
+    for (const [index, place] of taskPlaces.entries()) {
+      const first = at(this.#firstRows, place);
+      const count = at(this.#firstRows, place + 1) - first;
+      const ofTask = padded.subarray(index * extent, index * extent + count);
+      for (const cell of cells) values.set(ofTask, cell * rowCount + first);
+    }
+  }
 }

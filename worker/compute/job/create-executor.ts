@@ -10,6 +10,7 @@ import { printableText } from '../../../shared/base/printable-text.js';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
+import { randomStream } from '../../../shared/base/random.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type {
@@ -26,32 +27,28 @@ import {
   type StoreReference,
   type Job,
 } from '../../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
-import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
-import { taskViewsOf, type TaskStore } from '../../../shared/tasks/task-store.js';
-import { storeForModel } from '../../../shared/tasks/trained-padding.js';
+import { storeForModel, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
+import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
-import { computeJob, type JobTasks } from './compute-job.js';
+import { computeJob } from './compute-job.js';
 import { createComputations } from './computations.js';
-import {
-  cudaFoldersOf,
-  findCudaLibraries,
-  openWithNode,
-  requireDevice,
-} from '../device/require-device.js';
 import { requireFingerprint } from '../device/fingerprint.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import {
   runEventSink,
+  sentenceOf,
   type RunEventOf,
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
-import { measureDevice } from '../device/measure-device.js';
-import { drawnWithSupportInputs } from '../batches/support-inputs.js';
-import { refusingOutOfMemory } from '../device/out-of-memory.js';
+import { measureDevice, requireDevice } from '../device/measure-device.js';
+import { withSupportInputs } from '../models/support-inputs.js';
+
+type JobTasks = Parameters<typeof computeJob>[2];
 
 export interface ExecutorOptions {
   /** Opens the store that a job names; called once for each store. */
@@ -93,8 +90,8 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     onEvent({ kind: 'backend-portable', ...fallback }),
   );
   const shelves = graphShelves(engine, environment);
-  const device = await measureDevice(engine, { clock, environment, shelves });
-  requireDevice(options.device ?? 'auto', device, lookForCuda);
+  const device = await measureDevice(engine, environment, shelves);
+  requireDevice(options.device ?? 'auto', device);
   const shelvesOfDevice: GraphShelves | null =
     shelves === null ? null : (computation) => shelves([device.numerics, computation]);
   const computations = createComputations(engine, onProgress, shelvesOfDevice);
@@ -108,7 +105,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const ahead = new Map<Job, Promise<JobTasks>>();
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
-    requireDevice(job.device, device, lookForCuda);
+    requireDevice(job.device, device);
     requireFingerprint(job.fingerprint, device);
     onProgress({ phase: 'reading' });
     const reading = ahead.get(job) ?? tasksOf(input);
@@ -139,6 +136,15 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       await stores.close();
     },
   };
+}
+
+/** Opens stores where their references say. */
+export function openStoreOnDisk(cacheByteCountMax: number): ExecutorOptions['openStore'] {
+  return ({ address, digest, storage }) =>
+    openTaskStore(address, {
+      ...{ expectedDigest: digest, cacheByteCountMax },
+      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
+    });
 }
 
 interface OpenStores {
@@ -179,7 +185,7 @@ function keepReading(
   if (ahead.size > HELD_JOB_COUNT_MAX && oldest !== undefined) ahead.delete(oldest);
 }
 
-type RowSource = Pick<TaskStore, 'readTasks' | 'viewTasks'> & {
+type RowSource = Pick<TaskStore, 'readTasks'> & {
   readonly manifest: Pick<GivenTasks, 'features'>;
 };
 
@@ -194,7 +200,7 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
   const division = divisionOf(work);
   const { features } = store.manifest;
-  const stored = await taskViewsOf(store, taskIndices);
+  const stored = await store.readTasks(taskIndices);
   const divided = stored
     .map((task) => (division === undefined ? task : dividedTask(task, division)))
     .map((task) =>
@@ -203,10 +209,31 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-  const drawn = drawnWithSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
+    const known = withDroppedSupport(divided, job);
+    const drawn = withSupportInputs(model.supportInputs, features, known, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };
+}
+
+/**
+ * Copies of the tasks where all but the first support rows have no impressions, as if they were not there. The number of
+ * those that stay depends on the seed, the outer step and the task alone. Without dropout, the tasks themselves.
+ */
+function withDroppedSupport(
+  tasks: readonly TaskRows[],
+  { work, outerStep }: Job,
+): readonly TaskRows[] {
+  const dropout = work.kind === 'gradient' ? work.dropout : undefined;
+  if (dropout?.support !== true) return tasks;
+  return tasks.map((task) => {
+    const { taskIndex, supportRowCount } = task;
+    const draws = randomStream(dropout.seed, 'support dropout', outerStep, taskIndex);
+    const keptCount = draws.below(supportRowCount + 1);
+    const kept = (counts: Float32Array): Float32Array =>
+      counts.slice().fill(0, keptCount, supportRowCount);
+    return { ...task, impressions: kept(task.impressions), clicks: kept(task.clicks) };
+  });
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */
@@ -217,10 +244,6 @@ function graphShelves(
   if (nativeBackendOf(tf) === null || loadedPlugins().length > 0) return null;
   const folder = cacheFolder(environment, 'graphs');
   return folder === null ? null : graphShelvesIn(folder, description);
-}
-
-function lookForCuda(): ReturnType<typeof findCudaLibraries> {
-  return findCudaLibraries(cudaFoldersOf('@tensorflow/tfjs-node-gpu'), openWithNode);
 }
 
 function warnOnStderr(event: StampedEvent): void {
@@ -256,4 +279,46 @@ async function openVerified(
     cure: 'give coordinator and workers the same store, or start the run again',
     isOfThisMachine: true,
   });
+}
+
+/**
+ * A device that has too little memory refuses the job. Smaller micro-batches would change its bits, so only the config
+ * makes them.
+ *
+ * @throws QianmoError `environment`, which is of this machine, when its device has too little memory. Other errors of
+ *   `compute` pass unchanged.
+ */
+export function refusingOutOfMemory<Result>(compute: () => Result): Result {
+  try {
+    return compute();
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw error;
+    throw new QianmoError({
+      kind: 'environment',
+      what: "the device's memory does not hold a micro-batch",
+      expected: 'memory for training.microBatchRowsMax padded rows at a time',
+      found: firstLineOf(error),
+      cure: 'lower training.microBatchRowsMax, which changes the digest of the run, or use a device with more memory',
+      cause: error,
+      isOfThisMachine: true,
+    });
+  }
+}
+
+/**
+ * Matches the messages of the addon and the allocators for TensorFlow's status 8, RESOURCE_EXHAUSTED,
+ * of a device or the host, and V8's refusal of a large buffer.
+ */
+const OUT_OF_MEMORY =
+  /\bInvalid TF_Status: 8\b|\bOOM when allocating\b|\bRESOURCE_EXHAUSTED\b|\bResourceExhausted|\bout of memory\b|\bArray buffer allocation failed\b|\bCUDA_ERROR_OUT_OF_MEMORY\b|\bstd::bad_alloc\b/;
+
+function isOutOfMemory(error: unknown): boolean {
+  if (error instanceof QianmoError || !(error instanceof Error)) return false;
+  return OUT_OF_MEMORY.test(error.message);
+}
+
+function firstLineOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const telling = text.split('\n').find((line) => /OOM|memory|alloc/i.test(line));
+  return (telling ?? text.split('\n')[0] ?? text).trim().slice(0, 200);
 }

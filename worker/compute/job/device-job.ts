@@ -3,6 +3,7 @@
  * run share, are kept as tensors by content.
  */
 
+import { type JobInput } from '../../../shared/queue/job-executor.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -12,8 +13,7 @@ import {
   type DenseTensor,
   type TensorLayout,
 } from '../../../shared/tensors/named-tensors.js';
-import { localIdsByTable, type LocalIds } from '../batches/row-batch.js';
-import type { UnitDropout } from '../batches/unit-masks.js';
+import { localIdsByTable, type LocalIds, type UnitDropout } from '../models/row-batch.js';
 import type { Engine } from '../engine/load-engine.js';
 import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -34,7 +34,7 @@ export interface SentPack {
 }
 
 /** The inputs of a job. Dense and frozen variables together are those of the spec. */
-export interface DeviceInputs {
+interface DeviceInputs {
   readonly dense: ReadonlyMap<string, DenseTensor>;
   readonly frozen: FrozenTensors;
   /** Null where the frozen input has the tables. */
@@ -52,6 +52,46 @@ export class PackMemory {
   };
 }
 
+/** @throws QianmoError of kind `data` when the tensors do not fit the model or the tasks. */
+export function jobInputsOf(
+  cache: FrozenTensorCache,
+  of: { readonly input: JobInput; readonly spec: ModelSpec; readonly where: string },
+  layoutOfPack: () => RowPackLayout,
+): DeviceInputs {
+  const { spec, where } = of;
+  const { job, dense, rowPack, frozen } = of.input;
+  const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
+  const sent = floatTensors(dense, `dense of ${where}`);
+  const all: TensorLayout = new Map<string, { readonly shape: readonly number[] }>([
+    ...kept.dense,
+    ...[...sent].map(
+      ([name, tensor]) => [kept.dense.has(name) ? `${name} twice` : name, tensor] as const,
+    ),
+  ]);
+  requireLayout(
+    all,
+    new Map(spec.variables.map(({ name, shape }) => [name, { shape }])),
+    `dense of ${where}`,
+  );
+  const width = spec.tableRowWidth;
+  if (rowPack === null) {
+    const { rows } = kept;
+    const rowCount = spec.tables.reduce((sum, table) => sum + table.rowCount, 0);
+    requireLayout(
+      new Map(rows === null ? [] : [[ROWS, rows]]),
+      new Map(rowCount === 0 ? [] : [[ROWS, { shape: [rowCount, width] }]]),
+      `frozen tables of ${where}`,
+    );
+    return { dense: sent, frozen: kept, pack: null };
+  }
+  const layout = layoutOfPack();
+  const pack = floatTensors(rowPack, `row pack of ${where}`);
+  const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
+  requireLayout(pack, expected, `row pack of ${where}`);
+  const rows = pack.get(ROWS)?.values ?? new Float32Array(0);
+  return { dense: sent, frozen: kept, pack: { layout, rows } };
+}
+
 /** Uploads a job. The caller's `tf.tidy` owns the tensors that are not frozen, and disposes them before the next job. */
 export function deviceJobOf(
   { engine, packMemory }: { readonly engine: Engine; readonly packMemory: PackMemory },
@@ -59,45 +99,38 @@ export function deviceJobOf(
   tasks: readonly TaskRows[],
   { dense, frozen, pack }: DeviceInputs,
 ): DeviceJob {
-  const sent = uploaded(engine, dense);
+  // In the order of the spec, whichever input they came with.
+  const variables = spec.variables.map(({ name, shape }): [string, tfjs.Tensor] => {
+    const known = frozen.dense.get(name);
+    const values = dense.get(name)?.values;
+    if (known !== undefined) return [name, known];
+    if (values === undefined) throw new Error('a job has all variables of its model');
+    return [name, engine.tf.tensor(values, [...shape], 'float32')];
+  });
   return {
-    ...{ engine, spec, tasks },
-    // In the order of the spec, whichever input they came with.
-    dense: Object.fromEntries(
-      spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
-    ),
+    ...{ engine, spec, tasks, dense: Object.fromEntries(variables) },
     ...(pack === null
-      ? {
-          pack: frozen.rows === null ? {} : { rows: frozen.rows },
-          localIds: wholeTables(spec),
-        }
-      : {
-          pack: paddedPack(
-            engine,
-            spec,
-            {
-              rowCount: pack.layout.rowCount,
-              write: (rows: Float32Array) => rows.set(pack.rows),
-            },
-            packMemory.of,
-          ),
-          localIds: localIdsByTable(pack.layout),
-        }),
+      ? { pack: frozen.rows === null ? {} : { rows: frozen.rows }, localIds: wholeTables(spec) }
+      : packOnDevice({ engine, packMemory }, spec, pack.layout, (rows) => rows.set(pack.rows))),
   };
 }
 
-function uploaded(
-  { tf }: Engine,
-  dense: ReadonlyMap<string, DenseTensor>,
-): Map<string, tfjs.Tensor> {
-  return new Map(
-    [...dense].map(([name, { shape, values }]) => [name, tf.tensor(values, [...shape], 'float32')]),
-  );
-}
-
-function namedIn(tensor: tfjs.Tensor | undefined): tfjs.Tensor {
-  if (tensor === undefined) throw new Error('a job has all variables of its model');
-  return tensor;
+/**
+ * Uploads a row pack. The caller's `tf.tidy` owns the tensor.
+ *
+ * @param write writes the rows of the layout.
+ */
+export function packOnDevice(
+  { engine, packMemory }: { readonly engine: Engine; readonly packMemory: PackMemory },
+  spec: ModelSpec,
+  layout: RowPackLayout,
+  write: (rows: Float32Array) => void,
+): Pick<DeviceJob, 'pack' | 'localIds'> {
+  const { rowCount } = layout;
+  return {
+    pack: paddedPack(engine, spec, { rowCount, write }, packMemory.of),
+    localIds: localIdsByTable(layout),
+  };
 }
 
 /** The place of each row when the tables follow one another. */
@@ -111,18 +144,14 @@ function wholeTables({ tables }: ModelSpec): LocalIds[] {
 }
 
 /** Name of the tensor of table rows in row packs and frozen inputs. */
-export const ROWS = 'rows';
-
-export function variableLayout({ variables }: Pick<ModelSpec, 'variables'>): TensorLayout {
-  return new Map(variables.map(({ name, shape }) => [name, { shape }]));
-}
+const ROWS = 'rows';
 
 /**
  * Tensors whose values are views on the bytes where they can be.
  *
  * @throws QianmoError of kind `data` when a tensor is not of 32-bit floats.
  */
-export function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
+function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
   const coded = viewTensors(bytes, where);
   const tensors = floatsOf(coded);
   if (tensors !== null) return tensors;
@@ -136,7 +165,7 @@ export function floatTensors(bytes: Uint8Array, where: string): Map<string, Dens
 }
 
 /** @throws QianmoError of kind `data` when names or shapes differ. */
-export function requireLayout(found: TensorLayout, expected: TensorLayout, where: string): void {
+function requireLayout(found: TensorLayout, expected: TensorLayout, where: string): void {
   const differences = layoutDifferences(found, expected);
   if (differences.length === 0) return;
   throw new QianmoError({

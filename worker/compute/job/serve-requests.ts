@@ -9,9 +9,7 @@ import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { JobInput } from '../../../shared/queue/job-executor.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
-import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { loadNativeRows } from '../../../shared/tensors/native-rows.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import {
   ComputeRequestSchema,
   HELD_JOB_COUNT_MAX,
@@ -22,7 +20,7 @@ import {
   type SharedKind,
   type JobProgress,
 } from '../../process/compute-protocol.js';
-import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
+import { type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 
 /** The least time between two messages of one phase. */
 const REPORT_INTERVAL_MS = 100;
@@ -33,20 +31,20 @@ export interface Channel {
 }
 
 type RequestOf<Kind extends ComputeRequest['kind']> = Extract<ComputeRequest, { kind: Kind }>;
-type OpenStore = ExecutorOptions['openStore'];
-type Environment = Readonly<Record<string, string | undefined>>;
+type StartRequest = RequestOf<'start'>;
 
-/**
- * @param environment of this process, for the report of its device.
- * @param openStoreOf where stores come from; tests put stores in memory here.
- */
+/** The executor that a start request asks for; tests have one that loads no tensor library. */
+type CreateExecutor = (
+  request: StartRequest,
+  reports: Pick<ExecutorOptions, 'onEvent' | 'onProgress'>,
+) => Promise<Pick<LocalExecutor, 'device' | 'execute' | 'readAhead' | 'forget'>>;
+
 export function serveRequests(
   { receive, send }: Channel,
-  environment: Environment,
-  openStoreOf: (request: RequestOf<'start'>) => OpenStore = openStoreOnDisk,
+  createExecutor: CreateExecutor,
   clock: Clock = systemClock,
 ): void {
-  const service = new ComputeService(send, environment, openStoreOf, clock);
+  const service = new ComputeService(send, createExecutor, clock);
   let turn: Promise<void> = Promise.resolve();
   const fail = (requestId: number | null, error: unknown): void => {
     const report = computeFailureOf(error);
@@ -80,8 +78,7 @@ interface Taken {
 
 class ComputeService {
   readonly #send: Channel['send'];
-  readonly #environment: Environment;
-  readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
+  readonly #createExecutor: CreateExecutor;
   /** The job under way, with the phase that the parent knows of. */
   #underWay: { requestId: number; phase: JobProgress['phase'] | null; sentMs: number } | null =
     null;
@@ -90,20 +87,14 @@ class ComputeService {
     dense: new LruCache({ countMax: SHARED_KEPT_COUNT }),
     frozen: new LruCache({ countMax: SHARED_KEPT_COUNT }),
   };
-  #executor: LocalExecutor | null = null;
+  #executor: Awaited<ReturnType<CreateExecutor>> | null = null;
   /** Jobs that have not begun, by request. */
   readonly #waiting = new Map<number, JobInput>();
   readonly #clock: Clock;
 
-  constructor(
-    send: Channel['send'],
-    environment: Environment,
-    openStoreOf: (request: RequestOf<'start'>) => OpenStore,
-    clock: Clock,
-  ) {
+  constructor(send: Channel['send'], createExecutor: CreateExecutor, clock: Clock) {
     this.#send = send;
-    this.#environment = environment;
-    this.#openStoreOf = openStoreOf;
+    this.#createExecutor = createExecutor;
     this.#clock = clock;
   }
 
@@ -125,13 +116,9 @@ class ComputeService {
     }
   }
 
-  async #start(request: RequestOf<'start'>): Promise<ComputeReply> {
+  async #start(request: StartRequest): Promise<ComputeReply> {
     if (request.rowAddon !== null) loadNativeRows(request.rowAddon);
-    this.#executor = await createExecutor({
-      openStore: this.#openStoreOf(request),
-      backend: request.backend,
-      device: request.device,
-      environment: this.#environment,
+    this.#executor = await this.#createExecutor(request, {
       onEvent: (event) => this.#send({ kind: 'event', event }),
       onProgress: (progress) => this.#report(progress),
     });
@@ -205,13 +192,4 @@ function unknownRequest(error: z.ZodError): QianmoError {
     found: z.prettifyError(error),
     cure: 'rebuild, so that parent and child are of one version: npm run build',
   });
-}
-
-function openStoreOnDisk({ storeCacheByteCountMax }: RequestOf<'start'>): OpenStore {
-  return ({ address, digest, storage }) =>
-    openTaskStore(address, {
-      expectedDigest: digest,
-      cacheByteCountMax: storeCacheByteCountMax,
-      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
-    });
 }

@@ -13,7 +13,7 @@ import { bagRows, modelPlanOf, type ModelPlan, type TableRows } from '../models/
 import { personalPass, trunkPass } from '../models/forward.js';
 import { variableOf, type TrunkPass, type Variables } from '../models/staged-pass.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
-import type { RowRole } from '../batches/row-batch.js';
+import type { RowRole } from '../models/row-batch.js';
 import { pullBack } from '../engine/pull-back.js';
 
 /**

@@ -10,14 +10,15 @@ import {
   type LocalIds,
   type RowBatch,
   type RowRole,
-} from '../batches/row-batch.js';
+  unitMasksOf,
+  type UnitDropout,
+} from './row-batch.js';
 import {
   bagExtent,
   memberDensity,
   packExtent,
   type MicroBatch,
-} from '../../../shared/tasks/rows/micro-batches.js';
-import { unitMasksOf, type UnitDropout } from '../batches/unit-masks.js';
+} from '../../../shared/tasks/micro-batches.js';
 import type { Engine } from '../engine/load-engine.js';
 import type { LossTerms } from './lean-operations.js';
 

@@ -7,7 +7,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/personal-blocks.js';
-import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
+import type { Staged } from '../../../shared/models/kinds/model-definition.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BagTensors, type BatchTensors } from './device-tasks.js';

@@ -16,7 +16,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
+import type { Staged } from '../../../shared/models/kinds/model-definition.js';
 
 /** Variables of a model, by name. */
 export type Variables = ReadonlyMap<string, tfjs.Tensor>;

@@ -10,11 +10,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import {
-  captureByShape,
-  SHAPE_COUNT_MAX,
-  type ShapedCapture,
-} from '../engine/capture/capture-by-shape.js';
+import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { adaptingTasksOf, blocksOf } from '../meta-gradients/inner-loop.js';
@@ -43,9 +39,9 @@ export type LogitsInput = {
 };
 
 export interface ScoringFunctions {
-  readonly trunk: ShapedCapture<RowsInput, TrunkPass>;
+  readonly trunk: Captured<RowsInput, TrunkPass>;
   /** `[taskCount, rowExtent]` */
-  readonly logits: ShapedCapture<LogitsInput, tfjs.Tensor2D>;
+  readonly logits: Captured<LogitsInput, tfjs.Tensor2D>;
   dispose(): void;
 }
 
@@ -68,12 +64,12 @@ export function captureScoring(
     return shifts === undefined ? found : engine.tf.add(found, shifts);
   };
   const optionsOf = (name: string) => ({
-    ...{ name, shapeCountMax: SHAPE_COUNT_MAX },
+    name,
     shelf: shelves?.(['scoring', name, spec]) ?? null,
   });
   const captured = {
-    trunk: captureByShape(engine, trunk, optionsOf('the trunk pass of rows')),
-    logits: captureByShape(engine, logits, optionsOf('the logits of rows')),
+    trunk: capture(engine, trunk, optionsOf('the trunk pass of rows')),
+    logits: capture(engine, logits, optionsOf('the logits of rows')),
   };
   return {
     ...captured,

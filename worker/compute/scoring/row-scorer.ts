@@ -9,22 +9,18 @@ import { at } from '../../../shared/base/arrays.js';
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
+import { type TaskRows, withTrainedPadding } from '../../../shared/tasks/task-store.js';
 import {
   gatherRows,
   elementCountOf,
   type EmbeddingTable,
   type NamedTensors,
 } from '../../../shared/tensors/named-tensors.js';
-import {
-  rowExtent,
-  taskExtent,
-  type MicroBatch,
-} from '../../../shared/tasks/rows/micro-batches.js';
-import { localIdsByTable } from '../batches/row-batch.js';
-import { encodedColumnsOf, inputsOfOtherRows } from '../batches/support-inputs.js';
+import { rowExtent, taskExtent, type MicroBatch } from '../../../shared/tasks/micro-batches.js';
+import { localIdsByTable } from '../models/row-batch.js';
+import { encodedColumnsOf, inputsOfOtherRows } from '../models/support-inputs.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.js';
@@ -40,12 +36,9 @@ interface ScoringModel {
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
 }
 
-/** Encoded features of rows, as a task store has them. */
-export type FeatureRows = Pick<TaskRows, 'rowCount' | 'categoryIds' | 'bagIds' | 'numbers'>;
-
 interface ScoredTask {
   readonly adapted: AdaptedTask;
-  readonly rows: FeatureRows;
+  readonly rows: EncodedRows;
 }
 
 /** Padded rows scored at once. */

@@ -5,7 +5,7 @@
  *   DECISION.SLOT.ADGROUP.CHOICE.SIGNATURE    DECISION being TIME-NONCE-NUMBER, with the time of the decision
  */
 
-import { BUNDLE_DIGIT_COUNT, shortDigest } from '../../../shared/events/event-words.js';
+import { BUNDLE_DIGIT_COUNT, shortDigest } from '../../../shared/names/counted.js';
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 /** How a slot came to show what it shows, and what was predicted of it. */

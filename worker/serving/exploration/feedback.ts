@@ -4,11 +4,11 @@
  * of calibration. A client without an acknowledgement sends again.
  */
 
+import { shortDigest } from '../../../shared/names/counted.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import type { Outcome } from '../../../shared/config/decision-record.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { DecisionLog } from './decision-log.js';
-import { shortDigest } from '../../../shared/events/event-words.js';
 import type { EventIds, ShownChoice, ShownSlot } from './event-ids.js';
 import {
   eventsLine,

@@ -6,7 +6,7 @@
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { hasOutput, outputReadsCrossed } from '../../../shared/models/kinds/model-terms.js';
+import { hasOutput, outputReadsCrossed } from '../../../shared/models/kinds/model-definition.js';
 import {
   requireCovered,
   scoringPlanOf,

@@ -7,8 +7,8 @@
 import { open, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { at } from '../../../shared/base/arrays.js';
-import { messageOf, type ProtoWriter } from '../../../shared/formats/protobuf.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
+import { messageOf, type ProtoWriter } from '../../../shared/storage/protobuf.js';
 
 const ONNX_FILE = 'model.onnx';
 const DATA_FILE = 'model.data';

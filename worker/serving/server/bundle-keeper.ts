@@ -4,12 +4,12 @@
  * keep it until their answers are written; then its memory is given back.
  */
 
+import { secondsText, shortDigest } from '../../../shared/names/counted.js';
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../../shared/bundle/bundle-store.js';
-import { secondsText, shortDigest } from '../../../shared/events/event-words.js';
 import {
   noticeEvent,
   type RunEventSink,

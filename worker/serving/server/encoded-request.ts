@@ -6,7 +6,7 @@
 import { at, int32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
+import type { FeatureEncoder, DerivedNumber } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/raw-values.js';
 import {
   requestLayoutOf,
@@ -18,7 +18,6 @@ import { valuesOf, type CandidateColumn } from '../candidate-columns.js';
 import { valueLookup, type ColumnsAddon, type Places, type ValueLookup } from '../kernel-scorer.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
-import type { DerivedNumber } from '../../../shared/features/derived-numbers.js';
 
 type EncodingBundle = Pick<LoadedBundle, 'manifest' | 'model' | 'encoder'>;
 

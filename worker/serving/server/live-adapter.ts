@@ -18,14 +18,13 @@ import {
   decodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, type Adaptation } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
+import { type TaskRows, withTrainedPadding } from '../../../shared/tasks/task-store.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { LogState, SharedLog } from '../state/shared-log.js';
 import type { LiveNotes } from './live-blocks.js';

@@ -10,7 +10,7 @@ import { resolve } from 'node:path';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
-import { openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { openAppendedLines } from '../../../shared/events/event-log.js';
 import { replaceByPieces } from '../../../shared/storage/file-bytes.js';
 import { GroupedWrites } from './grouped-writes.js';
 

@@ -4,13 +4,13 @@
  * the largest exact update.
  */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { WorkloadName, WorkloadArrays } from './workload-data.js';
 import { layerNames } from './side-protocol.js';
 
 /** A variant with a larger deviation is listed but does not count as accurate. */
-export const RELATIVE_ERROR_MAX = 1e-4;
+const RELATIVE_ERROR_MAX = 1e-4;
 
 export interface Accuracy {
   readonly relativeError: number;
@@ -22,8 +22,8 @@ export interface Accuracy {
 export function accuracyOf(
   arrays: WorkloadArrays,
   workload: WorkloadName,
-  checkFolder: string,
   referenceFolder: string,
+  checkFolder: string,
   otherRowsChanged: number,
 ): Accuracy {
   if (otherRowsChanged > 0)
@@ -46,6 +46,28 @@ export function accuracyOf(
     compare('touchedRows', before);
   }
   return { ...furthest, isAccurate: furthest.relativeError <= RELATIVE_ERROR_MAX };
+}
+
+/** Writes the rows that batch 0 touches, and returns how many others have changed. */
+export function writeTouchedRows(
+  folder: string,
+  arrays: WorkloadArrays,
+  { before, after }: { readonly before: Float32Array; readonly after: Float32Array },
+  workload: WorkloadName,
+): number {
+  const width = arrays.description.workloads[workload].table?.width ?? 0;
+  const touched = arrays.integers(`${workload}.batch0.touchedIds`);
+  const rows = new Float32Array(touched.length * width);
+  for (const [place, id] of touched.entries())
+    rows.set(after.subarray(id * width, (id + 1) * width), place * width);
+  writeFileSync(join(folder, 'touchedRows.bin'), rows);
+  const known = new Set(touched);
+  const changed = new Set<number>();
+  for (const [index, value] of after.entries()) {
+    const id = Math.floor(index / width);
+    if (value !== before[index] && !known.has(id)) changed.add(id);
+  }
+  return changed.size;
 }
 
 /** NaN, or arrays of different lengths, count as an infinite deviation. */

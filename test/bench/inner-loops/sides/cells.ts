@@ -21,15 +21,10 @@ export function cellName({ workload, order, innerSteps }: Cell): string {
   return `${workload}.${order}.${innerSteps}`;
 }
 
-export const CELL_NAME = /^(W1|W2)\.(first|second)\.(\d+)$/;
-
 export function cellOfName(name: string): Cell {
-  const match = CELL_NAME.exec(name);
-  const [, workload, order, steps] = match ?? [];
-  const innerSteps = Number(steps);
-  if (workload !== 'W1' && workload !== 'W2') throw new Error(`there is no cell ${name}`);
-  if (order !== 'first' && order !== 'second') throw new Error(`there is no cell ${name}`);
-  return { workload, order, innerSteps };
+  const found = CELLS.find((cell) => cellName(cell) === name);
+  if (found === undefined) throw new Error(`there is no cell ${name}`);
+  return found;
 }
 
 /**

@@ -5,10 +5,10 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { captureByShape } from '../../../../worker/compute/engine/capture/capture-by-shape.js';
+import { capture } from '../../../../worker/compute/engine/capture/capture.js';
 import type { TensorStructure } from '../../../../worker/compute/engine/capture/tensor-structure.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
-import type { Cell } from './cells.js';
+import { cellName, type Cell } from './cells.js';
 import { createGrouping, createRowTable, type Occurrences } from './row-table.js';
 import type { WorkloadArrays, WorkloadShape } from './workload-data.js';
 import { taskLosses } from '../../../../worker/compute/models/lean-operations.js';
@@ -218,10 +218,7 @@ function stepped({ tf }: Engine, layers: Layers, changes: readonly Tensor[]): Te
   });
 }
 
-export const OUR_VARIANTS = ['eager', 'rewritten'] as const;
-type OurVariant = (typeof OUR_VARIANTS)[number];
-
-export interface OurMetaStep {
+interface OurMetaStep {
   /** Performs a meta step on a batch. */
   readonly run: (batchIndex: number) => void;
   /** The current layers, alternating weights and biases. */
@@ -235,12 +232,7 @@ export interface OurMetaStep {
 const MICRO_BATCHES_MIN = 4;
 const SHAPE_COUNT_MAX = 8;
 
-export function createOurMetaStep(
-  engine: Engine,
-  arrays: WorkloadArrays,
-  cell: Cell,
-  variant: OurVariant,
-): OurMetaStep {
+export function createOurMetaStep(engine: Engine, arrays: WorkloadArrays, cell: Cell): OurMetaStep {
   const { description } = arrays;
   const shape = description.workloads[cell.workload];
   const terms: StepTerms = {
@@ -248,19 +240,16 @@ export function createOurMetaStep(
     innerRate: description.innerRate,
     metaRate: description.metaRate / shape.taskCount,
   };
-  return shape.table === null
-    ? denseStep(terms, arrays, variant)
-    : tableStep(terms, arrays, variant, shape.table);
+  return shape.table === null ? denseStep(terms, arrays) : tableStep(terms, arrays, shape.table);
 }
 
-function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant): OurMetaStep {
+function denseStep(terms: StepTerms, arrays: WorkloadArrays): OurMetaStep {
   const { engine } = terms;
   const batches = batchesOf(terms, arrays, (name, rowShape) =>
     engine.tf.tensor(arrays.floats(`${name}Inputs`), rowShape),
   );
   let layers = initialLayers(terms, arrays);
-  const compute = denseMetaStep(terms);
-  const step = runnerOf(engine, terms.cell, variant, compute);
+  const step = captured(terms, denseMetaStep(terms));
   const inputOf = (batchIndex: number): DenseInput => {
     const { support, query, supportLabels, queryLabels } = at(batches, batchIndex);
     return { supportInputs: support, queryInputs: query, supportLabels, queryLabels, layers };
@@ -285,7 +274,6 @@ function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant
 function tableStep(
   whole: StepTerms,
   arrays: WorkloadArrays,
-  variant: OurVariant,
   { rowCount, width }: { readonly rowCount: number; readonly width: number },
 ): OurMetaStep {
   const { engine, cell } = whole;
@@ -302,8 +290,7 @@ function tableStep(
   const grouping = createGrouping(rowCount);
   let layers = initialLayers(whole, arrays);
   const noChanges = layers.map((layer) => tf.zerosLike(layer));
-  const compute = tableMetaStep(terms);
-  const step = runnerOf(engine, cell, variant, compute);
+  const step = captured(terms, tableMetaStep(terms));
   const prepared = (batchIndex: number): Prepared => {
     const { support, query } = at(batches, batchIndex);
     // Rows that only support rows touch do not change in first order: they are only read.
@@ -375,22 +362,13 @@ function microBatchTasks(taskCount: number): number {
   return count;
 }
 
-/** A function of tensors as the variant runs it. */
-function runnerOf<In extends TensorStructure, Out extends TensorStructure>(
-  engine: Engine,
-  { workload, order, innerSteps }: Cell,
-  variant: OurVariant,
+function captured<In extends TensorStructure, Out extends TensorStructure>(
+  { engine, cell }: StepTerms,
   compute: (input: In) => Out,
-): { readonly run: (input: In) => Out; readonly dispose: () => void } {
-  if (variant === 'eager')
-    // The result is a structure of tensors, which `tidy` keeps.
-    return {
-      run: (input) => engine.tf.tidy(() => compute(input) as never),
-      dispose: () => undefined,
-    };
-  return captureByShape(engine, compute, {
-    name: `${workload}-${order}-${innerSteps}`,
-    shapeCountMax: SHAPE_COUNT_MAX,
+) {
+  return capture(engine, compute, {
+    name: cellName(cell),
+    graphCountMax: SHAPE_COUNT_MAX,
   });
 }
 

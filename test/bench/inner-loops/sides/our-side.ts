@@ -1,68 +1,27 @@
 /**
  * Our side of the inner-loop benchmark as a long-lived process, started by the runner:
  *
- *   node dist/test/bench/inner-loops/our-side.js '{"folder":...,"cell":...,"variant":...}'
+ *   node dist/test/bench/inner-loops/sides/our-side.js '{"folder":...,"cell":...}'
  */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { median } from '../../../../shared/base/arrays.js';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { loadEngine } from '../../../../worker/compute/engine/load-engine.js';
+import { writeTouchedRows } from './accuracy.js';
 import { cellOfName } from './cells.js';
-import { createOurMetaStep, OUR_VARIANTS, type OurMetaStep } from './our-meta-step.js';
+import { createOurMetaStep } from './our-meta-step.js';
 import {
   layerNames,
   SideArgumentsSchema,
   type Checked,
   SideCommandSchema,
   type SideReply,
+  type Timed,
 } from './side-protocol.js';
-import { readWorkloads, type WorkloadArrays } from './workload-data.js';
-import { timeRepeatedly } from './time-repeatedly.js';
-
-interface ServedSide {
-  /** Start of the process, on the monotonic clock. */
-  readonly startMs: number;
-  readonly engineDescription: string;
-  /** Performs step `index`, counted from the start. */
-  readonly step: (index: number) => void;
-  /** Performs the first step and writes its results to the folder. */
-  readonly check: (folder: string) => Checked;
-  readonly dispose?: () => void;
-}
-
-/**
- * Serves until told to end, then ends the process, which the native library's threads would keep
- * alive.
- */
-async function serveSide(side: ServedSide): Promise<never> {
-  send({
-    kind: 'ready',
-    versions: { engine: side.engineDescription, node: process.version },
-    startMs: systemClock.monotonicMs() - side.startMs,
-  });
-  let stepIndex = 0;
-  for await (const line of createInterface({ input: process.stdin })) {
-    const command = SideCommandSchema.parse(JSON.parse(line));
-    if (command.kind === 'end') break;
-    try {
-      if (command.kind === 'check') send(side.check(command.folder));
-      else
-        send({
-          kind: 'timed',
-          ...timeRepeatedly(command.durationMs, () => {
-            side.step(stepIndex);
-            stepIndex += 1;
-          }),
-        });
-    } catch (error) {
-      send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
-    }
-  }
-  side.dispose?.();
-  process.exit(0);
-}
+import { readWorkloads } from './workload-data.js';
 
 function send(reply: SideReply): void {
   process.stdout.write(`${JSON.stringify(reply)}\n`);
@@ -71,11 +30,9 @@ function send(reply: SideReply): void {
 const startMs = systemClock.monotonicMs();
 const parameters = SideArgumentsSchema.parse(JSON.parse(process.argv[2] ?? ''));
 const cell = cellOfName(parameters.cell);
-const variant = OUR_VARIANTS.find((name) => name === parameters.variant);
-if (variant === undefined) throw new Error(`there is no variant ${parameters.variant}`);
 const arrays = readWorkloads(parameters.folder);
 const engine = await loadEngine('tensorflow', (message) => console.error(message));
-const step = createOurMetaStep(engine, arrays, cell, variant);
+const step = createOurMetaStep(engine, arrays, cell);
 
 function check(folder: string): Checked {
   const before = step.table === null ? null : Float32Array.from(step.table());
@@ -86,42 +43,56 @@ function check(folder: string): Checked {
   for (const [index, values] of step.layers().entries())
     writeFileSync(join(folder, `${names[index] ?? ''}.bin`), values);
   const otherRowsChanged =
-    before === null ? 0 : writeTouchedRows(folder, arrays, before, step, cell.workload);
+    before === null || step.table === null
+      ? 0
+      : writeTouchedRows(folder, arrays, { before, after: step.table() }, cell.workload);
   return { kind: 'checked', otherRowsChanged, firstStepMs };
 }
 
-function writeTouchedRows(
-  folder: string,
-  { integers, description }: WorkloadArrays,
-  before: Float32Array,
-  { table: currentTable }: OurMetaStep,
-  workload: 'W1' | 'W2',
-): number {
-  const shape = description.workloads[workload].table;
-  if (currentTable === null || shape === null) throw new Error(`${workload} has no table`);
-  const table = currentTable();
-  const { width, rowCount } = shape;
-  const ids = integers(`${workload}.batch0.touchedIds`);
-  const rows = new Float32Array(ids.length * width);
-  const isTouched = new Uint8Array(rowCount);
-  for (const [place, id] of ids.entries()) {
-    rows.set(table.subarray(id * width, (id + 1) * width), place * width);
-    isTouched[id] = 1;
-  }
-  writeFileSync(join(folder, 'touchedRows.bin'), rows);
-  let changedCount = 0;
-  for (let id = 0; id < rowCount; id += 1) {
-    if (isTouched[id] === 1) continue;
-    for (let index = id * width; index < (id + 1) * width; index += 1)
-      if (table[index] !== before[index]) {
-        changedCount += 1;
-        break;
-      }
-  }
-  return changedCount;
+const REPEAT_COUNT_MIN = 3;
+let stepCount = 0;
+
+function takeStep(): void {
+  step.run(stepCount);
+  stepCount += 1;
 }
 
-await serveSide({
-  ...{ startMs, check, step: step.run, dispose: step.dispose },
-  engineDescription: engine.description,
+/** The first step is not counted. It refills caches that another process may have evicted. */
+function timed(durationMs: number): Timed {
+  takeStep();
+  const times: number[] = [];
+  const cpuBefore = process.cpuUsage();
+  const beganMs = systemClock.monotonicMs();
+  let endMs = beganMs;
+  while (times.length < REPEAT_COUNT_MIN || endMs - beganMs < durationMs) {
+    takeStep();
+    const nextMs = systemClock.monotonicMs();
+    times.push(nextMs - endMs);
+    endMs = nextMs;
+  }
+  const cpu = process.cpuUsage(cpuBefore);
+  return {
+    kind: 'timed',
+    ...{ medianMs: median(times), minMs: Math.min(...times), stepCount: times.length },
+    ...{ wallMs: endMs - beganMs, cpuMs: (cpu.user + cpu.system) / 1000 },
+    residentMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
+  };
+}
+
+send({
+  kind: 'ready',
+  versions: { engine: engine.description, node: process.version },
+  startMs: systemClock.monotonicMs() - startMs,
 });
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = SideCommandSchema.parse(JSON.parse(line));
+  if (command.kind === 'end') break;
+  try {
+    send(command.kind === 'check' ? check(command.folder) : timed(command.durationMs));
+  } catch (error) {
+    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
+step.dispose();
+// The threads of the native library would keep the process alive.
+process.exit(0);

@@ -3,8 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatFailure, QianmoError } from '../../../../shared/base/errors.js';
-import { installedPython } from '../../python-environment.js';
+import { withPython } from '../../python-environment.js';
 import { peerScript } from './sides.js';
 
 interface PeersRoom {
@@ -14,29 +13,22 @@ interface PeersRoom {
   readonly compileCache: string;
 }
 
-/**
- * Runs a bench against the peers. Reports a missing requirement and sets the exit code.
- *
- * @param given a Python with the peers installed; by default one is created in the cache.
- */
-export async function withPeers(
+/** @param given a Python with the peers installed; by default one is created in the cache. */
+export function withPeers(
   given: string | undefined,
   bench: (room: PeersRoom) => Promise<void>,
 ): Promise<void> {
-  const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
   const environment = {
     name: 'peers',
     requirements: peerScript('requirements.txt'),
     script: 'bench -- inner-loops',
   };
-  try {
-    const python = given ?? installedPython(environment, (text) => console.log(text));
-    await bench({ python, compileCache });
-  } catch (error) {
-    if (!(error instanceof QianmoError)) throw error;
-    console.error(formatFailure(error));
-    process.exitCode = error.exitCode;
-  } finally {
-    rmSync(compileCache, { recursive: true, force: true });
-  }
+  return withPython(environment, given, async (python) => {
+    const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
+    try {
+      await bench({ python, compileCache });
+    } finally {
+      rmSync(compileCache, { recursive: true, force: true });
+    }
+  });
 }

@@ -1,7 +1,7 @@
 /**
  * An embedding table from which a step reads rows by id and subtracts their change. Each distinct
  * id gets one sum, so that a frequent id loses nothing to rounding. The table is a resource of the
- * native library, or is in host memory on a portable backend.
+ * native library.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -88,37 +88,10 @@ function bitCount(bits: number): number {
   return Math.imul((nibbles + (nibbles >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
-function createHostTable({ tf }: Engine, values: Float32Array, width: number): RowTable {
-  return {
-    gather: (ids) => {
-      const rows = new Float32Array(ids.length * width);
-      for (const [place, id] of ids.entries())
-        rows.set(values.subarray(id * width, (id + 1) * width), place * width);
-      return tf.tensor2d(rows, [ids.length, width]);
-    },
-    subtract: ({ ids, places }, _rows, changes) => {
-      const joined = changes.flatMap((change) => [...change.dataSync<'float32'>()]);
-      const sums = new Float32Array(ids.length * width);
-      for (const [occurrence, place] of places.entries())
-        for (let column = 0; column < width; column += 1) {
-          const to = place * width + column;
-          sums[to] = (sums[to] ?? 0) + (joined[occurrence * width + column] ?? 0);
-        }
-      for (const [place, id] of ids.entries())
-        for (let column = 0; column < width; column += 1) {
-          const to = id * width + column;
-          values[to] = (values[to] ?? 0) - (sums[place * width + column] ?? 0);
-        }
-    },
-    values: () => values,
-    dispose: () => undefined,
-  };
-}
-
 export function createRowTable(engine: Engine, values: Float32Array, width: number): RowTable {
   const { tf } = engine;
   const backend = nativeBackendOf(tf);
-  if (backend === null) return createHostTable(engine, values, width);
+  if (backend === null) throw new Error('the bench needs the native backend');
   const { binding } = backend;
   const rowCount = values.length / width;
   const type = typesOf(backend);

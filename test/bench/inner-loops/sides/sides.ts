@@ -1,7 +1,6 @@
 /** The sides of the benchmark: the variants of each and how its process is started. */
 
 import { fileURLToPath } from 'node:url';
-import { OUR_VARIANTS } from './our-meta-step.js';
 import type { Launch } from './side-process.js';
 import type { SideArguments } from './side-protocol.js';
 import type { WorkloadName } from './workload-data.js';
@@ -15,13 +14,11 @@ const OUR_SIDE = fileURLToPath(new URL('our-side.js', import.meta.url));
 export function variantsOf(side: SideName, workload: WorkloadName): readonly string[] {
   switch (side) {
     case 'ours':
-      return OUR_VARIANTS.filter((name) => name !== 'eager');
+      return ['rewritten'];
     case 'jax':
-      return workload === 'W1' ? ['jit'] : ['scatter', 'unique-host'];
+      return [workload === 'W1' ? 'jit' : 'unique-host'];
     case 'torch':
-      return workload === 'W1'
-        ? ['vmap', 'compile']
-        : ['compile-scatter', 'compile-unique', 'compile-stamp'];
+      return workload === 'W1' ? ['vmap', 'compile'] : ['compile-unique', 'compile-stamp'];
   }
 }
 

@@ -65,20 +65,6 @@ describe('executors that are started while others compute', () => {
     expect(dispatcher.executorCount?.()).toBe(1);
   });
 
-  it.each<[string, StartMore]>([
-    ['has no room', () => Promise.resolve([])],
-    ['fails to start them', () => Promise.reject(new Error('no memory'))],
-  ])('are left out where the machine %s', async (_, startMore) => {
-    let askedCount = 0;
-    const dispatcher = dispatcherOf(executorOf(LONG_JOB_MS), (...asked) => {
-      askedCount += 1;
-      return startMore(...asked);
-    });
-    for (let call = 0; call < 3; call += 1) await results(dispatcher);
-    expect(dispatcher.executorCount?.()).toBe(1);
-    expect(askedCount).toBe(1);
-  });
-
   it('take part only when all of them are ready, and are given up at the end', async () => {
     let closed: AbortSignal | null = null;
     const dispatcher = dispatcherOf(executorOf(LONG_JOB_MS), (_, onClose) => {

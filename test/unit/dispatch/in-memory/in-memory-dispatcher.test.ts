@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
-import { formatFailure, QianmoError } from '../../../../shared/base/errors.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 import {
   admitAll,
@@ -14,26 +14,6 @@ import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
 const signal = new AbortController().signal;
 
 describe('the in-memory dispatcher', () => {
-  it('works in job order and fills in references to the bytes it carries', async () => {
-    const executor = executorForTest();
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor],
-      clock: instantClock(),
-      attemptsMax: 1,
-      sink: () => undefined,
-    });
-    const results = await collected(dispatcher.run(ordersForTest(3), admitAll, signal));
-    expect(results.map(({ result }) => result.jobIndex)).toEqual([0, 1, 2]);
-    const [first, ...others] = executor.calls.map(({ job }) => job);
-    for (const { job, dense, rowPack } of executor.calls) {
-      expect(job.dense).toEqual({ ...first?.dense, byteCount: dense.byteLength });
-      expect(job.rowPack?.byteCount).toBe(rowPack?.byteLength);
-    }
-    for (const other of others) expect(other.rowPack?.sha256).not.toBe(first?.rowPack?.sha256);
-    for (const { result, output } of results)
-      expect(result.output.byteCount).toBe(output.byteLength);
-  });
-
   it('hands on results as they arrive from several executors', async () => {
     const held = new Map<number, () => void>();
     const executor = executorForTest((input) => {
@@ -129,42 +109,5 @@ describe('the in-memory dispatcher', () => {
         ...{ outerStep: 0, jobIndex: 0, cause: 'failed', reason: 'the compute process died' },
       }),
     );
-  });
-
-  it('names the job and the last reason when all attempts are used', async () => {
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executorForTest()],
-      clock: instantClock(),
-      attemptsMax: 2,
-      sink: () => undefined,
-    });
-    const run = collected(dispatcher.run(ordersForTest(1, 7), () => 'not_finite', signal));
-    const error: unknown = await run.catch((thrown: unknown) => thrown);
-    if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError');
-    expect(formatFailure(error)).toBe(
-      [
-        'error: a job used up its attempts',
-        '  where:    outer step 7, job 0',
-        '  expected: a usable result within 2 attempts',
-        '  found:    its result was refused: not_finite',
-        '  cure:     training diverges: lower method.innerRate or training.optimizer.rate and train again',
-      ].join('\n'),
-    );
-  });
-
-  it('passes on a bug of the executor unchanged', async () => {
-    const bug = new Error('a false invariant');
-    const dispatcher = createInMemoryDispatcher({
-      executors: [
-        executorForTest(() => {
-          throw bug;
-        }),
-      ],
-      clock: instantClock(),
-      attemptsMax: 3,
-      sink: () => undefined,
-    });
-    const run = collected(dispatcher.run(ordersForTest(1), admitAll, signal));
-    await expect(run).rejects.toBe(bug);
   });
 });

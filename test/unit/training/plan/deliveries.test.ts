@@ -33,21 +33,10 @@ describe('the deliveries of a short step', () => {
     expect(found).toEqual(['4-8', '8-12', '12-16', '0-2', '2-4']);
   });
 
-  it('have at least a leaf, for any number of workers', () => {
-    const found = cut(alike(16), { workers: 64, leafMs: 10 });
-    expect(found).toHaveLength(16);
-    expect(cut(alike(1), { workers: 64, leafMs: 10 })).toEqual(['0-1']);
-  });
-
   it('leave workers idle where another delivery costs more than it saves', () => {
     // 16 leaves of 0.1 ms are 1.6 ms, and a second delivery to the same worker costs 4 ms.
     expect(cut(alike(16), { workers: 1, leafMs: 0.1 })).toEqual(['0-16']);
     expect(cut(alike(16), { workers: 3, leafMs: 0.1 })).toEqual(['0-8', '8-16']);
-  });
-
-  it('come from left to right, so that sums are joined at once', () => {
-    const leaves = leavesOf([10, 10, 40, 40]);
-    expect(cut(leaves, { workers: 2, leafMs: 10 })).toEqual(['0-1', '1-2', '2-3', '3-4']);
   });
 });
 
@@ -56,10 +45,6 @@ describe('the deliveries of a long step', () => {
     // 500 ms for a leaf.
     const sizes = sizesOf(cut(alike(16), { workers, leafMs: 500 }));
     expect(sizes).toEqual(Array(8).fill(2));
-  });
-
-  it('are no smaller than a leaf', () => {
-    expect(sizesOf(cut(alike(16), { workers: 1, leafMs: 5_000 }))).toEqual(Array(16).fill(1));
   });
 });
 

@@ -2,11 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   type DrawnTask,
-  randomOrder,
-  rowDrawer,
+  type SamplingRule,
   taskSampler,
 } from '../../../../coordinator/plan/sampler.js';
-import { randomStream } from '../../../../shared/base/random.js';
+import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
 import { tasksOf } from '../../../fixtures/sampled-tasks.js';
 
 const sizes = fc.array(fc.tuple(fc.nat(6), fc.integer({ min: 1, max: 9 })), {
@@ -23,43 +22,14 @@ const tasksOfSizes = (pairs: readonly (readonly [number, number])[]) =>
 const namesOf = (drawn: readonly DrawnTask[]): string[] =>
   drawn.flatMap(({ taskIndex, drawnRows = [] }) => drawnRows.map((row) => `${taskIndex}/${row}`));
 
-describe('randomOrder', () => {
-  it('is a permutation', () => {
-    const given = fc.record({ count: fc.integer({ min: 1, max: 400 }), seed: fc.nat() });
-    fc.assert(
-      fc.property(given, ({ count, seed }) => {
-        const order = randomOrder(count, randomStream(seed, 'test'));
-        const numbers = Array.from({ length: count }, (_, place) => order(place));
-        expect([...numbers].sort((a, b) => a - b)).toEqual([...numbers.keys()]);
-      }),
-    );
-  });
+const rowDrawer = (
+  seed: number,
+  tasks: readonly TaskEntry[],
+  rule: Pick<SamplingRule, 'rowsPerOuterStep' | 'keepsSupport'>,
+) => taskSampler(seed, tasks, { sampling: 'uniform', tasksPerOuterStep: 1, ...rule });
 
-  it('has each number at each place alike', () => {
-    const [count, seeds] = [6, 3_000];
-    const found = Array.from({ length: count * count }, () => 0);
-    for (let seed = 0; seed < seeds; seed += 1) {
-      const order = randomOrder(count, randomStream(seed, 'test'));
-      for (let place = 0; place < count; place += 1) found[place * count + order(place)]! += 1;
-    }
-    const expected = seeds / count;
-    const chiSquare = found.reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
-    // 25 degrees of freedom: 52.6 is exceeded once in a thousand.
-    expect(chiSquare).toBeLessThan(52.6);
-  });
-
-  it('holds more numbers than an array can', () => {
-    const count = 2 ** 33;
-    const order = randomOrder(count, randomStream(1, 'test'));
-    const numbers = new Set(Array.from({ length: 1_000 }, (_, place) => order(place)));
-    expect(numbers.size).toBe(1_000);
-    expect(Math.max(...numbers)).toBeLessThan(count);
-    expect(Math.max(...numbers)).toBeGreaterThan(count / 2);
-  });
-});
-
-describe('rowDrawer', () => {
-  it('reads each row once in an epoch, and only query rows where tasks keep their support', () => {
+describe('rows that are drawn', () => {
+  it('are each read once in an epoch, and only query rows where tasks keep their support', () => {
     const given = fc.record({
       ...{ sizes, seed: fc.nat(99), keepsSupport: fc.boolean() },
       rowsPerOuterStep: fc.integer({ min: 1, max: 40 }),
@@ -84,30 +54,6 @@ describe('rowDrawer', () => {
       }),
       { numRuns: 60 },
     );
-  });
-
-  it('has another order in each epoch', () => {
-    const tasks = tasksOfSizes([[0, 40]]);
-    const draw = rowDrawer(1, tasks, { rowsPerOuterStep: 10, keepsSupport: true });
-    const epochs = [0, 4].map((first) => [0, 1, 2, 3].map((step) => namesOf(draw(first + step))));
-    expect(epochs[0]).not.toEqual(epochs[1]);
-    expect(epochs[0]?.flat().sort()).toEqual(epochs[1]?.flat().sort());
-  });
-
-  it('depends on seed and outer step alone, and names each task once, in order', () => {
-    const tasks = tasksOfSizes(Array.from({ length: 50 }, (_, task) => [2, 3 + (task % 7)]));
-    const rule = { rowsPerOuterStep: 60, keepsSupport: false };
-    const draw = rowDrawer(5, tasks, rule);
-    const third = draw(3);
-    draw(0);
-    expect(draw(3)).toEqual(third);
-    expect(rowDrawer(5, tasks, rule)(3)).toEqual(third);
-    expect(rowDrawer(6, tasks, rule)(3)).not.toEqual(third);
-    expect(draw(4)).not.toEqual(third);
-    const indices = third.map(({ taskIndex }) => taskIndex);
-    expect(indices).toEqual([...new Set(indices)].sort((a, b) => a - b));
-    for (const { drawnRows = [] } of third)
-      expect(drawnRows).toEqual([...drawnRows].sort((a, b) => a - b));
   });
 });
 

@@ -1,9 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   coldTaskWeightingOf,
-  taskWeightingOf,
   taskWeightsOf,
-  type TaskWeighting,
 } from '../../../../coordinator/plan/step-plan.js';
 import type { TaskRows } from '../../../../shared/tasks/task-store.js';
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
@@ -46,22 +44,6 @@ describe('task weights', () => {
     expect(taskWeightsOf(tasks, { rule: 'rows', rows: 'all' })).toEqual([4 / 40, 6 / 40, 30 / 40]);
   });
 
-  it('weight pre-aggregated rows as the rows they represent', () => {
-    const expanded = [taskOf([1, 1, 1], [1]), taskOf([1, 1], [1, 1, 1, 1])];
-    const aggregated = [taskOf([3], [1]), taskOf([2], [4])];
-    expect(taskWeightsOf(aggregated, { rule: 'examples', rows: 'query' })).toEqual(
-      taskWeightsOf(expanded, { rule: 'examples', rows: 'query' }),
-    );
-  });
-
-  it('come from the config, except for the global method', () => {
-    const training = { taskWeight: 'sqrt' };
-    expect(taskWeightingOf(logisticConfig(training))).toEqual({ rule: 'sqrt', rows: 'query' });
-    expect(taskWeightingOf(logisticConfig(training, { kind: 'global' }))).toEqual({
-      ...{ rule: 'rows', rows: 'all' },
-    });
-  });
-
   it('of a cold term follow all rows by the same rule', () => {
     const training = { taskWeight: 'sqrt' };
     const method = { kind: 'fomaml', coldShare: 0.5 };
@@ -78,19 +60,13 @@ describe('task weights', () => {
     ]);
   });
 
-  it('refuse to divide by zero', () => {
-    expect(() => taskWeightsOf([taskOf([1], [0])], { rule: 'examples', rows: 'query' })).toThrow(
-      /impressions/,
-    );
-  });
-
   describe('of a batch of trunk rows', () => {
     const expectClose = (found: readonly number[], expected: readonly number[]): void => {
       for (const [place, weight] of expected.entries()) expect(found[place]).toBeCloseTo(weight);
     };
     // Query impressions 1, 4 and 16, and 14 in the batch; of all rows 4, 6, 30 and 14.
     const withBatch = [...tasks, taskOf([], [5, 9], 9)];
-    const weigh = (weighting: TaskWeighting): number[] =>
+    const weigh = (weighting: Parameters<typeof taskWeightsOf>[1]): number[] =>
       taskWeightsOf(withBatch, weighting, (taskIndex) => taskIndex === 9);
 
     it('count as much an impression as the rows that the term reads of the other tasks', () => {

@@ -35,20 +35,6 @@ describe('batches of trunk rows', () => {
       expect(new Set(epoch.flatMap(({ batches }) => batches)).size).toBe(6);
   });
 
-  it('leave the draws of tasks as they are', () => {
-    const tasksAlone = drawn(rule, 0, 6).map(({ tasks }) => tasks);
-    expect(drawn(rule, 6, 6).map(({ tasks }) => tasks)).toEqual(tasksAlone);
-  });
-
-  it('come in another order with another seed, and in that of the catalog when sequential', () => {
-    const orderOf = (rules: SamplingRule, seed: number): number[] =>
-      drawn(rules, 40, 4, seed).flatMap(({ batches }) => batches);
-    const inOrder = Array.from({ length: 40 }, (_, place) => 500 + place);
-    expect(orderOf({ ...rule, sampling: 'sequential' }, 3)).toEqual(inOrder);
-    expect(orderOf(rule, 3)).not.toEqual(orderOf(rule, 4));
-    expect([...orderOf(rule, 3)].sort((a, b) => a - b)).toEqual(inOrder);
-  });
-
   it('keep up with rows that are read more often by share', () => {
     // Query rows q and rows r = 2 q of two tasks, 1 and 9: by rows, one draw reads (1 + 81) / 10 of 10 rows.
     const tasks = tasksOf([2, 18]).map((task) => ({

@@ -66,22 +66,4 @@ describe('the times of an outer step', () => {
       },
     ]);
   });
-
-  it('begins every outer step at zero, and lets the queue take no less than nothing', async () => {
-    const clock = watch();
-    const told: RunEvent[] = [];
-    const times = new StepTimes({ clock, sink: (event) => told.push(event) });
-    times.took('pack', () => clock.pass(9));
-    times.begin();
-    // eslint-disable-next-line @typescript-eslint/require-await -- arrivals are asynchronous
-    const arrivals = async function* (): AsyncGenerator<{
-      result: Result;
-    }> {
-      clock.pass(1);
-      yield { result: { worker: 'a', taskCount: 1, computeMs: 50 } };
-    };
-    for await (const arrival of times.waitedFor(arrivals())) expect(arrival).toBeDefined();
-    times.report(1);
-    expect(told).toMatchObject([{ phasesMs: { pack: 0, queue: 0, compute: 50 } }]);
-  });
 });

@@ -12,28 +12,18 @@ import { z } from 'zod';
 import { canonicalJson } from '../../../../shared/base/canonical-json.js';
 import type { PlainForm } from './tensor-structure.js';
 
-const TypeSchema = z.strictObject({
-  dtype: z.enum(['float32', 'int32', 'bool']),
-  shape: z.array(z.int().nonnegative()).readonly(),
-});
-
 const FormSchema: z.ZodType<PlainForm> = z.lazy(() =>
   z.union([z.literal(0), z.array(FormSchema), z.record(z.string(), FormSchema)]),
 );
 
 const HeaderSchema = z.strictObject({
-  nodeCount: z.int().positive(),
-  recordedNodeCount: z.int().positive(),
-  inputs: z.array(z.strictObject({ path: z.string(), type: TypeSchema })).readonly(),
-  resultPaths: z.array(z.string()).readonly(),
+  inputCount: z.int().nonnegative(),
+  resultCount: z.int().nonnegative(),
   output: FormSchema,
 });
-type Header = z.infer<typeof HeaderSchema>;
 
-export interface KeptGraph extends Header {
-  /** The graph as a SavedModel. */
-  readonly bytes: Uint8Array;
-}
+/** A graph as a SavedModel, and the form of its results. */
+export type KeptGraph = z.infer<typeof HeaderSchema> & { readonly bytes: Uint8Array };
 
 /** The graphs of one computation, by the signature of its input. */
 export interface GraphShelf {

@@ -4,17 +4,12 @@
  * so an id identifies a value of the graph.
  *
  * Tensors that the function closes over are read once and become constants of the graph; they may be
- * disposed afterwards. Variables are refused, since the graph would not see later assignments.
+ * disposed afterwards.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { QianmoError } from '../../../../shared/base/errors.js';
-import type {
-  NativeAttribute,
-  NativeBackend,
-  NativeBinding,
-  NativeTensor,
-} from '../native-backend.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
+import type { NativeAttribute, NativeBackend, NativeBinding } from '../native-backend.js';
 import {
   type Graph,
   type GraphNode,
@@ -25,8 +20,7 @@ import {
   type ConstantValues,
   type ElementType,
   typeOf,
-} from '../graph/graph.js';
-import { isRefusal, refusal, refuseByName } from './refusal.js';
+} from '../graph.js';
 import { leavesOf, withLeaves, type TensorStructure } from './tensor-structure.js';
 import { TYPE_NUMBER } from './saved-model.js';
 
@@ -38,31 +32,20 @@ const INFERRED_TYPES: Readonly<Record<string, Readonly<Record<string, number>>>>
   ExpandDims: { T: 0 },
 };
 
-/** Null for a type that graphs here do not support: strings, complex numbers, int64, resources. */
-function elementTypeOf(typeNumber: number): ElementType | null {
-  switch (typeNumber) {
-    case TYPE_NUMBER.float32:
-      return 'float32';
-    case TYPE_NUMBER.int32:
-      return 'int32';
-    case TYPE_NUMBER.bool:
-      return 'bool';
-    default:
-      return null;
-  }
-}
+type NativeTensor = ReturnType<NativeBinding['executeOp']>[number];
 
-/** @throws QianmoError when `what` has a type that cannot be captured. */
+const ELEMENT_TYPES: readonly ElementType[] = ['float32', 'int32', 'bool'];
+
+/** @throws QianmoError when `what` has a type that cannot be captured: strings, complex numbers, int64, resources. */
 function capturedTypeOf(typeNumber: number, what: string): ElementType {
-  const type = elementTypeOf(typeNumber);
-  if (type === null)
-    throw refusal({
-      what: `${what} cannot be captured`,
-      expected: 'element type float32, int32 or bool',
-      found: `TensorFlow's type number ${typeNumber}`,
-      cure: 'do this step outside of the captured function',
-    });
-  return type;
+  const type = ELEMENT_TYPES.find((each) => TYPE_NUMBER[each] === typeNumber);
+  if (type !== undefined) return type;
+  throw refusal({
+    what: `${what} cannot be captured`,
+    expected: 'element type float32, int32 or bool',
+    found: `TensorFlow's type number ${typeNumber}`,
+    cure: 'do this step outside of the captured function',
+  });
 }
 
 /** A copy, since the owner of the values may change them later. */
@@ -105,39 +88,32 @@ function attributeOf(
       if (typeof value !== 'number') throw wrong();
       return { kind: 'type', value: capturedTypeOf(value, `the operation ${operation}`) };
     case binding.TF_ATTR_BOOL:
-      if (isListOf(value, 'boolean')) return { kind: 'bools', value: [...value] };
       if (typeof value !== 'boolean') throw wrong();
       return { kind: 'bool', value };
     case binding.TF_ATTR_INT:
-      if (isListOf(value, 'number')) return { kind: 'ints', value: [...value] };
+      if (isListOfNumbers(value)) return { kind: 'ints', value: [...value] };
       if (typeof value !== 'number') throw wrong();
       return { kind: 'int', value };
     case binding.TF_ATTR_FLOAT:
-      if (isListOf(value, 'number')) return { kind: 'floats', value: [...value] };
       if (typeof value !== 'number') throw wrong();
       return { kind: 'float', value };
     case binding.TF_ATTR_STRING:
       if (typeof value !== 'string') throw wrong();
       return { kind: 'string', value };
     case binding.TF_ATTR_SHAPE:
-      if (!isListOf(value, 'number')) throw wrong();
+      if (!isListOfNumbers(value)) throw wrong();
       return { kind: 'shape', value: [...value] };
     default:
       throw wrong();
   }
 }
 
-function isListOf(value: unknown, type: 'number'): value is readonly number[];
-function isListOf(value: unknown, type: 'boolean'): value is readonly boolean[];
-function isListOf(value: unknown, type: 'number' | 'boolean'): boolean {
-  return Array.isArray(value) && value.every((member) => typeof member === type);
+function isListOfNumbers(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((member) => typeof member === 'number');
 }
 
 interface Recording<Out extends TensorStructure> {
   readonly graph: Graph;
-  /** Paths of the inputs in their structure, in the order of the graph's inputs. */
-  readonly inputPaths: readonly string[];
-  readonly resultPaths: readonly string[];
   /** The structure of the results; its tensors are disposed. */
   readonly output: Out;
 }
@@ -156,71 +132,45 @@ export function recordGraph<In extends TensorStructure, Out extends TensorStruct
   compute: (input: In) => Out,
   example: In,
 ): Recording<Out> {
-  if (isRecording(backend))
-    throw refusal({
-      what: 'a capture begins while another one is recording',
-      cure: 'create captures outside captured functions and call them inside',
-    });
+  const { binding } = backend;
   const recordings: Recording<Out>[] = [];
   tf.tidy(() => {
-    recordings.push(recordedInScope(tf, backend, compute, example));
+    const recorder = new GraphRecorder(binding);
+    const leaves = leavesOf(example);
+    // Copies, since one tensor may occur twice in the input and may be closed over as well.
+    const ids = backend.getInputTensorIds(leaves.map(({ tensor }) => tensor));
+    const inputs = ids.map((id, index) =>
+      backend.createOutputTensor(recorder.addInput(id, leaves[index]?.path ?? '')),
+    );
+    backend.binding = recorder.derivedBinding();
+    recordingBindings.add(backend.binding);
+    try {
+      const output = withoutUnseededRandomness(() => compute(withLeaves(example, inputs)));
+      const results = backend
+        .getInputTensorIds(leavesOf(output).map(({ tensor }) => tensor))
+        .map((id) => recorder.valueOf(id));
+      recorder.throwRefusal();
+      recordings.push({ graph: { inputs: recorder.inputs, results }, output });
+    } finally {
+      backend.binding = binding;
+    }
   });
   const [recording] = recordings;
   if (recording === undefined) throw new Error('nothing was recorded');
   return recording;
 }
 
-function recordedInScope<In extends TensorStructure, Out extends TensorStructure>(
-  tf: typeof tfjs,
-  backend: NativeBackend,
-  compute: (input: In) => Out,
-  example: In,
-): Recording<Out> {
-  const binding = backend.binding;
-  const variables = variablesBefore(tf, backend);
-  const recorder = new GraphRecorder(binding, variables);
-  const leaves = leavesOf(example);
-  // Copies, since one tensor may occur twice in the input and may be closed over as well.
-  const ids = backend.getInputTensorIds(leaves.map(({ tensor }) => tensor));
-  const inputs = ids.map((id, index) =>
-    backend.createOutputTensor(recorder.addInput(id, leaves[index]?.path ?? '')),
-  );
-  const recordingBinding = recorder.derivedBinding();
-  recordingBindings.add(recordingBinding);
-  backend.binding = recordingBinding;
-  try {
-    const output = withoutUnseededRandomness(() => compute(withLeaves(example, inputs)));
-    refusePromise(output);
-    const outputLeaves = leavesOf(output);
-    const results = backend
-      .getInputTensorIds(outputLeaves.map(({ tensor }) => tensor))
-      .map((id) => recorder.valueOf(id));
-    recorder.throwRefusal();
-    refuseAssignments(tf, variables);
-    return {
-      graph: { inputs: recorder.inputs, results },
-      inputPaths: leaves.map(({ path }) => path),
-      resultPaths: outputLeaves.map(({ path }) => path),
-      output,
-    };
-  } finally {
-    backend.binding = binding;
-  }
-}
-
 class GraphRecorder {
   readonly inputs: GraphNode[] = [];
   readonly #binding: NativeBinding;
-  readonly #variables: VariablesBefore;
   readonly #values = new Map<number, GraphValue>();
   readonly #pathOfInput = new Map<GraphNode, string>();
   /** Ids of values that depend on the inputs and so differ from call to call. */
   readonly #varying = new Set<GraphNode>();
   #refusal: QianmoError | null = null;
 
-  constructor(binding: NativeBinding, variables: VariablesBefore) {
+  constructor(binding: NativeBinding) {
     this.#binding = binding;
-    this.#variables = variables;
   }
 
   /** A copy of the tensor, which represents the input during the recording. */
@@ -251,13 +201,6 @@ class GraphRecorder {
       executeOp: (name, attributes, inputIds, outputCount) =>
         this.#refusing(() => this.#executeOp(name, attributes, inputIds, outputCount)),
       tensorDataSync: (id) => this.#refusing(() => this.#read(id)),
-      runSavedModel: () =>
-        this.#refusing(() => {
-          throw refusal({
-            what: 'a loaded model cannot be captured',
-            cure: 'call its function, or run it outside of the captured function',
-          });
-        }),
     };
     // The addon's methods are read-only, so they are hidden by properties and not assigned.
     return Object.create(
@@ -289,7 +232,6 @@ class GraphRecorder {
     inputIds: number[],
     outputCount: number,
   ): NativeTensor[] {
-    refuseByName(name);
     const inputs = inputIds.map((id) => this.valueOf(id));
     const attributes = attributesOf(this.#binding, name, nativeAttributes, inputs);
     const results = this.#binding.executeOp(name, nativeAttributes, inputIds, outputCount);
@@ -330,12 +272,6 @@ class GraphRecorder {
   }
 
   #closedOver(id: number): GraphValue {
-    const name = this.#variables.nameById.get(id);
-    if (name !== undefined)
-      throw refusal({
-        what: `the captured function uses the variable ${name}, whose later values it would not see`,
-        cure: 'pass the variable in as an input',
-      });
     const copy = this.#copyOf(id);
     const what = 'a tensor made outside of the captured function';
     const type = this.#typeOfNew(copy, what, [copy]);
@@ -356,43 +292,6 @@ class GraphRecorder {
 
 function constantNode(type: ValueType, constant: GraphNode['constant']): GraphNode {
   return { op: 'Const', inputs: [], attributes: {}, outputs: [type], constant };
-}
-
-function refusePromise(output: unknown): void {
-  if (!(output instanceof Promise)) return;
-  // If the promise rejects, the refusal is the cause.
-  output.catch(() => undefined);
-  throw refusal({
-    what: 'the captured function is asynchronous',
-    cure: 'return tensors, not a promise of them',
-  });
-}
-
-interface VariablesBefore {
-  readonly nameById: ReadonlyMap<number, string>;
-  /** An assignment gives a variable another data id. */
-  readonly dataByName: ReadonlyMap<string, object>;
-}
-
-function variablesBefore(tf: typeof tfjs, backend: NativeBackend): VariablesBefore {
-  const variables = Object.values(tf.engine().registeredVariables);
-  const ids = backend.getInputTensorIds(variables);
-  return {
-    nameById: new Map(ids.map((id, index) => [id, variables[index]?.name ?? ''])),
-    dataByName: new Map(variables.map(({ name, dataId }) => [name, dataId])),
-  };
-}
-
-function refuseAssignments(tf: typeof tfjs, before: VariablesBefore): void {
-  for (const { name, dataId } of Object.values(tf.engine().registeredVariables)) {
-    if (before.dataByName.get(name) === dataId) continue;
-    const made = !before.dataByName.has(name);
-    throw refusal({
-      what: `the captured function ${made ? 'makes' : 'assigns to'} the variable ${name}`,
-      expected: 'no effect but its results',
-      cure: 'return the value and assign it after the call',
-    });
-  }
 }
 
 /**
@@ -426,4 +325,40 @@ function withoutUnseededRandomness<Result>(act: () => Result): Result {
   } finally {
     Reflect.defineProperty(Math, 'random', original);
   }
+}
+
+/** An error that names the line of the captured function that is being executed. */
+function refusal(report: {
+  readonly what: string;
+  readonly expected?: string;
+  readonly found?: string;
+  readonly cure: string;
+}): QianmoError {
+  const where = callingLine();
+  return new QianmoError({ kind: 'usage', ...report, ...(where === null ? {} : { where }) });
+}
+
+function isRefusal(error: unknown): error is QianmoError {
+  return error instanceof QianmoError && error.kind === 'usage';
+}
+
+/** Gradients and nested scopes of the library add many frames between caller and recorder. */
+const STACK_FRAMES_MAX = 200;
+const OWN_FOLDER = new URL('.', import.meta.url);
+
+/** `file:line` of the nearest frame outside this folder and all packages; null if there is none. */
+function callingLine(): string | null {
+  const framesMax = Error.stackTraceLimit;
+  Error.stackTraceLimit = STACK_FRAMES_MAX;
+  const { stack = '' } = new Error('where');
+  Error.stackTraceLimit = framesMax;
+  for (const frame of stack.split('\n').slice(1)) {
+    const place = /\(?((?:file:\/\/)?\/[^()]*):(\d+):\d+\)?$/.exec(frame.trim());
+    if (place === null) continue;
+    const [, address = '', line = ''] = place;
+    const path = address.replace(/^file:\/\//, '');
+    if (path.includes('/node_modules/') || path.startsWith(OWN_FOLDER.pathname)) continue;
+    return `${path}:${line}`;
+  }
+  return null;
 }

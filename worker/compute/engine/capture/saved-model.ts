@@ -1,5 +1,16 @@
-/** Writes a graph as a SavedModel, the only format that the addon loads. */
+/**
+ * Writes a graph as a SavedModel, the only format that the addon loads, and loads it as one native call from inputs to
+ * results. The fields are those of TensorFlow's `saved_model.proto`, `meta_graph.proto`, `graph.proto`,
+ * `node_def.proto`, `attr_value.proto` and `tensor.proto`. All sessions have the options of
+ * `../native/session-options.cc`.
+ */
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type * as tfjs from '@tensorflow/tfjs';
+import { QianmoError } from '../../../../shared/base/errors.js';
+import { messageOf, type ProtoWriter } from '../../../../shared/storage/protobuf.js';
 import {
   nodesInOrder,
   sizeOf,
@@ -11,118 +22,8 @@ import {
   type GraphNode,
   type GraphValue,
   type ValueType,
-} from '../graph/graph.js';
-import { createRequire } from 'node:module';
-
-interface ShapeMessage {
-  setDimList(dims: DimMessage[]): void;
-}
-interface DimMessage {
-  setSize(size: number): void;
-}
-interface TensorMessage {
-  setDtype(dtype: number): void;
-  setTensorShape(shape: ShapeMessage): void;
-  setTensorContent(bytes: Uint8Array): void;
-  setFloatValList(values: number[]): void;
-  setIntValList(values: number[]): void;
-  setBoolValList(values: boolean[]): void;
-}
-interface ListMessage {
-  setBList(values: boolean[]): void;
-  setIList(values: number[]): void;
-  setFList(values: number[]): void;
-  setSList(values: Uint8Array[]): void;
-}
-interface AttributeMessage {
-  setType(type: number): void;
-  setB(value: boolean): void;
-  setI(value: number): void;
-  setF(value: number): void;
-  setS(value: Uint8Array): void;
-  setShape(shape: ShapeMessage): void;
-  setTensor(tensor: TensorMessage): void;
-  setList(list: ListMessage): void;
-}
-interface NodeMessage {
-  setName(name: string): void;
-  setOp(op: string): void;
-  setInputList(inputs: string[]): void;
-  getAttrMap(): Map<string, AttributeMessage>;
-}
-interface VersionMessage {
-  setProducer(version: number): void;
-  setMinConsumer(version: number): void;
-}
-interface GraphMessage {
-  setVersions(version: VersionMessage): void;
-  setNodeList(nodes: NodeMessage[]): void;
-}
-interface TensorInfoMessage {
-  setName(name: string): void;
-  setDtype(dtype: number): void;
-  setTensorShape(shape: ShapeMessage): void;
-}
-interface SignatureMessage {
-  getInputsMap(): Map<string, TensorInfoMessage>;
-  getOutputsMap(): Map<string, TensorInfoMessage>;
-  setMethodName(name: string): void;
-}
-interface MetaInfoMessage {
-  setTagsList(tags: string[]): void;
-}
-interface MetaGraphMessage {
-  setMetaInfoDef(info: MetaInfoMessage): void;
-  setGraphDef(graph: GraphMessage): void;
-  getSignatureDefMap(): Map<string, SignatureMessage>;
-}
-interface SavedModelMessage {
-  setSavedModelSchemaVersion(version: number): void;
-  setMetaGraphsList(graphs: MetaGraphMessage[]): void;
-  serializeBinary(): Uint8Array;
-}
-
-interface SavedModelMessages {
-  readonly TensorShape: (new () => ShapeMessage) & { readonly Dim: new () => DimMessage };
-  readonly Tensor: new () => TensorMessage;
-  readonly AttrValue: (new () => AttributeMessage) & { readonly ListValue: new () => ListMessage };
-  readonly NodeDef: new () => NodeMessage;
-  readonly VersionDef: new () => VersionMessage;
-  readonly GraphDef: new () => GraphMessage;
-  readonly TensorInfo: new () => TensorInfoMessage;
-  readonly SignatureDef: new () => SignatureMessage;
-  readonly MetaGraphDef: (new () => MetaGraphMessage) & {
-    readonly MetaInfoDef: new () => MetaInfoMessage;
-  };
-  readonly SavedModel: new () => SavedModelMessage;
-}
-
-const require = createRequire(import.meta.url);
-/** Every addon contains the same generated code. */
-const MESSAGE_FILES = [
-  '@tensorflow/tfjs-node-gpu/dist/proto/api_pb.js',
-  '@tensorflow/tfjs-node/dist/proto/api_pb.js',
-] as const;
-let messages: SavedModelMessages | null = null;
-
-/** Loaded at the first use: only a native backend has them. */
-function savedModelMessages(): SavedModelMessages {
-  messages ??= loadedMessages();
-  return messages;
-}
-
-function loadedMessages(): SavedModelMessages {
-  const causes: unknown[] = [];
-  for (const file of MESSAGE_FILES) {
-    try {
-      // Generated JavaScript without types; the interfaces above are the part that is used.
-      return require(file) as SavedModelMessages;
-    } catch (error) {
-      causes.push(error);
-    }
-  }
-  throw new AggregateError(causes, 'no TensorFlow addon contains the messages of a SavedModel');
-}
+} from '../graph.js';
+import type { NativeBackend } from '../native-backend.js';
 
 /** TensorFlow's numbers for the element types. */
 export const TYPE_NUMBER: Readonly<Record<ElementType, number>> = {
@@ -134,58 +35,31 @@ export const TYPE_NUMBER: Readonly<Record<ElementType, number>> = {
 /** The graph version of TensorFlow 2.9, the oldest library that the addon is built with. */
 const GRAPH_VERSION = 1087;
 const SAVED_MODEL_VERSION = 1;
-export const TAG = 'serve';
+const TAG = 'serve';
 /** Messages of 2 GiB cannot be read. A table of that size should be an input, not a constant. */
 const CONSTANT_BYTES_MAX = 1 << 30;
 
-/** Names of inputs and results in a signature: `support.labels`. */
-export interface SignatureNames {
-  readonly inputs: readonly string[];
-  readonly results: readonly string[];
-}
-
-interface WrittenBytes {
+interface SavedModel {
   readonly bytes: Uint8Array;
-  readonly nodeCount: number;
+  readonly inputCount: number;
+  readonly resultCount: number;
 }
 
-/** With `signature`, other programs can serve the model under `serving_default`. */
-export function savedModelOf(graph: Graph, signature: SignatureNames | null): WrittenBytes {
-  const { SavedModel, MetaGraphDef } = savedModelMessages();
-  const { message, nodeCount } = graphMessage(graph);
-  const inputNames = inputNamesOf(graph.inputs.length);
-  const resultNames = resultNamesOf(graph.results.length);
-  const metaInfo = new MetaGraphDef.MetaInfoDef();
-  metaInfo.setTagsList([TAG]);
-  const metaGraph = new MetaGraphDef();
-  metaGraph.setMetaInfoDef(metaInfo);
-  metaGraph.setGraphDef(message);
-  if (signature !== null) {
-    const inputs = graph.inputs.map((node) => typeOf({ node, output: 0 }));
-    const definition = signatureMessage(
-      named(signature.inputs, inputNames, inputs),
-      named(signature.results, resultNames, graph.results.map(typeOf)),
-    );
-    metaGraph.getSignatureDefMap().set('serving_default', definition);
-  }
-  const model = new SavedModel();
-  model.setSavedModelSchemaVersion(SAVED_MODEL_VERSION);
-  model.setMetaGraphsList([metaGraph]);
-  return { bytes: model.serializeBinary(), nodeCount };
+export function savedModelOf(graph: Graph): SavedModel {
+  return {
+    bytes: messageOf((model) => {
+      model.writeInt64(1, SAVED_MODEL_VERSION);
+      model.writeMessage(2, graph, (_, metaGraph) => {
+        metaGraph.writeMessage(1, TAG, (tag, info) => info.writeString(4, tag));
+        metaGraph.writeMessage(2, graph, writeGraph);
+      });
+    }),
+    inputCount: graph.inputs.length,
+    resultCount: graph.results.length,
+  };
 }
 
-/** `input_0:0`, one for each input of a written graph. */
-export function inputNamesOf(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => `input_${index}:0`);
-}
-
-/** `result_0:0`, one for each result, even where two results are one value. */
-export function resultNamesOf(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => `result_${index}:0`);
-}
-
-function graphMessage(graph: Graph): { message: GraphMessage; nodeCount: number } {
-  const { GraphDef, VersionDef } = savedModelMessages();
+function writeGraph(graph: Graph, writer: ProtoWriter): void {
   const nodes = nodesInOrder(graph);
   refuseLargeConstants(nodes);
   const names = new Map<GraphNode, string>();
@@ -195,22 +69,22 @@ function graphMessage(graph: Graph): { message: GraphMessage; nodeCount: number 
     const name = names.get(node) ?? '';
     return output === 0 ? name : `${name}:${output}`;
   };
-  const messages = nodes.map((node) =>
-    nodeMessage(names.get(node) ?? '', node, node.inputs.map(referenceTo)),
-  );
+  for (const node of nodes)
+    writeNode(writer, {
+      name: names.get(node) ?? '',
+      op: node.op,
+      inputs: node.inputs.map(referenceTo),
+      attributes: attributesOf(node),
+    });
   // An input, a constant or one value twice may be results: each result is a node of its own.
-  for (const [index, result] of graph.results.entries()) {
-    const T: Attribute = { kind: 'type', value: typeOf(result).dtype };
-    const attributes = new Map([['T', attributeMessage(T)]]);
-    messages.push(plainNode(`result_${index}`, 'Identity', [referenceTo(result)], attributes));
-  }
-  const version = new VersionDef();
-  version.setProducer(GRAPH_VERSION);
-  version.setMinConsumer(0);
-  const message = new GraphDef();
-  message.setVersions(version);
-  message.setNodeList(messages);
-  return { message, nodeCount: messages.length };
+  for (const [index, result] of graph.results.entries())
+    writeNode(writer, {
+      name: `result_${index}`,
+      op: 'Identity',
+      inputs: [referenceTo(result)],
+      attributes: { T: { kind: 'type', value: typeOf(result).dtype } },
+    });
+  writer.writeMessage(4, GRAPH_VERSION, (version, versions) => versions.writeInt64(1, version));
 }
 
 function refuseLargeConstants(nodes: readonly GraphNode[]): void {
@@ -222,163 +96,129 @@ function refuseLargeConstants(nodes: readonly GraphNode[]): void {
     );
 }
 
-function nodeMessage(name: string, node: GraphNode, inputs: string[]): NodeMessage {
-  const attributes = new Map<string, AttributeMessage>();
+type WrittenAttribute =
+  Attribute | (ValueType & { readonly kind: 'tensor'; values: ConstantValues });
+
+interface WrittenNode {
+  readonly name: string;
+  readonly op: string;
+  readonly inputs: readonly string[];
+  readonly attributes: Readonly<Record<string, WrittenAttribute>>;
+}
+
+function attributesOf(node: GraphNode): WrittenNode['attributes'] {
   const { op, constant } = node;
-  if (op === 'Placeholder' || constant !== null) {
-    const type = typeOf({ node, output: 0 });
-    attributes.set('dtype', attributeMessage({ kind: 'type', value: type.dtype }));
-    if (constant === null)
-      attributes.set('shape', attributeMessage({ kind: 'shape', value: type.shape }));
-    else attributes.set('value', constantMessage(constant, type));
-  } else {
-    for (const [key, attribute] of Object.entries(node.attributes))
-      attributes.set(key, attributeMessage(attribute));
-  }
-  return plainNode(name, op, inputs, attributes);
+  if (op !== 'Placeholder' && constant === null) return node.attributes;
+  const type = typeOf({ node, output: 0 });
+  const dtype: Attribute = { kind: 'type', value: type.dtype };
+  return constant === null
+    ? { dtype, shape: { kind: 'shape', value: type.shape } }
+    : { dtype, value: { kind: 'tensor', ...type, values: constant } };
 }
 
-function plainNode(
-  name: string,
-  op: string,
-  inputs: string[],
-  attributes: ReadonlyMap<string, AttributeMessage>,
-): NodeMessage {
-  const message = new (savedModelMessages().NodeDef)();
-  message.setName(name);
-  message.setOp(op);
-  message.setInputList(inputs);
-  for (const [key, attribute] of attributes) message.getAttrMap().set(key, attribute);
-  return message;
+function writeNode(writer: ProtoWriter, written: WrittenNode): void {
+  writer.writeMessage(1, written, ({ name, op, inputs, attributes }, node) => {
+    node.writeString(1, name);
+    node.writeString(2, op);
+    for (const input of inputs) node.writeString(3, input);
+    for (const [key, attribute] of Object.entries(attributes))
+      node.writeMessage(5, key, (_, entry) => {
+        entry.writeString(1, key);
+        entry.writeMessage(2, attribute, writeAttribute);
+      });
+  });
 }
 
-function attributeMessage(attribute: Attribute): AttributeMessage {
-  const { AttrValue } = savedModelMessages();
-  const message = new AttrValue();
-  const list = new AttrValue.ListValue();
+/** Enums and truth values are whole numbers in this format. */
+function writeAttribute(attribute: WrittenAttribute, writer: ProtoWriter): void {
   switch (attribute.kind) {
-    case 'type':
-      message.setType(TYPE_NUMBER[attribute.value]);
-      return message;
-    case 'bool':
-      message.setB(attribute.value);
-      return message;
-    case 'int':
-      message.setI(attribute.value);
-      return message;
-    case 'float':
-      message.setF(attribute.value);
-      return message;
-    case 'string':
-      message.setS(bytesOf(attribute.value));
-      return message;
-    case 'shape':
-      message.setShape(shapeMessage(attribute.value));
-      return message;
-    case 'bools':
-      list.setBList([...attribute.value]);
-      break;
     case 'ints':
-      list.setIList([...attribute.value]);
+      writer.writeMessage(1, attribute.value, (values, list) => list.writePackedInt64(3, values));
       break;
-    case 'floats':
-      list.setFList([...attribute.value]);
+    case 'string':
+      writer.writeString(2, attribute.value);
       break;
-    case 'strings':
-      list.setSList(attribute.value.map(bytesOf));
+    case 'int':
+      writer.writeInt64(3, attribute.value);
       break;
+    case 'float':
+      writer.writeFloat(4, attribute.value);
+      break;
+    case 'bool':
+      writer.writeInt64(5, Number(attribute.value));
+      break;
+    case 'type':
+      writer.writeInt64(6, TYPE_NUMBER[attribute.value]);
+      break;
+    case 'shape':
+      writer.writeMessage(7, attribute.value, writeShape);
+      break;
+    case 'tensor':
+      writer.writeMessage(8, attribute, ({ values, shape, dtype }, tensor) => {
+        if (values.length !== sizeOf(shape))
+          throw new Error(`${values.length} values for a constant of shape [${shape.join(', ')}]`);
+        tensor.writeInt64(1, TYPE_NUMBER[dtype]);
+        tensor.writeMessage(2, shape, writeShape);
+        writeValues(tensor, values, dtype);
+      });
   }
-  message.setList(list);
-  return message;
 }
 
-function bytesOf(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+function writeShape(shape: readonly number[], writer: ProtoWriter): void {
+  for (const extent of shape)
+    writer.writeMessage(2, extent, (size, dimension) => dimension.writeInt64(1, size));
 }
 
-function shapeMessage(shape: readonly number[]): ShapeMessage {
-  const { TensorShape } = savedModelMessages();
-  const message = new TensorShape();
-  message.setDimList(
-    shape.map((extent) => {
-      const dim = new TensorShape.Dim();
-      dim.setSize(extent);
-      return dim;
-    }),
-  );
-  return message;
-}
-
-function constantMessage(values: ConstantValues, { shape, dtype }: ValueType): AttributeMessage {
-  if (values.length !== sizeOf(shape))
-    throw new Error(`${values.length} values for a constant of shape [${shape.join(', ')}]`);
-  const { AttrValue, Tensor } = savedModelMessages();
-  const tensor = new Tensor();
-  tensor.setDtype(TYPE_NUMBER[dtype]);
-  tensor.setTensorShape(shapeMessage(shape));
+/** A value that all elements have is written once. */
+function writeValues(writer: ProtoWriter, values: ConstantValues, dtype: ElementType): void {
   const [first] = values;
   // Zeros of different sign are different values, which `===` does not see.
-  if (first !== undefined && values.every((value) => Object.is(value, first)))
-    setUniform(tensor, dtype, first);
-  else tensor.setTensorContent(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  const message = new AttrValue();
-  message.setTensor(tensor);
-  return message;
+  if (first === undefined || !values.every((value) => Object.is(value, first)))
+    writer.writeBytes(4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  else if (dtype === 'float32') writer.writeFloat(5, first);
+  else writer.writeInt64(dtype === 'int32' ? 7 : 11, first);
 }
 
-/** All elements have one value, which is written once. */
-function setUniform(tensor: TensorMessage, dtype: ElementType, value: number): void {
-  switch (dtype) {
-    case 'float32':
-      tensor.setFloatValList([value]);
-      break;
-    case 'int32':
-      tensor.setIntValList([value]);
-      break;
-    case 'bool':
-      tensor.setBoolValList([value !== 0]);
-      break;
-  }
+interface NativeGraph {
+  /** @param inputs in the order and with the shapes of the graph's inputs. The caller owns the results. */
+  run(inputs: tfjs.Tensor[]): tfjs.Tensor[];
+  /** Frees the native session. */
+  dispose(): void;
 }
 
-interface NamedPlace {
-  readonly name: string;
-  readonly node: string;
-  readonly type: ValueType;
-}
-
-function named(
-  names: readonly string[],
-  nodes: readonly string[],
-  types: readonly ValueType[],
-): NamedPlace[] {
-  return types.map((type, index) => ({
-    name: names[index] ?? String(index),
-    node: nodes[index] ?? '',
-    type,
-  }));
-}
-
-function signatureMessage(
-  inputs: readonly NamedPlace[],
-  results: readonly NamedPlace[],
-): SignatureMessage {
-  const { SignatureDef, TensorInfo } = savedModelMessages();
-  const signature = new SignatureDef();
-  signature.setMethodName('tensorflow/serving/predict');
-  const fill = (
-    map: ReturnType<SignatureMessage['getInputsMap']>,
-    places: readonly NamedPlace[],
-  ) => {
-    for (const { name, node, type } of places) {
-      const info = new TensorInfo();
-      info.setName(node);
-      info.setDtype(TYPE_NUMBER[type.dtype]);
-      info.setTensorShape(shapeMessage(type.shape));
-      map.set(name, info);
-    }
+export function loadGraph(
+  backend: NativeBackend,
+  { bytes, inputCount, resultCount }: SavedModel,
+): NativeGraph {
+  const namesOf = (kind: string, count: number): string =>
+    Array.from({ length: count }, (_, index) => `${kind}_${index}:0`).join(',');
+  const [fed, fetched] = [namesOf('input', inputCount), namesOf('result', resultCount)];
+  const model = loadModel(backend, bytes);
+  return {
+    run: (inputs) =>
+      resultCount === 0
+        ? []
+        : backend.binding
+            .runSavedModel(model, backend.getInputTensorIds(inputs), fed, fetched)
+            .map((result) => backend.createOutputTensor(result)),
+    dispose: () => backend.binding.deleteSavedModel(model),
   };
-  fill(signature.getInputsMap(), inputs);
-  fill(signature.getOutputsMap(), results);
-  return signature;
+}
+
+function loadModel({ binding }: NativeBackend, bytes: Uint8Array): number {
+  const folder = mkdtempSync(join(tmpdir(), `qianmo-graph-${process.pid}-`));
+  try {
+    writeFileSync(join(folder, 'saved_model.pb'), bytes);
+    return binding.loadSavedModel(folder, TAG);
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'TensorFlow does not load a captured graph',
+      ...(cause instanceof Error ? { found: cause.message } : {}),
+      cure: `check that ${tmpdir()} is writable; if it is, report this as a bug of the capture`,
+      cause,
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

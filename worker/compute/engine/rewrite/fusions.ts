@@ -1,25 +1,23 @@
 /** Forms that TensorFlow runs with fewer or faster kernels. Tried last, since other rules do not match them. */
 
-import type { Attributes, GraphValue } from '../graph/graph.js';
-import { uniformConstant, type GraphBuilder, type Rule } from '../graph/graph-builder.js';
+import type { Attributes, GraphValue } from '../graph.js';
 import {
-  binary,
+  type GraphBuilder,
+  type Rule,
   constantIntsOf,
   isSameValue,
   operandOf,
   operandsOf,
-  product,
   productOf,
-  reshape,
   sameShape,
   shapeOf,
-} from '../graph/expressions.js';
+} from './graph-builder.js';
 
 /**
  * A bias shared by all rows of a product: TensorFlow's own optimizer runs product, bias and ReLU as
  * one kernel when the bias comes as `BiasAdd`.
  */
-export const productWithBias: Rule = (builder, { op, inputs: [one, other], type }) => {
+const productWithBias: Rule = (builder, { op, inputs: [one, other], type }) => {
   if (op !== 'Add' || one === undefined || other === undefined) return null;
   const withBias = (x: GraphValue, bias: GraphValue): GraphValue | null => {
     const flat = operandOf(x, 'Reshape') ?? x;
@@ -31,7 +29,7 @@ export const productWithBias: Rule = (builder, { op, inputs: [one, other], type 
     // A product as a column has another width, and the bias would repeat it.
     if (width === undefined || shapeOf(x).at(-1) !== width) return null;
     if (shape.at(-1) !== width || shape.slice(0, -1).some((extent) => extent !== 1)) return null;
-    return reshape(builder, biasAdd(builder, flat, reshape(builder, bias, [width])), type.shape);
+    return builder.reshape(biasAdd(builder, flat, builder.reshape(bias, [width])), type.shape);
   };
   return withBias(one, other) ?? withBias(other, one);
 };
@@ -56,7 +54,7 @@ function biasAdd(builder: GraphBuilder, x: GraphValue, bias: GraphValue): GraphV
  *
  *   (P - G D) + (b - sum_n D_n) = (P + b) - (G + 1) D
  */
-export const biasInGram: Rule = (builder, { op, inputs: [one, other] }) => {
+const biasInGram: Rule = (builder, { op, inputs: [one, other] }) => {
   if (op !== 'Add' || one === undefined || other === undefined) return null;
   return steppedTogether(builder, one, other) ?? steppedTogether(builder, other, one);
 };
@@ -81,12 +79,11 @@ function steppedTogether(
     !sameShape(shapeOf(biases[1]), [taskCount, 1, width])
   )
     return null;
-  const gram = binary(builder, 'Add', factors.left, uniformConstant(builder, 1, []));
-  return binary(
-    builder,
+  const gram = builder.binary('Add', factors.left, builder.uniformConstant(1, []));
+  return builder.binary(
     'Sub',
-    binary(builder, 'Add', weights[0], biases[0]),
-    product(builder, { ...factors, left: gram }),
+    builder.binary('Add', weights[0], biases[0]),
+    builder.product({ ...factors, left: gram }),
   );
 }
 
@@ -95,7 +92,7 @@ const SUMMED_ROWS_MIN = 1_024;
 const SUMMED_WIDTH_MIN = 64;
 
 /** Computes the sum over the rows of a large matrix as a product with a row of ones, which is faster. */
-export const rowSumAsProduct: Rule = (builder, { op, inputs: [x, axes], type }) => {
+const rowSumAsProduct: Rule = (builder, { op, inputs: [x, axes], type }) => {
   if (op !== 'Sum' || x === undefined || type.dtype !== 'float32') return null;
   const shape = shapeOf(x);
   const summed = constantIntsOf(axes) ?? [];
@@ -106,11 +103,17 @@ export const rowSumAsProduct: Rule = (builder, { op, inputs: [x, axes], type }) 
     summed.length === shape.length - 1 &&
     [...summed].sort((a, b) => a - b).every((axis, place) => axis === place);
   if (!isOverRows || rowCount < SUMMED_ROWS_MIN || width < SUMMED_WIDTH_MIN) return null;
-  const total = product(builder, {
-    left: uniformConstant(builder, 1, [1, rowCount]),
-    right: reshape(builder, x, [rowCount, width]),
+  const total = builder.product({
+    left: builder.uniformConstant(1, [1, rowCount]),
+    right: builder.reshape(x, [rowCount, width]),
     leftTransposed: false,
     rightTransposed: false,
   });
-  return reshape(builder, total, [width]);
+  return builder.reshape(total, [width]);
 };
+
+export const FUSIONS = {
+  productWithBias,
+  biasInGram,
+  rowSumAsProduct,
+} satisfies Record<string, Rule>;

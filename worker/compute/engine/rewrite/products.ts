@@ -1,53 +1,51 @@
 /** Rules for matrix products: flatten shared factors, and order chains by cost. */
 
 import { at } from '../../../../shared/base/arrays.js';
-import type { GraphValue } from '../graph/graph.js';
-import type { GraphBuilder, Rule } from '../graph/graph-builder.js';
+import type { GraphValue } from '../graph.js';
 import {
-  binary,
-  broadcastTo,
+  type GraphBuilder,
+  type Rule,
   operandsOf,
-  product,
   productOf,
   productOperation,
-  reshape,
   sameShape,
   shapeOf,
   type Product,
-} from '../graph/expressions.js';
+  isSameValue,
+} from './graph-builder.js';
 
 /** A reordered product must be this much cheaper, since estimates are rough. */
 const GAIN_MIN = 1.05;
 
 /** A batch of one product is a product. */
-export const singleProduct: Rule = (builder, { op, inputs, attributes, type }) => {
+const singleProduct: Rule = (builder, { op, inputs, attributes, type }) => {
   const factors = productOf({ op, inputs, attributes });
   if (op !== 'BatchMatMulV2' || factors === null) return null;
   const [a, b] = [shapeOf(factors.left), shapeOf(factors.right)];
   if ([...a.slice(0, -2), ...b.slice(0, -2)].some((extent) => extent !== 1)) return null;
-  const flat = product(builder, {
+  const flat = builder.product({
     ...factors,
-    left: reshape(builder, factors.left, a.slice(-2)),
-    right: reshape(builder, factors.right, b.slice(-2)),
+    left: builder.reshape(factors.left, a.slice(-2)),
+    right: builder.reshape(factors.right, b.slice(-2)),
   });
-  return reshape(builder, flat, type.shape);
+  return builder.reshape(flat, type.shape);
 };
 
 /** Multiplies the rows of all tasks with one shared matrix in one large product. */
-export const sharedFactor: Rule = (builder, { op, inputs, attributes, type }) => {
+const sharedFactor: Rule = (builder, { op, inputs, attributes, type }) => {
   const factors = productOf({ op, inputs, attributes });
   if (op !== 'BatchMatMulV2' || factors === null || factors.leftTransposed) return null;
   const shared = sharedMatrixOf(builder, factors.right);
   const shape = shapeOf(factors.left);
   const [taskCount = 0, rowCount = 0, width = 0] = shape;
   if (shared === null || shape.length !== 3 || type.shape[0] !== taskCount) return null;
-  const flat = product(builder, {
-    left: reshape(builder, factors.left, [taskCount * rowCount, width]),
+  const flat = builder.product({
+    left: builder.reshape(factors.left, [taskCount * rowCount, width]),
     right: shared,
     leftTransposed: false,
     rightTransposed: factors.rightTransposed,
   });
-  return reshape(builder, flat, type.shape);
+  return builder.reshape(flat, type.shape);
 };
 
 /** The `[in, out]` matrix that is the same for every task; null if tasks differ. */
@@ -56,11 +54,11 @@ function sharedMatrixOf(builder: GraphBuilder, x: GraphValue): GraphValue | null
   const shape = shapeOf(source);
   const leading = shape.slice(0, -2);
   if (shape.length < 2 || leading.some((extent) => extent !== 1)) return null;
-  return broadcastTo(builder, reshape(builder, source, shape.slice(-2)), shapeOf(x).slice(-2));
+  return builder.broadcastTo(builder.reshape(source, shape.slice(-2)), shapeOf(x).slice(-2));
 }
 
 /** X Y' is the transpose of an existing Y X', which a product can read directly. */
-export const transposedGram: Rule = (builder, { op, inputs, attributes }) => {
+const transposedGram: Rule = (builder, { op, inputs, attributes }) => {
   const outer = productOf({ op, inputs, attributes });
   if (outer === null || outer.leftTransposed) return null;
   const inner = productOf(outer.left.node);
@@ -69,7 +67,7 @@ export const transposedGram: Rule = (builder, { op, inputs, attributes }) => {
   const mirrored = productOperation({ ...inner, left: inner.right, right: inner.left });
   const known = builder.known(mirrored);
   if (known === null) return null;
-  return product(builder, { ...outer, left: known, leftTransposed: true });
+  return builder.product({ ...outer, left: known, leftTransposed: true });
 };
 
 /**
@@ -78,7 +76,7 @@ export const transposedGram: Rule = (builder, { op, inputs, attributes }) => {
  * Z = A theta - (A X') D (Irie, Csordas and Schmidhuber, ICML 2022): neither the step nor the
  * adapted weights are computed.
  */
-export const cheaperChain: Rule = (builder, { op, inputs, attributes }) => {
+const cheaperChain: Rule = (builder, { op, inputs, attributes }) => {
   const factors = productOf({ op, inputs, attributes });
   if (op !== 'BatchMatMulV2' || factors === null || factors.leftTransposed) return null;
   if (shapeOf(factors.left).length !== 3) return null;
@@ -129,12 +127,12 @@ class Chain {
     if (terms !== null) {
       const [one, other] = terms.operands.map((term) => this.#product(term));
       if (one === undefined || other === undefined) throw new Error('a sum has two terms');
-      return binary(builder, terms.op, one, other);
+      return builder.binary(terms.op, one, other);
     }
     const inner = productOf(right.node);
     if (inner === null) throw new Error('only sums and products can be expanded');
-    const first = product(builder, this.#firstProduct(inner));
-    return product(builder, {
+    const first = builder.product(this.#firstProduct(inner));
+    return builder.product({
       left: first,
       right: this.#rightTransposed ? inner.left : inner.right,
       leftTransposed: false,
@@ -162,7 +160,7 @@ class Chain {
   }
 
   #product(right: GraphValue): GraphValue {
-    return product(this.#builder, this.#with(right));
+    return this.#builder.product(this.#with(right));
   }
 
   #ownCost(right: GraphValue): number {
@@ -220,3 +218,63 @@ function termsOf(
   }
   return null;
 }
+
+/**
+ * G x + G y is G (x + y), and x H + y H is (x + y) H. Products and sums that have other readers are
+ * left alone.
+ */
+const commonFactor: Rule = (builder, { op, inputs: [one, other], type }) => {
+  if ((op !== 'Add' && op !== 'Sub') || one === undefined || other === undefined) return null;
+  const last = productOf(other.node);
+  if (last === null || isRead(builder, other)) return null;
+  if (isRead(builder, one)) return null;
+  const whole = productOf(one.node);
+  if (whole !== null) {
+    const joined = joinedProduct(builder, op, whole, last);
+    if (joined !== null) return joined;
+  }
+  for (const innerOp of ['Add', 'Sub'] as const) {
+    const inner = operandsOf(one, innerOp);
+    if (inner === null) continue;
+    const [rest, second] = inner;
+    const factors = productOf(second.node);
+    if (factors === null || !sameShape(shapeOf(rest), type.shape)) continue;
+    if (builder.usersOf(second).some((user) => user !== one.node)) continue;
+    // a - G x - G y = a - G (x + y); a - G x + G y = a - G (x - y); and so on.
+    const joined = joinedProduct(builder, op === innerOp ? 'Add' : 'Sub', factors, last);
+    if (joined !== null) return builder.binary(innerOp, rest, joined);
+  }
+  return null;
+};
+
+function isRead(builder: GraphBuilder, x: GraphValue): boolean {
+  return builder.usersOf(x).length > 0;
+}
+
+function joinedProduct(
+  builder: GraphBuilder,
+  op: 'Add' | 'Sub',
+  one: Product,
+  other: Product,
+): GraphValue | null {
+  if (
+    one.leftTransposed !== other.leftTransposed ||
+    one.rightTransposed !== other.rightTransposed ||
+    !sameShape(shapeOf(one.left), shapeOf(other.left)) ||
+    !sameShape(shapeOf(one.right), shapeOf(other.right))
+  )
+    return null;
+  if (isSameValue(one.left, other.left))
+    return builder.product({ ...one, right: builder.binary(op, one.right, other.right) });
+  if (isSameValue(one.right, other.right))
+    return builder.product({ ...one, left: builder.binary(op, one.left, other.left) });
+  return null;
+}
+
+export const PRODUCT_RULES = {
+  singleProduct,
+  sharedFactor,
+  transposedGram,
+  cheaperChain,
+  commonFactor,
+} satisfies Record<string, Rule>;

@@ -1,77 +1,33 @@
 /** Makes a recorded graph cheaper to run without changing what it computes. */
 
-import { nodesInOrder, type Graph, type GraphNode, type GraphValue } from '../graph/graph.js';
-import { GraphBuilder, type Rule } from '../graph/graph-builder.js';
-import {
-  exactReciprocal,
-  foldedConstant,
-  lateBroadcast,
-  lateReshape,
-  neutralElement,
-  oneNameForAdd,
-  outerSign,
-  smallConstant,
-  uniformArithmetic,
-} from './elementwise.js';
-import { oneBroadcast, oneReshape, sameValue, tileAsBroadcast } from './identities.js';
-import { commonFactor } from './common-factors.js';
-import { biasInGram, productWithBias, rowSumAsProduct } from './fusions.js';
-import { cheaperChain, sharedFactor, singleProduct, transposedGram } from './products.js';
-import {
-  flatTaskSum,
-  oneSum,
-  plainSum,
-  sumBeforeReshape,
-  sumOfRepeats,
-  sumOfTerms,
-} from './sums.js';
+import { nodesInOrder, type Graph, type GraphNode, type GraphValue } from '../graph.js';
+import { GraphBuilder, type Rule } from './graph-builder.js';
+import { ELEMENTWISE_RULES } from './elementwise.js';
+import { FUSIONS } from './fusions.js';
+import { PRODUCT_RULES } from './products.js';
+import { SUM_RULES } from './sums.js';
+
+const { oneReshape, neutralElement } = ELEMENTWISE_RULES;
 
 /** Rules in the order in which they are tried: cheap and certain ones first. */
-export const RULES: Readonly<Record<string, Rule>> = {
-  sameValue,
-  oneReshape,
-  tileAsBroadcast,
-  oneBroadcast,
-  oneNameForAdd,
-  uniformArithmetic,
-  foldedConstant,
-  neutralElement,
-  exactReciprocal,
-  lateBroadcast,
-  smallConstant,
-  outerSign,
-  lateReshape,
-  plainSum,
-  sumOfRepeats,
-  oneSum,
-  sumBeforeReshape,
-  flatTaskSum,
-  sumOfTerms,
-  singleProduct,
-  sharedFactor,
-  transposedGram,
-  cheaperChain,
-  commonFactor,
-  productWithBias,
+const RULES: Readonly<Record<string, Rule>> = {
+  ...ELEMENTWISE_RULES,
+  ...SUM_RULES,
+  ...PRODUCT_RULES,
+  productWithBias: FUSIONS.productWithBias,
 };
 
 /** Rules of the second pass, which know what reads each value of the first. */
-const FINISHING_RULES: Readonly<Record<string, Rule>> = {
-  oneReshape,
-  neutralElement,
-  productWithBias,
-  biasInGram,
-  rowSumAsProduct,
-};
+const FINISHING_RULES: readonly Rule[] = [oneReshape, neutralElement, ...Object.values(FUSIONS)];
 
 /** A graph with the same results, up to rounding, without the nodes that no result needs. */
 export function rewriteGraph(graph: Graph): Graph {
   const simplified = applyRules(graph, Object.values(RULES));
-  return applyRules(simplified, Object.values(FINISHING_RULES));
+  return applyRules(simplified, FINISHING_RULES);
 }
 
 /** One pass over the graph, inputs before their readers. */
-export function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
+function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
   const builder = new GraphBuilder(rules);
   const rewritten = new Map<GraphNode, readonly GraphValue[]>();
   const valueOf = ({ node, output }: GraphValue): GraphValue => {

@@ -1,34 +1,27 @@
 /** Rules for sums over axes: join them, move them through linear operations, flatten sums over tasks. */
 
-import { typeOf, type GraphValue } from '../graph/graph.js';
+import { typeOf, type GraphValue } from '../graph.js';
 import {
-  uniformConstant,
   type GraphBuilder,
-  type Operation,
   type Rule,
-} from '../graph/graph-builder.js';
-import {
-  binary,
-  broadcastTo,
   constantIntsOf,
-  negative,
   operandOf,
   operandsOf,
-  product,
   productOf,
-  reshape,
   sameShape,
   shapeOf,
-  sum,
-  withoutOnes,
-} from '../graph/expressions.js';
+} from './graph-builder.js';
+
+function withoutOnes(shape: readonly number[]): readonly number[] {
+  return shape.filter((extent) => extent !== 1);
+}
 
 interface AxisSum {
   readonly x: GraphValue;
   readonly axes: readonly number[];
 }
 
-function axisSumOf({ op, inputs, type }: Operation): AxisSum | null {
+function axisSumOf({ op, inputs, type }: Parameters<Rule>[1]): AxisSum | null {
   const [x, axisList] = inputs;
   const axes = constantIntsOf(axisList);
   if (op !== 'Sum' || x === undefined || axes === null || type.dtype !== 'float32') return null;
@@ -37,7 +30,7 @@ function axisSumOf({ op, inputs, type }: Operation): AxisSum | null {
 }
 
 /** Expresses `keep_dims`, and sums over extents of 1, as reshapes. */
-export const plainSum: Rule = (builder, operation) => {
+const plainSum: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   if (found === null) return null;
   const { x, axes } = found;
@@ -45,11 +38,11 @@ export const plainSum: Rule = (builder, operation) => {
   const real = axes.filter((axis) => shape[axis] !== 1);
   const keeps = operation.attributes.keep_dims?.value === true;
   if (!keeps && real.length === axes.length) return null;
-  return reshape(builder, sum(builder, x, real), operation.type.shape);
+  return builder.reshape(builder.sum(x, real), operation.type.shape);
 };
 
 /** The sum of a repeated value is a multiple of it. */
-export const sumOfRepeats: Rule = (builder, operation) => {
+const sumOfRepeats: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   const source = found === null ? null : operandOf(found.x, 'BroadcastTo');
   if (found === null || source === null) return null;
@@ -63,13 +56,13 @@ export const sumOfRepeats: Rule = (builder, operation) => {
     (product, axis) => product * (narrow[axis] === 1 ? (wide[axis] ?? 1) : 1),
     1,
   );
-  const total = sum(builder, reshape(builder, source, narrow), axes);
-  const scaled = binary(builder, 'Mul', total, uniformConstant(builder, count, []));
-  return broadcastTo(builder, scaled, operation.type.shape);
+  const total = builder.sum(builder.reshape(source, narrow), axes);
+  const scaled = builder.binary('Mul', total, builder.uniformConstant(count, []));
+  return builder.broadcastTo(scaled, operation.type.shape);
 };
 
 /** A sum of a sum is one sum over both. */
-export const oneSum: Rule = (builder, operation) => {
+const oneSum: Rule = (builder, operation) => {
   const outer = axisSumOf(operation);
   const inner = outer === null ? null : innerSumOf(outer.x);
   if (outer === null || inner === null) return null;
@@ -78,7 +71,7 @@ export const oneSum: Rule = (builder, operation) => {
     const source = kept[axis];
     return source === undefined ? [] : [source];
   });
-  return sum(builder, inner.x, [...inner.axes, ...outerAxes]);
+  return builder.sum(inner.x, [...inner.axes, ...outerAxes]);
 };
 
 function innerSumOf(x: GraphValue): AxisSum | null {
@@ -90,7 +83,7 @@ function innerSumOf(x: GraphValue): AxisSum | null {
 }
 
 /** Moves a reshape that only adds or drops extents of 1 behind the sum. */
-export const sumBeforeReshape: Rule = (builder, operation) => {
+const sumBeforeReshape: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   const source = found === null ? null : operandOf(found.x, 'Reshape');
   if (found === null || source === null || typeOf(source).dtype !== 'float32') return null;
@@ -104,7 +97,7 @@ export const sumBeforeReshape: Rule = (builder, operation) => {
     const mapped = to[axis] === 1 ? undefined : sourceAxes[ordinal(axis)];
     return mapped === undefined ? [] : [mapped];
   });
-  return reshape(builder, sum(builder, source, axes), operation.type.shape);
+  return builder.reshape(builder.sum(source, axes), operation.type.shape);
 };
 
 /** Summing `[t, n, ..]` over t and n when it is a reshaped `[t n, ..]`: the sum over its rows. */
@@ -119,23 +112,23 @@ function mergedAxes(
   const isLeading = sorted.every((axis, place) => axis === place);
   const rest = to.slice(axes.length);
   if (!isLeading || from.length === 0 || !sameShape(from.slice(1), rest)) return null;
-  return sum(builder, source, [0]);
+  return builder.sum(source, [0]);
 }
 
 /** Moves signs out of a sum, and splits a sum of sums into its terms where that is cheaper. */
-export const sumOfTerms: Rule = (builder, operation) => {
+const sumOfTerms: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   if (found === null) return null;
   const { x, axes } = found;
   const minus = operandOf(x, 'Neg');
-  if (minus !== null) return negative(builder, sum(builder, minus, axes));
+  if (minus !== null) return builder.negative(builder.sum(minus, axes));
   for (const op of ['Add', 'Sub'] as const) {
     const terms = operandsOf(x, op);
     if (terms === null || !axes.includes(0)) continue;
     const [one, other] = terms;
     if (!sameShape(shapeOf(one), shapeOf(other))) continue;
     if (!isTaskProduct(one) && !isTaskProduct(other)) continue;
-    return binary(builder, op, sum(builder, one, axes), sum(builder, other, axes));
+    return builder.binary(op, builder.sum(one, axes), builder.sum(other, axes));
   }
   return null;
 };
@@ -154,7 +147,7 @@ function isTaskProduct(x: GraphValue): boolean {
  * The sum over tasks of X_i' Y_i is X' Y with the rows of all tasks stacked: one large
  * product instead of one per task and a sum of `[taskCount, in, out]`.
  */
-export const flatTaskSum: Rule = (builder, operation) => {
+const flatTaskSum: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   if (found === null || found.axes.length !== 1 || found.axes[0] !== 0) return null;
   const factors = productOf(found.x.node);
@@ -164,10 +157,19 @@ export const flatTaskSum: Rule = (builder, operation) => {
   const [otherTaskCount, otherRowCount, outWidth = 0] = shapeOf(right);
   if (shapeOf(left).length !== 3 || taskCount !== otherTaskCount || rowCount !== otherRowCount)
     return null;
-  return product(builder, {
-    left: reshape(builder, left, [taskCount * rowCount, width]),
-    right: reshape(builder, right, [taskCount * rowCount, outWidth]),
+  return builder.product({
+    left: builder.reshape(left, [taskCount * rowCount, width]),
+    right: builder.reshape(right, [taskCount * rowCount, outWidth]),
     leftTransposed: true,
     rightTransposed: false,
   });
 };
+
+export const SUM_RULES = {
+  plainSum,
+  sumOfRepeats,
+  oneSum,
+  sumBeforeReshape,
+  flatTaskSum,
+  sumOfTerms,
+} satisfies Record<string, Rule>;

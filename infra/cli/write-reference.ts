@@ -1,0 +1,14 @@
+/** `npm run docs:reference`: writes the generated pages of infra/docs. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { configReference, optionsReference, withMetricsTable } from './reference-pages.js';
+
+const CONFIG_PAGE = join('infra', 'docs', 'configuration.md');
+const METRICS_PAGE = join('infra', 'docs', 'operation', 'metrics.md');
+const OPTIONS_PAGE = join('infra', 'docs', 'options.md');
+
+writeFileSync(CONFIG_PAGE, configReference());
+writeFileSync(OPTIONS_PAGE, optionsReference());
+writeFileSync(METRICS_PAGE, withMetricsTable(readFileSync(METRICS_PAGE, 'utf8')));
+console.log(`wrote ${CONFIG_PAGE}, ${OPTIONS_PAGE} and ${METRICS_PAGE}`);

@@ -1,0 +1,211 @@
+/**
+ * Copies of tasks that have some of their rows: those that an outer step draws where it draws rows instead of tasks, or
+ * those of an evaluation that needs another division than the store's. Coordinator and worker derive the same rows.
+ */
+
+import { at } from '../base/arrays.js';
+import { QianmoError } from '../base/errors.js';
+import type { PlannedRows, TaskRows, TaskEntry } from './task-store.js';
+import { z } from 'zod';
+
+export interface DrawnRows {
+  /** By task, places among its rows, ascending; a row that was drawn twice is there twice. */
+  readonly byTask: readonly (readonly number[])[];
+  /** Whether tasks have all their support rows besides, which they adapt on. */
+  readonly keepsSupport: boolean;
+}
+
+/** @throws QianmoError of kind `data` if a place is none of a row of its task. */
+export function withDrawnRows(
+  tasks: readonly TaskRows[],
+  drawn: DrawnRows | null,
+): readonly TaskRows[] {
+  return drawn === null ? tasks : tasksRowsAt(tasks, chosenRowsOf(tasks, drawn));
+}
+
+/** The same of what planning needs of the rows. */
+export function withPlannedDrawnRows(
+  tasks: readonly PlannedRows[],
+  drawn: DrawnRows | null,
+): readonly PlannedRows[] {
+  return drawn === null ? tasks : plannedRowsAt(tasks, chosenRowsOf(tasks, drawn));
+}
+
+/** The places of the rows that each task has then. */
+function chosenRowsOf(
+  tasks: readonly PlannedRows[],
+  { byTask, keepsSupport }: DrawnRows,
+): ChosenRows[] {
+  return tasks.map((task, index) => {
+    const { supportRowCount } = task;
+    const places = byTask[index] ?? [];
+    const misplaced = places.find((place) => place >= task.impressions.length);
+    if (misplaced !== undefined || places.length === 0) throw misplacedRow(task, misplaced);
+    const ofSupport = places.filter((place) => place < supportRowCount).length;
+    if (!keepsSupport) return { places, supportRowCount: ofSupport };
+    const support = Array.from({ length: supportRowCount }, (_, place) => place);
+    return { places: [...support, ...places.slice(ofSupport)], supportRowCount };
+  });
+}
+
+/** By task, a column of drawn rows that is made of the columns of all rows, which end with the drawn query rows. */
+export function drawnPart(
+  column: Float32Array,
+  { supportRowCount }: Pick<TaskRows, 'supportRowCount'>,
+  places: readonly number[],
+): Float32Array {
+  const part = new Float32Array(places.length);
+  let ofQuery = supportRowCount;
+  for (const [row, place] of places.entries()) {
+    part[row] = at(column, place < supportRowCount ? place : ofQuery);
+    if (place >= supportRowCount) ofQuery += 1;
+  }
+  return part;
+}
+
+function misplacedRow(
+  { taskIndex, impressions }: PlannedRows,
+  place: number | undefined,
+): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'a job names rows that its task does not have',
+    where: `task ${taskIndex}`,
+    expected: `places below ${impressions.length}, at least one`,
+    found: place === undefined ? 'none' : String(place),
+    cure: 'coordinator and worker must run the same version on the same store',
+  });
+}
+
+/** The rows of one task that are wanted. */
+interface ChosenRows {
+  /** Places of rows of the task; one may occur more than once. */
+  readonly places: readonly number[];
+  /** Those that are support rows, which come first. */
+  readonly supportRowCount: number;
+}
+
+/** The rows of one task at these places, in this order, the first `supportRowCount` of them support. */
+function taskRowsAt(
+  task: TaskRows,
+  places: readonly number[],
+  supportRowCount: number,
+): TaskRows {
+  return at(tasksRowsAt([task], [{ places, supportRowCount }]), 0);
+}
+
+/** The chosen rows of each task. */
+function tasksRowsAt(
+  tasks: readonly TaskRows[],
+  chosen: readonly ChosenRows[],
+): readonly TaskRows[] {
+  const planned = plannedRowsAt(tasks, chosen);
+  const gather = gatherer(tasks, chosen);
+  const [first] = tasks;
+  const numbers = first?.numbers.map((_, feature) =>
+    gather(Float32Array, (task) => at(task.numbers, feature)),
+  );
+  const clicks = gather(Float32Array, (task) => task.clicks);
+  const oracle =
+    first?.oracle === null
+      ? null
+      : gather(Float32Array, (task) => task.oracle ?? new Float32Array(task.rowCount));
+  const times = gather(Float64Array, (task) => task.times);
+  const logRows = gather(Float64Array, (task) => task.logRows);
+  return tasks.map((task, place) => ({
+    ...task,
+    ...at(planned, place),
+    rowCount: at(chosen, place).places.length,
+    numbers: numbers?.map((column) => at(column, place)) ?? [],
+    clicks: at(clicks, place),
+    oracle: oracle === null ? null : at(oracle, place),
+    times: at(times, place),
+    logRows: at(logRows, place),
+  }));
+}
+
+/** The same of what planning needs of the rows. */
+function plannedRowsAt(
+  tasks: readonly PlannedRows[],
+  chosen: readonly ChosenRows[],
+): readonly PlannedRows[] {
+  const gather = gatherer(tasks, chosen);
+  const categories = tasks[0]?.categoryIds.map((_, feature) =>
+    gather(Int32Array, (task) => at(task.categoryIds, feature)),
+  );
+  const bags = tasks[0]?.bagIds.map((_, feature) =>
+    gather(Int32Array, (task) => at(task.bagIds, feature)),
+  );
+  const impressions = gather(Float32Array, (task) => task.impressions);
+  return tasks.map(({ taskIndex }, place) => ({
+    taskIndex,
+    supportRowCount: at(chosen, place).supportRowCount,
+    categoryIds: categories?.map((column) => at(column, place)) ?? [],
+    bagIds: bags?.map((column) => at(column, place)) ?? [],
+    impressions: at(impressions, place),
+  }));
+}
+
+interface Values<Self> extends ArrayLike<number> {
+  [row: number]: number;
+  subarray(start: number, end: number): Self;
+}
+
+type Gather<Task> = <Column extends Values<Column>>(
+  type: new (length: number) => Column,
+  columnOf: (task: Task) => Column,
+) => Column[];
+
+/**
+ * Copies a column of all tasks into one array and returns the part of each: an outer step that draws rows has tens of
+ * thousands of columns of a few rows. A column may have several values a row.
+ */
+function gatherer<Task extends Pick<TaskRows, 'impressions'>>(
+  tasks: readonly Task[],
+  chosen: readonly ChosenRows[],
+): Gather<Task> {
+  const rowCount = chosen.reduce((sum, { places }) => sum + places.length, 0);
+  return (type, columnOf) => {
+    const [first] = tasks;
+    if (first === undefined) return [];
+    const width = columnOf(first).length / first.impressions.length;
+    const whole = new type(rowCount * width);
+    let end = 0;
+    return tasks.map((task, place) => {
+      const column = columnOf(task);
+      const start = end;
+      for (const row of at(chosen, place).places)
+        for (let value = row * width; value < (row + 1) * width; value += 1) {
+          whole[end] = column[value] ?? NaN;
+          end += 1;
+        }
+      return whole.subarray(start, end);
+    });
+  };
+}
+
+/** Support: the first rows of the store's support set. Query: the store's. */
+export const RowDivisionSchema = z.strictObject({
+  by: z.literal('shots'),
+  supportRowsMax: z.int().nonnegative(),
+});
+
+export type RowDivision = z.infer<typeof RowDivisionSchema>;
+
+type RowCounts = Pick<TaskEntry, 'supportRowCount' | 'queryRowCount'>;
+
+/** The row counts of a task as divided. */
+export function dividedRowCounts(
+  { supportRowCount, queryRowCount }: RowCounts,
+  { supportRowsMax }: RowDivision,
+): RowCounts {
+  return { supportRowCount: Math.min(supportRowsMax, supportRowCount), queryRowCount };
+}
+
+/** The task as divided. Rows that belong to neither part are left out. */
+export function dividedTask(task: TaskRows, { supportRowsMax }: RowDivision): TaskRows {
+  const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
+  const rows = Array.from({ length: task.rowCount }, (_, row) => row);
+  const kept = rows.filter((row) => row < supportRowCount || row >= task.supportRowCount);
+  return taskRowsAt(task, kept, supportRowCount);
+}

@@ -1,0 +1,125 @@
+/**
+ * Appends the inputs that are derived from a task's support rows (`shared/models/kinds/support-inputs.ts`)
+ * to its numbers. This happens after any division of the rows, so that no input knows a row that the
+ * prediction may not know: a query row's input is made of all support rows, a support row's of the
+ * others, and no query row's label enters any. A row's input is the same in every role it is computed
+ * in. No tensors here.
+ */
+
+import { at } from '../../../shared/base/arrays.js';
+import {
+  NO_LABELS,
+  sumsByGroup,
+  sumsOfOtherRows,
+  supportInputColumns,
+  type SupportInputs,
+} from '../../../shared/models/kinds/support-inputs.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
+import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import type { LossKind } from '../../../shared/tasks/task-label.js';
+import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/chosen-rows.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+
+/**
+ * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not.
+ *
+ * @throws as `withDrawnRows` does.
+ */
+export function withSupportInputs(
+  inputs: SupportInputs | undefined,
+  features: readonly EncodedFeature[],
+  tasks: readonly TaskRows[],
+  drawn: DrawnRows | null = null,
+): readonly TaskRows[] {
+  const read = withDrawnRows(tasks, drawn);
+  if (inputs === undefined) return read;
+  const categories = features.filter(({ kind }) => kind === 'category').map(({ name }) => name);
+  const columns = encodedColumnsOf(inputs, categories);
+  const columnsOf = (task: TaskRows, rowCount: number, idsOf: (column: number) => Int32Array) => {
+    const { supportRowCount, clicks, impressions } = task;
+    const labels = { rowCount, supportRowCount, clicks, impressions };
+    return supportInputColumns(inputs, task.loss, {
+      rowCount,
+      all: sumsOfOtherRows(labels, null),
+      byValue: columns.map((column) => sumsOfOtherRows(labels, idsOf(column))),
+    });
+  };
+  return read.map((task, index) => {
+    if (drawn === null || drawn.keepsSupport)
+      return withNumbers(
+        task,
+        columnsOf(task, task.rowCount, (column) => at(task.categoryIds, column)),
+      );
+    const whole = at(tasks, index);
+    const places = at(drawn.byTask, index);
+    const { supportRowCount } = whole;
+    const query = places.filter((place) => place >= supportRowCount);
+    const made = columnsOf(whole, supportRowCount + query.length, (column) => {
+      const ids = at(whole.categoryIds, column);
+      const ofQuery = query.map((place) => at(ids, place));
+      return Int32Array.from([...ids.subarray(0, supportRowCount), ...ofQuery]);
+    });
+    return withNumbers(
+      task,
+      made.map((column) => drawnPart(column, whole, places)),
+    );
+  });
+}
+
+function withNumbers(task: TaskRows, numbers: readonly Float32Array[]): TaskRows {
+  return { ...task, numbers: [...task.numbers, ...numbers] };
+}
+
+/** Places of the features with target encodings among the category features. */
+export function encodedColumnsOf(
+  inputs: SupportInputs | undefined,
+  categoryFeatures: readonly string[],
+): number[] {
+  return (inputs?.targetEncodings ?? []).map((name) => {
+    const column = categoryFeatures.indexOf(name);
+    if (column < 0) throw new Error(`the task store has no category ${name}`);
+    return column;
+  });
+}
+
+/** The sums over a task's support rows that the inputs of its other rows are made of. */
+export function supportSumsOf(
+  { options, categoryFeatures }: Pick<ModelSpec, 'options' | 'categoryFeatures'>,
+  { clicks, impressions, categoryIds, supportRowCount }: TaskRows,
+): SupportSums {
+  const labels = { rowCount: supportRowCount, supportRowCount, clicks, impressions };
+  return {
+    ...(sumsByGroup(labels, null).get(0) ?? NO_LABELS),
+    byValue: encodedColumnsOf(options.supportInputs, categoryFeatures).map((column) =>
+      sumsByGroup(labels, at(categoryIds, column)),
+    ),
+  };
+}
+
+/**
+ * The inputs of rows that are none of the task's support rows, as those of its query rows.
+ *
+ * @param idColumns ids of the rows by feature with a target encoding.
+ */
+export function inputsOfOtherRows(
+  inputs: SupportInputs,
+  { loss, support }: { readonly loss: LossKind; readonly support: SupportSums },
+  rowCount: number,
+  idColumns: readonly Int32Array[],
+): Float32Array[] {
+  return supportInputColumns(inputs, loss, {
+    rowCount,
+    all: {
+      clicks: new Float64Array(rowCount).fill(support.clicks),
+      impressions: new Float64Array(rowCount).fill(support.impressions),
+    },
+    byValue: idColumns.map((ids, feature) => {
+      const sums = Array.from(ids, (id) => at(support.byValue, feature).get(id) ?? NO_LABELS);
+      return {
+        clicks: Float64Array.from(sums, ({ clicks }) => clicks),
+        impressions: Float64Array.from(sums, ({ impressions }) => impressions),
+      };
+    }),
+  });
+}
