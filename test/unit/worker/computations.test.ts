@@ -9,17 +9,18 @@ import { loadEngine, type Engine } from '../../../worker/compute/engine/load-eng
 
 const specOf = (embeddingWidth: number): ModelSpec =>
   modelSpecOf(ModelConfigSchema.parse({ embeddingWidth }), []);
+const KEPT_COUNT = 32;
 const global = { kind: 'global' } as const;
 
 let engine: Engine;
 beforeAll(async () => {
-  engine = await loadEngine('cpu', () => undefined);
+  engine = await loadEngine('tensorflow', () => undefined);
 });
 
-test('the least recently used is freed for the ninth, and all are freed at the end', () => {
+test('the least recently used is freed for one more than are kept, and all are freed at the end', () => {
   const computations = createComputations(engine);
-  const [first, second, ...rest] = [1, 2, 3, 4, 5, 6, 7, 8].map((width) =>
-    computations.gradientOf(specOf(width), global),
+  const [first, second, ...rest] = Array.from({ length: KEPT_COUNT }, (_, index) =>
+    computations.gradientOf(specOf(index + 1), global),
   );
   const input = {
     dense: { bias: engine.tf.tensor1d([0.5]) },
@@ -33,7 +34,7 @@ test('the least recently used is freed for the ninth, and all are freed at the e
   } as const;
   // The first was used again, so it is not the oldest.
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
-  computations.gradientOf(specOf(9), global);
+  computations.gradientOf(specOf(KEPT_COUNT + 1), global);
   expect(() => second!.run(input)).toThrow(/disposed/);
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
   expect(computations.gradientOf(specOf(2), global)).not.toBe(second);
