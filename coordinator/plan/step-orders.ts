@@ -2,6 +2,8 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import { learnsAll, frozenVariables, type ModelSpec } from '../../shared/models/model-spec.js';
 import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
@@ -146,15 +148,17 @@ export function keepRowPacks(orders: readonly JobOrder[]): void {
   for (const order of orders) if (order instanceof PackedOrder) order.keep();
 }
 
-function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
+function dropoutOf({ training, method, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
   const { dropout: units = 0, inputDropout: inputs = 0, idDropout: ids } = training;
-  if (units === 0 && inputs === 0 && ids === undefined) return {};
+  const support = training.supportDropout === true && adapts(methodPlanOf(method));
+  if (units === 0 && inputs === 0 && ids === undefined && !support) return {};
   return {
     dropout: {
       seed,
       ...(units === 0 ? {} : { units }),
       ...(inputs === 0 ? {} : { inputs }),
       ...(ids === undefined ? {} : { ids }),
+      ...(support ? { support } : {}),
     },
   };
 }

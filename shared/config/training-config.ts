@@ -153,6 +153,13 @@ const DROPOUT_FIELDS = {
         'every outer step, so that the row of unknown values learns what a new value is like: one rate for all, ' +
         'or rates by feature. None if absent.',
     ),
+  supportDropout: z
+    .boolean()
+    .optional()
+    .describe(
+      'With true, a task adapts on a random number of its support rows in each outer step: on its first ones, from none to all. So training ' +
+        'prepares for adgroups with few rows as well. Without effect where nothing adapts.',
+    ),
 };
 
 /** Rates by feature that name no feature with ids. */

@@ -9,7 +9,7 @@ import { levelShiftVariables } from './inner-loop/inner-loop-settings.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { pamlGate } from './paml-gate.js';
-import { shrinkage } from './shrinkage.js';
+import { posterior } from './posterior.js';
 import type { Variable } from '../tensors/named-tensors.js';
 import {
   adapts,
@@ -27,7 +27,7 @@ const BUILT_IN = [
   maml,
   metaEmbedding,
   pamlGate,
-  shrinkage,
+  posterior,
   globalMethod,
 ] as const;
 

@@ -164,7 +164,7 @@ const GradientWorkSchema = z.strictObject({
   /**
    * The rates of dropping at random, by the seed of the run and the outer step: `units`, that of hidden units; `inputs`,
    * that of the values which the first hidden layer reads; `ids`, the rates of ids, which coordinator and worker
-   * replace alike. Absent: nothing.
+   * replace alike; `support`, whether tasks adapt on some of their support rows. Absent: nothing.
    */
   dropout: z
     .strictObject({
@@ -172,6 +172,7 @@ const GradientWorkSchema = z.strictObject({
       units: dropoutRate.optional(),
       inputs: dropoutRate.optional(),
       ids: z.union([dropoutRate, z.record(z.string(), dropoutRate)]).optional(),
+      support: z.literal(true).optional(),
     })
     .optional(),
   /**

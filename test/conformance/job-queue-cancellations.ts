@@ -11,7 +11,7 @@ export function describeCancellations(test: Test): void {
     const controller = await scene.controller();
     expect(await controller.find('run')).toBeNull();
     await scene.producer.takeLease('run', holderOf('first'), null);
-    expect(await controller.find('run')).toMatchObject(holderOf('first'));
+    expect(await controller.find('run')).toEqual(holderOf('first'));
     await controller.cancel('other-run', { start: 'first' });
     await controller.cancel('run', { start: 'earlier' });
     expect(await scene.producer.renewLease(holderOf('first'))).toBeNull();
@@ -27,7 +27,7 @@ export function describeCancellations(test: Test): void {
       const training = { outerStep: 0, outerSteps };
       const holder = { ...holderOf('first'), progress: { state: 'stopping', training } as const };
       await scene.producer.renewLease(holder);
-      expect(await controller.find('run')).toMatchObject(holder);
+      expect(await controller.find('run')).toEqual(holder);
       const other = await scene.anotherProducer();
       expect(await other.takeLease('run', holderOf('second'), null)).toMatchObject({ holder });
     }

@@ -167,7 +167,7 @@ async function runSweep(place: CommandPlace): Promise<CaseValues> {
 
 /** The arms of a run, on the same test rows. */
 async function runCompare(place: CommandPlace): Promise<CaseValues> {
-  const method = { kind: 'shrinkage' };
+  const method = { kind: 'maml' };
   await trained(place, 'compared', worldRun('compared', { method }), IN_PROCESS);
   await qianmoIn(place, 'evaluate', configOf('compared'), ...IN_PROCESS);
   const printed = await qianmoIn(

@@ -29,10 +29,11 @@ export const METHOD_CASES: readonly WorldCase[] = [
   { name: 'encoder', method: { kind: 'encoder', ...FIRST } },
   { name: 'encoder-second', method: { kind: 'encoder', ...SECOND, features: ['user', 'hour'] } },
   { name: 'encoder-alone', method: { kind: 'encoder', innerSteps: 0 } },
-  { name: 'shrinkage', method: { kind: 'shrinkage', ...FIRST, innerRate: 1 } },
   {
-    name: 'shrinkage-second',
-    method: { kind: 'shrinkage', ...SECOND, innerRate: 1, priorDeviation: { output: 2 } },
+    name: 'posterior',
+    model: { adgroupEmbedding: false, personal: ['bias', 'output'] },
+    method: { kind: 'posterior' },
+    training: { supportDropout: true },
   },
   { name: 'global', method: { kind: 'global' } },
   {

@@ -30,6 +30,8 @@ const model = {
   ...{ embeddingWidth: 4, hiddenWidths: [6, 5], adgroupEmbedding: true },
   personal: ['bias', 'layer1', 'output', 'adgroupEmbedding'],
 };
+/** Logits are linear in these blocks. */
+const linearModel = { ...model, adgroupEmbedding: false, personal: ['bias', 'output'] };
 const weightsOf = (scale: number): number[] =>
   Array.from({ length: TASK_COUNT }, (_, task) => scale * (1 + task));
 const taskIndices = [...weightsOf(1).keys()].toReversed();
@@ -47,6 +49,13 @@ const works: readonly (readonly [string, GradientCaseWork])[] = [
       ...{ kind: 'gradient', method: methodOf({ kind: 'maml', ...STEPS, coldShare: 0.4 }) },
       ...{ taskWeights, coldTaskWeights: weightsOf(0.017), queryLossBefore: true },
       dropout: { seed: 8, units: 0.3, inputs: 0.2, ids: 0.3 },
+    },
+  ],
+  [
+    'posterior with dropped support rows',
+    {
+      ...{ kind: 'gradient', method: methodOf({ kind: 'posterior' }), taskWeights },
+      dropout: { seed: 8, ids: 0.3, support: true },
     },
   ],
   [
@@ -111,7 +120,8 @@ const division = (leafCount: number): fc.Arbitrary<LeafRange[]> =>
 describe.each(works)('%s', (name, work) => {
   test('sums and losses have the same bits however leaves are divided into jobs', async () => {
     store = { ...tinyTaskStore(storeOptions), digest: name };
-    const jobCase = jobCaseOf(store, model, 5, work.method);
+    const own = work.method.kind === 'posterior' ? linearModel : model;
+    const jobCase = jobCaseOf(store, own, 5, work.method);
     const width = jobCase.spec.tableRowWidth;
     const leaves = await leavesOf(jobCase, work);
     const leafCount = leaves.length;

@@ -47,7 +47,7 @@ const ATTRIBUTES = { attributes: ['category2'] };
 const CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, ...SHIFT },
-  { kind: 'shrinkage', ...STEPS, ...SHIFT },
+  { kind: 'posterior', ...STEPS },
   {
     ...{ kind: 'paml-gate', ...STEPS, ...SHIFT, ...ATTRIBUTES, preferenceWidth: 3 },
   },

@@ -75,7 +75,7 @@ export function methodJobs(): MethodJobs {
       const { spec, meta } = jobCase;
       const tasks = await store.readTasks(indices);
       const { count: innerSteps, rate: innerRate } = innerLoop.steps;
-      const order = outer.kind === 'derivative' ? outer.order : 'first';
+      const order = outer.kind === 'derivative' && outer.order === 'second' ? 'second' : 'first';
       const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
       const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
       // The cold term is judged on all rows and uses none of them.

@@ -19,6 +19,8 @@ export interface AdaptingTasks {
   readonly variable: (name: string) => tfjs.Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. */
   readonly repeatByTask: (x: tfjs.Tensor) => tfjs.Tensor;
+  /** The solutions x of `A x = b` for positive definite `A`, `[taskCount, n, n]` and `[taskCount, n, 1]`. */
+  readonly solve: (matrices: tfjs.Tensor3D, columns: tfjs.Tensor3D) => tfjs.Tensor3D;
   /**
    * Embedded features of each task's first row, `[taskCount, sum of widths]`, in the order of
    * `names`: for attributes, which all rows of a task share. Only with `reads.attributes`.
@@ -81,6 +83,19 @@ export interface InnerStep {
   readonly scaledGradients: Blocks;
   /** The inner rate of each task, `[taskCount]`. */
   readonly rates: tfjs.Tensor1D;
+  /** Computed where it is called; not for first-order methods, whose steps see no rows. */
+  readonly supportCurvature: () => SupportCurvature;
+}
+
+/** The parts of the second derivative of each task's mean support loss, where logits are linear in the personal blocks. */
+export interface SupportCurvature {
+  /**
+   * The derivatives of each row's logit in the personal parameters, in the order of `personal`: `[taskCount, rowExtent,
+   * count]`, 0 in padding.
+   */
+  readonly slopes: tfjs.Tensor3D;
+  /** The second derivative of the loss in each row's logit, `[taskCount, rowExtent]`. */
+  readonly variances: tfjs.Tensor2D;
 }
 
 /** A shift of logits by level, and by value of features. */

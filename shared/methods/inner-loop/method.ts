@@ -16,8 +16,11 @@ export type OuterGradient =
   /** The derivative of the query losses through start and steps. */
   | {
       readonly kind: 'derivative';
-      /** `first` treats the inner gradients as constants; `second` differentiates through them. */
-      readonly order: 'first' | 'second';
+      /**
+       * `first` treats the inner gradients as constants; `second` differentiates through them; `last-step` does so in
+       * the last step, and treats the ones before as constants, for steps that forget where they began.
+       */
+      readonly order: 'first' | 'second' | 'last-step';
     };
 
 /** The part of the outer loss that judges the start before any adaptation. */

@@ -6,7 +6,7 @@ import { labelVariances, type AdaptingTasks } from './inner-loop.js';
 import type { ModelShape } from './method.js';
 
 /** Clicks and impressions that the smoothed click rate begins with. */
-export const SMOOTHING = { clicks: 1, impressions: 10 };
+const SMOOTHING = { clicks: 1, impressions: 10 };
 
 /** Size and level. */
 export const SUPPORT_FEATURE_COUNT = 2;

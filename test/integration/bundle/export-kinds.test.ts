@@ -35,7 +35,7 @@ const ATTRIBUTES = { attributes: ['category2'] };
 const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, levelShift: true },
-  { kind: 'shrinkage', ...STEPS, ...SHIFT },
+  { kind: 'posterior', ...STEPS },
   { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
   { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },

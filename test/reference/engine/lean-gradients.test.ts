@@ -126,7 +126,23 @@ const operations: [string, number[], Operation][] = [
       return (x) => e.kernels.sumSegments(e.tf.square(x) as tfjs.Tensor2D, segments, 4);
     },
   ],
-  ['repeatByTask', [2, 3], (e) => (x) => e.kernels.repeatByTask(e.tf.square(x), 4)],
+  [
+    'solve, in both of its inputs',
+    [2, 3, 4],
+    ({ tf, kernels }) =>
+      (x) => {
+        const positive = tf.add(tf.matMul(x, x, false, true), tf.eye(3));
+        const columns = tf.slice(x, [0, 0, 0], [2, 3, 1]);
+        return kernels.solve(positive as tfjs.Tensor3D, columns as tfjs.Tensor3D);
+      },
+  ],
+  [
+    'repeatByTask',
+    [2, 3],
+    ({ kernels, tf }) =>
+      (x) =>
+        kernels.repeatByTask(tf.square(x), 4),
+  ],
   ['fieldSums', [2, 3, 4], (e) => (x) => fieldSums(e, x as tfjs.Tensor3D)],
   [
     'taskLosses',

@@ -4,14 +4,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
+import { taskRowsAt } from '../../../shared/tasks/chosen-rows.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
 import {
-  type CaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
+  type CaseWork,
   type JobCase,
   type NamedOutput,
 } from '../../fixtures/compute/compute-inputs.js';
@@ -194,3 +195,40 @@ test.each([methods[0]!, methods[2]!])(
     expect(Math.abs(slope / squaredNorm - 1)).toBeLessThan(0.01);
   },
 );
+
+// Seen to fail: query rows without impressions, and as many support rows for every seed.
+test('with support dropout, a task adapts on its first support rows: on none, on all, and on every number between', async () => {
+  const { store } = jobCase;
+  const { taskIndex, supportRowCount } = store.tasks.reduce((one, other) =>
+    other.supportRowCount > one.supportRowCount ? other : one,
+  );
+  expect(supportRowCount).toBeGreaterThan(2);
+  const [task] = await store.readTasks([taskIndex]);
+  const settings = { kind: 'maml', innerSteps: 2, innerRate: 0.3 };
+  const expected: number[] = [];
+  for (let kept = 0; kept <= supportRowCount; kept += 1) {
+    const places = [...Array(task!.rowCount).keys()].filter(
+      (row) => row < kept || row >= supportRowCount,
+    );
+    const cut = taskRowsAt(task!, places, kept);
+    const own = { ...store, readTasks: () => Promise.resolve([cut]) };
+    const single = await createExecutor({ openStore: () => Promise.resolve(own) });
+    const { weightedQueryLoss } = await runJob(
+      single,
+      { ...jobCase, store: own },
+      [taskIndex],
+      workOf(settings, undefined, [1]),
+    );
+    await single.close();
+    expected.push(weightedQueryLoss);
+  }
+  const keptCounts = new Set<number>();
+  for (let seed = 0; seed < 40; seed += 1) {
+    const work = workOf(settings, { seed, support: true }, [1]);
+    const { weightedQueryLoss } = await runJob(executor, jobCase, [taskIndex], work);
+    const kept = expected.findIndex((loss) => Math.abs(loss - weightedQueryLoss) < 1e-6);
+    expect(kept, `seed ${seed}`).toBeGreaterThanOrEqual(0);
+    keptCounts.add(kept);
+  }
+  expect(keptCounts.size).toBe(supportRowCount + 1);
+});

@@ -42,7 +42,7 @@ function gradientBy(settings: Parameters<typeof methodOf>[0]): Promise<NamedOutp
 
 test('a batch of trunk rows teaches every method what it teaches the global one', async () => {
   const expected = await gradientBy({ kind: 'global' });
-  const kinds = ['fomaml', 'maml', 'shrinkage'];
+  const kinds = ['fomaml', 'maml', 'posterior'];
   const settings = [
     ...kinds.map((kind) => ({ kind })),
     { kind: 'fomaml', levelShift: { features: ['category0'] } },

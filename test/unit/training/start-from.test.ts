@@ -89,8 +89,8 @@ describe('a run that starts from another', () => {
 
 test('the name of the method stands for all its variables, and for no others', () => {
   expect(() => assertTrainable(spec, ['encoder'], 'encoder')).not.toThrow();
-  expect(refusalOf(() => assertTrainable(spec, ['shrinkage'], 'encoder'))).toMatchObject({
-    found: 'shrinkage',
+  expect(refusalOf(() => assertTrainable(spec, ['posterior'], 'encoder'))).toMatchObject({
+    found: 'posterior',
   });
   const ofModel = { ...spec, variables: spec.variables.slice(0, 1) };
   expect(refusalOf(() => assertTrainable(ofModel, ['encoder'], 'encoder'))).not.toBeNull();

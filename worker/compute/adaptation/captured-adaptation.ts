@@ -89,8 +89,9 @@ export function captureAdaptation(
     const { support } = input.batches;
     if (support === undefined) throw new Error('an inner step has support rows');
     const pass = passOn(input, support);
-    const { scaledGradients } = stepGradient({ pass, trunk }, state, rates);
-    return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates });
+    const rows = { pass, trunk };
+    const { scaledGradients } = stepGradient(rows, state, rates);
+    return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
   const { shift } = loop;
   const shifts = (input: ShiftsInput): ShiftsOutput => {

@@ -68,6 +68,8 @@ export interface Kernels {
   readonly relu: (x: Tensor) => Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. Its gradient is one sum over the tasks. */
   readonly repeatByTask: (x: Tensor, taskCount: number) => Tensor;
+  /** The solutions x of `A x = b` for positive definite `A`: `[count, n, n]` and `[count, n, 1]`. */
+  readonly solve: (matrices: tfjs.Tensor3D, columns: tfjs.Tensor3D) => tfjs.Tensor3D;
 }
 
 interface RawKernels {
@@ -80,6 +82,7 @@ interface RawKernels {
   ) => Tensor;
   /** `dy` where `y` is above 0, else 0. */
   readonly reluGradient: (dy: Tensor, y: Tensor) => Tensor;
+  readonly solve: (matrices: tfjs.Tensor3D, columns: tfjs.Tensor3D) => Tensor;
 }
 
 function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
@@ -140,8 +143,27 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
     })(source);
   return {
     ...{ device: raw.device, gatherRows, sumSegments, selectColumns, spreadColumns },
-    ...{ relu, repeatByTask },
+    ...{ relu, repeatByTask, solve: withGradient(tf, raw.solve) },
   };
+}
+
+/** The matrices are symmetric, so those of the gradient are the same. */
+function withGradient(tf: typeof tfjs, raw: RawKernels['solve']): Kernels['solve'] {
+  const solve: Kernels['solve'] = (matrices, columns) =>
+    tf.customGrad((a, b, save) => {
+      const [of, by] = [a as tfjs.Tensor3D, b as tfjs.Tensor3D];
+      (save as (tensors: Tensor[]) => void)([of, by]);
+      return {
+        value: raw(of, by),
+        gradFunc: (dy, saved) => {
+          const [kept = of, keptColumns = by] = saved as tfjs.Tensor3D[];
+          const ofColumns = solve(kept, dy as tfjs.Tensor3D);
+          const solutions = solve(kept, keptColumns);
+          return [tf.neg(tf.matMul(ofColumns, solutions, false, true)), ofColumns];
+        },
+      };
+    })(matrices, columns) as tfjs.Tensor3D;
+  return solve;
 }
 
 export function nativeKernels(tf: typeof tfjs): Kernels {
@@ -165,6 +187,10 @@ export function nativeKernels(tf: typeof tfjs): Kernels {
     type('Tnumsegments', 'int32'),
   ];
   const reluAttributes = [type('T', 'float32')];
+  const solveAttributes = [
+    type('T', 'float32'),
+    { name: 'adjoint', type: binding.TF_ATTR_BOOL, value: false },
+  ];
   const withScalar = (value: number, run: (scalar: Tensor) => Tensor): Tensor => {
     const scalar = tf.scalar(value, 'int32');
     const result = run(scalar);
@@ -184,6 +210,8 @@ export function nativeKernels(tf: typeof tfjs): Kernels {
         backend.executeSingleOutput('UnsortedSegmentSum', sumAttributes, [source, segments, count]),
       ),
     reluGradient: (dy, y) => backend.executeSingleOutput('ReluGrad', reluAttributes, [dy, y]),
+    solve: (matrices, columns) =>
+      backend.executeSingleOutput('MatrixSolve', solveAttributes, [matrices, columns]),
   });
 }
 
@@ -195,5 +223,26 @@ export function portableKernels(tf: typeof tfjs): Kernels {
     sumSegments: (source, segments, segmentCount) =>
       tf.scatterND(tf.expandDims(segments, 1), source, [segmentCount, source.shape[1]]),
     reluGradient: (dy, y) => tf.mul(dy, tf.step(y)),
+    solve: (matrices, columns) => eliminated(tf, matrices, columns),
   });
+}
+
+/** Gauss-Jordan elimination. Positive definite matrices need no pivots. */
+function eliminated(
+  tf: typeof tfjs,
+  matrices: tfjs.Tensor3D,
+  columns: tfjs.Tensor3D,
+): tfjs.Tensor3D {
+  const [count, size] = matrices.shape;
+  const identity = tf.eye(size);
+  let rows = tf.concat([matrices, columns], 2);
+  for (let pivot = 0; pivot < size; pivot += 1) {
+    const row = tf.slice(rows, [0, pivot, 0], [count, 1, size + 1]);
+    const scaled = tf.div<tfjs.Tensor3D>(row, tf.slice(row, [0, 0, pivot], [count, 1, 1]));
+    // Its own row loses all but its share, every other one what it has of the pivot.
+    const kept = tf.reshape(tf.slice(identity, [0, pivot], [size, 1]), [1, size, 1]);
+    const shares = tf.sub<tfjs.Tensor3D>(tf.slice(rows, [0, 0, pivot], [count, size, 1]), kept);
+    rows = tf.sub(rows, tf.matMul(shares, scaled));
+  }
+  return tf.slice(rows, [0, 0, size], [count, size, 1]);
 }

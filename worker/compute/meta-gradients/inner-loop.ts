@@ -11,6 +11,7 @@ import type {
   AdaptingTasks,
   InnerLoop,
   InnerStep,
+  SupportCurvature,
   SupportFields,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { variableOf, type Variables } from '../models/staged-pass.js';
@@ -26,6 +27,7 @@ import {
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
 import { placeCountsOf, type BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf, sharedFields } from '../models/fields.js';
+import { rowVariances } from '../models/lean-operations.js';
 
 /** Personal blocks by name. */
 export type LoopState = TensorsByName;
@@ -82,26 +84,62 @@ export function stepGradient(
   };
 }
 
-/**
- * The state after a step along given gradients.
- *
- * @param rates the inner rate of each task, `[taskCount]`
- */
+/** A step along given gradients, and the support rows; without these, only steps that do not read them can be taken. */
+type GivenStep = Pick<InnerStep, 'scaledGradients' | 'rates'> & {
+  readonly rows: RowsWithTrunk | null;
+};
+
 export function steppedState(
   loop: InnerLoop,
   tasks: AdaptingTasks,
   state: LoopState,
-  { scaledGradients, rates }: Pick<InnerStep, 'scaledGradients' | 'rates'>,
+  { scaledGradients, rates, rows }: GivenStep,
 ): LoopState {
   const { tf, personal } = tasks;
   if (personal.length === 0) return state;
   const blocks = Object.fromEntries(personal.map((name) => [name, named(state, name)]));
+  const supportCurvature = (): SupportCurvature => {
+    if (rows === null) throw new Error('a step along recorded gradients has no rows');
+    return curvatureOf(rows, blocks);
+  };
   return (
-    loop.step?.(tasks, { blocks, scaledGradients, rates }) ??
+    loop.step?.(tasks, { blocks, scaledGradients, rates, supportCurvature }) ??
     Object.fromEntries(
       personal.map((name) => [name, tf.sub(named(blocks, name), named(scaledGradients, name))]),
     )
   );
+}
+
+/** With each row as a task of its own, the gradient of the sum of all logits has the slopes of each. */
+function curvatureOf({ pass, trunk }: RowsWithTrunk, blocks: TensorsByName): SupportCurvature {
+  const { job, data } = pass;
+  const { tf, kernels } = job.engine;
+  const { taskCount, rowExtent, placeCount } = placeCountsOf(data);
+  const names = Object.keys(blocks);
+  const trunkByRow = Object.fromEntries(
+    Object.entries(trunk).map(([name, x]) => [
+      name,
+      tf.reshape(x, [placeCount, 1, ...x.shape.slice(2)]),
+    ]),
+  );
+  const gradients = tf.grads((...tensors: tfjs.Tensor[]) => {
+    const own = new Map(names.map((name, index) => [name, tensors[index] as tfjs.Tensor]));
+    return logitsOf({ pass, trunk: trunkByRow }, own);
+  })(
+    names.map((name) =>
+      kernels.repeatByTask(tf.zeros(named(blocks, name).shape.slice(1)), placeCount),
+    ),
+  );
+  const slopes = tf.concat(
+    gradients.map((gradient) => tf.reshape(gradient, [taskCount, rowExtent, -1])),
+    2,
+  );
+  const isRow = tf.expandDims(tf.step(data.impressionShares), 2);
+  const logits = logitsOf({ pass, trunk }, new Map(Object.entries(blocks)));
+  return {
+    slopes: tf.mul(slopes, isRow),
+    variances: rowVariances(tf, logits, data) as tfjs.Tensor2D,
+  };
 }
 
 export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
@@ -113,6 +151,7 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
     personal: spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name),
     variable: (name) => variableOf(dense, name),
     repeatByTask: (x) => kernels.repeatByTask(x, taskCount),
+    solve: kernels.solve,
     attributes: (names) => attributesOf(job, names),
     supportTotals: () => {
       const totals = job.batchOf('support')?.totals;

@@ -21,6 +21,7 @@ import {
   adapts,
   type ColdTerm,
   type MethodPlan,
+  type OuterGradient,
 } from '../../../shared/methods/inner-loop/method.js';
 import {
   learnedInputs,
@@ -68,11 +69,11 @@ export function metaGradient(
 }
 
 /** The first inner step computes the losses of a cold term on support rows. */
-function readsColdLosses({ cold }: MethodPlan, order: 'first' | 'second'): boolean {
+function readsColdLosses({ cold }: MethodPlan, order: Order): boolean {
   return cold?.rows === 'support' && order === 'second';
 }
 
-function derivedPlan({ innerLoop, cold }: MethodPlan, order: 'first' | 'second'): DerivedPlan {
+function derivedPlan({ innerLoop, cold }: MethodPlan, order: Order): DerivedPlan {
   return { innerLoop, cold, order };
 }
 
@@ -208,8 +209,10 @@ export function rolesBesideOf({ reads }: Pick<InnerLoop, 'reads'>): RowRole[] {
 
 /** A plan whose outer gradient is a derivative. */
 interface DerivedPlan extends Pick<MethodPlan, 'innerLoop' | 'cold'> {
-  readonly order: 'first' | 'second';
+  readonly order: Order;
 }
+
+type Order = Extract<OuterGradient, { kind: 'derivative' }>['order'];
 
 interface KeptWeights {
   /** `[taskCount]` */
@@ -223,10 +226,12 @@ function keptGradient(
   plan: DerivedPlan,
   { warm, cold }: KeptWeights,
 ): MetaGradientResult {
-  const loop = plan.innerLoop;
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
   if (query === null) return withoutQuery(job, plan, support, cold);
+  const before =
+    plan.order === 'last-step' && support !== null ? allButLast(job, plan, support) : null;
+  const loop = before?.loop ?? plan.innerLoop;
   const recorded = plan.order === 'first' ? adapted(job, loop, support, null) : null;
   const compute = (): tfjs.Tensor[] => {
     const { state, basis, losses } = adapted(job, loop, support, recorded);
@@ -242,8 +247,21 @@ function keptGradient(
     gradients: new Map(Object.entries(gradients.dense)),
     rowGradient: packIn(gradients.rows),
     queryLosses: results[0] as tfjs.Tensor1D,
-    supportLosses: (results[1] as tfjs.Tensor1D | undefined) ?? recorded?.losses ?? null,
+    supportLosses:
+      before?.losses ?? (results[1] as tfjs.Tensor1D | undefined) ?? recorded?.losses ?? null,
   };
+}
+
+/** The loop of the last step alone, which begins where all others end, and the support losses before the first one. */
+function allButLast(
+  job: JobTensors,
+  { innerLoop }: DerivedPlan,
+  support: Pass,
+): { readonly loop: InnerLoop; readonly losses: tfjs.Tensor1D | null } {
+  const { count, rate } = innerLoop.steps;
+  const first = { ...innerLoop, steps: { rate, count: count - 1 } };
+  const { state, losses } = adapted(job, first, support, null);
+  return { loop: { ...innerLoop, start: () => state, steps: { rate, count: 1 } }, losses };
 }
 
 /** No gradient but that of a cold term; the support loss is reported all the same. */
@@ -299,7 +317,7 @@ function adapted(
     }
     if (along === undefined) throw new Error(`inner step ${stepIndex} was not recorded`);
     gradients.push(along);
-    state = steppedState(loop, tasks, state, { scaledGradients: along, rates });
+    state = steppedState(loop, tasks, state, { scaledGradients: along, rates, rows });
   }
   const basis =
     loop.shift !== null && rows !== null

@@ -1,0 +1,209 @@
+/**
+ * Posterior blocks: the bias and the output weights of a task are the mode of their posterior under a learned normal
+ * prior. The output layer reads the features h of the layer below it, so the logit is linear in them,
+ *
+ *   logit_i(x) = z(x) + [1, h(x)]' phi_i        phi_i ~ N(m_i, diag(tau^2))
+ *   m_i        = theta + M' sum_r i_r e_r / (n_i + 3)
+ *
+ * with e_r the fields of support row r, i_r its impressions, n_i their sum, and no label. The mode is found by Newton
+ * steps on the support rows, in which J has the rows [1, h(x_r)] and V their i_r p_r (1 - p_r),
+ *
+ *   phi <- phi - (J'VJ + T)^-1 (n_i grad L(phi ; S_i) + T (phi - m_i))       T = diag(tau^-2)
+ *
+ * (Laplace's method). The outer gradient runs through the last step alone, which at the mode is exact: the derivative of
+ * a Newton step in the point it begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison,
+ * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is the level shift.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { z } from 'zod';
+import type { Variable } from '../tensors/named-tensors.js';
+import { innerLoopSettings, LOG_DEVIATION_SCALE } from './inner-loop/inner-loop-settings.js';
+import type { AdaptingTasks, Blocks, InnerStep } from './inner-loop/inner-loop.js';
+import { defineMethod, type ModelShape } from './inner-loop/method.js';
+import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
+import { featureNamesOf } from './inner-loop/support-features.js';
+
+const DEVIATION = 'posterior.deviation/';
+const MEAN_WEIGHT = 'posterior.mean/';
+/** Impressions by which the mean of the support rows' fields is shrunk. */
+const MEAN_SHRINKAGE = 3;
+/** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
+const STEP_LENGTH_MAX = 2;
+/** So that no matrix is singular, however wide a prior becomes. */
+const PRECISION_MIN = 1e-6;
+const PRIOR_DEVIATION = 0.5;
+const BLOCKS = ['bias', 'output'];
+
+const deviation = z.number().positive().max(1e3);
+
+const settings = z.strictObject({
+  kind: z.literal('posterior'),
+  innerSteps: innerLoopSettings.innerSteps
+    .unwrap()
+    .default(5)
+    .describe('Newton steps to the mode of the posterior.'),
+  innerRate: innerLoopSettings.innerRate.describe(
+    'The evaluated inner rate divided by this one is a factor of the prior variances.',
+  ),
+  priorDeviation: z
+    .union([deviation, z.record(z.string(), deviation)])
+    .default(PRIOR_DEVIATION)
+    .describe(
+      'Prior standard deviation of personal parameters before training: one number for all, or one by personal block, as in `{ output: 2 }`, and the default for the others.',
+    ),
+  inputMeans: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Makes the prior means a learned linear function of the mean of the support rows' inputs, without their labels. With false, all tasks share them.",
+    ),
+});
+
+type Settings = z.infer<typeof settings>;
+
+export const posterior = defineMethod({
+  settings,
+  planOf: (own) => ({
+    innerLoop: {
+      steps: { count: own.innerSteps, rate: own.innerRate },
+      reads: { supportTotals: true, ...(own.inputMeans ? { supportFields: true as const } : {}) },
+      shift: null,
+      ...(own.inputMeans ? { start: priorMeans } : {}),
+      step: (tasks, step) => newtonStep(tasks, step, own),
+    },
+    outer: { kind: 'derivative', order: 'last-step' },
+    cold: null,
+    variables: (model) => posteriorVariables(model, own),
+  }),
+  misfitsOf: ({ priorDeviation }, { personal }) => {
+    if (personal.length === 0 || personal.some((block) => !BLOCKS.includes(block)))
+      return [
+        {
+          path: ['kind'],
+          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear`,
+        },
+      ];
+    return typeof priorDeviation === 'number'
+      ? []
+      : unknownBlockMisfits('priorDeviation', priorDeviation, personal);
+  },
+});
+
+function posteriorVariables(
+  model: ModelShape,
+  { priorDeviation, inputMeans }: Settings,
+): Variable[] {
+  const fieldWidth = featureNamesOf(model).length * model.tableRowWidth;
+  return model.variables
+    .filter(({ block }) => block === 'personal')
+    .flatMap(({ name, shape }): Variable[] => {
+      const of =
+        typeof priorDeviation === 'number' ? priorDeviation : priorDeviation[blockOf(name)];
+      const value = Math.log(of ?? PRIOR_DEVIATION) / LOG_DEVIATION_SCALE;
+      const size = shape.reduce((product, extent) => product * extent, 1);
+      return [
+        { name: DEVIATION + name, shape, block: 'method', initial: { kind: 'constant', value } },
+        ...(inputMeans
+          ? [
+              {
+                ...{
+                  name: MEAN_WEIGHT + name,
+                  shape: [fieldWidth, size],
+                  block: 'method' as const,
+                },
+                initial: { kind: 'zeros' as const },
+              },
+            ]
+          : []),
+      ];
+    });
+}
+
+/** Those of a task without support rows are what all tasks share. */
+function priorMeans(tasks: AdaptingTasks): Blocks {
+  const { tf, taskCount, personal, variable, repeatByTask } = tasks;
+  const support = tasks.supportFields();
+  const { impressions } = tasks.supportTotals();
+  const pooled =
+    support === null
+      ? null
+      : tf.mul(
+          tf.reshape(
+            tf.matMul(tf.expandDims<tfjs.Tensor3D>(support.impressionShares, 1), support.fields),
+            [taskCount, -1],
+          ),
+          tf.expandDims(tf.div(impressions, tf.add(impressions, MEAN_SHRINKAGE)), 1),
+        );
+  return Object.fromEntries(
+    personal.map((name) => {
+      const theta = variable(name);
+      const shared = repeatByTask(theta);
+      if (pooled === null) return [name, shared];
+      const moved = tf.matMul(pooled, variable(MEAN_WEIGHT + name));
+      return [name, tf.add(shared, tf.reshape(moved, [taskCount, ...theta.shape]))];
+    }),
+  );
+}
+
+function newtonStep(
+  tasks: AdaptingTasks,
+  { blocks, scaledGradients, rates, supportCurvature }: InnerStep,
+  { innerRate, inputMeans }: Settings,
+): Blocks {
+  const { tf, taskCount, personal, variable, repeatByTask } = tasks;
+  const { slopes, variances } = supportCurvature();
+  const { impressions } = tasks.supportTotals();
+  const means = inputMeans ? priorMeans(tasks) : null;
+  /** The personal parameters of a task side by side, `[taskCount, count]`. */
+  const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D =>
+    tf.concat(
+      personal.map((name) => tf.reshape<tfjs.Rank.R2>(of(name), [taskCount, -1])),
+      1,
+    );
+  const precisions = joined((name) => {
+    const learned = tf.exp(tf.mul(variable(DEVIATION + name), -2 * LOG_DEVIATION_SCALE));
+    return repeatByTask(tf.add(learned, PRECISION_MIN));
+  });
+  const before = joined((name) => blockIn(blocks, name));
+  const distances = tf.sub(
+    before,
+    joined((name) => (means === null ? repeatByTask(variable(name)) : blockIn(means, name))),
+  );
+  // Prior variances times a factor, with both sides multiplied by it.
+  const slope = tf.add(
+    tf.mul(
+      joined((name) => blockIn(scaledGradients, name)),
+      tf.expandDims(tf.div(impressions, innerRate), 1),
+    ),
+    tf.mul(precisions, distances),
+  );
+  const weights = tf.mul(
+    variances,
+    tf.expandDims(tf.div(tf.mul(impressions, rates), innerRate), 1),
+  );
+  const evidence = tf.matMul(slopes, tf.mul(slopes, tf.expandDims(weights, 2)), true);
+  const prior = tf.mul(tf.eye(slopes.shape[2]), tf.expandDims(precisions, 1));
+  const length = tasks.solve(
+    tf.add<tfjs.Tensor3D>(evidence, prior),
+    tf.expandDims<tfjs.Tensor3D>(slope, 2),
+  );
+  const furthest = tf.max(tf.abs(tf.matMul(slopes, length)), [1, 2]);
+  const share = tf.div(STEP_LENGTH_MAX, tf.maximum(furthest, STEP_LENGTH_MAX));
+  const after = tf.sub(before, tf.mul(tf.squeeze(length, [2]), tf.expandDims(share, 1)));
+  let start = 0;
+  return Object.fromEntries(
+    personal.map((name) => {
+      const { shape, size } = variable(name);
+      const own = tf.slice(after, [0, start], [taskCount, size]);
+      start += size;
+      return [name, tf.reshape(own, [taskCount, ...shape])];
+    }),
+  );
+}
+
+function blockIn(blocks: Blocks, name: string): tfjs.Tensor {
+  const block = blocks[name];
+  if (block === undefined) throw new Error(`no block ${name}`);
+  return block;
+}
