@@ -22,8 +22,8 @@ const refusal = async (attempt: Promise<unknown>): Promise<QianmoError> => {
 };
 
 describe('a synthetic log', () => {
-  const rows = 200_000;
-  const adgroupCount = 2000;
+  const rows = 100_000;
+  const adgroupCount = 1000;
   let log: SyntheticLog;
   beforeAll(async () => {
     log = await syntheticLog({ rows, adgroups: adgroupCount, clickRate: 0.05 });
