@@ -1,12 +1,17 @@
 // The runner of the tests: in forked processes, three at a time. On two cores, one of them usually waits for a
 // process, a lease or a server. Tests that start processes or change their own have one each; the others
 // share three, which saves the start of two hundred.
+import { mkdtempSync, rmSync } from 'node:fs';
 import module from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const OWN_PROCESS = [
-  'test/integration/**/*.test.ts',
+  'test/integration/*.test.ts',
+  'test/integration/!(prepare|queue)/**/*.test.ts',
+  'test/integration/queue/redis-tls.test.ts',
   'test/reference/**/*.test.ts',
   'test/conformance/**/*.test.ts',
   'test/simulation/**/*.test.ts',
@@ -29,6 +34,22 @@ class LongFilesFirst extends BaseSequencer {
 // A test file runs for seconds, much of it on code that was just loaded, so the optimizing compiler begins late.
 const NODE_OPTIONS = 'enableCompileCache' in module ? [] : ['--interrupt-budget=600000'];
 
+// What test files build for each other (`fixtures/built-once.ts`).
+const shared = mkdtempSync(join(tmpdir(), 'qianmo-test-shared-'));
+process.once('exit', () => rmSync(shared, { recursive: true, force: true }));
+
+/** As in a compute process (`numerical-environment.ts`): threads of TensorFlow would only take the cores of other tests. */
+const NUMERICAL = {
+  TF_ENABLE_ONEDNN_OPTS: '1',
+  TF_NUM_INTRAOP_THREADS: '1',
+  TF_NUM_INTEROP_THREADS: '-1',
+  OMP_NUM_THREADS: '1',
+  TF_DETERMINISTIC_OPS: '1',
+  CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
+  TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+  TF_CPP_MIN_LOG_LEVEL: '2',
+};
+
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
@@ -43,7 +64,7 @@ export default defineConfig({
     // machine.
     testTimeout: 600_000,
     hookTimeout: 600_000,
-    env: { TF_ENABLE_ONEDNN_OPTS: '1', TF_CPP_MIN_LOG_LEVEL: '2' },
+    env: { ...NUMERICAL, QIANMO_TEST_SHARED: shared },
     projects: [
       {
         extends: true,

@@ -86,7 +86,7 @@ interface ChosenRows {
 }
 
 /** The rows of one task at these places, in this order, the first `supportRowCount` of them support. */
-export function taskRowsAt(
+function taskRowsAt(
   task: TaskRows,
   places: readonly number[],
   supportRowCount: number,

@@ -51,15 +51,6 @@ interface StoreFolder extends ReadManifest {
   close(): Promise<void>;
 }
 
-/** How the files of a folder come there. */
-interface FileSource {
-  readonly folder: string;
-  fetch(file: StoreFile): Promise<void>;
-  /** Removes a damaged file that can be fetched again, and returns its origin; null otherwise. */
-  discard(file: StoreFile): Promise<string | null>;
-  close(): Promise<void>;
-}
-
 /**
  * @param checkedFiles receives those whose content was checked.
  */
@@ -69,13 +60,7 @@ export async function localStoreFolder(
 ): Promise<StoreFolder> {
   const read = await readLocalManifest(folder);
   for (const file of read.manifest.files) await checkFileSize(folder, file);
-  const source: FileSource = {
-    folder,
-    fetch: () => Promise.resolve(),
-    discard: () => Promise.resolve(null),
-    close: () => Promise.resolve(),
-  };
-  return new CheckedFolder(read, source, checkedFiles);
+  return new CheckedFolder(read, folder, checkedFiles);
 }
 
 /** @param copiesFolder the folder for copies of stores. */
@@ -88,37 +73,31 @@ export async function copiedStoreFolder(
   const read = parseManifest(object.bytes, `${objects.address}/${MANIFEST_FILE}`);
   const copy = await openStoreCopy(read.digest, copiesFolder);
   // Each store has a copy of its own.
-  return new CheckedFolder(read, sourceOfCopy(objects, copy), new Set());
-}
-
-function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
-  return {
-    folder: copy.folder,
-    fetch: (file) => fetchFile(objects, copy.folder, file),
-    discard: async (file) => {
-      await removeFile(copy.folder, file);
-      return `${objects.address}/${file.name}`;
-    },
-    close: () => copy.close(),
-  };
+  return new CheckedFolder(read, copy.folder, new Set(), { objects, copy });
 }
 
 class CheckedFolder implements StoreFolder {
   readonly manifest: ReadManifest['manifest'];
   readonly digest: string;
   readonly folder: string;
-  readonly #source: FileSource;
+  readonly #origin: { readonly objects: ObjectStore; readonly copy: StoreCopy } | null;
   /** Paths of files, each with the digest of its content. */
   readonly #checkedFiles: Set<string>;
   /** By name: checks under way and those that succeeded. */
   readonly #checks = new Map<string, Promise<string>>();
 
-  constructor({ manifest, digest }: ReadManifest, source: FileSource, checkedFiles: Set<string>) {
+  /** @param origin where the folder is a copy; null where it is the store itself. */
+  constructor(
+    { manifest, digest }: ReadManifest,
+    folder: string,
+    checkedFiles: Set<string>,
+    origin: { readonly objects: ObjectStore; readonly copy: StoreCopy } | null = null,
+  ) {
     this.manifest = manifest;
     this.digest = digest;
-    this.folder = source.folder;
-    this.#source = source;
+    this.folder = folder;
     this.#checkedFiles = checkedFiles;
+    this.#origin = origin;
   }
 
   ready(name: string): Promise<string> {
@@ -135,8 +114,8 @@ class CheckedFolder implements StoreFolder {
     this.#checkedFiles.delete(this.#contentOf(this.#listed(name)));
   }
 
-  close(): Promise<void> {
-    return this.#source.close();
+  async close(): Promise<void> {
+    await this.#origin?.copy.close();
   }
 
   #forget(name: string, check: Promise<string>): void {
@@ -156,17 +135,17 @@ class CheckedFolder implements StoreFolder {
   }
 
   async #checked(file: StoreFile): Promise<string> {
-    await this.#source.fetch(file);
+    const objects = this.#origin?.objects;
+    if (objects !== undefined) await fetchFile(objects, this.folder, file);
     try {
       await this.#check(file);
     } catch (cause) {
-      if (!(cause instanceof QianmoError) || cause.kind !== 'data') throw cause;
-      const origin = await this.#source.discard(file);
-      if (origin === null) throw cause;
-      await this.#source.fetch(file);
+      if (objects === undefined || !isDamage(cause)) throw cause;
+      await removeFile(this.folder, file);
+      await fetchFile(objects, this.folder, file);
       await this.#check(file).catch(async (again: unknown) => {
-        await this.#source.discard(file);
-        throw damagedOnArrival(again, origin);
+        await removeFile(this.folder, file);
+        throw damagedOnArrival(again, `${objects.address}/${file.name}`);
       });
     }
     return join(this.folder, file.name);
@@ -185,8 +164,12 @@ class CheckedFolder implements StoreFolder {
   }
 }
 
+function isDamage(cause: unknown): cause is QianmoError {
+  return cause instanceof QianmoError && cause.kind === 'data';
+}
+
 function damagedOnArrival(cause: unknown, origin: string): unknown {
-  if (!(cause instanceof QianmoError) || cause.kind !== 'data') return cause;
+  if (!isDamage(cause)) return cause;
   return new QianmoError({
     ...cause.report,
     what: 'a file of the task store was damaged again after it was fetched anew',

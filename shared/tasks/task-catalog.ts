@@ -174,7 +174,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
     // Set one by one: a million spreads take a second.
     const task: { -readonly [Name in keyof TaskEntry]: TaskEntry[Name] } = {
       taskIndex,
-      key: at(keys, taskIndex),
+      key: at(keys, taskIndex) ?? '',
       split: at(TASK_SPLITS, numberAt(split, taskIndex)),
       supportRowCount: numberAt(supportRows, taskIndex),
       queryRowCount: numberAt(queryRows, taskIndex),
@@ -198,12 +198,14 @@ function isNumbers(values: unknown): values is Int32Array | Uint8Array | Float64
   );
 }
 
+/** Arrow's own reading of a text drops a byte order mark at its start, which is part of the value. */
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** The texts of a column. Those of ASCII, of which a byte is a unit, are decoded together. */
-function textsOf(column: Vector): string[] {
-  const texts: string[] = [];
-  for (const { length, valueOffsets, values } of column.data as readonly Data<Utf8>[]) {
+export function textsOf(column: Vector): (string | null)[] {
+  const texts: (string | null)[] = [];
+  for (const data of column.data as readonly Data<Utf8>[]) {
+    const { length, nullCount, valueOffsets, values } = data;
     const first = numberAt(valueOffsets, 0);
     const bytes = values.subarray(first, numberAt(valueOffsets, length));
     const text = decoder.decode(bytes);
@@ -213,7 +215,8 @@ function textsOf(column: Vector): string[] {
         numberAt(valueOffsets, index) - first,
         numberAt(valueOffsets, index + 1) - first,
       ] as const;
-      texts.push(isAscii ? text.slice(...span) : decoder.decode(bytes.subarray(...span)));
+      if (nullCount > 0 && !data.getValid(index)) texts.push(null);
+      else texts.push(isAscii ? text.slice(...span) : decoder.decode(bytes.subarray(...span)));
     }
   }
   return texts;

@@ -32,7 +32,7 @@ import {
 } from './store-manifest.js';
 import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
 import { copiedStoreFolder, localStoreFolder } from './store-folder.js';
-import { decodeTaskCatalog, dictionaryFileOf, rowsFileOf } from './task-catalog.js';
+import { decodeTaskCatalog, dictionaryFileOf, rowsFileOf, textsOf } from './task-catalog.js';
 import type { TaskEntry, TaskPlace, TaskRows, TaskStore } from './task-store.js';
 import { checkArrowBlock, checkArrowBytes, checkedArrowBlocks } from './arrow-check.js';
 import { LruCache } from '../base/lru-cache.js';
@@ -45,7 +45,7 @@ export function decodeDictionary(bytes: Uint8Array, fileName: string): (string |
     checkArrowBytes(bytes);
     const values = tableFromIPC(bytes).getChild('value');
     if (values === null) throw new Error('there is no column "value"');
-    return values.data.flatMap(textsOf);
+    return textsOf(values);
   } catch (cause) {
     throw new QianmoError({
       kind: 'data',
@@ -55,20 +55,6 @@ export function decodeDictionary(bytes: Uint8Array, fileName: string): (string |
       cause,
     });
   }
-}
-
-/** Arrow's own reading of a text drops a byte order mark at its start, which is part of the value. */
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
-function textsOf(data: Data): (string | null)[] {
-  const { valueOffsets, values } = data as { valueOffsets: unknown; values: unknown };
-  if (!(valueOffsets instanceof Int32Array) || !(values instanceof Uint8Array))
-    throw new Error('the column "value" does not hold texts');
-  return Array.from({ length: data.length }, (_, index) =>
-    data.getValid(index)
-      ? decoder.decode(values.subarray(valueOffsets[index], valueOffsets[index + 1]))
-      : null,
-  );
 }
 
 type TaskCatalog = ReturnType<typeof decodeTaskCatalog>;

@@ -122,6 +122,11 @@ export const CHECKS: readonly Bench[] = [
     page: 'deployment-images.md',
   },
   {
+    name: 'package',
+    file: 'deployment/check-package',
+    about: 'packs the npm package, installs it in an empty folder and uses it',
+  },
+  {
     name: 'tutorial',
     file: 'deployment/check-tutorial',
     about: 'every command of the tutorial in order, in an empty home',

@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { runCommand } from '../../infra/bootstrap/base.mjs';
+import { WrittenText } from '../fixtures/commands/command.js';
 
 const TIMEOUT_MS = 60 * 60_000;
 
@@ -41,37 +42,18 @@ export function startProgram(
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let output = '';
-  let isOver = false;
-  const waiting = new Set<() => void>();
-  const hear = (text: string): void => {
-    output += text;
-    for (const look of [...waiting]) look();
-  };
-  child.stdout.setEncoding('utf8').on('data', hear);
-  child.stderr.setEncoding('utf8').on('data', hear);
+  const output = new WrittenText();
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => output.write(text));
   const ended = new Promise<EndedProgram>((resolve) => {
     child.once('close', (exitCode) => {
-      isOver = true;
-      hear('');
-      resolve({ exitCode, output });
+      output.end();
+      resolve({ exitCode, output: output.text });
     });
   });
   return {
     ended,
-    saw: (pattern) =>
-      new Promise((resolve, reject) => {
-        const look = (): void => {
-          const match = pattern.exec(output);
-          if (match === null && !isOver) return;
-          waiting.delete(look);
-          if (match !== null) resolve(match);
-          else
-            reject(new Error(`${program} ended without ${String(pattern)}: ${output.slice(-600)}`));
-        };
-        waiting.add(look);
-        look();
-      }),
+    saw: (pattern) => output.saw(pattern),
     signal: (name) => void child.kill(name),
   };
 }

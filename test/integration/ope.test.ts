@@ -61,15 +61,6 @@ describe('a table of choices', () => {
     expect(decisionCount).toBe(3);
   });
 
-  it('is not judged under a policy of a file, whose chances it does not have', async () => {
-    const path = await written('plain.csv', 'propensity,target,reward\n0.5,0.5,1\n');
-    const policy = { exploration: settingsOf({ policy: 'ucb' }) };
-    await expect(ope({ logs: [path], policy })).rejects.toMatchObject({
-      kind: 'usage',
-      report: { cure: expect.stringContaining('--target') as string },
-    });
-  });
-
   it('without a column names those that are there', async () => {
     const path = await written('other.csv', 'propensity,targets,reward\n0.5,0.5,1\n');
     await expect(ope({ logs: [path] })).rejects.toMatchObject({
@@ -107,11 +98,6 @@ describe('a decision log', () => {
     const { weights, log } = await ope({ logs: [path] });
     expect(weights.mean?.value).toBeCloseTo(1, 9);
     expect(log).toMatchObject({ decisionCount: 30, immatureCount: 4 });
-  });
-
-  it('is read without half a line at its end', async () => {
-    const path = await written('cut.ndjson', `${lines.join('')}{"kind":"deci`);
-    expect(await replayDecisions({ logs: [path] })).toMatchObject({ differingCount: 0 });
   });
 
   it('is not mixed with tables, and names a broken line', async () => {

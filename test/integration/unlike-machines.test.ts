@@ -4,45 +4,36 @@
  * differ and which no setting can make equal.
  */
 
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile, readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commandHere } from '../fixtures/commands/command-here.js';
-import { startCommand, type EndedCommand } from '../fixtures/commands/command.js';
-import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import type { EndedCommand } from '../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
-const OUTER_STEPS = 20;
+const OUTER_STEPS = 8;
+const STOPPED_OUTER_STEPS = 40;
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
-const workingDirectory = process.cwd();
-let folder: string;
+let room: CommandRoom;
 let redis: RedisForTest;
 let otherMachine: Readonly<Record<string, string>>;
 let undisturbed: string;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'qianmo-unlike-machines-'));
-  process.chdir(folder);
-  redis = await redisForTest();
+  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   otherMachine = await withoutNativeTensorFlow();
-  await writeFile(join(folder, 'log.csv'), smallLog());
   await succeeded(['prepare', await runFile('prepared')]);
   undisturbed = digestIn(await trained('undisturbed', []));
 });
 
-afterAll(async () => {
-  await redis.close();
-  process.chdir(workingDirectory);
-  await rm(folder, { recursive: true, force: true });
-});
+afterAll(() => Promise.all([redis.close(), room.remove()]));
 
 /** The environment of a process in which the addon does not load. */
 async function withoutNativeTensorFlow(): Promise<Record<string, string>> {
-  const preload = join(folder, 'no-native-tensorflow.cjs');
-  await writeFile(
-    preload,
+  const preload = room.path('no-native-tensorflow.cjs');
+  await room.write(
+    'no-native-tensorflow.cjs',
     `const Module = require('node:module');
      const load = Module._load;
      Module._load = function (request, ...rest) {
@@ -53,11 +44,10 @@ async function withoutNativeTensorFlow(): Promise<Record<string, string>> {
   return { NODE_OPTIONS: `--require ${preload}` };
 }
 
-async function runFile(name: string, departures: object = {}): Promise<string> {
-  const path = join(folder, `${name}.yaml`);
-  // JSON is valid YAML.
-  await writeFile(path, JSON.stringify({ ...smallRun(name, OUTER_STEPS), ...departures }));
-  return path;
+function runFile(name: string, departures: object = {}, outerSteps = OUTER_STEPS): Promise<string> {
+  return room.config(name, (config) => {
+    Object.assign(config, smallRun(name, outerSteps), departures);
+  });
 }
 
 async function succeeded(
@@ -65,8 +55,8 @@ async function succeeded(
   environment?: Readonly<Record<string, string>>,
 ): Promise<EndedCommand> {
   const done = await (environment === undefined
-    ? commandHere(args)
-    : startCommand(args, folder, environment).ended);
+    ? room.ended(args)
+    : room.start(args, environment).ended);
   expect(done.exitCode, done.diagnostics).toBe(0);
   return done;
 }
@@ -90,9 +80,9 @@ interface Manifest {
 }
 
 async function latestManifest(name: string): Promise<Manifest> {
-  const manifests = join(folder, name, 'checkpoints', 'manifests');
+  const manifests = room.path(`${name}/checkpoints/manifests`);
   const latest = (await readdir(manifests)).sort().at(-1) ?? 'none';
-  return JSON.parse(await readFile(join(manifests, latest), 'utf8')) as Manifest;
+  return JSON.parse(await readFile(`${manifests}/${latest}`, 'utf8')) as Manifest;
 }
 
 /** Runs `work` beside workers with these environments, and stops them afterwards. */
@@ -103,7 +93,7 @@ async function besideWorkers<Result>(
 ): Promise<Result> {
   const args = ['worker', '--redis', redis.url, '--prefix', `{${prefix}}`];
   const workers = environments.map((environment, index) =>
-    startCommand([...args, '--name', `w${index}`], folder, environment),
+    room.start([...args, '--name', `w${index}`], environment),
   );
   try {
     await Promise.all(workers.map((worker) => worker.saw(/takes jobs from/)));
@@ -117,10 +107,8 @@ async function besideWorkers<Result>(
 describe('the environment of a worker', () => {
   it('does not decide the digest', async () => {
     const environments = [
-      { TF_ENABLE_ONEDNN_OPTS: '0' },
+      { TF_ENABLE_ONEDNN_OPTS: '0', TF_XLA_FLAGS: '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit' },
       { ONEDNN_MAX_CPU_ISA: 'SSE41' },
-      { TF_XLA_FLAGS: '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit' },
-      {},
     ];
     const done = await besideWorkers('environments', environments, () =>
       trained('environments', ['--redis', redis.url]),
@@ -158,8 +146,8 @@ describe('a worker of another kind', () => {
 
 describe('a resume on another kind of machine', () => {
   it('is refused with both names and the cure, and recorded when the config demands it', async () => {
-    const file = await runFile('moved');
-    const run = startCommand(['train', file], folder);
+    const file = await runFile('moved', {}, STOPPED_OUTER_STEPS);
+    const run = room.start(['train', file]);
     await run.saw(UNDER_WAY);
     run.signal('SIGINT');
     expect((await run.ended).exitCode).toBe(4);
@@ -167,13 +155,13 @@ describe('a resume on another kind of machine', () => {
     const before = first.computedOn[0]?.fingerprint ?? 'none';
 
     const resume = ['train', file, '--resume', '--format', 'json'];
-    const refused = await startCommand(resume, folder, otherMachine).ended;
+    const refused = await room.start(resume, otherMachine).ended;
     expect(refused.exitCode, refused.diagnostics).toBe(3);
     expect(refused.diagnostics).toContain(`fingerprint ${before}`);
     const after = /set compute\.fingerprint: (\S+)/.exec(refused.diagnostics)?.[1] ?? 'none';
     expect(after).toMatch(/^(wasm|js)-[0-9a-f]{8}$/);
 
-    await runFile('moved', { compute: { fingerprint: after } });
+    await runFile('moved', { compute: { fingerprint: after } }, STOPPED_OUTER_STEPS);
     const moved = await succeeded(resume, otherMachine);
     expect(moved.diagnostics).toContain(`the run continues on ${after}`);
     expect((await latestManifest('moved')).computedOn).toEqual([

@@ -3,9 +3,6 @@
  * of the bundle before, and now and then write all blocks again.
  */
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   exportChanged,
@@ -29,7 +26,6 @@ import {
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { plainScorer } from '../../fixtures/serving/served-export.js';
-import { writeInputGuide } from '../../../worker/serving/interchange/input-guide.js';
 import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 
 const STORES = [storeAt(0), storeAt(1), storeAt(2)] as const;
@@ -128,26 +124,6 @@ function checkedRows({ selfCheck, index }: LoadedBundle): unknown {
   return { keys, rows: selfCheck.rows, logits: selfCheck.logits };
 }
 
-test('a converted model lists each adgroup once, where its newest block is', async () => {
-  const { objects, last } = served;
-  const { manifest, index } = await readPublishedBundle(objects, last);
-  const folder = await mkdtemp(join(tmpdir(), 'qianmo-guide-'));
-  try {
-    const none = { dictionaries: new Map(), targetEncodings: new Map() };
-    await writeInputGuide(folder, { ...{ digest: last, manifest, index }, ...none });
-    const lines = (await readFile(join(folder, 'vocabulary/adgroups.jsonl'), 'utf8')).split('\n');
-    const listed = lines.flatMap((line, block) => {
-      const key = line === '' ? null : (JSON.parse(line) as string | null);
-      return key === null ? [] : [[key, block] as const];
-    });
-    const expected = STORES[2].tasks.map(({ key }) => [key, blockOfKey(index, key)] as const);
-    expect(new Map(listed)).toEqual(new Map(expected));
-    expect(listed.length).toBe(expected.length);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-});
-
 /** All that a bundle has of an adgroup. */
 function ofKey({ model, index, labels, calibrations }: LoadedBundle, key: string): unknown {
   const block = blockOfKey(index, key);
@@ -232,19 +208,6 @@ describe('an export of changes', () => {
     const checkpoint = { ...source.checkpoint, digest: 'e'.repeat(64) };
     const exporting = changesOf(served.objects, served.full, { ...source, checkpoint }, () => true);
     await expect(exporting).rejects.toThrow(/the trunk has changed/);
-  });
-
-  test('is refused by a server where a file of an earlier export is missing', async () => {
-    const { objects, changes, last } = served;
-    const [, file] = filesOf(changes[1].manifest, 'blocks') as { readonly sha256: string }[];
-    const key = `blobs/${file!.sha256}`;
-    const { bytes } = (await objects.get(key))!;
-    await objects.delete(key);
-    await expect(readPublishedBundle(objects, last)).rejects.toThrow(
-      /missing, truncated or changed/,
-    );
-    await objects.put(key, bytes, { kind: 'always' });
-    await readPublishedBundle(objects, last);
   });
 });
 

@@ -99,18 +99,6 @@ describe('it refuses', () => {
       },
     ],
     [
-      'a run whose model has other shapes',
-      'base',
-      { hiddenWidths: [6] },
-      {
-        what: /^the run to start from has another model$/,
-        where: /^training\.startFrom: base$/,
-        expected: /model of this run/,
-        found: /^layer0\.\w+ is \[.*8\], not \[.*6\]$/,
-        cure: /the same model section/,
-      },
-    ],
-    [
       'a run whose tables have other shapes',
       'base',
       { embeddingWidth: 3 },

@@ -68,7 +68,7 @@ describe('export', () => {
   });
 
   test('says of a wrong encoding which there are', async () => {
-    const ended = await room.start(['export', 'small.yaml', '--encoding', 'float8']).ended;
+    const ended = await room.ended(['export', 'small.yaml', '--encoding', 'float8']);
     expect(ended.exitCode).toBe(2);
     expect(ended.diagnostics).toMatch(/float32, float16, int8/);
   });
@@ -111,7 +111,7 @@ describe('bundle', () => {
     const [file = ''] = await readdir(room.path('labelled/blobs'));
     await room.write(`labelled/blobs/${file}`, 'damaged');
     const checked = await Promise.all(
-      ['stable', 'latest'].map((name) => room.start(['bundle', 'show', `labelled@${name}`]).ended),
+      ['stable', 'latest'].map((name) => room.ended(['bundle', 'show', `labelled@${name}`])),
     );
     const refused = checked.filter(({ exitCode }) => exitCode === 1);
     expect(refused.length).toBeGreaterThan(0);

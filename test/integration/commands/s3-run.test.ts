@@ -3,12 +3,10 @@
  * Its worker is started elsewhere and knows only the queue.
  */
 
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
-import { startCommand, type EndedCommand } from '../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 import {
   canStartS3,
@@ -25,28 +23,23 @@ const BUCKET = 'adgroups';
 const LEFTOVER_OF_REMOTE = `blobs/${sha256Of(Buffer.from('remote')).slice(0, 32)}/blobs/${'a'.repeat(64)}`;
 
 describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
-  let folder: string;
+  let room: CommandRoom;
   let redis: RedisForTest;
   let buckets: S3Buckets;
   let bucket: S3ObjectStore;
-  let credentials: Record<string, string>;
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'qianmo-s3-run-'));
-    redis = await redisForTest();
-    buckets = await startS3Buckets();
+    [room, redis, buckets] = await Promise.all([commandRoom(), redisForTest(), startS3Buckets()]);
     await buckets.makeBucket(BUCKET);
     bucket = new S3ObjectStore({ ...buckets.options, bucket: BUCKET, prefix: '' });
-    credentials = {
-      AWS_ACCESS_KEY_ID: buckets.options.credentials?.accessKeyId ?? '',
-      AWS_SECRET_ACCESS_KEY: buckets.options.credentials?.secretAccessKey ?? '',
-    };
+    const { credentials } = buckets.options;
+    vi.stubEnv('AWS_ACCESS_KEY_ID', credentials?.accessKeyId);
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', credentials?.secretAccessKey);
   });
 
   afterAll(async () => {
-    await redis.close();
-    await buckets.stop();
-    await rm(folder, { recursive: true, force: true });
+    vi.unstubAllEnvs();
+    await Promise.all([room.remove(), redis.close(), buckets.stop()]);
   });
 
   async function runFile(name: string, onS3: boolean, training: object = {}): Promise<string> {
@@ -55,13 +48,10 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     const data = { ...run.data, logs: place('log.csv'), store: place('store') };
     const storage = { s3Endpoint: buckets.options.endpoint };
     const evaluation = { bootstrapSamples: 100, innerRates: [0.1], innerSteps: [1] };
-    const path = join(folder, `${name}.yaml`);
-    const config = {
-      ...{ ...run, data, storage, evaluation, output: place(name) },
-      training: { ...run.training, ...training },
-    };
-    await writeFile(path, JSON.stringify(config));
-    return path;
+    return room.config(name, (config) => {
+      Object.assign(config, run, { data, storage, evaluation, output: place(name) });
+      Object.assign(config, { training: { ...run.training, ...training } });
+    });
   }
 
   /** A run in the bucket whose table of users is three pieces, 18 MB. */
@@ -73,17 +63,11 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     );
     const data = { ...run.data, features, store: `s3://${BUCKET}/large-store` };
     const model = { ...run.model, embeddingWidth: 8 };
-    await writeFile(path, JSON.stringify({ ...run, data, model }));
+    await room.write(path, JSON.stringify({ ...run, data, model }));
     return path;
   }
 
-  async function done(args: readonly string[]): Promise<EndedCommand> {
-    const end = await startCommand(args, folder, credentials).ended;
-    expect(end.exitCode, end.diagnostics).toBe(0);
-    return end;
-  }
-
-  const digestIn = ({ output }: EndedCommand): string => {
+  const digestIn = (output: string): string => {
     const digest = /digest ([0-9a-f]{64})/.exec(output)?.[1];
     if (digest === undefined) throw new Error(`no digest in ${output}`);
     return digest;
@@ -93,36 +77,31 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
   async function withLargeBlobs(path: string): Promise<string> {
     const run = JSON.parse(await readFile(path, 'utf8')) as ReturnType<typeof smallRun>;
     const largeBlobs = { address: `s3://${BUCKET}/blobs`, byteCountMin: 1 };
-    await writeFile(path, JSON.stringify({ ...run, queue: { ...run.queue, largeBlobs } }));
+    await room.write(path, JSON.stringify({ ...run, queue: { ...run.queue, largeBlobs } }));
     return path;
   }
 
   it('prepares, trains and evaluates in a bucket, with the digest of a local run', async () => {
-    await writeFile(join(folder, 'log.csv'), smallLog());
     await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
     const local = await runFile('local', false);
-    await done(['prepare', local]);
-    const localDigest = digestIn(await done(['train', local]));
+    await room.done(['prepare', local]);
+    const localDigest = digestIn(await room.done(['train', local]));
 
     const remote = await withLargeBlobs(await runFile('remote', true));
-    await done(['prepare', remote]);
-    const worker = startCommand(
-      [
-        ...['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
-        ...['--store-allow', `s3://${BUCKET}/store,s3://${BUCKET}/blobs`],
-        ...['--endpoint-allow', buckets.options.endpoint],
-      ],
-      folder,
-      credentials,
-    );
+    await room.done(['prepare', remote]);
+    const worker = room.start([
+      ...['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
+      ...['--store-allow', `s3://${BUCKET}/store,s3://${BUCKET}/blobs`],
+      ...['--endpoint-allow', buckets.options.endpoint],
+    ]);
     await bucket.put(LEFTOVER_OF_REMOTE, Buffer.from('left by a start that was killed'), {
       kind: 'always',
     });
-    const trained = await done(['train', remote, '--redis', redis.url]);
+    const trained = await room.done(['train', remote, '--redis', redis.url]);
     expect(digestIn(trained)).toBe(localDigest);
     expect(await bucket.list('blobs/')).toEqual([]);
-    const evaluated = await done(['evaluate', remote, '--redis', redis.url]);
-    expect(evaluated.output).toContain('meta-adapted');
+    const evaluated = await room.done(['evaluate', remote, '--redis', redis.url]);
+    expect(evaluated).toContain('meta-adapted');
     expect(await bucket.list('remote/')).toEqual(
       expect.arrayContaining(['remote/evaluation.json', 'remote/report.html']),
     );
@@ -140,7 +119,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     expect(told.slice(-2)).toEqual(['report-written', 'call-ended']);
     worker.signal('SIGTERM');
     expect((await worker.ended).exitCode).toBe(0);
-    const ofWorker = kindsIn(await readFile(join(folder, 'worker.ndjson'), 'utf8'));
+    const ofWorker = kindsIn(await readFile(room.path('worker.ndjson'), 'utf8'));
     expect(ofWorker).toContain('job-finished');
     expect(ofWorker.slice(-2)).toEqual(['worker-stopped', 'compute-ended']);
   });
@@ -148,22 +127,22 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
   it('has a table of several pieces in a bucket, with the same digest after a resume and in a run that starts there', async () => {
     await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
     const flat = await largeRunFile('flat');
-    await done(['prepare', flat]);
-    const expected = digestIn(await done(['train', flat]));
+    await room.done(['prepare', flat]);
+    const expected = digestIn(await room.done(['train', flat]));
     expect((await bucket.list('flat/checkpoints/blobs/')).length).toBeGreaterThan(3);
 
     const often = { checkpointEveryOuterSteps: 2 };
     const stoppedRun = await largeRunFile('stopped', often);
-    const running = startCommand(['train', stoppedRun], folder, credentials);
+    const running = room.start(['train', stoppedRun]);
     await running.saw(/checkpoint of outer step 2\b/);
     running.signal('SIGINT');
     const stopped = await running.ended;
     expect([0, 4], stopped.diagnostics).toContain(stopped.exitCode);
-    expect(digestIn(await done(['train', stoppedRun, '--resume']))).toBe(expected);
+    expect(digestIn(await room.done(['train', stoppedRun, '--resume']))).toBe(expected);
 
     const still = { kind: 'sgd', rate: 1e-60 };
     const following = { ...often, startFrom: `s3://${BUCKET}/stopped`, optimizer: still };
-    const after = await done(['train', await largeRunFile('after', following)]);
+    const after = await room.done(['train', await largeRunFile('after', following)]);
     expect(digestIn(after)).toBe(expected);
   });
 });

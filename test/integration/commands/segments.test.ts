@@ -3,9 +3,7 @@
  * reports, in process, by the real command.
  */
 
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -13,37 +11,25 @@ import {
   type EvaluationReport,
 } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { startCommand } from '../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
 
-let folder: string;
+let room: CommandRoom;
 let reports: EvaluationReport[];
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'qianmo-segments-'));
-  await writeFile(join(folder, 'log.csv'), segmentLog());
+  room = await commandRoom();
+  await room.write('log.csv', segmentLog());
   // JSON is valid YAML.
-  await writeFile(join(folder, 'run.yaml'), JSON.stringify(segmentRun()));
-  await ended('prepare', 'run.yaml');
-  await ended('train', 'run.yaml');
-  const output = await ended(
-    'evaluate',
-    'run.yaml',
-    '--format',
-    'json',
-    '--predictions',
-    'p.parquet',
-  );
+  await room.write('run.yaml', JSON.stringify(segmentRun()));
+  await room.done(['prepare', 'run.yaml']);
+  await room.done(['train', 'run.yaml']);
+  const printed = ['--format', 'json', '--predictions', 'p.parquet'];
+  const output = await room.done(['evaluate', 'run.yaml', ...printed]);
   const { segments } = JSON.parse(output) as { segments: unknown[] };
   reports = segments.map((report) => parseReport(JSON.stringify(report), 'the output'));
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
-
-async function ended(...args: string[]): Promise<string> {
-  const { exitCode, output, diagnostics } = await startCommand(args, folder).ended;
-  expect(exitCode, diagnostics).toBe(0);
-  return output;
-}
+afterAll(() => room.remove());
 
 function metricsOf(report: EvaluationReport, arm: ArmName) {
   const found = report.slices[0]?.arms.find((each) => each.arm === arm);
@@ -68,7 +54,7 @@ describe('segments, from log to reports', () => {
   });
 
   it('divide the tasks of the store among them', async () => {
-    const manifest = JSON.parse(await readFile(join(folder, 'store/manifest.json'), 'utf8')) as {
+    const manifest = JSON.parse(await readFile(room.path('store/manifest.json'), 'utf8')) as {
       taskCountBySplit: { train: number; test: number };
     };
     const total = (pick: (report: EvaluationReport) => number): number =>
@@ -98,14 +84,14 @@ describe('segments, from log to reports', () => {
     const read = async (sql: string): Promise<number[]> =>
       ((await connection.runAndReadAll(sql)).getRows()[0] ?? []).map(Number);
     const [rmse, mae] = await read(
-      `SELECT sqrt(avg((meta_adapted - value) ** 2)), avg(abs(meta_adapted - value)) FROM '${join(folder, 'p-buyer.parquet')}'`,
+      `SELECT sqrt(avg((meta_adapted - value) ** 2)), avg(abs(meta_adapted - value)) FROM '${room.path('p-buyer.parquet')}'`,
     );
     const { values } = metricsOf(reports[2]!, 'meta-adapted');
     expect(rmse).toBeCloseTo(values!.rmse, 4);
     expect(mae).toBeCloseTo(values!.mae, 4);
     const [logloss] = await read(
       `SELECT -sum(clicks * ln(meta_adapted) + (impressions - clicks) * ln(1 - meta_adapted)) / sum(impressions)
-        FROM '${join(folder, 'p-regular.parquet')}'`,
+        FROM '${room.path('p-regular.parquet')}'`,
     );
     expect(logloss).toBeCloseTo(metricsOf(reports[1]!, 'meta-adapted').logloss, 5);
     connection.closeSync();
@@ -113,10 +99,10 @@ describe('segments, from log to reports', () => {
   });
 
   it('have separate pages, in the terms of their label', async () => {
-    const page = await readFile(join(folder, 'run/report-buyer.html'), 'utf8');
+    const page = await readFile(room.path('run/report-buyer.html'), 'utf8');
     expect(page).toContain('segment buyer');
     expect(page).toContain('nDCG@5');
     expect(page).not.toMatch(/logloss|click rate|nats/i);
-    expect(await readFile(join(folder, 'run/report-newcomer.html'), 'utf8')).toContain('logloss');
+    expect(await readFile(room.path('run/report-newcomer.html'), 'utf8')).toContain('logloss');
   });
 });

@@ -63,7 +63,7 @@ const busy = (run: string, where: RegExp): ExpectedFailure => ({
 });
 
 it('a second one on the same Redis stops at once and harms nothing', async () => {
-  const config = await configOf('queued', 40);
+  const config = await configOf('queued', 4);
   const train = ['train', config, '--redis', redis.url, '--format', 'json'];
   const first = started(...train);
   await first.saw(/^run queued/m);
@@ -76,7 +76,7 @@ it('a second one on the same Redis stops at once and harms nothing', async () =>
   const kept = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
   expect(kept).toEqual(expect.arrayContaining(jobs));
   started('worker', '--redis', redis.url, '--prefix', '{queued}');
-  expect(digestOf(await first.ended)).toBe(await undisturbedDigest(40));
+  expect(digestOf(await first.ended)).toBe(await undisturbedDigest(4));
 });
 
 it('a second one without a queue stops at once', async () => {

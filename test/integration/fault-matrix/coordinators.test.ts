@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
+import { cell, FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
 import { heldJob } from '../../fixtures/faults/held-job.js';
 import {
   skewedClock,
@@ -11,15 +11,12 @@ import {
   suspendedBeforeNaming,
 } from '../../fixtures/faults/processes.js';
 import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
-import { CellsOfFile } from './cells.js';
 
 let scene: FaultScene;
 beforeAll(async () => {
   scene = await FaultScene.open();
 });
 afterAll(() => scene.close());
-
-const cells = new CellsOfFile('coordinators.test.ts');
 
 const AN_HOUR_MS = 3_600_000;
 /** The outer step whose first job is held, counted from 0. */
@@ -85,7 +82,7 @@ const CATCH_BY_PHASE: Readonly<Record<string, (name: string) => Promise<CaughtCo
 };
 
 for (const [phase, catchIt] of Object.entries(CATCH_BY_PHASE)) {
-  cells.run('coordinator killed', phase, async (name) => {
+  cell('coordinator killed', phase, async (name) => {
     const caught = await catchIt(name);
     caught.run.signal('SIGKILL');
     expect((await caught.run.ended).signal).toBe('SIGKILL');
@@ -93,7 +90,7 @@ for (const [phase, catchIt] of Object.entries(CATCH_BY_PHASE)) {
     await scene.expectDigestOnResume(name);
   });
 
-  cells.run('coordinator suspended', phase, async (name) => {
+  cell('coordinator suspended', phase, async (name) => {
     const { run, release, close } = await catchIt(name);
     await stopped(run.pid);
     release();
@@ -103,7 +100,7 @@ for (const [phase, catchIt] of Object.entries(CATCH_BY_PHASE)) {
   });
 }
 
-cells.run('coordinator asked to stop by SIGTERM', 'with a job in flight', async (name) => {
+cell('coordinator asked to stop by SIGTERM', 'with a job in flight', async (name) => {
   const { run, close } = await whileWorkersCompute(name);
   run.signal('SIGTERM');
   const { exitCode, diagnostics } = await run.ended;
@@ -112,12 +109,10 @@ cells.run('coordinator asked to stop by SIGTERM', 'with a job in flight', async 
   await scene.expectDigestOnResume(name);
 });
 
-cells.run('clock skewed', 'coordinator an hour ahead, worker an hour behind', async (name) => {
+cell('clock skewed', 'coordinator an hour ahead, worker an hour behind', async (name) => {
   const worker = scene.worker(name, { environment: skewedClock(-AN_HOUR_MS) });
   const run = await scene.coordinator(name, { environment: skewedClock(AN_HOUR_MS) });
   await scene.expectDigest(run);
   worker.signal('SIGTERM');
   expect((await worker.ended).exitCode).toBe(0);
 });
-
-cells.complete();

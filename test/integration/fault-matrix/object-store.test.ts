@@ -1,8 +1,9 @@
 /** An object store that fails below the checkpoints of a run. */
 
-import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { afterAll, beforeAll, describe, expect, vi } from 'vitest';
 import {
   expectExclusion,
+  cell,
   FaultScene,
   type RunDepartures,
 } from '../../fixtures/faults/fault-scene.js';
@@ -22,7 +23,6 @@ import {
   startS3Buckets,
   type S3Buckets,
 } from '../../fixtures/stores/s3-buckets.js';
-import { CellsOfFile } from './cells.js';
 
 const BUCKET = 'runs';
 const MANIFEST = /\/checkpoints\/manifests\//;
@@ -41,18 +41,14 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     buckets = await startS3Buckets();
     await buckets.makeBucket(BUCKET);
     const { credentials } = buckets.options;
-    const environment = {
-      AWS_ACCESS_KEY_ID: credentials?.accessKeyId ?? '',
-      AWS_SECRET_ACCESS_KEY: credentials?.secretAccessKey ?? '',
-    };
-    scene = await FaultScene.open({ environment });
+    vi.stubEnv('AWS_ACCESS_KEY_ID', credentials?.accessKeyId);
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', credentials?.secretAccessKey);
+    scene = await FaultScene.open();
   });
   afterAll(async () => {
     await scene.close();
     await buckets.stop();
   });
-
-  const cells = new CellsOfFile('object-store.test.ts');
 
   function departuresOf(name: string, { endpoint }: S3FaultProxy): RunDepartures {
     return { config: { output: `s3://${BUCKET}/${name}`, storage: { s3Endpoint: endpoint } } };
@@ -80,19 +76,19 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     ['S3 loses its reply', 'to a manifest', { kind: 'reply-lost' }, MANIFEST],
   ];
   for (const [fault, phase, kind, path] of PASSING)
-    cells.run(fault, phase, (name) =>
+    cell(fault, phase, (name) =>
       withProxy(name, async (proxy, departures) => {
         void proxy.fail({ method: 'PUT', path, times: 2 }, kind);
-        await scene.expectDigest(await scene.coordinator(name, departures));
+        await scene.expectDigest(await scene.coordinatorHere(name, departures));
         expect(proxy.struckCount()).toBe(2);
       }),
     );
 
-  cells.run('S3 answers 500', 'to a manifest, longer than the SDK tries', (name) =>
+  cell('S3 answers 500', 'to a manifest, longer than the SDK tries', (name) =>
     withProxy(name, async (proxy, departures) => {
       const times = 3 * SDK_ATTEMPT_COUNT;
       void proxy.fail({ method: 'PUT', path: MANIFEST, times }, { kind: 'refused', status: 500 });
-      const run = await scene.coordinator(name, departures);
+      const run = await scene.coordinatorHere(name, departures);
       await run.saw(/the object store at \S+ fails \(\w+ \(HTTP 500\)\); waiting for it/);
       await run.saw(/the object store is back after/);
       await scene.expectDigest(run);
@@ -100,11 +96,11 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     }),
   );
 
-  cells.run('S3 answers 500', 'to every manifest', (name) =>
+  cell('S3 answers 500', 'to every manifest', (name) =>
     withProxy(name, async (proxy, departures) => {
       void proxy.fail({ method: 'PUT', path: MANIFEST }, { kind: 'refused', status: 500 });
       const queue = { outerStepTimeoutMs: SHORT_WAIT_MS };
-      const run = await scene.coordinator(name, { ...departures, queue });
+      const run = await scene.coordinatorHere(name, { ...departures, queue });
       await expectExclusion(run, { exitCode: 3, message: /the object store/ });
     }),
   );
@@ -114,7 +110,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     ['S3 truncates its answers', { kind: 'truncated' }],
   ];
   for (const [fault, kind] of READING)
-    cells.run(fault, 'on a resume', async (name) => {
+    cell(fault, 'on a resume', async (name) => {
       const proxy = await s3FaultProxy(buckets.options.endpoint);
       const departures = departuresOf(name, proxy);
       const { executor, held, release } = heldJob(scene.executor, 1, STEP_AFTER_CHECKPOINT);
@@ -132,10 +128,10 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       await proxy.close();
     });
 
-  cells.run('race for a run on S3', 'lost while a checkpoint is sent', (name) =>
+  cell('race for a run on S3', 'lost while a checkpoint is sent', (name) =>
     withProxy(name, async (proxy, departures) => {
       const held = proxy.fail({ method: 'PUT', path: MANIFEST, times: 1 }, { kind: 'held' });
-      const run = await scene.coordinator(name, departures);
+      const run = await scene.coordinatorHere(name, departures);
       await held;
       await takeOver(name);
       proxy.release();
@@ -159,7 +155,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     while (answer.kind === 'held') answer = await lease.take(other, answer.mark);
   }
 
-  cells.run(
+  cell(
     'disk of a worker full',
     'when it fetches the store from S3',
     async (name) => {
@@ -175,7 +171,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       const access = { QIANMO_STORE_ALLOW: store, QIANMO_ENDPOINT_ALLOW: endpoint };
       const full = scene.worker(name, { environment: { ...access, TMPDIR: disk.folder } });
       await full.printed(/"kind":"worker-ready"/);
-      const run = await scene.coordinator(name, departures);
+      const run = await scene.coordinatorHere(name, departures);
       await run.saw(/refuses the jobs of this run.*the disk is full/);
       const healthy = scene.worker(name, { environment: access });
       await scene.expectDigest(run);
@@ -187,6 +183,4 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     },
     canMountDisks ? null : 'no file system can be mounted here',
   );
-
-  cells.complete();
 });

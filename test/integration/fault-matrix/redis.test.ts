@@ -1,22 +1,19 @@
 /** A Redis that stands still, is killed, fails over, is full or slow, or whose connections are cut. */
 
 import { afterAll, beforeAll } from 'vitest';
-import { FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
+import { cell, FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
 import { heldJob } from '../../fixtures/faults/held-job.js';
 import { stopped } from '../../fixtures/faults/processes.js';
 import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
 import { redisOnSmallDisk } from '../../fixtures/queue/full-disk.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { replicatedRedis } from '../../fixtures/queue/replicated-redis.js';
-import { CellsOfFile } from './cells.js';
 
 let scene: FaultScene;
 beforeAll(async () => {
   scene = await FaultScene.open();
 });
 afterAll(() => scene.close());
-
-const cells = new CellsOfFile('redis.test.ts');
 
 /** The outer step whose first job is held, counted from 0. */
 const STEP_UNDER_WAY = 2;
@@ -31,7 +28,7 @@ async function withJobInFlight(
 ): Promise<void> {
   const { executor, held, release } = heldJob(scene.executor, 1, STEP_UNDER_WAY);
   const worker = await scene.workerHere(name, { queue: scene.queue(name, redis.url), executor });
-  const run = await scene.coordinator(name, { redisUrl: redis.url });
+  const run = await scene.coordinatorHere(name, { redisUrl: redis.url });
   await held;
   await strike((pattern) => run.saw(pattern), release);
   release();
@@ -40,7 +37,7 @@ async function withJobInFlight(
   await redis.close();
 }
 
-cells.run('Redis suspended', 'for a moment, with a job in flight', async (name) => {
+cell('Redis suspended', 'for a moment, with a job in flight', async (name) => {
   const redis = await redisForTest();
   await withJobInFlight(name, redis, async () => {
     await stopped(redis.server.pid);
@@ -48,7 +45,7 @@ cells.run('Redis suspended', 'for a moment, with a job in flight', async (name) 
   });
 });
 
-cells.run('Redis suspended', 'until its silence is noticed', async (name) => {
+cell('Redis suspended', 'until its silence is noticed', async (name) => {
   const redis = await redisForTest();
   await withJobInFlight(name, redis, async (saw) => {
     await stopped(redis.server.pid);
@@ -57,7 +54,7 @@ cells.run('Redis suspended', 'until its silence is noticed', async (name) => {
   });
 });
 
-cells.run('Redis killed and started again', 'with a job in flight', async (name) => {
+cell('Redis killed and started again', 'with a job in flight', async (name) => {
   const redis = await redisForTest();
   await withJobInFlight(name, redis, async () => {
     await redis.server.kill();
@@ -65,7 +62,7 @@ cells.run('Redis killed and started again', 'with a job in flight', async (name)
   });
 });
 
-cells.run('Redis fails over to a replica', 'with a job in flight', async (name) => {
+cell('Redis fails over to a replica', 'with a job in flight', async (name) => {
   const redis = await replicatedRedis(redisForTest);
   await withJobInFlight(name, redis, async () => {
     await redis.replicated();
@@ -73,7 +70,7 @@ cells.run('Redis fails over to a replica', 'with a job in flight', async (name) 
   });
 });
 
-cells.run('Redis has a full disk', 'with a job in flight', async (name) => {
+cell('Redis has a full disk', 'with a job in flight', async (name) => {
   const redis = await redisOnSmallDisk();
   await withJobInFlight(name, redis, async (saw, release) => {
     await redis.fillDisk();
@@ -95,13 +92,13 @@ async function throughProxy(
   const urlOf = (side: Side): string => (sides.includes(side) ? proxy.url : scene.redis.url);
   const worker = await scene.workerHere(name, { queue: scene.queue(name, urlOf('worker')) });
   const spoilt = spoil(proxy);
-  await scene.expectDigest(await scene.coordinator(name, { redisUrl: urlOf('coordinator') }));
+  await scene.expectDigest(await scene.coordinatorHere(name, { redisUrl: urlOf('coordinator') }));
   await spoilt;
   await worker.stop();
   await proxy.close();
 }
 
-cells.run('Redis slowed', 'at every command', (name) =>
+cell('Redis slowed', 'at every command', (name) =>
   throughProxy(name, ['coordinator', 'worker'], (proxy) => {
     proxy.slowBy(LATENCY_MS);
     return Promise.resolve();
@@ -127,8 +124,6 @@ const CUTS: readonly (readonly [
   ['half-way through the reply to a result', 'worker', 'cutReply', HANDED_IN],
 ];
 for (const [phase, side, cut, commandOf] of CUTS)
-  cells.run('connection to Redis cut', phase, (name) =>
+  cell('connection to Redis cut', phase, (name) =>
     throughProxy(name, [side], (proxy) => proxy[cut](commandOf(prefixOf(name)))),
   );
-
-cells.complete();

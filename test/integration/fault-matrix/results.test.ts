@@ -1,6 +1,6 @@
 /**
- * Results that are wrong, late or doubled. The coordinator and Redis are processes of their own; the
- * worker's loop is in this process, so that the test can change what it hands in.
+ * Results that are wrong, late or doubled. The loop of the worker is in this process, so that the test can change what
+ * it hands in.
  */
 
 import { createSecretKey } from 'node:crypto';
@@ -15,8 +15,7 @@ import {
   signingKeyOf,
 } from '../../../shared/queue/signed-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
-import { expectExclusion, FaultScene } from '../../fixtures/faults/fault-scene.js';
-import { CellsOfFile } from './cells.js';
+import { expectExclusion, cell, FaultScene } from '../../fixtures/faults/fault-scene.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 let scene: FaultScene;
@@ -24,8 +23,6 @@ beforeAll(async () => {
   scene = await FaultScene.open();
 });
 afterAll(() => scene.close());
-
-const cells = new CellsOfFile('results.test.ts');
 
 const KEY_TEXT = '0123456789abcdef0123456789abcdef';
 
@@ -110,8 +107,8 @@ const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] 
 ];
 
 for (const [phase, change] of CHANGES)
-  cells.run('result', phase, async (name) => {
-    const run = await scene.coordinator(name);
+  cell('result', phase, async (name) => {
+    const run = await scene.coordinatorHere(name);
     const worker = await scene.workerHere(name, { executor: changingFirst(change) });
     const { diagnostics } = await scene.expectDigest(run);
     expect(diagnostics).toMatch(/is tried again: /);
@@ -129,8 +126,8 @@ const ENDINGS: readonly (readonly [string, (result: JobResult) => object])[] = [
 ];
 
 for (const [phase, changes] of ENDINGS)
-  cells.run('result', phase, async (name) => {
-    const run = await scene.coordinator(name);
+  cell('result', phase, async (name) => {
+    const run = await scene.coordinatorHere(name);
     const queue = changingFirstResult(
       scene.queue(name),
       // The types rule out what a forger sends.
@@ -163,8 +160,8 @@ const FORGERIES: readonly (readonly [
 ];
 
 for (const [phase, forgery] of FORGERIES)
-  cells.run('result of a signed run', phase, async (name) => {
-    const run = await scene.coordinator(name, SIGNED_RUN);
+  cell('result of a signed run', phase, async (name) => {
+    const run = await scene.coordinatorHere(name, SIGNED_RUN);
     let first: JobResult | null = null;
     let isForged = false;
     const queue = changingResults(scene.queue(name), (result, jobId) => {
@@ -181,11 +178,11 @@ for (const [phase, forgery] of FORGERIES)
     await worker.stop();
   });
 
-cells.run(
+cell(
   'job of a signed run',
   'before a worker without its key, beside one that has it',
   async (name) => {
-    const run = await scene.coordinator(name, SIGNED_RUN);
+    const run = await scene.coordinatorHere(name, SIGNED_RUN);
     const keyless = await scene.workerHere(name, {
       queue: signedJobQueue(scene.queue(name), null),
     });
@@ -198,7 +195,7 @@ cells.run(
   },
 );
 
-cells.run('poison task', 'that fails wherever it is computed', async (name) => {
+cell('poison task', 'that fails wherever it is computed', async (name) => {
   let poison = -1;
   const executor: JobExecutor = {
     execute: async (input, ...rest) => {
@@ -208,24 +205,22 @@ cells.run('poison task', 'that fails wherever it is computed', async (name) => {
     },
     close: () => Promise.resolve(),
   };
-  const run = await scene.coordinator(name, { queue: { jobAttemptsMax: 2 } });
+  const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 2 } });
   const worker = await scene.workerHere(name, { executor });
   await expectExclusion(run, { exitCode: 1, message: /a task makes its job fail/ });
   await worker.stop();
 });
 
-cells.run('sick worker', 'beside a healthy one', async (name) => {
+cell('sick worker', 'beside a healthy one', async (name) => {
   const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
   const failing: JobExecutor = {
     execute: () => Promise.reject(full),
     close: () => Promise.resolve(),
   };
-  const run = await scene.coordinator(name, { queue: { jobAttemptsMax: 1 } });
+  const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 1 } });
   const sick = await scene.workerHere(name, { executor: failing });
   await run.saw(/is sick and takes no job/);
   const healthy = await scene.workerHere(name);
   await scene.expectDigest(run);
   await Promise.all([sick.stop(), healthy.stop()]);
 });
-
-cells.complete();

@@ -1,11 +1,16 @@
 /** Workers and compute processes that are killed, suspended or sick, in each phase of a job. */
 
 import { afterAll, beforeAll, expect } from 'vitest';
+import type { CommandHere } from '../../fixtures/commands/command-here.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { FaultScene, prefixOf, type RunDepartures } from '../../fixtures/faults/fault-scene.js';
+import {
+  cell,
+  FaultScene,
+  prefixOf,
+  type RunDepartures,
+} from '../../fixtures/faults/fault-scene.js';
 import { computePidOf, signalIfThere, stopped } from '../../fixtures/faults/processes.js';
 import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
-import { CellsOfFile } from './cells.js';
 
 const LOST = /is tried again: the worker that held the job is lost/;
 
@@ -18,13 +23,11 @@ beforeAll(async () => {
 });
 afterAll(() => scene.close());
 
-const cells = new CellsOfFile('worker-processes.test.ts');
-
 /** A run whose only worker has reached a phase of its first job. */
 interface CaughtWorker {
   readonly worker: RunningCommand;
   readonly computePid: number;
-  readonly run: RunningCommand;
+  readonly run: CommandHere;
   readonly proxy: TcpFaultProxy;
 }
 
@@ -47,13 +50,13 @@ async function caughtWorker(
   const command = COMMAND_BY_PHASE[phase]?.(prefixOf(name)) ?? null;
   if (command === null) await stopped(computePid);
   const caught = command === null ? worker.printed(/"kind":"job-started"/) : proxy.hold(command);
-  const run = await scene.coordinator(name, departures);
+  const run = await scene.coordinatorHere(name, departures);
   await caught;
   return { worker, computePid, run, proxy };
 }
 
 for (const phase of Object.keys(COMMAND_BY_PHASE)) {
-  cells.run('worker killed', phase, async (name) => {
+  cell('worker killed', phase, async (name) => {
     const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
     worker.signal('SIGKILL');
     signalIfThere(computePid, 'SIGCONT');
@@ -70,7 +73,7 @@ for (const phase of [
   'while it sends the output',
   'while it hands the result in',
 ])
-  cells.run('worker suspended', phase, async (name) => {
+  cell('worker suspended', phase, async (name) => {
     const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
     await stopped(worker.pid);
     // The loss of a job shows when another worker takes it.
@@ -88,7 +91,7 @@ for (const phase of [
 
 const WITH_A_JOB = 'while its compute process has the job';
 
-cells.run('compute process killed', 'while it has a job', async (name) => {
+cell('compute process killed', 'while it has a job', async (name) => {
   const { worker, computePid, run, proxy } = await caughtWorker(name, WITH_A_JOB);
   process.kill(computePid, 'SIGKILL');
   await scene.expectDigest(run);
@@ -96,7 +99,7 @@ cells.run('compute process killed', 'while it has a job', async (name) => {
   await proxy.close();
 });
 
-cells.run('compute process suspended', 'while it has a job, for good', async (name) => {
+cell('compute process suspended', 'while it has a job, for good', async (name) => {
   const { worker, run, proxy } = await caughtWorker(name, WITH_A_JOB, {
     queue: { jobTimeoutMs: JOB_TIMEOUT_MS },
   });
@@ -106,7 +109,7 @@ cells.run('compute process suspended', 'while it has a job, for good', async (na
   await proxy.close();
 });
 
-cells.run('worker asked to stop by SIGTERM', 'with a job in flight', async (name) => {
+cell('worker asked to stop by SIGTERM', 'with a job in flight', async (name) => {
   const { worker, run, proxy } = await caughtWorker(name, WITH_A_JOB);
   await expectCleanStop(worker);
   const other = await scene.workerHere(name);
@@ -122,5 +125,3 @@ async function expectCleanStop(worker: RunningCommand): Promise<void> {
   const ended = await worker.ended;
   expect(ended.exitCode, ended.diagnostics).toBe(0);
 }
-
-cells.complete();

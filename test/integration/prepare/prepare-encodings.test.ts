@@ -1,18 +1,12 @@
-// How each config field transforms a value, checked against MD5 and arithmetic in this file.
-import { decodeDictionary, openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { createHash } from 'node:crypto';
+// How each config field transforms a value, checked against arithmetic in this file.
 import { readFile } from 'node:fs/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { tableFromIPC } from 'apache-arrow';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows } from '../../../shared/tasks/task-store.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 interface Prepared {
   readonly manifest: StoreManifest;
@@ -22,19 +16,13 @@ interface Prepared {
   readonly byLogRow: (pick: (task: TaskRows, row: number) => number) => Map<number, number>;
 }
 
-async function prepared(
-  log: string,
-  data: Record<string, unknown>,
-  rest?: Record<string, unknown>,
-): Promise<Prepared> {
+async function prepared(log: string, data: object): Promise<Prepared> {
   await room.write('log.csv', log);
-  const manifest = await room.prepare(room.config(data, rest));
-  const store = await openTaskStore(room.path('store'), {});
-  const rows = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
-  await store.close();
+  const manifest = await room.prepare(room.config(data));
+  const { tasks, rows } = await room.stored();
   return {
     manifest,
-    tasks: store.tasks,
+    tasks,
     rows,
     byLogRow: (pick) =>
       new Map(
@@ -45,16 +33,8 @@ async function prepared(
   };
 }
 
-/** The definition of `feature-encoding.ts`. */
-function bucketOf(value: string, buckets: number): number {
-  const number = createHash('md5').update(value, 'utf8').digest().readBigUInt64LE(8);
-  return 1 + Number(number % BigInt(buckets - 1));
-}
-
 async function rejectReasons(): Promise<string[]> {
-  const lines = (await readFile(room.path('store/rejects.jsonl'), 'utf8')).trim();
-  if (lines === '') return [];
-  return lines.split('\n').map((line) => (JSON.parse(line) as { reason: string }).reason);
+  return (await room.rejected()).map(({ reason }) => reason);
 }
 
 test('several columns together name a task', async () => {
@@ -107,32 +87,6 @@ test('a weight multiplies clicks and impressions, of labels and of counts', asyn
   );
 });
 
-test('hash buckets are those of MD5, for categories and bags; an empty value is 0 or no member', async () => {
-  const sites = ['news', 'été', '', 'news'];
-  const bags = ['x|y|z', 'y', '', 'ü||x'];
-  const log = `ad,site,tags,clicked\n${sites.map((site, n) => `a,${site},${bags[n]},${n % 2}\n`).join('')}`;
-  const { manifest, byLogRow } = await prepared(log, {
-    features: [
-      { name: 'site', kind: 'category', hashBuckets: 1000 },
-      { name: 'tags', kind: 'bag', hashBuckets: 7, lengthMax: 2 },
-    ],
-  });
-  expect(manifest.features).toMatchObject([
-    { rowCount: 1000, encoding: { by: 'hash', buckets: 1000 } },
-    { rowCount: 7, lengthMax: 2 },
-  ]);
-  const ids = byLogRow((task, row) => task.categoryIds[0]![row]!);
-  for (const [row, site] of sites.entries())
-    expect(ids.get(row)).toBe(site === '' ? 0 : bucketOf(site, 1000));
-  for (const place of [0, 1]) {
-    const members = byLogRow((task, row) => task.bagIds[0]![row * 2 + place]!);
-    for (const [row, bag] of bags.entries()) {
-      const member = bag.split('|').filter((m) => m !== '')[place];
-      expect(members.get(row)).toBe(member === undefined ? -1 : bucketOf(member, 7));
-    }
-  }
-});
-
 test('values seen fewer than countMin times share id 0, in categories and in bags', async () => {
   const log = 'ad,site,tags,clicked\na,x,p|q,1\na,y,p,0\na,x,r|p,1\na,y,q,0\na,z,,1\na,y,p,0\n';
   const { manifest, byLogRow } = await prepared(log, {
@@ -150,17 +104,6 @@ test('values seen fewer than countMin times share id 0, in categories and in bag
   expect(idsOf((task, row) => task.bagIds[0]![row * 2 + 1]!)).toEqual([2, -1, 1, -1, -1, -1]);
   const dictionary = tableFromIPC(await readFile(room.path('store/dictionaries/tags.arrow')));
   expect(dictionary.getChild('value')!.toJSON()).toEqual([null, 'p', 'q']);
-});
-
-test('a byte order mark at the start of a value is part of it, in the dictionary too', async () => {
-  const { byLogRow } = await prepared('ad,site,clicked\na,\ufeffx,1\na,\ufeffx,0\na,x,1\na,,0\n', {
-    features: [{ name: 'site', kind: 'category' }],
-  });
-  const ids = [...byLogRow((task, row) => task.categoryIds[0]![row]!)].sort(([a], [b]) => a - b);
-  expect(ids.map(([, id]) => id)).toEqual([1, 1, 2, 0]);
-  const file = 'dictionaries/site.arrow';
-  const values = decodeDictionary(await readFile(room.path(`store/${file}`)), file);
-  expect(values).toEqual([null, '\ufeffx', 'x']);
 });
 
 test('numbers are scaled by their kind of scale, on both sides of 0', async () => {

@@ -3,26 +3,19 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { formatFailure } from '../../../shared/base/errors.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { failureOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
 const SPARK_JOB = fileURLToPath(
   new URL('../../../infra/examples/group_logs_spark.py', import.meta.url),
 );
-/** A Python that has pyspark, on a machine with Java. */
-const sparkPython = process.env['QIANMO_TEST_SPARK_PYTHON'];
 // More than a thread of DuckDB takes at a time, so that rows would arrive out of order if nothing held it.
 const ROW_COUNT = 400_000;
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 async function duck(sql: string): Promise<void> {
   const instance = await DuckDBInstance.create(':memory:');
@@ -50,10 +43,8 @@ const DATA = {
 /** Key, size and rows of each task in order of the keys, without the numbers that rows have in their logs. */
 async function contentOf(data: Record<string, unknown>) {
   await room.prepare(room.config({ ...DATA, ...data }), { force: true });
-  const store = await openTaskStore(room.path('store'), {});
-  const rows = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
-  await store.close();
-  return store.tasks
+  const { tasks, rows } = await room.stored();
+  return tasks
     .map(({ key, supportRowCount, queryRowCount }, index) => {
       const { logRows: _logRows, taskIndex: _taskIndex, ...values } = rows[index]!;
       return { key, supportRowCount, queryRowCount, values };
@@ -86,37 +77,12 @@ test('a row that is earlier than the row before it is named with its file', asyn
   await room.write('a.csv', 'ad,site,price,at,clicked\na,x,1,1,1\na,x,1,2,0\n');
   await room.write('b.csv', 'ad,site,price,at,clicked\nb,x,1,5,1\nb,x,1,7,0\nb,x,1,6,0\n');
   const logs = [room.path('a.csv'), room.path('b.csv')];
-  const failure: unknown = await room
-    .prepare(room.config({ ...DATA, logs, grouped: true }))
-    .catch((error: unknown) => error);
-  if (!(failure instanceof QianmoError)) throw new Error('it did not fail as a QianmoError');
+  const failure = await failureOf(room.prepare(room.config({ ...DATA, logs, grouped: true })));
   expect(failure.kind).toBe('data');
   expect(formatFailure(failure)).toMatch(
     /not in order of time[^]*b\.csv, row 3, task "b"[^]*7 or later[^]*6/,
   );
 });
-
-test.skipIf(sparkPython === undefined)(
-  'what the Spark job writes gives the rows of the unordered logs',
-  async () => {
-    await duck(`COPY (${logOf(20_000)}) TO '${room.path('log.csv')}' (HEADER)`);
-    const expected = await contentOf({});
-    const options = ['--task', 'ad', '--time', 'at', '--files', '3'];
-    const paths = ['--logs', room.path('log.csv'), '--out', room.path('grouped')];
-    await promisify(execFile)(sparkPython ?? '', [SPARK_JOB, ...paths, ...options], {
-      env: { ...process.env, SPARK_LOCAL_IP: '127.0.0.1', PYSPARK_PYTHON: sparkPython },
-    });
-    const found = await contentOf({ logs: room.path('grouped'), grouped: true });
-    const withoutPrice = (tasks: typeof found) =>
-      tasks.map(({ values: { clicks, categoryIds }, ...task }) => ({
-        ...task,
-        clicks,
-        categoryIds,
-      }));
-    expect(withoutPrice(found)).toEqual(withoutPrice(expected));
-  },
-  300_000,
-);
 
 test('the Spark job is valid Python', async (context) => {
   const compile = `import ast, sys; ast.parse(open(sys.argv[1]).read())`;

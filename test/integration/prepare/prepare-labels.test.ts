@@ -1,26 +1,11 @@
 // Value labels, and segments with different labels, in a store worked out by hand.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { labelOf } from '../../../shared/tasks/task-label.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 import { warningsOf } from '../../fixtures/told.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
-
-async function failureOf(work: Promise<unknown>): Promise<string> {
-  const caught = await work.then(
-    () => null,
-    (error: unknown) => error,
-  );
-  if (caught instanceof QianmoError) return formatFailure(caught);
-  throw new Error('it did not fail as a QianmoError', { cause: caught });
-}
+const room = roomOfEachTest();
 
 describe('a value as label', () => {
   const LOG = 'ad,site,rating,w,at\na,x,1,1,1\na,y,5,3,2\nb,x,3,1,1\nb,y,4,1,2\n';
@@ -38,15 +23,14 @@ describe('a value as label', () => {
     expect(label.segment).toBeNull();
     expect(label.mean).toBeCloseTo(mean, 12);
     expect(label.deviation).toBeCloseTo(deviation, 12);
-    const store = await openTaskStore(room.path('store'), {});
-    expect(store.tasks.map(({ labelIndex }) => labelIndex)).toEqual([0, 0]);
-    const [a, b] = await store.readTasks([0, 1]);
+    const { tasks, rows } = await room.stored();
+    expect(tasks.map(({ labelIndex }) => labelIndex)).toEqual([0, 0]);
+    const [a, b] = rows;
     expect(a!.loss).toBe('squared');
     const found = [...a!.clicks, ...b!.clicks];
     for (const [row, value] of [1, 5, 3, 4].entries())
       expect(found[row]).toBeCloseTo((value - mean) / deviation, 6);
     expect([...a!.impressions]).toEqual([1, 1]);
-    await store.close();
   });
 
   test('is weighted, in its moments and in the stored values', async () => {
@@ -56,11 +40,9 @@ describe('a value as label', () => {
     const mean = 23 / 6;
     const deviation = Math.sqrt(101 / 6 - mean * mean);
     expect(manifest.labels![0]).toMatchObject({ mean: expect.closeTo(mean, 12) as number });
-    const store = await openTaskStore(room.path('store'), {});
-    const [a] = await store.readTasks([0]);
+    const [a] = (await room.stored()).rows;
     expect(a!.clicks[1]).toBeCloseTo((3 * (5 - mean)) / deviation, 6);
     expect([...a!.impressions]).toEqual([1, 3]);
-    await store.close();
   });
 
   test('is standardised by training tasks alone', async () => {
@@ -76,8 +58,8 @@ describe('a value as label', () => {
         taskSplit: { by: 'hash', validationShare: 0.2, testShare: 0.3 },
       }),
     );
-    const store = await openTaskStore(room.path('store'), {});
-    const trained = new Set(store.tasks.filter((t) => t.split === 'train').map(({ key }) => key));
+    const { tasks } = await room.stored();
+    const trained = new Set(tasks.filter((t) => t.split === 'train').map(({ key }) => key));
     const values = lines
       .map((line) => line.split(','))
       .filter(([ad]) => trained.has(ad!))
@@ -85,7 +67,6 @@ describe('a value as label', () => {
     expect(values.length).toBeLessThan(150);
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
     expect(manifest.labels![0]).toMatchObject({ mean: expect.closeTo(mean, 9) as number });
-    await store.close();
   });
 
   test('may be an expression, and its known mean an oracle', async () => {
@@ -99,29 +80,28 @@ describe('a value as label', () => {
     if (label?.loss !== 'squared') throw new Error('not a value');
     // 0, 1, 0, 2
     expect(label.mean).toBeCloseTo(3 / 4, 12);
-    const store = await openTaskStore(room.path('store'), {});
-    const [a] = await store.readTasks([0]);
+    const [a] = (await room.stored()).rows;
     const row = [...a!.logRows].indexOf(1);
     expect(a!.clicks[row]).toBeCloseTo((1 - 3 / 4) / label.deviation, 6);
     expect(a!.oracle![row]).toBeCloseTo((2 - 3 / 4) / label.deviation, 6);
-    await store.close();
   });
 
   test('that is not a number rejects its row', async () => {
     await room.write('log.csv', LOG.replace('a,y,5', 'a,y,five').replace('b,x,3', 'b,x,1e39'));
-    const failure = await failureOf(room.prepare(room.config({ ...rating, rejectedRowsMax: 0 })));
+    const failure = await failureTextOf(
+      room.prepare(room.config({ ...rating, rejectedRowsMax: 0 })),
+    );
     expect(failure).toContain('the column "rating" holds "five", expected a number');
     expect(failure).toContain('the column "rating" holds "1e39", expected a number');
   });
 
   test('leaves stores of clicks unchanged', async () => {
     await room.write('log.csv', 'ad,site,clicked\na,x,1\na,y,0\n');
-    const manifest = await room.prepare(room.config({}));
+    const manifest = await room.prepare(room.config());
     expect('labels' in manifest).toBe(false);
-    const store = await openTaskStore(room.path('store'), {});
+    const store = await room.stored();
     expect(store.tasks[0]).not.toHaveProperty('labelIndex');
     expect(labelOf(store.manifest, store.tasks[0]!)).toEqual({ loss: 'binary', segment: null });
-    await store.close();
   });
 });
 
@@ -135,7 +115,7 @@ describe('a label that is the same in every training row is reported', () => {
     ['both', '0', '1', []],
   ])('of clicks: %s', async (_, first, second, told) => {
     await room.write('log.csv', `ad,site,clicked\na,x,${first}\na,y,${second}\n`);
-    await room.prepare(room.config({}));
+    await room.prepare(room.config());
     expect(warnings().filter((message) => message.includes('every training row'))).toEqual(told);
   });
 
@@ -182,14 +162,13 @@ d,buyer,y,?,?,20,1
         deviation: expect.closeTo(Math.sqrt(50), 12) as number,
       },
     ]);
-    const store = await openTaskStore(room.path('store'), {});
+    const { rows: tasks, ...store } = await room.stored();
     expect(store.tasks.map(({ key, labelIndex }) => [key, labelIndex])).toEqual([
       ['a', 0],
       ['b', 1],
       ['c', 2],
       ['d', 2],
     ]);
-    const tasks = await store.readTasks([0, 1, 2, 3]);
     expect(tasks.map(({ loss }) => loss)).toEqual(['binary', 'binary', 'squared', 'squared']);
     // By row of the log: clicks or standardised values, and weights.
     const byRow = (task: (typeof tasks)[number], values: Float32Array): number[] =>
@@ -202,7 +181,6 @@ d,buyer,y,?,?,20,1
     expect(byRow(tasks[1]!, tasks[1]!.impressions)).toEqual([3, 5]);
     expect(byRow(tasks[2]!, tasks[2]!.clicks)[1]).toBeCloseTo(10 / Math.sqrt(50), 6);
     expect(byRow(tasks[3]!, tasks[3]!.clicks)).toEqual([0, 0]);
-    await store.close();
   });
 
   const faults: [string, string, Record<string, unknown>, RegExp][] = [
@@ -250,7 +228,9 @@ d,buyer,y,?,?,20,1
   ];
   test.each(faults)('%s', async (_, log, changes, expected) => {
     await room.write('log.csv', log);
-    expect(await failureOf(room.prepare(room.config({ ...data, ...changes })))).toMatch(expected);
+    expect(await failureTextOf(room.prepare(room.config({ ...data, ...changes })))).toMatch(
+      expected,
+    );
   });
 
   test('need one label each, given in a single place', () => {

@@ -2,28 +2,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { beforeEach, expect, test } from 'vitest';
+import { formatFailure, type QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { failureOf, failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
+const room = roomOfEachTest();
 beforeEach(async () => {
-  room = await prepareRoom();
   await room.write('log.csv', 'ad,site,clicked\na,x,1\na,y,0\nb,x,1\nb,y,0\n');
 });
-afterEach(() => room.remove());
-
-async function failureOf(work: Promise<unknown>): Promise<QianmoError> {
-  const caught = await work.then(
-    () => null,
-    (error: unknown) => error,
-  );
-  if (caught instanceof QianmoError) return caught;
-  throw new Error('it did not fail as a QianmoError', { cause: caught });
-}
 
 async function leaveLockOf(changes: Partial<ProcessIdentity>): Promise<void> {
   const holder = JSON.stringify({ ...thisProcess(), ...changes });
@@ -68,13 +57,13 @@ test('the leftovers of a killed prepare are taken over and removed', async () =>
   const processId = await goneProcessId();
   await leaveLockOf({ pid: processId });
   await mkdir(room.path(`store.partial-${processId}/dictionaries`), { recursive: true });
-  await room.prepare(room.config({}));
+  await room.prepare(room.config());
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
 });
 
 test('an earlier process with the same id is not mistaken for this one', async () => {
   await leaveLockOf({ startTicks: '1' });
-  await room.prepare(room.config({}));
+  await room.prepare(room.config());
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
 });
 
@@ -84,7 +73,8 @@ test.each([
   ['another start of the machine', { pid: 2 ** 22 + 1, boot: 'another' }],
 ])('a lock of %s is respected, and reported for deletion', async (_, changes) => {
   await leaveLockOf(changes);
-  const failure = await failureOf(room.prepare(room.config({})));
-  expect(formatFailure(failure)).toMatch(/store\.prepare-lock[^]*process \d+ on [^]*delete/);
+  expect(await failureTextOf(room.prepare(room.config()))).toMatch(
+    /store\.prepare-lock[^]*process \d+ on [^]*delete/,
+  );
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store.prepare-lock']);
 });

@@ -1,17 +1,10 @@
 // Logs of more categories than one query can join with their dictionaries in bounded memory.
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
+import { expect, test } from 'vitest';
 import { encodedAs, withFewJoins } from '../../../coordinator/prepare/feature-encoding.js';
-import { systemClock } from '../../../shared/base/clock.js';
 import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 const NAMES = Array.from({ length: 100 }, (_, column) => `c${column}`);
 const BUCKETS = 10;
@@ -63,11 +56,8 @@ function expectedIds(column: number, values: readonly string[], dictionary: read
 }
 
 async function idsByColumn(): Promise<number[][]> {
-  const store = await openTaskStore(room.path('store'), {});
-  const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
-  await store.close();
   const ids = NAMES.map((): number[] => []);
-  for (const { logRows, categoryIds } of tasks)
+  for (const { logRows, categoryIds } of (await room.stored()).rows)
     for (const [column, ofColumn] of ids.entries())
       for (const [place, row] of logRows.entries()) ofColumn[row] = categoryIds[column]![place]!;
   return ids;
@@ -96,14 +86,7 @@ test('100 categories are prepared within 512 MiB, each by its dictionary, and gr
   expect(await idsByColumn()).toEqual(idsOf(early));
 
   await room.write('late.csv', logOf(late));
-  await appendLogs(configOf(), [room.path('late.csv')], {
-    ...{ clock: systemClock, sink: () => undefined, temporaryFolder: room.path('') },
-    signal: new AbortController().signal,
-    objectStoreOf: () => {
-      throw new Error('there are no buckets');
-    },
-    openStore: () => openTaskStore(room.path('store'), {}),
-  });
+  await room.append(configOf(), 'late.csv');
   // Only the last column has values that it did not have before.
   dictionaries.at(-1)?.push(...late.map((row) => valueOf(row, NAMES.length - 1)));
   expect(await idsByColumn()).toEqual(idsOf([...early, ...late]));

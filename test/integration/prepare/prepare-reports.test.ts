@@ -1,15 +1,9 @@
 /** Aggregated rows as ad platforms export them: counts with separators of thousands, and lines above the header. */
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { expect, test } from 'vitest';
+import { failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 const HEADER = 'Ad group,Device,Max. CPC,Impr.,Clicks';
 const ROWS = [
@@ -36,22 +30,14 @@ const REPORT = {
   ],
 };
 
-async function failureOf(data: Record<string, unknown>): Promise<string> {
-  const caught = await room.prepare(room.config(data)).then(
-    () => null,
-    (error: unknown) => error,
-  );
-  if (caught instanceof QianmoError) return formatFailure(caught);
-  throw new Error('it did not fail as a QianmoError', { cause: caught });
-}
+const failureOf = (data: object): Promise<string> => failureTextOf(room.prepare(room.config(data)));
 
 test('an expression reads counts and prices of which a few have separators of thousands', async () => {
   await room.write('log.csv', [HEADER, ...ROWS, ''].join('\n'));
   const manifest = await room.prepare(room.config(REPORT));
   expect(manifest.rejectedRowCount).toBe(0);
-  const store = await openTaskStore(room.path('store'), {});
-  const tasks = await store.readTasks([0, 1]);
-  const impressions = tasks.flatMap((task) =>
+  const { rows } = await room.stored();
+  const impressions = rows.flatMap((task) =>
     [...task.logRows].map((row, place): [number, number, number] => [
       row,
       task.clicks[place] ?? NaN,
@@ -67,7 +53,6 @@ test('an expression reads counts and prices of which a few have separators of th
   ]);
   const bid = manifest.features.find(({ name }) => name === 'bid');
   expect(bid).toMatchObject({ mean: expect.closeTo(2003.3 / 5, 3) as number });
-  await store.close();
 });
 
 test('a column that an expression takes as numbers keeps them, and its other texts are missing', async () => {
@@ -95,9 +80,4 @@ test('lines above the header are named where the header lacks a column', async (
   const told = await failureOf(REPORT);
   expect(told).toContain('line 3 has it');
   expect(told).toContain('remove the 2 lines above the header');
-});
-
-test('a report in UTF-16 names the cure', async () => {
-  await room.write('log.csv', Buffer.from([`\ufeff${HEADER}`, ...ROWS, ''].join('\n'), 'utf16le'));
-  expect(await failureOf(REPORT)).toContain('write it in UTF-8: iconv -f UTF-16 -t UTF-8');
 });

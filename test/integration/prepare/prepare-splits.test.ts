@@ -1,27 +1,11 @@
 // Which tasks are held out, which rows support and which are judged. Nothing of a held-out task may
 // reach what is learned from the training tasks.
 import { mkdir, readFile } from 'node:fs/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
-
-async function failureTextOf(work: Promise<unknown>): Promise<string> {
-  const caught = await work.then(
-    () => null,
-    (error: unknown) => error,
-  );
-  if (!(caught instanceof QianmoError))
-    throw new Error('it did not fail as a QianmoError', { cause: caught });
-  return formatFailure(caught);
-}
+const room = roomOfEachTest();
 
 interface LogRow {
   readonly ad: string;
@@ -58,14 +42,13 @@ test('other rows of held-out tasks change no dictionary, no scale and no trainin
     await room.write('log.csv', csvOf(rows));
     const config = room.config({ features: FEATURES, time: 'at', taskSplit: HELD_OUT });
     const { features } = await room.prepare(config);
-    const store = await openTaskStore(room.path('store'), {});
-    const train = store.tasks.filter(({ split }) => split === 'train');
-    const rowsOfTrain = await store.readTasks(train.map(({ taskIndex }) => taskIndex));
-    await store.close();
+    const { tasks, rows: stored } = await room.stored();
+    const train = tasks.filter(({ split }) => split === 'train');
+    const rowsOfTrain = train.map(({ taskIndex }) => stored[taskIndex]);
     const dictionaries = await Promise.all(
       ['site', 'tags'].map((name) => readFile(room.path(`store/dictionaries/${name}.arrow`))),
     );
-    return { tasks: store.tasks, content: { features, train, rowsOfTrain, dictionaries } };
+    return { tasks, content: { features, train, rowsOfTrain, dictionaries } };
   };
   const before = await contentOf(ROWS);
   const heldOut = new Set(
@@ -84,9 +67,7 @@ test('a task stays on its side regardless of the other tasks', async () => {
   const sidesOf = async (rows: readonly LogRow[]): Promise<Map<string, string>> => {
     await room.write('log.csv', csvOf(rows));
     await room.prepare(room.config({ taskSplit: HELD_OUT }));
-    const store = await openTaskStore(room.path('store'), {});
-    await store.close();
-    return new Map(store.tasks.map(({ key, split }) => [key, split]));
+    return new Map((await room.stored()).tasks.map(({ key, split }) => [key, split]));
   };
   const all = await sidesOf(ROWS);
   const some = await sidesOf(ROWS.filter(({ ad }) => ad > 'ad2'));
@@ -104,9 +85,8 @@ test('first-seen holds out the tasks that appeared last, and the very last for t
   await room.write('log.csv', csvOf(rows));
   const taskSplit = { by: 'first-seen', validationShare: 0.4, testShare: 0.2 };
   await room.prepare(room.config({ time: 'at', taskSplit }));
-  const store = await openTaskStore(room.path('store'), {});
-  await store.close();
-  expect(store.tasks.map(({ key, split }) => [key, split])).toEqual([
+  const { tasks } = await room.stored();
+  expect(tasks.map(({ key, split }) => [key, split])).toEqual([
     ['a', 'train'],
     ['b', 'train'],
     ['c', 'validation'],
@@ -129,23 +109,13 @@ test.each([
     await room.write('log.csv', `ad,site,at,clicked\n${rows.join('')}`);
     const config = room.config({ time: 'at', rowSplit: { by: 'time', ...rowSplit } });
     const manifest = await room.prepare(config);
-    const store = await openTaskStore(room.path('store'), {});
-    const [task] = await store.readTasks([0]);
-    await store.close();
+    const [task] = (await room.stored()).rows;
     const times = [...task!.logRows].map((row) => 9 - row);
     expect(times.slice(0, task!.supportRowCount)).toEqual(support);
     expect(times.slice(task!.supportRowCount)).toEqual(query);
     expect(manifest.leftOut?.cappedRowCount).toBe(10 - support.length - query.length);
   },
 );
-
-test('grouped rows out of time order are refused: support rows would come from the future', async () => {
-  await room.write('log.csv', 'ad,site,at,clicked\na,x,1,1\na,x,2,0\nb,x,5,1\nb,x,4,0\nb,x,6,0\n');
-  const data = { time: 'at', rowSplit: { by: 'time' }, grouped: true };
-  expect(await failureTextOf(room.prepare(room.config(data)))).toMatch(
-    /not in order of time[^]*log\.csv, row 4, task "b"/,
-  );
-});
 
 test('a column of integers in one file and fractions in the next is not rounded', async () => {
   const instance = await DuckDBInstance.create(':memory:');
@@ -162,9 +132,7 @@ test('a column of integers in one file and fractions in the next is not rounded'
   const logs = [room.path('log/1.parquet'), room.path('log/2.parquet'), room.path('log/3.csv')];
   for (const count of [2, 3]) {
     await room.prepare(room.config({ label, logs: logs.slice(0, count) }));
-    const store = await openTaskStore(room.path('store'), {});
-    const [task] = await store.readTasks([0]);
-    await store.close();
+    const [task] = (await room.stored()).rows;
     const clicked = [...task!.logRows].filter((_, row) => task!.clicks[row] === 1);
     expect(clicked.sort()).toEqual([0, 1, 2]);
   }

@@ -1,17 +1,10 @@
 // Rows outside of tasks that train the trunk: those of small training tasks, and those that a split file names train.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
-import { systemClock } from '../../../shared/base/clock.js';
+import { describe, expect, test } from 'vitest';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 interface StoredTask {
   readonly key: string;
@@ -21,10 +14,8 @@ interface StoredTask {
 }
 
 async function storedTasks(): Promise<StoredTask[]> {
-  const store = await openTaskStore(room.path('store'), {});
-  const rows = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
-  await store.close();
-  return store.tasks.map(({ key, split, supportRowCount }, place) => ({
+  const { tasks, rows } = await room.stored();
+  return tasks.map(({ key, split, supportRowCount }, place) => ({
     ...{ key, split, supportRowCount },
     logRows: [...rows[place]!.logRows],
   }));
@@ -127,27 +118,6 @@ describe('rows of small tasks', () => {
     const grouped = trunkRowsOf(await storedTasks()).map((row) => sorted[row]![0]);
     expect(grouped.sort((a, b) => a - b)).toEqual(apart);
   });
-
-  test('of two segments lie in batches of their own', async () => {
-    const log = Array.from(
-      { length: 60 },
-      (_, n) => `${n < 12 ? `big${n % 3}` : `small${n}`},${n % 3 === 0 ? 'old' : 'new'},x,${n},1\n`,
-    );
-    await room.write('log.csv', `ad,kind,site,spent,clicked\n${log.join('')}`);
-    const labels = [
-      { segment: 'new', label: { column: 'clicked' } },
-      { segment: 'old', label: { value: 'spent' } },
-    ];
-    await room.prepare(
-      room.config({
-        ...{ trunkRows: 'small-tasks', label: undefined, segments: { column: 'kind', labels } },
-      }),
-    );
-    const batches = (await storedTasks()).filter(({ split }) => split === 'trunk');
-    expect(batches.map(({ logRows }) => logRows.length)).toEqual([32, 16]);
-    for (const { logRows } of batches)
-      expect(new Set(logRows.map((row) => row % 3 === 0)).size).toBe(1);
-  });
 });
 
 describe('target encodings', () => {
@@ -171,11 +141,9 @@ describe('target encodings', () => {
         targetEncodings: { of: ['site'], folds: 3, smoothing: 2 },
       }),
     );
-    const store = await openTaskStore(room.path('store'), {});
     const rates: number[] = [];
-    for (const task of await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex)))
-      for (const [place, row] of task.logRows.entries()) rates[row] = task.numbers[0]![place]!;
-    await store.close();
+    for (const { logRows, numbers } of (await room.stored()).rows)
+      for (const [place, row] of logRows.entries()) rates[row] = numbers[0]![place]!;
     return rates;
   }
 
@@ -240,17 +208,9 @@ test('appended small tasks become batches behind the new tasks', async () => {
     'late.csv',
     `${HEADER}new1,fresh,400,1\nnew2,fresh,401,0\nbig0,s1,402,1\nwide,s1,403,1\nwide,s1,404,0\n`,
   );
-  const { append } = await appendLogs(
+  const { append } = await room.append(
     room.config({ time: 'at', trunkRows: 'small-tasks', features: FEATURES, rowSplit }),
-    [room.path('late.csv')],
-    {
-      ...{ clock: systemClock, sink: () => undefined, temporaryFolder: room.path('') },
-      signal: new AbortController().signal,
-      objectStoreOf: () => {
-        throw new Error('there are no buckets');
-      },
-      openStore: () => openTaskStore(room.path('store'), {}),
-    },
+    'late.csv',
   );
   expect(append).toMatchObject({ changedTaskCount: 1, newTaskCount: 1 });
   const tasks = await storedTasks();
@@ -258,12 +218,11 @@ test('appended small tasks become batches behind the new tasks', async () => {
     { key: 'wide', split: 'train', supportRowCount: 1, logRows: [343, 344] },
     { key: 'trunk rows 3', split: 'trunk', supportRowCount: 0, logRows: [340, 341] },
   ]);
-  const store = await openTaskStore(room.path('store'), {});
+  const store = await room.stored();
   expect(store.manifest).toMatchObject({
     ...{ taskCount: 11, rowCount: 345 },
     trunk: { batchCount: 4, rowCount: 302, smallTaskCount: 302, smallTaskRowCount: 302 },
     leftOut: { tooSmallTaskCount: 0, cappedRowCount: 0 },
   });
   expect(await store.readDictionary?.('site')).toContain('fresh');
-  await store.close();
 });

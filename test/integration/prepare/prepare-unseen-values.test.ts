@@ -1,18 +1,10 @@
 // Values outside of a dictionary get ids by hash, which come before those of the dictionary and stay when it grows.
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
-import { systemClock } from '../../../shared/base/clock.js';
+import { expect, test } from 'vitest';
 import { hashBucketOf } from '../../../shared/features/packed-dictionary.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { encoderOfStore } from '../../fixtures/encoded-store.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 const BUCKETS = 50;
 const HEADER = 'ad,site,at,clicked\n';
@@ -24,11 +16,8 @@ const configOf = () =>
   });
 
 async function idsByRow(): Promise<number[]> {
-  const store = await openTaskStore(room.path('store'), {});
-  const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
-  await store.close();
   const ids: number[] = [];
-  for (const { logRows, categoryIds } of tasks satisfies TaskRows[])
+  for (const { logRows, categoryIds } of (await room.stored()).rows)
     for (const [place, row] of logRows.entries()) ids[row] = categoryIds[0]![place]!;
   return ids;
 }
@@ -53,22 +42,13 @@ test('unseen and rare values have buckets, and a dictionary grows behind its val
   expect(encoder.encode({ site: 'never' }).categoryIds[0]![0]).toBe(bucketOf('never'));
 
   await room.write('late.csv', `${HEADER}a,fresh,20,1\na,fresh,21,0\nb,rare,22,1\nb,other,23,0\n`);
-  await appendLogs(configOf(), [room.path('late.csv')], {
-    ...{ clock: systemClock, sink: () => undefined, temporaryFolder: room.path('') },
-    signal: new AbortController().signal,
-    objectStoreOf: () => {
-      throw new Error('there are no buckets');
-    },
-    openStore: () => openTaskStore(room.path('store'), {}),
-  });
+  await room.append(configOf(), 'late.csv');
   expect(await idsByRow()).toEqual([
     ...[...expected, BUCKETS + 3, BUCKETS + 3, bucketOf('rare'), bucketOf('other')],
   ]);
-  const store = await openTaskStore(room.path('store'), {});
-  const dictionary = await store.readDictionary?.('site');
+  const dictionary = await (await room.stored()).readDictionary?.('site');
   expect(dictionary?.slice(0, BUCKETS + 1).every((value) => value === null)).toBe(true);
   expect(dictionary?.slice(BUCKETS + 1)).toEqual(['news', 'shop', 'fresh']);
-  await store.close();
 });
 
 test('target encodings across adgroups pool unseen values', async () => {
@@ -83,10 +63,8 @@ test('target encodings across adgroups pool unseen values', async () => {
       targetEncodings: { of: ['site'], folds: 2, smoothing: 1 },
     });
   const numbers = async (): Promise<number[][]> => {
-    const store = await openTaskStore(room.path('store'), {});
-    const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
-    await store.close();
-    return tasks.map((task) => [...task.numbers.flatMap((values) => [...values])]);
+    const { rows } = await room.stored();
+    return rows.map((task) => [...task.numbers.flatMap((values) => [...values])]);
   };
   await room.prepare(config());
   const asUnknown = await numbers();

@@ -1,15 +1,10 @@
 // A log small enough to work out by hand, and the expected store.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { readFile } from 'node:fs/promises';
 import { tableFromIPC } from 'apache-arrow';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
-beforeEach(async () => {
-  room = await prepareRoom();
-});
-afterEach(() => room.remove());
+const room = roomOfEachTest();
 
 const LOG = `ad,site,tags,price,at,clicked
 b,news,x|y,1,40,1
@@ -37,8 +32,8 @@ test('a worked log becomes the store worked out by hand', async () => {
   expect(manifest.taskCount).toBe(2);
   expect(manifest.rowCount).toBe(6);
   expect(manifest.leftOut).toMatchObject({ tooSmallTaskCount: 1, tooSmallRowCount: 1 });
-  const store = await openTaskStore(room.path('store'), {});
-  expect(store.tasks).toEqual([
+  const { tasks, rows } = await room.stored();
+  expect(tasks).toEqual([
     {
       taskIndex: 0,
       key: 'a',
@@ -56,7 +51,7 @@ test('a worked log becomes the store worked out by hand', async () => {
       firstSeenTime: 20,
     },
   ]);
-  const [b, a] = await store.readTasks([1, 0]);
+  const [a, b] = rows;
   // Rows in time order: a has rows 2, 4, 1, 5 and b rows 3, 0.
   expect([...a!.logRows]).toEqual([2, 4, 1, 5]);
   expect([...b!.logRows]).toEqual([3, 0]);
@@ -77,7 +72,6 @@ test('a worked log becomes the store worked out by hand', async () => {
   expect([...a!.clicks]).toEqual([1, 0, 0, 1]);
   expect([...b!.clicks]).toEqual([0, 1]);
   expect([...a!.impressions]).toEqual([1, 1, 1, 1]);
-  await store.close();
   const dictionary = tableFromIPC(await readFile(room.path('store/dictionaries/site.arrow')));
   expect(dictionary.getChild('value')!.toJSON()).toEqual([null, 'news', 'game', 'shop']);
 });

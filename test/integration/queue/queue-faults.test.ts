@@ -7,23 +7,13 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  redisQueue,
-} from '../../fixtures/queue/queue-under-test.js';
-import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
-import { remoteControl } from '../../fixtures/queue/remote-control.js';
+import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
 const room = new QueueRoom('faults');
-
-function indicesOf(results: readonly { result: { jobIndex: number } }[]): number[] {
-  return results.map(({ result }) => result.jobIndex).sort((a, b) => a - b);
-}
 
 /** Resolves when `count` jobs wait on the queue. */
 async function waiting(count: number): Promise<string[]> {
@@ -33,25 +23,6 @@ async function waiting(count: number): Promise<string[]> {
     await systemClock.sleep(10);
   }
 }
-
-it('tells two workers of one name apart', async () => {
-  const control = remoteControl(room.redis.client);
-  const [first, second] = [await room.steeredWorker('same'), await room.steeredWorker('same')];
-  const { dispatcher: sut } = await room.dispatcher();
-  await control.hang(0);
-  await control.hang(1);
-  const results = collected(sut.run(ordersForTest(2), admitAll, neverAborted));
-  await control.started();
-  await control.started();
-  await control.release();
-  await control.release();
-  const names = (await results).map(({ result }) => result.worker);
-  expect(names.sort()).toEqual(['same', 'same-2']);
-  const renamed = [first, second].map(({ events }) =>
-    events.flatMap((event) => (event.kind === 'warning' ? [event.text] : [])),
-  );
-  expect(renamed).toEqual([[], [expect.stringContaining('calls it same-2')]]);
-});
 
 describe('a step on a failing Redis', () => {
   it('lets a worker report every outage', async () => {
@@ -65,13 +36,6 @@ describe('a step on a failing Redis', () => {
       const { dispatcher: sut } = await room.dispatcher({}, `run-${outage}`);
       expect(await collected(sut.run(ordersForTest(1), admitAll, neverAborted))).toHaveLength(1);
     }
-  });
-
-  it('leaves no blob behind', async () => {
-    await room.steeredWorker('one');
-    const { dispatcher: sut } = await room.dispatcher();
-    await collected(sut.run(ordersForTest(6), admitAll, neverAborted));
-    expect(await room.redis.client.keys(`${room.prefix}:blob:*`)).toEqual([]);
   });
 
   it('is given up, resumable, when no worker serves it', async () => {
@@ -105,38 +69,9 @@ describe('a queue on a Redis that refuses or is unreachable', () => {
       },
     });
   });
-
-  it('lets the dispatcher close', async () => {
-    const own = await redisForTest();
-    const queue = redisQueue(own.url, room.prefix);
-    const made = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
-    await own.close();
-    await made.dispatcher.close();
-    await expect(
-      collected(made.dispatcher.run(ordersForTest(1), admitAll, AbortSignal.abort())),
-    ).rejects.toMatchObject({ kind: 'interrupted' });
-  });
 });
 
 describe('several runs on one queue', () => {
-  it('are served by one worker, each with its own results', async () => {
-    await room.steeredWorker('one');
-    const [a, b] = await Promise.all([room.dispatcher({}, 'run-a'), room.dispatcher({}, 'run-b')]);
-    const [ordersA, ordersB] = [ordersForTest(4), ordersForTest(4)];
-    const [resultsA, resultsB] = await Promise.all([
-      collected(a.dispatcher.run(ordersA, admitAll, neverAborted)),
-      collected(b.dispatcher.run(ordersB, admitAll, neverAborted)),
-    ]);
-    expect(indicesOf(resultsA)).toEqual(numbers(4));
-    expect(indicesOf(resultsB)).toEqual(numbers(4));
-    expect(new Set(resultsA.map(({ result }) => result.runId))).toEqual(
-      new Set([ordersA[0]?.job.runId]),
-    );
-    expect(new Set(resultsB.map(({ result }) => result.runId))).toEqual(
-      new Set([ordersB[0]?.job.runId]),
-    );
-  });
-
   it('keep their jobs, except those that an earlier start of the run left waiting', async () => {
     const orders = ordersForTest(3);
     const runId = orders[0]?.job.runId ?? '';

@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { connectRedis } from '../../../shared/queue/redis-connection.js';
 import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
@@ -37,8 +37,10 @@ describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
     const [command = '', ...rules] = recipe.replace(/\\\n|'/g, ' ').split(/\s+/);
     await redis.client.call(command, ...rules.filter((rule) => rule !== ''));
     url = `rediss://qianmo:PASSWORD@${HOST}:${behind.port}`;
+    for (const [name, value] of Object.entries(environment())) vi.stubEnv(name, value);
   });
   afterAll(async () => {
+    vi.unstubAllEnvs();
     await behind.close();
     await Promise.all([room.remove(), redis.close()]);
   });
@@ -72,23 +74,23 @@ describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
     });
     await room.done(['prepare', run]);
     await redis.client.call('ACL', 'SETUSER', 'qianmo', '+info');
-    const trained = room.start(['train', run, '--workers', '1', '--dashboard'], environment());
+    const trained = room.start(['train', run, '--workers', '1', '--dashboard']);
     const { exitCode, diagnostics } = await trained.ended;
     await redis.client.call('ACL', 'SETUSER', 'qianmo', '-info');
     expect(exitCode, diagnostics).toBe(0);
     expect(diagnostics).toContain(`rediss://qianmo:***@${HOST}:${behind.port}`);
     expect(diagnostics).toContain('dashboard: ');
-    expect(await room.done(['check', run], environment())).toContain('may not ask for INFO');
+    expect(await room.done(['check', run])).toContain('may not ask for INFO');
   });
 
   it('carries commands to runs, and what is asked about workers', async () => {
-    expect(await room.done(['workers'], environment())).toContain('no workers');
+    expect(await room.done(['workers'])).toContain('no workers');
     const failure = {
       exitCode: 2,
       what: /^no coordinator works on run none$/,
       cure: /check/,
     } as const;
-    await room.refused(['cancel', 'none'], failure, environment());
+    await room.refused(['cancel', 'none'], failure);
   });
 
   it.each([

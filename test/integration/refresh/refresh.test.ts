@@ -1,6 +1,6 @@
 /**
- * `qianmo refresh` as a user calls it: killed at any stage it leaves a whole store and a whole bundle, goes on
- * to the same bundle, and does nothing the second time.
+ * `qianmo refresh` as a user calls it, with and without further outer steps: killed at any stage it leaves a whole store
+ * and a whole bundle, goes on to the same bundle, and does nothing the second time.
  */
 
 import { readFile, rename, rm, watch } from 'node:fs/promises';
@@ -19,9 +19,11 @@ interface Printed {
   readonly newAdgroupCount: number;
   readonly append: { readonly logRowCount: number } | null;
   readonly knownFileCount: number;
+  readonly trained: { readonly fromOuterStep: number; readonly toOuterStep: number } | null;
 }
 
 const WORDS = ['refresh', 'small.yaml', '--logs', 'later.csv', '--format', 'json'];
+const TRAINING = [...WORDS, '--outer-steps', '4'];
 
 let room: CommandRoom;
 let undisturbed: Printed;
@@ -30,22 +32,45 @@ beforeAll(async () => {
   await room.config('small', (config) => {
     config.data['rowSplit'] = { by: 'time' };
     config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
+    Object.assign(config.training, { checkpointEveryOuterSteps: 1 });
   });
   await room.write('later.csv', laterLog());
   for (const verb of ['prepare', 'train', 'evaluate', 'export'])
     await room.done([verb, 'small.yaml']);
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
-  undisturbed = JSON.parse(await room.done(WORDS)) as Printed;
+  undisturbed = await refreshed();
 });
 afterAll(() => room.remove());
+
+async function asAtFirst(): Promise<void> {
+  await room.copy('first/store', 'store');
+  await room.copy('first/small', 'small');
+}
+
+async function refreshed(words = WORDS): Promise<Printed> {
+  return JSON.parse(await room.done(words)) as Printed;
+}
+
+async function servedDigest(): Promise<string> {
+  const shown = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
+  return (JSON.parse(shown) as Printed).digest;
+}
+
+async function killedAt(stage: RegExp, words = WORDS): Promise<void> {
+  await asAtFirst();
+  const killed = room.start(words);
+  await killed.saw(stage);
+  killed.signal('SIGKILL');
+  expect((await killed.ended).signal).toBe('SIGKILL');
+  expect(await servedDigest()).toBe(undisturbed.base);
+}
 
 describe('refresh', () => {
   test('adapts what has new rows, and does nothing the second time', async () => {
     expect(undisturbed).toMatchObject({ changedAdgroupCount: 3, newAdgroupCount: 2 });
     expect(undisturbed.append?.logRowCount).toBe(40);
-    const again = JSON.parse(await room.done(WORDS)) as Printed;
-    expect(again).toMatchObject({
+    expect(await refreshed()).toMatchObject({
       ...{ digest: undisturbed.digest, append: null, knownFileCount: 1, changedAdgroupCount: 0 },
     });
     const shown = await room.done(['bundle', 'show', 'small/bundles']);
@@ -55,12 +80,9 @@ describe('refresh', () => {
 
   // The C library has read its tunables when a process begins, so this one may not compute.
   test('in a process of its own makes the same bundle', async () => {
-    await room.copy('first/store', 'store');
-    await room.copy('first/small', 'small');
+    await asAtFirst();
     const tunables = { GLIBC_TUNABLES: 'glibc.cpu.x86_rep_stosb_threshold=2048' };
-    const elsewhere = JSON.parse(
-      await room.done(WORDS, { ...process.env, ...tunables }),
-    ) as Printed;
+    const elsewhere = JSON.parse(await room.done(WORDS, tunables)) as Printed;
     expect(elsewhere.digest).toBe(undisturbed.digest);
   });
 
@@ -68,8 +90,7 @@ describe('refresh', () => {
   async function betweenBundleAndLabel(
     work: (refresh: RunningCommand) => Promise<void>,
   ): Promise<RunningCommand> {
-    await room.copy('first/store', 'store');
-    await room.copy('first/small', 'small');
+    await asAtFirst();
     const bundles = room.path('small/bundles');
     const holder = await makeHolder(join(bundles, '.incoming'));
     const lock = join(bundles, '.locks', 'labels+latest.json');
@@ -104,17 +125,13 @@ describe('refresh', () => {
       killed.signal('SIGKILL');
       expect((await killed.ended).signal).toBe('SIGKILL');
     });
-    const shown = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
-    expect((JSON.parse(shown) as Printed).digest).toBe(undisturbed.base);
-    const goneOn = JSON.parse(await room.done(WORDS)) as Printed;
-    expect(goneOn).toMatchObject({ digest: undisturbed.digest, append: null });
-    const after = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
-    expect((JSON.parse(after) as Printed).digest).toBe(undisturbed.digest);
+    expect(await servedDigest()).toBe(undisturbed.base);
+    expect(await refreshed()).toMatchObject({ digest: undisturbed.digest, append: null });
+    expect(await servedDigest()).toBe(undisturbed.digest);
   });
 
   test('without a bundle, or of another store, says so and leaves the store as it is', async () => {
-    await room.copy('first/store', 'store');
-    await room.copy('first/small', 'small');
+    await asAtFirst();
     await rm(room.path('small/bundles'), { recursive: true });
     await room.refused(WORDS, {
       ...{ exitCode: 2, what: /there is no bundle that could be changed/ },
@@ -136,15 +153,37 @@ describe('refresh', () => {
     ['having appended them', /appended 40 rows/],
     ['adapting', /adapting adgroups/],
   ])('killed when %s, goes on to the same bundle', async (_, stage) => {
-    await room.copy('first/store', 'store');
-    await room.copy('first/small', 'small');
-    const killed = room.start(WORDS);
-    await killed.saw(stage);
-    killed.signal('SIGKILL');
-    expect((await killed.ended).signal).toBe('SIGKILL');
-    const shown = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
-    expect((JSON.parse(shown) as Printed).digest).toBe(undisturbed.base);
-    const goneOn = JSON.parse(await room.done(WORDS)) as Printed;
-    expect(goneOn.digest).toBe(undisturbed.digest);
+    await killedAt(stage);
+    expect((await refreshed()).digest).toBe(undisturbed.digest);
+  });
+});
+
+describe('refresh with further outer steps', () => {
+  test('trains so many, exports all adgroups, does nothing the second time, and goes on after a kill', async () => {
+    await asAtFirst();
+    const trained = await refreshed(TRAINING);
+    expect(trained).toMatchObject({
+      ...{ trained: { fromOuterStep: 2, toOuterStep: 6 }, adgroupCount: 26 },
+    });
+    expect(await refreshed(TRAINING)).toMatchObject({ digest: trained.digest, trained: null });
+    expect(await servedDigest()).toBe(trained.digest);
+    await killedAt(/outer step 4\b/, TRAINING);
+    expect((await refreshed(TRAINING)).digest).toBe(trained.digest);
+  });
+
+  test('is refused before logs are appended where the run cannot be trained further', async () => {
+    await asAtFirst();
+    const stale = await room.config('stale', (config) => {
+      config.data['rowSplit'] = { by: 'time' };
+      Object.assign(config, { run: 'small', output: 'small' });
+      Object.assign(config.training, { staleness: { outerSteps: 1, drainEveryOuterSteps: 2 } });
+    });
+    await room.refused(['refresh', stale, ...TRAINING.slice(2)], {
+      exitCode: 2,
+      what: /^a run with staleness is not trained further by a refresh$/,
+      where: /^small$/,
+      found: /training\.staleness/,
+      cure: /leave out --outer-steps/,
+    });
   });
 });

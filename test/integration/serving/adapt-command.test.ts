@@ -4,44 +4,38 @@
  */
 
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import {
   labelledRowsOf,
   scoresOf,
   type LabelledRow,
   type Scores,
 } from '../../fixtures/serving/adapt-requests.js';
+import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const DEADLINE = 'qianmo-deadline-ms';
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
 
-let room: CommandRoom;
+let room: TemporaryFolder;
 let digests: readonly [string, string];
 let objects: FileObjectStore;
 beforeAll(async () => {
-  room = await commandRoom();
-  objects = new FileObjectStore({ folder: room.path('bundles') });
+  room = await temporaryFolder();
+  objects = new FileObjectStore({ folder: join(room.path, 'bundles') });
   digests = await exportTwoBundles(objects, METHOD);
 });
 afterAll(() => room.remove());
 
-interface Served {
-  readonly command: RunningCommand;
-  readonly url: string;
-}
-
-async function served(state = 'state'): Promise<Served> {
-  const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'];
-  const deadline = ['--deadline-ms', '60000'];
-  const command = room.start([...words, ...deadline, '--state', state, '--poll-seconds', '0.05']);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+function served(state = 'state'): Promise<ServedCommand> {
+  const options = ['--deadline-ms', '60000', '--state', state, '--poll-seconds', '0.05'];
+  return serveCommand(room.path, 'bundles', options);
 }
 
 function adapted(url: string, body: object) {
@@ -92,13 +86,12 @@ describe('adapt', () => {
     expect((await scoresOf(again.url, ADGROUPS)).scores).toEqual(swapped.scores);
     await refusesWrongRows(again.url, rows);
     expect((await scoresOf(again.url, ADGROUPS)).scores).toEqual(swapped.scores);
-    again.command.signal('SIGTERM');
-    expect((await again.command.ended).exitCode).toBe(0);
+    await again.stop();
   });
 
   // Seen to fail: one attempt for each job.
   test('outlives its compute process, and refuses what it cannot adapt in time', async () => {
-    const { command, url } = await served('other');
+    const { command, url, stop } = await served('other');
     const asked = { segment: 'segment0', rows: await labelledRowsOf(0) };
     process.kill(await computeProcessOf(command), 'SIGKILL');
     expect((await adapted(url, { ...asked, adgroup: 'one' })).status).toBe(200);
@@ -114,8 +107,7 @@ describe('adapt', () => {
     const { live, scores } = await scoresOf(url, ['task0', 'one', 'two', 'three']);
     expect(live).toEqual([1, 2]);
     for (const place of live!) expect(Math.abs(scores[place]! - scores[0]!)).toBeLessThan(1e-5);
-    command.signal('SIGTERM');
-    expect((await command.ended).exitCode).toBe(0);
+    await stop();
   });
 });
 

@@ -4,37 +4,31 @@
  */
 
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
+import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
 /** More than processes, so that each of them answers one at least. */
 const ASKED = 6;
 const ANSWER_MS_MAX = 10_000;
 
-let room: CommandRoom;
+let room: TemporaryFolder;
 beforeAll(async () => {
-  room = await commandRoom();
-  await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }), METHOD);
+  room = await temporaryFolder();
+  await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }), METHOD);
 });
 afterAll(() => room.remove());
 
-interface Served {
-  readonly command: RunningCommand;
-  readonly url: string;
-}
-
-async function served(): Promise<Served> {
-  const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'];
-  const deadline = ['--deadline-ms', '60000'];
-  const command = room.start([...words, ...deadline, '--state', 'state', '--processes', '2']);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+function served(): Promise<ServedCommand> {
+  const options = ['--deadline-ms', '60000', '--state', 'state', '--processes', '2'];
+  return serveCommand(room.path, 'bundles', options);
 }
 
 /** Resolves with whether it was acknowledged: not if the process that had the connection was killed. */
@@ -120,6 +114,5 @@ test('every process serves what one has acknowledged, whichever is killed', asyn
     ownCount = isDeepStrictEqual((await scoresOf(again.url, ['one', 'two'])).live, [1])
       ? ownCount + 1
       : 0;
-  again.command.signal('SIGTERM');
-  expect((await again.command.ended).exitCode).toBe(0);
+  await again.stop();
 });

@@ -3,20 +3,13 @@
  * once whoever is killed, and servers share what they learn.
  */
 
-import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { appendFile, readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock } from '../../../shared/base/clock.js';
 import { encodeExplorationLine, type Decision } from '../../../shared/config/decision-record.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import {
-  EvidenceLedger,
-  type Receipt,
-} from '../../../worker/serving/exploration/evidence-ledger.js';
-import { FileLog } from '../../../worker/serving/state/shared-log.js';
-import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
-import { settingsOf } from '../../fixtures/decision-input.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
 
 /** An exploring slot chooses among the four adgroups that are left: the best one has 5/8, the others 1/8. */
@@ -35,25 +28,9 @@ beforeAll(async () => {
 });
 afterAll(() => room.remove());
 
-interface Served {
-  readonly command: RunningCommand;
-  readonly url: string;
-}
-
-const words = (state: string, ...options: string[]): string[] => [
-  ...['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'],
-  ...['--explore', 'policy.yaml', '--state', state, ...options],
-];
-
-async function served(state: string, ...options: string[]): Promise<Served> {
-  const command = room.start(words(state, ...options));
-  const [line] = await command.printed(/^\{.*\}$/m);
-  return { command, url: (JSON.parse(line) as { readonly url: string }).url };
-}
-
-async function stopped({ command }: Served): Promise<void> {
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+function served(state: string, ...options: string[]): Promise<ServedCommand> {
+  const words = ['--explore', 'policy.yaml', '--state', state, ...options];
+  return serveCommand(room.folder, 'bundles', words);
 }
 
 interface Explored {
@@ -92,20 +69,6 @@ async function logOf(state: string): Promise<string[]> {
   return names.sort().map((name) => `${state}/decisions/${name}`);
 }
 
-async function refusesWrongBodies(url: string): Promise<void> {
-  const wrong = [
-    { events: [{ kind: 'click', event: 'e' }] },
-    { events: [{ kind: 'outcome', event: 'e', reward: 2 }] },
-    { events: Array(1_001).fill({ kind: 'impression', event: 'e' }) },
-    { event: [] },
-  ];
-  for (const body of wrong)
-    expect(await posted(`${url}/v1/feedback`, body)).toMatchObject({
-      ...{ status: 400, body: { reason: 'wrong-value' } },
-    });
-  expect(await receiptsOf(url, [])).toEqual([]);
-}
-
 const impressions = ({ exploration }: Explored): object[] =>
   exploration.events.map((event) => ({ kind: 'impression', event }));
 
@@ -138,7 +101,7 @@ describe('exploration', () => {
     expect(await receiptsOf(server.url, feedback)).toEqual([
       ...['counted', 'counted', 'duplicate', 'unknown', 'counted', 'late'],
     ]);
-    await stopped(server);
+    await server.stop();
 
     const log = await logOf('explored');
     expect(await room.done(['ope', ...log, '--replay'])).toMatch(/200 of 200 decisions/);
@@ -173,11 +136,11 @@ describe('exploration', () => {
     expect(new Set(slates.map(({ order }) => order.join())).size).toBe(1);
     expect(slates.flatMap(({ exploration: own }) => own.isExploration)).not.toContain(true);
     expect(await receiptsOf(server.url, impressions(slates[0]!))).toEqual(Array(3).fill('counted'));
-    await refusesWrongBodies(server.url);
-    await room.refused(words('apprentice'), {
+    const words = ['serve', '--bundle', 'bundles', '--port', '0', '--explore', 'policy.yaml'];
+    await room.refused([...words, '--state', 'apprentice'], {
       ...{ exitCode: 2, what: /another process/, cure: /--state/ },
     });
-    await stopped(server);
+    await server.stop();
     await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
     const log = await logOf('apprentice');
     expect(await room.done(['ope', ...log, '--replay'])).toMatch(/20 of 20 decisions/);
@@ -185,49 +148,9 @@ describe('exploration', () => {
       ...{ exitCode: 1, what: /no choice that can be judged/, cure: /repeated with --replay/ },
     });
   });
-
-  test('stops, and ranking does not, while decisions cannot be logged', async () => {
-    const server = await served('broken');
-    await ranked(server.url);
-    await rm(room.path('broken/decisions'), { recursive: true });
-    expect(await ranked(server.url)).toMatchObject({ exploration: null });
-    await server.command.saw(/ranking without exploration/);
-    await mkdir(room.path('broken/decisions'));
-    expect((await ranked(server.url)).exploration.events).toHaveLength(3);
-    await server.command.saw(/exploring again/);
-    await stopped(server);
-  });
 });
 
 describe('feedback', () => {
-  test('that was acknowledged is there once when the server is killed amid it', async () => {
-    const server = await served('killed');
-    const slates = await Promise.all(Array.from({ length: 60 }, () => ranked(server.url)));
-    const send = (url: string) => (slate: Explored) => receiptsOf(url, impressions(slate));
-    const sending = slates.map(send(server.url));
-    await Promise.race(sending);
-    server.command.signal('SIGKILL');
-    const settled = await Promise.allSettled(sending);
-    await server.command.ended;
-    const again = await served('killed');
-    const receipts = await Promise.all(slates.map(send(again.url)));
-    for (const [place, { status }] of settled.entries())
-      if (status === 'fulfilled') expect(receipts[place]).toEqual(Array(3).fill('duplicate'));
-    await stopped(again);
-
-    const path = room.path('killed/evidence.log');
-    const ledger = new EvidenceLedger(settingsOf().feedback);
-    const log = await FileLog.open<EvidenceLedger, Receipt[]>(ledger, { path, clock: systemClock });
-    const shown = new Map<string, number>();
-    for (const { order } of slates)
-      for (const place of order.slice(0, 3)) {
-        const adgroup = ADGROUPS[place] ?? '';
-        shown.set(adgroup, (shown.get(adgroup) ?? 0) + 1);
-      }
-    for (const [adgroup, count] of shown) expect(ledger.evidenceOf(adgroup).open).toBe(count);
-    await log.close();
-  });
-
   test('to one server is known to the others that share a Redis, as is its key', async () => {
     const redis = await redisForTest();
     const redisWords = ['--redis', redis.url];
@@ -248,7 +171,7 @@ describe('feedback', () => {
     });
     // Exploration goes on with the evidence so far.
     expect((await ranked(servers[1].url)).exploration.events).toHaveLength(3);
-    for (const server of servers) await stopped(server);
+    for (const server of servers) await server.stop();
     await redis.close();
   });
 });
@@ -262,7 +185,7 @@ test("several processes share evidence in a folder, and accept each other's ids"
     expect(await receiptsOf(server.url, impressions(slate))).toEqual(Array(3).fill('counted'));
   for (const slate of slates)
     expect(await receiptsOf(server.url, impressions(slate))).toEqual(Array(3).fill('duplicate'));
-  await stopped(server);
+  await server.stop();
 });
 
 describe('what is refused', () => {

@@ -12,7 +12,6 @@ import {
   plainScorer,
   posted,
   RANKED,
-  selfCheckCandidates,
   testServer,
   twoBundles,
   type TestServer,
@@ -154,14 +153,4 @@ test.skipIf(python !== '')(`the example in Python ranks${python}`, async () => {
     .split('\n')
     .map((line) => Number(line.split(' ')[0]));
   expect(places).toEqual(body['order']);
-});
-
-test('the self-check rows score over the client as the export scored them', async () => {
-  const client = new RankingClient({ url, timeoutMs: 30_000 });
-  const { scores } = await client.score({
-    candidates: selfCheckCandidates(bundles.loaded[0]),
-  });
-  const { logits } = bundles.loaded[0].selfCheck;
-  const differences = scores.map((score, row) => Math.abs((score ?? NaN) - logits[row]!));
-  expect(Math.max(...differences)).toBeLessThan(1e-5);
 });

@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { openRequest, posted } from '../../fixtures/serving/served-export.js';
 
 let room: CommandRoom;
@@ -19,18 +19,8 @@ beforeAll(async () => {
 });
 afterAll(() => room.remove());
 
-interface Served {
-  readonly command: RunningCommand;
-  readonly url: string;
-  readonly bundle: string;
-}
-
-async function served(...options: string[]): Promise<Served> {
-  const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json', ...options];
-  const command = room.start(words);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  return { command, ...(JSON.parse(line) as { readonly url: string; readonly bundle: string }) };
-}
+const served = (...options: string[]): Promise<ServedCommand> =>
+  serveCommand(room.folder, 'bundles', options);
 
 async function reportOf(url: string): Promise<Readonly<Record<string, unknown>>> {
   return (await (await fetch(`${url}/v1/bundle`)).json()) as Readonly<Record<string, unknown>>;
@@ -67,7 +57,7 @@ describe('serve', () => {
   });
 
   test('follows its label', async () => {
-    const { command, url, bundle } = await served('--poll-seconds', '0.05');
+    const { command, url, bundle, stop } = await served('--poll-seconds', '0.05');
     const words = ['export', 'small.yaml', '--out', 'bundles', '--encoding', 'int8'];
     const { digest } = JSON.parse(await room.done([...words, '--format', 'json'])) as {
       readonly digest: string;
@@ -75,8 +65,7 @@ describe('serve', () => {
     expect(digest).not.toBe(bundle);
     await command.saw(new RegExp(`serving bundle ${digest.slice(0, 12)} in place of`));
     expect(await reportOf(url)).toMatchObject({ bundle: digest, swaps: 1, encoding: 'int8' });
-    command.signal('SIGTERM');
-    expect((await command.ended).exitCode).toBe(0);
+    await stop();
   });
 
   test('demands a token beyond this machine, and takes none as an argument', async () => {
@@ -87,33 +76,17 @@ describe('serve', () => {
     await room.refused(short, { exitCode: 2, what: /token/, expected: /16/, cure: /openssl/ });
   });
 
-  test.each(['', '--state learned', '--state learned --processes 2'])(
-    'refuses an address of Redis without exploration, after `serve %s`',
-    async (given) => {
-      const options = given.split(' ').filter((word) => word !== '');
-      const words = ['serve', '--bundle', 'bundles', '--port', '0', ...options];
-      await room.refused([...words, '--redis', 'redis://127.0.0.1:1'], {
-        ...{ exitCode: 2, what: /evidence of exploration/, expected: /--explore/, cure: /--redis/ },
-      });
-    },
-  );
+  test('refuses an address of Redis without exploration', async () => {
+    const words = ['serve', '--bundle', 'bundles', '--port', '0', '--processes', '2'];
+    await room.refused([...words, '--redis', 'redis://127.0.0.1:1'], {
+      ...{ exitCode: 2, what: /evidence of exploration/, expected: /--explore/, cure: /--redis/ },
+    });
+  });
 
   test('refuses a canary of another place', async () => {
     const words = ['serve', '--bundle', 'bundles', '--port', '0'];
     await room.refused([...words, '--canary', 'elsewhere@canary'], {
       ...{ exitCode: 2, what: /canary/, expected: /bundles@canary/, cure: /qianmo bundle label/ },
     });
-  });
-
-  test('refuses what is no bundle, and a port that is taken', async () => {
-    await room.refused(['serve', '--bundle', 'bundles@canary'], {
-      ...{ exitCode: 2, what: /there is no such bundle/, cure: /qianmo bundle list/ },
-    });
-    const { command, url } = await served();
-    await room.refused(['serve', '--bundle', 'bundles', '--port', new URL(url).port], {
-      ...{ exitCode: 3, what: /another program listens/, cure: /--port/ },
-    });
-    command.signal('SIGTERM');
-    await command.ended;
   });
 });

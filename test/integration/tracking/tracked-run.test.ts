@@ -6,7 +6,6 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
-import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';
 import { codeOf } from '../../../test/fixtures/told.js';
 
@@ -55,29 +54,6 @@ it('gets the same digest and the same steps beside trackers that never answer', 
   expect(hanging.received.length).toBeGreaterThan(0);
   const texts = beside.diagnostics + JSON.stringify(events);
   expect(texts).not.toContain('a-secret-path');
-});
-
-it('tells how each call ends, signed', async () => {
-  const heard = await httpReceiver(() => ({ status: 204 }));
-  receiver = heard;
-  const redis = await redisForTest();
-  try {
-    const run = await room.config('told', (config) => {
-      const queue = { redisUrl: redis.url, outerStepTimeoutMs: 500 };
-      Object.assign(config, { queue, tracking: { webhook: {} } });
-    });
-    const environment = { QIANMO_WEBHOOK_URL: heard.url, QIANMO_WEBHOOK_SECRET: 'a key' };
-    const notices = (): string[] =>
-      heard.received.map(({ body }) => (JSON.parse(body) as { notice: string }).notice);
-    // Nobody takes its jobs.
-    expect((await room.start(['train', run], environment).ended).exitCode).toBe(3);
-    expect(notices()).toEqual(['failed']);
-    await room.done(['train', run, '--resume', '--processes', '1'], environment);
-    expect(notices()).toEqual(['failed', 'finished']);
-    expect(heard.received[0]?.headers['webhook-signature']).toMatch(/^v1,/);
-  } finally {
-    await redis.close();
-  }
 });
 
 it('refuses a tracker without an address before anything is written', async () => {

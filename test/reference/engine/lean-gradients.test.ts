@@ -136,13 +136,7 @@ const operations: [string, number[], Operation][] = [
         return kernels.solve(positive as tfjs.Tensor3D, columns as tfjs.Tensor3D);
       },
   ],
-  [
-    'repeatByTask',
-    [2, 3],
-    ({ kernels, tf }) =>
-      (x) =>
-        kernels.repeatByTask(tf.square(x), 4),
-  ],
+  ['repeatByTask', [2, 3], (e) => (x) => e.kernels.repeatByTask(e.tf.square(x), 4)],
   ['fieldSums', [2, 3, 4], (e) => (x) => fieldSums(e, x as tfjs.Tensor3D)],
   [
     'taskLosses',

@@ -3,8 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
+import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
 import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
-import { taskRowsAt } from '../../../shared/tasks/chosen-rows.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
@@ -207,10 +207,7 @@ test('with support dropout, a task adapts on its first support rows: on none, on
   const settings = { kind: 'maml', innerSteps: 2, innerRate: 0.3 };
   const expected: number[] = [];
   for (let kept = 0; kept <= supportRowCount; kept += 1) {
-    const places = [...Array(task!.rowCount).keys()].filter(
-      (row) => row < kept || row >= supportRowCount,
-    );
-    const cut = taskRowsAt(task!, places, kept);
+    const cut = dividedTask(task!, { by: 'shots', supportRowsMax: kept });
     const own = { ...store, readTasks: () => Promise.resolve([cut]) };
     const single = await createExecutor({ openStore: () => Promise.resolve(own) });
     const { weightedQueryLoss } = await runJob(

@@ -74,28 +74,20 @@ const CASES: Readonly<Record<string, Sections>> = {
     model: { ...deepfm, adgroupEmbedding: false, generated: 'category0', personal: [] },
     method: { kind: 'meta-embedding', attributes: ['category1', 'number0'] },
   },
-  posterior: {
-    model: {
-      kind: 'deepfm',
-      ...tower,
-      adgroupEmbedding: false,
-      personal: ['bias', 'output'],
-    },
-    method: { kind: 'posterior', innerRate: 0.1 },
-  },
   'posterior, dcn-v2': {
     model: {
-      kind: 'dcn-v2',
-      ...tower,
-      crossLayers: 2,
-      adgroupEmbedding: false,
-      personal: ['output'],
+      ...{ kind: 'dcn-v2', ...tower, crossLayers: 2, adgroupEmbedding: false },
+      personal: ['bias', 'output'],
     },
-    method: { kind: 'posterior', innerSteps: 2, inputMeans: false },
+    method: { kind: 'posterior' },
   },
   'paml-gate': {
     model: deepfm,
     method: { kind: 'paml-gate', ...shifted, attributes: ['number0', 'category1'] },
+  },
+  'fomaml, pnn': {
+    model: { kind: 'pnn', ...tower, personal: [...head, 'numbers', 'layer0', 'layer1'] },
+    method: { kind: 'fomaml', ...steps },
   },
 };
 

@@ -59,6 +59,11 @@ describe('a run config with errors', () => {
       ],
     ],
     [
+      'a prior deviation of a variable',
+      set({ method: { kind: 'posterior', priorDeviation: { 'bias.weight': 2 } } }),
+      ['method.priorDeviation.bias.weight: there is no such personal block; they are bias'],
+    ],
+    [
       'an unknown field near a known one',
       set({ training: { optimzer: {} } }),
       ['training.optimzer: there is no such field; did you mean "optimizer"?'],

@@ -9,7 +9,6 @@ import { loadEngine, type Engine } from '../../../worker/compute/engine/load-eng
 
 const specOf = (embeddingWidth: number): ModelSpec =>
   modelSpecOf(ModelConfigSchema.parse({ embeddingWidth }), []);
-const KEPT_COUNT = 32;
 const global = { kind: 'global' } as const;
 
 let engine: Engine;
@@ -17,9 +16,9 @@ beforeAll(async () => {
   engine = await loadEngine('tensorflow', () => undefined);
 });
 
-test('the least recently used is freed for one more than are kept, and all are freed at the end', () => {
+test('the least recently used is freed for the 33rd, and all are freed at the end', () => {
   const computations = createComputations(engine);
-  const [first, second, ...rest] = Array.from({ length: KEPT_COUNT }, (_, index) =>
+  const [first, second, ...rest] = Array.from({ length: 32 }, (_, index) =>
     computations.gradientOf(specOf(index + 1), global),
   );
   const input = {
@@ -34,7 +33,7 @@ test('the least recently used is freed for one more than are kept, and all are f
   } as const;
   // The first was used again, so it is not the oldest.
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
-  computations.gradientOf(specOf(KEPT_COUNT + 1), global);
+  computations.gradientOf(specOf(33), global);
   expect(() => second!.run(input)).toThrow(/disposed/);
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
   expect(computations.gradientOf(specOf(2), global)).not.toBe(second);

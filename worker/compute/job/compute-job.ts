@@ -2,7 +2,7 @@
 
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import { adapts, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
@@ -193,20 +193,29 @@ function adaptedTasksOfJob(
   const rows = { isAdapting, hasQuery: true };
   const microBatches = adaptingMicroBatches(job, rows, microBatchRowsMax);
   const tasks = new Array<AdaptedTask>(job.tasks.length);
-  const count = microBatches.length;
-  for (const [index, microBatch] of microBatches.entries()) {
-    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
-    job.engine.tf.tidy(() => {
-      const batch = adaptingBatchOf(adapting, microBatch);
-      adaptCells(batch, [work.adaptation], (_, adapted) => {
-        for (const [place, task] of adaptedTasksIn(batch, adapted)) tasks[place] = task;
-      });
+  forEachBatch(computations, adapting, microBatches, (batch) => {
+    adaptCells(batch, [work.adaptation], (_, adapted) => {
+      for (const [place, task] of adaptedTasksIn(batch, adapted)) tasks[place] = task;
     });
-  }
+  });
   const layout = adaptedLayoutOf(job.spec, work);
   const shiftVariances =
     layout.shiftedFeatures === null ? null : shiftVariancesOf(adapting, work.adaptation.innerRate);
   return encodeAdaptedTasks(layout, { tasks, shiftVariances });
+}
+
+/** Uploads one micro-batch after the other. */
+function forEachBatch(
+  computations: Computations,
+  adapting: Adapting,
+  microBatches: readonly MicroBatch[],
+  act: (batch: AdaptingBatch) => void,
+): void {
+  const count = microBatches.length;
+  for (const [index, microBatch] of microBatches.entries()) {
+    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
+    adapting.job.engine.tf.tidy(() => act(adaptingBatchOf(adapting, microBatch)));
+  }
 }
 
 /** The tasks of a micro-batch by their places in the job. */
@@ -276,43 +285,26 @@ function predictionsOfJob(
   work: PredictWork,
   microBatchRowsMax: number,
 ): RowLogits {
-  const plan = methodPlanOf(work.method);
   const adapting = adaptingOf(computations, job, work);
-  const microBatches = cutOf(plan, job, work, microBatchRowsMax);
-  const rows = new JobRows(job, work, work.rows);
-  const count = microBatches.length;
-  for (const [index, microBatch] of microBatches.entries()) {
-    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
-    if (extentOf(microBatch, work.rows) === 0) continue;
-    job.engine.tf.tidy(() => {
-      predictBatch(adaptingBatchOf(adapting, microBatch), work, rows);
-    });
-  }
-  return rows.logits;
-}
-
-function cutOf(
-  plan: MethodPlan,
-  job: DeviceJob,
-  { adaptations, rows }: PredictWork,
-  microBatchRowsMax: number,
-): MicroBatch[] {
   const isAdapting =
-    rows === 'support' ||
-    adaptations.some(({ innerSteps }) => restsOnSupport(plan.innerLoop, innerSteps));
-  return adaptingMicroBatches(job, { isAdapting, hasQuery: rows === 'query' }, microBatchRowsMax);
+    work.rows === 'support' ||
+    work.adaptations.some(({ innerSteps }) => restsOnSupport(adapting.loop, innerSteps));
+  const read = { isAdapting, hasQuery: work.rows === 'query' };
+  const microBatches = adaptingMicroBatches(job, read, microBatchRowsMax).filter(
+    (microBatch) => extentOf(microBatch, work.rows) > 0,
+  );
+  const rows = new JobRows(job, work, work.rows);
+  forEachBatch(computations, adapting, microBatches, (batch) => {
+    const scored = scoredRowsOf(batch, work.rows);
+    adaptCells(batch, work.adaptations, (cells, adapted) => {
+      rows.place(batch.microBatch, cells, paddedLogits(batch, scored, adapted));
+    });
+  });
+  return rows.logits;
 }
 
 function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): number {
   return role === 'query' ? queryExtent : supportExtent;
-}
-
-function predictBatch(batch: AdaptingBatch, work: PredictWork, rows: JobRows): void {
-  const scored = scoredRowsOf(batch, work.rows);
-  if (scored === null) return;
-  adaptCells(batch, work.adaptations, (cells, adapted) => {
-    rows.place(batch.microBatch, cells, paddedLogits(batch, scored, adapted));
-  });
 }
 
 interface ScoredRows {
@@ -347,12 +339,8 @@ function paddedLogits(
   return padded;
 }
 
-/** The rows that get logits, null if there are none; the support rows are those that tasks adapt on. */
-function scoredRowsOf(
-  { input, microBatch, scoring, support }: AdaptingBatch,
-  role: Role,
-): ScoredRows | null {
-  if (extentOf(microBatch, role) === 0) return null;
+/** The rows that get logits; the support rows are those that tasks adapt on. */
+function scoredRowsOf({ input, scoring, support }: AdaptingBatch, role: Role): ScoredRows {
   const { batches, ...shared } = input;
   const { dense } = shared;
   if (role === 'support' && support !== null)

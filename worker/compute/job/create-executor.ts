@@ -27,7 +27,7 @@ import {
   type StoreReference,
   type Job,
 } from '../../../shared/queue/protocol.js';
-import { storeForModel, type TaskStore, type TaskRows } from '../../../shared/tasks/task-store.js';
+import { storeForModel, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
@@ -46,7 +46,7 @@ import {
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
 import { measureDevice, requireDevice } from '../device/measure-device.js';
-import { drawnWithSupportInputs } from '../models/support-inputs.js';
+import { withSupportInputs } from '../models/support-inputs.js';
 
 type JobTasks = Parameters<typeof computeJob>[2];
 
@@ -209,8 +209,8 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-  const known = withDroppedSupport(divided, job);
-  const drawn = drawnWithSupportInputs(model.supportInputs, features, known, drawnRowsOf(work));
+    const known = withDroppedSupport(divided, job);
+    const drawn = withSupportInputs(model.supportInputs, features, known, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };

@@ -68,7 +68,11 @@ export function jobInputsOf(
       ([name, tensor]) => [kept.dense.has(name) ? `${name} twice` : name, tensor] as const,
     ),
   ]);
-  requireLayout(all, variableLayout(spec), `dense of ${where}`);
+  requireLayout(
+    all,
+    new Map(spec.variables.map(({ name, shape }) => [name, { shape }])),
+    `dense of ${where}`,
+  );
   const width = spec.tableRowWidth;
   if (rowPack === null) {
     const { rows } = kept;
@@ -95,45 +99,38 @@ export function deviceJobOf(
   tasks: readonly TaskRows[],
   { dense, frozen, pack }: DeviceInputs,
 ): DeviceJob {
-  const sent = uploaded(engine, dense);
+  // In the order of the spec, whichever input they came with.
+  const variables = spec.variables.map(({ name, shape }): [string, tfjs.Tensor] => {
+    const known = frozen.dense.get(name);
+    const values = dense.get(name)?.values;
+    if (known !== undefined) return [name, known];
+    if (values === undefined) throw new Error('a job has all variables of its model');
+    return [name, engine.tf.tensor(values, [...shape], 'float32')];
+  });
   return {
-    ...{ engine, spec, tasks },
-    // In the order of the spec, whichever input they came with.
-    dense: Object.fromEntries(
-      spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
-    ),
+    ...{ engine, spec, tasks, dense: Object.fromEntries(variables) },
     ...(pack === null
-      ? {
-          pack: frozen.rows === null ? {} : { rows: frozen.rows },
-          localIds: wholeTables(spec),
-        }
-      : {
-          pack: paddedPack(
-            engine,
-            spec,
-            {
-              rowCount: pack.layout.rowCount,
-              write: (rows: Float32Array) => rows.set(pack.rows),
-            },
-            packMemory.of,
-          ),
-          localIds: localIdsByTable(pack.layout),
-        }),
+      ? { pack: frozen.rows === null ? {} : { rows: frozen.rows }, localIds: wholeTables(spec) }
+      : packOnDevice({ engine, packMemory }, spec, pack.layout, (rows) => rows.set(pack.rows))),
   };
 }
 
-function uploaded(
-  { tf }: Engine,
-  dense: ReadonlyMap<string, DenseTensor>,
-): Map<string, tfjs.Tensor> {
-  return new Map(
-    [...dense].map(([name, { shape, values }]) => [name, tf.tensor(values, [...shape], 'float32')]),
-  );
-}
-
-function namedIn(tensor: tfjs.Tensor | undefined): tfjs.Tensor {
-  if (tensor === undefined) throw new Error('a job has all variables of its model');
-  return tensor;
+/**
+ * Uploads a row pack. The caller's `tf.tidy` owns the tensor.
+ *
+ * @param write writes the rows of the layout.
+ */
+export function packOnDevice(
+  { engine, packMemory }: { readonly engine: Engine; readonly packMemory: PackMemory },
+  spec: ModelSpec,
+  layout: RowPackLayout,
+  write: (rows: Float32Array) => void,
+): Pick<DeviceJob, 'pack' | 'localIds'> {
+  const { rowCount } = layout;
+  return {
+    pack: paddedPack(engine, spec, { rowCount, write }, packMemory.of),
+    localIds: localIdsByTable(layout),
+  };
 }
 
 /** The place of each row when the tables follow one another. */
@@ -148,10 +145,6 @@ function wholeTables({ tables }: ModelSpec): LocalIds[] {
 
 /** Name of the tensor of table rows in row packs and frozen inputs. */
 const ROWS = 'rows';
-
-function variableLayout({ variables }: Pick<ModelSpec, 'variables'>): TensorLayout {
-  return new Map(variables.map(({ name, shape }) => [name, { shape }]));
-}
 
 /**
  * Tensors whose values are views on the bytes where they can be.

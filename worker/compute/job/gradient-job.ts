@@ -32,11 +32,10 @@ import {
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import { localIdsByTable } from '../models/row-batch.js';
 import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
-import { batchesOf, paddedPack } from '../models/device-tasks.js';
+import { batchesOf } from '../models/device-tasks.js';
 import type { Computations } from './computations.js';
-import type { DeviceJob, SentPack } from './device-job.js';
+import { packOnDevice, type DeviceJob, type SentPack } from './device-job.js';
 
 /** A leaf of the job, its tasks, and their share of the work. */
 export interface Leaf {
@@ -70,16 +69,19 @@ export function gradientOf(
     support: new Float32Array(tasks.length),
     queryBefore: functions.queryLoss === null ? null : new Float32Array(tasks.length),
   };
-  const packs = sent === null ? null : new LeafPacks(computations, spec, sent);
   let placedCount = 0;
   for (const [index, leaf] of leaves.entries()) {
     const progress = { number: index + 1, count: leaves.length };
     computations.onProgress({ phase: 'computing', microBatch: progress });
-    const layout = packs === null ? null : leaf.layout;
+    const layout = sent === null ? null : leaf.layout;
     tf.tidy(() => {
       const onDevice = {
         ...job,
-        ...(packs === null || layout === null ? {} : packs.upload(layout)),
+        ...(sent === null
+          ? {}
+          : packOnDevice(computations, spec, leaf.layout, (rows) =>
+              gatherLeafRows(sent, leaf.layout, spec.tableRowWidth, rows),
+            )),
         tasks: leaf.tasks,
       };
       const output = runLeaf(functions, onDevice, work, leaf);
@@ -154,45 +156,25 @@ export function jointLayoutOf(leaves: readonly Leaf[]): RowPackLayout {
   return packLayoutOf(joinedIds(leaves.map(({ layout }) => layout.idsByTable)));
 }
 
-/** Makes the row packs of leaves from that of their job. */
-class LeafPacks {
-  readonly #computations: Computations;
-  readonly #spec: ModelSpec;
-  readonly #sent: SentPack;
-
-  constructor(computations: Computations, spec: ModelSpec, sent: SentPack) {
-    this.#computations = computations;
-    this.#spec = spec;
-    this.#sent = sent;
+/** Makes the row pack of a leaf from that of its job. */
+function gatherLeafRows(
+  { rows, layout: sent }: SentPack,
+  layout: RowPackLayout,
+  width: number,
+  target: Float32Array,
+): void {
+  if (layout.rowCount === sent.rowCount) {
+    target.set(rows);
+    return;
   }
-
-  /** The caller's `tf.tidy` owns the tensor. */
-  upload(layout: RowPackLayout): Pick<DeviceJob, 'pack' | 'localIds'> {
-    const { engine, packMemory } = this.#computations;
-    const write = (rows: Float32Array): void => this.#gather(layout, rows);
-    const pack = { rowCount: layout.rowCount, write };
-    return {
-      pack: paddedPack(engine, this.#spec, pack, packMemory.of),
-      localIds: localIdsByTable(layout),
-    };
+  const places = placesIn(sent, layout);
+  const native = nativeRows();
+  if (native !== null) {
+    native.gather(rows, width, places, target, 0);
+    return;
   }
-
-  #gather(layout: RowPackLayout, target: Float32Array): void {
-    const { rows, layout: sent } = this.#sent;
-    if (layout.rowCount === sent.rowCount) {
-      target.set(rows);
-      return;
-    }
-    const width = this.#spec.tableRowWidth;
-    const places = placesIn(sent, layout);
-    const native = nativeRows();
-    if (native !== null) {
-      native.gather(rows, width, places, target, 0);
-      return;
-    }
-    for (const [row, place] of places.entries())
-      target.set(rows.subarray(place * width, (place + 1) * width), row * width);
-  }
+  for (const [row, place] of places.entries())
+    target.set(rows.subarray(place * width, (place + 1) * width), row * width);
 }
 
 /** The rows of a pack that a smaller one has. In each table both lists of ids ascend, and the pack has every id. */

@@ -21,67 +21,54 @@ import type { LossKind } from '../../../shared/tasks/task-label.js';
 import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/chosen-rows.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
+/**
+ * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not.
+ *
+ * @throws as `withDrawnRows` does.
+ */
 export function withSupportInputs(
   inputs: SupportInputs | undefined,
   features: readonly EncodedFeature[],
   tasks: readonly TaskRows[],
-): readonly TaskRows[] {
-  if (inputs === undefined) return tasks;
-  const categories = features.filter(({ kind }) => kind === 'category').map(({ name }) => name);
-  const columns = encodedColumnsOf(inputs, categories);
-  return tasks.map((task) => ({
-    ...task,
-    numbers: [
-      ...task.numbers,
-      ...supportInputColumns(inputs, task.loss, {
-        rowCount: task.rowCount,
-        all: sumsOfOtherRows(task, null),
-        byValue: columns.map((column) => sumsOfOtherRows(task, at(task.categoryIds, column))),
-      }),
-    ],
-  }));
-}
-
-/**
- * The drawn rows of the tasks with their inputs, which are made of all support rows, drawn or not.
- *
- * @throws as `withDrawnRows` does.
- */
-export function drawnWithSupportInputs(
-  inputs: SupportInputs | undefined,
-  features: readonly EncodedFeature[],
-  tasks: readonly TaskRows[],
-  drawn: DrawnRows | null,
+  drawn: DrawnRows | null = null,
 ): readonly TaskRows[] {
   const read = withDrawnRows(tasks, drawn);
-  if (inputs === undefined || drawn === null || drawn.keepsSupport)
-    return withSupportInputs(inputs, features, read);
+  if (inputs === undefined) return read;
   const categories = features.filter(({ kind }) => kind === 'category').map(({ name }) => name);
   const columns = encodedColumnsOf(inputs, categories);
-  return read.map((task, index) => {
-    const whole = at(tasks, index);
-    const places = at(drawn.byTask, index);
-    const { supportRowCount, clicks, impressions } = whole;
-    const query = places.filter((place) => place >= supportRowCount);
-    const labels = {
-      rowCount: supportRowCount + query.length,
-      ...{ supportRowCount, clicks, impressions },
-    };
-    const idsOf = (column: number): Int32Array => {
-      const ids = at(whole.categoryIds, column);
-      return Int32Array.from([
-        ...ids.subarray(0, supportRowCount),
-        ...query.map((place) => at(ids, place)),
-      ]);
-    };
-    const made = supportInputColumns(inputs, task.loss, {
-      rowCount: labels.rowCount,
+  const columnsOf = (task: TaskRows, rowCount: number, idsOf: (column: number) => Int32Array) => {
+    const { supportRowCount, clicks, impressions } = task;
+    const labels = { rowCount, supportRowCount, clicks, impressions };
+    return supportInputColumns(inputs, task.loss, {
+      rowCount,
       all: sumsOfOtherRows(labels, null),
       byValue: columns.map((column) => sumsOfOtherRows(labels, idsOf(column))),
     });
-    const numbers = made.map((column) => drawnPart(column, whole, places));
-    return { ...task, numbers: [...task.numbers, ...numbers] };
+  };
+  return read.map((task, index) => {
+    if (drawn === null || drawn.keepsSupport)
+      return withNumbers(
+        task,
+        columnsOf(task, task.rowCount, (column) => at(task.categoryIds, column)),
+      );
+    const whole = at(tasks, index);
+    const places = at(drawn.byTask, index);
+    const { supportRowCount } = whole;
+    const query = places.filter((place) => place >= supportRowCount);
+    const made = columnsOf(whole, supportRowCount + query.length, (column) => {
+      const ids = at(whole.categoryIds, column);
+      const ofQuery = query.map((place) => at(ids, place));
+      return Int32Array.from([...ids.subarray(0, supportRowCount), ...ofQuery]);
+    });
+    return withNumbers(
+      task,
+      made.map((column) => drawnPart(column, whole, places)),
+    );
   });
+}
+
+function withNumbers(task: TaskRows, numbers: readonly Float32Array[]): TaskRows {
+  return { ...task, numbers: [...task.numbers, ...numbers] };
 }
 
 /** Places of the features with target encodings among the category features. */

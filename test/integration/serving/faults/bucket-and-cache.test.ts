@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { S3ObjectStore } from '../../../../shared/storage/s3-object-store.js';
-import { startCommand } from '../../../fixtures/commands/command.js';
 import { s3FaultProxy, type S3FaultProxy } from '../../../fixtures/faults/s3-fault-proxy.js';
 import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
+import { serveCommand } from '../../../fixtures/serving/served-command.js';
 import {
   posted,
   selfCheckCandidates,
@@ -38,12 +38,10 @@ describe.skipIf(!isPossible)(`bundles in S3${suffix}`, () => {
   let disk: SmallDisk;
   let store: S3ObjectStore;
   beforeAll(async () => {
-    bundles = await twoBundles();
     buckets = await startS3Buckets();
     await buckets.makeBucket('models');
     store = new S3ObjectStore({ ...buckets.options, bucket: 'models', prefix: 'shop' });
-    for (const key of await bundles.objects.list(''))
-      await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
+    bundles = await twoBundles(store);
     proxy = await s3FaultProxy(buckets.options.endpoint);
     disk = smallDisk(DISK_BYTE_COUNT);
   });
@@ -65,18 +63,15 @@ describe.skipIf(!isPossible)(`bundles in S3${suffix}`, () => {
   test('are served through faults of the bucket and a full disk of the cache', async () => {
     const { credentials } = buckets.options;
     const cache = join(disk.folder, 'cache');
-    const words = ['serve', '--bundle', 's3://models/shop', '--port', '0', '--format', 'json'];
-    const command = startCommand(
-      [...words, '--cache', cache, '--cache-gib', '0.01', '--poll-seconds', '0.1'],
-      disk.folder,
+    const { command, url, stop } = await serveCommand(
+      ...([disk.folder, 's3://models/shop'] as const),
+      ['--cache', cache, '--cache-gib', '0.01', '--poll-seconds', '0.1'],
       {
         ...{ AWS_REGION: 'us-east-1', AWS_ENDPOINT_URL_S3: proxy.endpoint },
         AWS_ACCESS_KEY_ID: credentials?.accessKeyId ?? '',
         AWS_SECRET_ACCESS_KEY: credentials?.secretAccessKey ?? '',
       },
     );
-    const [line] = await command.printed(/^\{.*\}$/m);
-    const { url } = JSON.parse(line) as { readonly url: string };
     const [first, second] = bundles.digests;
     await expectScoresOf(url, first);
 
@@ -110,7 +105,6 @@ describe.skipIf(!isPossible)(`bundles in S3${suffix}`, () => {
     await expectScoresOf(url, second);
     await command.saw(new RegExp(`serving bundle ${first.slice(0, 12)} in place of`));
     await expectScoresOf(url, first);
-    command.signal('SIGTERM');
-    expect((await command.ended).exitCode).toBe(0);
+    await stop();
   });
 });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { startCommand, type RunningCommand } from '../../../fixtures/commands/command.js';
+import { serveCommand, type ServedCommand } from '../../../fixtures/serving/served-command.js';
 import {
   exportTwoBundles,
   openRequest,
@@ -18,15 +18,11 @@ const OPENED_AT_ONCE = 200;
 const SLOW_COUNT = 200;
 
 let room: Awaited<ReturnType<typeof temporaryFolder>>;
-let command: RunningCommand;
-let url: string;
+let served: ServedCommand;
 beforeAll(async () => {
   room = await temporaryFolder();
   await exportTwoBundles(new FileObjectStore({ folder: room.path }));
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--format', 'json'];
-  command = startCommand(words, room.path);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  ({ url } = JSON.parse(line) as { readonly url: string });
+  served = await serveCommand(room.path, room.path);
 });
 afterAll(() => room.remove());
 
@@ -41,6 +37,7 @@ async function kept(port: number): Promise<Socket> {
 }
 
 test('ten thousand idle connections and slow bodies', async () => {
+  const { url, stop } = served;
   const port = Number(new URL(url).port);
   const idle: Socket[] = [];
   while (idle.length < IDLE_COUNT)
@@ -62,6 +59,5 @@ test('ten thousand idle connections and slow bodies', async () => {
   const statuses = await Promise.all(slow.map(({ status }) => status));
   expect(new Set(statuses)).toEqual(new Set([408]));
   for (const socket of idle) socket.destroy();
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+  await stop();
 });

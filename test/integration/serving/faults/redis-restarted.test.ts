@@ -3,6 +3,8 @@
  * goes on by itself, what it acknowledged is there, and whatever is sent again counts once.
  */
 
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
@@ -11,10 +13,11 @@ import {
   type Receipt,
 } from '../../../../worker/serving/exploration/evidence-ledger.js';
 import { RedisLog } from '../../../../worker/serving/state/redis-log.js';
-import { commandRoom, type CommandRoom } from '../../../fixtures/commands/command-room.js';
 import { settingsOf } from '../../../fixtures/decision-input.js';
 import { redisForTest, type RedisForTest } from '../../../fixtures/queue/redis-for-test.js';
+import { serveCommand } from '../../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../../fixtures/serving/served-export.js';
+import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
 
 const POLICY = {
   ...{ mode: 'active', policy: 'epsilon-greedy', slots: [1] },
@@ -26,13 +29,12 @@ const SLATES = 60;
 /** Kills amid the sending. */
 const KILLS = 2;
 
-let room: CommandRoom;
+let room: TemporaryFolder;
 let redis: RedisForTest;
 beforeAll(async () => {
-  room = await commandRoom();
-  redis = await redisForTest();
-  await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }));
-  await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
+  [room, redis] = await Promise.all([temporaryFolder(), redisForTest()]);
+  await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }));
+  await writeFile(join(room.path, 'policy.yaml'), JSON.stringify({ exploration: POLICY }));
 });
 afterAll(async () => {
   await redis.close();
@@ -66,14 +68,11 @@ async function receiptsOf(url: string, { exploration }: Slate): Promise<readonly
 }
 
 test('a Redis that is killed and started again loses nothing that was acknowledged', async () => {
-  const command = room.start([
-    ...['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'],
+  const { url, stop } = await serveCommand(room.path, 'bundles', [
     ...['--explore', 'policy.yaml', '--state', 'state', '--redis', redis.url],
     // On a busy machine, the requests that come together wait for longer than usual.
     ...['--deadline-ms', '60000'],
   ]);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = JSON.parse(line) as { readonly url: string };
   const counted = new Set<Slate>();
   const slates: Slate[] = [];
   for (let kill = 0; kill < KILLS; kill += 1) {
@@ -104,8 +103,7 @@ test('a Redis that is killed and started again loses nothing that was acknowledg
   }
   for (const slate of slates)
     expect(await receiptsOf(url, slate)).toEqual(['duplicate', 'duplicate']);
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+  await stop();
 
   const shown = new Map<string, number>();
   for (const { order } of slates)

@@ -3,13 +3,14 @@
  * with space has all that it acknowledged, and counts nothing twice.
  */
 
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import type { RunningCommand } from '../../../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../../../fixtures/commands/command-room.js';
 import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
+import { serveCommand, type ServedCommand } from '../../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted, RANKED } from '../../../fixtures/serving/served-export.js';
+import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
 
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 const POLICY = {
@@ -28,26 +29,22 @@ const FULL_AFTER_MAX = 200;
 const suffix = canMountDisks ? '' : ' (SKIPPED: no file system can be mounted here)';
 
 describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
-  let room: CommandRoom;
+  let room: TemporaryFolder;
   let disk: SmallDisk;
   beforeAll(async () => {
-    room = await commandRoom();
+    room = await temporaryFolder();
     disk = smallDisk(2 ** 20);
-    await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }), METHOD);
-    await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
+    await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }), METHOD);
+    await writeFile(join(room.path, 'policy.yaml'), JSON.stringify({ exploration: POLICY }));
   });
   afterAll(async () => {
     await room.remove();
     disk.close();
   });
 
-  async function served(): Promise<{ readonly command: RunningCommand; readonly url: string }> {
-    const command = room.start([
-      ...['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'],
-      ...['--explore', 'policy.yaml', '--state', join(disk.folder, 'state')],
-    ]);
-    const [line] = await command.printed(/^\{.*\}$/m);
-    return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+  function served(): Promise<ServedCommand> {
+    const state = join(disk.folder, 'state');
+    return serveCommand(room.path, 'bundles', ['--explore', 'policy.yaml', '--state', state]);
   }
 
   async function explored(url: string): Promise<readonly string[] | null> {
@@ -111,7 +108,6 @@ describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
     expect((await adapted(again.url, 'not stored')).status).toBe(200);
     expect(await liveOf(again.url)).toEqual([0, 1]);
     expect(await explored(again.url)).not.toBeNull();
-    again.command.signal('SIGTERM');
-    expect((await again.command.ended).exitCode).toBe(0);
+    await again.stop();
   });
 });

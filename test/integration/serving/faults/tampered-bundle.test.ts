@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../../../shared/base/random.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
-import type { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import {
   checkedScore,
   mappableBundles,
@@ -24,11 +23,10 @@ const ASKED = 3;
 
 let bundles: TwoBundles;
 let room: TemporaryFolder;
-let store: FileObjectStore;
 let server: MappedServer;
 beforeAll(async () => {
-  ({ bundles, room, store } = await mappableBundles());
-  server = await mappedServer(store, bundles);
+  ({ bundles, room } = await mappableBundles());
+  server = await mappedServer(bundles);
 });
 afterAll(async () => {
   await server.close();
@@ -57,7 +55,7 @@ async function refusalsWith(key: string, damage: Damage): Promise<readonly strin
   await writeFile(path, damage(whole));
   const [first, second] = bundles.digests;
   const toldBefore = server.events.length;
-  await moveLabel(store, 'latest', second);
+  await moveLabel(bundles.objects, 'latest', second);
   const [, ...named] = await Promise.all([
     server.keeper.poll(),
     ...Array.from({ length: ASKED }, () => checkedScore(server.url, bundles)),
@@ -69,7 +67,7 @@ async function refusalsWith(key: string, damage: Damage): Promise<readonly strin
   const told = server.events.slice(toldBefore);
   await rm(path);
   await rename(`${path}.kept`, path);
-  await moveLabel(store, 'latest', first);
+  await moveLabel(bundles.objects, 'latest', first);
   await server.keeper.poll();
   return told.map((event) => (event.kind === 'bundle-refused' ? event.reason : event.kind));
 }
@@ -92,7 +90,7 @@ describe.each(damages)('a bundle with %s', (_, damage) => {
   });
 
   test('in its manifest is refused', async () => {
-    const keys = await store.list('');
+    const keys = await bundles.objects.list('');
     const manifests = keys.filter((key) => key.includes(bundles.digests[1]));
     expect(manifests).toHaveLength(1);
     const refusals = await refusalsWith(manifests[0]!, damage);
@@ -102,7 +100,7 @@ describe.each(damages)('a bundle with %s', (_, damage) => {
 });
 
 test('the bundle is served once it is whole', async () => {
-  await moveLabel(store, 'latest', bundles.digests[1]);
+  await moveLabel(bundles.objects, 'latest', bundles.digests[1]);
   await server.keeper.poll();
   expect(await checkedScore(server.url, bundles)).toBe(bundles.digests[1]);
 });

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { startCommand } from '../../../fixtures/commands/command.js';
+import { serveCommand } from '../../../fixtures/serving/served-command.js';
 import {
   posted,
   selfCheckCandidates,
@@ -21,11 +21,8 @@ let bundles: TwoBundles;
 let room: Awaited<ReturnType<typeof temporaryFolder>>;
 beforeAll(async () => {
   await scoringAddon.install(() => undefined, { retry: true });
-  bundles = await twoBundles();
   room = await temporaryFolder();
-  const store = new FileObjectStore({ folder: room.path });
-  for (const key of await bundles.objects.list(''))
-    await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
+  bundles = await twoBundles(new FileObjectStore({ folder: room.path }));
 });
 afterAll(() => room.remove());
 
@@ -44,11 +41,8 @@ async function isAnswered(url: string): Promise<boolean> {
 }
 
 test('ends the process that reads it, which is started again and serves when the file is back', async () => {
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
-  const place = ['--format', 'json', '--poll-seconds', '0.1'];
-  const command = startCommand([...words, ...place], room.path);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = JSON.parse(line) as { readonly url: string };
+  const options = ['--processes', '2', '--poll-seconds', '0.1'];
+  const { command, url, stop } = await serveCommand(room.path, room.path, options);
   expect(await isAnswered(url)).toBe(true);
   const { arrays } = bundles.loaded[0].manifest;
   const { sha256 } = arrays.find(({ name }) => name === 'blocks')!.files[0]!;
@@ -61,6 +55,5 @@ test('ends the process that reads it, which is started again and serves when the
   await command.saw(/ended with SIGBUS; it is started again/);
   await rename(`${path}.kept`, path);
   while (!(await isAnswered(url)));
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+  await stop();
 });

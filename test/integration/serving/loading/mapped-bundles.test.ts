@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
-import type { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
 import {
   checkedScore,
@@ -24,9 +23,8 @@ const SWAP_COUNT = 24;
 
 let bundles: TwoBundles;
 let room: TemporaryFolder;
-let store: FileObjectStore;
 beforeAll(async () => {
-  ({ bundles, room, store } = await mappableBundles());
+  ({ bundles, room } = await mappableBundles());
 });
 afterAll(() => room.remove());
 
@@ -38,12 +36,12 @@ function mappingCount(): number {
 
 describe('mapped bundles', () => {
   test('are swapped again and again: each answer is that of its bundle, and no mapping is left', async () => {
-    const { url, keeper, events, close } = await mappedServer(store, bundles);
+    const { url, keeper, events, close } = await mappedServer(bundles);
     const first = mappingCount();
     expect(first).toBeGreaterThan(10);
     const counts: number[] = [];
     for (let swap = 1; swap <= SWAP_COUNT; swap += 1) {
-      await moveLabel(store, 'latest', bundles.digests[swap % 2 === 0 ? 0 : 1]);
+      await moveLabel(bundles.objects, 'latest', bundles.digests[swap % 2 === 0 ? 0 : 1]);
       const [, ...named] = await Promise.all([
         keeper.poll(),
         ...Array.from({ length: 8 }, () => checkedScore(url, bundles)),
@@ -62,11 +60,11 @@ describe('mapped bundles', () => {
 
   test('are swapped without new array buffers, which the garbage collector would count', async () => {
     const view = vi.spyOn(loadScoringAddon(scoringAddon.path()), 'view');
-    const { keeper, close } = await mappedServer(store, bundles);
+    const { keeper, close } = await mappedServer(bundles);
     const atStart = view.mock.calls.length;
     expect(atStart).toBeGreaterThan(10);
     for (let swap = 1; swap <= 6; swap += 1) {
-      await moveLabel(store, 'latest', bundles.digests[swap % 2 === 0 ? 0 : 1]);
+      await moveLabel(bundles.objects, 'latest', bundles.digests[swap % 2 === 0 ? 0 : 1]);
       await keeper.poll();
     }
     expect(keeper.swapCount).toBe(6);
@@ -77,8 +75,8 @@ describe('mapped bundles', () => {
 
   // Seen to fail: a copy of the joined files.
   test('with files of two exports are read as one array, where the files lie', async () => {
-    const changed = await exportChangeOf(store, bundles.digests[0]);
-    const { keeper, url, close } = await mappedServer(store, {
+    const changed = await exportChangeOf(bundles.objects, bundles.digests[0]);
+    const { keeper, url, close } = await mappedServer({
       ...bundles,
       digests: [changed, bundles.digests[1]],
     });
@@ -97,8 +95,8 @@ describe('mapped bundles', () => {
 
   // Seen to fail: a file that is taken for the mapped one by its name alone.
   test('are refused where a file of the bundle in use was replaced by another', async () => {
-    const { keeper, close } = await mappedServer(store, bundles);
-    const changed = await exportChangeOf(store, bundles.digests[0]);
+    const { keeper, close } = await mappedServer(bundles);
+    const changed = await exportChangeOf(bundles.objects, bundles.digests[0]);
     const [file] = keeper.current.loaded.manifest.arrays.find(
       ({ name }) => name === 'blocks',
     )!.files;
@@ -106,7 +104,7 @@ describe('mapped bundles', () => {
     const damaged = readFileSync(path).map((byte, index) => byte ^ Number(index === 7));
     await rename(path, `${path}.kept`);
     await writeFile(path, damaged);
-    await moveLabel(store, 'latest', changed);
+    await moveLabel(bundles.objects, 'latest', changed);
     await keeper.poll();
     expect(keeper.refused).toMatchObject({ bundle: changed });
     expect(keeper.refused?.reason).toMatch(/with sha256/);
@@ -115,10 +113,10 @@ describe('mapped bundles', () => {
   });
 
   test('stay while they are held, and are not used afterwards', async () => {
-    const { keeper, close } = await mappedServer(store, bundles);
+    const { keeper, close } = await mappedServer(bundles);
     const earlier = keeper.current;
     const release = earlier.hold();
-    await moveLabel(store, 'latest', bundles.digests[1]);
+    await moveLabel(bundles.objects, 'latest', bundles.digests[1]);
     await keeper.poll();
     expect(keeper.current.digest).toBe(bundles.digests[1]);
     const { labels } = earlier.loaded;

@@ -10,21 +10,22 @@ import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
 import { stopped } from '../../../fixtures/faults/processes.js';
+import { serveCommand } from '../../../fixtures/serving/served-command.js';
 import {
   posted,
   selfCheckCandidates,
   twoBundles,
+  type TwoBundles,
 } from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
 
-let bundles: Awaited<ReturnType<typeof twoBundles>>;
-let room: Awaited<ReturnType<typeof temporaryFolder>>;
+const TWO = ['--processes', '2'];
+
+let bundles: TwoBundles;
+let room: TemporaryFolder;
 beforeAll(async () => {
-  bundles = await twoBundles();
   room = await temporaryFolder();
-  const store = new FileObjectStore({ folder: room.path });
-  for (const key of await bundles.objects.list(''))
-    await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
+  bundles = await twoBundles(new FileObjectStore({ folder: room.path }));
 });
 afterAll(() => room.remove());
 
@@ -56,10 +57,8 @@ async function scored(url: string): Promise<string> {
 }
 
 test('two processes answer, one that is killed is started again, and both follow the label', async () => {
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
-  const command = startCommand([...words, '--poll-seconds', '0.1', '--format', 'json'], room.path);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = JSON.parse(line) as { readonly url: string };
+  const options = [...TWO, '--poll-seconds', '0.1'];
+  const { command, url, stop } = await serveCommand(room.path, room.path, options);
   const places = await Promise.all(Array.from({ length: 8 }, () => healthOf(url)));
   expect(new Set(places.map(({ place }) => place))).toEqual(new Set([0, 1]));
   expect(places[0]).toMatchObject({ wanted: 2, ready: 2 });
@@ -76,15 +75,11 @@ test('two processes answer, one that is killed is started again, and both follow
   await command.saw(/(serving bundle \w+ in place of[^]*){2}/);
   for (let request = 0; request < 10; request += 1)
     expect(await scored(url)).toBe(bundles.digests[1]);
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+  await stop();
 });
 
 test('the port stays the same if one ends while the other is being started again', async () => {
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
-  const command = startCommand([...words, '--format', 'json'], room.path);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = JSON.parse(line) as { readonly url: string };
+  const { command, url, stop } = await serveCommand(room.path, room.path, TWO);
   const [first, second] = await childrenOf(command.pid);
   process.kill(first!, 'SIGKILL');
   await command.saw(new RegExp(`pid ${first}\\) ended with SIGKILL`));
@@ -105,15 +100,11 @@ test('the port stays the same if one ends while the other is being started again
     );
   while (!(await isAnswered()));
   while ((await healthOf(url)).ready < 2);
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+  await stop();
 }, 60_000);
 
 test('a connection that was handed to a process that stands still goes to the other one when it ends', async () => {
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
-  const command = startCommand([...words, '--format', 'json'], room.path);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = JSON.parse(line) as { readonly url: string };
+  const { command, url, stop } = await serveCommand(room.path, room.path, TWO);
   const [victim] = await childrenOf(command.pid);
   await stopped(victim!);
   const requests = Array.from({ length: 8 }, () => scored(url));
@@ -123,14 +114,11 @@ test('a connection that was handed to a process that stands still goes to the ot
   while (answeredCount < requests.length - 1) await systemClock.sleep(5);
   process.kill(victim!, 'SIGKILL');
   expect(new Set(await Promise.all(requests)).size).toBe(1);
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
+  await stop();
 }, 60_000);
 
 test('the processes end with their parent, and with them its port', async () => {
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
-  const command = startCommand([...words, '--format', 'json'], room.path);
-  await command.printed(/^\{.*\}$/m);
+  const { command } = await serveCommand(room.path, room.path, TWO);
   const children = await childrenOf(command.pid);
   process.kill(command.pid, 'SIGKILL');
   await command.ended;

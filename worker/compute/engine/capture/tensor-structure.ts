@@ -31,37 +31,41 @@ function isRecord(structure: unknown): structure is Record<string, unknown> {
   return prototype === Object.prototype || prototype === null;
 }
 
+/** By code units, which depend on no locale. */
+function sortedEntries<Member>(record: Readonly<Record<string, Member>>): [string, Member][] {
+  return Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+type Form<Leaf> = Leaf | Form<Leaf>[] | { [name: string]: Form<Leaf> };
+
+/**
+ * The structure with a value in the place of each tensor.
+ *
+ * @throws TypeError for a value that is no tensor, list or record.
+ */
+function formOf<Leaf>(
+  structure: unknown,
+  leafOf: (tensor: tfjs.Tensor, path: string) => Leaf,
+  path = '',
+): Form<Leaf> {
+  if (isTensor(structure)) return leafOf(structure, path);
+  if (Array.isArray(structure))
+    return structure.map((member, place) => formOf(member, leafOf, `${path}[${place}]`));
+  if (!isRecord(structure))
+    throw new TypeError(`${path || 'the whole structure'} is no tensor, list or record of tensors`);
+  return Object.fromEntries(
+    sortedEntries(structure).map(([name, member]) => [
+      name,
+      formOf(member, leafOf, path === '' ? name : `${path}.${name}`),
+    ]),
+  );
+}
+
 /** @throws TypeError for a value that is no tensor, list or record. */
 export function leavesOf(structure: TensorStructure): TensorLeaf[] {
   const leaves: TensorLeaf[] = [];
-  visit(structure, '', (path, tensor) => leaves.push({ path, tensor }));
+  formOf(structure, (tensor, path) => leaves.push({ path, tensor }));
   return leaves;
-}
-
-function visit(
-  structure: unknown,
-  path: string,
-  onLeaf: (path: string, tensor: tfjs.Tensor) => void,
-): void {
-  if (isTensor(structure)) {
-    onLeaf(path, structure);
-    return;
-  }
-  if (Array.isArray(structure)) {
-    for (const [place, member] of structure.entries()) visit(member, `${path}[${place}]`, onLeaf);
-    return;
-  }
-  if (!isRecord(structure)) {
-    const where = path === '' ? 'the whole structure' : path;
-    throw new TypeError(`${where} is no tensor, list or record of tensors`);
-  }
-  for (const [name, member] of sortedEntries(structure))
-    visit(member, path === '' ? name : `${path}.${name}`, onLeaf);
-}
-
-/** By code units, which depend on no locale. */
-function sortedEntries(record: object): [string, unknown][] {
-  return Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /** The same structure with its tensors replaced, in the order of `leavesOf`. */
@@ -75,39 +79,14 @@ export function withLeaves<Structure extends TensorStructure>(
 
 /** Equal for structures that one graph can serve: same paths, shapes and element types. */
 export function signatureOf(structure: TensorStructure): string {
-  const parts: string[] = [];
-  const describe = (part: unknown): void => {
-    if (isTensor(part)) parts.push(`${part.dtype}[${part.shape.join(',')}]`);
-    else if (Array.isArray(part)) {
-      parts.push('(');
-      part.forEach(describe);
-      parts.push(')');
-    } else if (isRecord(part)) {
-      parts.push('{');
-      for (const [name, member] of sortedEntries(part)) {
-        parts.push(JSON.stringify(name));
-        describe(member);
-      }
-      parts.push('}');
-    } else parts.push(typeof part);
-  };
-  describe(structure);
-  return parts.join(' ');
+  return JSON.stringify(formOf(structure, ({ dtype, shape }) => `${dtype}[${shape.join()}]`));
 }
 
 /** A structure without its tensors, as JSON: 0 stands for each tensor. */
-export type PlainForm = 0 | PlainForm[] | { [name: string]: PlainForm };
+export type PlainForm = Form<0>;
 
 export function plainForm(structure: TensorStructure): PlainForm {
-  const plain = (part: unknown): PlainForm => {
-    if (isTensor(part)) return 0;
-    if (Array.isArray(part)) return part.map(plain);
-    // Anything else has passed `leavesOf`, so it is a record.
-    return Object.fromEntries(
-      sortedEntries(part as object).map(([name, member]) => [name, plain(member)]),
-    );
-  };
-  return plain(structure);
+  return formOf(structure, () => 0);
 }
 
 /** The structure of this form with these tensors, in the order of `leavesOf`. */
@@ -121,11 +100,7 @@ export function filledForm(form: PlainForm, tensors: readonly tfjs.Tensor[]): Te
       return tensor;
     }
     if (Array.isArray(part)) return part.map(filled);
-    return Object.fromEntries(
-      Object.entries(part)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([name, member]) => [name, filled(member)]),
-    );
+    return Object.fromEntries(sortedEntries(part).map(([name, member]) => [name, filled(member)]));
   };
   return filled(form);
 }
