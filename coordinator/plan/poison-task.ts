@@ -163,11 +163,7 @@ interface OrderStores {
  *
  * @param place that of the task in the job, which becomes the index of its job
  */
-async function orderOfTask(
-  order: JobOrder,
-  place: number,
-  stores: OrderStores,
-): Promise<JobOrder> {
+async function orderOfTask(order: JobOrder, place: number, stores: OrderStores): Promise<JobOrder> {
   const { job, dense, frozen, rowPack } = order;
   const { taskIndices } = job;
   const own: JobOrder['job'] = {
