@@ -49,7 +49,6 @@ describe('a simulated cluster', () => {
       'large blobs are elsewhere',
       'outer steps overlap',
       'records are signed',
-      'stragglers have copies',
       'the fingerprint is demanded',
       'training may stop early',
     ]);
