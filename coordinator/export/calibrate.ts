@@ -1,7 +1,11 @@
 /** Fits the calibrations of a bundle on its validation adgroups, for each label and size. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import type { BundleCalibration, BundleServing } from '../../shared/bundle/bundle-manifest.js';
+import {
+  isForSize,
+  type BundleCalibration,
+  type BundleServing,
+} from '../../shared/bundle/bundle-manifest.js';
 import { labelsOf, type TaskLabel, type LossKind } from '../../shared/tasks/task-label.js';
 import {
   predictLogits,
@@ -22,13 +26,13 @@ export interface Calibration {
 }
 
 /** Outputs with their labels, `[rowCount]` each; for values in standardised units. */
-export interface CalibrationRows {
+interface CalibrationRows {
   readonly outputs: ArrayLike<number>;
   readonly clicks: ArrayLike<number>;
   readonly impressions: ArrayLike<number>;
 }
 
-export const IDENTITY: Calibration = { slope: 1, offset: 0 };
+const IDENTITY: Calibration = { slope: 1, offset: 0 };
 
 /** Standard deviations of 0.1 of a slope and 0.2 of an offset around what it is shrunk towards. */
 const SLOPE_PRECISION = 100;
@@ -144,15 +148,22 @@ export async function calibrationsOf(
     const everyPlace = [...taskIndices.keys()];
     const pooled = fitCalibration(known, label.loss, IDENTITY);
     calibrations.push(
-      described(adgroups, everyPlace, {
+      describeCalibration(adgroups, everyPlace, {
         ...{ label: labelIndex, of: 'unknown', bucket: EVERY_ADGROUP },
         fit: fitCalibration(unknown, label.loss, IDENTITY),
       }),
       ...buckets.map((bucket) => {
-        const places = everyPlace.filter((place) => isIn(bucket, supportRowsOf(adgroups, place)));
-        const ofBucket = selected(known, rows, places);
+        const places = everyPlace.filter((place) =>
+          isForSize(bucket, supportRowsOf(adgroups, place)),
+        );
+        const ofBucket = selectRows(known, rows, places);
         const fit = fitCalibration(ofBucket, label.loss, pooled);
-        return described(adgroups, places, { label: labelIndex, of: 'known', bucket, fit });
+        return describeCalibration(adgroups, places, {
+          label: labelIndex,
+          of: 'known',
+          bucket,
+          fit,
+        });
       }),
     );
   }
@@ -168,23 +179,10 @@ export function calibrationIndexOf(
   }: { readonly labelIndex: number; readonly supportRowCount: number },
 ): number {
   const index = calibrations.findIndex(
-    (each) => each.of === 'known' && each.label === labelIndex && isIn(each, supportRowCount),
+    (each) => each.of === 'known' && each.label === labelIndex && isForSize(each, supportRowCount),
   );
   if (index < 0) throw new Error(`no calibration of ${supportRowCount} support rows`);
   return index;
-}
-
-function isIn(
-  {
-    supportRowCountMin,
-    supportRowCountMax,
-  }: Pick<SizeBucket, 'supportRowCountMin' | 'supportRowCountMax'>,
-  supportRowCount: number,
-): boolean {
-  return (
-    supportRowCount >= supportRowCountMin &&
-    (supportRowCountMax === null || supportRowCount <= supportRowCountMax)
-  );
 }
 
 /** The validation adgroups of one label. */
@@ -245,7 +243,7 @@ function rowsOf({ rows, label }: ValidationAdgroups, outputs: Float32Array): Cal
   };
 }
 
-function selected(
+function selectRows(
   { outputs, clicks, impressions }: CalibrationRows,
   { starts }: FlatRows,
   places: readonly number[],
@@ -266,7 +264,7 @@ interface Described {
   readonly fit: Calibration;
 }
 
-function described(
+function describeCalibration(
   { rows }: ValidationAdgroups,
   places: readonly number[],
   { label, of, bucket, fit }: Described,

@@ -15,6 +15,7 @@ import {
   writeBlock,
 } from '../../shared/bundle/block-codec.js';
 import {
+  readFileOf,
   writeArray,
   writeRowsBehind,
   type NamedArray,
@@ -42,11 +43,11 @@ import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
-import { ObjectBlobStore } from '../../shared/storage/blob-store.js';
+import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../shared/tasks/task-store.js';
-import { elementCountOf, type NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { TaskJobContext } from '../evaluation/task-jobs.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
@@ -79,7 +80,7 @@ import {
 
 export interface ExportSource {
   readonly run: PreparedRun;
-  /** As `prepare` wrote it, without the view of the model. */
+  /** The store that `prepare` wrote, without the view of the model. */
   readonly store: TaskStore;
   readonly checkpoint: BundleManifest['provenance']['checkpoint'];
   readonly parameters: MetaParameters;
@@ -91,7 +92,7 @@ export interface ExportSource {
   readonly columns: BundleManifest['columns'];
 }
 
-export interface ExportSettings {
+interface ExportSettings {
   readonly encoding: BlockEncoding;
   readonly rows: AdaptedRows;
 }
@@ -120,7 +121,7 @@ export interface ExportedBundle extends ExportedBlocks {
 export interface ExportedChanges extends ExportedBlocks {
   readonly changedAdgroupCount: number;
   readonly newAdgroupCount: number;
-  /** Whether all blocks were written again, without those of adgroups that have another one. */
+  /** True if all blocks were written again, without those of adgroups that have another one. */
   readonly isRewritten: boolean;
   /** The bytes of the files that the bundle before does not have. */
   readonly newByteCount: number;
@@ -142,8 +143,6 @@ interface BlockPlan {
   readonly calibrations: readonly BundleCalibration[];
   readonly layout: BlockLayout;
   readonly blocksPerFile: number;
-  /** Personal variables of block 0. */
-  readonly initial: NamedTensors;
   /** Block 0, unless the bundle before has it. */
   readonly unknown: AdaptedTask | null;
   readonly before: BundleBefore | null;
@@ -169,7 +168,7 @@ export async function exportBundle(
   const model = { parameters, method: run.config.method };
   const shards = exportShardsOf(run.store, { serving, rows });
   const meaning = meaningOf(source, rows);
-  const { adapting, context, keptAdgroupCount } = await adapted(source, surroundings, {
+  const { adapting, context, keptAdgroupCount } = await adaptAdgroups(source, surroundings, {
     ...{ shards, rows, meaning },
   });
   const calibrations = await calibrationsOf(context, model, serving);
@@ -178,11 +177,11 @@ export async function exportBundle(
   const layout = blockLayoutOf(run.spec, { encoding, hasLevel: shiftOf(run.config) !== null });
   const plan: BlockPlan = {
     ...{ source, rows, shards, calibrations, layout, blocksPerFile: blocksPerFileOf(layout) },
-    ...{ initial: unknown.block.blocks, unknown: unknown.block, before: null, copied: [] },
+    ...{ unknown: unknown.block, before: null, copied: [] },
     ...{ isRewritten: true, firstBlock: 1 },
     index: buildKeyIndex(keysOf(source.store, shards)),
   };
-  const packed = await packedPlan(plan, adapting, surroundings);
+  const packed = await packPlan(plan, adapting, surroundings);
   const manifest = fullManifest(plan, settings, unknown.described, packed.arrays);
   const published = await publishBundle(surroundings.objects, manifest);
   await adapting.remove();
@@ -213,10 +212,10 @@ export async function exportChanged(
   const adgroupCount = tasksInBlockOrder(shards).length;
   if (adgroupCount === 0) return null;
   const meaning = `${meaningOf(served, rows)}-${digest.slice(0, 16)}`;
-  const { adapting, keptAdgroupCount } = await adapted(served, surroundings, {
+  const { adapting, keptAdgroupCount } = await adaptAdgroups(served, surroundings, {
     ...{ shards, rows, meaning },
   });
-  const { arrays, selfCheckRowCount } = await packedPlan(plan, adapting, surroundings);
+  const { arrays, selfCheckRowCount } = await packPlan(plan, adapting, surroundings);
   const published = await publishBundle(objects, changedManifest(plan, manifest, arrays));
   await adapting.remove();
   const known = new Set(manifest.arrays.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
@@ -249,7 +248,7 @@ function requireSameTrunk(
     where: `${where}@${digest}`,
     expected: `a bundle of the parameters ${checkpoint.digest.slice(0, 12)}, outer step ${checkpoint.outerStep}`,
     found: `one of ${found.digest.slice(0, 12)}, outer step ${found.outerStep}`,
-    cure: 'export the run in full: leave out --only-changed',
+    cure: 'export the run in full: qianmo export run.yaml',
   });
 }
 
@@ -280,7 +279,7 @@ function changePlan(
     decoder.decode(keyBytes.subarray(...spanAt(keyOffsets, block)));
   const plan: BlockPlan = {
     ...{ source, rows, shards, calibrations, blocksPerFile, unknown: null, before, isRewritten },
-    ...{ layout: loaded.model.blocks.layout, initial: loaded.model.dense },
+    layout: loaded.model.blocks.layout,
     copied: isRewritten ? [UNKNOWN_BLOCK, ...live] : [],
     firstBlock: isRewritten ? 1 + live.length : blocks.count,
     index: isRewritten
@@ -315,7 +314,7 @@ interface AdaptedAdgroups {
   readonly keptAdgroupCount: number;
 }
 
-async function adapted(
+async function adaptAdgroups(
   { run, parameters }: ExportSource,
   { objects, dispatcher, caller }: ExportSurroundings,
   given: Pick<BlockPlan, 'shards' | 'rows'> & { readonly meaning: string },
@@ -358,7 +357,7 @@ interface PackedPlan {
 }
 
 /** Writes all arrays of the bundle. */
-async function packedPlan(
+async function packPlan(
   plan: BlockPlan,
   adapting: AdaptedShards,
   { objects, caller, compute }: ExportSurroundings,
@@ -366,12 +365,17 @@ async function packedPlan(
   const { source, before, unknown, copied, isRewritten, shards } = plan;
   const { run, store, parameters } = source;
   const { spec, config } = run;
-  const blobs = new ObjectBlobStore(objects);
-  const put: PutFile = (bytes) => blobs.putVerified(bytes);
+  // Also a file that is there, so that it is young, and `prune` keeps it until the manifest names it.
+  const put: PutFile = async (bytes) => {
+    const ref = blobRefOf(bytes);
+    await objects.put(blobKeyOf(ref), bytes, { kind: 'always' });
+    await readFileOf(objects, ref);
+    return ref;
+  };
   const checked = await checkedAdgroupsOf(store, plan.index, config.seed);
   const adgroupCount = tasksInBlockOrder(shards).length;
   const packing = new PackedBlocks({
-    ...{ layout: plan.layout, initial: plan.initial, blocksPerFile: plan.blocksPerFile, put },
+    ...{ layout: plan.layout, blocksPerFile: plan.blocksPerFile, put },
     blockCount: copied.length + Number(unknown !== null) + adgroupCount,
     shiftedFeatures: shiftOf(config)?.features ?? [],
     encodedFeatures: spec.options.supportInputs?.targetEncodings ?? [],
@@ -391,8 +395,7 @@ async function packedPlan(
     scorer.score(
       checked.map((adgroup) => {
         const task = tasks.get(adgroup.block);
-        const adapted =
-          task === undefined ? earlierTask(plan, adgroup) : asStored(task, layout, plan.initial);
+        const adapted = task === undefined ? earlierTask(plan, adgroup) : asStored(task, layout);
         return { adapted, rows: encodedRowsOf(adgroup) };
       }),
     );
@@ -467,17 +470,17 @@ function ownCopy(task: AdaptedTask): AdaptedTask {
 }
 
 /** The adapted task as a scorer reads it from a block of this layout. */
-function asStored(task: AdaptedTask, layout: BlockLayout, initial: NamedTensors): AdaptedTask {
+function asStored(task: AdaptedTask, layout: BlockLayout): AdaptedTask {
   const bytes = new Uint8Array(layout.strideByteCount);
   const { blocks, shift } = task;
-  writeBlock({ layout, initial }, { variables: blocks, level: shift?.level ?? 0 }, bytes);
-  const { variables, level } = readBlock({ layout, initial }, bytes);
+  writeBlock(layout, { variables: blocks, level: shift?.level ?? 0 }, bytes);
+  const { variables, level } = readBlock(layout, bytes);
   return { ...task, blocks: variables, shift: shift === null ? null : { ...shift, level } };
 }
 
 /** The arrays of the trunk, the tables, the dictionaries, the encodings and the index. */
 async function sharedArrays(
-  { source: { run, store, parameters }, before, index, isRewritten, initial }: BlockPlan,
+  { source: { run, store, parameters }, before, index, isRewritten }: BlockPlan,
   put: PutFile,
 ): Promise<BundleArray[]> {
   const earlier = new Map(before?.published.manifest.arrays.map((array) => [array.name, array]));
@@ -486,7 +489,7 @@ async function sharedArrays(
   const isKept = (name: string): boolean => {
     const feature = /^dictionaries\/(.+)\.(bytes|offsets|index)$/.exec(name)?.[1];
     // Appended logs leave target encodings as they are. Dictionaries only grow.
-    if (feature === undefined) return before !== null && /^(dense|unknown|encodings)\//.test(name);
+    if (feature === undefined) return before !== null && /^(dense|encodings)\//.test(name);
     return !isRewritten && countsBefore.get(feature) === counts.get(feature);
   };
   const written = [...earlier.values()].filter(({ name }) => isKept(name));
@@ -500,7 +503,7 @@ async function sharedArrays(
         : await writeGrown(earlier.get(array.name), array, put),
     );
   };
-  const arrays = [...parameterArrays(run.spec, parameters, initial), ...indexArrays(index)];
+  const arrays = [...parameterArrays(run.spec, parameters), ...indexArrays(index)];
   for (const array of arrays) await write(array);
   const isWanted = (feature: string): boolean => !isKept(`dictionaries/${feature}.bytes`);
   for await (const array of dictionaryArrays(store, isWanted)) await write(array);
@@ -529,7 +532,7 @@ export async function writeGrown(
       where: name,
       expected: `[${before.shape.join(', ')}] or more`,
       found: `[${shape.join(', ')}]`,
-      cure: 'export the run in full: leave out --only-changed',
+      cure: 'export the run in full: qianmo export run.yaml',
     });
   if (values.length === first) return before;
   const tailShape = [at(shape, 0) - at(before.shape, 0), ...shape.slice(1)];
@@ -542,7 +545,7 @@ function sortedByName(arrays: readonly BundleArray[]): BundleArray[] {
 }
 
 function fullManifest(
-  { source, calibrations, layout, blocksPerFile, shards, index }: BlockPlan,
+  { source, calibrations, layout, blocksPerFile, shards }: BlockPlan,
   { encoding, rows }: ExportSettings,
   unknown: BundleManifest['unknown'],
   arrays: readonly BundleArray[],
@@ -568,7 +571,7 @@ function fullManifest(
     calibrations: [...calibrations],
     blocks: { count, encoding, blocksPerFile, rows, strideByteCount: layout.strideByteCount },
     unknown,
-    index: { seed: index.seed },
+    index: { seed: 0 },
     arrays: sortedByName(arrays),
   };
 }
@@ -586,33 +589,21 @@ function changedManifest(
     provenance: { ...before.provenance, storeDigest: run.store.digest },
     encodedFeatures: run.store.manifest.features,
     blocks: { ...blocks, count, ...(deadCount === 0 ? {} : { deadCount }) },
-    index: { seed: index.seed },
+    index: { seed: 0 },
     arrays: sortedByName(arrays),
   };
 }
 
-/** @param unknown personal variables of block 0. */
 function parameterArrays(
   { variables, tables, tableRowWidth }: ModelSpec,
   parameters: MetaParameters,
-  unknown: NamedTensors,
 ): NamedArray[] {
-  const valuesOf = (from: NamedTensors, name: string): Float32Array => {
-    const values = from.get(name)?.values;
-    if (values === undefined) throw new Error(`there is no variable ${name}`);
-    return values;
-  };
   return [
-    ...variables.map(({ name, shape }) => ({
-      ...{ name: `dense/${name}`, shape },
-      values: valuesOf(parameters.dense, name),
-    })),
-    ...variables
-      .filter(({ block }) => block === 'personal')
-      .map(({ name, shape }) => ({
-        ...{ name: `unknown/${name}`, shape },
-        values: valuesOf(unknown, name),
-      })),
+    ...variables.map(({ name, shape }) => {
+      const values = parameters.dense.get(name)?.values;
+      if (values === undefined) throw new Error(`there is no variable ${name}`);
+      return { name: `dense/${name}`, shape, values };
+    }),
     ...tables.map(({ name, rowCount }) => {
       const values = parameters.tables.get(name)?.values;
       if (values === undefined) throw new Error(`there is no table ${name}`);

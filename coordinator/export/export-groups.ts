@@ -4,7 +4,11 @@
  * are adapted in the same jobs as by an evaluation, and get the same bits.
  */
 
-import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-manifest.js';
+import {
+  isForSize,
+  type BundleManifest,
+  type BundleServing,
+} from '../../shared/bundle/bundle-manifest.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import { ADGROUP_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
@@ -89,7 +93,7 @@ interface ServingSource extends Evaluated {
   readonly where: string;
 }
 
-/** Whether what is served depends on an evaluation. */
+/** Returns whether an evaluation chooses the blocks that are served. */
 function needsEvaluation(method: MethodConfig): boolean {
   return adapts(methodPlanOf(method));
 }
@@ -147,9 +151,5 @@ export function servedBlocksOf(
   { served }: Pick<BundleServing, 'served'>,
   supportRowCount: number,
 ): 'adapted' | 'unadapted' {
-  const found = served.find(
-    ({ supportRowCountMin: least, supportRowCountMax: most }) =>
-      supportRowCount >= least && (most === null || supportRowCount <= most),
-  );
-  return found?.blocks ?? 'unadapted';
+  return served.find((entry) => isForSize(entry, supportRowCount))?.blocks ?? 'unadapted';
 }

@@ -13,12 +13,9 @@ import type { BlockLayout, ValueLists } from '../../shared/bundle/ranking-model.
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
-import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 
 interface BlockTarget {
   readonly layout: BlockLayout;
-  /** Personal variables of block 0. */
-  readonly initial: NamedTensors;
   /** Blocks that are added. */
   readonly blockCount: number;
   readonly blocksPerFile: number;
@@ -82,7 +79,7 @@ export class PackedBlocks {
 
   async add(task: AdaptedTask, notes: BlockNotes): Promise<void> {
     const content = { variables: task.blocks, level: task.shift?.level ?? 0 };
-    writeBlock(this.#target, content, this.#nextBytes());
+    writeBlock(this.#target.layout, content, this.#nextBytes());
     const block = this.#block;
     this.#supportRowCounts[block] = notes.supportRowCount;
     this.#clicks[block] = task.support.clicks;

@@ -1,15 +1,12 @@
 /**
- * Removes what no label names: bundles, and files that no bundle has. A bundle that a label points at or
- * has lately pointed at is kept, and so is whatever is young.
+ * Removes bundles that no label names, and files that no bundle has. A bundle that a label points at or
+ * has lately pointed at is kept, and so is anything young: an export puts each file again, also one that is there.
  */
 
 import { listLabels } from '../../shared/bundle/bundle-labels.js';
 import { MANIFEST_KEY_PREFIX, manifestKeyOf } from '../../shared/bundle/bundle-manifest.js';
-import {
-  bundleDigests,
-  readBundleManifest,
-  whileRemoving,
-} from '../../shared/bundle/bundle-store.js';
+import { bundleDigests, readBundleManifest } from '../../shared/bundle/bundle-store.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { BLOB_KEY_PREFIX, blobKeyOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { PROGRESS_KEY_PREFIX } from './adapted-shards.js';
@@ -33,16 +30,13 @@ export interface PrunedBundles {
   readonly keptFileCount: number;
 }
 
-/** @throws QianmoError of kind `transient` while a bundle is being written. */
-export function pruneBundles(store: ObjectStore, choice: PruneChoice): Promise<PrunedBundles> {
-  return whileRemoving(store, choice.graceMs, (nowMs) => pruned(store, choice, nowMs));
-}
-
-async function pruned(
+/** @param clock tells the age of files; that of the store may differ by much less than the grace. */
+export async function pruneBundles(
   store: ObjectStore,
   { keptEarlierCount, graceMs, dryRun }: PruneChoice,
-  nowMs: number,
+  clock: Pick<Clock, 'epochMs'>,
 ): Promise<PrunedBundles> {
+  const nowMs = clock.epochMs();
   const oldOf = async (prefix: string): Promise<Set<string>> =>
     new Set(
       (await store.listWithTimes(prefix))

@@ -1,6 +1,7 @@
 /** Self-check rows of a bundle: query rows, held-out adgroups first, which it has with their outputs. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
+import { randomStream } from '../../shared/base/random.js';
 import type { NamedArray } from '../../shared/bundle/array-files.js';
 import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import { blockOfKey, UNKNOWN_BLOCK, type KeyIndexArrays } from '../../shared/bundle/key-index.js';
@@ -21,7 +22,6 @@ export interface CheckedAdgroup {
 const ROW_COUNT_MAX = 1_000;
 /** So that many adgroups are among the rows. */
 const ROWS_PER_ADGROUP = 8;
-const ADGROUP_COUNT_MAX = 2_000;
 /** Rows of all adgroups that are looked at. */
 const READ_ROW_COUNT_MAX = 100_000;
 
@@ -56,68 +56,24 @@ export async function checkedAdgroupsOf(
   return checked.map(({ block, places }, place) => ({ block, places, task: at(tasks, place) }));
 }
 
-/**
- * Adgroups in a seeded order, held-out ones first. The order is that of hashes of their keys, so that a store with more
- * adgroups has mostly the same ones.
- */
+/** Adgroups in a seeded order, held-out ones first. */
 function chosenAdgroups(store: TaskStore, seed: number): number[] {
-  const tasks = adgroupsOf(store).map(({ taskIndex }) => taskIndex);
+  const adgroups = adgroupsOf(store).filter(({ queryRowCount }) => queryRowCount > 0);
   const chosen: number[] = [];
   let [readCount, rowCount] = [0, 0];
-  for (const place of firstPlaces(store, tasks, seed)) {
-    const taskIndex = at(tasks, place);
-    const { queryRowCount } = at(store.tasks, taskIndex);
-    if (queryRowCount === 0) continue;
-    if (readCount > 0 && readCount + queryRowCount > READ_ROW_COUNT_MAX) break;
-    if (rowCount >= ROW_COUNT_MAX) break;
-    readCount += queryRowCount;
-    rowCount += Math.min(ROWS_PER_ADGROUP, queryRowCount);
-    chosen.push(taskIndex);
+  for (const split of SPLITS_IN_ORDER) {
+    const ofSplit = adgroups.filter((task) => task.split === split);
+    const places = randomStream(seed, 'self-check', split).shuffle([...ofSplit.keys()]);
+    for (const place of places) {
+      const { taskIndex, queryRowCount } = at(ofSplit, place);
+      if (readCount > 0 && readCount + queryRowCount > READ_ROW_COUNT_MAX) return chosen;
+      if (rowCount >= ROW_COUNT_MAX) return chosen;
+      readCount += queryRowCount;
+      rowCount += Math.min(ROWS_PER_ADGROUP, queryRowCount);
+      chosen.push(taskIndex);
+    }
   }
   return chosen;
-}
-
-/** Places among the tasks, by split and then by the hashes of keys. */
-function firstPlaces(
-  store: Pick<TaskStore, 'tasks'>,
-  tasks: readonly number[],
-  seed: number,
-): number[] {
-  const first: number[] = [];
-  for (const split of SPLITS_IN_ORDER) {
-    const countMax = ADGROUP_COUNT_MAX - first.length;
-    if (countMax === 0) break;
-    const places: number[] = [];
-    const hashes: number[] = [];
-    for (const [place, taskIndex] of tasks.entries()) {
-      const task = at(store.tasks, taskIndex);
-      if (task.split !== split) continue;
-      places.push(place);
-      hashes.push(seededHash(task.key, seed));
-    }
-    // Only a few of a million are sorted with their keys.
-    const bound = Uint32Array.from(hashes).sort()[countMax - 1] ?? Infinity;
-    const keyOf = (place: number): string => at(store.tasks, at(tasks, place)).key;
-    const candidates = places
-      .map((place, index) => ({ place, hash: at(hashes, index) }))
-      .filter(({ hash }) => hash <= bound)
-      .sort((a, b) => a.hash - b.hash || (keyOf(a.place) < keyOf(b.place) ? -1 : 1));
-    first.push(...candidates.slice(0, countMax).map(({ place }) => place));
-  }
-  return first;
-}
-
-/**
- * FNV-1a of 32 bits over the UTF-16 units of a key, and the mixing of MurmurHash3 (Appleby), without which keys that
- * differ at their end have near hashes.
- */
-function seededHash(key: string, seed: number): number {
-  let hash = 0x811c9dc5 ^ seed;
-  for (let place = 0; place < key.length; place += 1)
-    hash = Math.imul(hash ^ key.charCodeAt(place), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 /** The encoded features of the rows. */

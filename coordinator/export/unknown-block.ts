@@ -127,7 +127,7 @@ interface LocalScorer {
 
 /** Opened by the machine; loads what computes when it is first used, and closes with the context. */
 export interface LocalCompute {
-  /** Whether jobs have the bits here that they have in a process of their own. */
+  /** True if jobs have the bits here that they have in a process of their own. */
   readonly isExact: boolean;
   scorerOf(model: Pick<RankingModel, 'spec' | 'shift' | 'dense' | 'tables'>): Promise<LocalScorer>;
   /** Computes jobs on a store that is open, and leaves it open. */

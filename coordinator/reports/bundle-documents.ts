@@ -152,7 +152,7 @@ interface PlacedChanges {
   readonly changes: ExportedChanges | null;
 }
 
-export function changesDocument(changed: PlacedChanges): Document {
+function changesDocument(changed: PlacedChanges): Document {
   const { changes, ...place } = changed;
   const { digest, bundles, label, base } = place;
   if (changes === null)

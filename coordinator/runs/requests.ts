@@ -84,7 +84,7 @@ const evaluationFields = {
   fresh: flag('train the global arm again'),
 };
 
-const changedFields = {
+const exportedFields = {
   config,
   ...dispatchFields,
   out: text('<address> folder or s3:// prefix of bundles; default: in the output').optional(),
@@ -176,16 +176,15 @@ export const REQUESTS = {
     ...evaluationFields,
   }),
   export: z.strictObject({
-    ...changedFields,
+    ...exportedFields,
     encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default(
       'float32',
     ),
     rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
   }),
   /** The label names the bundle that is changed, and is moved to the new one. */
-  exportChanged: z.strictObject(changedFields),
   refresh: z.strictObject({
-    ...changedFields,
+    ...exportedFields,
     logs: describeField(z.union([text(logs), texts(logs)]), logs),
     outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
   }),

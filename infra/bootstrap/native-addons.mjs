@@ -1,5 +1,5 @@
 // Native addons that need no TensorFlow: compiled on this machine once for each content of their sources,
-// and kept in the cache. A failure never stops the setup: other code does the same, more slowly.
+// and kept in the cache. A failure never stops the setup: the problem is reported, and again by what needs the addon.
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import {
@@ -157,7 +157,6 @@ const SCORING_HEADERS = [
   'addon.h',
   'model.h',
   'vectors.h',
-  'ahead.h',
   'layers.h',
   'score.h',
   'buckets.h',
@@ -177,7 +176,6 @@ const SCORING_SOURCES = [
   },
   { name: 'addon.cc', processor: 'x86-64' },
   { name: 'kernel-avx2.cc', processor: 'haswell' },
-  { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },
 ];
 // Sums may associate in any order; what is not a number stays so.
 const SCORING_FLAGS = [
@@ -193,5 +191,5 @@ export const scoringAddon = nativeAddon({
   sources: SCORING_SOURCES,
   flags: SCORING_FLAGS,
   seconds: 15,
-  withoutIt: 'requests are scored in TypeScript, some twenty times slower',
+  withoutIt: 'qianmo serve does not start: it has no other scorer',
 });

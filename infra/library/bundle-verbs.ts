@@ -1,78 +1,11 @@
 /** Verbs of bundles: written, kept, converted and served. */
 
-import { join } from 'node:path';
-import { flag, oneOf, text } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
-import type { Document } from '../../coordinator/reports/document/document.js';
-import { QianmoError } from '../../shared/base/errors.js';
 import { ConvertRequestSchema, ServeRequestSchema } from './requests.js';
-import { call, service, type CommandSurroundings } from './verb.js';
+import { call, service } from './verb.js';
 
 const documents = () => import('../../coordinator/reports/bundle-documents.js');
-const managing = () => import('../../coordinator/runs/export/manage-bundles.js');
-
-/** Options of `export`, which also writes a model for other servers. */
-const exportExtra = {
-  format: oneOf(
-    ['table', 'json', 'onnx'],
-    '<format> how the result is printed: table or json; or onnx, in which the bundle is also written',
-  ).default('table'),
-  modelOut: text(
-    '<folder> folder of the ONNX model; by default named by format and digest beside the bundles',
-  ).optional(),
-};
-
-interface ModelChoice {
-  readonly format: string;
-  readonly modelOut?: string | undefined;
-}
-
-interface PlacedBundle {
-  readonly bundles: string;
-  readonly digest: string;
-}
-
-/** Prints an export, and converts it if the format is that of a model. */
-async function converted(
-  document: Document,
-  { bundles, digest }: PlacedBundle,
-  choice: ModelChoice,
-  around: CommandSurroundings,
-): Promise<Document> {
-  if (choice.format !== 'onnx') return document;
-  around.show(document);
-  if (choice.modelOut === undefined) assertLocal(bundles);
-  const out = choice.modelOut ?? join(bundles, 'onnx', digest.slice(0, 12));
-  const request = { bundles: `${bundles}@${digest}`, format: 'onnx', out } as const;
-  const written = await convertBundle(request, around.options);
-  return (await documents()).convertedDocument(written);
-}
-
-function assertModelFits(
-  { out }: { readonly out?: string | undefined },
-  choice: ModelChoice,
-): void {
-  const { format, modelOut } = choice;
-  const isModel = format === 'onnx';
-  if (!isModel && modelOut !== undefined)
-    throw new QianmoError({
-      kind: 'usage',
-      what: '--model-out is given without --format onnx',
-      expected: '--format onnx',
-      cure: 'give both, or neither',
-    });
-  if (isModel && modelOut === undefined && out !== undefined) assertLocal(out);
-}
-
-function assertLocal(bundles: string): void {
-  if (!bundles.startsWith('s3://')) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'an ONNX model is written to a folder, not to S3',
-    where: bundles,
-    cure: 'give --model-out FOLDER; a bundle that is there is converted by qianmo bundle convert',
-  });
-}
+const managing = () => import('../../coordinator/runs/manage-bundles.js');
 
 /**
  * Adapts every adgroup of an evaluated run and writes a bundle for ranking servers. What an export that
@@ -83,43 +16,14 @@ export const exportRun = call('exportRun', {
   about: 'adapt every adgroup and write a bundle for ranking servers',
   command: 'export',
   operands: ['config'],
-  extra: exportExtra,
   plugins: true,
   help: `
 The run must be evaluated first, because validation adgroups choose what is served. An export that was
 stopped goes on where it ended when it is started again.
-With --only-changed, encoding and rows are those of the bundle that is changed.
-Examples:
-  qianmo export run.yaml --encoding float16
-  qianmo export run.yaml --only-changed
-  qianmo export run.yaml --format onnx --model-out models/shop`,
-  assertFits: assertModelFits,
-  run: async () => (await import('../../coordinator/runs/export/export-run.js')).exportRun,
-  show: async (exported, choice, around) =>
-    converted((await documents()).exportDocument(exported), exported, choice, around),
-});
-
-/**
- * Adapts the adgroups whose rows have changed since the bundle of a label, and moves the label to a bundle
- * that has the other blocks of that one.
- */
-export const exportChanged = call('exportChanged', {
-  request: REQUESTS.exportChanged,
-  about: 'adapt the adgroups that have changed, and keep the other blocks of the bundle',
-  command: 'export',
-  operands: ['config'],
-  extra: {
-    onlyChanged: flag(
-      "adapt only adgroups that have changed since the label's bundle, and keep its other blocks",
-    ),
-    ...exportExtra,
-  },
-  when: 'onlyChanged',
-  plugins: true,
-  assertFits: assertModelFits,
-  run: async () => (await import('../../coordinator/runs/export/export-run.js')).exportChangedRun,
-  show: async (changed, choice, around) =>
-    converted((await documents()).changesDocument(changed), changed, choice, around),
+Example:
+  qianmo export run.yaml --encoding float16`,
+  run: async () => (await import('../../coordinator/runs/export-run.js')).exportRun,
+  show: async (exported) => (await documents()).exportDocument(exported),
 });
 
 /**
@@ -138,7 +42,7 @@ refresh that was stopped goes on when it is started again.
 Examples:
   qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz
   qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50`,
-  run: async () => (await import('../../coordinator/runs/export/refresh-run.js')).refreshRun,
+  run: async () => (await import('../../coordinator/runs/export-run.js')).refreshRun,
   show: async (refreshed) => (await documents()).refreshDocument(refreshed),
 });
 
@@ -160,7 +64,7 @@ export const checkBundle = call('checkBundle', {
   command: 'bundle show',
   operands: ['bundles'],
   help: '\nExample:\n  qianmo bundle show runs/shop/bundles@canary',
-  run: async () => (await managing()).checkedBundle,
+  run: async () => (await managing()).checkBundle,
   show: async (found) => (await documents()).bundleDocument(found),
 });
 
@@ -171,7 +75,7 @@ export const convertBundle = call('convertBundle', {
   command: 'bundle convert',
   operands: ['bundles', 'format', 'out'],
   help: '\nExample:\n  qianmo bundle convert runs/shop/bundles@stable onnx models/shop',
-  run: async () => (await import('./convert-bundle.js')).convertedBundle,
+  run: async () => (await import('./convert-bundle.js')).convertBundle,
   show: async (written) => (await documents()).convertedDocument(written),
 });
 

@@ -24,13 +24,13 @@ const OptionsSchema = z.strictObject({
   /** 1 never asks again. */
   attemptsMax: z.int().min(1).max(10).default(3),
 });
-export type RankingClientOptions = z.input<typeof OptionsSchema>;
+type RankingClientOptions = z.input<typeof OptionsSchema>;
 
 /** A value of a column, as the logs had it. */
 export type ColumnValue =
   string | number | boolean | null | readonly (string | number | boolean | null)[];
 /** A list where the key has several columns. */
-export type AdgroupKey = string | number | readonly (string | number)[];
+type AdgroupKey = string | number | readonly (string | number)[];
 
 export interface Candidate {
   readonly adgroup: AdgroupKey;
@@ -61,7 +61,7 @@ const evidence = { supportRows: z.number(), clicks: z.number(), impressions: z.n
 const counts = z.array(z.number());
 
 const ExplanationSchema = z.object({
-  /** Whether shares are Shapley values: the model has no terms of more than two parts. */
+  /** True if shares are Shapley values: the model has no terms of more than two parts. */
   isExact: z.boolean(),
   /** The first candidates of the order, or of the request where there is none. */
   candidates: z.array(
@@ -69,7 +69,7 @@ const ExplanationSchema = z.object({
       /** The place in the request. */
       candidate: z.int(),
       block: z.int(),
-      /** Whether the block adapted while serving. */
+      /** True if the block adapted while serving. */
       isLive: z.boolean(),
       evidence: z.object(evidence),
       /** The sum of the base and all shares. */
@@ -86,7 +86,7 @@ const ExplanationSchema = z.object({
 const scored = {
   /** The digest of the bundle that all of the answer comes from. */
   bundle: z.string(),
-  /** Whether the bundle is one that answers a share of requests beside the one in use. */
+  /** True if the bundle is one that answers a share of requests beside the one in use. */
   canary: z.literal(true).optional(),
   /** The output of the model: a logit, or a standardised value. */
   scores: numbers,
@@ -123,9 +123,9 @@ const BundleReportSchema = z.looseObject({
 const DictionarySchema = z.object({ bundle: z.string(), values: z.array(z.string().nullable()) });
 const AdaptAnswerSchema = z.object({
   bundle: z.string(),
-  /** Whether the block is served in place of the bundle's. */
+  /** True if the block is served in place of the bundle's. */
   live: z.boolean(),
-  /** Whether the block adapted to the rows. */
+  /** True if the block adapted to the rows. */
   adapted: z.boolean().optional(),
   evidence: z.object(evidence).optional(),
   segment: z.string().nullable().optional(),
@@ -140,15 +140,15 @@ const ProblemSchema = z.object({
   cure: z.string().optional(),
 });
 
-export type RankAnswer = z.output<typeof RankAnswerSchema>;
-export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
+type RankAnswer = z.output<typeof RankAnswerSchema>;
+type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
 /** The fields that answers have beside lists. */
 type ScoreMark = 'bundle' | 'canary' | 'explanation';
 type RankMark = ScoreMark | 'seed' | 'exploration';
-export type RankField = Exclude<keyof RankAnswer, RankMark>;
-export type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
-export type RankRequest<Field extends RankField = RankField> = CandidatesRequest<Field>;
-export type ScoreRequest<Field extends ScoreField = ScoreField> = CandidatesRequest<Field>;
+type RankField = Exclude<keyof RankAnswer, RankMark>;
+type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
+type RankRequest<Field extends RankField = RankField> = CandidatesRequest<Field>;
+type ScoreRequest<Field extends ScoreField = ScoreField> = CandidatesRequest<Field>;
 
 /** An impression that was shown, or its outcome, by the id that the answer of `rank` gave it. */
 export type FeedbackEvent =
@@ -173,13 +173,13 @@ export interface AdaptRequest {
   }[];
 }
 
-export type AdaptAnswer = z.output<typeof AdaptAnswerSchema>;
-export type BundleReport = z.output<typeof BundleReportSchema>;
-export type Dictionary = z.output<typeof DictionarySchema>;
-export type ExplorationReport = z.output<typeof ExplorationReportSchema>;
+type AdaptAnswer = z.output<typeof AdaptAnswerSchema>;
+type BundleReport = z.output<typeof BundleReportSchema>;
+type Dictionary = z.output<typeof DictionarySchema>;
+type ExplorationReport = z.output<typeof ExplorationReportSchema>;
 export type { ServedAdgroup };
 
-export interface RankingCallOptions {
+interface RankingCallOptions {
   /** Stops the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -214,18 +214,18 @@ export class RankingClient {
   ): Promise<Pick<RankAnswer, Field | RankMark>> {
     // The lists of the answer are those of the request, which is what the type says.
     const schema: z.ZodType = RankAnswerSchema.partial().required({ bundle: true, seed: true });
-    return this.#sent('/v1/rank', request, schema, options) as Promise<
+    return this.#post('/v1/rank', request, schema, options) as Promise<
       Pick<RankAnswer, Field | RankMark>
     >;
   }
 
-  /** What the bundle says of candidates. @throws as `rank` does. */
+  /** Scores candidates without ranking them. @throws as `rank` does. */
   score<Field extends ScoreField = ScoreField>(
     request: ScoreRequest<Field>,
     options: RankingCallOptions = {},
   ): Promise<Pick<ScoreAnswer, Field | ScoreMark>> {
     const schema: z.ZodType = ScoreAnswerSchema.partial().required({ bundle: true });
-    return this.#sent('/v1/score', request, schema, options) as Promise<
+    return this.#post('/v1/score', request, schema, options) as Promise<
       Pick<ScoreAnswer, Field | ScoreMark>
     >;
   }
@@ -235,56 +235,56 @@ export class RankingClient {
     events: readonly FeedbackEvent[],
     options: RankingCallOptions = {},
   ): Promise<readonly string[]> {
-    const { receipts } = await this.#sent('/v1/feedback', { events }, ReceiptsSchema, options);
+    const { receipts } = await this.#post('/v1/feedback', { events }, ReceiptsSchema, options);
     return receipts;
   }
 
   /** Adapts an adgroup to labelled rows; its block is served from then on. @throws as `rank` does. */
   adapt(request: AdaptRequest, options: RankingCallOptions = {}): Promise<AdaptAnswer> {
-    return this.#sent('/v1/adapt', request, AdaptAnswerSchema, options);
+    return this.#post('/v1/adapt', request, AdaptAnswerSchema, options);
   }
 
   /** The bundle that is served, the columns it reads, and counts of requests. @throws as `rank` does. */
   bundle(options: RankingCallOptions = {}): Promise<BundleReport> {
-    return this.#got('/v1/bundle', BundleReportSchema, options);
+    return this.#get('/v1/bundle', BundleReportSchema, options);
   }
 
   /** The values of a feature in the order of their ids, for requests in binary. @throws as `rank` does. */
   dictionary(feature: string, options: RankingCallOptions = {}): Promise<Dictionary> {
     const path = `/v1/dictionaries/${encodeURIComponent(feature)}`;
-    return this.#got(path, DictionarySchema, options);
+    return this.#get(path, DictionarySchema, options);
   }
 
   /** How the server explores, and what became of feedback. @throws as `rank` does. */
   exploration(options: RankingCallOptions = {}): Promise<ExplorationReport> {
-    return this.#got('/v1/exploration', ExplorationReportSchema, options);
+    return this.#get('/v1/exploration', ExplorationReportSchema, options);
   }
 
   /** The evidence of an adgroup, and its share of what was served and explored. @throws as `rank` does. */
   exploredAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<ServedAdgroup> {
     const key = [adgroup].flat().map(String).join(KEY_SEPARATOR);
     const path = `/v1/exploration/${encodeURIComponent(key)}`;
-    return this.#got(path, ServedAdgroupSchema, options);
+    return this.#get(path, ServedAdgroupSchema, options);
   }
 
-  #sent<Answer>(
+  #post<Answer>(
     path: string,
     request: object,
     schema: z.ZodType<Answer>,
     options: RankingCallOptions,
   ): Promise<Answer> {
-    return this.#asked({ path, body: JSON.stringify(request) }, schema, options);
+    return this.#ask({ path, body: JSON.stringify(request) }, schema, options);
   }
 
-  #got<Answer>(
+  #get<Answer>(
     path: string,
     schema: z.ZodType<Answer>,
     options: RankingCallOptions,
   ): Promise<Answer> {
-    return this.#asked({ path, body: null }, schema, options);
+    return this.#ask({ path, body: null }, schema, options);
   }
 
-  async #asked<Answer>(
+  async #ask<Answer>(
     { path, body }: Asked,
     schema: z.ZodType<Answer>,
     { signal }: RankingCallOptions,

@@ -153,7 +153,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
     const { refreshDocument } = await import('../../coordinator/reports/bundle-documents.js');
     const { asText } = await import('../../coordinator/reports/document/as-text.js');
     print(asText(refreshDocument(refreshed)));
-    await swapped(service, refreshed.digest, clock);
+    await waitForSwap(service, refreshed.digest, clock);
     print(comparison(film, before, await scoreOf(client, film)));
   } finally {
     await service.close();
@@ -248,7 +248,7 @@ async function scoreOf(client: RankingClient, film: LaterRow): Promise<FilmScore
 }
 
 /** Waits until the server has found the label where the refresh has moved it. */
-async function swapped(service: RankingService, digest: string, clock: Clock): Promise<void> {
+async function waitForSwap(service: RankingService, digest: string, clock: Clock): Promise<void> {
   const endMs = clock.monotonicMs() + SWAP_TIMEOUT_MS;
   while (service.bundle !== digest) {
     if (clock.monotonicMs() > endMs)

@@ -5,19 +5,21 @@ import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
-import { uint32At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { targetEncodingsOf, readPublishedBundle } from '../../shared/bundle/read-bundle.js';
+import {
+  dictionariesOf,
+  readPublishedBundle,
+  targetEncodingsOf,
+} from '../../shared/bundle/read-bundle.js';
 import { BundleArrays, filesOf } from '../../shared/bundle/array-files.js';
-import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../shared/bundle/bundle-store.js';
-import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
+import { writeInputGuide } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel } from '../../worker/serving/interchange/onnx-graph.js';
 import type { ConvertRequestSchema } from './requests.js';
 
-export interface ConvertedModel {
+interface ConvertedModel {
   readonly format: 'onnx';
   readonly folder: string;
   /** The digest of the bundle. */
@@ -25,7 +27,7 @@ export interface ConvertedModel {
 }
 
 /** @throws QianmoError of kind `usage` if the model cannot be converted, or the folder has files. */
-export async function convertedBundle(
+export async function convertBundle(
   { bundles, format, out }: z.output<typeof ConvertRequestSchema>,
   { environment }: Pick<RunContext, 'environment'>,
 ): Promise<ConvertedModel> {
@@ -39,14 +41,14 @@ export async function convertedBundle(
   const { manifest } = loaded;
   const where = `${store.address}@${digest}`;
   const arrays = new BundleArrays(manifest.arrays, filesOf(store), where);
-  const dictionaries = await dictionariesOf(manifest, arrays);
   // It takes its name when it is whole.
   const partial = `${folder}.${freshNonce()}.partial`;
   await mkdir(partial, { recursive: true });
   try {
     await writeOnnxModel(graph, partial, { bundle: digest });
     await writeInputGuide(partial, {
-      ...{ digest, manifest, index: loaded.index, dictionaries },
+      ...{ digest, manifest, index: loaded.index },
+      dictionaries: await dictionariesOf(manifest.encodedFeatures, arrays),
       targetEncodings: await targetEncodingsOf(manifest.encodedFeatures, arrays),
     });
     await mkdir(dirname(folder), { recursive: true });
@@ -75,19 +77,4 @@ async function requireFree(folder: string): Promise<void> {
     found: found.slice(0, 3).join(', '),
     cure: 'name another folder, or remove this one',
   });
-}
-
-async function dictionariesOf(
-  { encodedFeatures }: BundleManifest,
-  arrays: BundleArrays,
-): Promise<Map<string, PackedTexts>> {
-  const dictionaries = new Map<string, PackedTexts>();
-  for (const feature of encodedFeatures) {
-    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
-    const { name, rowCount } = feature;
-    const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
-    const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
-    dictionaries.set(name, { bytes, offsets });
-  }
-  return dictionaries;
 }

@@ -1,10 +1,9 @@
 /** The demo: prepares, trains, evaluates and searches on the data that ships with the package. */
 
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { z } from 'zod';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
@@ -15,7 +14,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { auto, evaluate, openRun, prepare } from './index.js';
 import { packageRoot } from './package-root.js';
 import type { CommandSurroundings } from './verb.js';
-import { storeLines } from './result-texts.js';
+import { storeLines } from './store-lines.js';
 
 const DEMO_EXAMPLE = 'infra/examples/movielens.yaml';
 
@@ -49,17 +48,13 @@ export async function runDemo(out: string, around: CommandSurroundings): Promise
   const { sweepDocument } = await import('../../coordinator/reports/sweep-document.js');
   const searched = await searchedModel(config, options);
   show(sweepDocument(searched.record));
-  const models = [...measured, searched.measured, ...(await recordedPeers())];
-  print(`\n${await besideEachOther(models)}`);
-  print(
-    'Peers are programs in Python on the same division, as infra/results/real.md recorded them.',
-  );
+  print(`\n${await comparisonOf([...measured, searched.measured])}`);
   const seconds = Math.round((clock.monotonicMs() - startedMs) / 1000);
   print(whereToLookNext(out, seconds));
 }
 
 /** On the same held-out movies, the best last. */
-async function besideEachOther(models: readonly MeasuredModel[]): Promise<string> {
+async function comparisonOf(models: readonly MeasuredModel[]): Promise<string> {
   const { textTable } = await import('../../coordinator/reports/document/as-text.js');
   const { columnsOf } = await import('../../coordinator/reports/document/document.js');
   const rows = [...models]
@@ -143,34 +138,6 @@ function measuredArm(
   if (found === undefined) throw new Error(`the report has no arm ${arm}`);
   const { logloss, auc } = found.metrics;
   return { name, logloss, auc };
-}
-
-const RECORD = 'infra/results/real.json';
-
-const RecordSchema = z.looseObject({
-  cells: z.looseObject({
-    'movielens-demo': z
-      .looseObject({
-        arms: z.array(
-          z.looseObject({
-            name: z.string(),
-            side: z.enum(['peer', 'product']),
-            logloss: z.number(),
-            auc: z.number().nullable(),
-          }),
-        ),
-      })
-      .optional(),
-  }),
-});
-
-/** Figures of independent programs, from `npm run bench -- real`. Empty if the division of the demo is not in the record. */
-async function recordedPeers(): Promise<MeasuredModel[]> {
-  const text = await readFile(new URL(RECORD, packageRoot), 'utf8');
-  const { cells } = RecordSchema.parse(JSON.parse(text));
-  return (cells['movielens-demo']?.arms ?? [])
-    .filter(({ side }) => side === 'peer')
-    .map(({ name, logloss, auc }) => ({ name: `peer: ${name}`, logloss, auc }));
 }
 
 /**

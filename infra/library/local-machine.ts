@@ -30,7 +30,7 @@ export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
     const gpuCount = count === 1 ? 0 : await countUsableGpus(context.environment);
     const starts = Array.from({ length: count }, (_, index) =>
-      startedExecutor(demand, gpuIndexOfWorker(index, gpuCount), context),
+      startExecutor(demand, gpuIndexOfWorker(index, gpuCount), context),
     );
     return Promise.all(starts);
   },
@@ -43,7 +43,7 @@ export const localMachine: Machine = {
       ? gpuCount - started.length
       : freeExecutorCount(first?.residentByteCount?.() ?? 0);
     const starts = Array.from({ length: Math.max(0, Math.min(count, room)) }, (_, index) =>
-      startedExecutor(demand, gpuIndexOfWorker(started.length + index, gpuCount), context),
+      startExecutor(demand, gpuIndexOfWorker(started.length + index, gpuCount), context),
     );
     const settled = await Promise.allSettled(starts);
     return settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
@@ -104,7 +104,7 @@ export const localMachine: Machine = {
 /** Compute processes of this process, whatever call they belong to: calls share the cores. */
 let executorCount = 0;
 
-function startedExecutor(
+function startExecutor(
   demand: Pick<ComputeConfig, 'device' | 'portable'>,
   gpuIndex: number | undefined,
   context: RunContext,
@@ -116,7 +116,7 @@ function startedExecutor(
   });
   // More than ten listeners to one signal would be reported as a leak.
   const signal = AbortSignal.any([context.signal]);
-  return startedComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
+  return startComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
 }
 
 /** @param byteCount the memory that one of them takes, as far as it is known */
@@ -128,13 +128,13 @@ function freeExecutorCount(byteCount: number): number {
 
 interface StartDemand {
   readonly device: DeviceDemand;
-  /** Whether the first jobs are portable; each job says so itself. */
+  /** True if the first jobs are portable; each job says so itself. */
   readonly portable?: boolean;
   readonly gpuIndex?: number | undefined;
 }
 
 /** @throws QianmoError `environment` if the demanded device is not available. */
-export async function startedComputeProcess(
+export async function startComputeProcess(
   { device, portable = false, gpuIndex }: StartDemand,
   { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {

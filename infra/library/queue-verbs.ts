@@ -1,16 +1,24 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
+import type { cancelRun } from '../../coordinator/runs/cancel-run.js';
 import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
-import { call, service } from './verb.js';
-import { cancelTexts } from './result-texts.js';
+import { call, service, type Shown } from './verb.js';
 
 const records = () => import('../../coordinator/runs/record-calls.js');
 const cancelling = () => import('../../coordinator/runs/cancel-run.js');
 const documents = () => import('../../coordinator/reports/run-documents.js');
+
+function cancelTexts(result: Awaited<ReturnType<typeof cancelRun>>): Shown {
+  const { run, state, outerStep, outerSteps, coordinator } = result;
+  const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
+  const where = `process ${coordinator.pid} on ${coordinator.host}`;
+  const verb = state === 'ended' ? 'has stopped' : 'is stopping';
+  return { text: `run ${run} ${verb}${steps} (${where})`, json: result };
+}
 
 /** Runs a worker, which takes jobs of any run from the queue. Resolves when `options.signal` aborts. */
 export const work = call('work', {

@@ -16,20 +16,7 @@ import {
   REQUESTS,
 } from '../../coordinator/runs/requests.js';
 import { GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
-import {
-  CACHE_GIB_DEFAULT,
-  CACHE_GIB_MAX,
-  CANARY_SHARE_DEFAULT,
-  DEADLINE_MS_DEFAULT,
-  DEADLINE_MS_MAX,
-  EXPLAINED_DEFAULT,
-  EXPLAINED_MAX,
-  POLL_SECONDS_DEFAULT,
-  POLL_SECONDS_MAX,
-  PROCESSES_MAX,
-  QUEUED_REQUESTS_DEFAULT,
-  QUEUED_REQUESTS_MAX,
-} from '../../worker/serving/server/server-limits.js';
+import { DEADLINE_MS_MAX, EXPLAINED_DEFAULT } from '../../worker/serving/server/server-limits.js';
 
 export const ConvertRequestSchema = z.strictObject({
   ...REQUESTS.bundle.shape,
@@ -52,31 +39,25 @@ export const ServeRequestSchema = z.strictObject({
   bundle: text('<address> ADDRESS or ADDRESS@LABEL of a bundle; latest by default'),
   canary: text('<address> ADDRESS@LABEL of a bundle for a share of the requests').optional(),
   canaryShare: decimal({ from: 0, upTo: 1 }, '<share> fraction of requests for the canary').default(
-    CANARY_SHARE_DEFAULT,
+    0.05,
   ),
   host: HOST,
   port: PORT.default(8_080),
   tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
-  processes: integer(1, PROCESSES_MAX, '<count> processes that answer on the port').default(1),
+  processes: integer(1, 256, '<count> processes that answer on the port').default(1),
   pollSeconds: decimal(
-    { above: 0, upTo: POLL_SECONDS_MAX },
+    { above: 0, upTo: 3_600 },
     '<seconds> seconds between two looks at the label',
-  ).default(POLL_SECONDS_DEFAULT),
+  ).default(5),
   cache: text('<folder> cache of files from S3; default: in the cache of the user').optional(),
-  cacheGib: decimal({ above: 0, upTo: CACHE_GIB_MAX }, '<size> cache size limit in GiB').default(
-    CACHE_GIB_DEFAULT,
-  ),
-  queue: integer(
-    1,
-    QUEUED_REQUESTS_MAX,
-    '<requests> requests that may wait for the scorer',
-  ).default(QUEUED_REQUESTS_DEFAULT),
+  cacheGib: decimal({ above: 0, upTo: 1_048_576 }, '<size> cache size limit in GiB').default(64),
+  queue: integer(1, 100_000, '<requests> requests that may wait for the scorer').default(256),
   deadlineMs: integer(1, DEADLINE_MS_MAX, '<ms> the longest that a request may wait').default(
-    DEADLINE_MS_DEFAULT,
+    1_000,
   ),
   explainMax: integer(
     0,
-    EXPLAINED_MAX,
+    1_000,
     '<candidates> candidates of a request whose scores are explained, if it asks for it',
   ).default(EXPLAINED_DEFAULT),
   explore: text('<policy.yaml> file with a section exploration; needs --state').optional(),

@@ -4,9 +4,16 @@ import type { Document } from '../../coordinator/reports/document/document.js';
 import { flag, text } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
+import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
-import { call, service } from './verb.js';
-import { checkTexts, replayTexts, storeLines, synthesisLines } from './result-texts.js';
+import type { MachineCheckResult } from './check-machine.js';
+import type { ReplayResult } from './explored-log.js';
+import { storeLines } from './store-lines.js';
+import { call, service, type Shown } from './verb.js';
+
+const count = (value: number): string => value.toLocaleString('en');
 
 const searchDocument = async (record: SweepRecord): Promise<Document> =>
   (await import('../../coordinator/reports/sweep-document.js')).sweepDocument(record);
@@ -182,3 +189,56 @@ export const check = call('check', {
   run: async () => (await import('./check-machine.js')).checkRequirements,
   show: checkTexts,
 });
+
+function synthesisLines(report: SynthesisReport): string {
+  return [
+    `advertising log ${report.path} (world: ${report.worldPath})`,
+    `  rows:     ${count(report.rows)}, ${count(report.clickCount)} clicks, ${count(report.adgroupCount)} adgroups`,
+    `  logloss:  constant ${report.constantLogloss.toFixed(4)}, oracle ${report.oracleLogloss.toFixed(4)}`,
+    `  speed:    ${count(Math.round(report.rowsPerSecond))} rows/s`,
+  ].join('\n');
+}
+
+/** Fails after a requirement that is not met. */
+function checkTexts(results: readonly MachineCheckResult[]): Shown {
+  const problems = results.filter(({ state }) => state === 'problem');
+  const shown = { text: checkTable(results), json: results };
+  if (problems.length === 0) return shown;
+  const failure = new QianmoError({
+    kind: 'environment',
+    what: `${problems.length} of ${results.length} requirements ${problems.length === 1 ? 'is' : 'are'} not met`,
+    found: problems.map(({ requirement }) => requirement).join(', '),
+    cure: 'the cures are named above',
+  });
+  return { ...shown, failure };
+}
+
+function checkTable(results: readonly MachineCheckResult[]): string {
+  const width = Math.max(...results.map(({ requirement }) => requirement.length));
+  return results
+    .flatMap(({ state, requirement, detail, cure, device }) => {
+      const margin = ' '.repeat(width + 11);
+      const lines = [`${state.padEnd(7)}  ${requirement.padEnd(width)}  ${detail}`];
+      if (cure !== null) lines.push(`${margin}cure: ${cure}`);
+      const facts = device === undefined ? [] : deviceReportLines(device);
+      const labelWidth = Math.max(...facts.map(([label]) => label.length));
+      lines.push(...facts.map(([label, fact]) => `${margin}${label.padEnd(labelWidth)}  ${fact}`));
+      return lines;
+    })
+    .join('\n');
+}
+
+/** Fails after a decision that differs. */
+function replayTexts(result: ReplayResult): Shown {
+  const { decisionCount, differingCount, differing } = result;
+  const text = `${decisionCount - differingCount} of ${decisionCount} decisions repeat bit for bit`;
+  if (differingCount === 0) return { text, json: result };
+  const failure = new QianmoError({
+    kind: 'failed',
+    what: 'decisions of the log do not repeat',
+    expected: 'the slots and propensities of the record, from its input and seed',
+    found: differing.join(', '),
+    cure: 'replay with the version that made them; otherwise the log was changed',
+  });
+  return { text, json: result, failure };
+}

@@ -16,18 +16,12 @@ import {
 } from '../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
 import { serveMetrics } from '../../shared/metrics/metrics-server.js';
-import {
-  readingLoader,
-  BundleKeeper,
-  CanaryKeeper,
-  type BundleLoader,
-} from '../../worker/serving/server/bundle-keeper.js';
+import { BundleKeeper, CanaryKeeper } from '../../worker/serving/server/bundle-keeper.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 import type { ParentLink } from '../../worker/serving/processes/state-link.js';
 import type { ServingPlace, RequestReport } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
@@ -51,7 +45,7 @@ export interface RankingService {
 }
 
 /** The parts that a process among several shares with the others. */
-export interface ServingMember {
+interface ServingMember {
   readonly placeOf: () => ServingPlace;
   /** Has the state of all processes. */
   readonly parent: ParentLink;
@@ -139,8 +133,8 @@ async function serveAlone(
   const { keeper, canary } = bundles;
   const requests = (): RequestReport => server.requestReport();
   metrics?.watch({ keeper, canary, requests, exploration: state.explorationCounts });
-  const { digest: bundle, choice } = keeper.current;
-  sink({ kind: 'server-ready', url: server.url, bundle, scorer: choice.name });
+  const { digest: bundle, scorerName: scorer } = keeper.current;
+  sink({ kind: 'server-ready', url: server.url, bundle, scorer });
   const stop = new AbortController();
   const followed = canary === null ? [keeper] : [keeper, canary];
   const watched = followed.map((each) => each.watch(1_000 * pollSeconds, stop.signal));
@@ -279,17 +273,19 @@ function bundleLoaderOf(
   address: string,
   { cache, cacheGib }: z.output<typeof ServeRequestSchema>,
   environment: Surroundings['environment'],
-): BundleLoader {
-  const addonPath = scoringAddon.path();
-  const choice = chosenScorer(addonPath);
+): MappingLoader {
   const folder = cache ?? cacheFolder(environment, CACHE_NAME);
   // A folder's own files are mapped, and need no cache.
-  if (choice.reason !== null || (folder === null && address.startsWith('s3://')))
-    return readingLoader(objectStoreAt(address, environment), choice);
-  const settings = {
-    ...{ address, s3: s3OptionsIn(environment), addonPath },
+  if (folder === null && address.startsWith('s3://'))
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'files of bundles from S3 need a folder for a cache, and the user has none',
+      where: '--cache',
+      cure: 'give --cache FOLDER',
+    });
+  return new MappingLoader({
+    ...{ address, s3: s3OptionsIn(environment), addonPath: scoringAddon.path() },
     cacheFolder: folder ?? '',
     cacheByteCountMax: cacheGib * 2 ** 30,
-  };
-  return new MappingLoader(settings);
+  });
 }

@@ -13,15 +13,17 @@ import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
-import type { Receipt } from '../../worker/serving/exploration/evidence-ledger.js';
-import type { EvidenceLog } from '../../worker/serving/exploration/explorer.js';
+import type { EvidenceLog, Receipt } from '../../worker/serving/exploration/evidence-ledger.js';
 import { ProcessesState, type ParentLink } from '../../worker/serving/processes/state-link.js';
-import type { AdaptEngine } from '../../worker/serving/server/adapt-jobs.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
-import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
-import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
+import type { ExplorationCounts } from '../../worker/serving/server/endpoints/exploration.js';
+import {
+  LiveAdapter,
+  type AdaptEngine,
+  type LiveRowsLog,
+} from '../../worker/serving/server/live-adapter.js';
+import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
@@ -38,7 +40,7 @@ interface StateSurroundings extends Pick<Surroundings, 'clock' | 'environment'> 
 }
 
 interface ServedState {
-  /** Those of the state take the place of others at the same path. */
+  /** Endpoints of the state replace others at the same path. */
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
   /**
    * Makes a bundle ready, before it is served.
@@ -58,7 +60,7 @@ const NO_STATE: ServedState = {
   close: () => Promise.resolve(),
 };
 
-/** What a state has opened, closed in reverse order: the folder is given back last. */
+/** The opened parts of a state, closed in reverse order: the folder is given back last. */
 class Opened {
   readonly #closing: (() => Promise<void>)[] = [];
 
@@ -119,7 +121,7 @@ export async function openServedState(
     let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
       const { openExploration } =
-        await import('../../worker/serving/server/endpoints/served-exploration.js');
+        await import('../../worker/serving/server/endpoints/exploration.js');
       const { EvidenceLedger } =
         await import('../../worker/serving/exploration/evidence-ledger.js');
       const { feedback } = settings;
@@ -171,7 +173,7 @@ export async function openProcessesState(
   });
 }
 
-/** Whatever only exploration needs is loaded for it alone, so that other servers start sooner. */
+/** Code that only exploration needs is loaded for it alone, so other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
   const { POLICY } = await import('../../shared/config/load-run-config.js');
   const { loadConfig } = await import('../../shared/config/yaml-file.js');

@@ -15,7 +15,7 @@ import {
   type StampedEvent,
 } from '../../shared/events/run-events.js';
 import { segmentLabel, type CalibrationSums } from '../../worker/serving/exploration/feedback.js';
-import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
+import type { ExplorationCounts } from '../../worker/serving/server/endpoints/exploration.js';
 import type { BundleKeeper, CanaryKeeper } from '../../worker/serving/server/bundle-keeper.js';
 import type { EndedRequest } from '../../worker/serving/server/ranking-server.js';
 import type { RequestReport } from '../../worker/serving/server/endpoint.js';

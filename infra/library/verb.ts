@@ -66,8 +66,6 @@ interface Command<Schema extends z.ZodObject, Extra extends Fields> {
   readonly watched?: 'metrics' | 'all';
   /** Follows the list of options in the help; holds an example. */
   readonly help?: string;
-  /** Refuses options that do not fit together, before anything is done. */
-  readonly assertFits?: (request: z.input<Schema>, extra: Values<Extra>) => void;
 }
 
 type Show<Result, Extra extends Fields> = (
@@ -80,7 +78,7 @@ type Show<Result, Extra extends Fields> = (
 export interface Verb {
   /** The function of the library, or the command. */
   readonly name: string;
-  readonly entry: Omit<Command<z.ZodObject, Fields>, 'assertFits'>;
+  readonly entry: Omit<Command<z.ZodObject, Fields>, never>;
   /** The library has a function of this name. */
   readonly isOfLibrary: boolean;
   readonly takesFormat: boolean;
@@ -100,7 +98,7 @@ export type RequestOf<Call extends (...given: never[]) => unknown> = NonNullable
 export type ResultOf<Call extends (...given: never[]) => unknown> = Awaited<ReturnType<Call>>;
 
 /** The request may be left out if no field of it is required. */
-export type CallArguments<Request> =
+type CallArguments<Request> =
   Partial<Request> extends Request
     ? [request?: Request, options?: CallOptions]
     : [request: Request, options?: CallOptions];
@@ -209,9 +207,7 @@ function declare<Schema extends z.ZodObject, Extra extends Fields>(
     ...{ name, entry, ...kind },
     // The command line has read both by the schemas of this entry.
     act: async (request, extra, around) => {
-      const [asked, chosen] = [request as z.input<Schema>, extra as Values<Extra>];
-      entry.assertFits?.(asked, chosen);
-      await act(asked, chosen, around);
+      await act(request as z.input<Schema>, extra as Values<Extra>, around);
     },
   });
 }

@@ -21,7 +21,7 @@ import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import type { WorkRequestSchema } from './requests.js';
-import { startedComputeProcess } from './local-machine.js';
+import { startComputeProcess } from './local-machine.js';
 
 /** Runs until the signal aborts, then resolves. */
 export async function workUntilStopped(
@@ -35,7 +35,7 @@ export async function workUntilStopped(
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
-  const executor = await startedComputeProcess(request, {
+  const executor = await startComputeProcess(request, {
     ...context,
     sink,
   }).catch((error: unknown) => {

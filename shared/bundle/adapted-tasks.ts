@@ -55,13 +55,13 @@ export interface AdaptedTask {
   readonly support: SupportSums;
 }
 
-export interface AdaptedTasks {
+interface AdaptedTasks {
   readonly tasks: readonly AdaptedTask[];
   /** Prior variances of the level and of each feature's values; null without a shift. */
   readonly shiftVariances: Float32Array | null;
 }
 
-export interface AdaptedLayout {
+interface AdaptedLayout {
   readonly blocks: TensorLayout;
   /** Features whose values have sums. */
   readonly encodedFeatures: readonly string[];

@@ -220,7 +220,7 @@ export function joinedFiles(files: readonly Uint8Array[], name: string): Uint8Ar
   return bytes;
 }
 
-/** Whether the files lie one after the other in memory, as where they are mapped together. */
+/** Returns whether the files lie one after the other in memory, as where they are mapped together. */
 function areInOrder(files: readonly Uint8Array[]): boolean {
   return files.every((file, place) => {
     const before = files[place - 1];

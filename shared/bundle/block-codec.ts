@@ -1,6 +1,6 @@
 /** Blocks written in an encoding, and read back as float32. */
 
-import { at, float32At } from '../base/arrays.js';
+import { at } from '../base/arrays.js';
 import { elementCountOf, type NamedTensors } from '../tensors/named-tensors.js';
 import type {
   BlockLayout,
@@ -14,8 +14,6 @@ import type {
 import type { ModelSpec } from '../models/model-spec.js';
 import type { AdaptedTask, SupportSums, TaskShift } from './adapted-tasks.js';
 
-const INT8_MAX = 127;
-
 /** The personal variables of one adgroup, before or after encoding. */
 interface BlockValues {
   readonly variables: NamedTensors;
@@ -23,39 +21,44 @@ interface BlockValues {
   readonly level: number;
 }
 
-interface BlockTarget {
-  readonly layout: BlockLayout;
-  /** Block 0's values by personal variable. */
-  readonly initial: NamedTensors;
-}
-
 /** Writes a block into its `strideByteCount` bytes. */
 export function writeBlock(
-  { layout, initial }: BlockTarget,
+  { parts, levelByteOffset, strideByteCount }: BlockLayout,
   { variables, level }: BlockValues,
   target: Uint8Array,
 ): void {
-  if (target.length !== layout.strideByteCount)
-    throw new RangeError(`a block has ${layout.strideByteCount} bytes, not ${target.length}`);
+  if (target.length !== strideByteCount)
+    throw new RangeError(`a block has ${strideByteCount} bytes, not ${target.length}`);
   const view = viewOf(target);
   target.fill(0);
-  if (layout.levelByteOffset !== null) view.setFloat32(layout.levelByteOffset, level, true);
-  for (const part of layout.parts)
-    writePart(view, part, valuesOf(variables, part), valuesOf(initial, part));
+  if (levelByteOffset !== null) view.setFloat32(levelByteOffset, level, true);
+  for (const part of parts) {
+    const { name, shape, encoding, byteOffset } = part;
+    const values = variables.get(name)?.values;
+    if (values?.length !== elementCountOf(shape))
+      throw new Error(`a block has no variable ${name} [${shape.join(', ')}]`);
+    for (const [index, value] of values.entries())
+      if (encoding === 'float32') view.setFloat32(byteOffset + 4 * index, value, true);
+      else view.setUint16(byteOffset + 2 * index, halfBitsOf(value), true);
+  }
 }
 
 /** The values that a scorer reads. */
-export function readBlock({ layout, initial }: BlockTarget, source: Uint8Array): BlockValues {
+export function readBlock(
+  { parts, levelByteOffset }: BlockLayout,
+  source: Uint8Array,
+): BlockValues {
   const view = viewOf(source);
-  const variables = new Map(
-    layout.parts.map((part) => [
-      part.name,
-      { shape: part.shape, values: readPart(view, part, valuesOf(initial, part)) },
-    ]),
-  );
-  const { levelByteOffset } = layout;
+  const valuesOf = ({ shape, encoding, byteOffset }: BlockPart): Float32Array =>
+    Float32Array.from({ length: elementCountOf(shape) }, (_, index) =>
+      encoding === 'float32'
+        ? view.getFloat32(byteOffset + 4 * index, true)
+        : valueOfHalf(view.getUint16(byteOffset + 2 * index, true)),
+    );
   return {
-    variables,
+    variables: new Map(
+      parts.map((part) => [part.name, { shape: part.shape, values: valuesOf(part) }]),
+    ),
     level: levelByteOffset === null ? 0 : view.getFloat32(levelByteOffset, true),
   };
 }
@@ -72,93 +75,16 @@ export function blockBytes(
   return shard.subarray(first, first + layout.strideByteCount);
 }
 
-function writePart(
-  view: DataView,
-  part: BlockPart,
-  values: Float32Array,
-  initial: Float32Array,
-): void {
-  const { encoding, byteOffset } = part;
-  switch (encoding) {
-    case 'float32':
-      for (let index = 0; index < values.length; index += 1)
-        view.setFloat32(byteOffset + 4 * index, float32At(values, index), true);
-      return;
-    case 'float16':
-      for (let index = 0; index < values.length; index += 1)
-        view.setUint16(byteOffset + 2 * index, halfBitsOf(float32At(values, index)), true);
-      return;
-    case 'int8':
-      writeDifferences(view, part, values, initial);
-  }
-}
-
-function writeDifferences(
-  view: DataView,
-  { byteOffset, scaleByteOffset, scaleCount }: BlockPart,
-  values: Float32Array,
-  initial: Float32Array,
-): void {
-  const scaledCount = values.length / scaleCount;
-  const differenceAt = (index: number): number =>
-    float32At(values, index) - float32At(initial, index);
-  for (let row = 0; row < scaleCount; row += 1) {
-    const end = (row + 1) * scaledCount;
-    let largest = 0;
-    for (let index = end - scaledCount; index < end; index += 1)
-      largest = Math.max(largest, Math.abs(differenceAt(index)));
-    const scale = Math.fround(largest / INT8_MAX);
-    view.setFloat32(scaleByteOffset + 4 * row, scale, true);
-    if (scale === 0) continue;
-    for (let index = end - scaledCount; index < end; index += 1) {
-      const steps = Math.round(differenceAt(index) / scale);
-      view.setInt8(byteOffset + index, Math.max(-INT8_MAX, Math.min(INT8_MAX, steps)));
-    }
-  }
-}
-
-function readPart(view: DataView, part: BlockPart, initial: Float32Array): Float32Array {
-  const { encoding, byteOffset, scaleByteOffset, scaleCount } = part;
-  const values = new Float32Array(elementCountOf(part.shape));
-  const scaledCount = values.length / scaleCount;
-  for (let index = 0; index < values.length; index += 1) {
-    if (encoding === 'float32') values[index] = view.getFloat32(byteOffset + 4 * index, true);
-    else if (encoding === 'float16')
-      values[index] = valueOfHalf(view.getUint16(byteOffset + 2 * index, true));
-    else {
-      const row = Math.floor(index / scaledCount);
-      const scale = view.getFloat32(scaleByteOffset + 4 * row, true);
-      values[index] = at(initial, index) + scale * view.getInt8(byteOffset + index);
-    }
-  }
-  return values;
-}
-
-function valuesOf(tensors: NamedTensors, { name, shape }: BlockPart): Float32Array {
-  const values = tensors.get(name)?.values;
-  if (values?.length !== elementCountOf(shape))
-    throw new Error(`a block has no variable ${name} [${shape.join(', ')}]`);
-  return values;
-}
-
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
 
 const PART_ALIGNMENT = 16;
 const STRIDE_ALIGNMENT = 64;
-const FLOAT32_BYTE_COUNT = 4;
 
-const BYTES_PER_VALUE: Readonly<Record<BlockEncoding, number>> = {
-  float32: FLOAT32_BYTE_COUNT,
-  float16: 2,
-  int8: 1,
-};
+const BYTES_PER_VALUE: Readonly<Record<BlockEncoding, number>> = { float32: 4, float16: 2 };
 
-/**
- * The scalars of a block lie first: scales, the level, variables of one value. The other variables
- * follow, each at a multiple of 16.
- */
+/** The level and the variables of one value lie first. The other variables follow, each at a multiple of 16. */
 export function blockLayoutOf(
   { variables }: Pick<ModelSpec, 'variables'>,
   { encoding, hasLevel }: { readonly encoding: BlockEncoding; readonly hasLevel: boolean },
@@ -172,37 +98,34 @@ export function blockLayoutOf(
     end += byteCount;
     return start;
   };
-  const levelByteOffset = hasLevel ? take(FLOAT32_BYTE_COUNT) : null;
-  const scalarOffsets = new Map<string, number>();
-  const hasScale = encoding === 'int8';
-  for (const variable of personal)
-    if (isScalar(variable) || hasScale) scalarOffsets.set(variable.name, take(FLOAT32_BYTE_COUNT));
-  const parts = personal.map((variable): BlockPart => {
-    const { name, shape } = variable;
-    const scalarOffset = scalarOffsets.get(name) ?? 0;
-    if (isScalar(variable))
-      return {
-        ...{ name, shape, encoding: 'float32', byteOffset: scalarOffset },
-        ...{ scaleByteOffset: 0, scaleCount: 0 },
-      };
-    end = roundedUp(end, PART_ALIGNMENT);
+  const levelByteOffset = hasLevel ? take(BYTES_PER_VALUE.float32) : null;
+  const scalarOffsets = new Map(
+    personal
+      .filter(isScalar)
+      .map(({ name }): [string, number] => [name, take(BYTES_PER_VALUE.float32)]),
+  );
+  const parts = personal.map(({ name, shape }): BlockPart => {
+    const scalarOffset = scalarOffsets.get(name);
+    if (scalarOffset !== undefined)
+      return { name, shape, encoding: 'float32', byteOffset: scalarOffset };
+    end = roundUp(end, PART_ALIGNMENT);
     const byteOffset = take(elementCountOf(shape) * BYTES_PER_VALUE[encoding]);
-    return {
-      ...{ name, shape, encoding, byteOffset },
-      ...{ scaleByteOffset: scalarOffset, scaleCount: hasScale ? 1 : 0 },
-    };
+    return { name, shape, encoding, byteOffset };
   });
-  const strideByteCount = Math.max(STRIDE_ALIGNMENT, roundedUp(end, STRIDE_ALIGNMENT));
+  const strideByteCount = Math.max(STRIDE_ALIGNMENT, roundUp(end, STRIDE_ALIGNMENT));
   return { encoding, parts, levelByteOffset, strideByteCount };
 }
 
-function roundedUp(value: number, multiple: number): number {
+function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
 
-export function adaptedTaskOf({ dense, shift, blocks }: RankingModel, block: number): AdaptedTask {
+export function adaptedTaskOf(
+  { shift, blocks }: Pick<RankingModel, 'shift' | 'blocks'>,
+  block: number,
+): AdaptedTask {
   const { layout, evidence, isOfValues, isAlone } = blocks;
-  const { variables, level } = readBlock({ layout, initial: dense }, blockBytes(blocks, block));
+  const { variables, level } = readBlock(layout, blockBytes(blocks, block));
   return {
     taskIndex: block,
     loss: at(isOfValues, block) === 1 ? 'squared' : 'binary',

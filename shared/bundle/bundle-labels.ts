@@ -53,7 +53,7 @@ function requireLabelName(name: string): void {
 export async function readLabel(store: ObjectStore, name: string): Promise<BundleLabel | null> {
   requireLabelName(name);
   const found = await store.get(keyOf(name), LABEL_BYTE_COUNT_MAX);
-  return found === null ? null : { name, ...parsedLabel(found.bytes, store, name) };
+  return found === null ? null : { name, ...parseLabel(found.bytes, store, name) };
 }
 
 /** In order of their names. */
@@ -70,12 +70,12 @@ export async function listLabels(store: ObjectStore): Promise<BundleLabel[]> {
 
 /** Points the label at a bundle, whatever it pointed at before. */
 export function moveLabel(store: ObjectStore, name: string, bundle: string): Promise<BundleLabel> {
-  return changedLabel(store, name, (before) => {
-    return before?.bundle === bundle ? before : movedTo(bundle, before);
+  return changeLabel(store, name, (before) => {
+    return before?.bundle === bundle ? before : withTarget(bundle, before);
   });
 }
 
-function movedTo(bundle: string, before: LabelTarget | null): LabelTarget {
+function withTarget(bundle: string, before: LabelTarget | null): LabelTarget {
   const earlier = before === null ? [] : [before.bundle, ...before.earlier];
   return { bundle, earlier: earlier.slice(0, EARLIER_COUNT_MAX) };
 }
@@ -91,7 +91,7 @@ export function moveLabelFrom(
   name: string,
   { from, to }: { readonly from: string | null; readonly to: string },
 ): Promise<BundleLabel> {
-  return changedLabel(store, name, (before) => {
+  return changeLabel(store, name, (before) => {
     if (before?.bundle === to) return before;
     if ((before?.bundle ?? null) !== from)
       throw new QianmoError({
@@ -102,7 +102,7 @@ export function moveLabelFrom(
         found: before?.bundle ?? 'no such label',
         cure: `run the same command again to go on from there, or move the label to the new bundle, ${to.slice(0, 12)}, with \`qianmo bundle label\``,
       });
-    return movedTo(to, before);
+    return withTarget(to, before);
   });
 }
 
@@ -112,7 +112,7 @@ export function moveLabelFrom(
  * @throws QianmoError of kind `usage` if there is no such label, or nothing before.
  */
 export function rollBackLabel(store: ObjectStore, name: string): Promise<BundleLabel> {
-  return changedLabel(store, name, (before) => {
+  return changeLabel(store, name, (before) => {
     const [bundle, ...earlier] = before?.earlier ?? [];
     if (bundle !== undefined) return { bundle, earlier };
     const where = `${store.address}/${keyOf(name)}`;
@@ -133,7 +133,7 @@ export function rollBackLabel(store: ObjectStore, name: string): Promise<BundleL
 type LabelTarget = Pick<LabelRecord, 'bundle' | 'earlier'>;
 
 /** Reads, changes and writes the label until nobody else has written in between. */
-async function changedLabel(
+async function changeLabel(
   store: ObjectStore,
   name: string,
   change: (before: LabelTarget | null) => LabelTarget,
@@ -141,7 +141,7 @@ async function changedLabel(
   requireLabelName(name);
   for (let attempt = 0; attempt < MOVE_ATTEMPTS_MAX; attempt += 1) {
     const found = await store.get(keyOf(name), LABEL_BYTE_COUNT_MAX);
-    const before = found === null ? null : parsedLabel(found.bytes, store, name);
+    const before = found === null ? null : parseLabel(found.bytes, store, name);
     const after = change(before);
     if (after === before) return { name, ...after };
     const condition: PutCondition =
@@ -162,7 +162,7 @@ function keyOf(name: string): string {
   return `${LABEL_KEY_PREFIX}${name}.json`;
 }
 
-function parsedLabel(bytes: Uint8Array, store: ObjectStore, name: string): LabelTarget {
+function parseLabel(bytes: Uint8Array, store: ObjectStore, name: string): LabelTarget {
   let found: string;
   try {
     const parsed = LabelSchema.safeParse(JSON.parse(Buffer.from(bytes).toString('utf8')));

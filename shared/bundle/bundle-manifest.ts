@@ -6,13 +6,11 @@
  *   manifests/SHA256.json    a manifest, named by its content and written last: the digest of the bundle
  *   labels/NAME.json         where a label points (`bundle-labels.ts`)
  *   progress/...             what an export under way has; removed when the manifest is there
- *   writers/..., removing.json  who writes or removes files now (`bundle-writers.ts`)
  *
  * Arrays, little-endian and row-major. A file holds whole rows of one array. B is the number of blocks,
  * of which block 0 is that of unknown adgroups; `ranking-model.ts` says what is in a block.
  *
  *   dense/NAME               F32  a variable; personal ones as all tasks start from them
- *   unknown/NAME             F32  a personal variable of block 0, to which int8 adds differences
  *   tables/FEATURE           F32  [rowCount, width]
  *   blocks                   U8   [B, strideByteCount]
  *   blocks.supportRowCounts  U32  [B], `blocks.clicks` and `blocks.impressions` F64: its evidence
@@ -83,11 +81,11 @@ const sizes = {
   supportRowCountMax: count.nullable(),
 };
 
-/** What adgroups of one label are served. */
+/** The blocks that adgroups of one label are served. */
 const ServingSchema = z.strictObject({
   /** How the adgroups that are served adapted blocks have adapted. */
   adaptation: AdaptationSchema,
-  /** As evaluation chose on validation adgroups; one entry for all sizes where it did not. */
+  /** The choice of the evaluation on validation adgroups; one entry for all sizes where it did not. */
   served: z.array(z.strictObject({ ...sizes, blocks: z.enum(['adapted', 'unadapted']) })).min(1),
 });
 
@@ -112,7 +110,7 @@ const BundleManifestSchema = z.strictObject({
   provenance: z.strictObject({
     run: z.string(),
     seed: count,
-    /** Of the part of the config that decides the parameters. */
+    /** A hash of the part of the config that decides the parameters. */
     configHash: sha256,
     checkpoint: z.strictObject({
       outerStep: count,
@@ -151,7 +149,7 @@ const BundleManifestSchema = z.strictObject({
     rows: z.enum(['support', 'all']),
   }),
   /**
-   * What an unknown adgroup gets: the initial blocks, or those that the method starts a task from
+   * The block of an unknown adgroup: the initial blocks, or those that the method starts a task from
    * that has no support rows and unknown attributes.
    */
   unknown: z.strictObject({
@@ -159,12 +157,22 @@ const BundleManifestSchema = z.strictObject({
     /** Features that the method's start reads. */
     attributes: z.array(z.string()),
   }),
-  index: z.strictObject({ seed: z.int().min(0).max(0xffffffff) }),
+  /** Hashes of keys have had seeds. */
+  index: z.strictObject({ seed: z.literal(0) }),
   arrays: z.array(ArraySchema),
 });
 export type BundleManifest = z.infer<typeof BundleManifestSchema>;
 export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 export type BundleServing = z.infer<typeof ServingSchema>;
+
+/** Returns whether an entry is for adgroups with so many rows. */
+export function isForSize(
+  entry: Pick<BundleCalibration, 'supportRowCountMin' | 'supportRowCountMax'>,
+  rowCount: number,
+): boolean {
+  const { supportRowCountMin: least, supportRowCountMax: most } = entry;
+  return rowCount >= least && (most === null || rowCount <= most);
+}
 
 /** The adgroups that have a block. */
 export function adgroupCountOf({ blocks }: Pick<BundleManifest, 'blocks'>): number {

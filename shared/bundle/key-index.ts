@@ -24,7 +24,6 @@ export interface KeyIndexArrays {
    * has several blocks, the last of which is its own.
    */
   readonly keyOffsets: Uint32Array;
-  readonly seed: number;
 }
 
 /** The block of adgroups that the bundle does not know. */
@@ -32,8 +31,6 @@ export const UNKNOWN_BLOCK = 0;
 
 /** Keys of more bytes altogether would not fit a file of the bundle. */
 const KEY_BYTE_COUNT_MAX = 2 ** 30;
-/** A seed fails once in millions of bundles, so so many in a row mean a key that is there twice. */
-const SEED_COUNT_MAX = 16;
 const SLOT_COUNT_MIN = 16;
 
 /** UTF-8 texts of keys in the order of their blocks, from block 0 on. */
@@ -42,27 +39,17 @@ type KeyTexts = Pick<KeyIndexArrays, 'keyBytes' | 'keyOffsets'>;
 /**
  * @param keys of blocks that follow each other, from block 1 on.
  * @param before the keys of earlier blocks, behind which the keys follow. A key that is among them leads to its new block.
- * @throws QianmoError of kind `data` if one of the keys is there twice, or if there are too many bytes of keys.
+ * @throws QianmoError of kind `data` if a key is there twice, if two have one hash, or if there are too many bytes of keys.
  */
 export function buildKeyIndex(
   keys: readonly string[],
   before: KeyTexts = { keyBytes: new Uint8Array(), keyOffsets: new Uint32Array(2) },
 ): KeyIndexArrays {
-  const texts = joinedKeys(keys, before);
-  const firstNew = before.keyOffsets.length - 1;
-  for (let seed = 0; seed < SEED_COUNT_MAX; seed += 1) {
-    const filled = filledSlots({ ...texts, seed }, firstNew);
-    if (filled !== null) return { ...filled, ...texts, seed };
-  }
-  throw new QianmoError({
-    kind: 'data',
-    what: 'two adgroups of the task store have the same key',
-    expected: 'a key of its own for every adgroup',
-    cure: 'prepare the store again with `qianmo prepare --force`',
-  });
+  const texts = joinKeys(keys, before);
+  return { ...texts, ...filledSlots(texts, before.keyOffsets.length - 1) };
 }
 
-function joinedKeys(keys: readonly string[], before: KeyTexts): KeyTexts {
+function joinKeys(keys: readonly string[], before: KeyTexts): KeyTexts {
   const first = before.keyOffsets.length - 1;
   const keyOffsets = new Uint32Array(first + keys.length + 1);
   keyOffsets.set(before.keyOffsets);
@@ -89,24 +76,20 @@ function tooManyBytes(keyCount: number): QianmoError {
   });
 }
 
-/** Null if two keys have the same hash under this seed, or if a new key is there twice. */
-function filledSlots(
-  texts: KeyTexts & { readonly seed: number },
-  firstNew: number,
-): Pick<KeyIndexArrays, 'hashes' | 'blocks'> | null {
-  const { keyBytes, keyOffsets, seed } = texts;
+function filledSlots(texts: KeyTexts, firstNew: number): Pick<KeyIndexArrays, 'hashes' | 'blocks'> {
+  const { keyBytes, keyOffsets } = texts;
   const blockCount = keyOffsets.length - 1;
   const slotCount = slotCountOf(blockCount);
   const hashes = new Uint32Array(2 * slotCount);
   const blocks = new Int32Array(slotCount);
   for (let block = 1; block < blockCount; block += 1) {
     const key = keyBytes.subarray(uint32At(keyOffsets, block), uint32At(keyOffsets, block + 1));
-    const hash = keyHashOf(key, seed);
+    const hash = keyHashOf(key);
     let slot = firstSlotOf(hash, slotCount);
     for (; int32At(blocks, slot) !== UNKNOWN_BLOCK; slot = (slot + 1) & (slotCount - 1))
       if (isAt(hashes, slot, hash)) {
         const earlier = int32At(blocks, slot);
-        if (earlier >= firstNew || !isKeyOf(texts, earlier, key)) return null;
+        if (earlier >= firstNew || !isKeyOf(texts, earlier, key)) throw alikeKeys(key);
         break;
       }
     blocks[slot] = block;
@@ -114,6 +97,17 @@ function filledSlots(
     hashes[2 * slot + 1] = hash.high;
   }
   return { hashes, blocks };
+}
+
+/** Two keys of a million have one hash in one of forty million bundles. */
+function alikeKeys(key: Uint8Array): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'two adgroups of the task store have the same key, or keys with one hash',
+    expected: 'a key of its own for every adgroup',
+    found: Buffer.from(key).toString(),
+    cure: 'prepare the store again with `qianmo prepare --force`, or give this adgroup another key',
+  });
 }
 
 /** The smallest power of two with at least two slots for every block. */
@@ -139,12 +133,11 @@ export function liveBlocks({ blocks }: Pick<KeyIndexArrays, 'blocks'>): Int32Arr
 /** The block of an adgroup by its key, 0 if the bundle does not know it. */
 export function blockOfKey(index: KeyIndexArrays, key: string): number {
   const bytes = Buffer.from(key);
-  const block = blockOfHash(index, keyHashOf(bytes, index.seed));
+  const block = blockOfHash(index, keyHashOf(bytes));
   return block !== UNKNOWN_BLOCK && isKeyOf(index, block, bytes) ? block : UNKNOWN_BLOCK;
 }
 
-/** The block by the hash of a key. A client that sends hashes accepts that an unknown key may collide. */
-export function blockOfHash({ hashes, blocks }: KeyIndexArrays, hash: KeyHash): number {
+function blockOfHash({ hashes, blocks }: KeyIndexArrays, hash: KeyHash): number {
   const slotCount = blocks.length;
   let slot = firstSlotOf(hash, slotCount);
   for (let probed = 0; probed < slotCount; probed += 1) {
@@ -155,11 +148,7 @@ export function blockOfHash({ hashes, blocks }: KeyIndexArrays, hash: KeyHash): 
   return UNKNOWN_BLOCK;
 }
 
-export function isKeyOf(
-  { keyBytes, keyOffsets }: KeyTexts,
-  block: number,
-  key: Uint8Array,
-): boolean {
+function isKeyOf({ keyBytes, keyOffsets }: KeyTexts, block: number, key: Uint8Array): boolean {
   const start = uint32At(keyOffsets, block);
   if (uint32At(keyOffsets, block + 1) - start !== key.length) return false;
   for (let place = 0; place < key.length; place += 1)
@@ -183,15 +172,12 @@ const WORD = 2 ** 32;
 /**
  * The 64-bit hash of an adgroup's key: FNV-1a (Fowler, Noll and Vo) over the bytes of its UTF-8 text,
  *
- *   h = 0xcbf29ce484222325 xor seed;  for each byte b:  h = (h xor b) * 0x100000001b3 mod 2^64
+ *   h = 0xcbf29ce484222325;  for each byte b:  h = (h xor b) * 0x100000001b3 mod 2^64
  *
- * in two words of 32 bits. A client may send it in place of the key. The seed is that of the bundle, under which no two of
- * its keys have the same hash; it is 0 but for one bundle in millions.
- *
- * @param seed an unsigned number of 32 bits.
+ * in two words of 32 bits. A client may send it in place of the key, and accepts that an unknown key may collide.
  */
-export function keyHashOf(key: Uint8Array, seed: number): KeyHash {
-  let low = (BASIS_LOW ^ seed) >>> 0;
+export function keyHashOf(key: Uint8Array): KeyHash {
+  let low = BASIS_LOW;
   let high = BASIS_HIGH;
   for (const byte of key) {
     low = (low ^ byte) >>> 0;

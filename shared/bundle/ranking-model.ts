@@ -13,14 +13,8 @@ import type { ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, NamedTensors } from '../tensors/named-tensors.js';
 import { at, int32At } from '../base/arrays.js';
 
-/**
- * How the values of a block are stored, little-endian. Whatever the encoding, variables of a single
- * value and the level are float32.
- *
- *   float32, float16   the values
- *   int8               `scale * q` with q from -127 to 127: the difference from block 0's value
- */
-export const BLOCK_ENCODINGS = ['float32', 'float16', 'int8'] as const;
+/** How the values of a block are stored, little-endian. Variables of a single value and the level are always float32. */
+export const BLOCK_ENCODINGS = ['float32', 'float16'] as const;
 
 export type BlockEncoding = (typeof BLOCK_ENCODINGS)[number];
 
@@ -31,13 +25,6 @@ export interface BlockPart {
   readonly encoding: BlockEncoding;
   /** A multiple of 16. */
   readonly byteOffset: number;
-  /** int8: where its scales (float32) lie, one after the other; 0 in other encodings. */
-  readonly scaleByteOffset: number;
-  /**
-   * int8: 1, or as many as the variable has rows, `shape[0]`; 0 in other encodings. Values that have
-   * a scale in common follow each other.
-   */
-  readonly scaleCount: number;
 }
 
 export interface BlockLayout {
@@ -69,7 +56,7 @@ interface ValueSums extends ValueLists {
   readonly impressions: Float64Array;
 }
 
-/** What each block rests on, `[blockCount]`. */
+/** The rows that each block rests on, `[blockCount]`. */
 export interface BlockEvidence {
   /** Rows that the block rests on: those that it has stepped on, or that its start was made of. */
   readonly supportRowCounts: Uint32Array;
@@ -78,7 +65,7 @@ export interface BlockEvidence {
   readonly impressions: Float64Array;
   /** The sums by value that target encodings read; null if the model has none. */
   readonly byValue: ValueSums | null;
-  /** The same by block, where blocks come and go: by feature with a target encoding, sums by id. */
+  /** Sums by block, where blocks come and go: by feature with a target encoding, sums by id. */
   readonly live?: ReadonlyMap<number, SupportSums['byValue']>;
 }
 
@@ -106,10 +93,8 @@ export interface RankingModel {
   readonly spec: ModelSpec;
   /** The shift that follows the method's inner steps, or null. */
   readonly shift: LevelShift | null;
-  /** All dense variables. Personal ones have the values of block 0, to which int8 adds differences. */
+  /** All dense variables. Personal ones as all tasks share them, of which a method makes the start of each. */
   readonly dense: NamedTensors;
-  /** Personal variables as all tasks share them, of which a method makes the start of each. */
-  readonly sharedStart: NamedTensors;
   /** By feature, as the spec lists them. */
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
   readonly blocks: PersonalBlocks;

@@ -103,13 +103,8 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
   const spec = bundleSpecOf(manifest);
   const { shift } = methodPlanOf(manifest.method).innerLoop;
   const dense = new Map<string, DenseTensor>();
-  const sharedStart = new Map<string, DenseTensor>();
-  for (const { name, shape, block } of spec.variables) {
-    const folder = block === 'personal' ? 'unknown' : 'dense';
-    dense.set(name, { shape, values: await arrays.float32(`${folder}/${name}`, shape) });
-    if (block === 'personal')
-      sharedStart.set(name, { shape, values: await arrays.float32(`dense/${name}`, shape) });
-  }
+  for (const { name, shape } of spec.variables)
+    dense.set(name, { shape, values: await arrays.float32(`dense/${name}`, shape) });
   const tables = new Map<string, EmbeddingTable>();
   const width = spec.tableRowWidth;
   for (const { name, rowCount } of spec.tables) {
@@ -117,7 +112,7 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
     tables.set(name, { rowCount, width, values });
   }
   const blocks = await blocksOf(source, { spec, shift });
-  return { spec, shift, dense, sharedStart, tables, blocks };
+  return { spec, shift, dense, tables, blocks };
 }
 
 async function blocksOf(
@@ -204,31 +199,32 @@ async function indexOf({ manifest, arrays }: BundleSource): Promise<KeyIndexArra
     blocks: await arrays.int32('index.blocks', [slotCount]),
     keyBytes: await arrays.uint8('keys.bytes', [uint32At(keyOffsets, blockCount)]),
     keyOffsets,
-    seed: manifest.index.seed,
   };
 }
 
 async function encoderOf({ manifest, arrays }: BundleSource): Promise<RowEncoder> {
   const { features, encodedFeatures, columns } = manifest;
-  const dictionaries = new Map<string, PackedDictionary>();
-  for (const feature of encodedFeatures)
-    if (feature.kind !== 'number' && feature.encoding.by === 'dictionary')
-      dictionaries.set(feature.name, await dictionaryOf(arrays, feature));
+  const dictionaries = await dictionariesOf(encodedFeatures, arrays);
   const targetEncodings = await targetEncodingsOf(encodedFeatures, arrays);
   return rowEncoderOf({ features, encodedFeatures, dictionaries, targetEncodings, columns });
 }
 
-async function dictionaryOf(
+/** By name of the feature. */
+export async function dictionariesOf(
+  encodedFeatures: readonly EncodedFeature[],
   arrays: BundleArrays,
-  { name, rowCount }: { readonly name: string; readonly rowCount: number },
-): Promise<PackedDictionary> {
-  const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
-  const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
-  const slotCount = dictionarySlotCountOf(rowCount);
-  return {
-    ...{ bytes, offsets },
-    slots: await arrays.uint32(`dictionaries/${name}.index`, [slotCount]),
-  };
+): Promise<Map<string, PackedDictionary>> {
+  const found = new Map<string, PackedDictionary>();
+  for (const feature of encodedFeatures) {
+    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
+    const { name, rowCount } = feature;
+    const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
+    const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
+    const slotCount = dictionarySlotCountOf(rowCount);
+    const slots = await arrays.uint32(`dictionaries/${name}.index`, [slotCount]);
+    found.set(name, { bytes, offsets, slots });
+  }
+  return found;
 }
 
 async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfCheck> {

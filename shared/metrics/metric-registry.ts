@@ -1,7 +1,6 @@
 /** The values of a process's metrics, and their text in the format of Prometheus, version 0.0.4, made when somebody asks. */
 
 import { performance } from 'node:perf_hooks';
-import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
 import {
   definitionOf,
@@ -24,17 +23,12 @@ interface Series {
   readonly counts?: number[];
 }
 
-export const MetricsSnapshotSchema = z.array(
-  z.strictObject({
-    name: z.enum(METRIC_NAMES),
-    labels: z.record(z.string(), z.string()),
-    value: z.number(),
-    counts: z.array(z.number()).optional(),
-  }),
-);
+interface Value extends Readonly<Series> {
+  readonly name: MetricName;
+}
+
 /** All values of a process at one time. */
-export type MetricsSnapshot = z.infer<typeof MetricsSnapshotSchema>;
-type Value = MetricsSnapshot[number];
+export type MetricsSnapshot = readonly Value[];
 
 export class MetricRegistry {
   readonly #source: MetricSource;

@@ -27,7 +27,7 @@ interface MetricsServerParts {
   readonly workersWanted?: () => Readonly<Record<string, number>>;
 }
 
-export interface MetricsServer {
+interface MetricsServer {
   readonly url: string;
   close(): Promise<void>;
 }

@@ -11,7 +11,7 @@ export function addressBelow(address: string, path: string): string {
 }
 
 /**
- * Whether the host can be this machine alone. A name that begins like an address, as `127.example.com`, is anybody's.
+ * Returns whether the host can be this machine alone. A name that begins like an address, as `127.example.com`, is anybody's.
  *
  * @param host a name or an address without a port, in lower case; IPv6 with or without brackets.
  */

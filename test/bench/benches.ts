@@ -48,7 +48,7 @@ export const BENCHES: readonly Bench[] = [
   {
     name: 'serving kernel',
     file: 'bench/serving/kernel-bench',
-    about: 'the scoring kernel against a captured graph, PyTorch and plain TypeScript',
+    about: 'the scoring kernel against PyTorch, on every instruction set and encoding',
     page: 'serving-kernel.md',
   },
   {

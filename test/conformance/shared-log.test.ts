@@ -9,10 +9,10 @@ import {
   EvidenceLedger,
   eventsLine,
   keyLine,
+  type EvidenceLog,
   type FeedbackEvent,
   type Receipt,
 } from '../../worker/serving/exploration/evidence-ledger.js';
-import type { EvidenceLog } from '../../worker/serving/exploration/explorer.js';
 import { ParentLink, ProcessesState } from '../../worker/serving/processes/state-link.js';
 import { RedisLog } from '../../worker/serving/state/redis-log.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';

@@ -24,9 +24,6 @@ import { readBundle, type LoadedBundle } from '../../shared/bundle/read-bundle.j
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { coverageOf } from '../../worker/serving/scoring-plan.js';
-import { ReferenceScorer } from '../../worker/serving/reference-scorer.js';
-import { requestOfRows } from '../../worker/serving/ranking-request.js';
 import type { RawRows } from './raw-rows.js';
 
 /** Rows of one request. */
@@ -37,7 +34,6 @@ const ServedSchema = z.looseObject({ scores: z.array(z.number()) });
 const EncodingEqualitySchema = z.strictObject({
   /** The largest difference from the captured graph, which evaluates, on the same blocks; null: not covered. */
   served: z.number().nullable(),
-  reference: z.number().nullable(),
   /** The largest difference of the captured graph's score from what the evaluation predicted. */
   fromEvaluated: z.number(),
   /** Mean logloss of the rows. */
@@ -82,8 +78,6 @@ export async function measuredCase(
     const bundle = await exportedBundle(config, encoding);
     const evaluated = evaluatedLogits(testLogits, heldOut, at(bundle.loaded.manifest.serving, 0));
     const graph = await graphLogits(bundle.loaded, heldOut, compute);
-    const isCovered = coverageOf(bundle.loaded.model).isCovered;
-    const plain = isCovered ? referenceLogits(bundle.loaded, heldOut) : null;
     const answers = await servedLogits(bundle.address, heldOut);
     const served = 'logits' in answers ? answers.logits : null;
     refusal = 'refusal' in answers ? answers.refusal : null;
@@ -91,7 +85,6 @@ export async function measuredCase(
       servedFromEvaluated = largestDifference(served, evaluated);
     encodings[encoding] = {
       served: served === null ? null : largestDifference(served, graph),
-      reference: plain === null ? null : largestDifference(plain, graph),
       fromEvaluated: largestDifference(graph, evaluated),
       loss: meanLoss(served ?? graph, heldOut),
     };
@@ -150,21 +143,6 @@ async function graphLogits(
       rows: queryRowsOf(task),
     })),
   );
-}
-
-function referenceLogits(
-  { model, index }: LoadedBundle,
-  { store, tasks }: HeldOutRows,
-): Float32Array[] {
-  const scorer = new ReferenceScorer(model, []);
-  return tasks.map((task) => {
-    const rows = queryRowsOf(task);
-    const block = blockOfKey(index, at(store.tasks, task.taskIndex).key);
-    const blocks = new Int32Array(rows.rowCount).fill(block);
-    const logits = new Float32Array(rows.rowCount);
-    scorer.score(requestOfRows(model.spec, rows, blocks), logits);
-    return logits;
-  });
 }
 
 /** As a client gets them: the texts of the log, over HTTP. */

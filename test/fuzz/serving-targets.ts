@@ -15,9 +15,8 @@ import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import type { AdaptEngine } from '../../worker/serving/server/adapt-jobs.js';
+import type { AdaptEngine } from '../../worker/serving/server/live-adapter.js';
 import { decisionIds, EventIds } from '../../worker/serving/exploration/event-ids.js';
-import { Explorer } from '../../worker/serving/exploration/explorer.js';
 import { FeedbackTaker } from '../../worker/serving/exploration/feedback.js';
 import { EvidenceLedger } from '../../worker/serving/exploration/evidence-ledger.js';
 import {
@@ -26,14 +25,13 @@ import {
   type ReceivedRequest,
 } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import { exploredRankEndpoint } from '../../worker/serving/server/endpoints/explored-rank.js';
-import { BINARY_TYPE } from '../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../worker/serving/server/ranking-body.js';
 import { rankedAnswer } from '../../worker/serving/server/answer-forms.js';
 import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
-import { feedbackEndpoint } from '../../worker/serving/server/endpoints/served-exploration.js';
-import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
+import { Explorer, feedbackEndpoint } from '../../worker/serving/server/endpoints/exploration.js';
+import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
-import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
+import { loadScoringAddon, type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { plainHeadOf, type PlainHead } from '../../worker/serving/server/plain-connection.js';
 import { binaryRequest } from '../fixtures/serving/binary-request.js';
@@ -43,7 +41,7 @@ import { mutatedBytes, mutatedJson, pick } from './mutations.js';
 
 const KEYS = ['a', 'b', 'c'];
 
-function smallBundle(addonPath: string): ServedBundle {
+function smallBundle(addon: ScoringAddon): ServedBundle {
   const encodedFeatures = ['c0', 'c1'].map((name): EncodedFeature => ({
     ...{ name, kind: 'category', rowCount: 9, encoding: { by: 'hash', buckets: 8 } },
   }));
@@ -84,11 +82,14 @@ function smallBundle(addonPath: string): ServedBundle {
       logits: new Float32Array(0),
     },
   };
-  return new ServedBundle({ digest: 'f'.repeat(64), loaded, choice: chosenScorer(addonPath) });
+  return new ServedBundle({ digest: 'f'.repeat(64), loaded, addon });
 }
 
-// No addon lies there, so that TypeScript computes.
-const bundle = smallBundle('/nowhere');
+await scoringAddon.install(() => undefined, { retry: true });
+const addon = loadScoringAddon(scoringAddon.path());
+const bundle = smallBundle(addon);
+/** Leaves all bodies in JSON to the parser. */
+const parsing = smallBundle({ ...addon, scanBody: () => -1 });
 
 /** Rows that are stored nowhere. */
 function forgottenRows(): LiveRowsLog {
@@ -108,7 +109,7 @@ function forgottenRows(): LiveRowsLog {
 const idleEngine: AdaptEngine = {
   start: () => Promise.resolve(),
   execute: ({ job, given }) => {
-    const { spec, sharedStart: blocks } = bundle.loaded.model;
+    const { spec, dense: blocks } = bundle.loaded.model;
     const support = { clicks: 0, impressions: 0, byValue: [] };
     const tasks = (given?.tasks ?? []).map(({ taskIndex }) => ({
       ...({ taskIndex, loss: 'binary', isAlone: false, blocks, shift: null, support } as const),
@@ -167,7 +168,7 @@ const event = ids.idOf({
 function ranked(of: ServedBundle, input: Uint8Array, mediaType: string): void {
   rankedAnswer({
     ...{ bundle: of, bundleFor: () => of, body: Buffer.from(input), mediaType },
-    ...{ headers: {}, parameters: {}, server: { explainedMax: 10 } },
+    ...{ headers: {}, parameter: '', server: { explainedMax: 10 } },
   });
 }
 
@@ -189,8 +190,6 @@ const binaryRanking: FuzzTarget = {
   isRefusal: (error) => error instanceof RefusedRequest,
 };
 
-const native = smallBundle(scoringAddon.path());
-
 /** The refusal of a body; null if it is answered. */
 function refusalOf(of: ServedBundle, input: Uint8Array): RefusedRequest | null {
   try {
@@ -211,7 +210,7 @@ const objectsExample = {
   ],
 };
 
-/** Bodies in JSON, which the addon refuses as TypeScript does. */
+/** Bodies in JSON, which the scanner refuses as the parser does. */
 const objectsRanking: FuzzTarget = {
   name: 'objects-ranking',
   share: 1,
@@ -220,10 +219,10 @@ const objectsRanking: FuzzTarget = {
       ? mutatedBytes(stream, Buffer.from(JSON.stringify(objectsExample)))
       : Buffer.from(mutatedJson(stream, objectsExample)),
   parse: (input) => {
-    const refusal = refusalOf(native, input);
-    const expected = refusalOf(bundle, input);
+    const refusal = refusalOf(bundle, input);
+    const expected = refusalOf(parsing, input);
     if (refusal?.message !== expected?.message)
-      throw new Error(`${refusal?.message} by the addon, ${expected?.message} without it`);
+      throw new Error(`${refusal?.message} by the scanner, ${expected?.message} by the parser`);
     if (refusal !== null) throw refusal;
   },
   isRefusal: (error) => error instanceof RefusedRequest,
@@ -294,15 +293,11 @@ export const SERVING_TARGETS: readonly FuzzTarget[] = [
       },
     ],
   ),
-  targetOf(
-    'explored-ranking',
-    exploredRankEndpoint(exploring(), () => undefined, 1),
-    [
-      { candidates, slots: 2 },
-      { context: { c1: 'y' }, candidates: [{ adgroup: 'new', features: { c0: ['x', 1] } }] },
-      { candidates: candidates.slice(1), explain: true },
-    ],
-  ),
+  targetOf('explored-ranking', exploring().endpoint, [
+    { candidates, slots: 2 },
+    { context: { c1: 'y' }, candidates: [{ adgroup: 'new', features: { c0: ['x', 1] } }] },
+    { candidates: candidates.slice(1), explain: true },
+  ]),
 ];
 
 function adapterOf(): LiveAdapter {
@@ -312,5 +307,6 @@ function adapterOf(): LiveAdapter {
 }
 
 function exploring(): Explorer {
-  return new Explorer({ settings, evidence, log, ids, nextDecision, clock });
+  const onEvent = (): void => undefined;
+  return new Explorer({ settings, evidence, log, ids, nextDecision, clock, onEvent, seed: 1 });
 }

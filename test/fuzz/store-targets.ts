@@ -4,11 +4,7 @@ import {
   CHECKPOINT_FORMAT_VERSION,
   LATEST_KEY,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import {
-  type AdaptedLayout,
-  decodeAdaptedTasks,
-  encodeAdaptedTasks,
-} from '../../shared/bundle/adapted-tasks.js';
+import { decodeAdaptedTasks, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
@@ -16,7 +12,7 @@ import { tinySpec, tinyState } from '../fixtures/training-states.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { mutatedBytes, mutatedJson } from './mutations.js';
 
-const layout: AdaptedLayout = {
+const layout: Parameters<typeof encodeAdaptedTasks>[0] = {
   blocks: new Map([['bias', { shape: [1] }]]),
   encodedFeatures: ['site'],
   shiftedFeatures: ['site'],

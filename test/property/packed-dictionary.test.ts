@@ -8,7 +8,7 @@ import {
   packedDictionaryOf,
   type PackedDictionary,
 } from '../../shared/features/packed-dictionary.js';
-import { nativeLookups, loadScoringAddon } from '../../worker/serving/kernel-scorer.js';
+import { loadScoringAddon, valueLookup } from '../../worker/serving/kernel-scorer.js';
 
 /** Texts of few letters, so that some begin alike and some are absent by one letter. */
 const text = fc.oneof(
@@ -63,7 +63,7 @@ const ALIKE = [
 
 test('values with one hash are told apart by their texts, by the addon too', async () => {
   await scoringAddon.install(() => undefined, { retry: true });
-  const { ofValues } = nativeLookups(loadScoringAddon(scoringAddon.path()));
+  const addon = loadScoringAddon(scoringAddon.path());
   const asked = ALIKE.flat();
   const text = asked.join('');
   const ends = asked.map((_, place) => asked.slice(0, place + 1).join('').length);
@@ -74,7 +74,8 @@ test('values with one hash are told apart by their texts, by the addon too', asy
     expect(asked.map((each) => idOfText(dictionary, each))).toEqual(expected);
     const target = new Int32Array(asked.length).fill(-1);
     const texts = { form: 'texts', bytes: Buffer.from(text), spans } as const;
-    ofValues({ dictionary, buckets: 0 })(texts, asked.length, { target, first: 0, stride: 1 });
+    const lookUp = valueLookup(addon, { dictionary, buckets: 0 });
+    lookUp(texts, asked.length, { target, first: 0, stride: 1 });
     expect(Array.from(target)).toEqual(expected);
   }
 });

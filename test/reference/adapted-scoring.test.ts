@@ -11,7 +11,6 @@ import { goesWith, modelFor, supportInputs } from '../fixtures/training/model-fo
 import {
   adaptedLayoutOf,
   type AdaptedTask,
-  type AdaptedTasks,
   decodeAdaptedTasks,
 } from '../../shared/bundle/adapted-tasks.js';
 import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
@@ -104,7 +103,7 @@ async function adaptedBy(
   jobCase: JobCase,
   work: AdaptWork,
   microBatchRowsMax?: number,
-): Promise<AdaptedTasks> {
+): Promise<ReturnType<typeof decodeAdaptedTasks>> {
   current = jobCase;
   const { bytes } = await runJob(executor, jobCase, allTasks, work, microBatchRowsMax);
   const layout = adaptedLayoutOf(jobCase.spec, work);

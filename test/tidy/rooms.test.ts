@@ -55,7 +55,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/reports',
     'coordinator/dashboard',
     'coordinator/runs',
-    'coordinator/runs/export',
   ],
   worker: [
     'worker/serving/state',

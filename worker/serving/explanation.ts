@@ -8,13 +8,9 @@
 import { float32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { hasOutput } from '../../shared/models/kinds/model-definition.js';
+import type { Scorer } from './kernel-scorer.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from './ranking-request.js';
-import { scoringPlanOf, coverageOf } from './scoring-plan.js';
-
-interface Scorer {
-  score(request: RankingRequest, logits: Float32Array): void;
-  release?(): void;
-}
+import { scoringPlanOf, isCovered } from './scoring-plan.js';
 
 /** A candidate of a request that is explained. */
 export interface ExplainedCandidate {
@@ -27,13 +23,13 @@ export interface ScoreExplanation {
   readonly score: number;
   /** The score under block 0 where nothing is known: unknown values, empty bags and mean numbers. */
   readonly base: number;
-  /** What the block adds in place of block 0. */
+  /** The share of the block, in place of block 0. */
   readonly blockShare: number;
   /** By feature. */
   readonly shares: Readonly<Record<string, number>>;
 }
 
-/** As encoders write values of which nothing is known. */
+/** Encoders write these for values of which nothing is known. */
 const UNKNOWN_ID = 0;
 const EMPTY_PLACE_ID = -1;
 const MEAN_NUMBER = 0;
@@ -46,11 +42,11 @@ interface SidedPlace {
 }
 
 /**
- * Whether shares are Shapley values of the logit: it has no term that is not linear, and none of three things
+ * Returns whether shares are Shapley values of the logit: it has no term that is not linear, and none of three things
  * that a block and features decide.
  */
 export function hasExactShares(model: Pick<RankingModel, 'spec' | 'blocks'>): boolean {
-  if (!coverageOf(model).isCovered) return false;
+  if (!isCovered(model)) return false;
   const { terms, fields } = scoringPlanOf(model, []);
   if (terms.tower !== undefined || terms.cross !== undefined) return false;
   if (terms.hasPairSum !== true && !hasOutput(terms)) return true;
@@ -85,7 +81,7 @@ export function explanationsOf(
       return explanationIn(logits, places);
     });
   } finally {
-    scorer.release?.();
+    scorer.release();
   }
 }
 

@@ -18,7 +18,8 @@ import {
   type ScoredField,
   type ScoringPlan,
 } from './scoring-plan.js';
-import type { TextLookups } from './candidate-columns.js';
+import type { TextIds } from '../../shared/features/packed-dictionary.js';
+import type { TextsColumn } from './candidate-columns.js';
 
 /** An opaque handle; the model is freed with it. */
 interface NativeModel {
@@ -29,7 +30,7 @@ interface NativeModel {
  * Files mapped into memory (`native/mapping.cc`). Memory is named by its address, because an array buffer belongs to one
  * thread: the thread that maps and fills a file hands the address to the one that reads it.
  */
-export interface MappingAddon {
+interface MappingAddon {
   /** The address of a range that cannot be read until files are mapped into it. */
   reserve(byteCount: number): number;
   /** Maps files one after the other into a reserved range, read-only. Those that do not begin where a page does are read. */
@@ -49,8 +50,8 @@ export interface MappingAddon {
   vacate(address: number, byteCount: number): void;
 }
 
-/** As `native/addon.cc` exports it. */
-interface ScoringAddon extends MappingAddon, ColumnsAddon {
+/** The exports of `native/addon.cc`. */
+export interface ScoringAddon extends MappingAddon, ColumnsAddon {
   /** The kernels that this machine runs, the fastest first. */
   kernels(): string[];
   /** Reads the arrays where they lie, so that the caller must keep them. */
@@ -83,10 +84,13 @@ export function loadScoringAddon(path: string): ScoringAddon {
       what: 'the scoring kernel did not load',
       where: path,
       found: error instanceof Error ? error.message : String(error),
-      cure: 'qianmo setup compiles it; the captured graph ranks without it, more slowly',
+      cure: 'run qianmo setup, which compiles it or says why it cannot',
     });
   }
 }
+
+/** The scorer of one model for requests with some features in the context. */
+export type Scorer = Pick<KernelScorer, 'score' | 'release'>;
 
 export class KernelScorer {
   readonly #addon: ScoringAddon;
@@ -112,6 +116,7 @@ export class KernelScorer {
     this.#native = addon.create(kernel, words, arrays);
   }
 
+  /** Writes the logit of each candidate; a standardised value where a block predicts values. */
   score(given: RankingRequest, logits: Float32Array): void {
     const request = this.#withInputs(given);
     const status = this.#addon.score(
@@ -128,6 +133,7 @@ export class KernelScorer {
     if (this.#kept.length === 0) throw new Error('a model has arrays');
   }
 
+  /** To be called before the arrays of the model are unmapped, after which it cannot score. */
   release(): void {
     this.#addon.release(this.#native);
   }
@@ -143,7 +149,7 @@ interface KernelDescription {
 }
 
 const NONE = -1;
-const ENCODINGS: Readonly<Record<BlockEncoding, number>> = { float32: 0, float16: 1, int8: 2 };
+const ENCODINGS: Readonly<Record<BlockEncoding, number>> = { float32: 0, float16: 1 };
 const SOURCES = { ids: 0, bag: 1, number: 2, block: 3 } as const;
 
 function kernelDescriptionOf(model: RankingModel, plan: ScoringPlan): KernelDescription {
@@ -203,16 +209,8 @@ class DescriptionWriter {
   #parts(): void {
     const { parts } = this.#model.blocks.layout;
     this.#add(parts.length);
-    for (const { name, shape, encoding, byteOffset, scaleByteOffset, scaleCount } of parts) {
-      this.#add(
-        ENCODINGS[encoding],
-        byteOffset,
-        scaleByteOffset,
-        scaleCount,
-        elementCountOf(shape),
-      );
-      this.#dense(name);
-    }
+    for (const { shape, encoding, byteOffset } of parts)
+      this.#add(ENCODINGS[encoding], byteOffset, elementCountOf(shape));
   }
 
   #fields(): void {
@@ -327,7 +325,7 @@ class DescriptionWriter {
   }
 }
 
-/** As the addon exports them. Arrays are read where they lie, during the call alone. */
+/** Functions for requests. Arrays are read where they lie, during the call alone. */
 export interface ColumnsAddon {
   lookUpValues(
     bytes: Uint8Array,
@@ -364,7 +362,6 @@ export interface ColumnsAddon {
     indexBlocks: Int32Array,
     keyBytes: Uint8Array,
     keyOffsets: Uint32Array,
-    seed: number,
     blocks: Int32Array,
     hashes: Uint32Array,
   ): void;
@@ -421,26 +418,27 @@ export interface ColumnsAddon {
   order(values: Float64Array, reserve: number, order: Int32Array): number;
 }
 
-export function nativeLookups(addon: ColumnsAddon) {
-  return {
-    ofKeys: ({ hashes: indexHashes, blocks: indexBlocks, keyBytes, keyOffsets, seed }) => ({
-      ofTexts: ({ bytes, spans }, blocks, hashes) =>
-        addon.lookUpKeys(
-          ...([bytes, spans, indexHashes, indexBlocks, keyBytes, keyOffsets, seed] as const),
-          ...([blocks, hashes] as const),
-        ),
-      ofHashes: ({ words }, blocks) => addon.lookUpHashes(words, indexHashes, indexBlocks, blocks),
-    }),
-    ofValues: ({ dictionary, buckets }) => {
-      return ({ bytes, spans }, count, { target, first, stride }) => {
-        const places = [target, first, stride] as const;
-        if (dictionary !== null) {
-          const known = [dictionary.bytes, dictionary.offsets, dictionary.slots] as const;
-          addon.lookUpValues(bytes, spans, ...known, count, ...places);
-        }
-        if (buckets > 0)
-          addon.lookUpBuckets(bytes, spans, buckets, count, dictionary !== null, ...places, 0);
-      };
-    },
-  } satisfies TextLookups;
+/** Where numbers are written: that of candidate i at `first + i * stride`. */
+export interface Places<Target = Int32Array> {
+  readonly target: Target;
+  readonly first: number;
+  readonly stride: number;
+}
+
+/** Writes the id of each of the first `count` texts, 0 for an unknown one and for an empty value. */
+export type ValueLookup = (texts: TextsColumn, count: number, places: Places) => void;
+
+export function valueLookup(
+  addon: Pick<ColumnsAddon, 'lookUpValues' | 'lookUpBuckets'>,
+  { dictionary, buckets }: TextIds,
+): ValueLookup {
+  return ({ bytes, spans }, count, { target, first, stride }) => {
+    const places = [target, first, stride] as const;
+    if (dictionary !== null) {
+      const known = [dictionary.bytes, dictionary.offsets, dictionary.slots] as const;
+      addon.lookUpValues(bytes, spans, ...known, count, ...places);
+    }
+    if (buckets > 0)
+      addon.lookUpBuckets(bytes, spans, buckets, count, dictionary !== null, ...places, 0);
+  };
 }

@@ -29,7 +29,7 @@ export interface RankingRequest {
   readonly candidateNumbers: Float32Array;
 }
 
-export type Side = 'context' | 'candidate';
+type Side = 'context' | 'candidate';
 
 /** Where a feature lies among the ids or the numbers of its side. */
 export interface FeaturePlace {
@@ -69,11 +69,11 @@ function layoutOf(
   { categoryFeatures, bagFeatures, numberFeatures }: ModelSpec,
   contextFeatures: readonly string[],
 ): RequestLayout {
-  const ids = placed(contextFeatures, [
+  const ids = placesOf(contextFeatures, [
     ...categoryFeatures.map((name) => ({ name, lengthMax: 1 })),
     ...bagFeatures,
   ]);
-  const numbers = placed(
+  const numbers = placesOf(
     contextFeatures,
     numberFeatures.map((name) => ({ name, lengthMax: 1 })),
   );
@@ -83,7 +83,7 @@ function layoutOf(
   };
 }
 
-function placed(
+function placesOf(
   contextFeatures: readonly string[],
   features: readonly { readonly name: string; readonly lengthMax: number }[],
 ): { readonly places: readonly FeaturePlace[]; readonly counts: Readonly<Record<Side, number>> } {

@@ -1,11 +1,10 @@
 /**
  * The terms of a model (`shared/models/kinds/model-terms.ts`) resolved for one spec and layout of requests.
- * The reference scorer, the kernel and the ONNX writer interpret this plan.
+ * The kernel and the ONNX writer interpret this plan.
  *
  *   logit = bias + level + effects + linear(x) + pair sum + <output, [crossed ; tower ; products]>
  */
 
-import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/personal-blocks.js';
@@ -29,7 +28,7 @@ export type ScoredField =
       readonly source: 'number';
       readonly number: number;
       readonly place: FeaturePlace;
-      /** Whether the weights of numbers are in the personal block. */
+      /** True if the weights of numbers are in the personal block. */
       readonly isPersonal: boolean;
     }
   | { readonly source: 'block'; readonly name: string; readonly hasLinear: boolean };
@@ -62,25 +61,21 @@ export interface ScoringPlan {
   readonly shifted: readonly FeaturePlace[];
 }
 
-/** Models and methods that a plan can say, or the reason why not. */
-export type Coverage =
-  { readonly isCovered: true } | { readonly isCovered: false; readonly reason: string };
-
-export function coverageOf({ spec }: Pick<RankingModel, 'spec'>): Coverage {
-  const reason = reasonAgainst(spec);
-  return reason === null ? { isCovered: true } : { isCovered: false, reason };
+/** Returns whether the model is made of terms that a plan has. */
+export function isCovered({ spec }: Pick<RankingModel, 'spec'>): boolean {
+  return reasonAgainst(spec) === null;
 }
 
 /** @throws QianmoError of kind `usage` if the model can neither be served nor converted. */
 export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string): void {
-  const coverage = coverageOf(model);
-  if (coverage.isCovered) return;
+  const reason = reasonAgainst(model.spec);
+  if (reason === null) return;
   throw new QianmoError({
     kind: 'usage',
     what: 'models of this kind are neither served nor converted',
     where,
     expected: 'a model made of terms, without personal cross layers',
-    found: coverage.reason,
+    found: reason,
     cure: 'train a model that is made of terms',
   });
 }
@@ -166,11 +161,4 @@ export function tablesOf({ spec, tables }: Pick<RankingModel, 'spec' | 'tables'>
     if (table === undefined) throw new Error(`the model has no table ${name}`);
     return table;
   });
-}
-
-/** Whether a field is the same for all candidates of a request. */
-export function isOfContext({ fields }: ScoringPlan, field: number): boolean {
-  const found = at(fields, field);
-  if (found.source === 'block' || (found.source === 'number' && found.isPersonal)) return false;
-  return found.place.side === 'context';
 }

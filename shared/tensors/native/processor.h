@@ -27,14 +27,6 @@ inline bool runsHaswell() {
   if (!__get_cpuid(1, &a, &b, &c, &d) || !hasBits(c, {12, 22, 28, 29})) return false;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && hasBits(b, {3, 5, 8});
 }
-
-// Whether code for `skylake-avx512` runs: AVX-512 F, DQ, CD, BW, VL as well.
-inline bool runsSkylakeAvx512() {
-  uint32_t a, b, c, d;
-  if (!runsHaswell() || !hasBits(keptRegisters(), {5, 6, 7})) return false;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && hasBits(b, {16, 17, 28, 30, 31});
-}
 #else
 inline bool runsHaswell() { return false; }
-inline bool runsSkylakeAvx512() { return false; }
 #endif

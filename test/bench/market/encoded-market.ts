@@ -10,7 +10,6 @@ import {
   type FeaturePlace,
   type RankingRequest,
   type RequestLayout,
-  type Side,
 } from '../../../worker/serving/ranking-request.js';
 import type { AuctionStream } from './auction-stream.js';
 import type { MarketWorld } from './market-world.js';
@@ -112,9 +111,9 @@ export class EncodedAhead {
     const { contexts, adgroups: ofAdgroups } = this.#rows;
     const fill = (
       features: readonly FeaturePlace[],
-      counts: Readonly<Record<Side, number>>,
+      counts: Readonly<Record<FeaturePlace['side'], number>>,
       source: (rows: EncodedRows) => readonly (Int32Array | Float32Array)[],
-      target: Readonly<Record<Side, Int32Array | Float32Array>>,
+      target: Readonly<Record<FeaturePlace['side'], Int32Array | Float32Array>>,
     ): void => {
       for (const [feature, { side, firstPlace }] of features.entries()) {
         const values = at(source(side === 'context' ? contexts : ofAdgroups), feature);

@@ -68,9 +68,9 @@ export class LiveBundle {
 
   /** Replaces the block of an adgroup by one that was adapted to `rowCount` rows. */
   replace(adgroup: number, { blocks: variables, shift }: AdaptedTask, rowCount: number): void {
-    const { blocks, dense: initial } = this.model;
+    const { blocks } = this.model;
     const target = blockBytes(blocks, adgroup + 1);
-    writeBlock({ layout: blocks.layout, initial }, { variables, level: shift?.level ?? 0 }, target);
+    writeBlock(blocks.layout, { variables, level: shift?.level ?? 0 }, target);
     this.#calibrations[adgroup] = calibrationIndexOf(this.manifest.calibrations, {
       labelIndex: 0,
       supportRowCount: rowCount,

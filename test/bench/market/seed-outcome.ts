@@ -9,7 +9,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openRunContext } from '../../../coordinator/runs/run-handle.js';
 import { evaluateRun } from '../../../coordinator/runs/evaluate-run.js';
-import { exportRun } from '../../../coordinator/runs/export/export-run.js';
+import { exportRun } from '../../../coordinator/runs/export-run.js';
 import { objectStoreAt } from '../../../coordinator/runs/places.js';
 import { prepareRun } from '../../../coordinator/runs/prepare-run.js';
 import { REQUESTS } from '../../../coordinator/runs/requests.js';

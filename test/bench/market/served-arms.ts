@@ -8,7 +8,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
 import { requireCovered } from '../../../worker/serving/scoring-plan.js';
-import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
 import type { MarketScene } from './auction.js';
 import type { AuctionStream } from './auction-stream.js';
@@ -43,7 +43,7 @@ export interface TrainedModel {
   readonly loaded: LoadedBundle;
 }
 
-const scorerChoice = chosenScorer(scoringAddon.path());
+const addon = loadScoringAddon(scoringAddon.path());
 
 export function oracleOf({ candidateCounts, candidatesMax, truth }: AuctionStream): ServedArm {
   return {
@@ -120,6 +120,6 @@ function scorerOf(
 ): (auction: number, adgroups: Uint32Array, logits: Float32Array) => void {
   requireCovered(model, digest);
   const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
-  const scorer = scorerChoice.scorerOf(model, encoded.contextFeatures);
+  const scorer = new KernelScorer(addon, model, encoded.contextFeatures);
   return (auction, adgroups, logits) => scorer.score(ahead.request(auction, adgroups), logits);
 }

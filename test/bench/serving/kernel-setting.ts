@@ -90,7 +90,7 @@ export function rankingModelOf(
     }),
   );
   const blocks = blocksOf({ spec, dense }, encoding, adgroupCount);
-  return { spec, shift: null, dense, sharedStart: dense, tables, blocks };
+  return { spec, shift: null, dense, tables, blocks };
 }
 
 function blocksOf(
@@ -110,7 +110,7 @@ function blocksOf(
       }),
     );
     const bytes = some.subarray(block * stride, (block + 1) * stride);
-    writeBlock({ layout, initial: dense }, { variables, level: 0 }, bytes);
+    writeBlock(layout, { variables, level: 0 }, bytes);
   }
   const shards: Uint8Array[] = [];
   for (let first = 0; first < blockCount; first += SHARD_BLOCKS) {

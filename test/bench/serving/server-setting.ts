@@ -7,7 +7,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { packedDictionaryOf } from '../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { BINARY_TYPE } from '../../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
 import { binaryRequest } from '../../fixtures/serving/binary-request.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, encodedFeaturesOf } from './kernel-setting.js';
 import { writeSyntheticBundle } from './synthetic-bundle.js';

@@ -24,7 +24,7 @@ const loader = new MappingLoader({
 const current = await loader.load(digest);
 const { url } = await RankingServer.listen(
   {
-    keeper: { name: 'bench', current, refused: null, swapCount: 0, arrays: 'mapped' },
+    keeper: { name: 'bench', current, refused: null, swapCount: 0 },
     clock: systemClock,
     onEvent: () => undefined,
     endpoints: rankingEndpoints,

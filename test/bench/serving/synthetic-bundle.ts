@@ -1,5 +1,6 @@
 /** A bundle of the kernel bench's setting, with any number of adgroups, written without training. */
 
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { writeArray, type NamedArray } from '../../../shared/bundle/array-files.js';
 import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
@@ -12,7 +13,7 @@ import { ObjectBlobStore } from '../../../shared/storage/blob-store.js';
 import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';
-import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import {
   CANDIDATE_ROWS,
   CONTEXT_FEATURES,
@@ -63,7 +64,7 @@ export async function writeSyntheticBundle(
   const index = buildKeyIndex(
     Array.from({ length: adgroupCount }, (_, each) => (texts?.keyOf ?? syntheticKey)(each)),
   );
-  const { hashes, blocks, keyBytes, keyOffsets, seed } = index;
+  const { hashes, blocks, keyBytes, keyOffsets } = index;
   const arrays: BundleArray[] = [];
   const named: NamedArray[] = [
     ...parameterArrays(model),
@@ -87,7 +88,7 @@ export async function writeSyntheticBundle(
   for (const shard of shards) files.push(await blobs.put(shard));
   arrays.push({ name: 'blocks', type: 'U8', shape: [blockCount, layout.strideByteCount], files });
   const areHashed = texts === undefined;
-  const manifest = manifestOf(model, arrays, { seed, areHashed });
+  const manifest = manifestOf(model, arrays, { areHashed });
   return (await publishBundle(store, manifest)).digest;
 }
 
@@ -97,9 +98,6 @@ function parameterArrays({ spec, dense, tables }: RankingModel): NamedArray[] {
     ...spec.variables.map(({ name, shape }) => ({
       ...{ name: `dense/${name}`, shape, values: valuesOf(name) },
     })),
-    ...spec.variables
-      .filter(({ block }) => block === 'personal')
-      .map(({ name, shape }) => ({ name: `unknown/${name}`, shape, values: valuesOf(name) })),
     ...spec.tables.map(({ name, rowCount }) => ({
       ...{ name: `tables/${name}`, shape: [rowCount, spec.tableRowWidth] },
       values: tables.get(name)?.values ?? new Float32Array(),
@@ -135,7 +133,8 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
       );
   }
   const logits = new Float32Array(n);
-  new ReferenceScorer(model, CONTEXT_FEATURES).score({ ...request, candidateCount: n }, logits);
+  const addon = loadScoringAddon(scoringAddon.path());
+  new KernelScorer(addon, model, CONTEXT_FEATURES).score({ ...request, candidateCount: n }, logits);
   return [
     { name: 'selfCheck.blocks', shape: [n], values: request.blocks.slice(0, n) },
     { name: 'selfCheck.logits', shape: [n], values: logits },
@@ -145,14 +144,13 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
 }
 
 interface ManifestTerms {
-  readonly seed: number;
   readonly areHashed: boolean;
 }
 
 function manifestOf(
   { spec, blocks }: RankingModel,
   arrays: readonly BundleArray[],
-  { seed, areHashed }: ManifestTerms,
+  { areHashed }: ManifestTerms,
 ): BundleManifest {
   const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
@@ -192,7 +190,7 @@ function manifestOf(
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },
     },
     unknown: { block: 'initial', attributes: [] },
-    index: { seed },
+    index: { seed: 0 },
     arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
   };
 }

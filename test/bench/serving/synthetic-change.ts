@@ -33,7 +33,7 @@ export async function writeSyntheticChange(
   const blobs = new ObjectBlobStore(store);
   const put = (bytes: Uint8Array) => blobs.put(bytes);
   const packing = new PackedBlocks({
-    ...{ layout: loaded.model.blocks.layout, initial: loaded.model.dense, put },
+    ...{ layout: loaded.model.blocks.layout, put },
     ...{ blockCount: changedCount, blocksPerFile: manifest.blocks.blocksPerFile },
     ...{ shiftedFeatures: [], encodedFeatures: [], before: manifest.arrays },
   });
@@ -56,7 +56,7 @@ export async function writeSyntheticChange(
   const change = await publishBundle(store, {
     ...manifest,
     blocks: { ...manifest.blocks, count: count + changedCount, deadCount: changedCount },
-    index: { seed: index.seed },
+    index: { seed: 0 },
     arrays: [...kept, ...rewritten].sort((a, b) => (a.name < b.name ? -1 : 1)),
   });
   return change.digest;

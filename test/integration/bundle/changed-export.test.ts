@@ -25,8 +25,7 @@ import {
   exportSource,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
-import { plainScorer } from '../../fixtures/serving/served-export.js';
-import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
+import { servedBundle } from '../../fixtures/serving/served-export.js';
 
 const STORES = [storeAt(0), storeAt(1), storeAt(2)] as const;
 const SERVING = [
@@ -102,7 +101,7 @@ describe.each(BLOCK_ENCODINGS)('two exports of changes in %s', (encoding) => {
   // Seen to fail: self-check rows under blocks of the bundle before; offsets of values that begin at 0 again.
   test('pass the self-check of a server, and give every adgroup the block of a full export', async () => {
     const { objects, last } = await exportsOf(encoding);
-    await ServedBundle.read(objects, last, plainScorer);
+    await servedBundle(objects, last);
     const changed = await readPublishedBundle(objects, last);
     current = STORES[2];
     const exported = await room.exported(sourceAt(2), objects, { encoding });
@@ -213,7 +212,7 @@ describe('an export of changes', () => {
 
 describe('all blocks are written again', () => {
   const isSame = async (objects: MemoryObjectStore, before: string, now: string): Promise<void> => {
-    await ServedBundle.read(objects, now, plainScorer);
+    await servedBundle(objects, now);
     const [earlier, later] = [
       await readPublishedBundle(objects, before),
       await readPublishedBundle(objects, now),

@@ -7,7 +7,6 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { isOfCanary } from '../../../worker/serving/server/bundle-keeper.js';
 import {
-  plainScorer,
   posted,
   RANKED,
   selfCheckCandidates,
@@ -33,7 +32,7 @@ beforeEach(() => moveLabel(bundles.objects, 'canary', canary));
 afterAll(() => Promise.all(closing.map((server) => server.drain())));
 
 async function served(canaryShare: number): Promise<TestServer> {
-  const server = await testServer(bundles.objects, plainScorer, { canaryShare });
+  const server = await testServer(bundles.objects, { canaryShare });
   closing = [...closing, server.server];
   return server;
 }

@@ -11,7 +11,6 @@ import { labelledRowsOf } from '../../fixtures/serving/adapt-requests.js';
 import { localEngine } from '../../fixtures/serving/local-engine.js';
 import {
   exportTwoBundles,
-  plainScorer,
   posted,
   RANKED,
   testServer,
@@ -69,7 +68,7 @@ test("they are explained by what they add, and the bundle's own blocks as before
   const engine = localEngine();
   const adapter = new LiveAdapter({ log, engine, clock: systemClock });
   const endpoints = [...rankingEndpoints, adaptEndpoint(adapter)];
-  const served = await testServer(objects, plainScorer, { endpoints });
+  const served = await testServer(objects, { endpoints });
   await adapter.prepare(served.keeper.current, null);
   const before = explainedIn(await ranked(served.url));
   expect([...before.values()].map(({ isLive }) => isLive)).toEqual([false, false, false]);

@@ -8,7 +8,6 @@ import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankEndpoint } from '../../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../../worker/serving/server/ranking-server.js';
 import {
-  plainScorer,
   RANKED,
   testServer,
   twoBundles,
@@ -44,7 +43,7 @@ interface Served {
 }
 
 async function accepting(): Promise<Served> {
-  const { url, server } = await testServer(bundles.objects, plainScorer, {
+  const { url, server } = await testServer(bundles.objects, {
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     endpoints: [rankEndpoint, later],
   });

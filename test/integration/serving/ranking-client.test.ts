@@ -9,7 +9,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { RankingClient } from '../../../infra/library/client.js';
 import { projectRoot } from '../../../infra/bootstrap/base.mjs';
 import {
-  plainScorer,
   posted,
   RANKED,
   testServer,
@@ -23,7 +22,7 @@ let served: TestServer;
 let url: string;
 beforeAll(async () => {
   bundles = await twoBundles();
-  served = await testServer(bundles.objects, plainScorer, { explainedMax: 2 });
+  served = await testServer(bundles.objects, { explainedMax: 2 });
   url = served.url;
 });
 afterAll(() => served.server.drain());

@@ -58,13 +58,13 @@ describe('serve', () => {
 
   test('follows its label', async () => {
     const { command, url, bundle, stop } = await served('--poll-seconds', '0.05');
-    const words = ['export', 'small.yaml', '--out', 'bundles', '--encoding', 'int8'];
+    const words = ['export', 'small.yaml', '--out', 'bundles', '--encoding', 'float16'];
     const { digest } = JSON.parse(await room.done([...words, '--format', 'json'])) as {
       readonly digest: string;
     };
     expect(digest).not.toBe(bundle);
     await command.saw(new RegExp(`serving bundle ${digest.slice(0, 12)} in place of`));
-    expect(await reportOf(url)).toMatchObject({ bundle: digest, swaps: 1, encoding: 'int8' });
+    expect(await reportOf(url)).toMatchObject({ bundle: digest, swaps: 1, encoding: 'float16' });
     await stop();
   });
 

@@ -2,15 +2,20 @@
 // values, computed from all subsets of the parts, where they are said to be. Seen to fail: the reverse order left out,
 // bags filled with row 0, and towers and target encodings counted as exact.
 
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { explanationsOf, hasExactShares } from '../../../worker/serving/explanation.js';
-import { coverageOf } from '../../../worker/serving/scoring-plan.js';
+import {
+  KernelScorer,
+  loadScoringAddon,
+  type ScoringAddon,
+} from '../../../worker/serving/kernel-scorer.js';
+import { isCovered } from '../../../worker/serving/scoring-plan.js';
 import { requestLayoutOf, type RankingRequest } from '../../../worker/serving/ranking-request.js';
-import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import {
   randomRankingCase,
   randomRequest,
@@ -23,14 +28,20 @@ function* casesOf(kind: string): Generator<RankingCase> {
   let found = 0;
   for (let seed = 0; found < CASES_PER_KIND; seed += 1) {
     const drawn = randomRankingCase(randomStream(seed, kind, 'explained'), kind, 'float32');
-    if (drawn === null || !coverageOf(drawn.model).isCovered) continue;
+    if (drawn === null || !isCovered(drawn.model)) continue;
     found += 1;
     yield drawn;
   }
 }
 
+let addon: ScoringAddon;
+beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  addon = loadScoringAddon(scoringAddon.path());
+});
+
 const scorerOf = (model: RankingModel, names: readonly string[]) =>
-  new ReferenceScorer(model, names);
+  new KernelScorer(addon, model, names);
 
 /** The scores of a candidate of which a subset of the parts is known, by the bits of the subset. */
 function scoresOfSubsets({ model }: RankingCase, whole: RankingRequest): Float32Array {
@@ -39,7 +50,7 @@ function scoresOfSubsets({ model }: RankingCase, whole: RankingRequest): Float32
   const places = [...layout.ids, ...layout.numbers];
   const logits = new Float32Array(2 ** (places.length + 1));
   const one = new Float32Array(1);
-  const scorer = new ReferenceScorer(model, []);
+  const scorer = scorerOf(model, []);
   for (let subset = 0; subset < logits.length; subset += 1) {
     const candidateIds = Int32Array.from(whole.candidateIds);
     const candidateNumbers = Float32Array.from(whole.candidateNumbers);
@@ -75,7 +86,7 @@ describe.each(MODELS.all().map(({ kind }) => kind))('%s', (kind) => {
       const { model, contextFeatures } = drawn;
       const request = randomRequest(randomStream(index, 'explained', kind), drawn, 3);
       const scores = new Float32Array(3);
-      new ReferenceScorer(model, contextFeatures).score(request, scores);
+      scorerOf(model, contextFeatures).score(request, scores);
       const candidates = [2, 0].map((place) => ({ place, block: at(request.blocks, place) }));
       const asked = { request, contextFeatures };
       const found = explanationsOf(model, asked, candidates, scorerOf);

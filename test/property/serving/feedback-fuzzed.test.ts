@@ -9,7 +9,7 @@ import { decisionIds, EventIds } from '../../../worker/serving/exploration/event
 import { FeedbackTaker } from '../../../worker/serving/exploration/feedback.js';
 import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
 import type { ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
-import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/served-exploration.js';
+import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/exploration.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { settingsOf } from '../../fixtures/decision-input.js';
 

@@ -4,30 +4,26 @@
 
 import { beforeAll, expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { JSON_TYPE, type ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
-import { BINARY_TYPE } from '../../../worker/serving/server/binary-body.js';
+import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
 import { rankedAnswer } from '../../../worker/serving/server/answer-forms.js';
-import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
-import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
+import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
-import { plainScorer, twoBundles } from '../../fixtures/serving/served-export.js';
+import { compiledAddon, servedBundle, twoBundles } from '../../fixtures/serving/served-export.js';
 
 const CASES = 300;
 const COLUMNS = ['category0', 'category1', 'bag0', 'number0'];
 
-const NO_SERVER = { parameters: {}, server: {} as ReceivedRequest['server'] };
+const NO_SERVER = { parameter: '', server: {} as ReceivedRequest['server'] };
 
+/** All bodies in JSON are left to the parser. */
 let bundle: ServedBundle;
-/** Everything by the addon but the scores, which differ in their last bits. */
 let nativeBundle: ServedBundle;
 beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
   const { objects, digests } = await twoBundles();
-  bundle = await ServedBundle.read(objects, digests[0], plainScorer);
-  const { lookups, addon } = chosenScorer(scoringAddon.path());
-  const choice = { ...plainScorer, lookups, addon };
-  nativeBundle = await ServedBundle.read(objects, digests[0], choice);
+  const addon = await compiledAddon();
+  bundle = await servedBundle(objects, digests[0], { ...addon, scanBody: () => -1 });
+  nativeBundle = await servedBundle(objects, digests[0], addon);
 });
 
 interface Candidate {
@@ -114,7 +110,7 @@ function receivedOf(by: ServedBundle, body: Buffer, mediaType: string, accept: s
     : (JSON.parse(content.toString()) as unknown);
 }
 
-test('both forms have one answer, by the addon and without it', () => {
+test('both forms have one answer, by the scanner and by the parser', () => {
   for (let seed = 0; seed < CASES; seed += 1) {
     const request = drawn(seed);
     const { common, candidates } = request;

@@ -19,13 +19,10 @@ import {
   columnOfTexts,
   NULL_START,
   type CandidateColumn,
-  plainLookups,
-  type TextLookups,
 } from '../../../worker/serving/candidate-columns.js';
-import { nativeLookups, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { loadScoringAddon, type ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { withDerived, RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
 import { requestLayoutOf } from '../../../worker/serving/ranking-request.js';
-import { valueLookupsOf } from '../../../worker/serving/server/served-bundle.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 
 const CASES = 1_000;
@@ -116,10 +113,10 @@ const spec = modelSpecOf(
   ModelConfigSchema.parse({ kind: 'fm', embeddingWidth: 2, hiddenWidths: [], personal: ['bias'] }),
   ENCODED,
 );
-let native: TextLookups;
+let addon: ScoringAddon;
 beforeAll(async () => {
   await scoringAddon.install(() => undefined, { retry: true });
-  native = nativeLookups(loadScoringAddon(scoringAddon.path()));
+  addon = loadScoringAddon(scoringAddon.path());
 });
 const manifest = { taskColumns: ['advertiser', 'adgroup'] };
 const bundle = { manifest, model: { spec }, encoder } as unknown as ConstructorParameters<
@@ -204,13 +201,11 @@ function expectedOf(rows: readonly Record<string, unknown>[], contextFeatures: r
 function foundOf(
   body: Parameters<RequestEncoder['encode']>[0],
   contextFeatures: readonly string[],
-  lookups: TextLookups,
 ) {
-  const byFeature = valueLookupsOf(encoder, lookups);
   const { idCounts, numberCounts } = requestLayoutOf(spec, contextFeatures);
   try {
     const count = body.candidateCount;
-    const request = new RequestEncoder(bundle, contextFeatures, byFeature).encode(
+    const request = new RequestEncoder(bundle, contextFeatures, addon).encode(
       body,
       new Int32Array(count),
     );
@@ -273,8 +268,7 @@ test('columns are encoded as rows are', () => {
       ...{ squash: 1, reserve: 0, seed: null, fields: null, bundle: null, slots: null },
       ...{ requestKey: null, explain: false },
     };
-    for (const lookups of [plainLookups, native])
-      expect(foundOf(body, contextFeatures, lookups), `seed ${seed}`).toEqual(expected);
+    expect(foundOf(body, contextFeatures), `seed ${seed}`).toEqual(expected);
     outcomes[expected === null ? 'refused' : 'encoded'] += 1;
   }
   expect(outcomes.encoded).toBeGreaterThan(CASES / 3);

@@ -96,7 +96,7 @@ test('a scanned body is the parsed one', () => {
     const body = Buffer.from(
       spaced(random, random.below(4) === 0 ? text : mutatedText(random, text)),
     );
-    const scanned = scanner.scanned(body);
+    const scanned = scanner.scan(body);
     if (scanned === null) continue;
     expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
     scannedCount += 1;
@@ -125,7 +125,7 @@ test('long texts are the parsed ones', () => {
     }));
     const text = JSON.stringify({ candidates });
     const body = Buffer.from(random.below(2) === 0 ? text : mutatedText(random, text));
-    const scanned = scanner.scanned(body);
+    const scanned = scanner.scan(body);
     if (scanned === null) continue;
     expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
     scannedCount += 1;
@@ -181,7 +181,7 @@ test('candidates whose members differ are the parsed ones', () => {
   let scannedCount = 0;
   for (let seed = 0; seed < CASES; seed += 1) {
     const body = Buffer.from(objectsText(randomStream(seed, 'members')));
-    const scanned = scanner.scanned(body);
+    const scanned = scanner.scan(body);
     if (scanned === null) continue;
     expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
     scannedCount += 1;
@@ -209,7 +209,7 @@ test('numbers are the doubles that JSON has', () => {
   for (let seed = 0; seed < CASES; seed += 1) {
     const text = numberText(randomStream(seed, 'number'));
     const body = Buffer.from(`{"candidates":[{"adgroup":"a","features":{"n":${text}}}]}`);
-    const scanned = scanner.scanned(body);
+    const scanned = scanner.scan(body);
     const expected = parsedOf(body);
     if (expected === null) expect(scanned, text).toBeNull();
     if (scanned === null) continue;
@@ -221,8 +221,8 @@ test('numbers are the doubles that JSON has', () => {
 
 test('bytes that are no text, and a mark of their order, are left to the parser', () => {
   const text = '{"candidates":[{"adgroup":"a"}]}';
-  expect(scanner.scanned(Buffer.from(text))).not.toBeNull();
-  expect(scanner.scanned(Buffer.from(`\ufeff${text}`))).toBeNull();
-  expect(scanner.scanned(Buffer.from(text.replace('a"}', '\u0080"}'), 'latin1'))).toBeNull();
-  expect(scanner.scanned(Buffer.alloc(0))).toBeNull();
+  expect(scanner.scan(Buffer.from(text))).not.toBeNull();
+  expect(scanner.scan(Buffer.from(`\ufeff${text}`))).toBeNull();
+  expect(scanner.scan(Buffer.from(text.replace('a"}', '\u0080"}'), 'latin1'))).toBeNull();
+  expect(scanner.scan(Buffer.alloc(0))).toBeNull();
 });

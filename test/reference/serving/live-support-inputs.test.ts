@@ -4,6 +4,7 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
@@ -12,9 +13,13 @@ import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundl
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { AdaptJobs } from '../../../worker/serving/server/adapt-jobs.js';
+import { AdaptJobs } from '../../../worker/serving/server/live-adapter.js';
 import { LiveBlocks } from '../../../worker/serving/server/live-blocks.js';
-import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import {
+  KernelScorer,
+  loadScoringAddon,
+  type ScoringAddon,
+} from '../../../worker/serving/kernel-scorer.js';
 import { requestOfRows } from '../../../worker/serving/ranking-request.js';
 import {
   exportableConfig,
@@ -42,7 +47,10 @@ const OTHER_COUNT = 1_100;
 
 let room: ExportRoom;
 let bundle: LoadedBundle;
+let addon: ScoringAddon;
 beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  addon = loadScoringAddon(scoringAddon.path());
   room = await exportRoom(() => STORE);
   const objects = new MemoryObjectStore();
   const source = exportSource(exportableConfig(STORE, SECTIONS), STORE);
@@ -54,7 +62,7 @@ afterAll(() => room.close());
 
 type Hash = readonly [number, number];
 const hashOf = (key: string): Hash => {
-  const { low, high } = keyHashOf(Buffer.from(key), 0);
+  const { low, high } = keyHashOf(Buffer.from(key));
   return [low, high];
 };
 const keyOf = (task: TaskRows): string => at(STORE.tasks, task.taskIndex).key;
@@ -64,7 +72,7 @@ async function adaptedOf(task: TaskRows): Promise<AdaptedTask> {
   const { adaptation } = at(bundle.manifest.serving, 0);
   const jobs = new AdaptJobs('a'.repeat(64), bundle);
   const { output } = await room.executor.execute(jobs.inputOf([supportRowsOf(task)], adaptation));
-  return at(jobs.adaptedIn(output, adaptation, 1), 0);
+  return at(jobs.tasksIn(output, adaptation, 1), 0);
 }
 
 function putIn(live: LiveBlocks, { blocks, shift, loss, support }: AdaptedTask, hash: Hash): void {
@@ -79,12 +87,15 @@ function exportedScores(task: TaskRows) {
   const blocks = new Int32Array(task.rowCount).fill(blockOfKey(index, keyOf(task)));
   const request = requestOfRows(model.spec, task, blocks);
   const exported = new Float32Array(task.rowCount);
-  new ReferenceScorer(model, []).score(request, exported);
+  new KernelScorer(addon, model, []).score(request, exported);
   return { exported, request };
 }
 
 test('scores every row as the exported block does, also when more blocks than a shard live', async () => {
-  const live = new LiveBlocks(bundle.model, (model, names) => new ReferenceScorer(model, names));
+  const live = new LiveBlocks(
+    bundle.model,
+    (model, names) => new KernelScorer(addon, model, names),
+  );
   const tasks = await readTasks();
   const adapted = await Promise.all(tasks.map(adaptedOf));
   for (const [place, task] of tasks.entries()) putIn(live, at(adapted, place), hashOf(keyOf(task)));

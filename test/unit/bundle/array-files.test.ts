@@ -90,9 +90,8 @@ describe('blocks', () => {
       },
       support: { clicks: block, impressions: 2 * block, byValue: [] },
     }));
-    const initial = tasks[0]!.blocks;
     const packing = new PackedBlocks({
-      ...{ layout, initial, blockCount, blocksPerFile: 4, put },
+      ...{ layout, blockCount, blocksPerFile: 4, put },
       ...{ shiftedFeatures: ['site'], encodedFeatures: [] },
     });
     for (const task of tasks)
@@ -102,7 +101,7 @@ describe('blocks', () => {
     const lists = await arrays.int32('effects.offsets', [blockCount + 1]);
     const valueCount = [2 * blockCount];
     const model: RankingModel = {
-      ...{ spec, shift: { features: ['site'] }, dense: initial, sharedStart: initial },
+      ...{ spec, shift: { features: ['site'] }, dense: new Map() },
       tables: new Map(),
       blocks: {
         ...{ layout, blockCount, blocksPerShard: 4 },

@@ -2,14 +2,13 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  fitCalibration,
-  IDENTITY,
-  type Calibration,
-  type CalibrationRows,
-} from '../../../coordinator/export/calibrate.js';
+import { fitCalibration, type Calibration } from '../../../coordinator/export/calibrate.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
+
+type CalibrationRows = Parameters<typeof fitCalibration>[0];
+
+const IDENTITY: Calibration = { slope: 1, offset: 0 };
 
 /** Clicks in proportion to the truth under a slope and an offset. */
 function rowsOf(truth: Calibration, impressionsOfRow: number): CalibrationRows {

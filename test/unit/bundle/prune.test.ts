@@ -1,15 +1,15 @@
-/** What `prune` removes and keeps, on a clock that the test sets, and that it never meets a writer. */
+/** The bundles and files that `prune` removes and keeps, on a clock that the test sets. */
 
 import { beforeEach, describe, expect, test } from 'vitest';
 import { pruneBundles } from '../../../coordinator/export/prune-bundles.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
-import { whileRemoving, whileWriting } from '../../../shared/bundle/bundle-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ListedObject } from '../../../shared/storage/object-store.js';
-import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { publishedBundles } from '../../fixtures/bundle/published-bundles.js';
 
 const HOUR_MS = 3_600_000;
+const NOW_MS = 1_000_000 * HOUR_MS;
+const clock = { epochMs: () => NOW_MS };
 
 /** Objects have the age that the test gave them; those put since are new. */
 class AgedStore extends MemoryObjectStore {
@@ -21,10 +21,9 @@ class AgedStore extends MemoryObjectStore {
   }
 
   override async listWithTimes(prefix: string): Promise<ListedObject[]> {
-    const nowMs = 1_000_000 * HOUR_MS;
     return (await this.list(prefix)).map((key) => ({
       key,
-      modifiedMs: nowMs - (this.#ages.get(key) ?? 0),
+      modifiedMs: NOW_MS - (this.#ages.get(key) ?? 0),
       byteCount: 0,
     }));
   }
@@ -51,44 +50,25 @@ describe('prune', () => {
     await moveLabel(store, 'latest', newest!);
     await store.put('blobs/leftover', new Uint8Array(3), { kind: 'always' });
     await store.age(25);
-    const dry = await pruneBundles(store, { ...CHOICE, dryRun: true });
+    const dry = await pruneBundles(store, { ...CHOICE, dryRun: true }, clock);
     expect((await digestsIn()).length).toBe(5);
-    const pruned = await pruneBundles(store, CHOICE);
+    const pruned = await pruneBundles(store, CHOICE, clock);
     expect({ ...pruned, isDryRun: true }).toEqual(dry);
     // Bundle b was never named, and f is two back.
     expect(await digestsIn()).toEqual([oldest!, last!, newest!].sort());
     // A file of each, one that all have in common, and the leftover is gone.
     expect((await store.list('blobs/')).length).toBe(4);
     expect(pruned).toMatchObject({ removedFileCount: 3, keptBundleCount: 3, keptFileCount: 4 });
-    expect(await store.list('removing.json')).toEqual([]);
   });
 
-  test('does not begin while a bundle is being written, and no writing begins meanwhile', async () => {
-    await publishedBundles(store, ['a']);
+  test('keeps what is young, whatever names it', async () => {
+    const [old] = await publishedBundles(store, ['a']);
     await store.age(25);
-    await whileWriting(store, async () => {
-      await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/a bundle is being written/);
-    });
-    await whileRemoving(store, CHOICE.graceMs, async () => {
-      await expect(whileWriting(store, () => Promise.resolve())).rejects.toThrow(/being removed/);
-      await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/by another command/);
-    });
-    expect((await digestsIn()).length).toBe(1);
-    expect((await pruneBundles(store, CHOICE)).removedBundles.length).toBe(1);
-    expect(await store.list('writers/')).toEqual([]);
-  });
-
-  test('takes no notice of a writer that was killed', async () => {
-    const elsewhere = { ...thisProcess(), host: 'another machine' };
-    const ended = { ...thisProcess(), startTicks: 'of an earlier process' };
-    const put = (key: string, identity: object): Promise<unknown> =>
-      store.put(key, Buffer.from(JSON.stringify(identity)), { kind: 'always' });
-    await put('writers/ended.json', ended);
-    await pruneBundles(store, CHOICE);
-    await put('writers/elsewhere.json', elsewhere);
-    await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/a bundle is being written/);
-    await store.age(25);
-    await pruneBundles(store, CHOICE);
-    expect(await store.list('writers/')).toEqual([]);
+    const [young] = await publishedBundles(store, ['b']);
+    await store.put('blobs/underway', new Uint8Array(3), { kind: 'always' });
+    const { removedBundles } = await pruneBundles(store, CHOICE, clock);
+    expect(removedBundles).toEqual([old]);
+    expect(await digestsIn()).toEqual([young]);
+    expect(await store.list('blobs/underway')).toEqual(['blobs/underway']);
   });
 });

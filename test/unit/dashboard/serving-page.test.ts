@@ -3,10 +3,10 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { samplesIn } from '../../../coordinator/dashboard/serving-page.js';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
-import { serveMetrics, type MetricsServer } from '../../../shared/metrics/metrics-server.js';
+import { serveMetrics } from '../../../shared/metrics/metrics-server.js';
 
 let registry: MetricRegistry;
-let server: MetricsServer;
+let server: Awaited<ReturnType<typeof serveMetrics>>;
 beforeEach(async () => {
   registry = new MetricRegistry('server');
   const place = { host: '127.0.0.1', port: 0 };

@@ -2,12 +2,10 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import {
-  policyOf,
-  thompsonChances,
-  type PolicyInput,
-} from '../../../worker/serving/exploration/policies.js';
+import { chancesOf, policyOf } from '../../../worker/serving/exploration/policies.js';
 import { candidateOf, settingsOf } from '../../fixtures/decision-input.js';
+
+type PolicyInput = Parameters<typeof chancesOf>[1];
 
 function policyInput(fields: Partial<PolicyInput> = {}): PolicyInput {
   const candidates = fields.candidates ?? [candidateOf('a'), candidateOf('b')];
@@ -32,6 +30,8 @@ const chosenShares = (name: Parameters<typeof settingsOf>[0], input: PolicyInput
 };
 
 describe('Thompson sampling', () => {
+  const thompson = policyOf(settingsOf({ policy: 'thompson' }));
+
   it('has the closed form of two Beta(1, b) posteriors', () => {
     // P(X > Y) for X ~ Beta(1, m), Y ~ Beta(1, n) is n / (m + n): both are minima of uniforms.
     const [m, n] = [50, 200];
@@ -43,7 +43,7 @@ describe('Thompson sampling', () => {
       ],
       priorImpressions: m + 1,
     });
-    const chances = thompsonChances(input, 8);
+    const chances = thompson.exactChances(input);
     expect(chances?.[0]).toBeCloseTo(n / (m + n), 9);
   });
 
@@ -54,7 +54,7 @@ describe('Thompson sampling', () => {
       candidates: [candidateOf('a', { ...uniform, value: 2 }), candidateOf('b', uniform)],
       priorImpressions: 2,
     });
-    expect(thompsonChances(input, 8)?.[0]).toBeCloseTo(0.75, 9);
+    expect(thompson.exactChances(input)?.[0]).toBeCloseTo(0.75, 9);
   });
 
   it('chooses as often as its chances say, for unlike adgroups', () => {
@@ -66,7 +66,7 @@ describe('Thompson sampling', () => {
       ],
       priorImpressions: 40,
     });
-    const exact = [...(thompsonChances(input, 8) ?? [])];
+    const exact = [...(thompson.exactChances(input) ?? [])];
     const shares = chosenShares({ policy: 'thompson' }, input);
     expect(exact).toHaveLength(3);
     for (const [index, share] of shares.entries())

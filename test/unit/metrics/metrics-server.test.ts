@@ -1,13 +1,9 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
-import {
-  serveMetrics,
-  workersWantedIn,
-  type MetricsServer,
-} from '../../../shared/metrics/metrics-server.js';
+import { serveMetrics, workersWantedIn } from '../../../shared/metrics/metrics-server.js';
 
 const registry = new MetricRegistry('coordinator');
-let server: MetricsServer;
+let server: Awaited<ReturnType<typeof serveMetrics>>;
 
 beforeAll(async () => {
   const parts = {

@@ -14,7 +14,7 @@ import {
 } from '../../../coordinator/checkpoints/checkpoint-reader.js';
 import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
-import { refreshedLengthOf } from '../../../coordinator/runs/export/export-run.js';
+import { refreshedLengthOf } from '../../../coordinator/runs/export-run.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';

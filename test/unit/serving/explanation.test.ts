@@ -1,6 +1,7 @@
 /** Explanations worked out by hand: a factorisation machine, and a tower that wants two features at once. */
 
-import { expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
@@ -12,7 +13,17 @@ import {
   hasExactShares,
   type ScoreExplanation,
 } from '../../../worker/serving/explanation.js';
-import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import {
+  KernelScorer,
+  loadScoringAddon,
+  type ScoringAddon,
+} from '../../../worker/serving/kernel-scorer.js';
+
+let addon: ScoringAddon;
+beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  addon = loadScoringAddon(scoringAddon.path());
+});
 
 type Values = Readonly<Record<string, readonly number[]>>;
 
@@ -46,9 +57,9 @@ function modelOf(config: object, values: Values, ownBias: number): RankingModel 
   };
   for (const [block, bias] of [values['bias']![0]!, ownBias].entries()) {
     const variables = new Map([['bias', { shape: [1], values: Float32Array.of(bias) }]]);
-    writeBlock({ layout, initial: dense }, { variables, level: 0 }, blockBytes(blocks, block));
+    writeBlock(layout, { variables, level: 0 }, blockBytes(blocks, block));
   }
-  return { spec, shift: null, dense, sharedStart: dense, tables, blocks };
+  return { spec, shift: null, dense, tables, blocks };
 }
 
 /** Of a candidate whose features all have value 1, the first of them in the context. */
@@ -60,7 +71,8 @@ function explained(model: RankingModel): ScoreExplanation | undefined {
     ...{ contextNumbers: new Float32Array(0), candidateNumbers: new Float32Array(0) },
   };
   const asked = { request, contextFeatures: ['category0'] };
-  const scorerOf = (of: RankingModel, names: readonly string[]) => new ReferenceScorer(of, names);
+  const scorerOf = (of: RankingModel, names: readonly string[]) =>
+    new KernelScorer(addon, of, names);
   return explanationsOf(model, asked, [{ place: 0, block: 1 }], scorerOf)[0];
 }
 

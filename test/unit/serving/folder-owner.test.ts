@@ -5,12 +5,14 @@ import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { ObjectLease } from '../../../shared/storage/lease.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { ownFolder, type OwnedFolder } from '../../../worker/serving/state/folder-owner.js';
+import { ownFolder } from '../../../worker/serving/state/folder-owner.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
 let startCount = 0;
+type OwnedFolder = Awaited<ReturnType<typeof ownFolder>>;
+
 const taken: OwnedFolder[] = [];
 beforeEach(async () => {
   folder = await temporaryFolder();

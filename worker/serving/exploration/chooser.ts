@@ -54,7 +54,7 @@ export function decide(input: DecisionInput): Decision {
   return { kind: 'decision', input, isShown: input.settings.mode !== 'apprentice', decided };
 }
 
-/** Whether the record's input gives the record, to the last bit of each propensity. */
+/** Returns whether the record's input gives the record, to the last bit of each propensity. */
 export function isRepeatable(decision: Decision): boolean {
   return canonicalJson(decide(decision.input)) === canonicalJson(decision);
 }

@@ -96,7 +96,7 @@ export class DecisionLog {
     this.#syncing ??= this.#syncLater();
   }
 
-  /** Whether the file is full, or somebody has removed it. */
+  /** Returns whether the file is full, or somebody has removed it. */
   async #isOver({ path, handle, byteCount }: OpenedFile, bytes: Buffer): Promise<boolean> {
     if (byteCount + bytes.byteLength > this.#options.fileByteCountMax) return true;
     const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);

@@ -8,7 +8,7 @@
 
 import { z } from 'zod';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import type { LogState } from '../state/shared-log.js';
+import type { LogState, SharedLog } from '../state/shared-log.js';
 
 interface ArrivedEntry<Value> {
   readonly key: string;
@@ -368,6 +368,8 @@ export class EvidenceLedger implements LogState<Receipt[]> {
     return 'duplicate';
   }
 }
+
+export type EvidenceLog = SharedLog<EvidenceLedger, Receipt[]>;
 
 const arrivalOf = ({ arrivedMs }: OpenEvent): number => arrivedMs;
 const lastUseOf = ({ lastMs }: AdgroupEvidence): number => lastMs;

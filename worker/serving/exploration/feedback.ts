@@ -10,8 +10,12 @@ import type { Outcome } from '../../../shared/config/decision-record.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { DecisionLog } from './decision-log.js';
 import type { EventIds, ShownChoice, ShownSlot } from './event-ids.js';
-import { eventsLine, type FeedbackEvent, type Receipt } from './evidence-ledger.js';
-import type { EvidenceLog } from './explorer.js';
+import {
+  eventsLine,
+  type EvidenceLog,
+  type FeedbackEvent,
+  type Receipt,
+} from './evidence-ledger.js';
 
 /** Events of one request. */
 export const FEEDBACK_EVENTS_MAX = 1_000;
@@ -25,7 +29,7 @@ interface FeedbackParts {
 }
 
 interface SentFeedback {
-  /** As the answer of the ranking named it. */
+  /** The id that the answer of the ranking gave it. */
   readonly event: string;
   /** Null for an impression. */
   readonly reward: number | null;

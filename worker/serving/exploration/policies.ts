@@ -5,7 +5,7 @@ import type { RandomStream } from '../../../shared/base/random.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RankedCandidate } from '../../../shared/config/decision-record.js';
 
-export interface PolicyInput {
+interface PolicyInput {
   readonly candidates: readonly RankedCandidate[];
   /** Impressions that the model's probability is worth. */
   readonly priorImpressions: number;
@@ -168,7 +168,7 @@ interface Posterior extends Beta {
  *
  * @returns null for more candidates than `candidatesMax`, and where the integral is not accurate
  */
-export function thompsonChances(
+function thompsonChances(
   { candidates, priorImpressions }: Pick<PolicyInput, 'candidates' | 'priorImpressions'>,
   candidatesMax: number,
 ): Float64Array | null {
@@ -265,7 +265,7 @@ interface Beta {
 }
 
 /** log Gamma(x) for x > 0. */
-export function logGamma(x: number): number {
+function logGamma(x: number): number {
   if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - logGamma(1 - x);
   const shifted = x - 1;
   let sum = float64At(LANCZOS, 0);
@@ -285,7 +285,7 @@ function logBeta({ a, b }: Beta): number {
  *
  * @param logNorm `logBeta` of the distribution, for callers that ask often
  */
-export function betaCdf(x: number, { a, b }: Beta, logNorm = logBeta({ a, b })): number {
+function betaCdf(x: number, { a, b }: Beta, logNorm = logBeta({ a, b })): number {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
   const front = Math.exp(a * Math.log(x) + b * Math.log1p(-x) - logNorm);
@@ -314,7 +314,7 @@ function betaFraction(x: number, a: number, b: number): number {
 }
 
 /** A draw from Beta(a, b), as a ratio of Gamma draws. */
-export function betaDraw({ a, b }: Beta, stream: RandomStream): number {
+function betaDraw({ a, b }: Beta, stream: RandomStream): number {
   if (a >= 1 && b >= 1) {
     const first = gammaDraw(a, stream);
     return first / (first + gammaDraw(b, stream));

@@ -1,5 +1,5 @@
 /**
- * What a client of a converted model must know beside the model: `inputs.json` describes each input, and
+ * Files for clients of a converted model: `inputs.json` describes each input, and
  * lists of texts, one a line as JSON, say which number an adgroup or a value has. The number is the line's, from 0.
  * Lists of target encodings say what values, given by their numbers, have; others have 0.
  */
@@ -20,7 +20,7 @@ const LINES_PER_PIECE = 10_000;
 const FOLDER = 'vocabulary';
 
 /** Texts one after the other, each from an offset to the next. */
-export interface PackedTexts {
+interface PackedTexts {
   readonly bytes: Uint8Array;
   /** `[count + 1]` */
   readonly offsets: Uint32Array;

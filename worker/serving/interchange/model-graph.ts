@@ -399,24 +399,15 @@ class ModelArrays {
 
   /** A variable of each row's block, `[n, elements]` in float32. */
   own(name: string): GraphValue {
-    return this.#once(`blocks/${name}`, () => this.#decoded(name));
+    return this.#once(`blocks/${name}`, () => this.#decode(name));
   }
 
-  #decoded(name: string): GraphValue {
-    const graph = this.#graph;
+  #decode(name: string): GraphValue {
     const part = this.#model.blocks.layout.parts.find((each) => each.name === name);
     if (part === undefined) throw new Error(`blocks have no variable ${name}`);
-    const { encoding, byteOffset, scaleByteOffset, scaleCount, shape } = part;
-    const count = elementCountOf(shape);
-    const stored = this.#field(`blocks/${name}`, encoding, count, byteOffset);
-    if (encoding === 'float32') return stored;
-    if (encoding === 'float16') return graph.toFloat(stored);
-    // int8 stores differences from block 0.
-    const scales = this.#field(`blocks/${name}.scale`, 'float32', scaleCount, scaleByteOffset);
-    const steps = graph.reshape(graph.toFloat(stored), [scaleCount, count / scaleCount]);
-    const moves = graph.mul(steps, graph.reshape(scales, [scaleCount, 1]));
-    const initial = graph.array(arrayOf(`unknown/${name}`, [1, count], this.tensor(name).values));
-    return graph.add(initial, graph.reshape(moves, [count]));
+    const { encoding, byteOffset, shape } = part;
+    const stored = this.#field(`blocks/${name}`, encoding, elementCountOf(shape), byteOffset);
+    return encoding === 'float32' ? stored : this.#graph.toFloat(stored);
   }
 
   /** Values that every block has at a place, for each row's block: `[n, count]`. */
@@ -439,7 +430,7 @@ class ModelArrays {
     return this.#graph.rows(array, this.adgroups);
   }
 
-  /** What the shifts add to each row, `[n, 1]` each. */
+  /** The terms of the shifts for each row, `[n, 1]` each. */
   shifts(): GraphValue[] {
     const { layout, effects, blockCount } = this.#model.blocks;
     const level = layout.levelByteOffset;

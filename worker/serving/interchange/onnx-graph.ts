@@ -25,8 +25,7 @@ const EXTERNAL = 1;
 /** Numbers of TensorProto.DataType, and sizes. */
 const TYPES = {
   ...{ float32: { number: 1, byteCount: 4 }, float16: { number: 10, byteCount: 2 } },
-  ...{ int8: { number: 3, byteCount: 1 }, int32: { number: 6, byteCount: 4 } },
-  int64: { number: 7, byteCount: 8 },
+  ...{ int32: { number: 6, byteCount: 4 }, int64: { number: 7, byteCount: 8 } },
 } as const;
 
 type ElementType = keyof typeof TYPES;
@@ -145,7 +144,7 @@ export class OnnxGraph {
     return this.#node('Gather', [array, ids], { type: array.type, shape }, { axis: 0 });
   }
 
-  /** Of axis 1, by a constant list of places. */
+  /** Gathers along axis 1 by a constant list of places. */
   columns(value: GraphValue, places: readonly number[]): GraphValue {
     const list = this.constant(Int32Array.from(places), [places.length]);
     const shape = [null, places.length, ...value.shape.slice(2)];
@@ -171,7 +170,7 @@ export class OnnxGraph {
     return this.#node('Reshape', [value, extents], { type, shape: [null, ...rest] });
   }
 
-  /** Of matrices, or of a matrix for each row. */
+  /** Multiplies matrices, or a matrix for each row. */
   matMul(a: GraphValue, b: GraphValue): GraphValue {
     const shape = [...a.shape.slice(0, -1), at(b.shape, b.shape.length - 1)];
     return this.#node('MatMul', [a, b], { type: 'float32', shape });
@@ -184,7 +183,7 @@ export class OnnxGraph {
     return this.#node('Transpose', [value], { type, shape: [rows, b, a] }, { perm: [0, 2, 1] });
   }
 
-  /** Of `[n, width]` each, along axis 1. */
+  /** Joins values `[n, width]` along axis 1. */
   concat(values: readonly GraphValue[]): GraphValue {
     const [first] = values;
     if (first !== undefined && values.length === 1) return first;

@@ -46,7 +46,7 @@ export function bundleFilesOf(store: ObjectStore, cache: CacheTerms): BundleFile
   };
 }
 
-/** What a killed process has left is removed after this age. */
+/** Leftovers of a killed process are removed after this age. */
 const PART_AGE_MAX_MS = 24 * 3_600_000;
 const FILE_NAME = /^[0-9a-f]{64}$/;
 
@@ -59,7 +59,7 @@ interface CachedFile {
 class CachedFiles implements BundleFiles {
   readonly #store: ObjectStore;
   readonly #terms: CacheTerms;
-  /** Of the bundle that is being loaded. */
+  /** Digests of the files of the bundle that is being loaded. */
   #wanted: ReadonlySet<string> = new Set();
 
   constructor(store: ObjectStore, terms: CacheTerms) {

@@ -16,8 +16,7 @@ import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
-import { loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
-import { chosenScorer } from '../server/scorer-choice.js';
+import { loadScoringAddon, type ScoringAddon } from '../kernel-scorer.js';
 import { ServedBundle } from '../server/served-bundle.js';
 import { bundleFilesOf, type BundleFiles } from './bundle-files.js';
 import {
@@ -54,14 +53,14 @@ type MappingTry =
 class MappedFiles {
   /** False until the first bundle is loaded: nobody answers requests before. */
   isPaced = false;
-  readonly #addon: MappingAddon;
+  readonly #addon: ScoringAddon;
   readonly #files: BundleFiles;
   readonly #buffers: SlotBuffers;
   readonly #regions = new Map<string, OwnedRegion>();
   /** Slots that hold nothing; the one that was given back first comes first. */
   readonly #free: AddressSlot[] = [];
 
-  constructor(addon: MappingAddon, files: BundleFiles) {
+  constructor(addon: ScoringAddon, files: BundleFiles) {
     this.#addon = addon;
     this.#files = files;
     this.#buffers = new SlotBuffers(addon);
@@ -90,7 +89,7 @@ class MappedFiles {
     try {
       for (const [name, files] of groups) {
         if (files.length === 0) continue;
-        const region = this.#regions.get(name) ?? (await this.#mapped(files));
+        const region = this.#regions.get(name) ?? (await this.#mapFiles(files));
         region.holderCount += 1;
         this.#regions.set(name, region);
         mapped.push({ files, slot: region.slot });
@@ -119,11 +118,11 @@ class MappedFiles {
     }
   }
 
-  async #mapped(files: readonly BlobRef[]): Promise<OwnedRegion> {
+  async #mapFiles(files: readonly BlobRef[]): Promise<OwnedRegion> {
     const paths: string[] = [];
     for (const file of files) paths.push(await this.#files.pathOf(file));
     for (let isRenewed = false; ; isRenewed = true) {
-      const found = await this.#mappedSound(files, paths);
+      const found = await this.#mapIfSound(files, paths);
       if ('region' in found) return found.region;
       const { place, error } = found;
       const renewed = isRenewed ? null : await this.#files.renewed(at(files, place));
@@ -133,7 +132,7 @@ class MappedFiles {
   }
 
   /** The region, or the first file that is not what its digest says. */
-  async #mappedSound(files: readonly BlobRef[], paths: readonly string[]): Promise<MappingTry> {
+  async #mapIfSound(files: readonly BlobRef[], paths: readonly string[]): Promise<MappingTry> {
     const damaged = (place: number, found: string): MappingTry => ({
       place,
       error: damagedFile(at(paths, place), at(files, place), found),
@@ -145,7 +144,7 @@ class MappedFiles {
         return damaged(place, found === undefined ? 'no such object' : `${found.size} bytes`);
       diskFiles.push(`${found.dev}:${found.ino}`);
     }
-    const slot = this.#mappedSlot(files, paths);
+    const slot = this.#mapIntoSlot(files, paths);
     const buffer = this.#buffers.of(slot);
     let start = 0;
     for (const [place, file] of files.entries()) {
@@ -161,7 +160,7 @@ class MappedFiles {
     return { region: { files, slot, diskFiles, holderCount: 0 } };
   }
 
-  #mappedSlot(files: readonly BlobRef[], paths: readonly string[]): AddressSlot {
+  #mapIntoSlot(files: readonly BlobRef[], paths: readonly string[]): AddressSlot {
     const sizes = files.map(({ byteCount }) => byteCount);
     let slot: AddressSlot | null = null;
     try {
@@ -190,7 +189,7 @@ class MappedFiles {
     return found ?? { address: this.#addon.reserve(capacity), capacity };
   }
 
-  /** Whether another array has the same file on disk, which was compared with its digest then. */
+  /** Returns whether another array has the same file on disk, which was compared with its digest then. */
   #isMapped({ sha256 }: BlobRef, diskFile: string): boolean {
     return [...this.#regions.values()].some(({ files, diskFiles }) =>
       files.some((file, place) => file.sha256 === sha256 && diskFiles[place] === diskFile),
@@ -225,16 +224,16 @@ const BUG = {
 
 class BundleThread {
   readonly #store;
-  readonly #addonPath: string;
+  readonly #addon: ScoringAddon;
   readonly #mapped: MappedFiles;
   readonly #regions = new Map<number, readonly MappedRegion[]>();
 
   constructor({ address, s3, addonPath, cacheFolder, cacheByteCountMax }: LoaderSettings) {
-    this.#addonPath = addonPath;
+    this.#addon = loadScoringAddon(addonPath);
     this.#store = openObjectStore(address, s3);
     const cache = { folder: cacheFolder, byteCountMax: cacheByteCountMax, clock: systemClock };
     const files = bundleFilesOf(this.#store, cache);
-    this.#mapped = new MappedFiles(loadScoringAddon(addonPath), files);
+    this.#mapped = new MappedFiles(this.#addon, files);
   }
 
   async load(loadId: number, digest: string): Promise<LoaderReply> {
@@ -243,7 +242,7 @@ class BundleThread {
     const regions = await this.#mapped.map(manifest.arrays);
     try {
       const loaded = await readBundle(manifest, this.#mapped.reader(regions), where);
-      const bundle = new ServedBundle({ digest, loaded, choice: chosenScorer(this.#addonPath) });
+      const bundle = new ServedBundle({ digest, loaded, addon: this.#addon });
       bundle.selfCheck(where);
       bundle.retire();
     } catch (error) {
@@ -265,7 +264,7 @@ class BundleThread {
 
 if (parentPort !== null) {
   const port = parentPort;
-  // Of the same build as `mapping-loader.ts`, which writes both.
+  // `mapping-loader.ts` of the same build writes both.
   const thread = new BundleThread(workerData as LoaderSettings);
   const carryOut = async (request: LoaderRequest): Promise<void> => {
     if (request.kind === 'end') port.close();

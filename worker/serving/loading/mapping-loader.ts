@@ -10,13 +10,12 @@ import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
-import { loadScoringAddon, type MappingAddon } from '../kernel-scorer.js';
+import { loadScoringAddon, type ScoringAddon } from '../kernel-scorer.js';
 import type { BundleLoader } from '../server/bundle-keeper.js';
-import { chosenScorer, type ScorerChoice } from '../server/scorer-choice.js';
 import { ServedBundle } from '../server/served-bundle.js';
 
 export interface LoaderSettings {
-  /** Of the bundles. */
+  /** The address of the bundles. */
   readonly address: string;
   readonly s3: S3Options;
   readonly addonPath: string;
@@ -67,10 +66,10 @@ export function regionNameOf(files: readonly BlobRef[]): string {
  * several times in each swap if every bundle had new ones (99th percentile 83 ms instead of 8.5).
  */
 export class SlotBuffers {
-  readonly #addon: Pick<MappingAddon, 'view'>;
+  readonly #addon: Pick<ScoringAddon, 'view'>;
   readonly #byAddress = new Map<number, ArrayBuffer>();
 
-  constructor(addon: Pick<MappingAddon, 'view'>) {
+  constructor(addon: Pick<ScoringAddon, 'view'>) {
     this.#addon = addon;
   }
 
@@ -105,9 +104,8 @@ interface Waiting {
 }
 
 export class MappingLoader implements BundleLoader {
-  readonly arrays = 'mapped';
   readonly #settings: LoaderSettings;
-  readonly #choice: ScorerChoice;
+  readonly #addon: ScoringAddon;
   readonly #buffers: SlotBuffers;
   readonly #waiting = new Map<number, Waiting>();
   #thread: Worker | null = null;
@@ -116,14 +114,14 @@ export class MappingLoader implements BundleLoader {
   /** @throws QianmoError of kind `environment` where the addon is not compiled. */
   constructor(settings: LoaderSettings) {
     this.#settings = settings;
-    this.#choice = chosenScorer(settings.addonPath);
-    this.#buffers = new SlotBuffers(loadScoringAddon(settings.addonPath));
+    this.#addon = loadScoringAddon(settings.addonPath);
+    this.#buffers = new SlotBuffers(this.#addon);
   }
 
   async load(digest: string): Promise<ServedBundle> {
     const loadId = this.#loadCount;
     this.#loadCount += 1;
-    const thread = (this.#thread ??= this.#started());
+    const thread = (this.#thread ??= this.#startThread());
     const { manifest, regions, reserved } = await new Promise<LoadedReply>((resolve, reject) => {
       this.#waiting.set(loadId, { resolve, reject });
       tell(thread, { kind: 'load', loadId, digest });
@@ -140,7 +138,7 @@ export class MappingLoader implements BundleLoader {
       }
       const where = `${this.#settings.address}@${digest}`;
       const loaded = await readBundle(manifest, this.#buffers.reader(regions), where);
-      return new ServedBundle({ digest, loaded, choice: this.#choice, free });
+      return new ServedBundle({ digest, loaded, addon: this.#addon, free });
     } catch (error) {
       free();
       throw error;
@@ -155,7 +153,7 @@ export class MappingLoader implements BundleLoader {
     await once(thread, 'exit');
   }
 
-  #started(): Worker {
+  #startThread(): Worker {
     const thread = new Worker(compiledThread(), { workerData: this.#settings });
     thread.on('message', (reply: LoaderReply) => {
       const waiting = this.#waiting.get(reply.loadId);

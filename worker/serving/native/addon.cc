@@ -11,13 +11,12 @@ namespace {
 
 const Kernel* const KERNELS[] = {
 #ifdef __x86_64__
-    &AVX512_KERNEL, &AVX2_KERNEL,
+    &AVX2_KERNEL,
 #endif
     &PORTABLE_KERNEL};
 
 bool runs(const Kernel* kernel) {
 #ifdef __x86_64__
-  if (kernel == &AVX512_KERNEL) return runsSkylakeAvx512();
   if (kernel == &AVX2_KERNEL) return runsHaswell();
 #endif
   return kernel == &PORTABLE_KERNEL;
@@ -90,7 +89,7 @@ class BuiltModel {
   std::vector<Layer> hidden_, cross_;
   std::vector<Shift> shifts_;
   std::vector<int32_t> towerFields_, inputPlaces_, outputPlaces_;
-  // Of each input column of the layers that read fields: the row of their weights.
+  // The row of the weights of each input column of the layers that read fields.
   std::vector<int32_t> columnRows_;
   std::vector<std::unique_ptr<AlignedFloats>> rooms_;
 };
@@ -167,13 +166,9 @@ BuiltModel::BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCo
 void BuiltModel::readParts() {
   parts_.resize(count(WIDTH_MAX));
   for (Part& part : parts_) {
-    part.encoding = count(INT8);
+    part.encoding = count(FLOAT16);
     part.byteOffset = count(INT32_MAX);
-    part.scaleByteOffset = count(INT32_MAX);
-    part.scaleCount = count(INT32_MAX);
     part.count = count(INT32_MAX);
-    part.initial = floats(part.count);
-    demand(part.encoding != INT8 || (part.scaleCount > 0 && part.count % part.scaleCount == 0), "no scale");
   }
   model_.parts = parts_.data();
 }
@@ -245,9 +240,8 @@ void BuiltModel::readBlocks() {
   model_.blockCount = count(INT32_MAX);
   demand(model_.strideByteCount > 0 && model_.strideByteCount % 64 == 0, "a stride is a multiple of 64");
   for (const Part& part : parts_) {
-    const int64_t size = part.encoding == FLOAT32 ? 4 : part.encoding == FLOAT16 ? 2 : 1;
+    const int64_t size = part.encoding == FLOAT32 ? 4 : 2;
     demand(part.byteOffset + size * part.count <= model_.strideByteCount, "a part ends beyond its block");
-    demand(part.scaleByteOffset + 4 * int64_t(part.scaleCount) <= model_.strideByteCount, "scales end beyond their block");
   }
   demand(model_.levelByteOffset < 0 || model_.levelByteOffset + 4 <= model_.strideByteCount, "a level lies beyond its block");
   int64_t left = model_.blockCount;
@@ -280,7 +274,7 @@ Products BuiltModel::readProducts(std::vector<int32_t>* room) {
   return products;
 }
 
-// Whether the layers over fields read the context first, so that it is added up once.
+// Layers over shared fields read the context first, so that it is added up once.
 void BuiltModel::placeColumns() {
   const int32_t width = model_.width;
   const bool contextFirst = count(1);
@@ -417,7 +411,7 @@ void BuiltModel::allocateScratch() {
 
 namespace {
 
-// What the handle of a model points at. Once released, the handle is empty: whatever the model read may
+// The handle of a model points at this. Once released, the handle is empty: memory that the model read may
 // be unmapped by then.
 using Held = std::unique_ptr<BuiltModel>;
 

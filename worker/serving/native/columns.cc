@@ -15,11 +15,7 @@ namespace {
 // An array whose memory was given back has no elements.
 bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
 
-void keyHashes(const Text* texts, size_t count, uint32_t seed, uint64_t* hashes) {
-  hashTexts<uint64_t>(texts, count, 0xcbf29ce484222325ull ^ seed, 0x100000001b3ull, hashes);
-}
-
-// As `key-index.ts` says.
+// The index of `key-index.ts`.
 struct KeyIndex {
   View<uint32_t> hashes;
   View<int32_t> blocks;
@@ -106,27 +102,24 @@ void lookUpBuckets(const Arguments& arguments) {
   }
 }
 
-// lookUpKeys(bytes, spans, index's hashes, blocks, key bytes, key offsets, seed, blocks, hashes)
+// lookUpKeys(bytes, spans, index's hashes, blocks, key bytes, key offsets, blocks, hashes)
 void lookUpKeys(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
   const KeyIndex index = keyIndexAt(arguments, 2);
   const Stored keys{arguments.bytes(4), arguments.unsignedWords(5)};
-  const size_t seed = arguments.wholeNumber(6);
-  demand(seed <= UINT32_MAX, "this is no seed");
-  const View<int32_t> blocks = arguments.words(7);
-  const View<uint32_t> hashes = arguments.unsignedWords(8);
+  const View<int32_t> blocks = arguments.words(6);
+  const View<uint32_t> hashes = arguments.unsignedWords(7);
   demand(asked.spans.count >= 2 * blocks.count && hashes.count >= 2 * blocks.count, "there are fewer texts");
   for (size_t begin = 0; begin < blocks.count; begin += BATCH) {
     const size_t end = begin + BATCH < blocks.count ? begin + BATCH : blocks.count;
     Text texts[BATCH];
     uint64_t found[BATCH];
     for (size_t candidate = begin; candidate < end; ++candidate) texts[candidate - begin] = asked.at(candidate);
-    keyHashes(texts, end - begin, 0, found);
+    hashTexts<uint64_t>(texts, end - begin, 0xcbf29ce484222325ull, 0x100000001b3ull, found);
     for (size_t candidate = begin; candidate < end; ++candidate) {
       hashes.data[2 * candidate] = uint32_t(found[candidate - begin]);
       hashes.data[2 * candidate + 1] = uint32_t(found[candidate - begin] >> 32);
     }
-    if (seed != 0) keyHashes(texts, end - begin, uint32_t(seed), found);
     for (size_t candidate = begin; candidate < end; ++candidate) index.fetch(found[candidate - begin]);
     for (size_t candidate = begin; candidate < end; ++candidate) {
       const int32_t block = index.blockOf(found[candidate - begin]);

@@ -114,7 +114,7 @@ const size_t BATCH = 512;
 // Candidates between the one whose slot is fetched and the one that is looked up.
 const size_t AHEAD = 16;
 
-// As `packed-dictionary.ts` says.
+// The dictionary of `packed-dictionary.ts`.
 class Dictionary {
  public:
   Dictionary(Stored texts, View<uint32_t> slots)

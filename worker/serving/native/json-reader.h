@@ -35,7 +35,7 @@ class JsonReader {
     return true;
   }
 
-  // The same bytes as elsewhere in the body.
+  // Skips bytes that are also elsewhere in the body.
   bool takesSame(int32_t start, int32_t end) {
     const size_t length = end - start;
     if (size_t(end_ - at_) < length || memcmp(at_, body_ + start, length) != 0) return false;

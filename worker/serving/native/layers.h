@@ -1,10 +1,39 @@
 // Layers of shared weights over a tile of rows, and of personal weights over one row.
 #pragma once
-#include "ahead.h"
+#include "vectors.h"
 
-#if VW == 16
-enum { ROWS = 6, COLUMNS = 4 };  // 24 sums, 4 weights and an input in 32 registers.
-#elif VW == 8
+// Blocks and table rows of the tile to come, fetched a few rows at a time between products: all at once
+// they would wait for each other.
+struct Ahead {
+  const Model* m;
+  const Request* request;
+  int next, end;  // Candidates.
+};
+
+ALWAYS_INLINE const uint8_t* blockAt(const Model* m, int32_t block) {
+  const size_t inShard = (size_t)block & (((size_t)1 << m->shardShift) - 1);
+  return m->shards[block >> m->shardShift] + inShard * (size_t)m->strideByteCount;
+}
+
+static void fetchAhead(Ahead* ahead, int rows) {
+  const Model* m = ahead->m;
+  const Request* request = ahead->request;
+  for (; rows > 0 && ahead->next < ahead->end; --rows, ++ahead->next) {
+    const size_t candidate = ahead->next;
+    const uint8_t* block = blockAt(m, request->blocks[candidate]);
+    for (int at = 0; at < m->strideByteCount; at += 64) fetch(block + at);
+    for (int f = 0; f < m->fieldCount; ++f) {
+      const Field* field = m->fields + f;
+      if (field->source != FROM_IDS || field->isContext) continue;
+      const int32_t id = request->candidateIds[candidate * m->candidateIdCount + field->firstPlace];
+      const float* row = field->values + (size_t)id * m->rowWidth;
+      fetch(row);
+      fetch(row + m->rowWidth - 1);
+    }
+  }
+}
+
+#if VW == 8
 enum { ROWS = 6, COLUMNS = 2 };  // 12 sums, 2 weights and an input in 16 registers.
 #else
 enum { ROWS = 2, COLUMNS = 4 };
@@ -65,15 +94,11 @@ static void sharedLayer(const Layer* layer, Ahead* ahead, int skipped, const flo
 // The part's values as stored: elements of its encoding.
 template <int E>
 ALWAYS_INLINE vf stored(const uint8_t* values, int at) {
-  if (E == FLOAT32) return load((const float*)values + at);
-  if (E == FLOAT16) return halves((const uint16_t*)values + at);
-  return widened((const int8_t*)values + at);
+  return E == FLOAT32 ? load((const float*)values + at) : halves((const uint16_t*)values + at);
 }
 template <int E>
 ALWAYS_INLINE float storedOne(const uint8_t* values, int at) {
-  if (E == FLOAT32) return ((const float*)values)[at];
-  if (E == FLOAT16) return half(((const uint16_t*)values)[at]);
-  return ((const int8_t*)values)[at];
+  return E == FLOAT32 ? ((const float*)values)[at] : half(((const uint16_t*)values)[at]);
 }
 
 // out[C * VW] += sum over the listed inputs of input * weights[k][width], in U chains of sums.
@@ -121,94 +146,52 @@ static void ownProduct(const float* inputs, const int32_t* places, int count, co
       out[column] += inputs[i] * storedOne<E>(weights, places[i] * width + column);
 }
 
-ALWAYS_INLINE const float* scalesOf(const Part* part, const uint8_t* block) {
-  return (const float*)(block + part->scaleByteOffset);
-}
-
 // The values of a part as floats; those of float32 where they lie.
 static const float* valuesOf(const Part* part, const uint8_t* block, float* room) {
   const uint8_t* values = block + part->byteOffset;
-  const int n = part->count;
   if (part->encoding == FLOAT32) return (const float*)values;
+  const int n = part->count;
   int i = 0;
-  if (part->encoding == FLOAT16) {
-    for (; i + VW <= n; i += VW) store(room + i, halves((const uint16_t*)values + i));
-    for (; i < n; ++i) room[i] = half(((const uint16_t*)values)[i]);
-    return room;
-  }
-  const float* scales = scalesOf(part, block);
-  const int8_t* steps = (const int8_t*)values;
-  if (part->scaleCount == 1) {
-    const vf scale = splat(scales[0]);
-    for (; i + VW <= n; i += VW) store(room + i, load(part->initial + i) + scale * widened(steps + i));
-  }
-  const int scaled = n / part->scaleCount;
-  for (; i < n; ++i) room[i] = part->initial[i] + scales[i / scaled] * steps[i];
+  for (; i + VW <= n; i += VW) store(room + i, halves((const uint16_t*)values + i));
+  for (; i < n; ++i) room[i] = half(((const uint16_t*)values)[i]);
   return room;
 }
 
 // One value of a part.
 static float valueOf(const Part* part, const uint8_t* block, int at) {
   const uint8_t* values = block + part->byteOffset;
-  if (part->encoding == FLOAT32) return ((const float*)values)[at];
-  if (part->encoding == FLOAT16) return half(((const uint16_t*)values)[at]);
-  const int scaled = part->count / part->scaleCount;
-  return part->initial[at] + scalesOf(part, block)[at / scaled] * ((const int8_t*)values)[at];
+  return part->encoding == FLOAT32 ? ((const float*)values)[at] : half(((const uint16_t*)values)[at]);
 }
 
 // The scalar product of x with n values of a part from `first` on.
 static float ownDot(const Part* part, const uint8_t* block, int first, const float* x, int n) {
   const uint8_t* values = block + part->byteOffset;
+  if (part->encoding == FLOAT32) return dot(x, (const float*)values + first, n);
   vf sums = vf{};
   float sum = 0;
   int k = 0;
-  switch (part->encoding) {
-    case FLOAT32: return dot(x, (const float*)values + first, n);
-    case FLOAT16:
-      for (; k + VW <= n; k += VW) sums += load(x + k) * halves((const uint16_t*)values + first + k);
-      for (; k < n; ++k) sum += x[k] * half(((const uint16_t*)values)[first + k]);
-      return sum + sumOf(sums);
-    default: {
-      const int8_t* steps = (const int8_t*)values + first;
-      const float* scales = scalesOf(part, block);
-      const int scaled = part->count / part->scaleCount;
-      vf moves = vf{};
-      if (part->scaleCount == 1)
-        for (; k + VW <= n; k += VW) {
-          sums += load(x + k) * load(part->initial + first + k);
-          moves += load(x + k) * widened(steps + k);
-        }
-      for (; k < n; ++k) sum += x[k] * (part->initial[first + k] + scales[(first + k) / scaled] * steps[k]);
-      return sum + sumOf(sums + splat(scales[0]) * moves);
-    }
-  }
+  for (; k + VW <= n; k += VW) sums += load(x + k) * halves((const uint16_t*)values + first + k);
+  for (; k < n; ++k) sum += x[k] * half(((const uint16_t*)values)[first + k]);
+  return sum + sumOf(sums);
 }
 
-// A layer of one block over one row. int8: `out` has the product with block 0's weights already.
+// A layer of one block over one row.
 static void personalLayer(const Model* m, const Layer* layer, const uint8_t* block, const float* x,
                           float* out, float* inputs, int32_t* places, float* room) {
   const Part* weights = m->parts + layer->weightPart;
-  const Part* bias = m->parts + layer->biasPart;
   const int width = layer->outCount;
-  const bool addsMoves = weights->encoding == INT8;
-  const float* own = valuesOf(bias, block, room);
-  for (int j = 0; j < width; ++j) out[j] = addsMoves ? out[j] + own[j] - bias->initial[j] : own[j];
+  const float* bias = valuesOf(m->parts + layer->biasPart, block, room);
+  for (int j = 0; j < width; ++j) out[j] = bias[j];
   // Half of the outputs of a layer with ReLU are 0.
-  const float* scales = scalesOf(weights, block);
-  const bool hasScales = addsMoves && weights->scaleCount > 1;
-  const float scale = addsMoves && !hasScales ? scales[0] : 1;
   int count = 0;
   for (int k = 0; k < layer->inCount; ++k) {
-    inputs[count] = x[k] * (hasScales ? scales[k] : scale);
+    inputs[count] = x[k];
     places[count] = k;
     count += x[k] != 0;
   }
   const uint8_t* values = block + weights->byteOffset;
-  switch (weights->encoding) {
-    case FLOAT32: ownProduct<FLOAT32>(inputs, places, count, values, width, out); break;
-    case FLOAT16: ownProduct<FLOAT16>(inputs, places, count, values, width, out); break;
-    default: ownProduct<INT8>(inputs, places, count, values, width, out);
-  }
+  if (weights->encoding == FLOAT32) ownProduct<FLOAT32>(inputs, places, count, values, width, out);
+  else ownProduct<FLOAT16>(inputs, places, count, values, width, out);
   if (layer->hasRelu)
     for (int j = 0; j < width; ++j) out[j] = out[j] > 0 ? out[j] : 0;
 }

@@ -11,14 +11,14 @@ static inline __attribute__((always_inline)) void fetch(const void* line) { __bu
 
 enum { FIELDS_MAX = 512, TILE_ROWS = 48 };
 enum Source { FROM_IDS = 0, FROM_BAG = 1, FROM_NUMBER = 2, FROM_BLOCK = 3 };
-enum Encoding { FLOAT32 = 0, FLOAT16 = 1, INT8 = 2 };
+enum Encoding { FLOAT32 = 0, FLOAT16 = 1 };
 enum Status { SCORED = 0, NO_SUCH_BLOCK = 1, NO_SUCH_ID = 2 };
 
 // A field of the model. `column`: where its vector begins in an input row; -1 if nothing reads it there.
 struct Field {
   int32_t source, isContext, firstPlace, placeCount;
   int32_t part, hasLinear, isFactorised, column;
-  // Of a number: where the request has it, and which one it is. Its weights are personal where a part is not -1.
+  // A number: where the request has it, and which one it is. Its weights are personal where a part is not -1.
   int32_t readsContext, number, factorsPart, linearPart;
   const float* values;  // The table, or the factors of the number.
   int64_t rowCount;
@@ -27,11 +27,10 @@ struct Field {
 
 // A personal variable in every block.
 struct Part {
-  int32_t encoding, byteOffset, scaleByteOffset, scaleCount, count;
-  const float* initial;
+  int32_t encoding, byteOffset, count;
 };
 
-// [inCount, outCount]. Personal where `weightPart` is not -1; the packed weights are then block 0's.
+// [inCount, outCount]. Personal where `weightPart` is not -1; the packed weights are not read then.
 struct Layer {
   int32_t inCount, outCount, outPadded, hasRelu, weightPart, biasPart;
   const float* packed;
@@ -107,5 +106,4 @@ struct Kernel {
 extern const Kernel PORTABLE_KERNEL;
 #ifdef __x86_64__
 extern const Kernel AVX2_KERNEL;
-extern const Kernel AVX512_KERNEL;
 #endif

@@ -2,7 +2,7 @@
 #pragma once
 #include "layers.h"
 
-// What all candidates share, and the state of the tile under way.
+// The parts that all candidates share, and the state of the tile under way.
 struct Pass {
   const Model* m;
   const Request* request;
@@ -309,10 +309,9 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
     const bool isPersonal = layer->weightPart >= 0;
     const bool isStarted = l == 0 && !m->towerReadsCrossed && !isPersonal;
     const int skipped = isStarted ? m->contextColumns : 0;
-    // The moves of int8 are added to the product with block 0's weights.
-    if (!isPersonal || m->parts[layer->weightPart].encoding == INT8)
+    if (!isPersonal)
       sharedLayer(layer, &pass->ahead, skipped, input.values + skipped, input.stride, isStarted ? pass->start : layer->bias,
-                  out, m->scratchStride, rows, !isPersonal);
+                  out, m->scratchStride, rows, true);
     for (int r = 0; isPersonal && r < rows; ++r) {
       fetchAhead(&pass->ahead, 1);
       personalLayer(m, layer, blockAt(m, pass->request->blocks[first + r]),

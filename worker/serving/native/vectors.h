@@ -15,9 +15,7 @@ ALWAYS_INLINE void store(float* p, vf v) { *(vfu*)p = v; }
 ALWAYS_INLINE vf splat(float x) { return vf{} + x; }
 ALWAYS_INLINE vf positive(vf x) { return x > 0.0f ? x : vf{}; }
 ALWAYS_INLINE float sumOf(vf x) {
-#if VW == 16
-  return _mm512_reduce_add_ps((__m512)x);
-#elif VW == 8
+#if VW == 8
   __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
   half = _mm_add_ps(half, _mm_movehl_ps(half, half));
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
@@ -29,32 +27,16 @@ ALWAYS_INLINE float sumOf(vf x) {
 // Upper parts of the registers, set to 0: each instruction that was compiled without them waits for the one before it otherwise, in all
 // of the process, since it must keep what they hold. The compiler sets them to 0 behind some paths alone.
 ALWAYS_INLINE void cleanUpper() {
-#if VW >= 8
+#if VW == 8
   asm volatile("vzeroupper" ::
                    : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
                      "xmm14", "xmm15");
 #endif
 }
 
-#if VW == 16
-ALWAYS_INLINE vf widened(const int8_t* p) {
-  return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
-}
-ALWAYS_INLINE vf halves(const uint16_t* p) {
-  return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
-}
-#elif VW == 8
-ALWAYS_INLINE vf widened(const int8_t* p) {
-  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
-}
+#if VW == 8
 ALWAYS_INLINE vf halves(const uint16_t* p) {
   return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-}
-#else
-ALWAYS_INLINE vf widened(const int8_t* p) {
-  vf wide = vf{};
-  for (int i = 0; i < VW; ++i) wide[i] = p[i];
-  return wide;
 }
 #endif
 

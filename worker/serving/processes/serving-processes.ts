@@ -63,7 +63,7 @@ interface ServingProcessesTerms {
   readonly listenAt: { readonly host: string; readonly port: number };
   /** The request of each process by its place, which is one of `serveRankings`. */
   readonly requestOf: (place: number) => unknown;
-  /** What the processes share; null without a state. */
+  /** The state that the processes share; null without one. */
   readonly state: ProcessesState | null;
   readonly clock: Clock;
   readonly sink: RunEventSink;
@@ -87,7 +87,6 @@ export class ServingProcesses {
 
   private constructor(terms: ServingProcessesTerms) {
     this.#terms = terms;
-    // As many may wait as one process may have.
     this.#handOut = new ConnectionHandOut(CONNECTIONS_MAX);
   }
 
@@ -117,7 +116,7 @@ export class ServingProcesses {
     return this.#listening;
   }
 
-  /** What the first process that is ready says. */
+  /** The reply of the first process that is ready. */
   get first(): ReadyReply {
     const [first] = this.#ready.values();
     if (first !== undefined) return first;

@@ -5,7 +5,8 @@
 
 import { errorFromRecord, failureRecordOf } from '../../../shared/base/failure-record.js';
 import type { FailureRecord } from '../../../shared/base/failure-record.js';
-import type { AdaptEngine, AdaptInput } from '../server/adapt-jobs.js';
+import type { JobInput } from '../../../shared/queue/job-executor.js';
+import type { AdaptEngine } from '../server/live-adapter.js';
 import type { FileLog, LogState, SharedLog } from '../state/shared-log.js';
 
 /** To a process. */
@@ -36,7 +37,7 @@ export type StateRequest =
   /**
    * A job for the engine, null to have it ready. A frozen input that is the one of the job before is left out.
    */
-  | { readonly kind: 'adapt'; readonly input: AdaptInput | null; readonly request: number };
+  | { readonly kind: 'adapt'; readonly input: JobInput | null; readonly request: number };
 
 const BUG = { what: 'the parent of the processes hit a bug', cure: 'report it' };
 
@@ -87,7 +88,7 @@ export class ProcessesState {
     const { request } = asked;
     try {
       if (asked.kind === 'adapt') {
-        tell({ kind: 'adapted', request, output: await this.#adapted(member, asked.input) });
+        tell({ kind: 'adapted', request, output: await this.#adapt(member, asked.input) });
         return;
       }
       const { log, text } = asked;
@@ -109,7 +110,7 @@ export class ProcessesState {
     return log;
   }
 
-  async #adapted(member: Member, input: AdaptInput | null): Promise<Uint8Array> {
+  async #adapt(member: Member, input: JobInput | null): Promise<Uint8Array> {
     if (input === null) {
       await this.#engine.start();
       return new Uint8Array();
@@ -142,7 +143,7 @@ export class ParentLink implements AdaptEngine {
   ): Promise<SharedLog<State, Result>> {
     const waiting = new Map<number, (result: Result) => void>();
     const append = (text: string): Promise<Result> =>
-      this.#asked<Result>(waiting, (request) => ({ kind: 'append', log, text, request }));
+      this.#ask<Result>(waiting, (request) => ({ kind: 'append', log, text, request }));
     const shared = { state, append, nowMs, close: () => Promise.resolve() };
     return new Promise((resolve) => {
       this.#joined.set(log, (order) => {
@@ -159,14 +160,14 @@ export class ParentLink implements AdaptEngine {
   }
 
   async start(): Promise<void> {
-    await this.#adapted(null);
+    await this.#adapt(null);
   }
 
-  async execute(input: AdaptInput): ReturnType<AdaptEngine['execute']> {
+  async execute(input: JobInput): ReturnType<AdaptEngine['execute']> {
     const sha256 = input.job.frozen?.sha256 ?? '';
     const isThere = sha256 === this.#frozen;
     this.#frozen = sha256;
-    return { output: await this.#adapted(isThere ? { ...input, frozen: null } : input) };
+    return { output: await this.#adapt(isThere ? { ...input, frozen: null } : input) };
   }
 
   hear(order: StateOrder): void {
@@ -175,11 +176,11 @@ export class ParentLink implements AdaptEngine {
     else this.#refusing.get(order.request)?.(errorFromRecord(order.failure));
   }
 
-  #adapted(input: AdaptInput | null): Promise<Uint8Array> {
-    return this.#asked(this.#adapting, (request) => ({ kind: 'adapt', input, request }));
+  #adapt(input: JobInput | null): Promise<Uint8Array> {
+    return this.#ask(this.#adapting, (request) => ({ kind: 'adapt', input, request }));
   }
 
-  async #asked<Answer>(
+  async #ask<Answer>(
     waiting: Map<number, (answer: Answer) => void>,
     questionOf: (request: number) => StateRequest,
   ): Promise<Answer> {

@@ -1,26 +1,180 @@
-/** Answers in JSON and in binary (`binary-body.ts`): lists with an element for each candidate, and explanations of scores. */
+/**
+ * Candidates in the order of their values, and answers in JSON and in binary (`ranking-body.ts`): lists with an element for
+ * each candidate, and explanations of scores.
+ */
 
 import type { LiveNotes } from './live-blocks.js';
-import { at, int32At, numberAt, uint8At } from '../../../shared/base/arrays.js';
-import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
-import type { ColumnsAddon } from '../kernel-scorer.js';
+import {
+  at,
+  float64At,
+  int32At,
+  numberAt,
+  uint32At,
+  uint8At,
+} from '../../../shared/base/arrays.js';
+import { randomStream } from '../../../shared/base/random.js';
+import { keyHashOf, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
+import { isSameText } from '../candidate-columns.js';
 import { hasExactShares } from '../explanation.js';
-import { rankingOf, type Ranking } from './answers.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
 import type { Estimates, ServedBundle } from './served-bundle.js';
 import {
+  alignUp,
   ANSWER_FIELDS,
-  parseRankingBody,
+  BINARY_TYPE,
   BodyScanner,
+  LENGTH_BYTE_COUNT,
+  parseBinaryBody,
+  parseRankingBody,
   type AnswerField,
   type RankingBody,
 } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
-import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT, parseBinaryBody } from './binary-body.js';
+
+const SLOTS_PER_CANDIDATE = 4;
+
+let slots = new Int32Array(0);
+
+/**
+ * The first candidate whose adgroup came before, and the one that it came with; null if there is none.
+ *
+ * @param hashes `[count, 2]`
+ * @param isSame whether two candidates with one hash have one key.
+ */
+function firstRepeated(
+  hashes: Uint32Array,
+  count: number,
+  isSame: (first: number, second: number) => boolean,
+): readonly [candidate: number, earlier: number] | null {
+  let slotCount = 64;
+  while (slotCount < SLOTS_PER_CANDIDATE * count) slotCount *= 2;
+  if (slots.length < slotCount) slots = new Int32Array(slotCount);
+  else slots.fill(0, 0, slotCount);
+  for (let candidate = 0; candidate < count; candidate += 1) {
+    const low = uint32At(hashes, 2 * candidate);
+    const high = uint32At(hashes, 2 * candidate + 1);
+    let slot = (low ^ (high >>> 7)) & (slotCount - 1);
+    for (; int32At(slots, slot) !== 0; slot = (slot + 1) & (slotCount - 1)) {
+      const earlier = int32At(slots, slot) - 1;
+      const isEqual =
+        uint32At(hashes, 2 * earlier) === low && uint32At(hashes, 2 * earlier + 1) === high;
+      if (isEqual && isSame(earlier, candidate)) return [candidate, earlier];
+    }
+    slots[slot] = candidate + 1;
+  }
+  return null;
+}
+
+/** Candidates that are ranked. Its arrays are those of the next request, too. */
+export interface Ranking {
+  readonly estimates: Estimates;
+  /** Places of candidates in the request, the most valuable first; those below the reserve are left out. */
+  readonly order: Int32Array;
+  readonly values: Float64Array;
+  /** The seed that broke ties; null if there was none. */
+  readonly seed: number | null;
+}
+
+/** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
+export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
+  const estimates = bundle.estimates(body);
+  requireDifferent(estimates, body);
+  const { candidateCount } = body;
+  const values = roomFor('values', candidateCount).subarray(0, candidateCount);
+  writeValues(estimates, body, values);
+  const places = roomFor('order', candidateCount);
+  const found = bundle.addon.order(values, body.reserve, places);
+  const order = places.subarray(0, found < 0 ? -1 - found : found);
+  const seed = found < 0 ? breakTies(order, values, body, estimates.hashes) : null;
+  return { estimates, order, values, seed };
+}
+
+const rooms = {
+  values: new Float64Array(512),
+  order: new Int32Array(512),
+};
+
+function roomFor<Name extends keyof typeof rooms>(name: Name, count: number): (typeof rooms)[Name] {
+  if (rooms[name].length < count)
+    Object.assign(rooms, {
+      [name]: name === 'values' ? new Float64Array(count) : new Int32Array(count),
+    });
+  return rooms[name];
+}
+
+function writeValues(
+  { expected, candidateCount }: Estimates,
+  { bids, pacings, squash }: RankingBody,
+  values: Float64Array,
+): void {
+  for (let candidate = 0; candidate < candidateCount; candidate += 1) {
+    // A value that was predicted below 0 is worth nothing, and has no power.
+    const positive = Math.max(0, float64At(expected, candidate));
+    const bid = bids === null ? 1 : (bids[candidate] ?? NaN);
+    const pacing = pacings === null ? 1 : (pacings[candidate] ?? NaN);
+    values[candidate] = pacing * bid * (squash === 1 ? positive : positive ** squash);
+  }
+}
+
+function requireDifferent({ hashes, candidateCount }: Estimates, { adgroups }: RankingBody): void {
+  const repeated = firstRepeated(
+    hashes,
+    candidateCount,
+    (first, second) => adgroups.form === 'hashes' || isSameText(adgroups, first, second),
+  );
+  if (repeated === null) return;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'an adgroup is among the candidates twice',
+    where: `candidate ${repeated[0]}`,
+    expected: 'each adgroup once',
+    found: `the adgroup of candidate ${repeated[1]}`,
+    cure: 'send it once, or use /v1/score, which allows it',
+  });
+}
+
+/** Puts equal values in an order that the seed decides, and returns the seed if it was asked for one. */
+function breakTies(
+  order: Int32Array,
+  values: Float64Array,
+  body: Pick<RankingBody, 'context' | 'seed'>,
+  hashes: Uint32Array,
+): number | null {
+  let seed: number | null = null;
+  const count = order.length;
+  for (let start = 0; start < count;) {
+    const value = float64At(values, int32At(order, start));
+    let end = start + 1;
+    while (end < count && float64At(values, int32At(order, end)) === value) end += 1;
+    if (end - start > 1) {
+      seed ??= body.seed ?? seedOf(body.context, hashes);
+      // By hash before they are shuffled, so that the order in the request decides nothing.
+      const tied = Array.from(order.subarray(start, end)).sort(byHash(hashes));
+      order.set(randomStream(seed, 'ties', start).shuffle(tied), start);
+    }
+    start = end;
+  }
+  return seed;
+}
+
+function byHash(hashes: Uint32Array): (first: number, second: number) => number {
+  return (first, second) =>
+    uint32At(hashes, 2 * first + 1) - uint32At(hashes, 2 * second + 1) ||
+    uint32At(hashes, 2 * first) - uint32At(hashes, 2 * second);
+}
+
+/** A seed of the request where it names none: the same request is ranked the same again. */
+function seedOf(context: RankingBody['context'], hashes: Uint32Array): number {
+  const named = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
+  const words = Array.from({ length: hashes.length / 2 }, (_, candidate) => candidate)
+    .sort(byHash(hashes))
+    .flatMap((candidate) => [uint32At(hashes, 2 * candidate), uint32At(hashes, 2 * candidate + 1)]);
+  return keyHashOf(Buffer.from(JSON.stringify([named, words]))).low;
+}
 
 type ListValues = Float64Array | Float32Array | Int32Array;
 
-export interface AnswerList {
+interface AnswerList {
   /** A field, or one of its parts: `evidence.clicks`. */
   readonly name: string;
   /** NaN stands for null. Segments are places among the manifest's labels, or -1. */
@@ -67,7 +221,7 @@ export function probabilitiesOf(
   return probabilities;
 }
 
-/** What each candidate's block rests on: its support rows, or their sums. */
+/** The evidence of each candidate's block: its support rows, or their sums. */
 export function evidenceOf(
   { loaded }: ServedBundle,
   { blocks, live }: Estimates,
@@ -116,7 +270,7 @@ function noSuchField(field: AnswerField): RefusedRequest {
   });
 }
 
-/** As `ExplanationSchema` describes it. */
+/** `ExplanationSchema` of the client describes it. */
 type AnswerExplanation = object;
 
 /**
@@ -171,8 +325,6 @@ interface AnswerContent {
   readonly exploration?: object | null;
 }
 
-type WriteNumbers = ColumnsAddon['writeNumbers'];
-
 /** Bytes of a number and the comma behind it, at most. */
 const NUMBER_BYTE_COUNT_MAX = 33;
 const TYPES = new Map<unknown, string>([
@@ -189,15 +341,12 @@ let room = Buffer.alloc(0);
 /** An object with a list for each field; `evidence` has one for each of its parts. */
 export function jsonAnswerOf(answered: AnswerContent): Answer {
   const { bundle, lists, seed, explanation, canary, exploration } = answered;
-  const { addon } = bundle.choice;
-  const writeNumbers: WriteNumbers =
-    addon === null ? plainNumbers : (values, out, end) => addon.writeNumbers(values, out, end);
   const segments = lists.some(({ name }) => name === SEGMENTS) ? segmentTexts(bundle) : [];
   const longest = segments.reduce(
     (most, text) => Math.max(most, 3 * text.length + 1),
     NUMBER_BYTE_COUNT_MAX,
   );
-  // What is undefined is left out.
+  // Undefined fields are left out.
   const head = JSON.stringify({ bundle: bundle.digest, seed, explanation, canary, exploration });
   let byteCount = 3 * head.length + 8;
   for (const { values } of lists) byteCount += values.length * longest + 64;
@@ -213,7 +362,7 @@ export function jsonAnswerOf(answered: AnswerContent): Answer {
     end =
       name === SEGMENTS
         ? end + room.write(segmentList(values, segments), end)
-        : writeNumbers(values, room, end);
+        : bundle.addon.writeNumbers(values, room, end);
     room[end] = 0x5d;
     end += 1;
   }
@@ -232,22 +381,17 @@ function segmentList(labels: ListValues, segments: readonly string[]): string {
   return text;
 }
 
-function plainNumbers(values: ListValues, out: Uint8Array, end: number): number {
-  const texts = Array.from(values, (value) => (Number.isFinite(value) ? String(value) : 'null'));
-  return end + Buffer.from(out.buffer, out.byteOffset, out.byteLength).write(texts.join(','), end);
-}
-
 /** The header names the arrays: `[["order", "int32", 500], ...]`, and the segments that -1 and places stand for. */
 function binaryAnswerOf(answered: AnswerContent): Answer {
   const { lists } = answered;
   const header = headerOf(answered);
   let byteCount = LENGTH_BYTE_COUNT + header.length;
-  for (const { values } of lists) byteCount = aligned(byteCount) + values.byteLength;
+  for (const { values } of lists) byteCount = alignUp(byteCount) + values.byteLength;
   if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
   room.writeUInt32LE(header.length, 0);
   let end = LENGTH_BYTE_COUNT + header.copy(room, LENGTH_BYTE_COUNT);
   for (const { values } of lists) {
-    const start = aligned(end);
+    const start = alignUp(end);
     room.fill(0, end, start);
     room.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), start);
     end = start + values.byteLength;
@@ -286,16 +430,13 @@ interface ScoringRequest extends Pick<
   readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
 }
 
-/** For the addon, which a process loads once. */
 let scanner: BodyScanner | null = null;
 
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
 function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
-  const { addon } = bundle.choice;
-  if (addon === null) return parseRankingBody(body);
-  scanner ??= new BodyScanner(addon);
-  return scanner.scanned(body) ?? parseRankingBody(body);
+  if (scanner?.addon !== bundle.addon) scanner = new BodyScanner(bundle.addon);
+  return scanner.scan(body) ?? parseRankingBody(body);
 }
 
 export function rankedAnswer(request: ScoringRequest): Answer {
@@ -318,7 +459,7 @@ export function scoredAnswer(request: ScoringRequest): Answer {
   return inForm(request, { bundle, lists, seed: undefined, explanation });
 }
 
-/** That of the request, unless it accepts the other. */
+/** Answers in the form of the request, unless it accepts the other. */
 function inForm(
   { mediaType, headers, bundle }: ScoringRequest,
   answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,

@@ -17,26 +17,14 @@ import {
   type RunEventOf,
 } from '../../../shared/events/run-events.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { ServedBundle } from './served-bundle.js';
-import type { ScorerChoice } from './scorer-choice.js';
+import type { ServedBundle } from './served-bundle.js';
 
 /** Makes a bundle ready to be served beside the one that is. */
 export interface BundleLoader {
-  /** Where the arrays of its bundles are: in the memory of this process, or in mapped files. */
-  readonly arrays: 'read' | 'mapped';
   /** @throws QianmoError if it is damaged, cannot be fetched, or fails its self-check. */
   load(digest: string): Promise<ServedBundle>;
   /** Called once all bundles are retired. */
   close(): Promise<void>;
-}
-
-/** Reads bundles into the memory of this process, in the thread that answers requests. */
-export function readingLoader(store: ObjectStore, choice: ScorerChoice): BundleLoader {
-  return {
-    arrays: 'read',
-    load: (digest) => ServedBundle.read(store, digest, choice),
-    close: () => Promise.resolve(),
-  };
 }
 
 interface KeeperSource {
@@ -57,7 +45,7 @@ interface RefusedBundle {
 }
 
 interface CanarySource extends KeeperSource {
-  /** Of requests, from 0 to 1. */
+  /** The fraction of requests that it answers. */
   readonly share: number;
   /** The digest of the bundle in use. */
   readonly stable: () => string;
@@ -69,7 +57,7 @@ abstract class LabelFollower<Source extends KeeperSource> {
   protected readonly source: Source;
   /** The bundle that the label points at, if it could not be taken. */
   protected latestRefusal: RefusedBundle | null = null;
-  /** Whether it would be refused again. What passes by itself is tried again at the next poll. */
+  /** True if it would be refused again. Passing faults are tried again at the next poll. */
   #isLasting = false;
   #refusalCount = 0;
   #isLabelUnread = false;
@@ -174,10 +162,6 @@ export class BundleKeeper extends LabelFollower<KeeperSource> {
 
   get current(): ServedBundle {
     return this.#current;
-  }
-
-  get arrays(): BundleLoader['arrays'] {
-    return this.source.loader.arrays;
   }
 
   get swapCount(): number {
@@ -296,7 +280,7 @@ function labelUnread(label: string, error: unknown): RunEventOf<'warning'> {
 const WORD_COUNT = 2 ** 32;
 
 /**
- * Whether a request is the canary's. A larger share keeps the requests of a smaller one, and another canary gets others.
+ * Returns whether a request is the canary's. A larger share keeps the requests of a smaller one, and another canary gets others.
  *
  * @param key what makes requests the same: that which they name, or the whole body.
  */

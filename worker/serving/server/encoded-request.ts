@@ -14,12 +14,8 @@ import {
   type FeaturePlace,
   type RequestLayout,
 } from '../ranking-request.js';
-import {
-  valuesOf,
-  type CandidateColumn,
-  type Places,
-  type ValueLookup,
-} from '../candidate-columns.js';
+import { valuesOf, type CandidateColumn } from '../candidate-columns.js';
+import { valueLookup, type ColumnsAddon, type Places, type ValueLookup } from '../kernel-scorer.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 
@@ -38,6 +34,7 @@ const ROOM_MIN = 512;
 
 export class RequestEncoder {
   readonly #bundle: EncodingBundle;
+  /** By category feature that reads its texts as they are. */
   readonly #lookups: ReadonlyMap<string, ValueLookup>;
   readonly #ofContext: readonly PlacedFeature[];
   readonly #ofCandidates: readonly PlacedFeature[];
@@ -46,27 +43,30 @@ export class RequestEncoder {
   #arrays: Arrays;
   #room = ROOM_MIN;
 
-  /** @param lookups by feature, of texts that are looked up as they are. */
   constructor(
     bundle: EncodingBundle,
     contextFeatures: readonly string[],
-    lookups: ReadonlyMap<string, ValueLookup>,
+    addon: Pick<ColumnsAddon, 'lookUpValues' | 'lookUpBuckets'>,
   ) {
     this.#bundle = bundle;
-    this.#lookups = lookups;
+    this.#lookups = new Map(
+      bundle.encoder.features.flatMap(({ name, kind, textIds }): [string, ValueLookup][] =>
+        kind === 'category' && textIds !== null ? [[name, valueLookup(addon, textIds)]] : [],
+      ),
+    );
     this.#layout = requestLayoutOf(bundle.model.spec, contextFeatures);
     const places = new Map(
       [...this.#layout.ids, ...this.#layout.numbers].map((place) => [place.name, place]),
     );
-    const placed = (side: 'context' | 'candidate'): PlacedFeature[] =>
+    const featuresOf = (side: 'context' | 'candidate'): PlacedFeature[] =>
       bundle.encoder.features.flatMap((encoder) => {
         const place = places.get(encoder.name);
         return place?.side === side ? [{ encoder, firstPlace: place.firstPlace }] : [];
       });
-    this.#ofContext = placed('context');
-    this.#ofCandidates = placed('candidate');
+    this.#ofContext = featuresOf('context');
+    this.#ofCandidates = featuresOf('candidate');
     this.#derived = new DerivedNumbers(bundle.encoder.derived, this.#layout);
-    this.#arrays = this.#allocated();
+    this.#arrays = this.#allocate();
   }
 
   /**
@@ -79,7 +79,7 @@ export class RequestEncoder {
     const { candidateCount, context } = body;
     if (candidateCount > this.#room) {
       this.#room = candidateCount;
-      this.#arrays = this.#allocated();
+      this.#arrays = this.#allocate();
     }
     const { contextIds, candidateIds, contextNumbers, candidateNumbers } = this.#arrays;
     // prettier-ignore
@@ -106,7 +106,7 @@ export class RequestEncoder {
     return request;
   }
 
-  #allocated(): Arrays {
+  #allocate(): Arrays {
     const { idCounts, numberCounts } = this.#layout;
     return {
       contextIds: new Int32Array(idCounts.context),

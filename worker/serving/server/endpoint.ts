@@ -25,13 +25,12 @@ export interface ServingPlace {
   readonly ready: number;
 }
 
-/** What an answer may say of the server itself. */
+/** The parts of the server that an answer may describe. */
 export interface ServerView {
   /** The bundle that is served, and what is known of others. */
-  readonly keeper: Pick<BundleKeeper, 'name' | 'current' | 'refused' | 'swapCount' | 'arrays'>;
+  readonly keeper: Pick<BundleKeeper, 'name' | 'current' | 'refused' | 'swapCount'>;
   /** Null where the server was started without one. */
   readonly canary: Pick<CanaryKeeper, 'name' | 'share' | 'current' | 'refused'> | null;
-  /** Whether the server is stopping. */
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
   readonly processes: ServingPlace | null;
@@ -48,13 +47,13 @@ export interface ReceivedRequest {
   readonly bundleFor: (asked: BundleWish) => ServedBundle;
   /** Empty for an endpoint that is read, and for every one once the answer is given. */
   readonly body: Buffer;
-  /** That of the body, one of the endpoint's; empty for an endpoint that is read. */
+  /** The type of the body, one of the endpoint's; empty for an endpoint that is read. */
   readonly mediaType: string;
   readonly headers: IncomingHttpHeaders;
   /** By the clock of the server, when the client gives up; infinite for an endpoint that is read. */
   readonly deadlineAtMs: number;
-  /** What the path has in place of the names in braces. */
-  readonly parameters: Readonly<Record<string, string>>;
+  /** The last segment of the path where that of the endpoint is a name in braces; empty otherwise. */
+  readonly parameter: string;
   readonly server: ServerView;
 }
 
@@ -67,7 +66,7 @@ export interface Answer {
 }
 
 interface AnsweringEndpoint {
-  /** Segments in braces, such as `/v1/dictionaries/{feature}`, match any one segment. */
+  /** A last segment in braces, as in `/v1/dictionaries/{feature}`, matches any one. */
   readonly path: string;
   /**
    * The answer, or a promise of it where something must be durable first; others are scored meanwhile.
@@ -107,102 +106,53 @@ export function jsonAnswer(content: object): Answer {
 
 interface Route {
   readonly endpoint: Endpoint;
-  readonly parameters: ReceivedRequest['parameters'];
+  readonly parameter: string;
 }
-
-interface Pattern {
-  readonly segments: readonly string[];
-  readonly byMethod: Map<string, Endpoint>;
-}
-
-const NO_PARAMETERS: ReceivedRequest['parameters'] = {};
-const PARAMETER = /^\{(.+)\}$/;
 
 export class RouteTable {
-  readonly #exact = new Map<string, Map<string, Endpoint>>();
-  readonly #patterns: Pattern[] = [];
-  readonly #paths: readonly string[];
+  readonly #exact = new Map<string, Endpoint>();
+  /** By their paths up to the segment in braces. */
+  readonly #patterns = new Map<string, Endpoint>();
+  readonly #paths: string;
 
   constructor(endpoints: readonly Endpoint[]) {
-    this.#paths = [...new Set(endpoints.map(({ path }) => path))];
-    for (const path of this.#paths) {
-      const byMethod = new Map<string, Endpoint>();
-      for (const endpoint of endpoints.filter((each) => each.path === path)) {
-        if (byMethod.has(endpoint.method)) throw new Error(`two endpoints answer ${path}`);
-        byMethod.set(endpoint.method, endpoint);
-      }
-      if (path.includes('{')) this.#patterns.push({ segments: path.split('/'), byMethod });
-      else this.#exact.set(path, byMethod);
+    this.#paths = endpoints.map(({ path }) => path).join(', ');
+    for (const endpoint of endpoints) {
+      const [start = '', parameter] = endpoint.path.split('{');
+      const table = parameter === undefined ? this.#exact : this.#patterns;
+      if (table.has(start)) throw new Error(`two endpoints answer ${endpoint.path}`);
+      table.set(start, endpoint);
     }
   }
 
-  /** @throws RefusedRequest if no endpoint has the path, or none of them takes the method. */
+  /** @throws RefusedRequest if no endpoint has the path, or the endpoint takes another method. */
   routeOf(method: string, url: string): Route {
     const queryAt = url.indexOf('?');
     const path = queryAt < 0 ? url : url.slice(0, queryAt);
+    const lastAt = path.lastIndexOf('/') + 1;
     const exact = this.#exact.get(path);
-    if (exact !== undefined)
-      return { endpoint: endpointFor(exact, method, path), parameters: NO_PARAMETERS };
-    const segments = path.split('/');
-    for (const pattern of this.#patterns) {
-      const parameters = parametersOf(pattern.segments, segments);
-      if (parameters !== null)
-        return { endpoint: endpointFor(pattern.byMethod, method, path), parameters };
-    }
+    const parameter = exact === undefined ? decodeSegment(path.slice(lastAt)) : '';
+    const endpoint =
+      exact ?? (parameter === '' ? undefined : this.#patterns.get(path.slice(0, lastAt)));
+    if (endpoint === undefined)
+      throw new RefusedRequest({
+        ...{ reason: 'no-such-path', what: 'there is no such path' },
+        ...{ expected: this.#paths, found: path },
+      });
+    if (endpoint.method === (method === 'HEAD' ? 'GET' : method)) return { endpoint, parameter };
     throw new RefusedRequest({
-      reason: 'no-such-path',
-      what: 'there is no such path',
-      expected: this.#paths.join(', '),
-      found: path,
+      ...{ reason: 'wrong-method', what: 'the path takes another method', where: path },
+      expected: endpoint.method === 'GET' ? 'GET or HEAD' : 'POST',
+      found: method,
     });
   }
 }
 
-function endpointFor(
-  byMethod: ReadonlyMap<string, Endpoint>,
-  method: string,
-  path: string,
-): Endpoint {
-  const endpoint = byMethod.get(method === 'HEAD' ? 'GET' : method);
-  if (endpoint !== undefined) return endpoint;
-  const allowed = [...byMethod.keys()].flatMap((each) =>
-    each === 'GET' ? [each, 'HEAD'] : [each],
-  );
-  throw new RefusedRequest({
-    reason: 'wrong-method',
-    what: 'the path takes another method',
-    where: path,
-    expected: allowed.join(' or '),
-    found: method,
-  });
-}
-
-/** Null if the segments do not match. */
-function parametersOf(
-  pattern: readonly string[],
-  segments: readonly string[],
-): Readonly<Record<string, string>> | null {
-  if (pattern.length !== segments.length) return null;
-  const parameters: [string, string][] = [];
-  for (const [place, expected] of pattern.entries()) {
-    const found = segments[place] ?? '';
-    const name = PARAMETER.exec(expected)?.[1];
-    if (name === undefined) {
-      if (found !== expected) return null;
-    } else {
-      const text = decoded(found);
-      if (text === null || text === '') return null;
-      parameters.push([name, text]);
-    }
-  }
-  return Object.fromEntries(parameters);
-}
-
-/** Null if the percent signs are not those of an encoding. */
-function decoded(segment: string): string | null {
+/** Empty if the percent signs are not those of an encoding. */
+function decodeSegment(segment: string): string {
   try {
     return decodeURIComponent(segment);
   } catch {
-    return null;
+    return '';
   }
 }

@@ -3,29 +3,207 @@
  * them, and the thread that answers requests goes on meanwhile.
  */
 
+import { z } from 'zod';
 import { at } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
+import { isForSize } from '../../../shared/bundle/bundle-manifest.js';
 import { keyHashOf, blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
-import type { Adaptation } from '../../../shared/queue/protocol.js';
-import type { SharedLog } from '../state/shared-log.js';
 import {
-  AdaptJobs,
-  adaptationCoverage,
-  type AdaptEngine,
-  type LabelledRows,
-} from './adapt-jobs.js';
-import { besideRequests } from './beside-requests.js';
+  adaptedLayoutOf,
+  decodeAdaptedTasks,
+  type AdaptedTask,
+} from '../../../shared/bundle/adapted-tasks.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
+import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
+import { PROTOCOL_VERSION, type Adaptation } from '../../../shared/queue/protocol.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import type { LossKind } from '../../../shared/tasks/task-label.js';
+import { type TaskRows, withTrainedPadding } from '../../../shared/tasks/task-store.js';
+import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import type { LogState, SharedLog } from '../state/shared-log.js';
 import type { LiveNotes } from './live-blocks.js';
-import type { LiveRows, LiveRowsState } from './live-rows.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
+
+const LiveRowsSchema = z.strictObject({
+  /** The key of the adgroup. */
+  key: z.string(),
+  /** Null where the bundle says. */
+  segment: z.string().nullable(),
+  /** None removes what the adgroup had. */
+  rows: z.array(
+    z.strictObject({
+      features: z.record(z.string(), z.unknown()),
+      label: z.number(),
+      impressions: z.number(),
+    }),
+  ),
+});
+/** Raw rows, which every bundle encodes again. */
+type LiveRows = z.infer<typeof LiveRowsSchema>;
+
+/** Adgroups with rows; a bundle has room for as many live blocks. */
+const LIVE_ADGROUPS_MAX = 65_536;
+/** Rows of all adgroups, as text. */
+const LIVE_ROWS_BYTE_COUNT_MAX = 256 * 2 ** 20;
+
+/** The labelled rows of adgroups that adapt while serving: the last rows of each adgroup. */
+export class LiveRowsState implements LogState<void> {
+  /** A line by key: text takes less memory than rows. */
+  readonly #texts = new Map<string, string>();
+  #byteCount = 0;
+  /** Called with rows that are stored, in the order of the log. */
+  onRows: (rows: LiveRows, text: string) => void = () => undefined;
+
+  apply(text: string): void {
+    const rows = parseRows(text);
+    this.#byteCount -= this.#texts.get(rows.key)?.length ?? 0;
+    this.#texts.delete(rows.key);
+    if (rows.rows.length > 0) {
+      this.#texts.set(rows.key, text);
+      this.#byteCount += text.length;
+    }
+    this.onRows(rows, text);
+  }
+
+  snapshot(): Iterable<string> {
+    return this.#texts.values();
+  }
+
+  /** Adgroups that have rows. */
+  keys(): readonly string[] {
+    return [...this.#texts.keys()];
+  }
+
+  /** Null if the adgroup has none. */
+  rowsOf(key: string): LiveRows | null {
+    const text = this.#texts.get(key);
+    return text === undefined ? null : parseRows(text);
+  }
+
+  hasRoomFor(key: string, text: string): boolean {
+    const before = this.#texts.get(key)?.length ?? 0;
+    const isFull = before === 0 && this.#texts.size >= LIVE_ADGROUPS_MAX;
+    return !isFull && this.#byteCount + text.length - before <= LIVE_ROWS_BYTE_COUNT_MAX;
+  }
+}
+
+function parseRows(text: string): LiveRows {
+  return LiveRowsSchema.parse(JSON.parse(text));
+}
+
+/** Computes adapt jobs: a compute process, or the parent of this process, which has one. */
+export interface AdaptEngine {
+  /**
+   * Has it ready before the first job.
+   *
+   * @throws QianmoError `environment` if the engine does not load here.
+   */
+  start(): Promise<void>;
+  /** @throws QianmoError as `JobExecutor` does. */
+  execute(input: JobInput): Promise<Pick<JobOutput, 'output'>>;
+}
+
+/** Encoded rows with their labels, `[rowCount]`. */
+interface LabelledRows {
+  readonly rows: EncodedRows;
+  readonly loss: LossKind;
+  /** Clicks, or weight times the standardised value. */
+  readonly clicks: Float32Array;
+  readonly impressions: Float32Array;
+}
+
+/** Padded rows that are computed at once; a larger adgroup is computed alone. */
+const MICRO_BATCH_ROWS_MAX = 4_096;
+/** Keeps one adgroup from being padded to the shape of several, which takes twice as long. */
+const LONE_ROWS_MAX = 1;
+/** Far longer than any job takes; a process that is stuck is replaced. */
+const JOB_TIMEOUT_MS = 60_000;
+
+/** Returns whether adgroups of the bundle adapt from rows alone: effects by value are made by an export. */
+function adaptsHere({ loaded: { model } }: ServedBundle): boolean {
+  return model.shift === null || model.shift.features.length === 0;
+}
+
+/**
+ * Adgroups of a bundle adapt by the `adapt` jobs that an export sends, with rows of clients in place of a store's. A job
+ * brings all that it reads, and its answer is the blob that an export packs.
+ */
+export class AdaptJobs {
+  readonly #digest: string;
+  readonly #loaded: LoadedBundle;
+  readonly #variables: ReturnType<typeof withRef>;
+  readonly #noVariables: ReturnType<typeof withRef>;
+
+  /** @param digest of the bundle. */
+  constructor(digest: string, loaded: LoadedBundle) {
+    this.#digest = digest;
+    this.#loaded = loaded;
+    this.#variables = withRef(encodeTensors(loaded.model.dense));
+    this.#noVariables = withRef(encodeTensors(new Map()));
+  }
+
+  /** The job that adapts some adgroups alike. */
+  inputOf(adgroups: readonly LabelledRows[], adaptation: Adaptation): JobInput {
+    const { model: config, method, encodedFeatures: features } = this.#loaded.manifest;
+    const { spec, tables } = this.#loaded.model;
+    const tasks = adgroups.map((rows, taskIndex) => this.#taskOf(rows, taskIndex));
+    const [dense, frozen] = [this.#noVariables, this.#variables];
+    return {
+      job: {
+        ...{ protocolVersion: PROTOCOL_VERSION, runId: this.#digest, epoch: 0 },
+        ...{ outerStep: 0, jobIndex: 0, device: 'cpu', portable: false },
+        ...{ dense: dense.ref, frozen: frozen.ref },
+        ...{ timeoutMs: JOB_TIMEOUT_MS, blobLifetimeMs: JOB_TIMEOUT_MS },
+        store: {
+          ...{ address: 'given', digest: this.#digest },
+          storage: { s3Region: 'none', s3ForcePathStyle: true },
+        },
+        ...{ model: config, taskIndices: [...tasks.keys()] },
+        microBatchRowsMax: tasks.length === 1 ? LONE_ROWS_MAX : MICRO_BATCH_ROWS_MAX,
+        work: { kind: 'adapt', method, adaptation, rows: 'all' },
+      },
+      ...{ dense: dense.bytes, frozen: frozen.bytes, given: { features, tasks } },
+      rowPack:
+        tables.size === 0
+          ? null
+          : encodeRowPack(tables, rowPackLayoutOf(tasks), spec.tableRowWidth),
+    };
+  }
+
+  /** @throws QianmoError `data` if the output is not that of such a job. */
+  tasksIn(output: Uint8Array, adaptation: Adaptation, count: number): readonly AdaptedTask[] {
+    const { model, manifest } = this.#loaded;
+    const layout = adaptedLayoutOf(model.spec, { method: manifest.method, adaptation });
+    const indices = Array.from({ length: count }, (_, index) => index);
+    return decodeAdaptedTasks(output, layout, indices, 'adapted adgroups').tasks;
+  }
+
+  #taskOf({ rows, loss, clicks, impressions }: LabelledRows, taskIndex: number): TaskRows {
+    const { rowCount, categoryIds, numbers } = rows;
+    const { options, tables, categoryFeatures } = this.#loaded.model.spec;
+    const paddingIdOf = (bag: number): number =>
+      at(tables, categoryFeatures.length + bag).rowCount - 1;
+    return {
+      ...{ taskIndex, rowCount, supportRowCount: rowCount, loss, categoryIds, numbers },
+      bagIds: withTrainedPadding(options, rows.bagIds, paddingIdOf),
+      ...{ clicks, impressions, oracle: null },
+      times: new Float64Array(rowCount),
+      logRows: new Float64Array(rowCount),
+    };
+  }
+}
+
+function withRef(bytes: Uint8Array) {
+  return { bytes, ref: blobRefOf(bytes) };
+}
 
 /** The part of the time that adapting to the next bundle takes: there may be tens of thousands of adgroups. */
 const ADAPTING_SHARE = 1 / 8;
@@ -85,7 +263,7 @@ export class LiveAdapter {
    */
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
-    if (!isCovered(bundle)) return;
+    if (!adaptsHere(bundle)) return;
     const starting = this.#engine.start();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
@@ -99,9 +277,7 @@ export class LiveAdapter {
       }
       await starting;
       for await (const group of this.#storedIn(bundle, keys, beside))
-        await besideRequests(beside, ADAPTING_SHARE, () =>
-          this.#adaptStored(bundle, group, stored),
-        );
+        await besideRequests(beside, () => this.#adaptStored(bundle, group, stored));
       await Promise.all(this.#serving.values());
     } finally {
       this.#storedMeanwhile.delete(stored);
@@ -120,14 +296,20 @@ export class LiveAdapter {
     rows: LiveRows,
     deadlineAtMs: number,
   ): Promise<LiveNotes | null> {
-    requireCoverage(bundle);
+    if (!adaptsHere(bundle))
+      throw new RefusedRequest({
+        reason: 'wrong-value',
+        what: 'adgroups of this bundle do not adapt in the server',
+        found: 'levelShift.features adapts in an export alone',
+        cure: 'export the run again with the new rows',
+      });
     let notes: LiveNotes | null = null;
     let adapted: OwnRows['adapted'] = null;
     const text = JSON.stringify(rows);
     if (rows.rows.length > 0) {
-      // Whatever cannot be read or adapted is refused before it is stored.
+      // Rows that cannot be read or adapted are refused before they are stored.
       const read = readRows(bundle.loaded, rows);
-      const output = await this.#inTime(deadlineAtMs, this.#adapted(bundle, [read]));
+      const output = await this.#inTime(deadlineAtMs, this.#adaptGroup(bundle, [read]));
       notes = read.notesOf(this.#finiteTask(bundle, read, output));
       adapted = { bundle: bundle.digest, output };
     }
@@ -166,7 +348,7 @@ export class LiveAdapter {
   }
 
   async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: OwnRows['adapted']): Promise<void> {
-    if (bundle.isRetired || (rows.rows.length > 0 && !isCovered(bundle))) return;
+    if (bundle.isRetired || (rows.rows.length > 0 && !adaptsHere(bundle))) return;
     if (rows.rows.length === 0) {
       bundle.live.remove(hashOf(rows.key));
       return;
@@ -175,7 +357,7 @@ export class LiveAdapter {
     try {
       const read = readRows(bundle.loaded, rows);
       const output =
-        adapted?.bundle === bundle.digest ? adapted.output : await this.#adapted(bundle, [read]);
+        adapted?.bundle === bundle.digest ? adapted.output : await this.#adaptGroup(bundle, [read]);
       putIn(bundle, read, this.#finiteTask(bundle, read, output));
     } catch (error) {
       // Rows that this bundle cannot read stay for others; until then its own block is served.
@@ -196,7 +378,7 @@ export class LiveAdapter {
     for (const key of keys) {
       const rows = this.#log.state.rowsOf(key);
       if (rows === null) continue;
-      const read = await besideRequests(beside, ADAPTING_SHARE, () => readableRows(bundle, rows));
+      const read = await besideRequests(beside, () => readableRows(bundle, rows));
       if (read === null) continue;
       const name = canonicalJson(read.adaptation);
       const group = groups.get(name) ?? [];
@@ -214,9 +396,9 @@ export class LiveAdapter {
     group: readonly ReadRows[],
     stored: ReadonlySet<string>,
   ): Promise<void> {
-    const output = await this.#adapted(bundle, group);
+    const output = await this.#adaptGroup(bundle, group);
     const { adaptation } = at(group, 0);
-    const tasks = this.#jobsOf(bundle).adaptedIn(output, adaptation, group.length);
+    const tasks = this.#jobsOf(bundle).tasksIn(output, adaptation, group.length);
     for (const [place, read] of group.entries())
       // Later rows are served already.
       if (!stored.has(read.key) && divergedPart(at(tasks, place)) === null)
@@ -224,7 +406,7 @@ export class LiveAdapter {
   }
 
   /** The output of the job of some adgroups that adapt alike. */
-  async #adapted(bundle: ServedBundle, group: readonly ReadRows[]): Promise<Uint8Array> {
+  async #adaptGroup(bundle: ServedBundle, group: readonly ReadRows[]): Promise<Uint8Array> {
     const labelled = group.map(({ encoded }) => encoded());
     const input = this.#jobsOf(bundle).inputOf(labelled, at(group, 0).adaptation);
     for (let attempt = 1; ; attempt += 1)
@@ -257,7 +439,7 @@ export class LiveAdapter {
   }
 
   #finiteTask(bundle: ServedBundle, { adaptation }: ReadRows, output: Uint8Array): AdaptedTask {
-    const task = at(this.#jobsOf(bundle).adaptedIn(output, adaptation, 1), 0);
+    const task = at(this.#jobsOf(bundle).tasksIn(output, adaptation, 1), 0);
     requireFinite(task);
     return task;
   }
@@ -267,10 +449,6 @@ export class LiveAdapter {
     this.#jobs.set(bundle, known);
     return known;
   }
-}
-
-function isCovered({ loaded }: ServedBundle): boolean {
-  return adaptationCoverage(loaded).isCovered;
 }
 
 function putIn(bundle: ServedBundle, read: ReadRows, task: AdaptedTask): void {
@@ -295,18 +473,19 @@ function readRows(loaded: LoadedBundle, live: LiveRows): ReadRows {
   const labelIndex = labelIndexOf(loaded, live);
   const rowCount = live.rows.length;
   const { adaptation, served } = at(manifest.serving, labelIndex);
-  const isAdapted = at(served, placeOfSize(served, rowCount)).blocks === 'adapted';
+  const isAdapted = served.find((each) => isForSize(each, rowCount))?.blocks === 'adapted';
   const innerSteps = isAdapted ? adaptation.innerSteps : 0;
-  const ofLabel = manifest.calibrations.map((each) =>
-    each.of === 'known' && each.label === labelIndex ? each : null,
+  const calibration = manifest.calibrations.findIndex(
+    (each) => each.of === 'known' && each.label === labelIndex && isForSize(each, rowCount),
   );
+  if (calibration < 0) throw new Error(`the bundle has no calibration for ${rowCount} rows`);
   const loop = methodPlanOf(manifest.method).innerLoop;
   return {
     ...{ key: live.key, rowCount, adaptation: { ...adaptation, innerSteps } },
     encoded: () => encodedRows(loaded, live, labelIndex),
     notesOf: ({ support: { clicks, impressions } }) => ({
       label: labelIndex,
-      calibration: placeOfSize(ofLabel, rowCount),
+      calibration,
       supportRows: restsOnSupport(loop, innerSteps) ? rowCount : 0,
       ...{ clicks, impressions },
     }),
@@ -402,40 +581,28 @@ function encodedRows(
   return { rows: encoded, loss: label.loss, clicks, impressions };
 }
 
-interface Size {
-  readonly supportRowCountMin: number;
-  readonly supportRowCountMax: number | null;
-}
-
-/** The place of the entry for adgroups of this size. */
-function placeOfSize(sizes: readonly (Size | null)[], rowCount: number): number {
-  const place = sizes.findIndex(
-    (size) =>
-      size !== null &&
-      rowCount >= size.supportRowCountMin &&
-      (size.supportRowCountMax === null || rowCount <= size.supportRowCountMax),
-  );
-  if (place < 0) throw new Error(`the bundle has no entry for ${rowCount} rows`);
-  return place;
-}
-
 function hashOf(key: string): readonly [number, number] {
-  const { low, high } = keyHashOf(Buffer.from(key), 0);
+  const { low, high } = keyHashOf(Buffer.from(key));
   return [low, high];
-}
-
-function requireCoverage({ loaded }: ServedBundle): void {
-  const coverage = adaptationCoverage(loaded);
-  if (coverage.isCovered) return;
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'adgroups of this bundle do not adapt in the server',
-    found: coverage.reason,
-    cure: 'export the run again with the new rows',
-  });
 }
 
 function notAdapted(found: string, cure: string): RefusedRequest {
   const what = 'the rows did not adapt, and are not stored';
   return new RefusedRequest({ reason: 'not-adapted', what, found, cure });
+}
+
+/**
+ * Does a piece of work, and then leaves the thread to requests for so long that the work has its share of the time.
+ *
+ * @param beside the clock; null where nothing is served yet: the thread then has a turn for other events alone.
+ */
+async function besideRequests<Result>(
+  beside: Clock | null,
+  work: () => Result | Promise<Result>,
+): Promise<Result> {
+  const startMs = beside?.monotonicMs() ?? 0;
+  const result = await work();
+  if (beside === null) await new Promise((resolve) => setImmediate(resolve));
+  else await beside.sleep((beside.monotonicMs() - startMs) * (1 / ADAPTING_SHARE - 1));
+  return result;
 }

@@ -2,15 +2,20 @@
 
 import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
+import {
+  blockBytes,
+  blockLayoutOf,
+  readBlock,
+  writeBlock,
+} from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
-import { denseOf } from '../scoring-plan.js';
+import type { Scorer } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
 
-/** What is known of a live block beside its values. */
+/** The facts of a live block in addition to its values. */
 export interface LiveNotes {
   /** Places in the labels and in the calibrations of the manifest. */
   readonly label: number;
@@ -27,11 +32,6 @@ interface LiveValues {
   readonly loss: LossKind;
   /** The sums that support inputs are made of. */
   readonly support: SupportSums;
-}
-
-interface Scorer {
-  score(request: RankingRequest, logits: Float32Array): void;
-  release?(): void;
 }
 
 interface Entry {
@@ -68,13 +68,13 @@ export class LiveBlocks {
     this.#scorerOf = scorerOf;
   }
 
-  /** @param hash low and high word of the key's hash under seed 0. */
+  /** @param hash low and high word of the key's hash. */
   put(hash: readonly [number, number], values: LiveValues, notes: LiveNotes): void {
     const entry = this.#entryOf(hash) ?? this.#freshEntry(hash, notes);
     entry.notes = notes;
     const live = this.#grown(entry.block + 1);
-    const { blocks, dense } = live;
-    writeBlock({ layout: blocks.layout, initial: dense }, values, blockBytes(blocks, entry.block));
+    const { blocks } = live;
+    writeBlock(blocks.layout, values, blockBytes(blocks, entry.block));
     const { support, loss } = values;
     blocks.evidence.clicks[entry.block] = support.clicks;
     blocks.evidence.impressions[entry.block] = support.impressions;
@@ -98,7 +98,7 @@ export class LiveBlocks {
   /**
    * Writes the scores of candidates that have live blocks over those of the bundle. Null if there are none.
    *
-   * @param hashes `[candidateCount, 2]`, under seed 0.
+   * @param hashes `[candidateCount, 2]`.
    */
   score(
     request: RankingRequest,
@@ -126,9 +126,9 @@ export class LiveBlocks {
   }
 
   /**
-   * What scores an adgroup that has a live block. Null if it has none.
+   * The model and block that score an adgroup with a live block. Null if it has none.
    *
-   * @param hash low and high word of the key's hash under seed 0.
+   * @param hash low and high word of the key's hash.
    */
   scoredBy(
     hash: readonly [number, number],
@@ -139,7 +139,7 @@ export class LiveBlocks {
 
   /** Frees the scorers; the next request makes others. */
   release(): void {
-    for (const scorer of this.#scorers.clear()) scorer.release?.();
+    for (const scorer of this.#scorers.clear()) scorer.release();
   }
 
   #entryOf([low, high]: readonly [number, number]): Entry | null {
@@ -158,7 +158,7 @@ export class LiveBlocks {
     const known = this.#scorers.get(key);
     if (known !== undefined) return known;
     const scorer = this.#scorerOf(live, contextFeatures);
-    for (const evicted of this.#scorers.put(key, scorer)) evicted.release?.();
+    for (const evicted of this.#scorers.put(key, scorer)) evicted.release();
     return scorer;
   }
 
@@ -194,15 +194,9 @@ export class LiveBlocks {
       ...{ isOfValues, isAlone: new Uint8Array(count) },
     };
     const live = { ...this.#model, blocks };
-    if (this.#live === null) {
-      const variables = new Map(
-        layout.parts.map(({ name, shape }) => [
-          name,
-          { shape, values: denseOf(this.#model, name) },
-        ]),
-      );
-      writeBlock({ layout, initial: live.dense }, { variables, level: 0 }, blockBytes(blocks, 0));
-    }
+    const own = this.#model.blocks;
+    if (earlier === undefined)
+      writeBlock(layout, readBlock(own.layout, blockBytes(own, 0)), blockBytes(blocks, 0));
     this.#live = live;
     this.release();
     return live;

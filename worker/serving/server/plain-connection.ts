@@ -65,7 +65,7 @@ function headersOf(text: string): Pick<PlainHead, 'url' | 'headers'> | null {
 
 /** A request that waits for its answer, whoever has read it from its connection. */
 export interface Exchange {
-  /** Whether the client has an answer, or has left. */
+  /** True if the client has an answer, or has left. */
   readonly isOver: boolean;
   /** Sends nothing where it is over. Headers are those beside the type and the length of the content. */
   send(status: number, answer: Answer, headers?: Readonly<Record<string, string>>): void;
@@ -203,7 +203,7 @@ class PlainConnection<Accepted> implements Exchange {
     else if (missing < 0) this.#handOver();
   };
 
-  /** Whether the head is there, and what it announces may be received. */
+  /** Returns whether the head is there, and its body may be received. */
   #beginBody(): boolean {
     const [first] = this.#chunks;
     if (first === undefined) return false;

@@ -2,6 +2,19 @@
  * The body of a request. In JSON it is parsed once and strictly:
  *
  *   {"context": {...}, "candidates": [{"adgroup": "a", "features": {...}, "bid": 1.5}, ...]}
+ *
+ * Requests in binary. Requests and answers have one layout, little-endian:
+ *
+ *   bytes 0-3    the length of the header (unsigned)
+ *   from 4 on    the header: JSON in UTF-8
+ *   then         arrays in the order of the header, each from the next multiple of 8 on
+ *
+ * A column of texts is `[count + 1]` offsets (unsigned, 32 bits) into the bytes that follow them. The header of a request has
+ * the fields that bodies in JSON have, and names the arrays: "adgroup", "bid", "pacing", then the features in the order of their
+ * list.
+ *
+ *   {"context": {...}, "count": 2, "columns":
+ *     {"adgroup": "hash", "bid": "float64", "features": [["brand", "text"], ["price", "float32"]]}}
  */
 
 import { z } from 'zod';
@@ -12,22 +25,27 @@ import type { RawRow } from '../../../shared/features/raw-values.js';
 import {
   columnOfTexts,
   MISSING_START,
+  NULL_START,
   valuesOf,
   type CandidateColumn,
   type HashesColumn,
   type TextsColumn,
 } from '../candidate-columns.js';
 import { RefusedRequest } from './refused-request.js';
-import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from './server-limits.js';
 import { isAscii, isUtf8 } from 'node:buffer';
 import { describeIssues } from '../../../shared/config/config-issues.js';
-import { int32At, uint32At } from '../../../shared/base/arrays.js';
+import { int32At, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import type { ColumnsAddon } from '../kernel-scorer.js';
 
+const CANDIDATES_MAX = 5_000;
+/** Columns of the context, and of the candidates. */
+const COLUMNS_MAX = 1_000;
+const TEXT_LENGTH_MAX = 10_000;
+const LIST_LENGTH_MAX = 1_000;
 /** Joins the columns of an adgroup's key. */
 export const KEY_SEPARATOR = '\u001f';
-/** Of bids, pacings and the reserve. */
-export const BID_MAX = 1e12;
+/** Bounds bids, pacings and the reserve. */
+const BID_MAX = 1e12;
 const SEED_MAX = 0xffffffff;
 
 /** Lists that an answer may have, in their order there; `/v1/score` has no `order` and no `values`. */
@@ -52,7 +70,7 @@ export interface BundleWish {
   readonly requestKey: string | null;
 }
 
-/** What all forms come to. Columns and lists have an element for each candidate. */
+/** A request of any form. Columns and lists have an element for each candidate. */
 export interface RankingBody extends BundleWish {
   readonly context: RawRow;
   readonly candidateCount: number;
@@ -72,7 +90,7 @@ export interface RankingBody extends BundleWish {
   readonly fields: readonly AnswerField[] | null;
   /** Places that are shown, which exploration decides on; null where the request does not say. */
   readonly slots: number | null;
-  /** Whether the answer says what each feature adds to scores. */
+  /** True if the answer says what each feature adds to scores. */
   readonly explain: boolean;
 }
 
@@ -105,7 +123,7 @@ export const valuesByColumn = z.custom<RawRow>().superRefine((columns: unknown, 
   if (wrong !== undefined) context.addIssue({ code: 'custom', path: [wrong[0]], message: VALUE });
 });
 
-/** Whether a value is a context, as `commonFields` has it. */
+/** Returns whether a value is a context of `commonFields`. */
 function isContext(value: unknown): value is RawRow {
   if (!isObject(value)) return false;
   let count = 0;
@@ -116,13 +134,13 @@ function isContext(value: unknown): value is RawRow {
   return true;
 }
 
-/** Whether a value is a seed, as `commonFields` has it. */
+/** Returns whether a value is a seed of `commonFields`. */
 function isSeed(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= SEED_MAX;
 }
 
-/** Whether a value is a column of candidates. */
-export function isList(list: unknown): list is readonly unknown[] {
+/** Returns whether a value is a column of candidates. */
+function isList(list: unknown): list is readonly unknown[] {
   return Array.isArray(list) && list.length <= CANDIDATES_MAX && list.every(isValue);
 }
 
@@ -189,7 +207,7 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
   const content = jsonOf(bytes);
   if (!isObject(content))
     throw new RefusedRequest({ reason: 'wrong-value', what: 'the body is not an object' });
-  const { candidates, ...common } = parsedBy(RankingRequestSchema, content);
+  const { candidates, ...common } = parseWith(RankingRequestSchema, content);
   const columns = new Map<string, unknown[]>();
   for (const [candidate, { features }] of candidates.entries())
     for (const [name, value] of Object.entries(features)) {
@@ -229,7 +247,7 @@ interface ReadFields<Fields> extends Pick<RankingBody, 'context' | 'seed'> {
 }
 
 /** Takes field by field: objects that are made by spreads take a tenth of a request more. */
-export function bodyOf(
+function bodyOf(
   { context, seed, shared }: ReadFields<CommonOfBody>,
   candidates: Omit<RankingBody, keyof CommonOfBody>,
 ): RankingBody {
@@ -261,7 +279,7 @@ export function fieldsReader<Fields extends Pick<RankingBody, 'context' | 'seed'
       if (shared !== undefined && isContext(context) && isSeed(seed))
         return { context, seed: content['seed'] === undefined ? null : seed, shared };
     }
-    const shared = parsedBy(schema, content);
+    const shared = parseWith(schema, content);
     if (key !== '' && key.length <= REMEMBERED_LENGTH_MAX) remembered.put(key, shared);
     const { context, seed } = shared;
     return { context, seed, shared };
@@ -294,7 +312,7 @@ export function jsonOf(bytes: Uint8Array): unknown {
 }
 
 /** @throws RefusedRequest that names what is wrong with the content. */
-export function parsedBy<Schema extends z.ZodType>(
+export function parseWith<Schema extends z.ZodType>(
   schema: Schema,
   content: unknown,
 ): z.output<Schema> {
@@ -340,25 +358,25 @@ const readFields = fieldsReader(z.strictObject({ ...commonFields, candidates: z.
 const NO_CANDIDATES = Buffer.from('[]');
 
 export class BodyScanner {
-  readonly #addon: Pick<ColumnsAddon, 'scanBody'>;
+  readonly addon: Pick<ColumnsAddon, 'scanBody'>;
   readonly #words = new Int32Array(HEAD_WORDS + WORDS_PER_COLUMN * SCANNED_COLUMNS_MAX);
   readonly #spans = new Uint32Array(2 * ELEMENTS_MAX);
   readonly #numbers = new Float64Array(ELEMENTS_MAX);
   #written = Buffer.alloc(0);
 
   constructor(addon: Pick<ColumnsAddon, 'scanBody'>) {
-    this.#addon = addon;
+    this.addon = addon;
   }
 
   /** Null for a body that `parseRankingBody` must parse or refuse. Valid until the next is scanned. */
-  scanned(body: Buffer): RankingBody | null {
+  scan(body: Buffer): RankingBody | null {
     if (!isUtf8(body)) return null;
     // Lists are somewhat longer than their values.
     if (this.#written.length < 2 * body.length)
       this.#written = Buffer.allocUnsafeSlow(2 * body.length);
     const found = [this.#words, this.#spans, this.#numbers, this.#written] as const;
     // A text has no more characters than bytes.
-    const count = this.#addon.scanBody(body, ...found, TEXT_LENGTH_MAX, CANDIDATES_MAX);
+    const count = this.addon.scanBody(body, ...found, TEXT_LENGTH_MAX, CANDIDATES_MAX);
     if (count < 0) return null;
     try {
       return this.#bodyOf(body, count);
@@ -425,4 +443,200 @@ function amountsOf(column: CandidateColumn | undefined): Float64Array | null | u
   if (column?.form !== 'numbers' || !(column.numbers instanceof Float64Array)) return null;
   const { numbers } = column;
   return numbers.every((amount) => amount >= 0 && amount <= BID_MAX) ? numbers : undefined;
+}
+
+export const BINARY_TYPE = 'application/vnd.qianmo.ranking';
+
+export const LENGTH_BYTE_COUNT = 4;
+const ALIGNMENT = 8;
+
+export function alignUp(place: number): number {
+  return Math.ceil(place / ALIGNMENT) * ALIGNMENT;
+}
+
+const amounts = z.enum(['float64', 'float32']);
+const HeaderSchema = z.strictObject({
+  ...commonFields,
+  count: z.int().min(0).max(CANDIDATES_MAX),
+  columns: z.strictObject({
+    /** Keys, or their 64-bit hashes (`key-index.ts`). */
+    adgroup: z.enum(['hash', 'text']),
+    bid: amounts.optional(),
+    pacing: amounts.optional(),
+    /** A list in place of a type is the column itself, for bags for example. */
+    features: z
+      .array(
+        z.tuple([
+          z.string(),
+          z.union([
+            z.enum(['text', 'id', 'float64', 'float32', 'int32']),
+            z.custom<readonly unknown[]>(isList, 'expected a type, or a list of values'),
+          ]),
+        ]),
+      )
+      .max(COLUMNS_MAX)
+      .default([]),
+  }),
+});
+
+const readHeader = fieldsReader(HeaderSchema);
+
+const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
+
+/** @throws RefusedRequest if the bytes are no such request. */
+export function parseBinaryBody(received: Buffer): RankingBody {
+  // Arrays are read where they lie.
+  const body = received.byteOffset % 8 === 0 ? received : Buffer.from(new Uint8Array(received));
+  const headerEnd =
+    body.length < LENGTH_BYTE_COUNT ? Infinity : LENGTH_BYTE_COUNT + body.readUInt32LE(0);
+  if (headerEnd > body.length)
+    throw malformedBody(
+      'the header ends behind the body',
+      'a length of the header, then the header',
+    );
+  const header = readHeader(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
+  const { count, columns, bundle } = header.shared;
+  if (bundle === null && columns.features.some(([, type]) => type === 'id'))
+    throw malformedBody('ids, and no bundle', 'the bundle whose dictionaries they are of');
+  const arrays = new BinaryArrays(body, headerEnd, count);
+  const adgroups =
+    columns.adgroup === 'hash' ? arrays.hashes('adgroup') : arrays.texts('adgroup', false);
+  const bids = arrays.amounts('bid', columns.bid);
+  const pacings = arrays.amounts('pacing', columns.pacing);
+  const features = new Map<string, CandidateColumn>();
+  for (const [name, type] of columns.features) {
+    if (features.has(name)) throw malformedBody(`the column "${name}" is there twice`, 'each once');
+    features.set(name, arrays.column(name, type));
+  }
+  arrays.demandEnd();
+  const keyTexts = (): readonly string[] | null =>
+    // Texts that may be empty, but not null, are strings.
+    adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
+  const candidateCount = count;
+  return bodyOf(header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
+}
+
+class BinaryArrays {
+  readonly #body: Buffer;
+  readonly #count: number;
+  #end: number;
+
+  constructor(body: Buffer, headerEnd: number, count: number) {
+    this.#body = body;
+    this.#end = headerEnd;
+    this.#count = count;
+  }
+
+  hashes(name: string): HashesColumn {
+    const start = this.#taken(8 * this.#count, name);
+    return { form: 'hashes', words: this.#view(Uint32Array, start, 2 * this.#count) };
+  }
+
+  amounts(name: string, type: 'float64' | 'float32' | undefined): ArrayLike<number> | null {
+    if (type === undefined) return null;
+    const values = this.#numbers(name, type);
+    for (let place = 0; place < values.length; place += 1) {
+      const value = numberAt(values, place);
+      if (value >= 0 && value <= BID_MAX) continue;
+      throw new RefusedRequest({
+        reason: 'wrong-value',
+        what: `candidate ${place} has no ${name}`,
+        where: `columns.${name}`,
+        expected: `a number from 0 to ${BID_MAX}`,
+        found: String(value),
+      });
+    }
+    return values;
+  }
+
+  column(
+    name: string,
+    type: keyof typeof ARRAYS | 'text' | 'id' | readonly unknown[],
+  ): CandidateColumn {
+    if (type === 'text') return this.texts(name, true);
+    if (type === 'id') {
+      const start = this.#taken(Int32Array.BYTES_PER_ELEMENT * this.#count, name);
+      return { form: 'ids', ids: this.#view(Int32Array, start, this.#count) };
+    }
+    if (typeof type === 'string') return { form: 'numbers', numbers: this.#numbers(name, type) };
+    if (type.length === this.#count) return { form: 'values', values: type };
+    throw malformedBody(`the column "${name}" has ${type.length} values`, `${this.#count} values`);
+  }
+
+  #numbers(name: string, type: keyof typeof ARRAYS): Float64Array | Float32Array | Int32Array {
+    const start = this.#taken(ARRAYS[type].BYTES_PER_ELEMENT * this.#count, name);
+    return this.#view<Float64Array | Float32Array | Int32Array>(ARRAYS[type], start, this.#count);
+  }
+
+  /** @param emptyIsNull an empty text is an empty value. */
+  texts(name: string, emptyIsNull: boolean): TextsColumn {
+    const count = this.#count;
+    const offsets = this.#view(Uint32Array, this.#taken(4 * (count + 1), name), count + 1);
+    const byteCount = uint32At(offsets, count);
+    const first = this.#end;
+    if (first + byteCount > this.#body.length) throw this.#tooShort(name);
+    this.#end = first + byteCount;
+    const bytes = this.#body.subarray(first, this.#end);
+    if (!isUtf8(bytes)) throw malformedBody(`the column "${name}" is not UTF-8`, 'texts in UTF-8');
+    const spans = new Uint32Array(2 * count);
+    let end = 0;
+    for (let place = 0; place < count; place += 1) {
+      const start = uint32At(offsets, place);
+      const next = uint32At(offsets, place + 1);
+      if (start !== end || next < start || next - start > TEXT_LENGTH_MAX || splits(bytes, next))
+        throw malformedBody(
+          `text ${place} of the column "${name}" ends at ${next}`,
+          `offsets of whole texts of at most ${TEXT_LENGTH_MAX} bytes, from 0 on`,
+        );
+      const isNull = emptyIsNull && next === start;
+      spans[2 * place] = isNull ? NULL_START : start;
+      spans[2 * place + 1] = isNull ? NULL_START : next;
+      end = next;
+    }
+    return { form: 'texts', bytes, spans };
+  }
+
+  demandEnd(): void {
+    if (alignUp(this.#end) === alignUp(this.#body.length)) return;
+    throw malformedBody(
+      `the body has ${this.#body.length} bytes`,
+      `${this.#end}, as many as the arrays of the header have`,
+    );
+  }
+
+  #taken(byteCount: number, name: string): number {
+    const start = alignUp(this.#end);
+    this.#end = start + byteCount;
+    if (this.#end > this.#body.length) throw this.#tooShort(name);
+    return start;
+  }
+
+  #view<Values>(
+    array: new (buffer: ArrayBufferLike, byteOffset: number, length: number) => Values,
+    start: number,
+    length: number,
+  ): Values {
+    return new array(this.#body.buffer, this.#body.byteOffset + start, length);
+  }
+
+  #tooShort(name: string): RefusedRequest {
+    return malformedBody(
+      `the body ends within the column "${name}"`,
+      `arrays of ${this.#count} candidates`,
+    );
+  }
+}
+
+/** Returns whether a text that ends there ends within a character. */
+function splits(bytes: Uint8Array, end: number): boolean {
+  return end < bytes.length && (uint8At(bytes, end) & 0xc0) === 0x80;
+}
+
+function malformedBody(found: string, expected: string): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'malformed',
+    what: 'the body is no request in binary',
+    ...{ expected, found },
+    cure: 'infra/docs/serving.md describes the layout',
+  });
 }

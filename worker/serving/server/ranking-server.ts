@@ -14,6 +14,7 @@ import {
 import type { Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { type RunEventSink, noticeEvent } from '../../../shared/events/run-events.js';
+import { printableText } from '../../../shared/base/printable-text.js';
 import { counted } from '../../../shared/names/counted.js';
 import { listening } from '../../../shared/network/listening.js';
 import { isOfCanary } from './bundle-keeper.js';
@@ -29,24 +30,16 @@ import {
 } from './endpoint.js';
 import { PlainConnections, type Exchange, type PlainHead } from './plain-connection.js';
 import {
-  PROBLEM_TYPE,
-  problemOf,
   RefusedRequest,
-  statusOf,
+  STATUS_BY_REASON,
   type Refusal,
   type RefusalReason,
 } from './refused-request.js';
 import {
-  BODIES_BYTE_COUNT_MAX,
-  BODY_BYTE_COUNT_MAX,
   CONNECTIONS_MAX,
   DEADLINE_MS_MAX,
   DRAIN_MS_MAX,
   EXPLAINED_DEFAULT,
-  HEADERS_TIMEOUT_MS,
-  KEEP_ALIVE_MS,
-  RECEIVED_REQUESTS_MAX,
-  REQUEST_TIMEOUT_MS,
 } from './server-limits.js';
 import { WorkQueue } from './work-queue.js';
 
@@ -62,7 +55,7 @@ interface AnswerSettings {
 }
 
 /** The settings of a server that takes connections itself. */
-export interface ServerSettings extends AnswerSettings {
+interface ServerSettings extends AnswerSettings {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
@@ -88,7 +81,7 @@ export interface EndedRequest {
 }
 
 /** A request that an endpoint was found for. */
-interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameters' | 'mediaType'> {
+interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameter' | 'mediaType'> {
   readonly endpoint: Endpoint;
   readonly deadlineMs: number;
 }
@@ -99,6 +92,19 @@ interface ReceivedBody {
   /** Gives the body back. */
   readonly release: () => void;
 }
+
+/** Bytes of the body of a request. */
+const BODY_BYTE_COUNT_MAX = 8 * 2 ** 20;
+/** Bytes of all bodies that are being received or wait. */
+const BODIES_BYTE_COUNT_MAX = 256 * 2 ** 20;
+/** Requests whose bodies are being received. */
+const RECEIVED_REQUESTS_MAX = 1_024;
+/** Pools of clients and proxies keep connections for a minute or less. */
+const KEEP_ALIVE_MS = 75_000;
+const HEADERS_TIMEOUT_MS = 5_000;
+
+/** Headers and body. */
+const REQUEST_TIMEOUT_MS = 10_000;
 
 const NO_BODY = Buffer.alloc(0);
 /** Bundles that are counted by themselves, the last that answered. */
@@ -172,7 +178,7 @@ export class RankingServer {
       },
       giveBack: (byteCount) => (this.#bodiesByteCount -= byteCount),
       freeMemory: (bytes) => this.#freeMemory(bytes),
-      accept: (head) => this.#acceptedPlain(head),
+      accept: (head) => this.#acceptPlain(head),
       carryOut: (request) => {
         this.#underWayCount += 1;
         this.#enqueue(request.exchange, request.accepted, request);
@@ -219,7 +225,7 @@ export class RankingServer {
       this.#handedCount -= 1;
       if (this.#handedCount === 0) this.#onNoneHanded();
     });
-    // As of connections that a server of node:http accepts.
+    // A server of node:http accepts connections so.
     socket.allowHalfOpen = true;
     this.#server.emit('connection', socket);
   }
@@ -319,18 +325,18 @@ export class RankingServer {
 
   /** @throws RefusedRequest if a header says what the endpoint does not take. */
   #routed(
-    { endpoint, parameters }: ReturnType<RouteTable['routeOf']>,
+    { endpoint, parameter }: ReturnType<RouteTable['routeOf']>,
     headers: IncomingHttpHeaders,
   ): RoutedRequest {
     const isRead = endpoint.method === 'GET';
     if (!isRead || endpoint.isOpen !== true) requireToken(headers, this.#settings.token);
     const mediaType = isRead ? '' : mediaTypeIn(headers, endpoint.mediaTypes);
     const deadlineMs = isRead ? Infinity : deadlineIn(headers, this.#settings.deadlineMs);
-    return { endpoint, parameters, headers, mediaType, deadlineMs };
+    return { endpoint, parameter, headers, mediaType, deadlineMs };
   }
 
   /** Null for what is refused before its body is received. */
-  #acceptedPlain({ url, headers }: PlainHead): RoutedRequest | null {
+  #acceptPlain({ url, headers }: PlainHead): RoutedRequest | null {
     try {
       const found = this.#routes.routeOf('POST', url);
       return found.endpoint.method === 'POST' ? this.#routed(found, headers) : null;
@@ -388,8 +394,7 @@ export class RankingServer {
    */
   #freeMemory({ buffer, byteLength }: Uint8Array): void {
     const isOwn = byteLength > 0 && buffer.byteLength === byteLength;
-    if (isOwn && buffer instanceof ArrayBuffer)
-      this.#parts.keeper.current.choice.addon?.detach(buffer);
+    if (isOwn && buffer instanceof ArrayBuffer) this.#parts.keeper.current.addon.detach(buffer);
   }
 
   #enqueue(
@@ -417,7 +422,7 @@ export class RankingServer {
   /** Null where the answer is given; otherwise a promise that it is. */
   #answer(
     exchange: Exchange,
-    { endpoint, headers, parameters, mediaType }: RoutedRequest,
+    { endpoint, headers, parameter, mediaType }: RoutedRequest,
     body: Buffer,
     deadlineAtMs = Infinity,
   ): Promise<void> | null {
@@ -438,7 +443,7 @@ export class RankingServer {
     };
     // prettier-ignore
     const request: ReceivedRequest = {
-      headers, parameters, mediaType, body, deadlineAtMs, bundle, bundleFor, server: this.#view,
+      headers, parameter, mediaType, body, deadlineAtMs, bundle, bundleFor, server: this.#view,
     };
     const isPost = endpoint.method === 'POST';
     const send = (answer: Answer): void => {
@@ -472,13 +477,28 @@ export class RankingServer {
       });
     const refusal = error instanceof RefusedRequest ? error.refusal : BUG;
     this.#countRefusal(refusal.reason);
-    const status = statusOf(refusal);
-    const answer = { mediaType: PROBLEM_TYPE, content: problemOf(refusal) };
+    const status = STATUS_BY_REASON[refusal.reason];
+    const answer = { mediaType: 'application/problem+json', content: problemOf(refusal) };
     exchange.send(status, answer, {
       ...(status === 429 || status === 503 ? { 'Retry-After': '1' } : {}),
       ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
     });
   }
+}
+
+const PART_LENGTH_MAX = 2_000;
+
+/** The problem in the form of RFC 9457. */
+function problemOf(refusal: Refusal): string {
+  const { reason, what, ...parts } = refusal;
+  const shown = Object.entries(parts).flatMap(([name, text]: [string, string | undefined]) =>
+    text === undefined ? [] : [[name, printableText(text).slice(0, PART_LENGTH_MAX)]],
+  );
+  return JSON.stringify({
+    ...{ type: `urn:qianmo:${reason}`, status: STATUS_BY_REASON[reason], reason },
+    what: printableText(what).slice(0, PART_LENGTH_MAX),
+    ...(Object.fromEntries(shown) as Readonly<Record<string, string>>),
+  });
 }
 
 const BUG: Refusal = {

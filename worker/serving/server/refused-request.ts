@@ -1,14 +1,11 @@
-/** A request that is not answered with scores: a problem in the form of RFC 9457, and its reason. */
+/** A request that is not answered with scores, and its reason. */
 
 import type { QianmoError } from '../../../shared/base/errors.js';
-import { printableText } from '../../../shared/base/printable-text.js';
-
-export const PROBLEM_TYPE = 'application/problem+json';
 
 /** Counted by the server. */
 export type RefusalReason = keyof typeof STATUS_BY_REASON;
 
-const STATUS_BY_REASON = {
+export const STATUS_BY_REASON = {
   malformed: 400,
   'wrong-value': 400,
   unauthorised: 401,
@@ -49,23 +46,4 @@ export class RefusedRequest extends Error {
 export function refusedValue(error: QianmoError, where: string): RefusedRequest {
   const { what, expected, found, cure } = error.report;
   return new RefusedRequest({ reason: 'wrong-value', what, where, expected, found, cure });
-}
-
-export function statusOf({ reason }: Refusal): number {
-  return STATUS_BY_REASON[reason];
-}
-
-const PART_LENGTH_MAX = 2_000;
-
-/** The body of the answer. */
-export function problemOf(refusal: Refusal): string {
-  const { reason, what, ...parts } = refusal;
-  const shown = Object.entries(parts).flatMap(([name, text]: [string, string | undefined]) =>
-    text === undefined ? [] : [[name, printableText(text).slice(0, PART_LENGTH_MAX)]],
-  );
-  return JSON.stringify({
-    ...{ type: `urn:qianmo:${reason}`, status: statusOf(refusal), reason },
-    what: printableText(what).slice(0, PART_LENGTH_MAX),
-    ...(Object.fromEntries(shown) as Readonly<Record<string, string>>),
-  });
 }

@@ -12,9 +12,7 @@ import {
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import type { KeyLookup, TextLookups, ValueLookup } from '../candidate-columns.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
 import { LiveBlocks } from './live-blocks.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
@@ -22,9 +20,8 @@ import { requestOfRows } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
-import type { Scorer, ScorerChoice } from './scorer-choice.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
-import type { ColumnsAddon } from '../kernel-scorer.js';
+import { KernelScorer, type ScoringAddon } from '../kernel-scorer.js';
 
 /** The largest difference from a self-check logit, relative to it beyond 1. */
 const SELF_CHECK_TOLERANCE = 1e-5;
@@ -34,7 +31,7 @@ const SIDES_MAX = 8;
 interface ServedBundleParts {
   readonly digest: string;
   readonly loaded: LoadedBundle;
-  readonly choice: ScorerChoice;
+  readonly addon: ScoringAddon;
   /** Gives the memory of the arrays back; called once nothing reads them any more. */
   readonly free?: () => void;
 }
@@ -42,14 +39,12 @@ interface ServedBundleParts {
 export class ServedBundle {
   readonly digest: string;
   readonly loaded: LoadedBundle;
-  readonly choice: ScorerChoice;
+  readonly addon: ScoringAddon;
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
   /** The candidates that it has scored, and those whose adgroup it does not have. */
   readonly scored = { candidates: 0, unknown: 0 };
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
-  readonly #keys: KeyLookup;
-  readonly #values: ReadonlyMap<string, ValueLookup>;
   readonly #estimator: Estimator;
   readonly #free: () => void;
   #holderCount = 0;
@@ -57,33 +52,18 @@ export class ServedBundle {
   #isFreed = false;
 
   /** A bundle that is known to score its self-check rows, or is about to be checked. */
-  constructor({ digest, loaded, choice, free = () => undefined }: ServedBundleParts) {
+  constructor({ digest, loaded, addon, free = () => undefined }: ServedBundleParts) {
     this.digest = digest;
     this.loaded = loaded;
-    this.choice = choice;
-    this.#keys = choice.lookups.ofKeys(loaded.index);
-    this.#values = valueLookupsOf(loaded.encoder, choice.lookups);
-    this.#estimator = new Estimator(loaded, choice.addon);
+    this.addon = addon;
+    this.#estimator = new Estimator(loaded, addon);
     this.#free = free;
-    this.live = new LiveBlocks(loaded.model, (model, names) => choice.scorerOf(model, names));
+    this.live = new LiveBlocks(loaded.model, (model, names) => this.#scorerOf(model, names));
   }
 
-  /**
-   * Reads a bundle into memory, whose files are checked against their digests, and scores its self-check
-   * rows.
-   *
-   * @throws QianmoError of kind `data` if a file is damaged or a row has another score.
-   */
-  static async read(
-    store: ObjectStore,
-    digest: string,
-    choice: ScorerChoice,
-  ): Promise<ServedBundle> {
-    const where = `${store.address}@${digest}`;
-    const loaded = await readPublishedBundle(store, digest);
-    const bundle = new ServedBundle({ digest, loaded, choice });
-    bundle.selfCheck(where);
-    return bundle;
+  /** Such as `kernel avx2`. */
+  get scorerName(): string {
+    return `kernel ${this.addon.kernels()[0] ?? 'portable'}`;
   }
 
   /**
@@ -116,7 +96,7 @@ export class ServedBundle {
   #freeIfUnused(): void {
     if (!this.#isRetired || this.#holderCount > 0 || this.#isFreed) return;
     this.#isFreed = true;
-    for (const { scorer } of this.#sides.values()) scorer.release?.();
+    for (const { scorer } of this.#sides.values()) scorer.release();
     this.live.release();
     this.#free();
   }
@@ -131,9 +111,9 @@ export class ServedBundle {
     requireCovered(this.loaded.model, where);
     const { blocks, rows, logits } = this.loaded.selfCheck;
     const found = new Float32Array(blocks.length);
-    const scorer = this.#scorerOf([]);
+    const scorer = this.#scorerOf(this.loaded.model, []);
     scorer.score(requestOfRows(this.loaded.model.spec, rows, blocks), found);
-    scorer.release?.();
+    scorer.release();
     for (let row = 0; row < found.length; row += 1) {
       const expected = float32At(logits, row);
       const difference = Math.abs(float32At(found, row) - expected);
@@ -144,18 +124,18 @@ export class ServedBundle {
         what: `the bundle fails its self-check: row ${row} has another score`,
         where,
         expected: `${expected} as the export scored it`,
-        found: `${float32At(found, row)} by ${this.choice.name}`,
+        found: `${float32At(found, row)} by ${this.scorerName}`,
         cure: 'serve it with the version that exported it, or export the run again',
       });
     }
   }
 
-  #scorerOf(contextFeatures: readonly string[]): Scorer {
-    return this.choice.scorerOf(this.loaded.model, contextFeatures);
+  #scorerOf(model: RankingModel, contextFeatures: readonly string[]): KernelScorer {
+    return new KernelScorer(this.addon, model, contextFeatures);
   }
 
   /**
-   * What the bundle says of the candidates of a request; its arrays are those of the next one, too.
+   * Scores the candidates of a request; the arrays are those of the next one, too.
    *
    * @throws RefusedRequest if the request does not fit the bundle.
    */
@@ -165,10 +145,13 @@ export class ServedBundle {
     const { adgroups } = body;
     const estimates = this.#estimator.begin(body.candidateCount);
     const { blocks, hashes } = estimates;
-    if (adgroups.form === 'texts') this.#keys.ofTexts(adgroups, blocks, hashes);
-    else {
-      if (this.loaded.index.seed !== 0) throw seededKeys();
-      this.#keys.ofHashes(adgroups, blocks);
+    const { index } = this.loaded;
+    if (adgroups.form === 'texts') {
+      const asked = [adgroups.bytes, adgroups.spans] as const;
+      const keys = [index.hashes, index.blocks, index.keyBytes, index.keyOffsets] as const;
+      this.addon.lookUpKeys(...asked, ...keys, blocks, hashes);
+    } else {
+      this.addon.lookUpHashes(adgroups.words, index.hashes, index.blocks, blocks);
       hashes.set(adgroups.words);
     }
     this.#count(blocks, body.candidateCount);
@@ -187,7 +170,7 @@ export class ServedBundle {
   }
 
   /**
-   * What their blocks and each feature add to the scores of some candidates, in the order of the places.
+   * Returns how much blocks and features add to the scores of some candidates, in the order of the places.
    *
    * @param places of candidates in the request, each once.
    */
@@ -206,13 +189,13 @@ export class ServedBundle {
     const found = new Map<number, ScoreExplanation>();
     for (const [of, candidates] of byModel)
       for (const [index, explanation] of explanationsOf(of, asked, candidates, (each, names) =>
-        this.choice.scorerOf(each, names),
+        this.#scorerOf(each, names),
       ).entries())
         found.set(at(candidates, index).place, explanation);
     return places.flatMap((place) => found.get(place) ?? []);
   }
 
-  /** What encodes and scores requests with these columns in the context. */
+  /** The encoder and the scorer of requests with these columns in the context. */
   #sideOf(body: RankingBody): EncodedSide {
     requireEachColumnOnce(body, this.loaded.manifest.taskColumns);
     const { context } = body;
@@ -227,32 +210,18 @@ export class ServedBundle {
       this.loaded.encoder,
     );
     const side = {
-      encoder: new RequestEncoder(this.loaded, names, this.#values),
-      scorer: this.#scorerOf(names),
+      encoder: new RequestEncoder(this.loaded, names, this.addon),
+      scorer: this.#scorerOf(this.loaded.model, names),
       contextFeatures: names,
     };
-    for (const evicted of this.#sides.put(key, side)) evicted.scorer.release?.();
+    for (const evicted of this.#sides.put(key, side)) evicted.scorer.release();
     return side;
   }
 }
 
-/** Lookups by feature, of category features that read their texts as they are. */
-export function valueLookupsOf(
-  { features }: Pick<LoadedBundle['encoder'], 'features'>,
-  { ofValues }: TextLookups,
-): ReadonlyMap<string, ValueLookup> {
-  return new Map(
-    features.flatMap(({ name, kind, textIds }): [string, ValueLookup][] =>
-      ofValues !== null && kind === 'category' && textIds !== null
-        ? [[name, ofValues(textIds)]]
-        : [],
-    ),
-  );
-}
-
 interface EncodedSide {
   readonly encoder: RequestEncoder;
-  readonly scorer: Scorer;
+  readonly scorer: KernelScorer;
   readonly contextFeatures: readonly string[];
 }
 
@@ -282,25 +251,16 @@ function otherBundle(digest: string): RefusedRequest {
   });
 }
 
-function seededKeys(): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the bundle in use cannot be asked by hashes of keys: two of its keys have the same one',
-    where: 'columns.adgroup',
-    cure: 'send the keys as texts',
-  });
-}
-
 /** Arrays with an element for each candidate. */
 export interface Estimates {
   readonly candidateCount: number;
-  /** `[candidateCount, 2]`: low and high word of the hash of the adgroup's key, under seed 0. */
+  /** `[candidateCount, 2]`: low and high word of the hash of the adgroup's key. */
   readonly hashes: Uint32Array;
   /** 0 for an unknown adgroup. */
   readonly blocks: Int32Array;
   /** The output of the scorer. */
   readonly scores: Float32Array;
-  /** What a bid is multiplied by: the probability, or the expected value. */
+  /** The factor of a bid: the probability, or the expected value. */
   readonly expected: Float64Array;
   /** The place of the block's label in the manifest. */
   readonly labels: Int32Array;
@@ -313,18 +273,18 @@ const ROOM_MIN = 512;
 
 export class Estimator {
   readonly #bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>;
-  readonly #addon: Pick<ColumnsAddon, 'calibrate'> | null;
+  readonly #addon: Pick<ScoringAddon, 'calibrate'>;
   readonly #slopes: Float64Array;
   readonly #offsets: Float64Array;
   /** Numbers by label; the mean and the deviation of a probability are not read. */
   readonly #ofLabels: LabelNumbers;
-  #room = allocated(ROOM_MIN);
+  #room = allocateEstimates(ROOM_MIN);
   /** Views of the room, those of the last request: the next one has as many candidates, most often. */
-  #last = allocated(0);
+  #last = allocateEstimates(0);
 
   constructor(
     bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>,
-    addon: Pick<ColumnsAddon, 'calibrate'> | null,
+    addon: Pick<ScoringAddon, 'calibrate'>,
   ) {
     this.#bundle = bundle;
     this.#addon = addon;
@@ -337,7 +297,7 @@ export class Estimator {
   /** Arrays of this length, of which blocks, hashes and scores are to be filled. */
   begin(candidateCount: number): Estimates {
     if (candidateCount === this.#last.candidateCount) return this.#last;
-    if (candidateCount > this.#room.candidateCount) this.#room = allocated(candidateCount);
+    if (candidateCount > this.#room.candidateCount) this.#room = allocateEstimates(candidateCount);
     const { hashes, blocks, scores, expected, labels } = this.#room;
     this.#last = {
       candidateCount,
@@ -355,14 +315,15 @@ export class Estimator {
     const { candidateCount, expected, labels } = estimates;
     const { areAll, isProbability, means, deviations } = this.#ofLabels;
     this.#calibrate(estimates);
-    // The addon has taken the sigmoid of all others.
-    const isDone = areAll && this.#addon !== null;
     for (const [candidate, { calibration, label }] of live ?? []) {
-      const calibrated = this.#calibrated(calibration, float32At(estimates.scores, candidate));
-      expected[candidate] = isDone ? sigmoid(calibrated) : calibrated;
+      const score = float32At(estimates.scores, candidate);
+      const calibrated =
+        float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);
+      // The addon has taken the sigmoid of all others.
+      expected[candidate] = areAll ? sigmoid(calibrated) : calibrated;
       labels[candidate] = label;
     }
-    if (isDone) return;
+    if (areAll) return;
     for (let candidate = 0; candidate < candidateCount; candidate += 1) {
       const calibrated = float64At(expected, candidate);
       const label = int32At(labels, candidate);
@@ -374,25 +335,11 @@ export class Estimator {
   }
 
   /** Writes labels, and calibrated scores in place of what is expected; the addon their sigmoid where all are probabilities. */
-  #calibrate({ candidateCount, blocks, scores, expected, labels }: Estimates): void {
+  #calibrate({ blocks, scores, expected, labels }: Estimates): void {
     const { labels: labelsOfBlocks, calibrations } = this.#bundle;
-    const [slopes, offsets] = [this.#slopes, this.#offsets];
-    if (this.#addon !== null) {
-      const ofBlocks = [calibrations, labelsOfBlocks, slopes, offsets] as const;
-      const ofLabels = [this.#bundle.manifest.labels.length, this.#ofLabels.areAll] as const;
-      this.#addon.calibrate(blocks, scores, ...ofBlocks, ...ofLabels, labels, expected);
-      return;
-    }
-    for (let candidate = 0; candidate < candidateCount; candidate += 1) {
-      const block = int32At(blocks, candidate);
-      const score = float32At(scores, candidate);
-      expected[candidate] = this.#calibrated(int32At(calibrations, block), score);
-      labels[candidate] = int32At(labelsOfBlocks, block);
-    }
-  }
-
-  #calibrated(calibration: number, score: number): number {
-    return float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);
+    const ofBlocks = [calibrations, labelsOfBlocks, this.#slopes, this.#offsets] as const;
+    const ofLabels = [this.#bundle.manifest.labels.length, this.#ofLabels.areAll] as const;
+    this.#addon.calibrate(blocks, scores, ...ofBlocks, ...ofLabels, labels, expected);
   }
 }
 
@@ -415,7 +362,7 @@ function labelNumbersOf(labels: LoadedBundle['manifest']['labels']): LabelNumber
   };
 }
 
-function allocated(candidateCount: number): Estimates {
+function allocateEstimates(candidateCount: number): Estimates {
   return {
     candidateCount,
     hashes: new Uint32Array(2 * candidateCount),

@@ -23,7 +23,7 @@ export class WorkQueue {
   readonly #countMax: number;
   readonly #waiting: QueuedWork[] = [];
   #isScheduled = false;
-  /** Of the thread, for one request; 0 until one was worked on. */
+  /** The time of the thread for one request; 0 until one was worked on. */
   #meanWorkMs = 0;
 
   constructor(clock: Clock, countMax: number) {

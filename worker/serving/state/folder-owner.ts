@@ -12,7 +12,7 @@ const TRUSTED_AGE_MAX_MS = 15_000;
 /** An owner that cannot be seen from here is gone after so long without a sign. */
 const SILENCE_MAX_MS = 30_000;
 
-export interface OwnedFolder {
+interface OwnedFolder {
   /** @throws QianmoError `usage` if another process has taken the folder, as after a pause of this one. */
   assertOwned(): Promise<void>;
   giveBack(): Promise<void>;

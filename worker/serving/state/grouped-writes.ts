@@ -1,4 +1,4 @@
-/** What is added while a write is under way shares the next write. */
+/** Items that are added while a write is under way share the next write. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
 

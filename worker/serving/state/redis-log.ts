@@ -56,7 +56,7 @@ export class RedisLog<State extends LogState<Result>, Result> implements SharedL
   readonly #own = new Map<string, (result: Result) => void>();
   readonly #closing = new AbortController();
   #loaded: Loaded<State>;
-  /** Of the clock of Redis before that of this machine. */
+  /** How far the clock of Redis is ahead of that of this machine. */
   #aheadMs = 0;
   #following: Promise<void> = Promise.resolve();
 
@@ -187,7 +187,7 @@ export class RedisLog<State extends LogState<Result>, Result> implements SharedL
       } catch {
         await this.#options.clock.sleep(RETRY_MS, signal);
         if (signal.aborted) return;
-        // What was applied may be lost in Redis.
+        // Applied lines may be lost in Redis.
         await this.#load().catch(() => undefined);
       }
   }
@@ -246,7 +246,7 @@ export class RedisLog<State extends LogState<Result>, Result> implements SharedL
 interface Loaded<State> {
   readonly state: State;
   lastId: string;
-  /** Of the lines since the last snapshot. */
+  /** Bytes of the lines since the last snapshot. */
   byteCount: number;
   snapshotByteCount: number;
 }

@@ -86,7 +86,7 @@ export class FileLog<State extends LogState<Result>, Result> implements SharedLo
       try {
         state.apply(text, Number(time));
       } catch (cause) {
-        throw damaged(where, cause);
+        throw damagedLog(where, cause);
       }
       // Lines of a snapshot have no time.
       if (time === '0') snapshotByteCount += line.length;
@@ -161,7 +161,7 @@ function partsOf(line: string): readonly string[] {
   return [line.slice(0, end), line.slice(end + 1)];
 }
 
-function damaged(where: string, cause: unknown): QianmoError {
+function damagedLog(where: string, cause: unknown): QianmoError {
   return new QianmoError({
     ...{ kind: 'data', what: 'the log of the state is damaged', where, cause },
     expected: 'lines as a ranking server writes them',

@@ -4,13 +4,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
+import { BundleKeeper, CanaryKeeper } from '../../../../worker/serving/server/bundle-keeper.js';
 import {
-  BundleKeeper,
-  CanaryKeeper,
   readingLoader,
-} from '../../../../worker/serving/server/bundle-keeper.js';
-import {
-  plainScorer,
   twoBundles,
   type TwoBundles,
 } from '../../../fixtures/serving/served-export.js';
@@ -25,7 +21,7 @@ async function faultyKeeper(name: 'latest' | 'canary') {
   const { objects, digests } = bundles;
   const events: RunEvent[] = [];
   const fault: { what: string | null; tries: number } = { what: null, tries: 0 };
-  const whole = readingLoader(objects, plainScorer);
+  const whole = readingLoader(objects);
   const loader = {
     ...whole,
     load: (digest: string) => {

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
-import { jsonOf, parsedBy, adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
+import { jsonOf, parseWith, adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
 import { RefusedRequest } from '../refused-request.js';
 
@@ -32,7 +32,7 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
     path: '/v1/adapt',
     mediaTypes: [JSON_TYPE],
     answer: async ({ bundle, body, deadlineAtMs }) => {
-      const { adgroup: key, segment, rows } = parsedBy(AdaptBodySchema, jsonOf(body));
+      const { adgroup: key, segment, rows } = parseWith(AdaptBodySchema, jsonOf(body));
       try {
         const notes = await adapter.adapt(bundle, { key, segment, rows }, deadlineAtMs);
         if (notes === null) return jsonAnswer({ bundle: bundle.digest, live: false });

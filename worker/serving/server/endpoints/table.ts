@@ -61,8 +61,9 @@ function bundleReport(server: ServerView): object {
   return {
     bundle: current.digest,
     label: name,
-    scorer: { name: current.choice.name, reasonNotKernel: current.choice.reason },
-    arrays: server.keeper.arrays,
+    // Every server has the kernel and maps its files; older clients read both fields.
+    scorer: { name: current.scorerName, reasonNotKernel: null },
+    arrays: 'mapped',
     processes: server.processes,
     run: manifest.provenance.run,
     model: manifest.model.kind,
@@ -90,15 +91,15 @@ function bundleReport(server: ServerView): object {
 const dictionaryEndpoint: Endpoint = {
   method: 'GET',
   path: '/v1/dictionaries/{feature}',
-  answer: ({ bundle, parameters }) => {
+  answer: ({ bundle, parameter }) => {
     const { features } = bundle.loaded.encoder;
-    const feature = features.find(({ name }) => name === parameters['feature']);
+    const feature = features.find(({ name }) => name === parameter);
     if (feature?.kind !== 'category' || feature.dictionary === null)
       throw new RefusedRequest({
         reason: 'no-such-path',
         what: 'the bundle has no feature of this name that looks its texts up in a dictionary',
         where: '/v1/dictionaries',
-        found: parameters['feature'],
+        found: parameter,
       });
     const { bytes, offsets } = feature.dictionary;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

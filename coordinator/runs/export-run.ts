@@ -1,60 +1,64 @@
-/** Exports a trained run, in full or what has changed of it since a bundle, and moves a label to the bundle. */
+/**
+ * Exports a trained run in full, or refreshes it: appends new logs to its task store, trains the trunk further if asked to,
+ * adapts what that makes stale, and moves the label. What is done is known from the store, the checkpoint and the bundles
+ * alone, so that a refresh which was stopped or killed goes on when it is called again, and one that is repeated has
+ * nothing to do.
+ */
 
-import { QianmoError } from '../../../shared/base/errors.js';
+import { tmpdir } from 'node:os';
+import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
+import { appendLogs, type AppendedLogs } from '../prepare/append-logs.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import {
   moveLabel,
   LATEST_LABEL,
   moveLabelFrom,
   readLabel,
-} from '../../../shared/bundle/bundle-labels.js';
-import {
-  whileWriting,
-  readBundleManifest,
-  type PublishedBundle,
-} from '../../../shared/bundle/bundle-store.js';
-import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
+} from '../../shared/bundle/bundle-labels.js';
+import { readBundleManifest, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
+import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import {
   probeConditionalWrites,
   joinAddress,
   type ObjectStore,
-} from '../../../shared/storage/object-store.js';
-import { metaParametersDigest } from '../../../shared/models/meta-parameters.js';
-import { labelsOf } from '../../../shared/tasks/task-label.js';
+} from '../../shared/storage/object-store.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
 import {
   adgroupsOf,
   changedSince,
   featuresAt,
   type TaskStore,
   type TaskEntry,
-} from '../../../shared/tasks/task-store.js';
+} from '../../shared/tasks/task-store.js';
 import {
   exportBundle,
   exportChanged,
   type ExportedBundle,
   type ExportSource,
   type ExportedChanges,
-} from '../../export/export-bundle.js';
-import { servingOf } from '../../export/export-groups.js';
-import type { PreparedRun } from '../../plan/prepared-run.js';
+} from '../export/export-bundle.js';
+import { servingOf } from '../export/export-groups.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import {
   fileOfSegment,
   parseReport,
   REPORT_FILE,
   type EvaluationReport,
-} from '../../scoring/evaluation-report.js';
-import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
-import { interruptedAs } from '../run-handle.js';
-import type { RunContext } from '../run-context.js';
-import { chosenConfigOf } from '../places.js';
+} from '../scoring/evaluation-report.js';
+import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
+import { interruptedAs } from './run-handle.js';
+import type { RunContext } from './run-context.js';
+import { chosenConfigOf } from './places.js';
 import {
   dispatchForRun,
   openWithDispatch,
   isOverQueue,
   type DispatchChoice,
   type RunDispatch,
-} from '../dispatch-for-run.js';
-import { loggedCallOf, loggedRun } from '../logged-run.js';
-import type { RequestOf } from '../requests.js';
+} from './dispatch-for-run.js';
+import { loggedCallOf, loggedRun, trackedCallOf } from './logged-run.js';
+import type { RequestOf } from './requests.js';
 import {
   objectStoreOf,
   openStoreAsPrepared,
@@ -63,19 +67,19 @@ import {
   writesUnconditional,
   checkpointAddressOf,
   openPreparedRun,
-} from '../run-files.js';
-import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
+} from './run-files.js';
+import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   latestManifestOf,
   scoresSinceBest,
   type CheckpointManifest,
-} from '../../checkpoints/checkpoint-manifest.js';
-import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
-import { outerStepsOf } from '../../checkpoints/training-state.js';
-import { rateShareAt } from '../../training/meta-optimizer.js';
+} from '../checkpoints/checkpoint-manifest.js';
+import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
+import { outerStepsOf } from '../checkpoints/training-state.js';
+import { rateShareAt } from '../training/meta-optimizer.js';
 
-export interface ExportResult extends ExportedBundle {
+interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
   readonly bundles: string;
   readonly label: string;
@@ -96,13 +100,11 @@ export async function exportRun(
     if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
     const compute = await logged.machine.openCompute(logged, config.compute);
     const surroundings = { objects, dispatcher, compute, caller: logged };
-    return whileWriting(objects, async () => {
-      const exported = await interruptedAs(exportBundle(source, request, surroundings), () =>
-        stoppedExport(bundles),
-      );
-      await moveLabel(objects, request.label, exported.digest);
-      return { ...exported, bundles, label: request.label };
-    });
+    const exported = await interruptedAs(exportBundle(source, request, surroundings), () =>
+      stoppedExport(bundles),
+    );
+    await moveLabel(objects, request.label, exported.digest);
+    return { ...exported, bundles, label: request.label };
   });
 }
 
@@ -188,9 +190,7 @@ async function evaluationOf(
   return { report, where, logits };
 }
 
-type ExportChangedRequest = RequestOf<'exportChanged'>;
-
-export interface ChangedExport {
+interface ChangedExport {
   /** The bundle that the label points at now. */
   readonly digest: string;
   readonly bundles: string;
@@ -201,45 +201,31 @@ export interface ChangedExport {
   readonly changes: ExportedChanges | null;
 }
 
-export interface RefreshedExport extends ChangedExport {
+interface RefreshedExport extends ChangedExport {
   /** Null unless the trunk has changed since that bundle. */
   readonly full: ExportedBundle | null;
 }
 
-export async function exportChangedRun(
-  request: ExportChangedRequest,
-  context: RunContext,
-): Promise<ChangedExport> {
-  const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf('export', config), context, async (logged) => {
-    const opened = await openedChange(config, request, logged);
-    const dispatchOf = () => dispatchForRun(config, { runId: config.run }, request, logged);
-    return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
-  });
-}
-
-/** The same, or a full export if the trunk has changed: what is served stays as it is. */
-export async function refreshedExport(
+/** Exports what has changed since the bundle of a label, or all if the trunk has: what is served stays as it is. */
+async function exportRefreshed(
   config: RunConfig,
   request: ChangedPlace & DispatchChoice,
   dispatchOf: () => Promise<RunDispatch>,
   context: RunContext,
 ): Promise<RefreshedExport> {
-  const opened = await openedChange(config, request, context);
+  const opened = await openChange(config, request, context);
   const { objects, place, source, published, isSameTrunk } = opened;
   const carried = { hereMax: hereMaxOf(config, request), dispatchOf };
-  if (isSameTrunk) return { ...(await changedExport(opened, carried, context)), full: null };
+  if (isSameTrunk) return { ...(await exportChanges(opened, carried, context)), full: null };
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
   const surroundings = { objects, dispatcher, compute, caller: context };
-  return whileWriting(objects, async () => {
-    const { encoding, rows } = published.manifest.blocks;
-    const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
-      stoppedExport(place.bundles),
-    );
-    await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
-    return { ...place, digest: full.digest, changes: null, full };
-  });
+  const { encoding, rows } = published.manifest.blocks;
+  const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
+    stoppedExport(place.bundles),
+  );
+  await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
+  return { ...place, digest: full.digest, changes: null, full };
 }
 
 /**
@@ -261,7 +247,7 @@ function hereMaxOf(config: RunConfig, choice: DispatchChoice): number {
   return isElsewhere ? 0 : ADGROUPS_HERE_MAX.besideSeveral;
 }
 
-type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;
+type ChangedPlace = Pick<RequestOf<'refresh'>, 'out' | 'label'>;
 
 /** What a bundle was made of, and what there is now. */
 interface OpenedChange {
@@ -275,7 +261,7 @@ interface OpenedChange {
   readonly isSameTrunk: boolean;
 }
 
-async function openedChange(
+async function openChange(
   config: RunConfig,
   request: ChangedPlace,
   context: RunContext,
@@ -296,7 +282,7 @@ async function openedChange(
   };
 }
 
-async function changedExport(
+async function exportChanges(
   { objects, place, published, labelled, source, isChanged, isSameTrunk }: OpenedChange,
   carried: ChangeDispatch,
   context: RunContext,
@@ -318,15 +304,13 @@ async function changedExport(
       })
     : (await carried.dispatchOf()).dispatcher;
   const surroundings = { objects, dispatcher, compute, caller: context };
-  return whileWriting(objects, async () => {
-    const changes = await interruptedAs(
-      exportChanged(source, { published, loaded }, isChanged, surroundings),
-      () => stoppedExport(bundles),
-    );
-    const digest = changes?.digest ?? published.digest;
-    await moveLabelFrom(objects, label, { from: labelled, to: digest });
-    return { ...place, digest, changes };
-  });
+  const changes = await interruptedAs(
+    exportChanged(source, { published, loaded }, isChanged, surroundings),
+    () => stoppedExport(bundles),
+  );
+  const digest = changes?.digest ?? published.digest;
+  await moveLabelFrom(objects, label, { from: labelled, to: digest });
+  return { ...place, digest, changes };
 }
 
 /**
@@ -388,11 +372,11 @@ function changedSinceBundle(
     where: `${objects.address}@${digest}`,
     expected: `a store that was ${store.digest.slice(0, 12)} or one that logs were appended to since`,
     found: storeDigest.slice(0, 12),
-    cure: 'export the run in full: leave out --only-changed',
+    cure: 'export the run in full: qianmo export run.yaml',
   });
 }
 
-export interface TrainedFurther {
+interface TrainedFurther {
   readonly fromOuterStep: number;
   readonly toOuterStep: number;
 }
@@ -403,7 +387,7 @@ export interface TrainedFurther {
  * @returns null if there was nothing to train.
  * @throws QianmoError of kind `usage` if the run cannot be trained on.
  */
-export async function trainedFurther(
+async function trainFurther(
   config: RunConfig,
   outerSteps: number,
   dispatchOf: () => Promise<RunDispatch>,
@@ -415,7 +399,7 @@ export async function trainedFurther(
   if (manifest === null) return null;
   const extendTo = refreshedLengthOf(manifest, { store: run.store, config, outerSteps });
   if (extendTo === null) return null;
-  const { trainOn } = await import('../train-run.js');
+  const { trainOn } = await import('./train-run.js');
   const start = { resume: true, fresh: false, extendTo };
   const trained = await trainOn(run, await dispatchOf(), start, context);
   // Training may have stopped early.
@@ -501,4 +485,60 @@ function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
   const hasStoppedEarly =
     earlyStopping !== undefined && scoresSinceBest(manifest.validated) >= earlyStopping.patience;
   return hasStoppedEarly || manifest.outerStep >= outerStepsOf(manifest, config.training);
+}
+
+interface RefreshResult extends RefreshedExport, AppendedLogs {
+  /** Null if the trunk was not trained. */
+  readonly trained: TrainedFurther | null;
+  readonly appendMs: number;
+  readonly trainMs: number;
+  readonly exportMs: number;
+}
+
+export async function refreshRun(
+  { logs, outerSteps, ...request }: RequestOf<'refresh'>,
+  context: RunContext,
+): Promise<RefreshResult> {
+  const config = await chosenConfigOf(request.config, context.environment);
+  const checkedFiles = new Set<string>();
+  const checking = { ...context, checkedFiles };
+  return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
+    const { clock, sink, signal } = logged;
+    const startedMs = clock.monotonicMs();
+    const objectStoreAt = (address: string) => objectStoreOf(config, address);
+    const demandRefreshable = await refreshableOf(config, { ...request, outerSteps });
+    const appended = await appendLogs(config, typeof logs === 'string' ? [logs] : logs, {
+      ...{ clock, sink, signal, objectStoreOf: objectStoreAt, temporaryFolder: tmpdir() },
+      // Refused before anything is written.
+      openStore: async () => {
+        const options = { checkedFiles, objectStoreOf: objectStoreAt };
+        const store = await openTaskStore(config.data.store, options);
+        return closeUnless(store, () => demandRefreshable(store));
+      },
+    });
+    const appendedMs = clock.monotonicMs();
+    let dispatch: Promise<RunDispatch> | null = null;
+    const dispatchOf = (): Promise<RunDispatch> =>
+      (dispatch ??= dispatchForRun(config, { runId: config.run }, request, logged));
+    const trained =
+      outerSteps === undefined ? null : await trainFurther(config, outerSteps, dispatchOf, logged);
+    const trainedMs = clock.monotonicMs();
+    const exported = await exportRefreshed(config, request, dispatchOf, logged);
+    const endedMs = clock.monotonicMs();
+    return {
+      ...{ ...appended, ...exported, trained },
+      ...{ appendMs: appendedMs - startedMs, trainMs: trainedMs - appendedMs },
+      exportMs: endedMs - trainedMs,
+    };
+  });
+}
+
+async function closeUnless(store: TaskStore, demand: () => void): Promise<TaskStore> {
+  try {
+    demand();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }

@@ -1,23 +1,23 @@
 /** Lists bundles, shows one, and moves their labels. */
 
-import { parsedBundleAddress, objectStoreAt } from '../places.js';
+import { parsedBundleAddress, objectStoreAt } from './places.js';
 import {
   moveLabel,
   readLabel,
   rollBackLabel,
   type BundleLabel,
-} from '../../../shared/bundle/bundle-labels.js';
+} from '../../shared/bundle/bundle-labels.js';
 import {
   bundleDigestOf,
   listBundles,
   readBundleManifest,
   type ListedBundle,
   type PublishedBundle,
-} from '../../../shared/bundle/bundle-store.js';
-import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
-import { pruneBundles, type PrunedBundles } from '../../export/prune-bundles.js';
-import type { RunContext } from '../run-context.js';
-import type { RequestOf } from '../requests.js';
+} from '../../shared/bundle/bundle-store.js';
+import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
+import { pruneBundles, type PrunedBundles } from '../export/prune-bundles.js';
+import type { RunContext } from './run-context.js';
+import type { RequestOf } from './requests.js';
 
 export function listBundlesAt(
   { bundles }: RequestOf<'bundles'>,
@@ -31,7 +31,7 @@ export function listBundlesAt(
  *
  * @param bundles the address, with `@` and a label or digest behind it unless `latest` is meant.
  */
-export async function checkedBundle(
+export async function checkBundle(
   { bundles }: RequestOf<'bundle'>,
   { environment }: RunContext,
 ): Promise<PublishedBundle> {
@@ -66,8 +66,8 @@ const MS_PER_HOUR = 3_600_000;
 
 export function pruneBundlesAt(
   { bundles, keep, graceHours, dryRun }: RequestOf<'prune'>,
-  { environment }: RunContext,
+  { clock, environment }: RunContext,
 ): Promise<PrunedBundles> {
   const choice = { keptEarlierCount: keep, graceMs: graceHours * MS_PER_HOUR, dryRun };
-  return pruneBundles(objectStoreAt(bundles, environment), choice);
+  return pruneBundles(objectStoreAt(bundles, environment), choice, clock);
 }
