@@ -46,6 +46,12 @@ export const BENCHES: readonly Bench[] = [
     page: 'scaling.md',
   },
   {
+    name: 'scaling queue',
+    file: 'bench/scaling/queue-scaling',
+    about: 'outer steps over the queue with up to 64 workers, which sleep instead of computing',
+    page: 'queue-scaling.md',
+  },
+  {
     name: 'serving kernel',
     file: 'bench/serving/kernel-bench',
     about: 'the scoring kernel against PyTorch, on every instruction set and encoding',

@@ -1,9 +1,11 @@
 /**
- * A worker whose results have the size of real ones and cost no computation: zeros in the shape of each job's input,
+ * Workers whose results have the size of real ones and cost no computation: zeros in the shape of each job's input,
  * after one number that sets each result apart. Equal results would be one blob, which the first of them that is
  * read deletes, so that the job of the other one is sent again.
  *
- *   node no-compute-worker.js redis://127.0.0.1:6379 NAME
+ *   node no-compute-worker.js redis://127.0.0.1:6379 NAME [WORKERS] [MS_PER_TASK] [sleeps]
+ *
+ * They say that a task takes MS_PER_TASK, by which the coordinator cuts outer steps. With `sleeps`, it does.
  */
 
 import { collectGarbageRarely } from '../../../shared/base/garbage-collection.js';
@@ -17,9 +19,8 @@ import { viewTensors } from '../../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../../worker/carrying/work-loop.js';
 
 collectGarbageRarely();
-const [redisUrl = '', name = ''] = process.argv.slice(2);
-/** The coordinator cuts outer steps by what workers say of their pace. */
-const MS_PER_TASK = 0.25;
+const [redisUrl = '', name = '', workers = '1', msPerTask = '0.25', sleeps = ''] =
+  process.argv.slice(2);
 /** Whole numbers up to 2^24 times this differ as 32-bit floats. */
 const SMALL = 2 ** -40;
 const JOBS_OF_STEP_MAX = 1_024;
@@ -27,8 +28,9 @@ const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());
 
 const executor: JobExecutor = {
-  execute: ({ job, dense, rowPack }) => {
+  execute: async ({ job, dense, rowPack }, signal) => {
     const taskCount = taskCountOf(job);
+    const computeMs = Number(msPerTask) * taskCount;
     const valueCount = [...viewTensors(dense, 'the input').values()].reduce(
       (sum, { values }) => sum + values.length,
       0,
@@ -48,15 +50,20 @@ const executor: JobExecutor = {
       },
       width,
     );
-    const measured = { queryRowCount: 1, computeMs: MS_PER_TASK * taskCount };
-    const result = { output, ...measured, backend: 'none', fingerprint: 'no-op-01234567' };
-    return Promise.resolve(result);
+    if (sleeps === 'sleeps') await systemClock.sleep(computeMs, signal);
+    const measured = { queryRowCount: 1, computeMs };
+    return { output, ...measured, backend: 'none', fingerprint: 'no-op-01234567' };
   },
   close: () => Promise.resolve(),
 };
 
-await runWorker({
-  queue: bullmqJobQueue({ redisUrl, prefix: '{qianmo}', clock: systemClock }),
-  ...{ name, nonce: freshNonce(), executor, clock: systemClock, signal: stop.signal },
-  onEvent: ({ kind }) => console.log(JSON.stringify({ kind })),
-});
+await Promise.all(
+  Array.from({ length: Number(workers) }, (_, place) =>
+    runWorker({
+      queue: bullmqJobQueue({ redisUrl, prefix: '{qianmo}', clock: systemClock }),
+      ...{ name: `${name}-${place}`, nonce: freshNonce() },
+      ...{ executor, clock: systemClock, signal: stop.signal },
+      onEvent: ({ kind }) => console.log(JSON.stringify({ kind })),
+    }),
+  ),
+);
