@@ -86,11 +86,7 @@ interface ChosenRows {
 }
 
 /** The rows of one task at these places, in this order, the first `supportRowCount` of them support. */
-function taskRowsAt(
-  task: TaskRows,
-  places: readonly number[],
-  supportRowCount: number,
-): TaskRows {
+function taskRowsAt(task: TaskRows, places: readonly number[], supportRowCount: number): TaskRows {
   return at(tasksRowsAt([task], [{ places, supportRowCount }]), 0);
 }
 

@@ -209,8 +209,8 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-    const known = withDroppedSupport(divided, job);
-    const drawn = withSupportInputs(model.supportInputs, features, known, drawnRowsOf(work));
+  const known = withDroppedSupport(divided, job);
+  const drawn = withSupportInputs(model.supportInputs, features, known, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };
