@@ -424,7 +424,7 @@ const JOBS_MIN = 8;
 const COMPUTED_MS_ENOUGH = 2_000;
 
 /** How many executors are worth their cost, as far as the jobs that were computed tell. */
-export class ComputePace {
+class ComputePace {
   #computedMs = 0;
   /** Durations of the latest jobs. The fastest is the best estimate: others captured graphs or waited for a core. */
   readonly #msPerTask: number[] = [];

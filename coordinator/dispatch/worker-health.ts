@@ -15,7 +15,7 @@ import { type Job, leafCountOf } from '../../shared/queue/protocol.js';
 import type { Patiently } from './queue-patience.js';
 
 /** Long enough to restart a capable worker after a crash, or to free a disk. */
-export const NONE_HEALTHY_MS_MAX = 60_000;
+const NONE_HEALTHY_MS_MAX = 60_000;
 const QUARANTINE_MS_MIN = 5_000;
 const QUARANTINE_MS_MAX = 60_000;
 /** This many failures of jobs that then succeed elsewhere make a worker sick. */

@@ -174,7 +174,7 @@ function validationSection(validation: ValidationSummary, words: LabelWords): Se
 }
 
 /** `Validation alone would choose A; not told apart from it: B.` */
-export function choiceSentence({ arms, chosen, adgroupCount }: ValidationSummary): string {
+function choiceSentence({ arms, chosen, adgroupCount }: ValidationSummary): string {
   if (chosen === null) return 'Every arm diverged on the validation adgroups.';
   if (adgroupCount === 1)
     return `Validation alone would choose ${chosen}; a single adgroup does not say how sure that is.`;

@@ -31,7 +31,7 @@ export interface StartFrom {
 }
 
 /** Where a training begins: at a checkpoint of the run, at the parameters of another, or afresh. */
-export interface RunStart {
+interface RunStart {
   readonly resume: boolean;
   /** The number of outer steps to train to, instead of that of the checkpoint or the config. */
   readonly extendTo?: number;

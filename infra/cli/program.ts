@@ -413,7 +413,7 @@ function kindOf(schema: z.ZodType): ShownField['kind'] {
   return schema instanceof z.ZodObject ? 'section' : 'text';
 }
 
-export interface CommandContext {
+interface CommandContext {
   readonly clock: Clock;
   /** The variables of the process. */
   readonly environment: Record<string, string | undefined>;
@@ -433,7 +433,7 @@ export interface CommandContext {
 }
 
 /** The part of a stream of the process that a command uses. */
-export interface CommandStream {
+interface CommandStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;

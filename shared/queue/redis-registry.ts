@@ -76,19 +76,7 @@ const WorkerRecordSchema = z.strictObject({
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
 const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
 
-interface WorkerRegistry {
-  /** Registers the worker, and returns its record with the name that it gets. */
-  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): Promise<ConnectedWorker>;
-  /** Returns the number of live workers. */
-  beat(worker: ConnectedWorker): Promise<number>;
-  leave(instance: string): Promise<void>;
-  quarantine(worker: string, durationMs: number): Promise<void>;
-  /** How much longer the worker is quarantined. */
-  quarantinedMs(worker: string): Promise<number>;
-  workers(): Promise<ConnectedWorker[]>;
-}
-
-export function redisWorkerRegistry(redis: RedisConnection, prefix: string): WorkerRegistry {
+export function redisWorkerRegistry(redis: RedisConnection, prefix: string) {
   const [beats, records] = [`${prefix}:workers:beats`, `${prefix}:workers`];
   const quarantineOf = (worker: string): string => `${prefix}:quarantine:${worker}`;
   const beat = async (record: ConnectedWorker, isNew: boolean) => {
@@ -96,24 +84,27 @@ export function redisWorkerRegistry(redis: RedisConnection, prefix: string): Wor
     return BeatReplySchema.parse(await redis.eval(BEAT, 2, beats, records, ...args));
   };
   return {
-    enter: async (worker) => {
+    /** Registers the worker, and returns its record with the name that it gets. */
+    enter: async (worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): Promise<ConnectedWorker> => {
       const [name, sinceMs] = await beat({ ...worker, sinceMs: 0, jobId: null }, true);
       return { ...worker, name, sinceMs, jobId: null };
     },
-    beat: async (worker) => (await beat(worker, false))[2],
-    leave: async (instance) => {
+    /** Returns the number of live workers. */
+    beat: async (worker: ConnectedWorker): Promise<number> => (await beat(worker, false))[2],
+    leave: async (instance: string): Promise<void> => {
       await redis.multi().zrem(beats, instance).hdel(records, instance).exec();
     },
-    quarantine: async (worker, durationMs) => {
+    quarantine: async (worker: string, durationMs: number): Promise<void> => {
       await redis.set(quarantineOf(worker), '', 'PX', Math.max(1, durationMs));
     },
-    // A key that is not there has a negative lifetime.
-    quarantinedMs: async (worker) => Math.max(0, await redis.pttl(quarantineOf(worker))),
+    /** How much longer the worker is quarantined. A key that is not there has a negative lifetime. */
+    quarantinedMs: async (worker: string): Promise<number> =>
+      Math.max(0, await redis.pttl(quarantineOf(worker))),
     /**
      * All records travel and the silent are left out here: a script that looked up each live one would take Redis
      * several times as long.
      */
-    workers: async () => {
+    workers: async (): Promise<ConnectedWorker[]> => {
       const asked = redis.multi().eval(SILENT, 1, beats, WORKER_SILENCE_MS_MAX).hvals(records);
       const replies = (await asked.exec())?.map(([error, reply]) => {
         if (error !== null) throw error;

@@ -26,7 +26,7 @@ export interface DeliveredSums {
 }
 
 /** The shapes that the output of a gradient job has. */
-export interface SumShapes {
+interface SumShapes {
   /** Of each node, by learned table. */
   readonly idsByNode: readonly (readonly Int32Array[])[];
   readonly denseCount: number;

@@ -9,7 +9,7 @@ import { parseConfig } from '../../shared/config/yaml-file.js';
 import { SWEEP_CONFIG } from '../../shared/config/sweep-config.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
 import { parseManifest } from '../../shared/tasks/store-folder.js';
-import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
+import { decodeSums, encodeSums } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
@@ -73,7 +73,7 @@ const nodeIds = [
   [Int32Array.of(1, 4), Int32Array.of(2)],
   [Int32Array.of(3), new Int32Array(0)],
 ];
-const sumShapes: SumShapes = {
+const sumShapes: Parameters<typeof decodeSums>[1] = {
   ...{ idsByNode: nodeIds, denseCount: 3, tableRowWidth: 2, taskCount: 2, asksBefore: true },
 };
 const sumBytes = encodeSums(

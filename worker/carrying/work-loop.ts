@@ -73,7 +73,7 @@ export type WorkerEvent = RunEventOf<
   | 'redis-trouble'
 >;
 
-export interface RunWorkerOptions {
+interface RunWorkerOptions {
   readonly queue: Pick<JobQueue, 'address' | 'openConsumer'>;
   /** The name that the queue board and results show, unless another worker has it. */
   readonly name: string;

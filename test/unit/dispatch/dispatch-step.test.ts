@@ -2,7 +2,7 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
+import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { Job } from '../../../shared/queue/protocol.js';
@@ -14,6 +14,8 @@ import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { FINGERPRINT, stepScene, type Answer } from './step-scene.js';
 import { warningsOf } from '../../fixtures/told.js';
 
+/** When a run without a healthy worker is given up. */
+const NONE_HEALTHY_MS_MAX = 60_000;
 /** Outputs have another length. */
 const INPUT_BYTE_COUNT = 3;
 

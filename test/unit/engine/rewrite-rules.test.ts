@@ -93,6 +93,14 @@ describe('arithmetic', () => {
     expect(relativeError).toBe(0);
   });
 
+  it('makes a difference from zero a sign', () => {
+    const { counts, relativeError } = rewritten({ x: [2, 3] }, (tf, input) =>
+      tf.sub(tf.zeros([2, 3]), the(input, 'x')),
+    );
+    expect(counts).toEqual({ Neg: 1 });
+    expect(relativeError).toBe(0);
+  });
+
   it('moves signs through products, sums and reshapes into a difference', () => {
     const { counts, relativeError } = rewritten(
       { a: [5, 2, 3], b: [5, 3, 4], c: [10, 4] },

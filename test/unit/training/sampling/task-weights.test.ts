@@ -1,8 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  coldTaskWeightingOf,
-  taskWeightsOf,
-} from '../../../../coordinator/plan/step-plan.js';
+import { coldTaskWeightingOf, taskWeightsOf } from '../../../../coordinator/plan/step-plan.js';
 import type { TaskRows } from '../../../../shared/tasks/task-store.js';
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
 
