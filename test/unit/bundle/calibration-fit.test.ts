@@ -8,6 +8,8 @@ import { sigmoid } from '../../../shared/base/logistic.js';
 
 type CalibrationRows = Parameters<typeof fitCalibration>[0];
 
+const IDENTITY: Calibration = { slope: 1, offset: 0 };
+
 /** Clicks in proportion to the truth under a slope and an offset. */
 function rowsOf(truth: Calibration, impressionsOfRow: number): CalibrationRows {
   const stream = randomStream(3, 'calibration rows');
