@@ -22,7 +22,7 @@ import {
   type RankingCase,
 } from '../../fixtures/serving/random-ranking-model.js';
 
-const CASES_PER_KIND = 40;
+const CASES_PER_KIND = 20;
 
 function* casesOf(kind: string): Generator<RankingCase> {
   let found = 0;
@@ -120,6 +120,6 @@ test('some kinds are exact, and those with a tower are not', () => {
   const exact = (kind: string): number =>
     [...casesOf(kind)].filter(({ model }) => hasExactShares(model)).length;
   expect(exact('logistic')).toBe(CASES_PER_KIND);
-  expect(exact('fm')).toBeGreaterThan(3);
+  expect(exact('fm')).toBeGreaterThan(1);
   expect(exact('deepfm')).toBe(0);
 });

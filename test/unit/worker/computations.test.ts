@@ -13,7 +13,7 @@ const global = { kind: 'global' } as const;
 
 let engine: Engine;
 beforeAll(async () => {
-  engine = await loadEngine('cpu', () => undefined);
+  engine = await loadEngine('tensorflow', () => undefined);
 });
 
 test('the least recently used is freed for the 33rd, and all are freed at the end', () => {
