@@ -129,15 +129,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     logits: await predictArms(context, plan, knowledge, test),
   };
   const settings = { ...evaluation, seed, references: GLOBAL_ARMS };
-  const shots: ShotPoint[] = [];
-  for (const supportRowsMax of new Set(evaluation.shots?.toSorted((a, b) => a - b))) {
-    const stage = `k-shot curve, ${supportRowsMax} rows`;
-    const passes = passesOver(stage, plan.passes * tasksOf('test').length);
-    const { rows, logits } = await predictShots(passes, plan, knowledge, {
-      ...{ taskIndices: tasksOf('test'), supportRowsMax },
-    });
-    shots.push(shotPoint(supportRowsMax, rows, logits, settings));
-  }
+  const shots = await predictShotCurve(passesOver, plan, knowledge, {
+    ...{ taskIndices: tasksOf('test'), supportRowsMaxes: evaluation.shots ?? [], settings },
+  });
   const testLogits = encodeTestLogits({
     ...scored,
     rows: test.query,
@@ -185,18 +179,28 @@ function selectionOf(
 }
 
 /** Every arm adapts on the first support rows only. */
-async function predictShots(
-  context: TaskJobContext,
+/** One point for each number of support rows, the smallest first. */
+async function predictShotCurve(
+  passesOver: ReturnType<typeof predictionPasses>,
   plan: ArmPlan,
   knowledge: ArmKnowledge,
-  {
-    taskIndices,
-    supportRowsMax,
-  }: { readonly taskIndices: readonly number[]; readonly supportRowsMax: number },
-): Promise<{ readonly rows: SplitRows; readonly logits: ScoredRows['logits'] }> {
-  const divided = dividedStore(context.store, taskIndices, { by: 'shots', supportRowsMax });
-  const rows = await readSplitRows(divided.store, taskIndices);
-  return { rows, logits: await predictArms({ ...context, ...divided }, plan, knowledge, rows) };
+  curve: {
+    readonly taskIndices: readonly number[];
+    readonly supportRowsMaxes: readonly number[];
+    readonly settings: Parameters<typeof scoreSlice>[2];
+  },
+): Promise<ShotPoint[]> {
+  const { taskIndices, supportRowsMaxes, settings } = curve;
+  const points: ShotPoint[] = [];
+  for (const supportRowsMax of new Set(supportRowsMaxes.toSorted((a, b) => a - b))) {
+    const stage = `k-shot curve, ${supportRowsMax} rows`;
+    const context = passesOver(stage, plan.passes * taskIndices.length);
+    const divided = dividedStore(context.store, taskIndices, { by: 'shots', supportRowsMax });
+    const rows = await readSplitRows(divided.store, taskIndices);
+    const logits = await predictArms({ ...context, ...divided }, plan, knowledge, rows);
+    points.push(shotPoint(supportRowsMax, rows, logits, settings));
+  }
+  return points;
 }
 
 function shotPoint(

@@ -85,14 +85,14 @@ export async function configOf<Config>(
 }
 
 /** Its content, which a sweep changes before it is checked. */
-export async function uncheckedConfigOf(
+export function uncheckedConfigOf(
   kind: ConfigKind<unknown>,
   source: string | object,
   environment: Environment,
 ): Promise<unknown> {
   return typeof source === 'string'
     ? loadUnchecked(kind, source, configReaderOf(environment))
-    : source;
+    : Promise.resolve(source);
 }
 
 /** The place of a config in messages: its file, when it has one. */

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import { chancesOf, policyOf } from '../../../worker/serving/exploration/policies.js';
+import type { chancesOf } from '../../../worker/serving/exploration/policies.js';
+import { policyOf } from '../../../worker/serving/exploration/policies.js';
 import { candidateOf, settingsOf } from '../../fixtures/decision-input.js';
 
 type PolicyInput = Parameters<typeof chancesOf>[1];
