@@ -28,7 +28,7 @@ function change(file: string, text: string, instead: string): Change {
 export const MUTANTS: readonly Mutant[] = [
   mutant(
     'lost workers cost no attempt',
-    6,
+    8,
     change(
       STEP,
       'const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;',
@@ -42,7 +42,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'redeliveries wait by the wall clock',
-    98,
+    125,
     change(
       STEP,
       'this.#heldBack.set(delivery, clock.monotonicMs()',
@@ -52,7 +52,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'inputs are released again when their deletion is repeated',
-    73,
+    15,
     change(
       STEP,
       'this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));',
@@ -71,12 +71,12 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'lost inputs are not put again',
-    4,
+    6,
     change(STEP, 'await this.#stepBlobs.restore(delivery.order);', ''),
   ),
   mutant(
     'attempts have no bound',
-    6,
+    8,
     change(STEP, 'if (counted.length >= attemptsMax &&', 'if (false &&'),
   ),
   mutant(
@@ -86,7 +86,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'bytes are not compared with their reference',
-    14,
+    6,
     change(
       'shared/storage/blob-store',
       'if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount)',
@@ -95,7 +95,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'numbers that are not finite are admitted',
-    2,
+    5,
     change(
       'coordinator/training/step-sum',
       'return Number.isFinite(squares + others);',
@@ -118,7 +118,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'old checkpoints are removed with blobs that others name',
-    7,
+    77,
     change(WRITER, 'if (named.has(key) || !BLOB_KEY', 'if (!BLOB_KEY'),
   ),
   mutant(
@@ -141,7 +141,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'results of machines of another kind are used',
-    19,
+    0,
     change(
       'coordinator/dispatch/admission',
       'if (!this.#record.fingerprints.admits(job, result))',
@@ -159,17 +159,17 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'row packs are kept until the outer step ends',
-    25,
+    24,
     change(STEP, 'delivery.order.settled?.();', ''),
   ),
   mutant(
     'jobs are sent before their large inputs are stored',
-    8,
+    9,
     change(STEP, 'if (largeBlobs !== undefined)', 'if (false)'),
   ),
   mutant(
     'jobs are sent before the large inputs that they share are stored',
-    23,
+    15,
     change('coordinator/dispatch/step-blobs', 'await this.#leases.putOf(bytes);', ''),
   ),
   mutant(
