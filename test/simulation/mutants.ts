@@ -174,7 +174,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'a coordinator that has lost its claim moves the pointers back',
-    161,
+    197,
     change(
       WRITER,
       'await this.#options.claim?.demand();',
@@ -184,17 +184,17 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'a resume forgets the best checkpoint',
-    17,
+    21,
     change(WRITER, 'this.#rememberBest(manifest, { manifest: manifestKey, sha256 });', ''),
   ),
   mutant(
     'old checkpoints are removed with the best one',
-    2,
+    3,
     change(WRITER, '...{ bestKey, kept,', '...{ bestKey: undefined, kept,'),
   ),
   mutant(
     'an outage of the object store ends a run that waits for it',
-    14,
+    28,
     change(
       'shared/storage/waiting-object-store',
       'if (!(error instanceof StoreUnavailableError))',

@@ -104,7 +104,7 @@ describe('check', () => {
       await room.refused(words, {
         exitCode: 3,
         what: /^a GPU is demanded, yet TensorFlow computes on the CPU$/,
-        found: /libcuda\.so\.1/,
+        found: /no GPU that this process may see/,
         cure: /setup --gpu|driver/,
       });
   });
