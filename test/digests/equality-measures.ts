@@ -164,9 +164,9 @@ async function servedLogits(
       const numbers = task.logRows.subarray(supportRowCount);
       const scores: number[] = [];
       for (let start = 0; start < numbers.length; start += CANDIDATES) {
-        const columns = raw.columnsOf(numbers.subarray(start, start + CANDIDATES));
-        const adgroup = Array.from(columns['adgroup'] ?? [], () => key);
-        scores.push(...(await answered(service.url, { columns: { adgroup, features: columns } })));
+        const rows = raw.rowsOf(numbers.subarray(start, start + CANDIDATES));
+        const candidates = rows.map((features) => ({ adgroup: key, features }));
+        scores.push(...(await answered(service.url, { candidates })));
       }
       logits.push(Float32Array.from(scores));
     }

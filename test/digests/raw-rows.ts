@@ -14,10 +14,10 @@ export class RawRows {
   }
 
   /** @param numbers of rows, the first one of the log being 0. */
-  columnsOf(numbers: ArrayLike<number>): Readonly<Record<string, readonly string[]>> {
-    const rows = Array.from(numbers, (number) => at(this.#lines, number).split(','));
-    return Object.fromEntries(
-      this.#names.map((name, place) => [name, rows.map((row) => at(row, place))]),
-    );
+  rowsOf(numbers: ArrayLike<number>): readonly Readonly<Record<string, string>>[] {
+    return Array.from(numbers, (number) => {
+      const texts = at(this.#lines, number).split(',');
+      return Object.fromEntries(this.#names.map((name, place) => [name, at(texts, place)]));
+    });
   }
 }
