@@ -68,7 +68,7 @@ export function metaOptimizerOf(
   );
 }
 
-/** Applies one outer step. Table rows are written in place (see `gradient-transformation.ts`). */
+/** Applies one outer step. Table rows are written in place. */
 export function steppedState(
   optimizer: GradientTransformation,
   state: TrainingState,

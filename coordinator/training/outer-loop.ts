@@ -135,7 +135,7 @@ async function openTraining(options: TrainOptions) {
   const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
   const report = stepReport(run, caller, found);
   const stopping = earlyStopping(options);
-  let fingerprint = demandedFingerprint(config.compute, found, caller.sink);
+  let fingerprint = fingerprintToRequire(config.compute, found, caller.sink);
   const pipeline = stepPipeline(options, {
     ...{ planner, tables, frozen, endOuterStep, times },
     fingerprint: () => fingerprint,
@@ -198,7 +198,7 @@ function assertStopIsDrained(
  * for a new run, which takes that of its first result. A demand that differs from the checkpoint is
  * a change on purpose: it is reported, and the next checkpoint records it.
  */
-function demandedFingerprint(
+function fingerprintToRequire(
   { fingerprint }: Pick<ComputeConfig, 'fingerprint'>,
   { outerStep, computedOn }: Pick<TrainingState, 'outerStep' | 'computedOn'>,
   sink: RunEventSink,

@@ -55,7 +55,7 @@ export async function replayLog(
 }
 
 interface OpeResult extends OffPolicyReport {
-  /** What a decision log held; null for a table. */
+  /** The content of a decision log; null for a table. */
   readonly log: LogCounts | null;
 }
 

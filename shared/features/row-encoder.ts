@@ -376,11 +376,11 @@ interface BroughtValue {
   readonly reason: string;
 }
 
-/** What a feature is made of, and how it is read. */
+/** The source of a feature, and how it is read. */
 interface FeatureSource<Read> {
   /** The column, or the name of a brought value, that alone decides; null where the whole row does. */
   readonly column: string | null;
-  /** What of a row decides: the value of `column`, or the row. @throws if the row lacks it. */
+  /** The part of a row that decides: the value of `column`, or the row. @throws if the row lacks it. */
   readonly pick: (row: RawRow, brought: BroughtValues) => unknown;
   readonly read: Read;
   /** Whether a text that is picked, or the texts of a list, are read as they are. */

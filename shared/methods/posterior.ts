@@ -120,7 +120,7 @@ function posteriorVariables(
     });
 }
 
-/** Those of a task without support rows are what all tasks share. */
+/** A task without support rows has the means that all tasks share. */
 function priorMeans(tasks: AdaptingTasks): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   const support = tasks.supportFields();

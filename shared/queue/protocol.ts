@@ -69,7 +69,7 @@ function textOf(section: unknown): string | null {
 }
 
 /**
- * The same as the schema, which calls another one for each number: a worker spends a tenth of its time on that. Lists that it
+ * Accepts what the schema accepts, which calls another one for each number: a worker spends a tenth of its time on that. Lists that it
  * takes are returned as they are. What is not good is left to the schema, which says where and why.
  *
  * @param isGood true only for numbers that the schema takes.

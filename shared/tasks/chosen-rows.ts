@@ -23,7 +23,7 @@ export function withDrawnRows(
   return drawn === null ? tasks : tasksRowsAt(tasks, chosenRowsOf(tasks, drawn));
 }
 
-/** The same of what planning needs of the rows. */
+/** The chosen rows, with only what planning needs of them. */
 export function withPlannedDrawnRows(
   tasks: readonly PlannedRows[],
   drawn: DrawnRows | null,
@@ -120,7 +120,7 @@ function tasksRowsAt(
   }));
 }
 
-/** The same of what planning needs of the rows. */
+/** The chosen rows, with only what planning needs of them. */
 function plannedRowsAt(
   tasks: readonly PlannedRows[],
   chosen: readonly ChosenRows[],
