@@ -69,8 +69,8 @@ function textOf(section: unknown): string | null {
 }
 
 /**
- * Accepts what the schema accepts, which calls another one for each number: a worker spends a tenth of its time on that. Lists that it
- * takes are returned as they are. What is not good is left to the schema, which says where and why.
+ * Passes lists of good numbers as they are, since the schema calls another one for each number, on which a worker spends a
+ * tenth of its time. What is not good is left to the schema, which says where and why.
  *
  * @param isGood true only for numbers that the schema takes.
  */
