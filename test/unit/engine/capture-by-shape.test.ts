@@ -1,7 +1,7 @@
 // One graph per shape with least-recently-used eviction.
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { leftoversOf } from '../../fixtures/compute/capture-soak.js';
@@ -24,8 +24,14 @@ describe('capture by shape', () => {
   const runOf = (subject: { run(input: readonly Tensor[]): Tensor }, values: number[]): unknown =>
     tf.tidy(() => subject.run([tf.tensor1d(values)]).arraySync());
 
+  // Test files before this one may have left tensors in the process that they share.
+  let before: ReturnType<typeof leftoversOf>;
+  beforeEach(() => {
+    before = leftoversOf(engine);
+    expect(before).toMatchObject({ graphCount: 0, folderCount: 0 });
+  });
   afterEach(() => {
-    expect(leftoversOf(engine)).toMatchObject({ handleCount: 0, graphCount: 0, folderCount: 0 });
+    expect(leftoversOf(engine)).toEqual(before);
   });
 
   test('records each shape once and frees the least recently used graph', () => {
