@@ -21,7 +21,7 @@ import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';
 import type { Contestant } from './contestants.js';
 
-const QIANMO = fileURLToPath(new URL('infra/bin/qianmo.mjs', packageRoot));
+const QIANMO = fileURLToPath(new URL('infra/bootstrap/qianmo.mjs', packageRoot));
 const NO_COMPUTE_WORKER = fileURLToPath(new URL('no-compute-worker.js', import.meta.url));
 
 export interface OurRoom {
