@@ -24,7 +24,7 @@ import type {
   NamedTensors,
 } from '../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../shared/tensors/native-rows.js';
-import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
+import type { OptimizerState, TrainingState } from '../checkpoints/checkpoint-manifest.js';
 
 /** The gradient, or update, of some rows of one table. Every other row is untouched. */
 export interface RowGradient {

@@ -44,7 +44,7 @@ const settings = z.strictObject({
     .default(5)
     .describe('Newton steps to the mode of the posterior.'),
   innerRate: innerLoopSettings.innerRate.describe(
-    'The evaluated inner rate divided by this one is a factor of the prior variances.',
+    'The weight of the support loss at which the prior is learned. An evaluated inner rate weighs the loss by its ratio to this one.',
   ),
   priorDeviation: z
     .union([deviation, z.record(z.string(), deviation)])
@@ -170,7 +170,7 @@ function newtonStep(
     before,
     joined((name) => (means === null ? repeatByTask(variable(name)) : blockIn(means, name))),
   );
-  // Prior variances times a factor, with both sides multiplied by it.
+  // The support loss weighs the rate over the one of training, against the learned prior.
   const slope = tf.add(
     tf.mul(
       joined((name) => blockIn(scaledGradients, name)),

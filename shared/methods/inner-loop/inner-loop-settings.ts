@@ -61,7 +61,14 @@ export const innerLoopSettings = {
     .max(100)
     .default(3)
     .describe('Gradient steps that a task takes on its support set.'),
-  innerRate: z.number().positive().max(100).default(0.1).describe('The rate of the inner steps.'),
+  innerRate: z
+    .number()
+    .positive()
+    .max(100)
+    .default(0.1)
+    .describe(
+      'The weight of the support loss when a task adapts. A gradient step is this times the gradient.',
+    ),
   coldShare: z
     .number()
     .min(0)
@@ -71,7 +78,7 @@ export const innerLoopSettings = {
       'Share of the outer loss that is the loss before adaptation, over support and query rows: the cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.',
     ),
   levelShift: LevelShiftSchema.default(false).describe(
-    'Adds one shift of the logits per task after its inner steps: the mode under a normal prior whose deviation is learned in the outer loop (an empirical-Bayes level). `{ features }` adds one more shift for each value of these category features. Where no block is personal, the evaluated inner rate divided by `innerRate` is a factor of the prior variances.',
+    'Adds one shift of the logits per task after its inner steps: the mode under a normal prior whose deviation is learned in the outer loop (an empirical-Bayes level). `{ features }` adds one more shift for each value of these category features. The prior is learned at a weight of 1 of the support loss; where no block is personal, an evaluated inner rate weighs it by its ratio to `innerRate`.',
   ),
 };
 

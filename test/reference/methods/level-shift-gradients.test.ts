@@ -16,7 +16,7 @@ import {
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
 import { CLICK_LABEL, type TaskLabel } from '../../../shared/tasks/task-label.js';
-import { dividedTask, type RowDivision } from '../../../shared/tasks/chosen-rows.js';
+import { dividedTask, type RowDivision } from '../../../shared/tasks/task-copies.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
   type CaseWork,

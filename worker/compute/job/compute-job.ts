@@ -29,13 +29,15 @@ import {
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
+  adaptCells,
+  type AdaptedBatch,
   adaptingBatchOf,
   adaptingMicroBatches,
   type Adapting,
   type AdaptingBatch,
-} from '../adaptation/adapting-batch.js';
+  type LogitsInput,
+} from '../adaptation/adapt-tasks.js';
 import { supportSumsOf } from '../models/support-inputs.js';
 import { named } from '../meta-gradients/passes.js';
 import {
@@ -43,10 +45,9 @@ import {
   supportValuesOf,
   taskShiftOf,
   batchShifts,
-} from '../scoring/row-shifts.js';
+} from '../adaptation/row-shifts.js';
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import { roleSpanOf } from '../models/row-batch.js';
-import type { LogitsInput } from '../scoring/captured-scoring.js';
 
 /** The rows of a job, as read from its store. */
 interface JobTasks {

@@ -14,11 +14,12 @@ import type {
   SupportCurvature,
   SupportFields,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { variableOf, type Variables } from '../models/staged-pass.js';
+import { variableOf, type Variables, modelPlanOf, sharedFields } from '../models/fields.js';
 import {
   named,
   logitsOf,
   lossesOf,
+  rowVariances,
   tableRowsOf,
   type TensorsByName,
   type RowsWithTrunk,
@@ -26,8 +27,6 @@ import {
 } from './passes.js';
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
 import { placeCountsOf, type BatchTensors } from '../models/device-tasks.js';
-import { modelPlanOf, sharedFields } from '../models/fields.js';
-import { rowVariances } from '../models/lean-operations.js';
 
 /** Personal blocks by name. */
 export type LoopState = TensorsByName;

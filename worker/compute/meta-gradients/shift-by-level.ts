@@ -30,9 +30,8 @@ import {
   VALUE_DEVIATIONS,
 } from '../../../shared/methods/inner-loop/inner-loop-settings.js';
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { variableOf } from '../models/staged-pass.js';
-import { rowMeans, rowVariances } from '../models/lean-operations.js';
-import type { Pass } from './passes.js';
+import { variableOf } from '../models/fields.js';
+import { rowMeans, rowVariances, type Pass } from './passes.js';
 import { at } from '../../../shared/base/arrays.js';
 import { placeCountsOf } from '../models/device-tasks.js';
 
@@ -45,8 +44,8 @@ export interface ShiftBasis {
   readonly support: Pass;
   /** `[taskCount, rowExtent]` */
   readonly logits: tfjs.Tensor2D;
-  /** A factor of the learned prior variances; 1 when absent. */
-  readonly priorScale?: tfjs.Scalar;
+  /** The weight of the support rows against the learned prior; 1 when absent. */
+  readonly supportWeight?: tfjs.Scalar;
 }
 
 /** The shifts of a micro-batch of tasks. */
@@ -102,11 +101,11 @@ function levelFitOf(basis: ShiftBasis): LevelFit {
 }
 
 /** 1 / tau^2 of the learned deviations of a prior, `[count]`. */
-function precisionsOf({ support, priorScale }: ShiftBasis, name: string): tfjs.Tensor {
+function precisionsOf({ support, supportWeight }: ShiftBasis, name: string): tfjs.Tensor {
   const { job } = support;
   const { tf } = job.engine;
   const learned = tf.exp(tf.mul(variableOf(job.dense, name), -2 * LOG_DEVIATION_SCALE));
-  return priorScale === undefined ? learned : tf.div(learned, priorScale);
+  return supportWeight === undefined ? learned : tf.div(learned, supportWeight);
 }
 
 /** The mode without effects of values, `[taskCount, 1]`. */
