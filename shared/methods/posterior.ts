@@ -12,7 +12,7 @@
  *
  * (Laplace's method). The outer gradient runs through the last step alone, which at the mode is exact: the derivative of
  * a Newton step in the point it begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison,
- * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is the level shift.
+ * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -68,7 +68,6 @@ export const posterior = defineMethod({
     innerLoop: {
       steps: { count: own.innerSteps, rate: own.innerRate },
       reads: { supportTotals: true, ...(own.inputMeans ? { supportFields: true as const } : {}) },
-      shift: null,
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
     },

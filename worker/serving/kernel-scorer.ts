@@ -183,7 +183,6 @@ class DescriptionWriter {
     this.#blocks();
     this.#layers();
     this.#output();
-    this.#shifts();
   }
 
   #add(...words: readonly number[]): void {
@@ -241,8 +240,7 @@ class DescriptionWriter {
 
   #blocks(): void {
     const { layout, blockCount, blocksPerShard, shards } = this.#model.blocks;
-    this.#add(layout.strideByteCount, layout.levelByteOffset ?? NONE);
-    this.#add(Math.log2(blocksPerShard), blockCount, shards.length);
+    this.#add(layout.strideByteCount, Math.log2(blocksPerShard), blockCount, shards.length);
     for (const shard of shards) this.#array(shard);
     const biasPart = this.#partOf('bias');
     this.#add(biasPart);
@@ -315,14 +313,6 @@ class DescriptionWriter {
     this.#add(Number(hasOuter));
   }
 
-  #shifts(): void {
-    const { shifted } = this.#plan;
-    const { effects } = this.#model.blocks;
-    this.#add(shifted.length);
-    for (const { side, firstPlace } of shifted) this.#add(Number(side === 'context'), firstPlace);
-    if (effects === null || shifted.length === 0) return;
-    for (const values of [effects.offsets, effects.ids, effects.effects]) this.#array(values);
-  }
 }
 
 /** Functions for requests. Arrays are read where they lie, during the call alone. */

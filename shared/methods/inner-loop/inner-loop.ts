@@ -1,7 +1,6 @@
 /**
- * How a task adapts, as a method states it: where its blocks start, how they step along the gradient
- * of its support loss, and how its logits are shifted afterwards. A method is handed the tensor
- * library; this folder imports none.
+ * How a task adapts, as a method states it: where its blocks start, and how they step along the gradient
+ * of its support loss. A method is handed the tensor library; this folder imports none.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -98,12 +97,6 @@ export interface SupportCurvature {
   readonly variances: tfjs.Tensor2D;
 }
 
-/** A shift of logits by level, and by value of features. */
-export interface LevelShift {
-  /** Category features whose values have a shift each, shrunk by the evidence of that value. */
-  readonly features: readonly string[];
-}
-
 /** Data that the worker computes for a method beyond the support and query rows. */
 interface Reads {
   readonly attributes?: true;
@@ -113,12 +106,12 @@ interface Reads {
 
 /** How many inner steps there are, and at which pace. */
 interface InnerSteps {
-  /** With 0 the start is the whole adaptation, and no shift follows. */
+  /** With 0 the start is the whole adaptation. */
   readonly count: number;
   readonly rate: number;
 }
 
-/** How a task adapts: its start, then the inner steps, then a shift of its logits. */
+/** How a task adapts: its start, then the inner steps. */
 export interface InnerLoop {
   readonly steps: InnerSteps;
   readonly reads: Reads;
@@ -126,8 +119,6 @@ export interface InnerLoop {
   readonly start?: (tasks: AdaptingTasks) => Blocks;
   /** The blocks after an inner step; when absent, blocks minus scaled gradients. */
   readonly step?: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
-  /** A shift of the task's logits, shrunk by evidence, after its inner steps; null: none. */
-  readonly shift: LevelShift | null;
 }
 
 /** Whether the blocks of a task rest on its support rows after so many inner steps. */

@@ -43,16 +43,12 @@ function gradientBy(settings: Parameters<typeof methodOf>[0]): Promise<NamedOutp
 test('a batch of trunk rows teaches every method what it teaches the global one', async () => {
   const expected = await gradientBy({ kind: 'global' });
   const kinds = ['fomaml', 'maml', 'posterior'];
-  const settings = [
-    ...kinds.map((kind) => ({ kind })),
-    { kind: 'fomaml', levelShift: { features: ['category0'] } },
-  ];
-  for (const each of settings) {
-    const found = await gradientBy(each);
+  for (const kind of kinds) {
+    const found = await gradientBy({ kind });
     for (const [name, tensor] of expected.tensors)
       expect(
         relativeDifference(found.tensors.get(name)!, tensor),
-        `${each.kind} ${name}`,
+        `${kind} ${name}`,
       ).toBeLessThan(1e-5);
     for (const values of found.tensors.values()) expect(values.every(Number.isFinite)).toBe(true);
   }

@@ -6,55 +6,18 @@
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { AdaptingBatch, StepSupport } from './adapting-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
-import type { SupportShifts } from '../scoring/row-shifts.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptationFunctions } from './captured-adaptation.js';
 
-export interface AdaptedBatch {
-  readonly state: LoopState;
-  /** Null where no shift follows. */
-  readonly shift: SupportShifts | null;
-}
-
 /**
- * Takes the adapted tasks of some cells. The state is freed after the call.
+ * Takes the blocks of some cells. They are freed after the call.
  *
  * @param cells places in the grid.
  */
-type OnAdapted = (cells: readonly number[], adapted: AdaptedBatch) => void;
+type OnAdapted = (cells: readonly number[], state: LoopState) => void;
 
 /** A cell of a grid with its place there. */
 type PlacedCell = Adaptation & { readonly place: number };
-
-/**
- * The shifts that follow from a state; null where the method has none, and 0 where no task has
- * support rows.
- *
- * @param priorScale a factor of the prior variances.
- */
-function shiftsAfter(
-  { functions, job, loop, microBatch, support }: AdaptingBatch,
-  state: LoopState,
-  priorScale?: number,
-): SupportShifts | null {
-  const { shifts } = functions;
-  if (shifts === null || loop.shift === null) return null;
-  if (support === null)
-    return {
-      levels: new Float32Array(microBatch.taskCount),
-      effects: loop.shift.features.map(() => new Float32Array()),
-    };
-  const { tf } = job.engine;
-  const { batch, trunk } = support;
-  const scale = priorScale === undefined ? {} : { priorScale: tf.scalar(priorScale) };
-  const found = shifts.run({ dense: job.dense, batch, trunk, state, ...scale });
-  const read = {
-    levels: found.levels.dataSync<'float32'>(),
-    effects: found.effects.map((effects) => effects.dataSync<'float32'>()),
-  };
-  tf.dispose([found.levels, ...found.effects]);
-  return read;
-}
 
 type CapturedStep = NonNullable<AdaptationFunctions['step']>;
 
@@ -102,27 +65,13 @@ function adaptByRate(
       tasks.step(support, rates);
       const ending = ofRate.filter(({ innerSteps }) => innerSteps === done);
       if (ending.length === 0) continue;
-      const { state } = tasks;
       onAdapted(
         ending.map(({ place }) => place),
-        { state, shift: shiftsAfter(batch, state) },
+        tasks.state,
       );
     }
     tasks.dispose();
   }
-}
-
-function adaptWithoutSteps(
-  batch: AdaptingBatch,
-  cells: readonly PlacedCell[],
-  onAdapted: OnAdapted,
-): void {
-  const { initial, loop } = batch;
-  for (const rate of new Set(cells.map(({ innerRate }) => innerRate)))
-    onAdapted(
-      cells.filter(({ innerRate }) => innerRate === rate).map(({ place }) => place),
-      { state: initial, shift: shiftsAfter(batch, initial, rate / loop.steps.rate) },
-    );
 }
 
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
@@ -131,16 +80,18 @@ export function adaptCells(
   cells: readonly Adaptation[],
   onAdapted: OnAdapted,
 ): void {
-  const { functions, support, initial } = batch;
+  const { step } = batch.functions;
+  const { support, initial } = batch;
   const placed = [...cells.entries()].map(([place, cell]) => ({ place, ...cell }));
-  const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);
-  const adapted = placed.filter(({ innerSteps }) => innerSteps > 0);
+  const isUnadapted = ({ innerSteps }: PlacedCell): boolean =>
+    innerSteps === 0 || step === null || support === null;
+  const unadapted = placed.filter(isUnadapted);
   if (unadapted.length > 0)
     onAdapted(
       unadapted.map(({ place }) => place),
-      { state: initial, shift: null },
+      initial,
     );
-  const { step } = functions;
-  if (step === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
-  else adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  if (step === null || support === null) return;
+  const adapted = placed.filter((cell) => !isUnadapted(cell));
+  adaptByRate({ ...batch, step, support }, adapted, onAdapted);
 }

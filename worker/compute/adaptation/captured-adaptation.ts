@@ -1,5 +1,5 @@
 /**
- * The adaptation of tasks as captured functions: the start, one inner step, the shifts that follow.
+ * The adaptation of tasks as captured functions: the start, and one inner step.
  * Their results stay on the device, and the rate is an input, so that a whole grid of rates and
  * numbers of steps runs on one graph of each.
  */
@@ -13,7 +13,6 @@ import type { Engine } from '../engine/load-engine.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import {
   adaptingTasksOf,
-  blocksOf,
   startState,
   steppedState,
   stepGradient,
@@ -21,12 +20,9 @@ import {
 } from '../meta-gradients/inner-loop.js';
 import {
   jobTensorsOf,
-  logitsOf,
   type BatchInput,
   type Pass,
-  type TensorsByName,
 } from '../meta-gradients/passes.js';
-import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
 import type { BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf } from '../models/fields.js';
 import type { TrunkPass } from '../models/staged-pass.js';
@@ -44,29 +40,10 @@ type StepInput = BatchInput & {
   readonly rates: tfjs.Tensor1D;
 };
 
-type ShiftsInput = {
-  readonly dense: TensorsByName;
-  /** The support rows. */
-  readonly batch: BatchTensors;
-  readonly trunk: TrunkPass;
-  readonly state: LoopState;
-  /** A factor of the shift's prior variances; 1 when absent. */
-  readonly priorScale?: tfjs.Scalar;
-};
-
-type ShiftsOutput = {
-  /** `[taskCount, 1]` */
-  readonly levels: tfjs.Tensor2D;
-  /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */
-  readonly effects: readonly tfjs.Tensor2D[];
-};
-
 export interface AdaptationFunctions {
   readonly start: Captured<StartInput, LoopState>;
   /** An inner step of every task; null when no variable is personal, so that none moves. */
   readonly step: Captured<StepInput, LoopState> | null;
-  /** Null when the inner loop has no shift. */
-  readonly shifts: Captured<ShiftsInput, ShiftsOutput> | null;
   dispose(): void;
 }
 
@@ -93,16 +70,6 @@ export function captureAdaptation(
     const { scaledGradients } = stepGradient(rows, state, rates);
     return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
-  const { shift } = loop;
-  const shifts = (input: ShiftsInput): ShiftsOutput => {
-    const { dense, batch, trunk, state, priorScale } = input;
-    if (shift === null) throw new Error('the inner loop has no shift');
-    const support = passOn({ dense, batches: { support: batch } }, batch);
-    const blocks = blocksOf(adaptingTasksOf(support.job), state);
-    const basis = { support, logits: logitsOf({ pass: support, trunk }, blocks) };
-    return shiftsFrom(shift, priorScale === undefined ? basis : { ...basis, priorScale });
-  };
-
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
     compute: (input: In) => Out,
@@ -110,7 +77,6 @@ export function captureAdaptation(
   const functions = {
     start: captured('the start of tasks', start),
     step: plan.personal.size === 0 ? null : captured('an inner step', step),
-    shifts: shift === null ? null : captured('the shifts of tasks', shifts),
   };
   return {
     ...functions,

@@ -48,7 +48,6 @@ import {
   type LoopState,
 } from './inner-loop.js';
 import type { RowRole } from '../models/row-batch.js';
-import { shiftedBy, type ShiftBasis } from './shift-by-level.js';
 
 export function metaGradient(
   plan: MethodPlan,
@@ -183,11 +182,6 @@ function beforeSupport(job: JobTensors, { reads }: InnerLoop): JobTensors {
   return { ...job, batchOf: (role) => (role === 'support' ? null : job.batchOf(role)) };
 }
 
-/** Returns whether an inner loop reads the sums over a task's support rows. */
-export function readsSupportTotals({ shift, reads }: InnerLoop): boolean {
-  return shift !== null || reads.supportTotals === true;
-}
-
 /** The roles whose rows the outer gradient reads. */
 export function rolesOf(plan: MethodPlan): readonly RowRole[] {
   if (!adapts(plan)) return [unadaptedRoleOf(plan)];
@@ -234,9 +228,9 @@ function keptGradient(
   const loop = before?.loop ?? plan.innerLoop;
   const recorded = plan.order === 'first' ? adapted(job, loop, support, null) : null;
   const compute = (): tfjs.Tensor[] => {
-    const { state, basis, losses } = adapted(job, loop, support, recorded);
+    const { state, losses } = adapted(job, loop, support, recorded);
     const logits = logitsOf(withTrunk(query), blocksOf(adaptingTasksOf(job), state));
-    const queryLosses = lossesOf(query, shiftedBy(loop.shift, basis, query, logits));
+    const queryLosses = lossesOf(query, logits);
     return [queryLosses, ...(losses === null ? [] : [losses])];
   };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
@@ -281,15 +275,13 @@ function withoutQuery(
 /** After the inner steps on the support rows. */
 interface Adapted {
   readonly state: LoopState;
-  /** Null where no shift follows. */
-  readonly basis: ShiftBasis | null;
   /** Support losses before the first step; null when they were not computed. */
   readonly losses: tfjs.Tensor1D | null;
   /** By step. */
   readonly gradients: readonly TensorsByName[];
 }
 
-/** @param recorded an earlier run whose gradients and shift basis are taken instead of computing them. */
+/** @param recorded an earlier run whose gradients are taken instead of computing them. */
 function adapted(
   job: JobTensors,
   loop: InnerLoop,
@@ -299,13 +291,13 @@ function adapted(
   const tasks = adaptingTasksOf(job);
   let state = startState(loop, tasks);
   // Without support rows all steps end where they began.
-  if (support === null) return { state, basis: null, losses: null, gradients: [] };
+  if (support === null) return { state, losses: null, gradients: [] };
   const rows = recorded === null ? withTrunk(support) : null;
   const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
   if (loop.steps.count === 0) {
     if (rows !== null) losses = lossesOf(support, logitsOf(rows, blocksOf(tasks, state)));
-    return { state, basis: null, losses, gradients: [] };
+    return { state, losses, gradients: [] };
   }
   const gradients: TensorsByName[] = [];
   for (let stepIndex = 0; stepIndex < loop.steps.count; stepIndex += 1) {
@@ -319,9 +311,5 @@ function adapted(
     gradients.push(along);
     state = steppedState(loop, tasks, state, { scaledGradients: along, rates, rows });
   }
-  const basis =
-    loop.shift !== null && rows !== null
-      ? { support, logits: logitsOf(rows, blocksOf(tasks, state)) }
-      : (recorded?.basis ?? null);
-  return { state, basis, losses, gradients };
+  return { state, losses, gradients };
 }

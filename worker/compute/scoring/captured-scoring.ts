@@ -1,6 +1,6 @@
 /**
  * Logits of rows as captured functions, shared by predict jobs and by scorers of adapted tasks: the
- * trunk pass of the rows, which any blocks share, and the logits under given blocks and shifts.
+ * trunk pass of the rows, which any blocks share, and the logits under given blocks.
  *
  * Every operation of a scored row reads that row, the blocks of its task and shared variables, and
  * sums over widths of the model alone, never over rows or tasks. So a row's logit does not depend on
@@ -34,8 +34,6 @@ export type LogitsInput = {
   readonly trunk: TrunkPass;
   /** Personal blocks, `[taskCount, ...shape]`. */
   readonly state: TensorsByName;
-  /** Added to the logits, `[taskCount, rowExtent]`. */
-  readonly shifts?: tfjs.Tensor2D;
 };
 
 export interface ScoringFunctions {
@@ -57,11 +55,10 @@ export function captureScoring(
       plan,
       data: batch,
     });
-  const logits = ({ dense, batch, trunk: known, state, shifts }: LogitsInput): tfjs.Tensor2D => {
+  const logits = ({ dense, batch, trunk: known, state }: LogitsInput): tfjs.Tensor2D => {
     const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
     const own = blocksOf(adaptingTasksOf(job), state);
-    const found = logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
-    return shifts === undefined ? found : engine.tf.add(found, shifts);
+    return logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
   };
   const optionsOf = (name: string) => ({
     name,

@@ -75,7 +75,6 @@ class ModelGraphWriter {
     const { terms: stated, weighedProducts } = this.#plan;
     const terms = [
       this.#arrays.bias('bias'),
-      ...this.#arrays.shifts(),
       ...this.#fields.flatMap(({ linear }) => linear ?? []),
       ...(stated.hasPairSum === true && this.#width > 0 ? [this.#pairTerm()] : []),
     ];
@@ -430,20 +429,6 @@ class ModelArrays {
     return this.#graph.rows(array, this.adgroups);
   }
 
-  /** The terms of the shifts for each row, `[n, 1]` each. */
-  shifts(): GraphValue[] {
-    const { layout, effects, blockCount } = this.#model.blocks;
-    const level = layout.levelByteOffset;
-    const lists =
-      effects === null
-        ? []
-        : listArraysOf('effects', effects, { blockCount, values: effects.effects });
-    return [
-      ...(level === null ? [] : [this.#field('blocks/level', 'float32', 1, level)]),
-      ...lists.map((arrays) => this.#ofListedValue(arrays)),
-    ];
-  }
-
   /** At most one place of a list has the row's value. */
   #ofListedValue({ feature, ids, values }: ListArrays): GraphValue {
     const graph = this.#graph;
@@ -477,7 +462,7 @@ function sameName(name: string): QianmoError {
 /** Blocks of one piece. */
 const BLOCKS_PER_PIECE = 4_096;
 
-/** The shifts that values of a category add to a row, by block: lists of one length. */
+/** Numbers of the values of a category, by block: lists of one length. */
 interface ListArrays {
   readonly feature: string;
   /** `[blockCount, lengthMax]`, -1 in empty places. */

@@ -155,29 +155,6 @@ static void rowProducts(const Pass* pass, const Products* products, float* out) 
       for (int j = 0; j < width; ++j) *out++ = pass->rowSum[i] * pass->rowSum[j];
 }
 
-// The effects of the row's values; the ids of a list ascend.
-static float shiftOf(const Pass* pass, int candidate, int32_t block) {
-  const Model* m = pass->m;
-  float shift = 0;
-  for (int s = 0; s < m->shiftCount; ++s) {
-    const Shift* feature = m->shifts + s;
-    const int32_t id = feature->isContext
-                           ? pass->request->contextIds[feature->firstPlace]
-                           : pass->request->candidateIds[(size_t)candidate * m->candidateIdCount + feature->firstPlace];
-    const size_t list = (size_t)block * m->shiftCount + s;
-    int32_t low = m->shiftOffsets[list];
-    const int32_t end = m->shiftOffsets[list + 1];
-    int32_t high = end;
-    while (low < high) {
-      const int32_t middle = low + (high - low) / 2;
-      if (m->shiftIds[middle] < id) low = middle + 1;
-      else high = middle;
-    }
-    if (low < end && m->shiftIds[low] == id) shift += m->shiftEffects[low];
-  }
-  return shift;
-}
-
 // Sums over the fields of a row: in registers where the width is a known number of vectors. Each field is
 // multiplied by the sum of those before it: half of the square of the sum less the squares would be the
 // same, but for the digits that the difference loses.
@@ -228,8 +205,7 @@ template <int VECTORS>
 ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
   const Model* m = pass->m;
   const int width = m->width;
-  const int32_t block = pass->request->blocks[candidate];
-  pass->block = blockAt(m, block);
+  pass->block = blockAt(m, pass->request->blocks[candidate]);
   float linear = pass->linear;
   float* x = pass->x + (size_t)row * m->inputStride;
   float* sumAll = pass->rowSumAll;
@@ -245,10 +221,9 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
     sums.add(pass, field, vector, x);
     if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] += vector[k];
   }
-  float logit = linear + (m->shiftCount > 0 ? shiftOf(pass, candidate, block) : 0);
+  float logit = linear;
   const float pairs = sums.pairs(pass);
   if (m->hasPairTerm) logit += pairs;
-  if (m->levelByteOffset >= 0) logit += *(const float*)(pass->block + m->levelByteOffset);
   logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
   pass->logits[row] = logit;
   if (m->inputProducts.count > 0) rowProducts(pass, &m->inputProducts, x + m->inputColumns);
