@@ -38,7 +38,7 @@ import {
 } from '../../shared/bundle/key-index.js';
 import type { BlockEncoding, BlockLayout } from '../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
-import { configHash, type RunConfig } from '../../shared/config/run-config.js';
+import { configHash } from '../../shared/config/run-config.js';
 import { restsOnSupport } from '../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';

@@ -38,8 +38,8 @@ export async function unknownBlockOf(
   compute: LocalCompute,
   caller: RunCaller,
 ): Promise<UnknownBlock> {
-  const { start } = methodPlanOf(model.method).innerLoop;
-  if (start === undefined)
+  const { start, covariance } = methodPlanOf(model.method).innerLoop;
+  if (start === undefined && covariance === undefined)
     return {
       block: initialBlock(context, model),
       described: { block: 'initial', attributes: [] },

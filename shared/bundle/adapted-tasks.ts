@@ -3,7 +3,7 @@
  * of it exactly as an evaluation would. Workers encode them, coordinators decode and check them.
  *
  * Output blob of an adapt job, tasks in order of the job:
- *   NAME       `[taskCount, ...shape]` by personal variable: the blocks after the inner steps
+ *   NAME       `[taskCount, ...shape]` by own variable of the spec: the blocks after the inner steps
  *   numbers    F64, end to end: for each task its index, 1 if it predicts standardised values and not logits, 1 if it
  *              adapted alone, the sums of clicks and impressions over the rows adapted on; by feature with a target
  *              encoding, a list of id, clicks, impressions. The length of a list comes before it.
@@ -51,11 +51,7 @@ interface AdaptedLayout {
 
 export function adaptedLayoutOf(spec: ModelSpec): AdaptedLayout {
   return {
-    blocks: new Map(
-      spec.variables
-        .filter(({ block }) => block === 'personal')
-        .map(({ name, shape }) => [name, { shape }]),
-    ),
+    blocks: new Map(spec.ownVariables.map(({ name, shape }) => [name, { shape }])),
     encodedFeatures: spec.options.supportInputs?.targetEncodings ?? [],
   };
 }

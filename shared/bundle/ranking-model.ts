@@ -17,18 +17,20 @@ export const BLOCK_ENCODINGS = ['float32', 'float16'] as const;
 
 export type BlockEncoding = (typeof BLOCK_ENCODINGS)[number];
 
-/** Where a personal variable lies in every block. */
+/** Where an own variable lies in every block. */
 export interface BlockPart {
   readonly name: string;
   readonly shape: readonly number[];
   readonly encoding: BlockEncoding;
-  /** A multiple of 16. */
+  /** A multiple of 16, but for variables of a single value. */
   readonly byteOffset: number;
+  /** Values that are stored: of a covariance, those of the lower triangle. */
+  readonly valueCount: number;
 }
 
 export interface BlockLayout {
   readonly encoding: BlockEncoding;
-  /** Personal variables in the order of the spec. */
+  /** Own variables in the order of the spec. */
   readonly parts: readonly BlockPart[];
   /** Bytes from one block to the next: a multiple of 64. */
   readonly strideByteCount: number;

@@ -7,7 +7,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type MethodConfig, METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
-import { goesWith, modelFor, supportInputs } from '../fixtures/training/model-for-method.js';
+import { goesWith, modelFor } from '../fixtures/training/model-for-method.js';
 import {
   adaptedLayoutOf,
   type AdaptedTask,

@@ -18,7 +18,7 @@ export interface AdaptingTasks {
   readonly variable: (name: string) => tfjs.Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. */
   readonly repeatByTask: (x: tfjs.Tensor) => tfjs.Tensor;
-  /** The solutions x of `A x = b` for positive definite `A`, `[taskCount, n, n]` and `[taskCount, n, 1]`. */
+  /** The solutions x of `A x = b` for positive definite `A`, `[taskCount, n, n]` and `[taskCount, n, columns]`. */
   readonly solve: (matrices: tfjs.Tensor3D, columns: tfjs.Tensor3D) => tfjs.Tensor3D;
   /**
    * Embedded features of each task's first row, `[taskCount, sum of widths]`, in the order of
@@ -97,6 +97,14 @@ export interface SupportCurvature {
   readonly variances: tfjs.Tensor2D;
 }
 
+/** What the covariance of blocks rests on. */
+export interface Uncertainty {
+  /** The inner rate of each task, `[taskCount]`. */
+  readonly rates: tfjs.Tensor1D;
+  /** Null before the first step, and where no task has support rows. */
+  readonly supportCurvature: SupportCurvature | null;
+}
+
 /** Data that the worker computes for a method beyond the support and query rows. */
 interface Reads {
   readonly attributes?: true;
@@ -119,6 +127,11 @@ export interface InnerLoop {
   readonly start?: (tasks: AdaptingTasks) => Blocks;
   /** The blocks after an inner step; when absent, blocks minus scaled gradients. */
   readonly step?: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
+  /**
+   * The covariance of each task's personal parameters, `[taskCount, count, count]`, after the steps: logits are moderated by
+   * the variance that it gives them. When absent, blocks are points.
+   */
+  readonly covariance?: (tasks: AdaptingTasks, at: Uncertainty) => tfjs.Tensor3D;
 }
 
 /** Whether the blocks of a task rest on its support rows after so many inner steps. */

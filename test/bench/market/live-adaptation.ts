@@ -167,7 +167,7 @@ export class LiveAdaptation {
     };
     const taskIndices = this.#store.tasks.map(({ taskIndex }) => taskIndex);
     const request = { parameters, method, taskIndices, adaptation, rows: 'support' } as const;
-    for await (const { tasks } of adaptTasks(context, request)) yield* tasks;
+    for await (const tasks of adaptTasks(context, request)) yield* tasks;
   }
 
   /** The latest rows of an adgroup: those of the log, then those of the market. */

@@ -40,10 +40,10 @@ function gradientBy(settings: Parameters<typeof methodOf>[0]): Promise<NamedOutp
   return run(jobCase, { kind: 'gradient', method, taskWeights: [0.3, 0.7] });
 }
 
-test('a batch of trunk rows teaches every method what it teaches the global one', async () => {
+// Posterior blocks moderate the logits of rows whose task is not known.
+test('a batch of trunk rows teaches methods of points what it teaches the global one', async () => {
   const expected = await gradientBy({ kind: 'global' });
-  const kinds = ['fomaml', 'maml', 'posterior'];
-  for (const kind of kinds) {
+  for (const kind of ['fomaml', 'maml']) {
     const found = await gradientBy({ kind });
     for (const [name, tensor] of expected.tensors)
       expect(

@@ -5,6 +5,7 @@
 
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { AdaptingBatch, StepSupport } from './adapting-batch.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptationFunctions } from './captured-adaptation.js';
@@ -65,13 +66,33 @@ function adaptByRate(
       tasks.step(support, rates);
       const ending = ofRate.filter(({ innerSteps }) => innerSteps === done);
       if (ending.length === 0) continue;
-      onAdapted(
-        ending.map(({ place }) => place),
-        tasks.state,
-      );
+      withScoredState(batch, { state: tasks.state, rate, support }, (state) => {
+        onAdapted(
+          ending.map(({ place }) => place),
+          state,
+        );
+      });
     }
     tasks.dispose();
   }
+}
+
+/**
+ * Calls `onAdapted` with the state that rows are scored with.
+ *
+ * @param support the rows that the state has stepped on; null if there are none
+ */
+function withScoredState(
+  { functions, input, job, microBatch }: AdaptingBatch,
+  { state, rate, support }: { state: LoopState; rate: number; support: StepSupport | null },
+  act: (state: LoopState) => void,
+): void {
+  if (functions.covariance === null) return act(state);
+  const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
+  const rows = support === null ? {} : { trunk: support.trunk };
+  const covariance = functions.covariance.run({ ...input, ...rows, state, rates });
+  act({ ...state, [COVARIANCE]: covariance });
+  covariance.dispose();
 }
 
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
@@ -81,17 +102,27 @@ export function adaptCells(
   onAdapted: OnAdapted,
 ): void {
   const { step } = batch.functions;
-  const { support, initial } = batch;
+  const { support, initial, loop } = batch;
   const placed = [...cells.entries()].map(([place, cell]) => ({ place, ...cell }));
-  const isUnadapted = ({ innerSteps }: PlacedCell): boolean =>
-    innerSteps === 0 || step === null || support === null;
-  const unadapted = placed.filter(isUnadapted);
-  if (unadapted.length > 0)
-    onAdapted(
-      unadapted.map(({ place }) => place),
-      initial,
-    );
-  if (step === null || support === null) return;
-  const adapted = placed.filter((cell) => !isUnadapted(cell));
-  adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  const atStart = (chosen: readonly PlacedCell[], rate: number): void => {
+    if (chosen.length > 0)
+      withScoredState(batch, { state: initial, rate, support: null }, (state) => {
+        onAdapted(chosen.map(({ place }) => place), state);
+      });
+  };
+  const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);
+  const adapted = placed.filter(({ innerSteps }) => innerSteps > 0);
+  if (step !== null && support !== null) {
+    atStart(unadapted, loop.steps.rate);
+    adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  } else if (batch.functions.covariance === null) atStart(placed, loop.steps.rate);
+  else {
+    atStart(unadapted, loop.steps.rate);
+    // The rate is a factor of the prior variances.
+    for (const rate of new Set(adapted.map(({ innerRate }) => innerRate)))
+      atStart(
+        adapted.filter(({ innerRate }) => innerRate === rate),
+        rate,
+      );
+  }
 }

@@ -18,6 +18,7 @@ import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
 import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
@@ -210,12 +211,13 @@ function adaptedTasksIn(
   { job, microBatch }: AdaptingBatch,
   state: LoopState,
 ): Map<number, AdaptedTask> {
-  const blocks = job.spec.variables
-    .filter(({ block }) => block === 'personal')
-    .map(({ name, shape }) => ({ name, shape, values: named(state, name).dataSync<'float32'>() }));
+  const blocks = job.spec.ownVariables.map(({ name, shape }) => ({
+    ...{ name, shape, values: named(state, name).dataSync<'float32'>() },
+  }));
   return new Map(
     microBatch.taskPlaces.map((place, index): [number, AdaptedTask] => {
       const task = at(job.tasks, place);
+      const isOfValues = task.loss === 'squared';
       const blockAt = (values: Float32Array): Float32Array => {
         const size = values.length / microBatch.taskCount;
         return values.slice(index * size, (index + 1) * size);
@@ -229,7 +231,8 @@ function adaptedTasksIn(
           blocks: new Map(
             blocks.map(({ name, shape, values }): [string, DenseTensor] => [
               name,
-              { shape, values: blockAt(values) },
+              // The prediction of a value is not moderated.
+              { shape, values: isOfValues && name === COVARIANCE ? blockAt(values).fill(0) : blockAt(values) },
             ]),
           ),
           support: supportSumsOf(job.spec, task),

@@ -35,6 +35,7 @@ import {
   type MetaGradientResult,
   type TaskWeights,
   type Pass,
+  type RowsWithTrunk,
   type TensorsByName,
 } from './passes.js';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
@@ -47,6 +48,7 @@ import {
   stepGradient,
   type LoopState,
 } from './inner-loop.js';
+import { scoredLogits, scoredState } from './moderated-logits.js';
 import type { RowRole } from '../models/row-batch.js';
 
 export function metaGradient(
@@ -137,15 +139,25 @@ function unadaptedRoleOf({
   cold,
 }: Pick<MethodPlan, 'innerLoop' | 'cold'>): 'all' | 'flat' | 'support' {
   if (cold?.rows === 'support') return 'support';
-  return innerLoop.start === undefined ? 'flat' : 'all';
+  return isOwnAtStart(innerLoop) ? 'all' : 'flat';
+}
+
+/** Returns whether tasks have blocks of their own before any step. */
+function isOwnAtStart({ start, covariance }: InnerLoop): boolean {
+  return start !== undefined || covariance !== undefined;
 }
 
 /** The query losses of tasks that have taken no step, `[taskCount]`. Their starts are those that steps begin from. */
 export function unadaptedQueryLosses(job: JobTensors, loop: InnerLoop): tfjs.Tensor1D {
   const query = passOf(job, 'query', true);
   if (query === null) throw new Error('a query loss has query rows');
+  return lossesOf(query, scoredLogits(withTrunk(query), unadaptedState(job, loop)));
+}
+
+function unadaptedState(job: JobTensors, loop: InnerLoop): LoopState {
   const tasks = adaptingTasksOf(job);
-  return lossesOf(query, logitsOf(withTrunk(query), blocksOf(tasks, startState(loop, tasks))));
+  const rates = ratesOf(loop, tasks);
+  return scoredState(loop, tasks, startState(loop, tasks), { rows: null, rates });
 }
 
 /** The reported losses are over all rows; those before and after adaptation are the same. */
@@ -155,14 +167,20 @@ function unadaptedGradient(
   taskWeights: tfjs.Tensor1D,
 ): MetaGradientResult {
   const loop = plan.innerLoop;
-  const isOwn = loop.start !== undefined;
+  const isOwn = isOwnAtStart(loop);
   const all = passOf(job, unadaptedRoleOf(plan), isOwn);
   if (all === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
   const compute = (): tfjs.Tensor[] => {
-    const tasks = adaptingTasksOf(beforeSupport(job, loop));
-    const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
-    return [lossesOf(all, logitsOf(withTrunk(all), blocks))];
+    const rows = withTrunk(all);
+    return [
+      lossesOf(
+        all,
+        isOwn
+          ? scoredLogits(rows, unadaptedState(beforeSupport(job, loop), loop))
+          : logitsOf(rows, new Map()),
+      ),
+    ];
   };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
     taskWeights,
@@ -228,9 +246,11 @@ function keptGradient(
   const loop = before?.loop ?? plan.innerLoop;
   const recorded = plan.order === 'first' ? adapted(job, loop, support, null) : null;
   const compute = (): tfjs.Tensor[] => {
-    const { state, losses } = adapted(job, loop, support, recorded);
-    const logits = logitsOf(withTrunk(query), blocksOf(adaptingTasksOf(job), state));
-    const queryLosses = lossesOf(query, logits);
+    const { losses, ...after } = adapted(job, loop, support, recorded);
+    const tasks = adaptingTasksOf(job);
+    const rates = ratesOf(loop, tasks);
+    const state = scoredState(loop, tasks, after.state, { rows: after.rows, rates });
+    const queryLosses = lossesOf(query, scoredLogits(withTrunk(query), state));
     return [queryLosses, ...(losses === null ? [] : [losses])];
   };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
@@ -275,6 +295,8 @@ function withoutQuery(
 /** After the inner steps on the support rows. */
 interface Adapted {
   readonly state: LoopState;
+  /** The support rows; null where there are none, and where gradients were recorded. */
+  readonly rows: RowsWithTrunk | null;
   /** Support losses before the first step; null when they were not computed. */
   readonly losses: tfjs.Tensor1D | null;
   /** By step. */
@@ -291,13 +313,13 @@ function adapted(
   const tasks = adaptingTasksOf(job);
   let state = startState(loop, tasks);
   // Without support rows all steps end where they began.
-  if (support === null) return { state, losses: null, gradients: [] };
+  if (support === null) return { state, rows: null, losses: null, gradients: [] };
   const rows = recorded === null ? withTrunk(support) : null;
   const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
   if (loop.steps.count === 0) {
     if (rows !== null) losses = lossesOf(support, logitsOf(rows, blocksOf(tasks, state)));
-    return { state, losses, gradients: [] };
+    return { state, rows, losses, gradients: [] };
   }
   const gradients: TensorsByName[] = [];
   for (let stepIndex = 0; stepIndex < loop.steps.count; stepIndex += 1) {
@@ -311,5 +333,5 @@ function adapted(
     gradients.push(along);
     state = steppedState(loop, tasks, state, { scaledGradients: along, rates, rows });
   }
-  return { state, losses, gradients };
+  return { state, rows, losses, gradients };
 }

@@ -13,10 +13,9 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
-import { adaptingTasksOf, blocksOf } from '../meta-gradients/inner-loop.js';
+import { scoredLogits } from '../meta-gradients/moderated-logits.js';
 import {
   jobTensorsOf,
-  logitsOf,
   trunkOf,
   type BatchInput,
   type TensorsByName,
@@ -32,7 +31,7 @@ export type LogitsInput = {
   readonly dense: TensorsByName;
   readonly batch: BatchTensors;
   readonly trunk: TrunkPass;
-  /** Personal blocks, `[taskCount, ...shape]`. */
+  /** The own variables of tasks, `[taskCount, ...shape]`. */
   readonly state: TensorsByName;
 };
 
@@ -57,8 +56,7 @@ export function captureScoring(
     });
   const logits = ({ dense, batch, trunk: known, state }: LogitsInput): tfjs.Tensor2D => {
     const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
-    const own = blocksOf(adaptingTasksOf(job), state);
-    return logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
+    return scoredLogits({ pass: { job, plan, data: batch }, trunk: known }, state);
   };
   const optionsOf = (name: string) => ({
     name,

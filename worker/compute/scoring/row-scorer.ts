@@ -155,15 +155,14 @@ export class RowScorer {
     return logits.dataSync<'float32'>();
   }
 
-  /** `[taskCount, ...shape]` by personal variable, 0 beyond the last task. */
+  /** `[taskCount, ...shape]` by own variable, 0 beyond the last task. */
   #blocksOf(
     scored: readonly ScoredTask[],
     taskCount: number,
   ): { readonly [name: string]: tfjs.Tensor } {
     const { tf } = this.#engine;
-    const personal = this.#model.spec.variables.filter(({ block }) => block === 'personal');
     return Object.fromEntries(
-      personal.map(({ name, shape }) => {
+      this.#model.spec.ownVariables.map(({ name, shape }) => {
         const size = elementCountOf(shape);
         const values = new Float32Array(taskCount * size);
         for (const [index, { adapted }] of scored.entries()) {

@@ -68,6 +68,7 @@ class BuiltModel {
   void readBlocks();
   void readTower();
   void readOutput();
+  void readCovariance();
   Products readProducts(std::vector<int32_t>* room);
   Layer readLayer(size_t inCount, bool hasRelu);
   void holds(int32_t index, size_t count) const;
@@ -156,6 +157,7 @@ BuiltModel::BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCo
   readBlocks();
   readTower();
   readOutput();
+  readCovariance();
   demand(words_ == wordsEnd_, "the description is too long");
   allocateScratch();
 }
@@ -367,6 +369,15 @@ void BuiltModel::readOutput() {
   model_.output = own;
 }
 
+// Its values are those of the bias and of the output weights that are personal.
+void BuiltModel::readCovariance() {
+  model_.covariancePart = word();
+  if (model_.covariancePart < 0) return;
+  const size_t extent = (model_.biasPart >= 0 ? 1 : 0) + (model_.outputPart >= 0 ? size_t(parts_[model_.outputPart].count) : 0);
+  model_.covarianceExtent = int32_t(extent);
+  part(model_.covariancePart, extent * (extent + 1) / 2);
+}
+
 void BuiltModel::allocateScratch() {
   const size_t width = model_.width;
   const size_t inputCount = model_.inputColumns + model_.inputProducts.count;
@@ -374,9 +385,11 @@ void BuiltModel::allocateScratch() {
   size_t widest = std::max<size_t>(inputCount, model_.outputProducts.count);
   for (const std::vector<Layer>* layers : {&hidden_, &cross_})
     for (const Layer& layer : *layers) widest = std::max<size_t>(widest, std::max(layer.inCount, layer.outPadded));
-  for (const Part& part : parts_) if (part.count <= WIDTH_MAX) widest = std::max<size_t>(widest, part.count);
+  for (const Part& part : parts_)
+    if (part.count <= WIDTH_MAX && &part != parts_.data() + model_.covariancePart) widest = std::max<size_t>(widest, part.count);
+  widest = std::max<size_t>(widest, model_.covarianceExtent);
   model_.scratchStride = int32_t((widest + 31) / 16 * 16);
-  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 4;
+  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 5;
   const size_t vectors = (model_.fieldCount + 1) * (2 * width + 32) + 4 * (width + 16);
   model_.scratch = room(rows + vectors + 5 * size_t(model_.scratchStride) + 64 * 16);
 }
@@ -422,12 +435,12 @@ napi_value create(const Arguments& arguments) {
 }
 
 template <class Element>
-const Element* atLeast(View<Element> view, size_t count) {
+Element* atLeast(View<Element> view, size_t count) {
   demand(view.count >= count, "an array of the request is too short");
   return view.data;
 }
 
-// score(model, count, blocks, contextIds, candidateIds, contextNumbers, candidateNumbers, logits): Status.
+// score(model, count, blocks, contextIds, candidateIds, contextNumbers, candidateNumbers, logits, variances or none): Status.
 napi_value score(const Arguments& arguments) {
   const BuiltModel* built = heldOf(arguments, 0)->get();
   demand(built != nullptr, "the model is released");
@@ -443,6 +456,8 @@ napi_value score(const Arguments& arguments) {
   request.candidateNumbers = atLeast(arguments.floats(6), count * model->candidateNumberCount);
   const View<float> logits = arguments.floats(7);
   atLeast(logits, count);
+  const View<float> variances = arguments.floats(8);
+  if (variances.count > 0) request.variances = atLeast(variances, count);
   napi_value status;
   napi_create_int32(arguments.env(), built->kernel()->score(model, &request, logits.data), &status);
   return status;

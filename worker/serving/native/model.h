@@ -60,6 +60,7 @@ struct Model {
   const float* output;
   int32_t biasPart;
   float bias;
+  int32_t covariancePart, covarianceExtent;  // Its lower triangle; -1 if blocks have none.
   int32_t strideByteCount, shardShift;
   int64_t blockCount;
   const uint8_t* const* shards;
@@ -74,6 +75,7 @@ struct Request {
   const int32_t* candidateIds;
   const float* contextNumbers;
   const float* candidateNumbers;
+  float* variances;  // Of the logits; null if nobody reads them.
 };
 
 typedef int (*ScoreFunction)(const Model*, const Request*, float* logits);
