@@ -70,10 +70,7 @@ function attributesOf(method: MethodConfig): string[] {
     : [];
 }
 
-function initialBlock(
-  { spec }: TaskJobContext,
-  { parameters }: AdaptableModel,
-): AdaptedTask {
+function initialBlock({ spec }: TaskJobContext, { parameters }: AdaptableModel): AdaptedTask {
   const personal = spec.variables
     .filter(({ block }) => block === 'personal')
     .map(({ name }) => name);

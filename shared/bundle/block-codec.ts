@@ -116,8 +116,7 @@ export function blockLayoutOf(
     if (scalarOffset !== undefined)
       return { name, shape, encoding: 'float32', byteOffset: scalarOffset, valueCount: 1 };
     const [extent = 1] = shape;
-    const valueCount =
-      name === COVARIANCE ? (extent * (extent + 1)) / 2 : elementCountOf(shape);
+    const valueCount = name === COVARIANCE ? (extent * (extent + 1)) / 2 : elementCountOf(shape);
     end = roundUp(end, PART_ALIGNMENT);
     const byteOffset = take(valueCount * BYTES_PER_VALUE[encoding]);
     return { name, shape, encoding, byteOffset, valueCount };

@@ -89,8 +89,7 @@ export function methodMisfits(
 
 const NOTHING_ADAPTS: SettingMisfit = {
   path: ['kind'],
-  message:
-    'nothing adapts: name blocks in model.personal, or take global, which adapts nothing',
+  message: 'nothing adapts: name blocks in model.personal, or take global, which adapts nothing',
 };
 
 /** True as well of methods that are not about adapting a model's blocks. */

@@ -216,10 +216,7 @@ function precisionMatrices(
 ): tfjs.Tensor3D {
   const { tf } = tasks;
   const precisions = precisionsOf(tasks);
-  const prior = tf.mul<tfjs.Tensor3D>(
-    tf.eye(precisions.shape[1]),
-    tf.expandDims(precisions, 1),
-  );
+  const prior = tf.mul<tfjs.Tensor3D>(tf.eye(precisions.shape[1]), tf.expandDims(precisions, 1));
   if (supportCurvature === null) return prior;
   const { slopes, variances } = supportCurvature;
   const { impressions } = tasks.supportTotals();

@@ -19,11 +19,7 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import { RowScorer } from '../../worker/compute/scoring/row-scorer.js';
-import {
-  type JobCase,
-  jobCaseOf,
-  runJob,
-} from '../fixtures/compute/compute-inputs.js';
+import { type JobCase, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { someOfRow } from '../fixtures/compute/whole-products.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';

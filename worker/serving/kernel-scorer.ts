@@ -321,7 +321,6 @@ class DescriptionWriter {
     this.#list(byField);
     this.#add(Number(hasOuter));
   }
-
 }
 
 /** Functions for requests. Arrays are read where they lie, during the call alone. */

@@ -74,11 +74,7 @@ export function featureNamesOf(model: ModelShape): string[] {
 }
 
 /** @param where the setting that names the features. */
-export function requireFeatures(
-  model: ModelShape,
-  names: readonly string[],
-  where: string,
-): void {
+export function requireFeatures(model: ModelShape, names: readonly string[], where: string): void {
   const known = featureNamesOf(model);
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined)

@@ -156,13 +156,7 @@ describe('an export of changes', () => {
       [first.manifest, 2],
       [last.manifest, 3],
     ] as const) {
-      for (const name of [
-        'blocks',
-        'blocks.clicks',
-        'sums.offsets',
-        'sums.ids',
-        'keys.bytes',
-      ]) {
+      for (const name of ['blocks', 'blocks.clicks', 'sums.offsets', 'sums.ids', 'keys.bytes']) {
         expect(filesOf(manifest, name).length).toBe(count);
         expect(filesOf(manifest, name)[0]).toEqual(filesOf(before, name)[0]);
       }

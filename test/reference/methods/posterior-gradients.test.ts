@@ -287,10 +287,13 @@ function levelOf(jobCase: JobCase, dense: Values, task: TaskRows, factor: number
   const bare = logitsAt(spec, meta, new Map(dense).set('bias', Float64Array.of(0)), task, span);
   const deviation = Math.exp(10 * dense.get('posterior.deviation/bias')![0]!);
   const slopeAt = (level: number): number =>
-    bare.reduce((sum, z, row) => {
-      const mean = task.loss === 'squared' ? z + level : 1 / (1 + Math.exp(-z - level));
-      return sum + task.impressions[row]! * mean - task.clicks[row]!;
-    }, (level - dense.get('bias')![0]!) / (factor * deviation ** 2));
+    bare.reduce(
+      (sum, z, row) => {
+        const mean = task.loss === 'squared' ? z + level : 1 / (1 + Math.exp(-z - level));
+        return sum + task.impressions[row]! * mean - task.clicks[row]!;
+      },
+      (level - dense.get('bias')![0]!) / (factor * deviation ** 2),
+    );
   let [low, high] = [-100, 100];
   for (let halving = 0; halving < 80; halving += 1) {
     const middle = (low + high) / 2;

@@ -46,10 +46,9 @@ test('a batch of trunk rows teaches methods of points what it teaches the global
   for (const kind of ['fomaml', 'maml']) {
     const found = await gradientBy({ kind });
     for (const [name, tensor] of expected.tensors)
-      expect(
-        relativeDifference(found.tensors.get(name)!, tensor),
-        `${kind} ${name}`,
-      ).toBeLessThan(1e-5);
+      expect(relativeDifference(found.tensors.get(name)!, tensor), `${kind} ${name}`).toBeLessThan(
+        1e-5,
+      );
     for (const values of found.tensors.values()) expect(values.every(Number.isFinite)).toBe(true);
   }
 });

@@ -100,21 +100,21 @@ describe('blocks', () => {
     const offsets = await arrays.int32('sums.offsets', [blockCount + 1]);
     const valueCount = [2 * blockCount];
     const blocks: PersonalBlocks = {
-        ...{ layout, blockCount, blocksPerShard: 4 },
-        shards: await arrays.files('blocks', 'U8', [blockCount, layout.strideByteCount]),
-        evidence: {
-          supportRowCounts: await arrays.uint32('blocks.supportRowCounts', vector),
-          clicks: await arrays.float64('blocks.clicks', vector),
-          impressions: await arrays.float64('blocks.impressions', vector),
-          byValue: {
-            ...{ features: ['site'], offsets },
-            ids: await arrays.int32('sums.ids', valueCount),
-            clicks: await arrays.float64('sums.clicks', valueCount),
-            impressions: await arrays.float64('sums.impressions', valueCount),
-          },
+      ...{ layout, blockCount, blocksPerShard: 4 },
+      shards: await arrays.files('blocks', 'U8', [blockCount, layout.strideByteCount]),
+      evidence: {
+        supportRowCounts: await arrays.uint32('blocks.supportRowCounts', vector),
+        clicks: await arrays.float64('blocks.clicks', vector),
+        impressions: await arrays.float64('blocks.impressions', vector),
+        byValue: {
+          ...{ features: ['site'], offsets },
+          ids: await arrays.int32('sums.ids', valueCount),
+          clicks: await arrays.float64('sums.clicks', valueCount),
+          impressions: await arrays.float64('sums.impressions', valueCount),
         },
-        isOfValues: await arrays.uint8('blocks.isOfValues', vector),
-        isAlone: await arrays.uint8('blocks.isAlone', vector),
+      },
+      isOfValues: await arrays.uint8('blocks.isOfValues', vector),
+      isAlone: await arrays.uint8('blocks.isAlone', vector),
     };
     for (const [block, task] of tasks.entries()) expect(adaptedTaskOf(blocks, block)).toEqual(task);
     expect([...blocks.evidence.byValue!.ids.subarray(0, 2)]).toEqual([2, 5]);

@@ -107,7 +107,10 @@ export function adaptCells(
   const atStart = (chosen: readonly PlacedCell[], rate: number): void => {
     if (chosen.length > 0)
       withScoredState(batch, { state: initial, rate, support: null }, (state) => {
-        onAdapted(chosen.map(({ place }) => place), state);
+        onAdapted(
+          chosen.map(({ place }) => place),
+          state,
+        );
       });
   };
   const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);

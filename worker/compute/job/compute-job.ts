@@ -232,7 +232,11 @@ function adaptedTasksIn(
             blocks.map(({ name, shape, values }): [string, DenseTensor] => [
               name,
               // The prediction of a value is not moderated.
-              { shape, values: isOfValues && name === COVARIANCE ? blockAt(values).fill(0) : blockAt(values) },
+              {
+                shape,
+                values:
+                  isOfValues && name === COVARIANCE ? blockAt(values).fill(0) : blockAt(values),
+              },
             ]),
           ),
           support: supportSumsOf(job.spec, task),

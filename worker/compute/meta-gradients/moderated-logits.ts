@@ -14,7 +14,10 @@ import type {
   InnerLoop,
   SupportCurvature,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { COVARIANCE, personalVariables } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import {
+  COVARIANCE,
+  personalVariables,
+} from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { placeCountsOf } from '../models/device-tasks.js';
 import { rowVariances } from '../models/lean-operations.js';
 import type { Variables } from '../models/staged-pass.js';
