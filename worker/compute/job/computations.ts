@@ -15,7 +15,7 @@ import {
   captureScoring,
   type ScoringFunctions,
   type Adapting,
-} from '../adaptation/adapt-tasks.js';
+} from './adapt-tasks.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { PackMemory, FrozenTensorCache, type DeviceJob } from './device-job.js';

@@ -2,7 +2,7 @@
  * Adapts a micro-batch of tasks in every cell of a grid of inner rates and steps, and scores rows under the result. How
  * tasks adapt follows from the method: without steps, or by rate, so that cells of one rate share one inner loop.
  *
- * The start, one inner step, the shifts that follow, and the logits of rows are captured functions. Their results stay on
+ * The start, one inner step, the covariance of the blocks, and the logits of rows are captured functions. Their results stay on
  * the device, and the rate is an input, so that a whole grid runs on one graph of each.
  *
  * Every operation of a scored row reads that row, the blocks of its task and shared variables, and
@@ -13,6 +13,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelf, GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -20,28 +21,26 @@ import type { Engine } from '../engine/load-engine.js';
 import type { TensorStructure } from '../engine/capture/record-graph.js';
 import {
   adaptingTasksOf,
-  blocksOf,
   startState,
   steppedState,
   stepGradient,
   type LoopState,
 } from '../meta-gradients/inner-loop.js';
+import { scoredState, scoredLogits } from '../meta-gradients/moderated-logits.js';
 import {
   jobTensorsOf,
-  logitsOf,
+  named,
   type BatchInput,
   type Pass,
-  type TensorsByName,
   trunkOf,
+  type TensorsByName,
 } from '../meta-gradients/passes.js';
-import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
 import { type BatchTensors, batchesOf, type DeviceTasks } from '../models/device-tasks.js';
 import { modelPlanOf, type TrunkPass } from '../models/fields.js';
 import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import type { RowRole } from '../models/row-batch.js';
-import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/meta-gradient.js';
+import { rolesBesideOf } from '../meta-gradients/meta-gradient.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
-import type { SupportShifts } from './row-shifts.js';
 
 type StartInput = BatchInput & {
   /** `[taskCount]`; only its shape is read, since tasks may have no rows. */
@@ -56,29 +55,19 @@ type StepInput = BatchInput & {
   readonly rates: tfjs.Tensor1D;
 };
 
-type ShiftsInput = {
-  readonly dense: TensorsByName;
-  /** The support rows. */
-  readonly batch: BatchTensors;
-  readonly trunk: TrunkPass;
+type ScoredInput = BatchInput & {
+  /** The trunk pass of the support rows; absent where tasks have not stepped on any. */
+  readonly trunk?: TrunkPass;
   readonly state: LoopState;
-  /** The weight of the support rows against the learned prior; 1 when absent. */
-  readonly supportWeight?: tfjs.Scalar;
-};
-
-type ShiftsOutput = {
-  /** `[taskCount, 1]` */
-  readonly levels: tfjs.Tensor2D;
-  /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */
-  readonly effects: readonly tfjs.Tensor2D[];
+  readonly rates: tfjs.Tensor1D;
 };
 
 export interface AdaptationFunctions {
   readonly start: Captured<StartInput, LoopState>;
   /** An inner step of every task; null when no variable is personal, so that none moves. */
   readonly step: Captured<StepInput, LoopState> | null;
-  /** Null when the inner loop has no shift. */
-  readonly shifts: Captured<ShiftsInput, ShiftsOutput> | null;
+  /** The covariance of the blocks alone; null where the method has none. */
+  readonly covariance: Captured<ScoredInput, tfjs.Tensor> | null;
   dispose(): void;
 }
 
@@ -105,16 +94,13 @@ export function captureAdaptation(
     const { scaledGradients } = stepGradient(rows, state, rates);
     return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
-  const { shift } = loop;
-  const shifts = (input: ShiftsInput): ShiftsOutput => {
-    const { dense, batch, trunk, state, supportWeight } = input;
-    if (shift === null) throw new Error('the inner loop has no shift');
-    const support = passOn({ dense, batches: { support: batch } }, batch);
-    const blocks = blocksOf(adaptingTasksOf(support.job), state);
-    const basis = { support, logits: logitsOf({ pass: support, trunk }, blocks) };
-    return shiftsFrom(shift, supportWeight === undefined ? basis : { ...basis, supportWeight });
+  const covariance = ({ trunk, state, rates, ...input }: ScoredInput): tfjs.Tensor => {
+    const { support } = input.batches;
+    const rows =
+      trunk === undefined || support === undefined ? null : { pass: passOn(input, support), trunk };
+    const job = jobTensorsOf(engine, spec, input, rates.shape[0]);
+    return named(scoredState(loop, adaptingTasksOf(job), state, { rows, rates }), COVARIANCE);
   };
-
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
     compute: (input: In) => Out,
@@ -122,7 +108,7 @@ export function captureAdaptation(
   const functions = {
     start: captured('the start of tasks', start),
     step: plan.personal.size === 0 ? null : captured('an inner step', step),
-    shifts: shift === null ? null : captured('the shifts of tasks', shifts),
+    covariance: loop.covariance === undefined ? null : captured('the covariance', covariance),
   };
   return {
     ...functions,
@@ -139,10 +125,8 @@ export type LogitsInput = {
   readonly dense: TensorsByName;
   readonly batch: BatchTensors;
   readonly trunk: TrunkPass;
-  /** Personal blocks, `[taskCount, ...shape]`. */
+  /** The own variables of tasks, `[taskCount, ...shape]`. */
   readonly state: TensorsByName;
-  /** Added to the logits, `[taskCount, rowExtent]`. */
-  readonly shifts?: tfjs.Tensor2D;
 };
 
 export interface ScoringFunctions {
@@ -164,11 +148,9 @@ export function captureScoring(
       plan,
       data: batch,
     });
-  const logits = ({ dense, batch, trunk: known, state, shifts }: LogitsInput): tfjs.Tensor2D => {
+  const logits = ({ dense, batch, trunk: known, state }: LogitsInput): tfjs.Tensor2D => {
     const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
-    const own = blocksOf(adaptingTasksOf(job), state);
-    const found = logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
-    return shifts === undefined ? found : engine.tf.add(found, shifts);
+    return scoredLogits({ pass: { job, plan, data: batch }, trunk: known }, state);
   };
   const optionsOf = (name: string) => ({
     name,
@@ -249,7 +231,7 @@ function inputOf(
   microBatch: MicroBatch,
   roles: readonly RowRole[],
 ): BatchInput {
-  const wanted = { roles, hasSupportTotals: readsSupportTotals(loop) };
+  const wanted = { roles, hasSupportTotals: loop.reads.supportTotals === true };
   return { dense: job.dense, ...job.pack, ...batchesOf(job, microBatch, wanted) };
 }
 
@@ -261,51 +243,15 @@ function supportOf({ scoring }: Adapting, input: BatchInput): StepSupport | null
     : { input, batch, trunk: scoring.trunk.run({ ...shared, batch }) };
 }
 
-export interface AdaptedBatch {
-  readonly state: LoopState;
-  /** Null where no shift follows. */
-  readonly shift: SupportShifts | null;
-}
-
 /**
- * Takes the adapted tasks of some cells. The state is freed after the call.
+ * Takes the blocks of some cells. They are freed after the call.
  *
  * @param cells places in the grid.
  */
-type OnAdapted = (cells: readonly number[], adapted: AdaptedBatch) => void;
+type OnAdapted = (cells: readonly number[], state: LoopState) => void;
 
 /** A cell of a grid with its place there. */
 type PlacedCell = Adaptation & { readonly place: number };
-
-/**
- * The shifts that follow from a state; null where the method has none, and 0 where no task has
- * support rows.
- *
- * @param supportWeight the weight of the support rows against the learned prior; 1 when absent.
- */
-function shiftsAfter(
-  { functions, job, loop, microBatch, support }: AdaptingBatch,
-  state: LoopState,
-  supportWeight?: number,
-): SupportShifts | null {
-  const { shifts } = functions;
-  if (shifts === null || loop.shift === null) return null;
-  if (support === null)
-    return {
-      levels: new Float32Array(microBatch.taskCount),
-      effects: loop.shift.features.map(() => new Float32Array()),
-    };
-  const { tf } = job.engine;
-  const { batch, trunk } = support;
-  const weight = supportWeight === undefined ? {} : { supportWeight: tf.scalar(supportWeight) };
-  const found = shifts.run({ dense: job.dense, batch, trunk, state, ...weight });
-  const read = {
-    levels: found.levels.dataSync<'float32'>(),
-    effects: found.effects.map((effects) => effects.dataSync<'float32'>()),
-  };
-  tf.dispose([found.levels, ...found.effects]);
-  return read;
-}
 
 type CapturedStep = NonNullable<AdaptationFunctions['step']>;
 
@@ -353,27 +299,33 @@ function adaptByRate(
       tasks.step(support, rates);
       const ending = ofRate.filter(({ innerSteps }) => innerSteps === done);
       if (ending.length === 0) continue;
-      const { state } = tasks;
-      onAdapted(
-        ending.map(({ place }) => place),
-        { state, shift: shiftsAfter(batch, state) },
-      );
+      withScoredState(batch, { state: tasks.state, rate, support }, (state) => {
+        onAdapted(
+          ending.map(({ place }) => place),
+          state,
+        );
+      });
     }
     tasks.dispose();
   }
 }
 
-function adaptWithoutSteps(
-  batch: AdaptingBatch,
-  cells: readonly PlacedCell[],
-  onAdapted: OnAdapted,
+/**
+ * Calls `onAdapted` with the state that rows are scored with.
+ *
+ * @param support the rows that the state has stepped on; null if there are none
+ */
+function withScoredState(
+  { functions, input, job, microBatch }: AdaptingBatch,
+  { state, rate, support }: { state: LoopState; rate: number; support: StepSupport | null },
+  act: (state: LoopState) => void,
 ): void {
-  const { initial, loop } = batch;
-  for (const rate of new Set(cells.map(({ innerRate }) => innerRate)))
-    onAdapted(
-      cells.filter(({ innerRate }) => innerRate === rate).map(({ place }) => place),
-      { state: initial, shift: shiftsAfter(batch, initial, rate / loop.steps.rate) },
-    );
+  if (functions.covariance === null) return act(state);
+  const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
+  const rows = support === null ? {} : { trunk: support.trunk };
+  const covariance = functions.covariance.run({ ...input, ...rows, state, rates });
+  act({ ...state, [COVARIANCE]: covariance });
+  covariance.dispose();
 }
 
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
@@ -382,16 +334,31 @@ export function adaptCells(
   cells: readonly Adaptation[],
   onAdapted: OnAdapted,
 ): void {
-  const { functions, support, initial } = batch;
+  const { step } = batch.functions;
+  const { support, initial, loop } = batch;
   const placed = [...cells.entries()].map(([place, cell]) => ({ place, ...cell }));
+  const atStart = (chosen: readonly PlacedCell[], rate: number): void => {
+    if (chosen.length > 0)
+      withScoredState(batch, { state: initial, rate, support: null }, (state) => {
+        onAdapted(
+          chosen.map(({ place }) => place),
+          state,
+        );
+      });
+  };
   const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);
   const adapted = placed.filter(({ innerSteps }) => innerSteps > 0);
-  if (unadapted.length > 0)
-    onAdapted(
-      unadapted.map(({ place }) => place),
-      { state: initial, shift: null },
-    );
-  const { step } = functions;
-  if (step === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
-  else adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  if (step !== null && support !== null) {
+    atStart(unadapted, loop.steps.rate);
+    adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  } else if (batch.functions.covariance === null) atStart(placed, loop.steps.rate);
+  else {
+    atStart(unadapted, loop.steps.rate);
+    // The rate is a factor of the prior variances.
+    for (const rate of new Set(adapted.map(({ innerRate }) => innerRate)))
+      atStart(
+        adapted.filter(({ innerRate }) => innerRate === rate),
+        rate,
+      );
+  }
 }
