@@ -81,7 +81,8 @@ const CANDIDATES: readonly Point[] = [
 /** At most `countMax` candidates. The same facts give the same ones. */
 export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
   return CANDIDATES.slice(0, countMax).map(({ model, readsRate, adapts, regularisation }) => {
-    const { personal, method } = ADAPTING[adapts];
+    const { method } = ADAPTING[adapts];
+    const personal: readonly string[] = ADAPTING[adapts].personal;
     const rate = RATES[model];
     return {
       words: {
@@ -90,7 +91,7 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
       },
       model: {
         ...{ ...MODELS[model], personal: [...personal] },
-        ...(personal.length > 0 ? { adgroupEmbedding: true } : {}),
+        ...(personal.includes('adgroupEmbedding') ? { adgroupEmbedding: true } : {}),
         ...(readsRate ? { supportInputs: supportInputsOf(facts) } : {}),
       },
       method,

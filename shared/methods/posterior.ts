@@ -76,12 +76,13 @@ export const posterior = defineMethod({
     cold: null,
     variables: (model) => posteriorVariables(model, own),
   }),
-  misfitsOf: ({ priorDeviation }, { personal }) => {
-    if (personal.length === 0 || personal.some((block) => !BLOCKS.includes(block)))
+  misfitsOf: ({ priorDeviation }, { personal, generated }) => {
+    const isLinear = generated === undefined && personal.every((block) => BLOCKS.includes(block));
+    if (personal.length === 0 || !isLinear)
       return [
         {
           path: ['kind'],
-          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear`,
+          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear, without model.generated`,
         },
       ];
     return typeof priorDeviation === 'number'

@@ -386,7 +386,9 @@ describe('the covariance of a task', () => {
     for (const [place, { matrix }] of few.entries())
       for (let at = 0; at < matrix.length; at += 2 + WIDTH)
         if (tasks[place]!.supportRowCount === 0) expect(many[place]!.matrix[at]).toBe(matrix[at]);
-        else if (matrix[at]! > 0) expect(many[place]!.matrix[at]).toBeLessThan(matrix[at]!);
+        // A response whose feature is 0 in all rows keeps that of the prior.
+        else
+          expect(many[place]!.matrix[at]).toBeLessThanOrEqual(matrix[at]! * (at === 0 ? 0.5 : 1));
   });
 });
 
@@ -439,3 +441,9 @@ test.each([[], ['bias', 'layer0'], ['adgroupEmbedding']])(
     expect(misfits).toMatchObject([{ path: ['kind'] }]);
   },
 );
+
+test('refuses a generated embedding, in which logits are not linear', () => {
+  const model = { personal: ['bias'], generated: 'category0' };
+  const misfits = methodMisfits(methodOf({ kind: 'posterior' }), model);
+  expect(misfits).toMatchObject([{ path: ['kind'] }]);
+});

@@ -8,6 +8,7 @@ import {
   valueOfHalf,
 } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
+import { MethodConfigSchema } from '../../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -64,6 +65,34 @@ test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encodi
   const again = new Uint8Array(layout.strideByteCount);
   writeBlock(layout, read, again);
   expect(readBlock(layout, again)).toEqual(read);
+});
+
+test('a block has the lower triangle of its covariance, and is read with all of it', () => {
+  const config = {
+    kind: 'deepfm',
+    embeddingWidth: 3,
+    hiddenWidths: [2],
+    personal: ['bias', 'output'],
+  };
+  const method = MethodConfigSchema.parse({ kind: 'posterior' });
+  const { ownVariables } = modelSpecOf(ModelConfigSchema.parse(config), [], method);
+  expect(ownVariables.map(({ name, shape }) => [name, ...shape])).toEqual([
+    ['bias', 1],
+    ['output.weight', 2, 1],
+    ['covariance', 3, 3],
+  ]);
+  const layout = blockLayoutOf({ ownVariables }, 'float16');
+  expect(layout.parts.at(-1)).toMatchObject({ byteOffset: 32, valueCount: 6 });
+  const variables = new Map([
+    ['bias', { shape: [1], values: Float32Array.of(7) }],
+    ['output.weight', { shape: [2, 1], values: Float32Array.of(8, 9) }],
+    ['covariance', { shape: [3, 3], values: Float32Array.of(1, 2, 4, 2, 3, 5, 4, 5, 6) }],
+  ]);
+  const bytes = new Uint8Array(layout.strideByteCount);
+  writeBlock(layout, variables, bytes);
+  const halves = new Uint16Array(bytes.buffer, 32, 6);
+  expect([...halves].map(valueOfHalf)).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(readBlock(layout, bytes)).toEqual(variables);
 });
 
 test('half precision rounds to the nearest, ties to even', () => {

@@ -23,7 +23,7 @@ import type { Variables } from '../models/fields.js';
 import { logitsOf, named, rowVariances, type RowsWithTrunk, type TensorsByName } from './passes.js';
 
 /** MacKay's factor of the variance. */
-export const MODERATION = Math.PI / 8;
+const MODERATION = Math.PI / 8;
 
 /**
  * Personal blocks as rows are scored with them: with a covariance where the method has one.
