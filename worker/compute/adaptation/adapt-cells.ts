@@ -5,7 +5,7 @@
 
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { AdaptingBatch, StepSupport } from './adapting-batch.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptationFunctions } from './captured-adaptation.js';
@@ -87,12 +87,12 @@ function withScoredState(
   { state, rate, support }: { state: LoopState; rate: number; support: StepSupport | null },
   act: (state: LoopState) => void,
 ): void {
-  if (functions.covariance === null) return act(state);
+  if (functions.variances === null) return act(state);
   const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
   const rows = support === null ? {} : { trunk: support.trunk };
-  const covariance = functions.covariance.run({ ...input, ...rows, state, rates });
-  act({ ...state, [COVARIANCE]: covariance });
-  covariance.dispose();
+  const variances = functions.variances.run({ ...input, ...rows, state, rates });
+  act({ ...state, [VARIANCES]: variances });
+  variances.dispose();
 }
 
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
@@ -118,7 +118,7 @@ export function adaptCells(
   if (step !== null && support !== null) {
     atStart(unadapted, loop.steps.rate);
     adaptByRate({ ...batch, step, support }, adapted, onAdapted);
-  } else if (batch.functions.covariance === null) atStart(placed, loop.steps.rate);
+  } else if (batch.functions.variances === null) atStart(placed, loop.steps.rate);
   else {
     atStart(unadapted, loop.steps.rate);
     // The rate is a factor of the prior variances.

@@ -1,12 +1,12 @@
 /**
- * The adaptation of tasks as captured functions: the start, one inner step, the covariance after the last.
+ * The adaptation of tasks as captured functions: the start, one inner step, the variances after the last.
  * Their results stay on the device, and the rate is an input, so that a whole grid of rates and
  * numbers of steps runs on one graph of each.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelf } from '../engine/capture/graph-shelf.js';
@@ -49,8 +49,8 @@ export interface AdaptationFunctions {
   readonly start: Captured<StartInput, LoopState>;
   /** An inner step of every task; null when no variable is personal, so that none moves. */
   readonly step: Captured<StepInput, LoopState> | null;
-  /** The covariance of the blocks alone; null where the method has none. */
-  readonly covariance: Captured<ScoredInput, tfjs.Tensor> | null;
+  /** The variances of the blocks alone; null where the method has none. */
+  readonly variances: Captured<ScoredInput, tfjs.Tensor> | null;
   dispose(): void;
 }
 
@@ -77,12 +77,12 @@ export function captureAdaptation(
     const { scaledGradients } = stepGradient(rows, state, rates);
     return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
-  const covariance = ({ trunk, state, rates, ...input }: ScoredInput): tfjs.Tensor => {
+  const variances = ({ trunk, state, rates, ...input }: ScoredInput): tfjs.Tensor => {
     const { support } = input.batches;
     const rows =
       trunk === undefined || support === undefined ? null : { pass: passOn(input, support), trunk };
     const job = jobTensorsOf(engine, spec, input, rates.shape[0]);
-    return named(scoredState(loop, adaptingTasksOf(job), state, { rows, rates }), COVARIANCE);
+    return named(scoredState(loop, adaptingTasksOf(job), state, { rows, rates }), VARIANCES);
   };
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
@@ -91,7 +91,7 @@ export function captureAdaptation(
   const functions = {
     start: captured('the start of tasks', start),
     step: plan.personal.size === 0 ? null : captured('an inner step', step),
-    covariance: loop.covariance === undefined ? null : captured('the covariance', covariance),
+    variances: loop.variances === undefined ? null : captured('the variances', variances),
   };
   return {
     ...functions,
