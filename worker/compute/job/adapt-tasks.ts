@@ -2,7 +2,7 @@
  * Adapts a micro-batch of tasks in every cell of a grid of inner rates and steps, and scores rows under the result. How
  * tasks adapt follows from the method: without steps, or by rate, so that cells of one rate share one inner loop.
  *
- * The start, one inner step, the covariance of the blocks, and the logits of rows are captured functions. Their results stay on
+ * The start, one inner step, the variances of the blocks, and the logits of rows are captured functions. Their results stay on
  * the device, and the rate is an input, so that a whole grid runs on one graph of each.
  *
  * Every operation of a scored row reads that row, the blocks of its task and shared variables, and
@@ -13,7 +13,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelf, GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -66,8 +66,8 @@ export interface AdaptationFunctions {
   readonly start: Captured<StartInput, LoopState>;
   /** An inner step of every task; null when no variable is personal, so that none moves. */
   readonly step: Captured<StepInput, LoopState> | null;
-  /** The covariance of the blocks alone; null where the method has none. */
-  readonly covariance: Captured<ScoredInput, tfjs.Tensor> | null;
+  /** The variances of the blocks alone; null where the method has none. */
+  readonly variances: Captured<ScoredInput, tfjs.Tensor> | null;
   dispose(): void;
 }
 
@@ -94,12 +94,12 @@ export function captureAdaptation(
     const { scaledGradients } = stepGradient(rows, state, rates);
     return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
-  const covariance = ({ trunk, state, rates, ...input }: ScoredInput): tfjs.Tensor => {
+  const variances = ({ trunk, state, rates, ...input }: ScoredInput): tfjs.Tensor => {
     const { support } = input.batches;
     const rows =
       trunk === undefined || support === undefined ? null : { pass: passOn(input, support), trunk };
     const job = jobTensorsOf(engine, spec, input, rates.shape[0]);
-    return named(scoredState(loop, adaptingTasksOf(job), state, { rows, rates }), COVARIANCE);
+    return named(scoredState(loop, adaptingTasksOf(job), state, { rows, rates }), VARIANCES);
   };
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
@@ -108,7 +108,7 @@ export function captureAdaptation(
   const functions = {
     start: captured('the start of tasks', start),
     step: plan.personal.size === 0 ? null : captured('an inner step', step),
-    covariance: loop.covariance === undefined ? null : captured('the covariance', covariance),
+    variances: loop.variances === undefined ? null : captured('the variances', variances),
   };
   return {
     ...functions,
@@ -320,12 +320,12 @@ function withScoredState(
   { state, rate, support }: { state: LoopState; rate: number; support: StepSupport | null },
   act: (state: LoopState) => void,
 ): void {
-  if (functions.covariance === null) return act(state);
+  if (functions.variances === null) return act(state);
   const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
   const rows = support === null ? {} : { trunk: support.trunk };
-  const covariance = functions.covariance.run({ ...input, ...rows, state, rates });
-  act({ ...state, [COVARIANCE]: covariance });
-  covariance.dispose();
+  const variances = functions.variances.run({ ...input, ...rows, state, rates });
+  act({ ...state, [VARIANCES]: variances });
+  variances.dispose();
 }
 
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
@@ -351,7 +351,7 @@ export function adaptCells(
   if (step !== null && support !== null) {
     atStart(unadapted, loop.steps.rate);
     adaptByRate({ ...batch, step, support }, adapted, onAdapted);
-  } else if (batch.functions.covariance === null) atStart(placed, loop.steps.rate);
+  } else if (batch.functions.variances === null) atStart(placed, loop.steps.rate);
   else {
     atStart(unadapted, loop.steps.rate);
     // The rate is a factor of the prior variances.

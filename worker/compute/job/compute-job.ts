@@ -18,7 +18,7 @@ import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
 import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
@@ -235,7 +235,7 @@ function adaptedTasksIn(
               {
                 shape,
                 values:
-                  isOfValues && name === COVARIANCE ? blockAt(values).fill(0) : blockAt(values),
+                  isOfValues && name === VARIANCES ? blockAt(values).fill(0) : blockAt(values),
               },
             ]),
           ),
