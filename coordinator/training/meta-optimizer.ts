@@ -304,9 +304,13 @@ function globalNormOf({ dense, rows }: MetaGradient): number {
   return Math.sqrt(squares);
 }
 
-/** Uses a plain loop: a callback for each of millions of elements would dominate an outer step. */
 function scaleUpdates(updates: MetaGradient, factor: number): void {
+  const native = nativeRows();
   forEachUpdate(updates, ({ values }) => {
+    if (native !== null) {
+      native.scaleAll(values, factor);
+      return;
+    }
     for (let i = 0; i < values.length; i += 1) values[i] = (values[i] ?? NaN) * factor;
   });
 }
