@@ -30,7 +30,7 @@ const MEAN_WEIGHT = 'posterior.mean/';
 const MEAN_SHRINKAGE = 3;
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
 const STEP_LENGTH_MAX = 2;
-/** So that no matrix is singular, however wide a prior becomes. */
+/** Precisions are at least this share of 1 and the trace of the evidence, so no matrix is singular however wide a prior becomes. */
 const PRECISION_MIN = 1e-6;
 const PRIOR_DEVIATION = 0.5;
 const BLOCKS = ['bias', 'output'];
@@ -67,7 +67,10 @@ export const posterior = defineMethod({
   planOf: (own) => ({
     innerLoop: {
       steps: { count: own.innerSteps, rate: own.innerRate },
-      reads: { supportTotals: true, ...(own.inputMeans ? { supportFields: true as const } : {}) },
+      reads: {
+        ...{ supportTotals: true, features: true },
+        ...(own.inputMeans ? { supportFields: true as const } : {}),
+      },
       shift: null,
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
@@ -162,8 +165,7 @@ function newtonStep(
       1,
     );
   const precisions = joined((name) => {
-    const learned = tf.exp(tf.mul(variable(DEVIATION + name), -2 * LOG_DEVIATION_SCALE));
-    return repeatByTask(tf.add(learned, PRECISION_MIN));
+    return repeatByTask(tf.exp(tf.mul(variable(DEVIATION + name), -2 * LOG_DEVIATION_SCALE)));
   });
   const before = joined((name) => blockIn(blocks, name));
   const distances = tf.sub(
@@ -182,8 +184,11 @@ function newtonStep(
     variances,
     tf.expandDims(tf.div(tf.mul(impressions, rates), innerRate), 1),
   );
-  const evidence = tf.matMul(slopes, tf.mul(slopes, tf.expandDims(weights, 2)), true);
-  const prior = tf.mul(tf.eye(slopes.shape[2]), tf.expandDims(precisions, 1));
+  const weighted = tf.mul(slopes, tf.expandDims(weights, 2));
+  const evidence = tf.matMul(slopes, weighted, true);
+  const trace = tf.sum(tf.mul(slopes, weighted), [1, 2], true);
+  const least = tf.mul(tf.add(trace, 1), PRECISION_MIN);
+  const prior = tf.mul(tf.eye(slopes.shape[2]), tf.add(tf.expandDims(precisions, 1), least));
   const length = tasks.solve(
     tf.add<tfjs.Tensor3D>(evidence, prior),
     tf.expandDims<tfjs.Tensor3D>(slope, 2),
