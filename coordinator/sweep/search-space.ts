@@ -44,7 +44,7 @@ const BLOCKS: readonly string[] = ['bias', 'adgroupEmbedding', 'output'];
 
 const ADAPTING = {
   nothing: { personal: [], method: { kind: 'global' } },
-  level: { personal: [], method: { kind: 'maml', innerSteps: 1, levelShift: true } },
+  level: { personal: ['bias'], method: { kind: 'posterior', inputMeans: false } },
   blocks: { personal: BLOCKS, method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1 } },
   /** Blocks that an encoder of the support rows makes, which says more than their mean. Inner steps may follow at serving. */
   'generated blocks': {
