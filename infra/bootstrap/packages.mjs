@@ -94,6 +94,8 @@ export async function installNpmPackages(announce) {
 }
 
 const APT_TIMEOUT_MS = 10 * 60_000;
+/** @type {Promise<unknown>} ends with the last installation: dpkg allows one at a time */
+let lastInstallation = Promise.resolve();
 let listsFetched = false;
 
 /** @returns {boolean} */
@@ -113,7 +115,17 @@ function installCommand(names) {
  * @param {string[]} names Debian package names
  * @returns {Promise<{ ok: boolean, problem: string }>}
  */
-async function installSystemPackages(names) {
+function installSystemPackages(names) {
+  const installation = lastInstallation.then(() => installNow(names));
+  lastInstallation = installation;
+  return installation;
+}
+
+/**
+ * @param {string[]} names
+ * @returns {Promise<{ ok: boolean, problem: string }>}
+ */
+async function installNow(names) {
   if (!canInstallSystemPackages()) {
     return { ok: false, problem: 'needs root on Debian or Ubuntu' };
   }
