@@ -19,7 +19,8 @@ let redis: RedisForTest;
 let run: string;
 beforeAll(async () => {
   [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
-  run = await room.config('run');
+  // The whole grid, so that an evaluation is under way when it is stopped.
+  run = await room.config('run', (config) => void (config['evaluation'] = {}));
   await room.done(['prepare', run]);
 });
 afterAll(() => Promise.all([room.remove(), redis.close()]));
