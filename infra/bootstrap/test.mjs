@@ -29,9 +29,8 @@ async function runCheck(name, program, args) {
 
 /** @returns {Promise<Check>[]} */
 function startChecks() {
-  const eslint = ['--config', 'infra/lint/eslint.config.mjs', '.'];
   return [
-    runCheck('lint', 'eslint/bin/eslint.js', eslint),
+    runCheck('lint', 'eslint/bin/eslint.js', ['.']),
     runCheck('format', 'prettier/bin/prettier.cjs', ['--check', '.', '--log-level', 'warn']),
   ];
 }
