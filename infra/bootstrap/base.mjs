@@ -140,9 +140,8 @@ const filling = new Map();
  * @returns {Promise<void>}
  */
 export function publishFolder(target, fill) {
-  const running = filling.get(target);
-  if (running !== undefined) return running;
-  const published = publishNow(target, fill).finally(() => filling.delete(target));
+  const published =
+    filling.get(target) ?? publishNow(target, fill).finally(() => filling.delete(target));
   filling.set(target, published);
   return published;
 }

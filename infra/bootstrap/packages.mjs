@@ -94,8 +94,8 @@ export async function installNpmPackages(announce) {
 }
 
 const APT_TIMEOUT_MS = 10 * 60_000;
-/** @type {Promise<unknown>} ends with the last installation: dpkg allows one at a time */
-let lastInstallation = Promise.resolve();
+/** Ends with the last installation: dpkg allows one at a time. */
+let lastInstallation = Promise.resolve({ ok: true, problem: '' });
 let listsFetched = false;
 
 /** @returns {boolean} */
@@ -116,9 +116,7 @@ function installCommand(names) {
  * @returns {Promise<{ ok: boolean, problem: string }>}
  */
 function installSystemPackages(names) {
-  const installation = lastInstallation.then(() => installNow(names));
-  lastInstallation = installation;
-  return installation;
+  return (lastInstallation = lastInstallation.then(() => installNow(names)));
 }
 
 /**

@@ -76,15 +76,9 @@ function checkWritable() {
  */
 
 /**
- * @typedef {object} SetUpOptions
- * @property {boolean} [forTests] also install the requirements of tests
- * @property {boolean} [retry] retry failed steps
- * @property {boolean} [gpu] install TensorFlow for GPUs, or fail
- * @property {() => void} [onPackages] called when the npm packages are installed
- */
-
-/**
- * @param {SetUpOptions} [options]
+ * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean, onPackages?: () => void }} [options]
+ *   forTests: also install the requirements of tests; retry: retry failed steps; gpu: TensorFlow for
+ *   GPUs, or fail; onPackages: called when the npm packages are installed
  * @returns {Promise<SetUpResult>}
  */
 export async function setUp(options = {}) {
@@ -101,22 +95,18 @@ export async function setUp(options = {}) {
       obtainRedis(),
       options.forTests ? obtainS3() : { server: null, problem: '' },
       afterPackages.then(() => (isCheckout ? build() : [])),
-      afterPackages.then(() => installTensorFlow(options.gpu ?? false, retry)),
+      afterPackages.then(() =>
+        runStep('native TensorFlow', (announce) =>
+          options.gpu
+            ? installGpuTensorFlow(announce)
+            : installNativeTensorFlow(announce, { retry }),
+        ),
+      ),
       runStep('loops over table rows', (announce) => rowAddon.install(announce, { retry })),
       runStep('scoring kernel', (announce) => scoringAddon.install(announce, { retry })),
     ]);
     return { typeErrors, redisServer, s3Server: s3.server, s3Problem: s3.problem };
   });
-}
-
-/**
- * @param {boolean} isForGpu
- * @param {boolean} retry
- */
-function installTensorFlow(isForGpu, retry) {
-  return runStep('native TensorFlow', (announce) =>
-    isForGpu ? installGpuTensorFlow(announce) : installNativeTensorFlow(announce, { retry }),
-  );
 }
 
 /** @returns {Promise<string[]>} the type errors */
