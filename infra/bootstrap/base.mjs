@@ -128,13 +128,29 @@ function removeAbandoned(target) {
   }
 }
 
+/** @type {Map<string, Promise<void>>} the folders that this process fills, by target */
+const filling = new Map();
+
 /**
  * Fills a temporary folder next to its target and renames it, so that an existing folder is
- * complete. If another process was faster, its folder is kept.
+ * complete. If another process was faster, its folder is kept. A second call for a target waits for
+ * the first.
+ * @param {string} target
+ * @param {(folder: string) => Promise<void>} fill
+ * @returns {Promise<void>}
+ */
+export function publishFolder(target, fill) {
+  const published =
+    filling.get(target) ?? publishNow(target, fill).finally(() => filling.delete(target));
+  filling.set(target, published);
+  return published;
+}
+
+/**
  * @param {string} target
  * @param {(folder: string) => Promise<void>} fill
  */
-export async function publishFolder(target, fill) {
+async function publishNow(target, fill) {
   if (existsSync(target)) return;
   const temporary = `${target}.${process.pid}.tmp`;
   rmSync(temporary, { recursive: true, force: true });

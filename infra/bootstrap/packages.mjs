@@ -94,6 +94,8 @@ export async function installNpmPackages(announce) {
 }
 
 const APT_TIMEOUT_MS = 10 * 60_000;
+/** Ends with the last installation: dpkg allows one at a time. */
+let lastInstallation = Promise.resolve({ ok: true, problem: '' });
 let listsFetched = false;
 
 /** @returns {boolean} */
@@ -113,7 +115,15 @@ function installCommand(names) {
  * @param {string[]} names Debian package names
  * @returns {Promise<{ ok: boolean, problem: string }>}
  */
-async function installSystemPackages(names) {
+function installSystemPackages(names) {
+  return (lastInstallation = lastInstallation.then(() => installNow(names)));
+}
+
+/**
+ * @param {string[]} names
+ * @returns {Promise<{ ok: boolean, problem: string }>}
+ */
+async function installNow(names) {
   if (!canInstallSystemPackages()) {
     return { ok: false, problem: 'needs root on Debian or Ubuntu' };
   }

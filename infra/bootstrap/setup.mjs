@@ -1,5 +1,5 @@
-// Makes a fresh checkout or a freshly installed package runnable, step by step. Each step is quick
-// when no action is needed. For an installed package, npm has installed the dependencies and the
+// Makes a fresh checkout or a freshly installed package runnable. Steps that do not need each other
+// run side by side. Each is quick when no action is needed. For an installed package, npm has installed the dependencies and the
 // code is already compiled. When run directly (`npm run setup`), it retries the steps that an
 // earlier setup had to skip; with --gpu (`npm run setup:gpu`) it installs TensorFlow for GPUs, or
 // fails.
@@ -76,8 +76,9 @@ function checkWritable() {
  */
 
 /**
- * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean }} [options] forTests: also install
- *   the requirements of tests; retry: retry failed steps; gpu: TensorFlow for GPUs, or fail
+ * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean, onPackages?: () => void }} [options]
+ *   forTests: also install the requirements of tests; retry: retry failed steps; gpu: TensorFlow for
+ *   GPUs, or fail; onPackages: called when the npm packages are installed
  * @returns {Promise<SetUpResult>}
  */
 export async function setUp(options = {}) {
@@ -88,15 +89,22 @@ export async function setUp(options = {}) {
   }
   const retry = (options.retry ?? false) || (options.forTests ?? false);
   return withSetupLock(async () => {
-    if (isCheckout) await runStep('npm packages', installNpmPackages);
-    await runStep('native TensorFlow', (announce) =>
-      options.gpu ? installGpuTensorFlow(announce) : installNativeTensorFlow(announce, { retry }),
-    );
-    await runStep('loops over table rows', (announce) => rowAddon.install(announce, { retry }));
-    await runStep('scoring kernel', (announce) => scoringAddon.install(announce, { retry }));
-    const redisServer = await obtainRedis();
-    const s3 = options.forTests ? await obtainS3() : { server: null, problem: '' };
-    const typeErrors = isCheckout ? await build() : [];
+    const packages = isCheckout ? runStep('npm packages', installNpmPackages) : undefined;
+    const afterPackages = Promise.resolve(packages).then(() => options.onPackages?.());
+    const [redisServer, s3, typeErrors] = await Promise.all([
+      obtainRedis(),
+      options.forTests ? obtainS3() : { server: null, problem: '' },
+      afterPackages.then(() => (isCheckout ? build() : [])),
+      afterPackages.then(() =>
+        runStep('native TensorFlow', (announce) =>
+          options.gpu
+            ? installGpuTensorFlow(announce)
+            : installNativeTensorFlow(announce, { retry }),
+        ),
+      ),
+      runStep('loops over table rows', (announce) => rowAddon.install(announce, { retry })),
+      runStep('scoring kernel', (announce) => scoringAddon.install(announce, { retry })),
+    ]);
     return { typeErrors, redisServer, s3Server: s3.server, s3Problem: s3.problem };
   });
 }

@@ -1,11 +1,11 @@
-// `npm test`: sets the checkout up, lints, checks types, runs all tests with the given arguments,
-// and ends with the skipped tests, the reasons, and the counts. Linter, formatter and type checker
-// each count as one failure when they fail.
+// `npm test`: sets the checkout up, checks types, runs all tests with the given arguments, lints
+// beside them, and ends with the skipped tests, the reasons, and the counts. Linter, formatter and
+// type checker each count as one failure when they fail.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { failWith, projectRoot, readIfThere, runCommand, runStep, say } from './base.mjs';
+import { failWith, projectRoot, readIfThere, runCommand, say } from './base.mjs';
 import { setUp } from './setup.mjs';
 import { whyNoNativeTensorFlow } from './tensorflow.mjs';
 
@@ -13,37 +13,32 @@ const SKIPPED_NAMES_SHOWN_MAX = 40;
 
 /** @typedef {import('./setup.mjs').SetUpResult} SetUpResult */
 
+/** @typedef {{ name: string, errors: string[] }} Check */
+
 /**
  * @param {string} name
  * @param {string} program path inside node_modules
  * @param {string[]} args
- * @returns {Promise<boolean>}
+ * @returns {Promise<Check>}
  */
 async function runCheck(name, program, args) {
-  const outcome = await runStep(name, async () => {
-    const path = join(projectRoot, 'node_modules', program);
-    const check = await runCommand(process.execPath, [path, ...args], { cwd: projectRoot });
-    if (check.ok) return { state: 'ok', note: 'nothing found' };
-    return { state: 'warning', note: 'FAILED', cure: check.output.trimEnd().split('\n') };
-  });
-  return outcome.state === 'ok';
+  const path = join(projectRoot, 'node_modules', program);
+  const { ok, output } = await runCommand(process.execPath, [path, ...args], { cwd: projectRoot });
+  return { name, errors: ok ? [] : output.trimEnd().split('\n') };
 }
 
-/**
- * @param {SetUpResult} result
- * @returns {Promise<number>} how many of the checks failed
- */
-async function runChecks(result) {
-  const passed = [
-    await runCheck('lint', 'eslint/bin/eslint.js', ['.']),
-    await runCheck('format', 'prettier/bin/prettier.cjs', ['--check', '.', '--log-level', 'warn']),
-    result.typeErrors.length === 0,
+/** @returns {Promise<Check>[]} */
+function startChecks() {
+  return [
+    runCheck('lint', 'eslint/bin/eslint.js', ['.']),
+    runCheck('format', 'prettier/bin/prettier.cjs', ['--check', '.', '--log-level', 'warn']),
   ];
-  if (result.typeErrors.length > 0) {
-    say('!!   types (FAILED)');
-    for (const error of result.typeErrors) say(`       ${error}`);
-  }
-  return passed.filter((ok) => !ok).length;
+}
+
+/** @param {Check} check */
+function reportCheck({ name, errors }) {
+  say(errors.length === 0 ? `ok   ${name} (nothing found)` : `!!   ${name} (FAILED)`);
+  for (const error of errors) say(`       ${error}`);
 }
 
 /**
@@ -132,10 +127,14 @@ function closingLine(counts) {
 async function main() {
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-test-'));
   try {
-    const result = await setUp({ forTests: true });
-    const failedChecks = await runChecks(result);
+    /** @type {Promise<Check>[]} */
+    let running = [];
+    const result = await setUp({ forTests: true, onPackages: () => (running = startChecks()) });
     const reportPath = join(folder, 'report.json');
     const content = await runVitest(result, reportPath);
+    const checks = [...(await Promise.all(running)), { name: 'types', errors: result.typeErrors }];
+    for (const check of checks) reportCheck(check);
+    const failedChecks = checks.filter(({ errors }) => errors.length > 0).length;
     const counts = countTests(readIfThere(reportPath), projectRoot);
     counts.failed += failedChecks;
     // Errors outside of tests are not counted in the report.

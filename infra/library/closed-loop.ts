@@ -71,7 +71,7 @@ function fieldsOf(line: string): string[] {
   );
 }
 
-const OUTER_STEPS = 100;
+const OUTER_STEPS = 60;
 const CANDIDATE_COUNT = 10;
 const REQUESTS_MAX = 400;
 const POLL_SECONDS = 0.2;
@@ -104,6 +104,8 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
     training: { ...whole.training, outerSteps: OUTER_STEPS },
     evaluation: {
       ...whole.evaluation,
+      // An export needs no other, and two of them train a global model.
+      arms: ['constant', 'meta-unadapted', 'meta-adapted'],
       innerRates: [0.1, 0.3],
       innerSteps: [1, 3],
       bootstrapSamples: 200,

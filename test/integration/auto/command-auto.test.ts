@@ -49,7 +49,7 @@ describe('qianmo auto', () => {
 
   it('tells the outer step at which a trial stopped early', async () => {
     const file = await room.config('early', (config) => {
-      Object.assign(config, { model: undefined, method: 'auto', evaluation: {} });
+      Object.assign(config, { model: undefined, method: 'auto' });
       config.data['taskSplit'] = { by: 'hash', validationShare: 0.3, testShare: 0.2 };
       Object.assign(config.training, {
         ...{ outerSteps: 6, tasksPerOuterStep: 6, optimizer: { kind: 'sgd', rate: 50 } },

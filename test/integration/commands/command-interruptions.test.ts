@@ -19,16 +19,17 @@ let redis: RedisForTest;
 let run: string;
 beforeAll(async () => {
   [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
-  run = await room.config('run');
+  // The whole grid, so that an evaluation is under way when it is stopped.
+  run = await room.config('run', (config) => void (config['evaluation'] = {}));
   await room.done(['prepare', run]);
 });
 afterAll(() => Promise.all([room.remove(), redis.close()]));
 
-it('train keeps complete steps, and a resume ends like an undisturbed run', async () => {
-  const lengthen = (config: Parameters<NonNullable<Parameters<CommandRoom['config']>[1]>>[0]) =>
-    void Object.assign(config.training, { outerSteps: 40, checkpointEveryOuterSteps: 5 });
-  const stopped = await room.config('stopped', lengthen);
-  const undisturbed = await room.config('undisturbed', lengthen);
+// `same-digest.test.ts` compares a resume with an undisturbed run.
+it('train keeps complete steps', async () => {
+  const stopped = await room.config('stopped', ({ training }) => {
+    Object.assign(training, { outerSteps: 40, checkpointEveryOuterSteps: 5 });
+  });
   const training = room.start(['train', stopped]);
   await training.saw(/checkpoint of outer step 5:/);
   training.signal('SIGINT');
@@ -38,11 +39,6 @@ it('train keeps complete steps, and a resume ends like an undisturbed run', asyn
     where: /^stopped$/,
     cure: /qianmo train run\.yaml --resume/,
   });
-  const digestOf = async (...args: string[]): Promise<unknown> => {
-    const output = await room.done(['train', ...args, '--format', 'json']);
-    return (JSON.parse(output) as { digest: unknown }).digest;
-  };
-  expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
 });
 
 it('SIGTERM before the first step loses nothing', async () => {

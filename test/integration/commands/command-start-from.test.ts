@@ -31,7 +31,6 @@ function followingRun(name: string, startFrom: string, model = {}): Promise<stri
   return room.config(name, (config) => {
     Object.assign(config.training, { startFrom, optimizer: STANDING_STILL });
     Object.assign(config, { model: { ...(config['model'] as object), ...model } });
-    config['evaluation'] = { innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 };
   });
 }
 
@@ -73,10 +72,8 @@ describe('a run that starts from another', () => {
     const rates = await room.config('rates', (config) => {
       Object.assign(config.training, { startFrom: 'base', trainable: ['rates/bias'] });
       Object.assign(config, { method: { kind: 'encoder', innerSteps: 1 } });
-      config['evaluation'] = {
-        arms: ['global', 'meta-adapted'],
-        ...{ innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 },
-      };
+      const evaluation = config['evaluation'] as object;
+      config['evaluation'] = { ...evaluation, arms: ['global', 'meta-adapted'] };
     });
     await room.done(['train', rates]);
     const printed = await room.done(['evaluate', rates, '--format', 'json']);

@@ -5,7 +5,11 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import {
+  commandRoom,
+  EXPORT_EVALUATION,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
 
 interface PrintedExport {
   readonly digest: string;
@@ -18,7 +22,7 @@ let room: CommandRoom;
 beforeAll(async () => {
   room = await commandRoom();
   await room.config('small', (config) => {
-    config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
+    config['evaluation'] = EXPORT_EVALUATION;
   });
   await room.done(['prepare', 'small.yaml']);
   await room.done(['train', 'small.yaml']);

@@ -6,7 +6,11 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import {
+  commandRoom,
+  EXPORT_EVALUATION,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 import {
   canStartS3,
@@ -47,19 +51,19 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     const place = (key: string): string => (onS3 ? `s3://${BUCKET}/${key}` : key);
     const data = { ...run.data, logs: place('log.csv'), store: place('store') };
     const storage = { s3Endpoint: buckets.options.endpoint };
-    const evaluation = { bootstrapSamples: 100, innerRates: [0.1], innerSteps: [1] };
     return room.config(name, (config) => {
-      Object.assign(config, run, { data, storage, evaluation, output: place(name) });
+      Object.assign(config, run, { data, storage, output: place(name) });
+      config['evaluation'] = EXPORT_EVALUATION;
       Object.assign(config, { training: { ...run.training, ...training } });
     });
   }
 
-  /** A run in the bucket whose table of users is three pieces, 18 MB. */
+  /** A run in the bucket whose table of users is two pieces, 11 MB. */
   async function largeRunFile(name: string, training: object = {}): Promise<string> {
     const path = await runFile(name, true, training);
     const run = JSON.parse(await readFile(path, 'utf8')) as ReturnType<typeof smallRun>;
     const features = run.data.features.map((feature) =>
-      feature.name === 'user' ? { ...feature, hashBuckets: 500_000 } : feature,
+      feature.name === 'user' ? { ...feature, hashBuckets: 300_000 } : feature,
     );
     const data = { ...run.data, features, store: `s3://${BUCKET}/large-store` };
     const model = { ...run.model, embeddingWidth: 8 };

@@ -1,6 +1,6 @@
 /** Two coordinators of one run, as real processes: the second stops at once, and a suspended one is fenced. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import {
   commandRoom,
@@ -12,29 +12,38 @@ import type { EndedCommand, RunningCommand } from '../../fixtures/commands/comma
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 let room: CommandRoom;
-let redis: RedisForTest;
-let running: RunningCommand[];
 beforeAll(async () => {
   room = await commandRoom();
   await room.done(['prepare', await room.config('any')]);
 });
 afterAll(() => room.remove());
-beforeEach(async () => {
-  redis = await redisForTest();
-  running = [];
-});
-afterEach(async () => {
-  for (const command of running) {
-    command.signal('SIGKILL');
-    await command.ended;
-  }
-  await redis.close();
-});
 
-function started(...args: string[]): RunningCommand {
-  const command = room.start(args);
-  running.push(command);
-  return command;
+interface Scene {
+  readonly redis: RedisForTest;
+  /** Starts a command that ends with the test. */
+  readonly started: (...args: string[]) => RunningCommand;
+}
+
+/** A test with a Redis of its own. They run side by side, because most of their time is waiting. */
+function scene(name: string, play: (scene: Scene) => Promise<void>): void {
+  it.concurrent(name, async () => {
+    const redis = await redisForTest();
+    const running: RunningCommand[] = [];
+    const started = (...args: string[]): RunningCommand => {
+      const command = room.start(args);
+      running.push(command);
+      return command;
+    };
+    try {
+      await play({ redis, started });
+    } finally {
+      for (const command of running) {
+        command.signal('SIGKILL');
+        await command.ended;
+      }
+      await redis.close();
+    }
+  });
 }
 
 function digestOf({ exitCode, output, diagnostics }: EndedCommand): unknown {
@@ -47,8 +56,8 @@ async function configOf(name: string, outerSteps: number): Promise<string> {
 }
 
 async function undisturbedDigest(outerSteps: number): Promise<unknown> {
-  const config = await configOf('undisturbed', outerSteps);
-  const output = await room.done(['train', config, '--fresh', '--format', 'json']);
+  const config = await configOf(`undisturbed-${outerSteps}`, outerSteps);
+  const output = await room.done(['train', config, '--format', 'json']);
   return (JSON.parse(output) as { digest: unknown }).digest;
 }
 
@@ -62,24 +71,27 @@ const busy = (run: string, where: RegExp): ExpectedFailure => ({
   cure: /wait until it has finished, stop it, or give this run another name and output/,
 });
 
-it('a second one on the same Redis stops at once and harms nothing', async () => {
-  const config = await configOf('queued', 4);
-  const train = ['train', config, '--redis', redis.url, '--format', 'json'];
-  const first = started(...train);
-  await first.saw(/^run queued/m);
-  const isAdded = async (): Promise<boolean> =>
-    (await redis.client.llen('{queued}:inner-loops:wait')) > 0;
-  while (!(await isAdded())) await systemClock.sleep(20);
-  const jobs = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
-  expectFailure(await started(...train).ended, busy('queued', /^redis:/));
-  // The first one may have been adding the others of its step.
-  const kept = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
-  expect(kept).toEqual(expect.arrayContaining(jobs));
-  started('worker', '--redis', redis.url, '--prefix', '{queued}');
-  expect(digestOf(await first.ended)).toBe(await undisturbedDigest(4));
-});
+scene(
+  'a second one on the same Redis stops at once and harms nothing',
+  async ({ redis, started }) => {
+    const config = await configOf('queued', 4);
+    const train = ['train', config, '--redis', redis.url, '--format', 'json'];
+    const first = started(...train);
+    await first.saw(/^run queued/m);
+    const isAdded = async (): Promise<boolean> =>
+      (await redis.client.llen('{queued}:inner-loops:wait')) > 0;
+    while (!(await isAdded())) await systemClock.sleep(20);
+    const jobs = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
+    expectFailure(await started(...train).ended, busy('queued', /^redis:/));
+    // The first one may have been adding the others of its step.
+    const kept = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
+    expect(kept).toEqual(expect.arrayContaining(jobs));
+    started('worker', '--redis', redis.url, '--prefix', '{queued}');
+    expect(digestOf(await first.ended)).toBe(await undisturbedDigest(4));
+  },
+);
 
-it('a second one without a queue stops at once', async () => {
+scene('a second one without a queue stops at once', async ({ started }) => {
   const config = await configOf('in-process', 100_000);
   const first = started('train', config);
   await first.saw(/checkpoint of outer step/);
@@ -91,24 +103,27 @@ it('a second one without a queue stops at once', async () => {
   await third.saw(/checkpoint of outer step/);
 });
 
-it('one that wakes after it was replaced stops, and the other ends as if undisturbed', async () => {
-  // The one that stands still may hold a lock of the store, which is broken after a minute.
-  const outerSteps = 100;
-  const config = await configOf('replaced', outerSteps);
-  const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
-  const first = started(...train);
-  await first.saw(/checkpoint of outer step 8:/);
-  first.signal('SIGSTOP');
-  const [lease] = await redis.client.keys('*:lease:replaced:holder');
-  while ((await redis.client.exists(lease ?? '')) > 0) await systemClock.sleep(100);
-  const second = started(...train, '--resume');
-  await second.saw(/has not given the run back .* waiting up to 20/);
-  await second.saw(/checkpoint of outer step/);
-  first.signal('SIGCONT');
-  expectFailure(await first.ended, {
-    exitCode: 1,
-    what: /^another coordinator has taken over this run$/,
-    cure: /this one has stopped and changed nothing of it/,
-  });
-  expect(digestOf(await second.ended)).toBe(await undisturbedDigest(outerSteps));
-});
+scene(
+  'one that wakes after it was replaced stops, and the other ends as if undisturbed',
+  async ({ redis, started }) => {
+    // The one that stands still may hold a lock of the store, which is broken after a minute.
+    const outerSteps = 100;
+    const config = await configOf('replaced', outerSteps);
+    const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
+    const first = started(...train);
+    await first.saw(/checkpoint of outer step 8:/);
+    first.signal('SIGSTOP');
+    const [lease] = await redis.client.keys('*:lease:replaced:holder');
+    while ((await redis.client.exists(lease ?? '')) > 0) await systemClock.sleep(100);
+    const second = started(...train, '--resume');
+    await second.saw(/has not given the run back .* waiting up to 20/);
+    await second.saw(/checkpoint of outer step/);
+    first.signal('SIGCONT');
+    expectFailure(await first.ended, {
+      exitCode: 1,
+      what: /^another coordinator has taken over this run$/,
+      cure: /this one has stopped and changed nothing of it/,
+    });
+    expect(digestOf(await second.ended)).toBe(await undisturbedDigest(outerSteps));
+  },
+);

@@ -17,7 +17,7 @@ const TITLES: Readonly<Record<string, string>> = {
   'Ctrl-C': 'when Ctrl-C stops the run and it is resumed',
   'blobs in Redis cut short or changed': 'whose blobs were cut short or changed',
   'disk of the coordinator full': 'train with %i bytes of space',
-  'disk of a worker full': 'does not end the run when it %s',
+  'disk of a worker full': 'one sick worker beside three healthy ones, when it %s,',
   'second coordinator': 'a second one on the same Redis stops at once and harms nothing',
   'job that kills its workers': 'costs no more workers than it has attempts',
   'copy of the store damaged': 'the run goes on with the other worker',

@@ -16,10 +16,9 @@ const WORKER_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
 );
 const neverAborted = new AbortController().signal;
-const room = new QueueRoom('attempts');
 
 /** Local workers in processes of their own, and their events. */
-function workerProcesses(count: number): readonly RunEvent[] {
+function workerProcesses(room: QueueRoom, count: number): readonly RunEvent[] {
   const events: RunEvent[] = [];
   const workers = superviseWorkers({
     ...{ count, clock: systemClock, restartsMax: 10 },
@@ -34,10 +33,12 @@ function workerProcesses(count: number): readonly RunEvent[] {
   return events;
 }
 
-describe('a job that kills its workers', () => {
+// They run side by side, because most of their time is waiting.
+describe.concurrent('a job that kills its workers', () => {
+  const room = new QueueRoom('killing');
   it('costs no more workers than it has attempts', async () => {
     await remoteControl(room.redis.client).kill(0);
-    const workerEvents = workerProcesses(2);
+    const workerEvents = workerProcesses(room, 2);
     const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 2 });
     await expect(
       collected(sut.run(ordersForTest(4), admitAll, neverAborted)),
@@ -70,28 +71,31 @@ const failingExecutor = (error: Error): JobExecutor => ({
   close: () => Promise.resolve(),
 });
 
-describe('one sick worker beside three healthy ones', () => {
+const failedJobCount = ({ events }: WorkerInTest): number =>
+  events.filter(({ kind }) => kind === 'job-failed').length;
+
+describe.concurrent.each([
+  [
+    'says so: its disk is full',
+    Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }),
+    /ENOSPC/,
+  ],
+  [
+    'fails every job, whatever it says',
+    new QianmoError({ kind: 'transient', what: 'wrong' }),
+    /wrong/,
+  ],
+])('one sick worker beside three healthy ones, when it %s,', (_, error, reason) => {
+  const room = new QueueRoom('sick');
+
   async function worker(name: string, executor: JobExecutor): Promise<WorkerInTest> {
     const made = workerInTest(room.queue, executor, { name });
     room.cleanups.push(() => made.stop());
     await made.ready;
     return made;
   }
-  const failedJobCount = ({ events }: WorkerInTest): number =>
-    events.filter(({ kind }) => kind === 'job-failed').length;
 
-  it.each([
-    [
-      'says so: its disk is full',
-      Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }),
-      /ENOSPC/,
-    ],
-    [
-      'fails every job, whatever it says',
-      new QianmoError({ kind: 'transient', what: 'wrong' }),
-      /wrong/,
-    ],
-  ])('does not end the run when it %s', async (_, error, reason) => {
+  it('does not end the run', async () => {
     const sick = await worker('sick', failingExecutor(error));
     for (const name of ['a', 'b', 'c']) await worker(name, healthyExecutor);
     const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 2 });

@@ -1,6 +1,6 @@
 /** A Redis that goes on while its connections go silent, as behind a firewall that forgets them, or its scripts vanish. */
 
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
@@ -13,14 +13,21 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 
-const room = new QueueRoom('server-faults');
 const executor = {
   execute: (input: Parameters<typeof raisedOutput>[0]) =>
     Promise.resolve(raisedOutput(input, 'silent')),
   close: () => Promise.resolve(),
 };
 
-async function silenceable() {
+/** A test with a Redis of its own. They run side by side, because most of their time is waiting. */
+function fault(name: string, act: (room: QueueRoom) => Promise<void>): void {
+  describe.concurrent('a Redis', () => {
+    const room = new QueueRoom('server-faults');
+    it(name, () => act(room));
+  });
+}
+
+async function silenceable(room: QueueRoom) {
   const proxy = await tcpFaultProxy(Number(new URL(room.redis.url).port));
   room.cleanups.push(() => proxy.close());
   const { prefix } = room;
@@ -29,8 +36,8 @@ async function silenceable() {
 }
 
 // Seen to fail: the worker was never listed again, and took no job.
-it('silent connections of a worker are replaced: it reports them, is listed again, and computes', async () => {
-  const { proxy, queue } = await silenceable();
+fault('a worker replaces silent connections, is listed again, and computes', async (room) => {
+  const { proxy, queue } = await silenceable(room);
   const worker = workerInTest(queue, executor);
   room.cleanups.push(() => worker.stop());
   await worker.ready;
@@ -47,8 +54,8 @@ it('silent connections of a worker are replaced: it reports them, is listed agai
 });
 
 // Seen to fail: the coordinator waited for an answer on its connections without end.
-it('silent connections of a coordinator are replaced: its step goes on', async () => {
-  const { proxy, queue } = await silenceable();
+fault('a coordinator replaces silent connections, and its step goes on', async (room) => {
+  const { proxy, queue } = await silenceable(room);
   const coordinator = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
   const { dispatcher } = coordinator;
   room.cleanups.push(() => dispatcher.close());
@@ -63,7 +70,7 @@ it('silent connections of a coordinator are replaced: its step goes on', async (
 });
 
 // Seen to fail: adding jobs ended the run with NOSCRIPT.
-it('scripts that somebody removes over and over end no run', async () => {
+fault('scripts that somebody removes over and over end no run', async (room) => {
   const { client } = room.redis;
   const over = new AbortController();
   const flushing = (async () => {

@@ -7,7 +7,11 @@ import { readFile, rename, rm, watch } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import {
+  commandRoom,
+  EXPORT_EVALUATION,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { makeHolder, withFileLock } from '../../../shared/storage/file-lock.js';
 import { laterLog } from '../../fixtures/commands/small-run.js';
@@ -31,7 +35,7 @@ beforeAll(async () => {
   room = await commandRoom();
   await room.config('small', (config) => {
     config.data['rowSplit'] = { by: 'time' };
-    config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
+    config['evaluation'] = EXPORT_EVALUATION;
     Object.assign(config.training, { checkpointEveryOuterSteps: 1 });
   });
   await room.write('later.csv', laterLog());

@@ -2,7 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import {
+  commandRoom,
+  EXPORT_EVALUATION,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { openRequest, posted } from '../../fixtures/serving/served-export.js';
 
@@ -10,7 +14,7 @@ let room: CommandRoom;
 beforeAll(async () => {
   room = await commandRoom();
   await room.config('small', (config) => {
-    config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
+    config['evaluation'] = EXPORT_EVALUATION;
   });
   await room.done(['prepare', 'small.yaml']);
   await room.done(['train', 'small.yaml']);
