@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import { failureOf } from '../../fixtures/failures.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
 
 const training = {
@@ -16,15 +16,6 @@ const training = {
 
 function lossesOf(events: readonly RunEvent[]): number[] {
   return events.flatMap((event) => (event.kind === 'outer-step' ? [event.queryLoss] : []));
-}
-
-async function failureOf(outcome: Promise<unknown>): Promise<QianmoError> {
-  const error: unknown = await outcome.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
-  return error;
 }
 
 /** Aborts the run when it hands over the jobs of this outer step. */
