@@ -15,11 +15,9 @@ const OWN_PROCESS = [
   'test/reference/**/*.test.ts',
   'test/conformance/**/*.test.ts',
   'test/simulation/**/*.test.ts',
-  // They fill registries of the process, make its modules anew, or choose another backend for it.
+  // They fill registries of the process, or make its modules anew.
   'test/unit/library/**/*.test.ts',
   'test/unit/plugins/**/*.test.ts',
-  'test/unit/worker/device-report.test.ts',
-  'test/property/compute-batching.test.ts',
 ];
 
 /** Long files first, so that no process is idle at the end: a test with a process of its own is the longer one. */

@@ -26,7 +26,9 @@ import {
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { mixed, shrinkDense } from '../gradient-expectations.js';
 import { jobRunner } from '../job-runner.js';
+import { taskWeights } from '../method-jobs.js';
 import {
   adapted,
   denseValuesOf,
@@ -37,16 +39,7 @@ import {
   type Values,
 } from '../referee.js';
 
-const store = tinyTaskStore({
-  taskCount: 5,
-  supportRowCountMax: 6,
-  queryRowCountMax: 7,
-  categoryRowCounts: [3, 2],
-  counts: true,
-  hasEmptySets: true,
-  losses: ['binary', 'squared'],
-});
-const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
+const store = tinyTaskStore(mixed);
 const innerRate = 0.3;
 /** As in the worker. */
 const SWEEPS = 3;
@@ -63,10 +56,7 @@ let current: JobCase;
 function select(method: MethodConfig, personal = ['bias', 'output']): void {
   const model = { embeddingWidth: 2, hiddenWidths: [3], personal };
   current = jobCaseOf(store, model, 5, method);
-  // Sizes that training would produce: tenths of a logarithm, not the case's third of a unit.
-  for (const [name, { values }] of current.meta.dense)
-    if (name.startsWith('levelShift.'))
-      for (const [at, value] of values.entries()) values[at] = 0.2 * value;
+  shrinkDense(current, 'levelShift.');
 }
 
 function shiftedQueryLogits(
@@ -191,7 +181,7 @@ function outerLoss(dense: Values, { setting, innerSteps, tasks }: ShiftedCase): 
   const { spec, meta } = current;
   return tasks.reduce((sum, task, place) => {
     const phi = adapted(spec, meta, task, innerSteps, innerRate, dense);
-    return sum + weights[place]! * queryLoss(dense, phi, task, setting);
+    return sum + taskWeights[place]! * queryLoss(dense, phi, task, setting);
   }, 0);
 }
 
@@ -213,7 +203,7 @@ describe.each(shifts)('%j', (setting) => {
     const method = methodOf({ kind: 'maml', innerSteps, innerRate, levelShift: setting });
     select(method);
     const shifted = { setting, innerSteps, tasks: await store.readTasks(indices) };
-    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights };
     const found = await jobs.run(current, work);
     expect(found.weightedQueryLoss).toBeCloseTo(outerLoss(denseValuesOf(current.meta), shifted), 5);
     for (const { name } of current.spec.variables)
@@ -227,7 +217,7 @@ describe.each(shifts)('%j', (setting) => {
     const method = methodOf({ kind: 'fomaml', innerSteps: 2, innerRate, levelShift: setting });
     select(method);
     const shifted = { setting, innerSteps: 2, tasks: await store.readTasks(indices) };
-    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights };
     const { tensors } = await jobs.run(current, work);
     const names = [...tensors.keys()].filter((name) => name.startsWith('levelShift.'));
     expect(names).toContain(LEVEL_DEVIATION);

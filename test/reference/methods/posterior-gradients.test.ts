@@ -16,7 +16,9 @@ import {
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { mixed, shrinkDense } from '../gradient-expectations.js';
 import { jobRunner } from '../job-runner.js';
+import { taskWeights } from '../method-jobs.js';
 import {
   denseValuesOf,
   logitsAt,
@@ -27,17 +29,7 @@ import {
   type Values,
 } from '../referee.js';
 
-const store = tinyTaskStore({
-  taskCount: 5,
-  supportRowCountMax: 6,
-  queryRowCountMax: 7,
-  categoryRowCounts: [3, 2],
-  numberCount: 1,
-  counts: true,
-  hasEmptySets: true,
-  losses: ['binary', 'squared'],
-});
-const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
+const store = tinyTaskStore({ ...mixed, numberCount: 1 });
 const indices = store.tasks.map(({ taskIndex }) => taskIndex);
 const PERSONAL = ['bias', 'output.weight'];
 const WIDTH = 3;
@@ -53,14 +45,7 @@ function caseOf(settings: Record<string, unknown>, personal = ['bias', 'output']
     5,
     method,
   );
-  return trainedLike(jobCase);
-}
-
-/** Sizes that training would produce: tenths of a logarithm, not the case's third of a unit. */
-function trainedLike(jobCase: JobCase): JobCase {
-  for (const [name, { values }] of jobCase.meta.dense)
-    if (name.startsWith('posterior.deviation/'))
-      for (const [at, value] of values.entries()) values[at] = 0.2 * value;
+  shrinkDense(jobCase, 'posterior.deviation/');
   return jobCase;
 }
 
@@ -160,7 +145,7 @@ function outerLoss(jobCase: JobCase, dense: Values, tasks: readonly TaskRows[]):
   return tasks.reduce((sum, task, place) => {
     const at = modeOf(jobCase, dense, task);
     const { loss } = taskLoss(jobCase.spec, jobCase.meta, at, task, queryOf(task));
-    return sum + weights[place]! * loss;
+    return sum + taskWeights[place]! * loss;
   }, 0);
 }
 
@@ -170,7 +155,7 @@ describe('the outer gradient', () => {
     const { spec, meta } = jobCase;
     const tasks = await store.readTasks(indices);
     const method = methodOf({ kind: 'posterior', ...steps });
-    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights };
     const found = await jobs.run(jobCase, work);
     const dense = denseValuesOf(meta);
     expect(found.weightedQueryLoss).toBeCloseTo(outerLoss(jobCase, dense, tasks), 5);
@@ -192,7 +177,7 @@ describe('the outer gradient', () => {
     const jobCase = caseOf({});
     const tasks = await store.readTasks(indices);
     const method = methodOf({ kind: 'posterior', ...steps });
-    const found = await jobs.run(jobCase, { kind: 'gradient', method, taskWeights: weights });
+    const found = await jobs.run(jobCase, { kind: 'gradient', method, taskWeights });
     const dense = denseValuesOf(jobCase.meta);
     const table = jobCase.meta.tables.get('category0')!;
     const step = 2 ** -9;
@@ -271,7 +256,7 @@ test('with the bias alone it is the level shift', async () => {
   expect(relativeDifference(found, expected)).toBeLessThan(1e-5);
 
   const gradientOf = (jobCase: JobCase, by: typeof settings | typeof shift) =>
-    jobs.run(jobCase, { kind: 'gradient', method: methodOf(by), taskWeights: weights });
+    jobs.run(jobCase, { kind: 'gradient', method: methodOf(by), taskWeights });
   const gradient = await gradientOf(alone, settings);
   const ofShift = await gradientOf(shifted, shift);
   for (const { name } of alone.spec.variables) {
@@ -292,7 +277,8 @@ test('of values it is ridge regression on the features: one step suffices', asyn
   });
   const method = { kind: 'posterior', ...steps };
   const model = { embeddingWidth: 2, hiddenWidths: [WIDTH], personal: ['bias', 'output'] };
-  const jobCase = trainedLike(jobCaseOf(values, model, 5, methodOf(method)));
+  const jobCase = jobCaseOf(values, model, 5, methodOf(method));
+  shrinkDense(jobCase, 'posterior.deviation/');
   const logits = await queryLogits(
     jobCase,
     method,
