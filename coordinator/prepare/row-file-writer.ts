@@ -7,7 +7,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as arrow from '../../shared/storage/arrow.js';
+import * as arrow from '../../shared/tasks/arrow-files.js';
 import type { EncodedFeature, StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { rowsFileOf } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace } from '../../shared/tasks/task-store.js';

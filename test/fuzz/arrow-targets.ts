@@ -3,8 +3,7 @@
  * library does not return from some damaged files.
  */
 
-import * as arrow from '../../shared/storage/arrow.js';
-import { checkArrowBytes } from '../../shared/tasks/arrow-check.js';
+import * as arrow from '../../shared/tasks/arrow-files.js';
 import { decodeDictionary, taskRowsOf } from '../../shared/tasks/task-store-reader.js';
 import { decodeTaskCatalog, encodeTaskCatalog } from '../../shared/tasks/task-catalog.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
@@ -82,7 +81,7 @@ export const ARROW_TARGETS: readonly FuzzTarget[] = [
     ...{ name: 'store-rows', share: 1, isRefusal },
     inputOf: (stream) => mutatedBytes(stream, rowFile),
     parse: (input) => {
-      checkArrowBytes(input);
+      arrow.checkArrowBytes(input);
       for (const batch of arrow.tableFromIPC(input).batches)
         taskRowsOf(batch, store.manifest, task, 0);
     },

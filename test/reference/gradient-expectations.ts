@@ -27,19 +27,6 @@ export const rich: TinyStoreOptions = {
   counts: true,
 };
 
-/** Tasks of clicks and of values, some without support or query rows. */
-export const mixed: TinyStoreOptions = {
-  ...{ taskCount: 5, supportRowCountMax: 6, queryRowCountMax: 7, categoryRowCounts: [3, 2] },
-  ...{ counts: true, hasEmptySets: true, losses: ['binary', 'squared'] },
-};
-
-/** Sizes that training would produce: tenths of a logarithm, not the case's third of a unit. */
-export function shrinkDense({ meta }: JobCase, prefix: string): void {
-  for (const [name, { values }] of meta.dense)
-    if (name.startsWith(prefix))
-      for (const [at, value] of values.entries()) values[at] = 0.2 * value;
-}
-
 const DIFFERENCE_MAX = 5e-5;
 
 /** Every variable, and the row pack of the tasks in their order. */
