@@ -15,9 +15,7 @@ const OWN_PROCESS = [
   // They fill registries of the process, make its modules anew, or choose another backend for it.
   'test/unit/library/**/*.test.ts',
   'test/unit/plugins/**/*.test.ts',
-  'test/unit/worker/device-report.test.ts',
-  'test/property/compute-batching.test.ts',
-  'test/reference/model-gradients.test.ts',
+  'test/reference/{model-gradients,portable-backends}.test.ts',
   'test/reference/engine/lean-gradients.test.ts',
   'test/reference/methods/posterior-worked-numbers.test.ts',
 ];

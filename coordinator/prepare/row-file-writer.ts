@@ -7,21 +7,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  type Data,
-  Field,
-  FixedSizeList,
-  Float32,
-  Float64,
-  Int32,
-  Int64,
-  makeData,
-  RecordBatch,
-  RecordBatchFileWriter,
-  Schema,
-  Struct,
-  Uint8,
-} from '../../shared/tasks/arrow-files.js';
+import * as arrow from '../../shared/tasks/arrow-files.js';
 import type { EncodedFeature, StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { rowsFileOf } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace } from '../../shared/tasks/task-store.js';
@@ -92,7 +78,7 @@ export async function writeRowFiles<Result>(
 export async function writeArrowFile(
   folder: string,
   name: string,
-  schema: Schema,
+  schema: arrow.Schema,
   write: (file: Pick<ArrowFile, 'write'>) => Promise<void>,
 ): Promise<StoreFile> {
   const file = new ArrowFile(folder, name, schema);
@@ -117,51 +103,65 @@ export async function writeStoreFile(
   });
 }
 
-function rowSchema(features: readonly EncodedFeature[], hasOracle: boolean): Schema {
-  const field = (name: string, type: Field['type']): Field => new Field(name, type, false);
-  return new Schema([
-    field('row', new Int64()),
-    field('role', new Uint8()),
-    field('time', new Float64()),
-    field('clicks', new Float32()),
-    field('impressions', new Float32()),
+function rowSchema(features: readonly EncodedFeature[], hasOracle: boolean): arrow.Schema {
+  const field = (name: string, type: arrow.Field['type']): arrow.Field =>
+    new arrow.Field(name, type, false);
+  return new arrow.Schema([
+    field('row', new arrow.Int64()),
+    field('role', new arrow.Uint8()),
+    field('time', new arrow.Float64()),
+    field('clicks', new arrow.Float32()),
+    field('impressions', new arrow.Float32()),
     ...features.map((feature) => {
       switch (feature.kind) {
         case 'category':
-          return field(feature.name, new Int32());
+          return field(feature.name, new arrow.Int32());
         case 'bag':
           return field(
             feature.name,
-            new FixedSizeList(feature.lengthMax, field('item', new Int32())),
+            new arrow.FixedSizeList(feature.lengthMax, field('item', new arrow.Int32())),
           );
         case 'number':
-          return field(feature.name, new Float32());
+          return field(feature.name, new arrow.Float32());
       }
     }),
-    ...(hasOracle ? [field('oracle', new Float32())] : []),
+    ...(hasOracle ? [field('oracle', new arrow.Float32())] : []),
   ]);
 }
 
-function batchOf(columns: RowColumns, schema: Schema): RecordBatch {
+function batchOf(columns: RowColumns, schema: arrow.Schema): arrow.RecordBatch {
   const { rowCount: length } = columns;
-  const children: Data[] = [
-    makeData({ type: new Int64(), length, nullCount: 0, data: columns.rowNumbers() }),
-    makeData({ type: new Uint8(), length, nullCount: 0, data: columns.roles() }),
-    makeData({ type: new Float64(), length, nullCount: 0, data: columns.times() }),
+  const children: arrow.Data[] = [
+    arrow.makeData({ type: new arrow.Int64(), length, nullCount: 0, data: columns.rowNumbers() }),
+    arrow.makeData({ type: new arrow.Uint8(), length, nullCount: 0, data: columns.roles() }),
+    arrow.makeData({ type: new arrow.Float64(), length, nullCount: 0, data: columns.times() }),
     ...columns.values().map(({ width, values }) => {
       const flat =
         values instanceof Int32Array
-          ? makeData({ type: new Int32(), length: values.length, nullCount: 0, data: values })
-          : makeData({ type: new Float32(), length: values.length, nullCount: 0, data: values });
+          ? arrow.makeData({
+              type: new arrow.Int32(),
+              length: values.length,
+              nullCount: 0,
+              data: values,
+            })
+          : arrow.makeData({
+              type: new arrow.Float32(),
+              length: values.length,
+              nullCount: 0,
+              data: values,
+            });
       if (width === null) return flat;
-      const type = new FixedSizeList(width, new Field('item', new Int32(), false));
+      const type = new arrow.FixedSizeList(
+        width,
+        new arrow.Field('item', new arrow.Int32(), false),
+      );
       // Only bags have a width, and bags hold int32.
-      return makeData({ type, length, nullCount: 0, child: flat as Data<Int32> });
+      return arrow.makeData({ type, length, nullCount: 0, child: flat as arrow.Data<arrow.Int32> });
     }),
   ];
-  return new RecordBatch(
+  return new arrow.RecordBatch(
     schema,
-    makeData({ type: new Struct(schema.fields), length, nullCount: 0, children }),
+    arrow.makeData({ type: new arrow.Struct(schema.fields), length, nullCount: 0, children }),
   );
 }
 
@@ -169,7 +169,7 @@ export type StoreFile = StoreManifest['files'][number];
 
 class ArrowFile {
   byteCount = 0;
-  private readonly writer = new RecordBatchFileWriter();
+  private readonly writer = new arrow.RecordBatchFileWriter();
   private readonly hash: Hash = createHash('sha256');
   private readonly stream: WriteStream;
   private readonly done: Promise<void>;
@@ -178,7 +178,7 @@ class ArrowFile {
   constructor(
     private readonly folder: string,
     private readonly name: string,
-    schema: Schema,
+    schema: arrow.Schema,
   ) {
     this.stream = createWriteStream(join(folder, name), { highWaterMark: 1 << 20 });
     this.stream.on('error', (error) => (this.failure ??= error));
@@ -213,7 +213,7 @@ class ArrowFile {
   }
 
   /** @throws QianmoError of kind `environment` if the disk refuses. */
-  async write(batch: RecordBatch): Promise<void> {
+  async write(batch: arrow.RecordBatch): Promise<void> {
     this.check();
     this.writer.write(batch);
     // Lets the drain take the batch's chunks before the next batch is made.

@@ -16,6 +16,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
+import { failureOf } from '../fixtures/failures.js';
 
 interface DispatcherUnderTest {
   readonly dispatcher: Dispatcher;
@@ -113,13 +114,8 @@ const noAbort = (): AbortSignal => new AbortController().signal;
 const transient = (): QianmoError =>
   new QianmoError({ kind: 'transient', what: 'the compute process died' });
 
-async function failureOf(results: AsyncIterable<Admitted<object>>): Promise<string> {
-  const error: unknown = await collected(results).then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
-  return error.kind;
+async function failureKindOf(results: AsyncIterable<Admitted<object>>): Promise<string> {
+  return (await failureOf(collected(results))).kind;
 }
 
 export function describeDispatcher(name: string, factory: DispatcherFactory): void {
@@ -235,7 +231,9 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       await withDispatcher(executorForTest(), async (dispatcher) => {
         const read = (delivered: DeliveredResult): DeliveredResult | Rejection =>
           delivered.result.jobIndex === 0 ? 'layout_mismatch' : delivered;
-        expect(await failureOf(dispatcher.run(ordersForTest(2), read, noAbort()))).toBe('failed');
+        expect(await failureKindOf(dispatcher.run(ordersForTest(2), read, noAbort()))).toBe(
+          'failed',
+        );
         expect(dispatcher.rejections.get('layout_mismatch')).toBe(ATTEMPTS_MAX);
       });
     });
@@ -259,7 +257,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         throw transient();
       });
       await withDispatcher(executor, async (dispatcher) => {
-        expect(await failureOf(dispatcher.run(ordersForTest(1), admitAll, noAbort()))).toBe(
+        expect(await failureKindOf(dispatcher.run(ordersForTest(1), admitAll, noAbort()))).toBe(
           'failed',
         );
         expect(executor.calls).toHaveLength(ATTEMPTS_MAX);
@@ -271,7 +269,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         throw new QianmoError({ kind: 'data', what: 'the store is another one' });
       });
       await withDispatcher(executor, async (dispatcher) => {
-        const kind = await failureOf(dispatcher.run(ordersForTest(1), admitAll, noAbort()));
+        const kind = await failureKindOf(dispatcher.run(ordersForTest(1), admitAll, noAbort()));
         expect(['data', 'failed']).toContain(kind);
         expect(executor.calls).toHaveLength(1);
       });
@@ -281,7 +279,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       const executor = executorForTest();
       await withDispatcher(executor, async (dispatcher) => {
         const run = dispatcher.run(ordersForTest(2), admitAll, AbortSignal.abort());
-        expect(await failureOf(run)).toBe('interrupted');
+        expect(await failureKindOf(run)).toBe('interrupted');
       });
     });
 
@@ -298,7 +296,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
       await withDispatcher(executor, async (dispatcher) => {
         const run = dispatcher.run(ordersForTest(2), admitAll, abort.signal);
-        expect(await failureOf(run).finally(release)).toBe('interrupted');
+        expect(await failureKindOf(run).finally(release)).toBe('interrupted');
       });
     });
   });

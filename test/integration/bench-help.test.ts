@@ -56,6 +56,13 @@ test('an unknown option is a usage error', async () => {
   expect(diagnostics).toContain('npm run fuzz -- --help');
 });
 
+test('the entry with the longest name is run', async () => {
+  const words = ['bench', 'serving', 'kernel', '--ghost'];
+  const { code, diagnostics } = await ended('dist/test/bench/bench.js', ...words);
+  expect(code, diagnostics).toBe(2);
+  expect(diagnostics).toContain('`npm run bench -- serving kernel --help` lists the options');
+});
+
 test.each([
   [
     '../deployment/images/check-images.js',

@@ -118,7 +118,7 @@ describe('a checkpoint', () => {
   it('restores any state from memory', async () => {
     await fc.assert(
       fc.asyncProperty(cases, (given) => expectRoundTrip(new MemoryObjectStore(), given)),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 

@@ -3,7 +3,6 @@
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
@@ -14,16 +13,20 @@ import {
   type JobCase,
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
+import { expectSumOf, namedGradient } from '../fixtures/compute/named-gradients.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
-const options = { bags: [{ rowCount: 6, lengthMax: 3 }], counts: true, taskCount: 12 };
+const options = {
+  ...{ bags: [{ rowCount: 6, lengthMax: 3 }], counts: true, taskCount: 12 },
+  ...{ supportRowCountMax: 5, queryRowCountMax: 5 },
+};
 const model = {
   embeddingWidth: 4,
   hiddenWidths: [6, 5],
   adgroupEmbedding: true,
   personal: ['bias', 'numbers', 'layer1', 'output', 'adgroupEmbedding'],
 };
-const jobCase = jobCaseOf(tinyTaskStore({ ...options, taskCount: 12 }), model);
+const jobCase = jobCaseOf(tinyTaskStore(options), model);
 const settings = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 const method = methodOf(settings);
 
@@ -55,42 +58,13 @@ const gateWork = (taskWeights: number[]): CaseWork => ({
   taskWeights,
 });
 
-/** Gradient by variable and by `table/id`, so that jobs with different packs can be compared. */
 async function gradientOf(indices: number[], work: CaseWork): Promise<Map<string, Float32Array>> {
-  const { tensors } = await runJob(executor, current, indices, work);
-  const byName = new Map(tensors);
-  byName.delete('rows');
-  const { spec, store } = current;
-  const tasks = await store.readTasks(indices);
-  const layout = rowPackLayoutOf(tasks);
-  const width = spec.tableRowWidth;
-  for (const [place, { name }] of spec.tables.entries())
-    for (const [at, id] of layout.idsByTable[place]!.entries()) {
-      const row = layout.startByTable[place]! + at;
-      byName.set(`${name}/${id}`, tensors.get('rows')!.subarray(row * width, (row + 1) * width));
-    }
-  return byName;
-}
-
-function sumOf(parts: readonly Map<string, Float32Array>[]): Map<string, Float32Array> {
-  const sum = new Map<string, Float32Array>();
-  for (const part of parts)
-    for (const [name, values] of part)
-      sum.set(
-        name,
-        values.map((value, index) => value + (sum.get(name)?.[index] ?? 0)),
-      );
-  return sum;
-}
-
-function expectEqual(found: Map<string, Float32Array>, expected: Map<string, Float32Array>): void {
-  expect([...found.keys()].sort()).toEqual([...expected.keys()].sort());
-  for (const [name, values] of expected)
-    expect(relativeDifference(found.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+  const output = await runJob(executor, current, indices, work);
+  return namedGradient(output, current.spec, await current.store.readTasks(indices));
 }
 
 /** A graph is captured for each new shape of a job, which takes most of the time. */
-const taskSets = fc.uniqueArray(fc.nat(11), { minLength: 1, maxLength: 4 });
+const taskSets = fc.uniqueArray(fc.nat(11), { minLength: 2, maxLength: 4 });
 
 type WorkOf = (taskWeights: number[]) => CaseWork;
 
@@ -102,29 +76,18 @@ describe.each<[string, JobCase, WorkOf]>([
   beforeAll(() => void (current = ofKind));
   afterAll(() => void (current = jobCase));
 
-  test('a job is the sum of jobs of one task each', async () => {
-    await fc.assert(
-      fc.asyncProperty(taskSets, async (indices) => {
-        const weights = indices.map((index) => 0.1 + index / 10);
-        const whole = await gradientOf(indices, workOf(weights));
-        const parts: Map<string, Float32Array>[] = [];
-        for (const [place, index] of indices.entries())
-          parts.push(await gradientOf([index], workOf([weights[place]!])));
-        expectEqual(whole, sumOf(parts));
-      }),
-      { numRuns: 3 },
-    );
-  });
-
-  test('the order of tasks does not matter', async () => {
+  test('a job is the sum of jobs of one task each, in any order', async () => {
     await fc.assert(
       fc.asyncProperty(taskSets, async (indices) => {
         const weightOf = (index: number): number => 0.1 + index / 10;
-        const back = indices.toReversed();
-        const forth = await gradientOf(indices, workOf(indices.map(weightOf)));
-        expectEqual(await gradientOf(back, workOf(back.map(weightOf))), forth);
+        const of = (some: number[]) => gradientOf(some, workOf(some.map(weightOf)));
+        const whole = await of(indices);
+        const parts: Map<string, Float32Array>[] = [];
+        for (const index of indices) parts.push(await of([index]));
+        expectSumOf(parts, whole);
+        expectSumOf([whole], await of(indices.toReversed()));
       }),
-      { numRuns: 3 },
+      { numRuns: 2 },
     );
   });
 });
@@ -147,7 +110,7 @@ describe('tasks of equal size, which are not padded', () => {
       ...{ clicks: floats(task.clicks), impressions: floats(task.impressions) },
     };
   };
-  const raw = tinyTaskStore({ ...options, taskCount: 12 });
+  const raw = tinyTaskStore(options);
   const alike = jobCaseOf(
     {
       ...{ ...raw, digest: 'of one size' },
@@ -161,8 +124,8 @@ describe('tasks of equal size, which are not padded', () => {
 
   test.each(settingsOf)('are the sum of jobs of one task each, which are: %s', async (_, own) => {
     current = alike;
-    const indices = [3, 0, 7, 5, 9];
-    const weights = [0.1, 0.3, 0.2, 0.15, 0.25];
+    const indices = [3, 0, 7, 5];
+    const weights = [0.1, 0.3, 0.2, 0.15];
     const workOf = (taskWeights: number[]): CaseWork => ({
       ...{ kind: 'gradient', method: methodOf({ innerSteps: 2, innerRate: 0.2, ...own }) },
       taskWeights,
@@ -172,7 +135,7 @@ describe('tasks of equal size, which are not padded', () => {
     for (const [place, index] of indices.entries())
       parts.push(await gradientOf([index], workOf([weights[place]!])));
     current = jobCase;
-    expectEqual(whole, sumOf(parts));
+    expectSumOf(parts, whole);
   });
 });
 
@@ -197,7 +160,7 @@ describe('a job cut into many micro-batches', () => {
     { ...tinyTaskStore({ ...options, hasEmptySets: true }), digest: 'empty sets' },
     model,
   );
-  const taskWeights = [0.3, 0.25, 0.15, 0.3];
+  const taskWeights = [0.3, 0.25, 0.15];
   const works: [string, CaseWork][] = [
     ['fomaml', gradientWork(taskWeights)],
     [
@@ -251,7 +214,7 @@ describe('a job cut into many micro-batches', () => {
   test.each(works)('gives what one micro-batch gives: %s', async (_, work) => {
     for (const candidate of casesOf(work)) {
       current = candidate;
-      const indices = [4, 0, 7, 1];
+      const indices = [4, 0, 7];
       const whole = await runJob(executor, candidate, indices, work);
       const cut = await runJob(executor, candidate, indices, work, 1);
       expect(cut.queryRowCount).toBe(whole.queryRowCount);
@@ -268,10 +231,10 @@ describe('a job cut into many micro-batches', () => {
   test.each(twice)('is the same to the last bit when computed again: %s', async (_, work) => {
     const [own = jobCase] = casesOf(work);
     current = own;
-    const indices = [4, 0, 7, 1];
+    const indices = [4, 0, 7];
     const once = await runJob(executor, own, indices, work, 40);
     // Other shapes in between and another executor must not matter.
-    await runJob(executor, own, [3, 5, 8, 2], work, 200);
+    await runJob(executor, own, [3, 5, 8], work, 200);
     const other = await createExecutor({ openStore: () => Promise.resolve(own.store) });
     for (const again of [executor, other])
       expect((await runJob(again, own, indices, work, 40)).bytes).toEqual(once.bytes);
@@ -315,34 +278,8 @@ test('many jobs leave no tensor behind, including failed ones', async () => {
     { kind: 'predict', method, adaptations: [{ innerRate: 0.1, innerSteps: 3 }], rows: 'query' },
   ];
   const before = tf.memory().numTensors;
-  for (let round = 0; round < 20; round += 1)
+  for (let round = 0; round < 6; round += 1)
     for (const work of works) await runJob(executor, jobCase, [round % 3, 5], work);
   await expect(runJob(executor, jobCase, [1, 2], gradientWork([1]))).rejects.toThrow(/one weight/);
   expect(tf.memory().numTensors).toBe(before);
 });
-
-test.each([
-  ['cpu', 'fomaml', jobCase, gradientWork([0.2, 0.3, 0.5])],
-  ['wasm', 'fomaml', jobCase, gradientWork([0.2, 0.3, 0.5])],
-  ['cpu', 'paml-gate', gateCase, gateWork([0.2, 0.3, 0.5])],
-] as const)(
-  'the portable backend %s, which computes eagerly, agrees with the native: %s',
-  async (backend, _, ofKind, work) => {
-    current = ofKind;
-    const native = await runJob(executor, ofKind, [1, 2, 3], work);
-    const portable = await createExecutor({
-      openStore: () => Promise.resolve(ofKind.store),
-      backend,
-    });
-    current = jobCase;
-    try {
-      const found = await runJob(portable, ofKind, [1, 2, 3], work);
-      expect(portable.backend).toContain(backend);
-      for (const [name, values] of native.tensors)
-        expect(relativeDifference(found.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
-    } finally {
-      await executor.engine.tf.setBackend('tensorflow');
-      await portable.close();
-    }
-  },
-);

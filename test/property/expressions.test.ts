@@ -16,8 +16,8 @@ import { numberText, oddNumber, pick } from '../fixtures/odd-values.js';
 import { anyExpression, EXPRESSION_TYPES, expressionRow } from '../fixtures/random-expressions.js';
 import { createTypedTable } from '../fixtures/typed-log.js';
 
-const ROW_COUNT = 20_000;
-const ROWS_PER_BATCH = 2_000;
+const BATCH_COUNT = 10;
+const ROWS_PER_BATCH = 400;
 const EXPRESSIONS_PER_BATCH = 24;
 const DIFFERENCES_MAX = 12;
 /** Powers of two that DuckDB 1.5 misprints. */
@@ -34,7 +34,7 @@ test('random expressions', async () => {
     // DuckDB moves a part that two expressions share out of TRY, where a failure ends the query.
     await connection.run("SET disabled_optimizers = 'common_subexpressions'");
     await connection.run("SET TimeZone = 'UTC'");
-    for (let done = 0; done < ROW_COUNT; done += ROWS_PER_BATCH) {
+    for (let batch = 0; batch < BATCH_COUNT; batch += 1) {
       const rows = Array.from({ length: ROWS_PER_BATCH }, () => expressionRow(stream));
       await createTypedTable(connection, 'log', EXPRESSION_TYPES, rows);
       for (let drawn = 0; drawn < EXPRESSIONS_PER_BATCH; drawn += 1) {
@@ -53,13 +53,12 @@ async function differenceOf(
   connection: DuckDBConnection,
   sql: string,
   rows: readonly RawRow[],
-  columns = COLUMNS,
 ): Promise<string | null> {
   const reader = await connection.runAndReadAll(
     `SELECT CAST(TRY((${sql})) AS VARCHAR), typeof(TRY((${sql}))) FROM log`,
   );
   const found = reader.getRows() as (string | null)[][];
-  const compiled = compileExpression(sql, columns);
+  const compiled = compileExpression(sql, COLUMNS);
   if (!compiled.isComputed) return `${sql}: ${compiled.reason}`;
   const { type, evaluate } = compiled;
   const foundType = found[0]?.[1];
@@ -73,9 +72,12 @@ async function differenceOf(
   };
   // DuckDB's client drops a byte order mark; the sign of NaN depends on the processor.
   const index = rows.findIndex((row, at) => {
-    const text = textOf(row)?.replace(/^\ufeff/, '') ?? null;
+    const text =
+      textOf(row)
+        ?.replace(/^\ufeff/, '')
+        .replaceAll('-nan', 'nan') ?? null;
     if (MISPRINTED.test(text ?? '')) return false;
-    return text !== (found[at]?.[0]?.replace(/^-nan$/, 'nan') ?? null);
+    return text !== (found[at]?.[0]?.replaceAll('-nan', 'nan') ?? null);
   });
   const row = rows[index];
   if (row === undefined) return null;
@@ -122,7 +124,7 @@ const PRECEDENCE = [
 
 test('expressions are read with the operator precedence of DuckDB', async () => {
   const stream = randomStream(8, 'precedence');
-  const rows = Array.from({ length: 500 }, () => ({
+  const rows = Array.from({ length: 250 }, () => ({
     ...expressionRow(stream),
     c: stream.below(12) - 4,
     j: stream.below(7) - 3,
@@ -166,8 +168,8 @@ function writtenMoment(stream: RandomStream, form: string): string {
 
 test('numbers are written and read as DuckDB does', async () => {
   const stream = randomStream(4, 'texts of numbers');
-  const texts = Array.from({ length: 5_000 }, () => numberText(stream));
-  const numbers = Array.from({ length: 5_000 }, () => oddNumber(stream) / pick(stream, [1, 7]));
+  const texts = Array.from({ length: 3_000 }, () => numberText(stream));
+  const numbers = Array.from({ length: 3_000 }, () => oddNumber(stream) / pick(stream, [1, 7]));
   const literals = Array.from({ length: 2_000 }, () =>
     stream.below(3) === 0
       ? `${stream.uint32()}.${stream.uint32()}${stream.uint32()}`

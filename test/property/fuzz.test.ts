@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { runTarget, type FuzzTarget } from '../fuzz/fuzz-target.js';
 import { FUZZ_TARGETS } from '../fuzz/targets.js';
 
-const INPUT_COUNT = 500;
+const INPUT_COUNT = 250;
 /** Bounds the time of slow parsers, which get more inputs in `npm run fuzz`. */
 const SLOW_SHARE = 2;
 const SEED = 1;

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { FeatureSchema } from '../../shared/config/data-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
 import type { ColumnTypes } from '../../shared/features/encoding-rules.js';
 import { hashBucketOf, packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../../shared/features/row-encoder.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { refusalOf } from '../fixtures/failures.js';
 
 const SITE: EncodedFeature = {
   name: 'site',
@@ -48,15 +48,6 @@ function encoderOf(
   });
 }
 
-function failureOf(work: () => unknown): QianmoError {
-  try {
-    work();
-  } catch (cause) {
-    if (cause instanceof QianmoError) return cause;
-  }
-  throw new Error('nothing of ours was thrown');
-}
-
 test('rows are encoded into their places and overwrite previous content', () => {
   const encoder = encoderOf();
   const rows = encoder.allocate(2);
@@ -73,7 +64,7 @@ test('a value of another type than its column is refused', () => {
   const columns: ColumnTypes = { site: { log: 'typed', type: 'BIGINT' } };
   for (const site of [1.5, 2n ** 63n, true, 'shop'])
     expect(
-      failureOf(() => encoderOf(undefined, columns).encode({ site, tags: null, price: 1 })).report
+      refusalOf(() => encoderOf(undefined, columns).encode({ site, tags: null, price: 1 })).report
         .what,
     ).toBe('the column "site" does not hold a whole number of the type BIGINT');
 });
@@ -94,12 +85,12 @@ test('a column of whole numbers has those of 64 bits, with all of their digits',
       Int32Array.of(hashBucketOf(`ad ${ad}`, 1e8)),
     ]);
   for (const ad of ['9223372036854775808', '007'])
-    expect(failureOf(() => encoder.encode({ ad })).report.what).toContain('of 64 bits');
+    expect(refusalOf(() => encoder.encode({ ad })).report.what).toContain('of 64 bits');
   for (const ad of ['NA', 'nan', '-inf', true])
     expect(encoder.encode({ ad }).categoryIds).toEqual([Int32Array.of(0)]);
   const rounded = JSON.parse('[1781234567890123457, -9007199254740993]') as number[];
   for (const ad of rounded)
-    expect(failureOf(() => encoder.encode({ ad })).report).toMatchObject({
+    expect(refusalOf(() => encoder.encode({ ad })).report).toMatchObject({
       what: 'the column "ad" does not hold a number within 2^53, or a larger one as a text',
     });
 });
@@ -151,10 +142,10 @@ test('the caller must supply values of a column whose type rows cannot be read i
   expect(rows.categoryIds).toEqual([Int32Array.of(1)]);
   expect(rows.bagIds).toEqual([Int32Array.of(2, 1, -1)]);
   expect(rows.numbers).toEqual([Float32Array.of(1)]);
-  expect(failureOf(() => encoder.encode({}, { site: 'news' })).report.what).toBe(
+  expect(refusalOf(() => encoder.encode({}, { site: 'news' })).report.what).toBe(
     'no value was brought for the feature "tags"',
   );
-  expect(failureOf(() => encoder.encode({}, { site: 5 })).report.what).toBe(
+  expect(refusalOf(() => encoder.encode({}, { site: 5 })).report.what).toBe(
     'the value brought for the feature "site" has the wrong form',
   );
 });

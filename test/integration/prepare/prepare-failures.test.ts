@@ -3,7 +3,8 @@ import { beforeEach, expect, test } from 'vitest';
 import { readdir, writeFile, mkdir } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { formatFailure } from '../../../shared/base/errors.js';
-import { failureOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
+import { failureOf } from '../../fixtures/failures.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
 const room = roomOfEachTest();
 beforeEach(async () => {

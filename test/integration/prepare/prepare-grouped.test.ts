@@ -7,7 +7,8 @@ import { expect, test } from 'vitest';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { formatFailure } from '../../../shared/base/errors.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
-import { failureOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
+import { failureOf } from '../../fixtures/failures.js';
+import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
 const SPARK_JOB = fileURLToPath(
   new URL('../../../infra/examples/group_logs_spark.py', import.meta.url),

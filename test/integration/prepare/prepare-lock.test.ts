@@ -7,7 +7,8 @@ import { formatFailure, type QianmoError } from '../../../shared/base/errors.js'
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { failureOf, failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
+import { failureOf } from '../../fixtures/failures.js';
+import { failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 
 const room = roomOfEachTest();
 beforeEach(async () => {

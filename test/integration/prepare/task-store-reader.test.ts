@@ -5,11 +5,8 @@ import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { StoredObject } from '../../../shared/storage/object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import {
-  failureOf as failureIn,
-  prepareRoom,
-  type PrepareRoom,
-} from '../../fixtures/stores/prepared-store.js';
+import { failureOf as failureIn } from '../../fixtures/failures.js';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
 let room: PrepareRoom;
 let copy: string;

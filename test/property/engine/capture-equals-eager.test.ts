@@ -16,7 +16,7 @@ import {
 } from '../../fixtures/compute/inner-loop-cases.js';
 
 const REWRITTEN_DIFFERENCE_MAX = 1e-6;
-const RUN_COUNT = 20;
+const RUN_COUNT = 10;
 /** Fixed for rewritten graphs: one random case in a thousand rounds to 1.2e-6. */
 const REWRITTEN_SEED = 4;
 

@@ -40,7 +40,7 @@ it('other test rows change no chosen setting and no validation number', async ()
         expect(after.slices[0]?.arms).not.toEqual(before.slices[0]?.arms);
       },
     ),
-    { numRuns: 15 },
+    { numRuns: 8 },
   );
 });
 

@@ -86,7 +86,7 @@ test('the store of numbers is that of their texts', async () => {
       }
     }),
     {
-      numRuns: 10,
+      numRuns: 7,
       examples: [[[plainRow(3)]], [[withOdd({ ad: '003' })]], [[withOdd({ clicked: '2' })]]],
     },
   );

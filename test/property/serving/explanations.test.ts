@@ -22,7 +22,7 @@ import {
   type RankingCase,
 } from '../../fixtures/serving/random-ranking-model.js';
 
-const CASES_PER_KIND = 20;
+const CASES_PER_KIND = 12;
 
 function* casesOf(kind: string): Generator<RankingCase> {
   let found = 0;

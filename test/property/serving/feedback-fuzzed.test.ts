@@ -13,7 +13,7 @@ import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/explo
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { settingsOf } from '../../fixtures/decision-input.js';
 
-const CASES = 5_000;
+const CASES = 3_000;
 const SLOTS = 4;
 const settings = settingsOf().feedback;
 const ids = new EventIds('key');

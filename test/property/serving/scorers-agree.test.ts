@@ -27,8 +27,8 @@ import {
 } from '../../fixtures/serving/random-ranking-model.js';
 
 const KINDS = MODELS.all().map(({ kind }) => kind);
-const CASES_PER_KIND = 16;
-const GRAPH_CASES_PER_KIND = 3;
+const CASES_PER_KIND = 8;
+const GRAPH_CASES_PER_KIND = 2;
 const TOLERANCE = 1e-5;
 
 let engine: Engine;
@@ -97,7 +97,7 @@ describe.each(KINDS)('%s', (kind) => {
         .kernels()
         .map((name) => new KernelScorer(addon, drawn.model, drawn.contextFeatures, name));
       // A scorer keeps room between requests, which must not show.
-      for (const count of [1 + random.below(110), 1 + random.below(3)]) {
+      for (const count of [1 + random.below(70), 1 + random.below(3)]) {
         const request = randomRequest(random, drawn, count);
         const inputs = modelInputs(drawn, request);
         expect(onnx.inputs).toEqual(inputs.map(({ name }) => name));

@@ -4,18 +4,17 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/task-copies.js';
-import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
 import {
   jobCaseOf,
-  relativeDifference,
   runJob,
   type CaseWork,
   type JobCase,
   type NamedOutput,
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
+import { expectSumOf, namedGradient } from '../../fixtures/compute/named-gradients.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { rich } from '../gradient-expectations.js';
 
@@ -115,18 +114,12 @@ describe.each(methods)('$kind $path', (settings) => {
 
   test('a job is the sum of jobs of one task each', async () => {
     const whole = await gradientOf(indices, workOf(settings, dropout));
-    const sum = new Map<string, Float32Array>();
+    const parts: Map<string, Float32Array>[] = [];
     for (const [place, index] of indices.entries()) {
       const weight = [0.1, 0.4, 0.2, 0.3][place]!;
-      for (const [name, values] of await gradientOf([index], workOf(settings, dropout, [weight])))
-        sum.set(
-          name,
-          values.map((value, at) => value + (sum.get(name)?.[at] ?? 0)),
-        );
+      parts.push(await gradientOf([index], workOf(settings, dropout, [weight])));
     }
-    expect([...sum.keys()].sort()).toEqual([...whole.keys()].sort());
-    for (const [name, values] of sum)
-      expect(relativeDifference(whole.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+    expectSumOf(parts, whole);
   });
 });
 
@@ -167,20 +160,11 @@ test.each([
 });
 
 async function gradientOf(of: number[], work: CaseWork): Promise<Map<string, Float32Array>> {
-  const { tensors } = await runJob(executor, jobCase, of, work);
-  const byName = new Map(tensors);
-  byName.delete('rows');
+  const output = await runJob(executor, jobCase, of, work);
   const { spec, store } = jobCase;
-  const tasks = await store.readTasks(of);
   const ids = { rates: dropout.ids, seed: dropout.seed, outerStep: 0 };
-  const layout = rowPackLayoutOf(withDroppedIds(tasks, store.manifest.features, ids));
-  const width = spec.tableRowWidth;
-  for (const [place, { name }] of spec.tables.entries())
-    for (const [at, id] of layout.idsByTable[place]!.entries()) {
-      const row = layout.startByTable[place]! + at;
-      byName.set(`${name}/${id}`, tensors.get('rows')!.subarray(row * width, (row + 1) * width));
-    }
-  return byName;
+  const tasks = withDroppedIds(await store.readTasks(of), store.manifest.features, ids);
+  return namedGradient(output, spec, tasks);
 }
 
 // Their gradients are derivatives of the loss that they report.

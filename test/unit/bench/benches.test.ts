@@ -1,22 +1,13 @@
 /** The tables of benches and checks name files and pages that exist, and every results page has an entry. */
 
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { BENCHES, CHECKS, moduleOf, RECORDED_SCRIPTS } from '../../bench/benches.js';
+import { BENCHES, CHECKS, RECORDED_SCRIPTS } from '../../bench/benches.js';
 
 const all = [...BENCHES, ...CHECKS, ...RECORDED_SCRIPTS];
 
 /** Pages that no entry writes. */
 const WRITTEN = ['README.md'];
-
-function ended(...words: string[]): Promise<{ code: number | string; text: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['dist/test/bench/bench.js', ...words], (error, output, errors) => {
-      resolve({ code: error?.code ?? 0, text: output + errors });
-    });
-  });
-}
 
 describe('the tables of benches', () => {
   test('have distinct names of one or two words, and modules that exist', () => {
@@ -25,7 +16,7 @@ describe('the tables of benches', () => {
       expect(new Set(names).size).toBe(names.length);
       for (const name of names) expect(name).toMatch(/^[a-z-]+( [a-z-]+)?$/);
     }
-    expect(all.filter((bench) => !existsSync(moduleOf(bench)))).toEqual([]);
+    expect(all.filter(({ file }) => !existsSync(`test/${file}.ts`))).toEqual([]);
   });
 
   test('have an entry for every file of infra/results, and the index lists its pages', () => {
@@ -36,14 +27,5 @@ describe('the tables of benches', () => {
     const index = readFileSync('infra/results/README.md', 'utf8');
     const pages = readdirSync('infra/results').filter((file) => /^[a-z-]+\.md$/.test(file));
     expect(pages.filter((file) => !index.includes(`](${file})`))).toEqual([]);
-  });
-});
-
-describe('npm run bench', () => {
-  test('runs the entry with the longest name', async () => {
-    const { code, text } = await ended('bench', 'serving', 'kernel', '--ghost');
-    expect(code, text).toBe(2);
-    expect(text).toContain("Unknown option '--ghost'");
-    expect(text).toContain('`npm run bench -- serving kernel --help` lists the options');
   });
 });

@@ -11,7 +11,7 @@ import {
   parseRunArgument,
   type EvaluatedRun,
 } from '../../../coordinator/scoring/compare-runs.js';
-import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
+import { refusalOf } from '../../fixtures/failures.js';
 import { evaluatedRun } from '../../fixtures/evaluation/evaluated-runs.js';
 import { formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -31,16 +31,6 @@ beforeAll(async () => {
     { evaluated: near, arm: 'meta-unadapted' },
   ]);
 });
-
-function refusalOf(action: () => unknown): FailureReport {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof QianmoError) return error.report;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
 
 describe('a comparison', () => {
   it('gives each run the metrics of its own evaluation, in every slice', () => {
@@ -147,7 +137,7 @@ describe('runs that cannot be compared', () => {
   ])('runs with %s are refused', async (_, change, found) => {
     const other = structuredClone(await evaluatedRun('other', { store }));
     change(other);
-    const refusal = refusalOf(() =>
+    const { report: refusal } = refusalOf(() =>
       compareRuns([
         { evaluated: near, arm: null },
         { evaluated: other, arm: null },

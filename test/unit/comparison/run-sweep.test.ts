@@ -16,6 +16,7 @@ import { planTrials } from '../../../coordinator/sweep/trials.js';
 import { SweepConfigSchema } from '../../../shared/config/sweep-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { failureOf } from '../../fixtures/failures.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 import { warningsOf } from '../../fixtures/told.js';
 
@@ -92,15 +93,6 @@ function room(plan: SweepPlan, changes: Partial<SweepOptions> = {}): Room {
       ...changes,
     },
   };
-}
-
-async function failureOf(action: Promise<unknown>): Promise<QianmoError> {
-  const error: unknown = await action.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
-  return error;
 }
 
 describe('successive halving', () => {

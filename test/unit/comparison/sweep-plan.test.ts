@@ -8,7 +8,7 @@ import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { parseConfig } from '../../../shared/config/yaml-file.js';
 import { configHash } from '../../../shared/config/run-config.js';
 import { SWEEP_CONFIG, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
-import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
+import { refusalOf } from '../../fixtures/failures.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 
 const BASE = smallRun('base', 18);
@@ -25,16 +25,6 @@ function sweepOf(grid: unknown, rest: Record<string, unknown> = {}) {
 
 const plan = (grid: unknown, rest?: Record<string, unknown>) =>
   planTrials(sweepOf(grid, rest), BASE, 'sweep.yaml');
-
-function refusalOf(action: () => unknown): FailureReport {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof QianmoError) return error.report;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
 
 describe('trials', () => {
   it('combine every value with every other, the last path varying fastest', () => {
@@ -105,7 +95,7 @@ describe('trials', () => {
     ['a wrong value', { 'method.innerSteps': [1, 0] }, {}, /fields that are wrong/, /above 0/],
     ['the same run twice', { seed: [1, 2, 1] }, {}, /same run/, /t01 \(seed 1\) and t03/],
   ])('refuse %s', (_, grid, rest, what, found) => {
-    const report = refusalOf(() => plan(grid, rest));
+    const { report } = refusalOf(() => plan(grid, rest));
     expect(report.kind).toBe('usage');
     expect(report.where).toContain('sweep.yaml');
     expect(report.what).toMatch(what);
@@ -123,7 +113,7 @@ describe('a sweep file', () => {
       /did you mean "halving"/,
     ],
   ])('%s is refused with the field', (_, yaml, found) => {
-    const report = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
+    const { report } = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
     expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
     expect(report.found).toMatch(found);
   });

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { parseConfig } from '../../../shared/config/yaml-file.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import type { FailureReport } from '../../../shared/base/errors.js';
+import { refusalOf } from '../../fixtures/failures.js';
 
 const GOOD = {
   run: 'faults',
@@ -19,20 +20,14 @@ const GOOD = {
   output: 'out',
 };
 
-function failureOf(text: string): QianmoError {
-  try {
-    parseConfig(RUN_CONFIG, text, 'run.yaml');
-  } catch (error) {
-    if (error instanceof QianmoError) return error;
-    throw error;
-  }
-  throw new Error('the config was accepted');
+function faultOf(text: string): FailureReport {
+  return refusalOf(() => parseConfig(RUN_CONFIG, text, 'run.yaml')).report;
 }
 
 function faultsIn(change: (config: Record<string, unknown>) => void): string[] {
   const config = structuredClone<Record<string, unknown>>(GOOD);
   change(config);
-  const { found } = failureOf(JSON.stringify(config)).report;
+  const { found } = faultOf(JSON.stringify(config));
   return (found ?? '')
     .split('\n')
     .filter((line) => line !== '')
@@ -110,20 +105,20 @@ describe('a run config with errors', () => {
   });
 
   it('reports where and why a text is not YAML', () => {
-    expect(failureOf('run: a\n data: [\n').report).toMatchObject({
+    expect(faultOf('run: a\n data: [\n')).toMatchObject({
       kind: 'usage',
       where: 'run.yaml, line 1, column 6',
     });
-    expect(failureOf('run: a\nrun: b\n').report).toMatchObject({
+    expect(faultOf('run: a\nrun: b\n')).toMatchObject({
       where: 'run.yaml, line 2, column 1',
       found: 'a field that is given twice',
     });
-    expect(failureOf('run: a\n---\nrun: b\n').report.found).toBe(
+    expect(faultOf('run: a\n---\nrun: b\n').found).toBe(
       'a second document: one file describes one run',
     );
   });
 
   it.each(['run: &a [*a]', '['.repeat(20_000)])('refuses %.20s', (text) => {
-    expect(failureOf(text).report.kind).toBe('usage');
+    expect(faultOf(text).kind).toBe('usage');
   });
 });

@@ -1,9 +1,7 @@
 /** Temporary folders of work, and those that killed work has left. */
 
-import { execFile } from 'node:child_process';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { withWorkFolder } from '../../../coordinator/logs/work-folder.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
@@ -37,16 +35,4 @@ test.each([
   const during = await withWorkFolder('prepare', parent.path, () => readdir(parent.path));
   expect(during.includes(name)).toBe(stays);
   expect(await readdir(parent.path)).toEqual(stays ? [name] : []);
-});
-
-test('is removed where its owner cannot be written, as on a full disk', async () => {
-  const module = JSON.stringify(resolve('dist/coordinator/logs/work-folder.js'));
-  const opening = `
-    const { withWorkFolder } = await import(${module});
-    await withWorkFolder('ope', process.argv[1], () => {}).catch(({ kind }) => console.log(kind));`;
-  const limited = 'ulimit -f 0; exec "$0" --input-type=module --eval "$1" "$2"';
-  const words = ['-c', limited, process.execPath, opening, parent.path];
-  const { stdout } = await promisify(execFile)('sh', words);
-  expect(stdout).toBe('environment\n');
-  expect(await readdir(parent.path)).toEqual([]);
 });

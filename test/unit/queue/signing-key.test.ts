@@ -4,8 +4,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { formatFailure } from '../../../shared/base/errors.js';
 import { signingKeyOf } from '../../../shared/queue/signed-job-queue.js';
+import { failureOf } from '../../fixtures/failures.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const TEXT = 'canary-0123456789abcdef0123456789abcdef';
@@ -20,12 +21,6 @@ async function fileWith(content: string): Promise<string> {
   const file = join(folder.path, 'key');
   await writeFile(file, content);
   return file;
-}
-
-async function failureOf(environment: Record<string, string>): Promise<QianmoError> {
-  const error: unknown = await signingKeyOf(environment).catch((thrown: unknown) => thrown);
-  if (error instanceof QianmoError) return error;
-  throw new Error('expected a QianmoError');
 }
 
 describe('the signing key', () => {
@@ -44,7 +39,7 @@ describe('the signing key', () => {
     ['too large', 'canary'.repeat(1_000)],
   ])('is refused when its file is %s, without being shown', async (_, content) => {
     const file = await fileWith(content);
-    const failure = await failureOf({ QIANMO_SIGNING_KEY_FILE: file });
+    const failure = await failureOf(signingKeyOf({ QIANMO_SIGNING_KEY_FILE: file }));
     expect(failure.report).toMatchObject({ kind: 'usage', where: file });
     expect(formatFailure(failure)).not.toContain('canary');
   });

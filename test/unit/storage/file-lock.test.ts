@@ -1,20 +1,12 @@
-/** Locks of a folder between processes that die, stand still, or run where they cannot be seen. */
+/** Locks of a folder between processes that die or run where they cannot be seen. */
 
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { makeHolder, removeFolder, withFileLock } from '../../../shared/storage/file-lock.js';
-import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
-
-/** The compiled store, for processes of their own. */
-const STORE_MODULE = JSON.stringify(
-  new URL('../../../dist/shared/storage/file-object-store.js', import.meta.url).href,
-);
 
 let folder: TemporaryFolder;
 let lockPath: string;
@@ -154,65 +146,5 @@ describe('a lock', () => {
     expect(await readdir(lockPath)).toEqual([basename(later.workFolder)]);
     await later.release();
     await expectNothingLeft();
-  });
-});
-
-describe('a writer that is stopped between its check and its rename', () => {
-  /** Stops itself before its first rename into place, as SIGSTOP from outside may at any time. */
-  const STOPPING_WRITER = `
-    import fs from 'node:fs/promises';
-    import { syncBuiltinESMExports } from 'node:module';
-    const rename = fs.rename;
-    let isFirst = true;
-    fs.rename = async (from, to) => {
-      if (isFirst && to.endsWith('pointer')) {
-        isFirst = false;
-        process.send('checked');
-        await new Promise((resolve) => process.once('message', resolve));
-        process.kill(process.pid, 'SIGSTOP');
-      }
-      return rename(from, to);
-    };
-    syncBuiltinESMExports();
-    const { FileObjectStore } = await import(${STORE_MODULE});
-    const [folder] = process.argv.slice(2);
-    const store = new FileObjectStore({ folder });
-    const { etag } = await store.get('pointer');
-    const written = await store.put('pointer', Buffer.from('late'), { kind: 'unchanged', etag });
-    process.send(written === null ? 'refused' : 'written');
-    process.disconnect();
-  `;
-
-  async function isStopped(pid: number): Promise<void> {
-    while (!/^\d+ \(.*\) T /.test(await readFile(`/proc/${pid}/stat`, 'utf8')))
-      await systemClock.sleep(5);
-  }
-
-  it('does not overwrite what was written meanwhile', async () => {
-    await writeFile(join(folder.path, 'writer.mjs'), STOPPING_WRITER);
-    const store = new FileObjectStore({ folder: join(folder.path, 'store') });
-    const first = await store.put('pointer', Buffer.from('first'), { kind: 'absent' });
-    const writer = fork(join(folder.path, 'writer.mjs'), [store.folder]);
-    expect((await once(writer, 'message'))[0]).toBe('checked');
-    writer.send('stop');
-    await isStopped(writer.pid!);
-
-    const locks = join(store.folder, '.locks');
-    const longAgo = new Date('2020-01-01T00:00:00Z');
-    for (const name of await readdir(locks, { recursive: true }))
-      await utimes(join(locks, name), longAgo, longAgo);
-    const second = await store.put('pointer', Buffer.from('second'), {
-      ...{ kind: 'unchanged', etag: first! },
-    });
-    expect(second).not.toBeNull();
-
-    // The writer may be gone before anybody asks.
-    const exited = once(writer, 'exit');
-    writer.kill('SIGCONT');
-    expect((await once(writer, 'message'))[0]).toBe('refused');
-    expect(Buffer.from((await store.get('pointer'))!.bytes).toString()).toBe('second');
-    await exited;
-    for (const hidden of ['.incoming', '.locks'])
-      expect(await readdir(join(store.folder, hidden))).toEqual([]);
   });
 });

@@ -1,11 +1,8 @@
 /**
- * Failures that only a folder can have: full disks, permissions, dead owners of locks, other
- * processes.
+ * Failures that only a folder can have: full disks, permissions, dead owners of locks.
  */
 
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, readdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeDurably } from '../../../shared/storage/file-bytes.js';
@@ -15,11 +12,6 @@ import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
-
-/** The compiled store, for processes of their own. */
-const STORE_MODULE = JSON.stringify(
-  new URL('../../../dist/shared/storage/file-object-store.js', import.meta.url).href,
-);
 
 let folder: TemporaryFolder;
 beforeEach(async () => {
@@ -94,45 +86,6 @@ describe('leftovers of killed processes', () => {
       kind: 'always',
     });
     expect(await readdir(incoming)).toEqual(['young']);
-  });
-});
-
-describe('several processes', () => {
-  /** Increments the counter this many times, and records each success as one byte of `raised`. */
-  const RAISER = `
-    import { appendFileSync } from 'node:fs';
-    import { FileObjectStore } from ${STORE_MODULE};
-    const [folder, count] = process.argv.slice(2);
-    const store = new FileObjectStore({ folder });
-    for (let raised = 0; raised < Number(count); ) {
-      const { bytes, etag } = await store.get('counter');
-      const next = Buffer.from(String(Number(Buffer.from(bytes).toString()) + 1));
-      if ((await store.put('counter', next, { kind: 'unchanged', etag })) === null) continue;
-      appendFileSync(folder + '/raised', '+');
-      raised += 1;
-      process.send('raised');
-    }
-    process.disconnect();
-  `;
-
-  it('increment one counter without losing an increment, even if one is killed', async () => {
-    await writeFile(join(folder.path, 'raiser.mjs'), RAISER);
-    const store = new FileObjectStore({ folder: join(folder.path, 'store') });
-    await store.put('counter', Buffer.from('0'), { kind: 'absent' });
-    const raise = (count: number): ChildProcess =>
-      fork(join(folder.path, 'raiser.mjs'), [store.folder, String(count)]);
-    const victim = raise(1_000_000);
-    const others = [raise(20), raise(20)];
-    const exits = others.map((other) => once(other, 'exit'));
-    await Promise.all([victim, ...others].map((child) => once(child, 'message')));
-    victim.kill('SIGKILL');
-    await once(victim, 'exit');
-    for (const exit of exits) expect((await exit)[0]).toBe(0);
-    const raisedCount = (await stat(join(store.folder, 'raised'))).size;
-    const counter = Number(Buffer.from((await store.get('counter'))!.bytes).toString());
-    // The victim may die after incrementing the counter and before it reports that.
-    expect(raisedCount).toBeGreaterThanOrEqual(41);
-    expect([raisedCount, raisedCount + 1]).toContain(counter);
   });
 });
 

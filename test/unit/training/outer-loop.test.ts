@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import { failureOf } from '../../fixtures/failures.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
 
 const training = {
@@ -16,15 +16,6 @@ const training = {
 
 function lossesOf(events: readonly RunEvent[]): number[] {
   return events.flatMap((event) => (event.kind === 'outer-step' ? [event.queryLoss] : []));
-}
-
-async function failureOf(outcome: Promise<unknown>): Promise<QianmoError> {
-  const error: unknown = await outcome.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
-  return error;
 }
 
 /** Aborts the run when it hands over the jobs of this outer step. */
@@ -46,16 +37,16 @@ describe('train', () => {
   ])('lowers the loss of a logistic model: %s', async (_name, method, optimizer) => {
     const { options, events } = tinyRun(
       logisticConfig(
-        { ...training, optimizer, weightDecay: 0, outerSteps: 120, tasksPerOuterStep: 15 },
+        { ...training, optimizer, weightDecay: 0, outerSteps: 60, tasksPerOuterStep: 15 },
         method,
       ),
     );
     const outcome = await train(options);
     const losses = lossesOf(events);
-    expect(losses).toHaveLength(120);
+    expect(losses).toHaveLength(60);
     // 15 training tasks and 15 per outer step: every outer step sees the same rows.
-    expect(losses[119]).toBeLessThan(0.8 * (losses[0] ?? 0));
-    expect(outcome.outerSteps).toBe(120);
+    expect(losses[59]).toBeLessThan(0.8 * (losses[0] ?? 0));
+    expect(outcome.outerSteps).toBe(60);
   });
 
   it('reports start, steps, checkpoints and end, and names the last checkpoint', async () => {

@@ -16,6 +16,7 @@ import {
   type ComputeProcessOptions,
 } from '../../../worker/process/compute-process.js';
 import { forkedEntry } from '../../../worker/process/forked-entry.js';
+import { failureOf } from '../../fixtures/failures.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
@@ -91,15 +92,6 @@ afterEach(async () => {
 afterAll(() => kept?.close());
 
 const hex = ({ output }: JobOutput): string => Buffer.from(output).toString('hex');
-
-async function failureOf(promise: Promise<unknown>): Promise<QianmoError> {
-  const error: unknown = await promise.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof QianmoError)) throw new Error(`no QianmoError but ${String(error)}`);
-  return error;
-}
 
 test('a job past its deadline is killed and the next one gets a fresh process', async () => {
   const clock = steppedClock();
