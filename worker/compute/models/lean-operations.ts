@@ -52,7 +52,7 @@ function rowLosses(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Te
 }
 
 /** The expected share of clicks of each row: i sigmoid(z); with the squared loss, i z. */
-export function rowMeans(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
+function rowMeans(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
   const { impressionShares, squared } = terms;
   if (squared === undefined) return tf.mul(impressionShares, tf.sigmoid(z));
   const ofBinary = tf.sub(impressionShares, squared.impressionShares);
