@@ -25,19 +25,19 @@ import {
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
 import {
+  adaptCells,
   adaptingBatchOf,
   adaptingMicroBatches,
   type Adapting,
   type AdaptingBatch,
-} from '../adaptation/adapting-batch.js';
+  type LogitsInput,
+} from './adapt-tasks.js';
 import { supportSumsOf } from '../models/support-inputs.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import { named } from '../meta-gradients/passes.js';
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import { roleSpanOf } from '../models/row-batch.js';
-import type { LogitsInput } from '../scoring/captured-scoring.js';
 
 /** The rows of a job, as read from its store. */
 interface JobTasks {
@@ -118,7 +118,8 @@ function unitDropoutOf(
   if (work.kind !== 'gradient' || !MODELS.get(kind).hasHiddenLayers) return {};
   const { seed, units = 0, inputs = 0 } = work.dropout ?? {};
   if (seed === undefined || (units === 0 && inputs === 0)) return {};
-  return { unitDropout: { units, inputs, seed, outerStep } };
+  const keepsFeatures = methodPlanOf(work.method).innerLoop.reads.features === true;
+  return { unitDropout: { units, inputs, keepsFeatures, seed, outerStep } };
 }
 
 function whereOf({ jobIndex, outerStep, runId }: Job): string {

@@ -21,9 +21,8 @@ import {
   VARIANCES,
 } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { placeCountsOf } from '../models/device-tasks.js';
-import { rowVariances } from '../models/lean-operations.js';
-import type { Variables } from '../models/staged-pass.js';
-import { logitsOf, named, type RowsWithTrunk, type TensorsByName } from './passes.js';
+import type { Variables } from '../models/fields.js';
+import { logitsOf, named, rowVariances, type RowsWithTrunk, type TensorsByName } from './passes.js';
 
 /** MacKay's factor of the variance. */
 const MODERATION = Math.PI / 8;
