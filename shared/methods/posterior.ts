@@ -10,9 +10,10 @@
  *
  *   phi <- phi - (J'VJ + T)^-1 (n_i grad L(phi ; S_i) + T (phi - m_i))       T = diag(tau^-2)
  *
- * (Laplace's method). At the mode, S = (J'VJ + T)^-1 is the covariance, by which predictions are moderated. The outer gradient runs through the last step alone, which at the mode is exact: the derivative of
- * a Newton step in the point it begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison,
- * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
+ * (Laplace's method). At the mode, the diagonal of (J'VJ + T)^-1 has the variances by which predictions are moderated. The
+ * outer gradient runs through the last step alone, which at the mode is exact: the derivative of a Newton step in the point it
+ * begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison, Sharma and Pavone, WAFR 2018;
+ * GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -44,7 +45,7 @@ const settings = z.strictObject({
     .default(3)
     .describe('Newton steps to the mode of the posterior.'),
   innerRate: innerLoopSettings.innerRate.describe(
-    'The evaluated inner rate divided by this one is a factor of the prior variances.',
+    'How far its support rows move a task. Training learns the prior at this rate; an evaluated rate multiplies the prior variances by its ratio to this one.',
   ),
   priorDeviation: z
     .union([deviation, z.record(z.string(), deviation)])
@@ -73,18 +74,19 @@ export const posterior = defineMethod({
       },
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
-      covariance: (tasks, at) => covarianceOf(tasks, at, own),
+      variances: (tasks, at) => variancesOf(tasks, at, own),
     },
     outer: { kind: 'derivative', order: 'last-step' },
     cold: null,
     variables: (model) => posteriorVariables(model, own),
   }),
-  misfitsOf: ({ priorDeviation }, { personal }) => {
-    if (personal.length === 0 || personal.some((block) => !BLOCKS.includes(block)))
+  misfitsOf: ({ priorDeviation }, { personal, generated }) => {
+    const isLinear = generated === undefined && personal.every((block) => BLOCKS.includes(block));
+    if (personal.length === 0 || !isLinear)
       return [
         {
           path: ['kind'],
-          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear`,
+          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear, without model.generated`,
         },
       ];
     return typeof priorDeviation === 'number'
@@ -233,21 +235,19 @@ function precisionMatrices(
   return tf.add(evidence, tf.add(prior, tf.mul(tf.eye(precisions.shape[1]), least)));
 }
 
-/** Laplace's covariance at the mode; without support rows it is that of the prior. */
-function covarianceOf(
+/** The diagonal of Laplace's covariance at the mode; without support rows these are the variances of the prior. */
+function variancesOf(
   tasks: AdaptingTasks,
   at: Uncertainty,
   { innerRate }: Settings,
-): tfjs.Tensor3D {
+): tfjs.Tensor2D {
   const { tf, taskCount } = tasks;
   const precisions = precisionMatrices(tasks, at, innerRate);
-  const identity = tf.tile(tf.expandDims<tfjs.Tensor3D>(tf.eye(precisions.shape[1]), 0), [
-    taskCount,
-    1,
-    1,
-  ]);
-  const factors = tf.reshape(tf.div(at.rates, innerRate), [taskCount, 1, 1]);
-  return tf.mul(tasks.solve(precisions, identity), factors);
+  const identity = tf.eye(precisions.shape[1]);
+  const columns = tf.tile(tf.expandDims<tfjs.Tensor3D>(identity, 0), [taskCount, 1, 1]);
+  const covariances = tasks.solve(precisions, columns);
+  const factors = tf.expandDims(tf.div(at.rates, innerRate), 1);
+  return tf.mul(tf.sum<tfjs.Tensor2D>(tf.mul(covariances, identity), 2), factors);
 }
 
 function blockIn(blocks: Blocks, name: string): tfjs.Tensor {

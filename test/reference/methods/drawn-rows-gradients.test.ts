@@ -3,7 +3,7 @@
 // do not depend on which others are drawn. In episodes, that are those with the same support rows.
 import { expect, test } from 'vitest';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import { withDrawnRows } from '../../../shared/tasks/chosen-rows.js';
+import { withDrawnRows } from '../../../shared/tasks/task-copies.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { jobCaseOf, relativeDifference } from '../../fixtures/compute/compute-inputs.js';

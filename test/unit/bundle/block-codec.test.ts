@@ -8,6 +8,7 @@ import {
   valueOfHalf,
 } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
+import { MethodConfigSchema } from '../../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -64,6 +65,21 @@ test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encodi
   const again = new Uint8Array(layout.strideByteCount);
   writeBlock(layout, read, again);
   expect(readBlock(layout, again)).toEqual(read);
+});
+
+test('a block has the variances of its personal parameters behind them', () => {
+  const config = {
+    ...{ kind: 'deepfm', embeddingWidth: 3, hiddenWidths: [2], personal: ['bias', 'output'] },
+  };
+  const method = MethodConfigSchema.parse({ kind: 'posterior' });
+  const { ownVariables } = modelSpecOf(ModelConfigSchema.parse(config), [], method);
+  expect(ownVariables.map(({ name, shape }) => [name, ...shape])).toEqual([
+    ['bias', 1],
+    ['output.weight', 2, 1],
+    ['variances', 3],
+  ]);
+  const layout = blockLayoutOf({ ownVariables }, 'float16');
+  expect(layout.parts.map(({ byteOffset }) => byteOffset)).toEqual([0, 16, 32]);
 });
 
 test('half precision rounds to the nearest, ties to even', () => {
