@@ -62,7 +62,7 @@ import { startFromRun } from './train-run.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { declaredFeatures } from '../../shared/config/data-config.js';
-import { SEARCH_TRIALS } from '../../shared/config/auto-config.js';
+import { SEARCH_TRIALS_MAX } from '../../shared/config/auto-config.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import { candidatesOf, commonTraining, type DataFacts } from '../sweep/search-space.js';
 
@@ -417,9 +417,9 @@ async function plannedSearch(
   const sweep = searchNameOf(own.run);
   const segment = own.auto?.segment;
   const facts = await factsOf(own, store, segment ?? null);
-  const trialsMax = request.trialsMax ?? own.auto?.trialsMax ?? SEARCH_TRIALS.usual;
+  const trialsMax = request.trialsMax ?? own.auto?.trialsMax ?? SEARCH_TRIALS_MAX;
   const trials = trialsOf(searched, { sweep, facts, trialsMax });
-  const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
+  const outerSteps = outerStepsOf(trials);
   return {
     kind: 'search',
     sweep: {
@@ -492,8 +492,8 @@ function trialsOf(
   { sweep, facts, trialsMax }: TrialChoice,
 ): Trial[] {
   const ownTraining = sectionOf(fields, 'training');
-  const common = { ...commonTraining(facts), ...ownTraining };
-  const evaluation = { ...GRID, ...sectionOf(fields, 'evaluation') };
+  const common = commonTraining(facts);
+  const ownEvaluation = sectionOf(fields, 'evaluation');
   const { auto: _searched, method: _method, model: _model, ...others } = fields;
   const rest = { ...others, data: own.data };
   const candidates = [...(hasOwnModel(fields) ? [null] : []), ...candidatesOf(facts, trialsMax)];
@@ -502,9 +502,13 @@ function trialsOf(
     const name = `t${String(index + 1).padStart(2, '0')}`;
     const sections =
       candidate === null
-        ? { model: own.model, method: own.method, training: common }
-        : { ...candidate, training: { ...common, ...candidate.training } };
+        ? { model: own.model, method: own.method, training: { ...common, ...ownTraining } }
+        : {
+            ...candidate,
+            training: { ...common, ...candidate.length, ...ownTraining, ...candidate.training },
+          };
     const { model, method, training } = sections;
+    const evaluation = { ...GRID, ...candidate?.evaluation, ...ownEvaluation };
     const value = { ...rest, evaluation, model, method, training };
     const config = RUN_CONFIG.check(value, `${place}, trial ${name} of the search`);
     const hash = configHash(config);

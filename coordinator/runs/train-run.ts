@@ -188,7 +188,7 @@ async function startFromAverage(
   const average = averagedForm(starts);
   if (average === null)
     throw refused(
-      'models of the kinds logistic and deepfm that have one method and no personal blocks, or the methods global and encoder (innerSteps: 0, linearWeights: false)',
+      'models of the kinds logistic and deepfm that have one method and no personal blocks, or the method global and one of them posterior',
       starts.map(({ model: { kind }, method }) => `${kind} of ${method.kind}`).join(', '),
       'average runs that differ in their models and their training alone',
     );

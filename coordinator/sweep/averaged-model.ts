@@ -6,7 +6,8 @@
  *   embeddings, hidden layers    side by side; a layer's weights are those of the members in blocks, and 0 elsewhere
  *   linear weights and biases    means of the members'
  *   support inputs               those of all members; one that lacks an input has weights of 0 for it
- *   generated blocks             shifts of the members' parts, made by their encoders side by side
+ *   posterior blocks             those of the one member that has them, all times w; every adgroup has the same weights on the
+ *                                units of the others
  *
  * With w = 1 / members, an embedding of the average has the members' embeddings side by side, each times sqrt(w), so that
  * the products of fields are w times those of the members; the tower's first weights are divided by sqrt(w), and its last
@@ -15,8 +16,9 @@
 
 import { at, float32At } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { ROW_BIAS, ROW_WEIGHT, SHIFT, TASK_WEIGHT } from '../../shared/methods/encoder.js';
+import { LOG_DEVIATION_SCALE } from '../../shared/methods/inner-loop/inner-loop-settings.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
+import { DEVIATION, MEAN_WEIGHT } from '../../shared/methods/posterior.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
@@ -55,7 +57,7 @@ export function averagedForm(members: readonly AveragedForm[]): AveragedForm | n
 
 function averagedModel(members: readonly AveragedForm[]): ModelConfig | null {
   const models = members.map(({ model }) => model);
-  const generated = members.filter(({ method }) => isEncoder(method)).map(({ model }) => model);
+  const adapted = members.find(({ method }) => hasPosterior(method));
   const towers = models.filter(({ kind }) => kind === 'deepfm');
   const [tower] = towers;
   const depth = tower?.hiddenWidths.length ?? 0;
@@ -74,20 +76,18 @@ function averagedModel(members: readonly AveragedForm[]): ModelConfig | null {
     hiddenWidths: first.hiddenWidths.map((_, layer) =>
       towers.reduce((sum, { hiddenWidths }) => sum + at(hiddenWidths, layer), 0),
     ),
-    adgroupEmbedding: generated.some(({ adgroupEmbedding }) => adgroupEmbedding),
+    adgroupEmbedding: false,
     embeddingDeviation: first.embeddingDeviation,
-    personal: [...new Set(generated.flatMap(({ personal }) => personal))],
+    personal: adapted?.model.personal ?? [],
     ...(supportInputs === undefined ? {} : { supportInputs }),
   };
 }
 
-/** Blocks that steps adapt are parts of one model, and have no mean. */
+/** Blocks that gradient steps adapt are parts of one model, and have no mean. */
 function isOfPlainForm({ model, method }: AveragedForm): boolean {
-  const isOneOutput =
-    isEncoder(method) ||
-    (!model.adgroupEmbedding && (method.kind === 'global' || model.personal.length === 0));
   return (
-    isOneOutput &&
+    (hasPosterior(method) || method.kind === 'global') &&
+    !model.adgroupEmbedding &&
     SUMMED_KINDS.includes(model.kind) &&
     OPTIONS_OF_OTHER_FORMS.every((option) => model[option] === undefined)
   );
@@ -112,117 +112,14 @@ function summedInputs(models: readonly ModelConfig[]): ModelConfig['supportInput
   };
 }
 
-type Encoder = Extract<MethodConfig, { kind: 'encoder' }>;
-
-/** Null if no single method adapts the mean as these adapt their models. */
+/** Null if several members have posterior blocks. */
 function averagedMethod(methods: readonly MethodConfig[]): MethodConfig | null {
-  const [first] = methods;
-  const encoders = methods.filter(isEncoder);
-  const [encoder] = encoders;
-  if (first === undefined) return null;
-  if (encoder === undefined) return areAlike(methods) ? first : null;
-  const others = methods.filter((method) => !isEncoder(method));
-  const isSummed =
-    others.every(({ kind }) => kind === 'global') &&
-    encoders.every(isOfSummedForm) &&
-    areAlike(encoders.map((each) => ({ ...each, rowWidth: 0, taskWidth: 0 })));
-  if (!isSummed) return null;
-  return {
-    ...encoder,
-    rowWidth: encoders.reduce((sum, { rowWidth }) => sum + rowWidth, 0),
-    taskWidth: encoders.reduce((sum, { taskWidth }) => sum + taskWidth, 0),
-  };
+  const own = methods.filter(hasPosterior);
+  return own.length > 1 ? null : (own[0] ?? methods[0] ?? null);
 }
 
-function isEncoder(method: MethodConfig): method is Encoder {
-  return method.kind === 'encoder';
-}
-
-/** Linear weights of the average are means, in which those that an encoder has read are lost; steps go along the gradient of one model. */
-function isOfSummedForm({ innerSteps, linearWeights, features }: Encoder): boolean {
-  return innerSteps === 0 && linearWeights === false && features === undefined;
-}
-
-function areAlike(methods: readonly object[]): boolean {
-  return new Set(methods.map((method) => canonicalJson(method))).size === 1;
-}
-
-/** Units of an encoder; 0 without one. */
-interface EncoderWidths {
-  readonly row: number;
-  readonly task: number;
-}
-
-const NO_ENCODER: EncoderWidths = { row: 0, task: 0 };
-
-function encoderWidthsOf({ variables }: ModelSpec): EncoderWidths {
-  const shapeOf = (wanted: string): readonly number[] =>
-    variables.find(({ name }) => name === wanted)?.shape ?? [0, 0];
-  return { row: at(shapeOf(ROW_BIAS), 0), task: at(shapeOf(TASK_WEIGHT), 1) };
-}
-
-interface EncoderPlaces {
-  /** The first of the member's units. */
-  readonly first: EncoderWidths;
-  /** The encodings of rows of the member, and of the average. */
-  readonly own: EncoderWidths;
-  readonly all: EncoderWidths;
-  /** Rows of weights that read the fields of a row; labels follow the fields. */
-  readonly inputRowOf: (row: number) => number;
-  readonly inputCounts: { readonly own: number; readonly all: number };
-  readonly share: number;
-}
-
-/** Null for variables that are not of an encoder, or are shifts of blocks. */
-function encoderPlacementOf(name: string, places: EncoderPlaces): Placement | null {
-  const { first, own, all, inputRowOf, inputCounts, share } = places;
-  switch (name) {
-    case ROW_WEIGHT:
-      return {
-        rowOf: (row) => (row === inputCounts.own ? inputCounts.all : inputRowOf(row)),
-        firstColumn: first.row,
-        factorOf: (row) => (row === inputCounts.own ? 1 : 1 / Math.sqrt(share)),
-      };
-    case ROW_BIAS:
-      return { rowOf: (row) => first.row + row, firstColumn: 0, factorOf: () => 1 };
-    case TASK_WEIGHT:
-      return {
-        // Size and level follow the encodings of rows.
-        rowOf: (row) => (row < own.row ? first.row + row : all.row + row - own.row),
-        firstColumn: first.task,
-        factorOf: () => 1,
-      };
-    default:
-      return null;
-  }
-}
-
-/** The variable whose shifts these are; null for other variables. */
-function shiftedName(name: string): string | null {
-  return name.startsWith(SHIFT) ? name.slice(SHIFT.length) : null;
-}
-
-interface ShiftedBlock {
-  /** The width of the block in the average. */
-  readonly shape: readonly number[];
-  readonly ownShape: readonly number[];
-  readonly placement: Placement;
-  readonly firstTaskUnit: number;
-}
-
-/** Adds the shifts of a block, `[taskWidth, size of the block]`, to those of the average. */
-function addShifts(
-  sums: Float64Array,
-  { shape: [taskWidth = 0, size = 0], values }: DenseTensor,
-  { shape, ownShape, placement, firstTaskUnit }: ShiftedBlock,
-): void {
-  const sizeOfAll = shape.reduce((product, extent) => product * extent, 1);
-  for (let unit = 0; unit < taskWidth; unit += 1) {
-    const first = (firstTaskUnit + unit) * sizeOfAll;
-    const own = values.subarray(unit * size, (unit + 1) * size);
-    const target = sums.subarray(first, first + sizeOfAll);
-    addMatrix(target, columnsOf(shape), { shape: ownShape, values: own }, placement);
-  }
+function hasPosterior({ kind }: MethodConfig): boolean {
+  return kind === 'posterior';
 }
 
 export interface AveragedMember {
@@ -236,7 +133,6 @@ interface PlacedMember extends AveragedMember {
   readonly firstFactor: number;
   /** The first of its units, by hidden layer. */
   readonly firstUnits: readonly number[];
-  readonly firstEncoded: EncoderWidths;
   /** The number feature of the average, by that of the member. */
   readonly numberPlaces: readonly number[];
 }
@@ -249,10 +145,12 @@ export function averagedParameters(
   const share = 1 / members.length;
   const placed = placedMembers(spec, members);
   const dense = spec.variables.map(({ name, shape }): [string, DenseTensor] => {
-    const sums = new Float64Array(elementCountOf(shape));
     const own = placed.filter(({ parameters }) => parameters.dense.has(name));
-    for (const member of own)
-      addVariable(sums, { name, shape }, { spec, member, share, ownShare: 1 / own.length });
+    const [only] = own;
+    if (only !== undefined && ownedBlock(name) !== null)
+      return [name, { shape, values: ofPosterior(spec, name, only, share) }];
+    const sums = new Float64Array(elementCountOf(shape));
+    for (const member of own) addVariable(sums, { name, shape }, { spec, member, share });
     return [name, { shape, values: Float32Array.from(sums) }];
   });
   const tables = spec.tables.map(({ name, rowCount }): [string, EmbeddingTable] => [
@@ -265,7 +163,6 @@ export function averagedParameters(
 function placedMembers(spec: ModelSpec, members: readonly AveragedMember[]): PlacedMember[] {
   let firstFactor = 0;
   let firstUnits = spec.options.hiddenWidths.map(() => 0);
-  let firstEncoded = NO_ENCODER;
   return members.map((member) => {
     const { embeddingWidth, options, numberFeatures } = member.spec;
     const numberPlaces = numberFeatures.map((name) => {
@@ -273,11 +170,9 @@ function placedMembers(spec: ModelSpec, members: readonly AveragedMember[]): Pla
       if (place < 0) throw new Error(`the average has no number feature ${name}`);
       return place;
     });
-    const placed = { ...member, firstFactor, firstUnits, firstEncoded, numberPlaces };
-    const encoded = encoderWidthsOf(member.spec);
+    const placed = { ...member, firstFactor, firstUnits, numberPlaces };
     firstFactor += embeddingWidth;
     firstUnits = firstUnits.map((first, layer) => first + (options.hiddenWidths[layer] ?? 0));
-    firstEncoded = { row: firstEncoded.row + encoded.row, task: firstEncoded.task + encoded.task };
     return placed;
   });
 }
@@ -285,9 +180,8 @@ function placedMembers(spec: ModelSpec, members: readonly AveragedMember[]): Pla
 interface MemberShare {
   readonly spec: ModelSpec;
   readonly member: PlacedMember;
-  /** One over all members, and over those that have the variable. */
+  /** One over all members. */
   readonly share: number;
-  readonly ownShare: number;
 }
 
 function addVariable(
@@ -295,30 +189,61 @@ function addVariable(
   { name, shape }: Pick<Variable, 'name' | 'shape'>,
   part: MemberShare,
 ): void {
-  const { spec, member } = part;
-  const own = member.parameters.dense.get(name);
+  const own = part.member.parameters.dense.get(name);
   if (own === undefined) throw new Error(`the member has no variable ${name}`);
-  const block = shiftedName(name);
-  if (block === null) return addMatrix(sums, columnsOf(shape), own, placementOf(name, part));
-  addShifts(sums, own, {
-    shape: shapeIn(spec, block),
-    ownShape: shapeIn(member.spec, block),
-    placement: placementOf(block, part),
-    firstTaskUnit: member.firstEncoded.task,
-  });
+  addMatrix(sums, columnsOf(shape), own, placementOf(name, part));
 }
 
-function shapeIn({ variables }: ModelSpec, wanted: string): readonly number[] {
-  const found = variables.find(({ name }) => name === wanted);
-  if (found === undefined) throw new Error(`a model has no variable ${wanted}`);
-  return found.shape;
+/** The block whose prior a variable describes; null for other variables. */
+function ownedBlock(name: string): string | null {
+  const prefix = [DEVIATION, MEAN_WEIGHT].find((start) => name.startsWith(start));
+  return prefix === undefined ? null : name.slice(prefix.length);
+}
+
+/** The prior deviation of weights that are the same in every adgroup: as good as none. */
+const NO_DEVIATION = 1e-3;
+
+/**
+ * A variable of the posterior blocks of a member, with the weights of all members' units beside its own. Prior means read the
+ * linear weights of the average.
+ */
+function ofPosterior(
+  spec: ModelSpec,
+  name: string,
+  member: PlacedMember,
+  share: number,
+): Float32Array {
+  const block = ownedBlock(name);
+  const values = member.parameters.dense.get(name)?.values ?? new Float32Array();
+  const sizeIn = ({ variables }: ModelSpec): number =>
+    elementCountOf(variables.find((variable) => variable.name === block)?.shape ?? []);
+  const [size, ownSize] = [sizeIn(spec), sizeIn(member.spec)];
+  const first = block === 'output.weight' ? (member.firstUnits.at(-1) ?? 0) : 0;
+  if (name.startsWith(DEVIATION)) {
+    const target = new Float32Array(size).fill(Math.log(NO_DEVIATION) / LOG_DEVIATION_SCALE);
+    for (const [place, value] of values.entries())
+      target[first + place] = value + Math.log(share) / LOG_DEVIATION_SCALE;
+    return target;
+  }
+  const { embeddingWidth, tableRowWidth, tables, numberFeatures } = member.spec;
+  const fieldCount = spec.tables.length + spec.numberFeatures.length;
+  const target = new Float32Array(fieldCount * spec.tableRowWidth * size);
+  for (let row = 0; row < (tables.length + numberFeatures.length) * tableRowWidth; row += 1) {
+    const place = fieldPlaceOf(member, Math.floor(row / tableRowWidth)) * spec.tableRowWidth;
+    const column = row % tableRowWidth;
+    const isLinear = column === embeddingWidth;
+    const row0 = place + (isLinear ? spec.embeddingWidth : member.firstFactor + column);
+    for (let own = 0; own < ownSize; own += 1)
+      target[row0 * size + first + own] =
+        (isLinear ? share : Math.sqrt(share)) * float32At(values, row * ownSize + own);
+  }
+  return target;
 }
 
 const LAYER = /^layer(\d+)\.(weight|bias)$/;
 
-/** Variables of the method, such as a prior, are means of those members that have them. */
 function placementOf(name: string, part: MemberShare): Placement {
-  const { spec, member, share, ownShare } = part;
+  const { spec, member, share } = part;
   const { firstFactor, firstUnits, numberPlaces } = member;
   const [, layerText, kind] = LAYER.exec(name) ?? [];
   const lastLayer = firstUnits.length - 1;
@@ -335,51 +260,32 @@ function placementOf(name: string, part: MemberShare): Placement {
       return placement((row) => at(numberPlaces, row), share);
     case 'numbers.factors':
       return placement((row) => at(numberPlaces, row), Math.sqrt(share), firstFactor);
-    case 'adgroupEmbedding':
-      return placement((row) => firstFactor + row, Math.sqrt(share));
     case 'output.weight':
       return placement((row) => at(firstUnits, lastLayer) + row, share);
     case 'bias':
       return placement((row) => row, share);
     default:
-      return encoderPlacement(name, part) ?? placement((row) => row, ownShare);
+      throw new Error(`no part of an average is named ${name}`);
   }
 }
 
 function placement(rowOf: (row: number) => number, factor: number, firstColumn = 0): Placement {
-  return { rowOf, firstColumn, factorOf: () => factor };
+  return { rowOf, firstColumn, factor };
 }
 
-function encoderPlacement(name: string, { spec, member, share }: MemberShare): Placement | null {
-  return encoderPlacementOf(name, {
-    first: member.firstEncoded,
-    own: encoderWidthsOf(member.spec),
-    all: encoderWidthsOf(spec),
-    inputRowOf: inputRowOf(spec, member),
-    inputCounts: { own: inputCountOf(member.spec), all: inputCountOf(spec) },
-    share,
-  });
+/** The place of a member's field in the average: categories and bags, then numbers. */
+function fieldPlaceOf({ spec: { tables }, numberPlaces }: PlacedMember, field: number): number {
+  const number = field - tables.length;
+  return number < 0 ? field : tables.length + at(numberPlaces, number);
 }
 
-/** Factors of the fields of a row that no block fills. */
-function inputCountOf({ tables, numberFeatures, embeddingWidth }: ModelSpec): number {
-  return (tables.length + numberFeatures.length) * embeddingWidth;
-}
-
-/** Rows of weights that read embeddings of fields: categories, bags, numbers, and last that of the adgroup. */
+/** Rows of weights that read embeddings of fields. */
 function inputRowOf(spec: ModelSpec, member: PlacedMember): (row: number) => number {
-  const { embeddingWidth: width, tables, numberFeatures } = member.spec;
-  return (row) => {
-    const field = Math.floor(row / width);
-    const isOfTable = field < tables.length;
-    const isOfNumber = !isOfTable && field < tables.length + numberFeatures.length;
-    const place = isOfTable
-      ? field
-      : isOfNumber
-        ? tables.length + at(member.numberPlaces, field - tables.length)
-        : tables.length + spec.numberFeatures.length;
-    return place * spec.embeddingWidth + member.firstFactor + (row % width);
-  };
+  const { embeddingWidth: width } = member.spec;
+  return (row) =>
+    fieldPlaceOf(member, Math.floor(row / width)) * spec.embeddingWidth +
+    member.firstFactor +
+    (row % width);
 }
 
 interface AveragedTable {
@@ -415,8 +321,7 @@ interface Placement {
   /** The row of the average, by that of the member. */
   readonly rowOf: (row: number) => number;
   readonly firstColumn: number;
-  /** By the row of the member. */
-  readonly factorOf: (row: number) => number;
+  readonly factor: number;
 }
 
 /** Vectors are matrices of one column. */
@@ -429,12 +334,11 @@ function addMatrix(
   sums: Float64Array,
   columnCount: number,
   { shape, values }: DenseTensor,
-  { rowOf, firstColumn, factorOf }: Placement,
+  { rowOf, firstColumn, factor }: Placement,
 ): void {
   const ownColumns = columnsOf(shape);
   for (let row = 0, from = 0; from < values.length; row += 1) {
     const first = rowOf(row) * columnCount + firstColumn;
-    const factor = factorOf(row);
     for (let column = 0; column < ownColumns; column += 1, from += 1)
       sums[first + column] = at(sums, first + column) + factor * float32At(values, from);
   }

@@ -19,6 +19,9 @@ interface Candidate {
   readonly model: Readonly<Record<string, unknown>>;
   readonly method: Readonly<Record<string, unknown>>;
   readonly training: Readonly<Record<string, unknown>>;
+  /** Its outer steps in place of those that all have in common; null for those. */
+  readonly length: Readonly<Record<string, unknown>> | null;
+  readonly evaluation: Readonly<Record<string, unknown>>;
 }
 
 /** One value of each axis of the space. */
@@ -31,36 +34,29 @@ interface Point {
 }
 
 const MODELS = {
-  deepfm: { kind: 'deepfm', embeddingWidth: 8, hiddenWidths: [32, 16], embeddingDeviation: 0.05 },
-  'wide deepfm': {
-    ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: [64, 32] },
+  deepfm: { kind: 'deepfm', embeddingWidth: 16, hiddenWidths: [64, 32], embeddingDeviation: 0.05 },
+  /** Its last layer has the features of posterior blocks. */
+  'narrow deepfm': {
+    ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: [64, 16] },
     embeddingDeviation: 0.05,
   },
   /** Without weights of single values: what categories say comes from encodings across tasks, if there are some. */
   encodings: { kind: 'logistic', hiddenWidths: [] },
 } as const;
 
-const BLOCKS: readonly string[] = ['bias', 'adgroupEmbedding', 'output'];
-
 const ADAPTING = {
   nothing: { personal: [], method: { kind: 'global' } },
-  level: { personal: ['bias'], method: { kind: 'posterior', inputMeans: false } },
-  blocks: { personal: BLOCKS, method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1 } },
-  /** Blocks that an encoder of the support rows makes, which says more than their mean. Inner steps may follow at serving. */
-  'generated blocks': {
-    personal: BLOCKS,
-    method: { kind: 'encoder', innerSteps: 0, linearWeights: false },
-  },
+  'posterior blocks': { personal: ['bias', 'output'], method: { kind: 'posterior' } },
 } as const;
 
 /** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
-const RATES = { deepfm: 0.005, 'wide deepfm': 0.005, encodings: 0.05 } as const;
+const RATES = { deepfm: 0.005, 'narrow deepfm': 0.005, encodings: 0.05 } as const;
 
 /** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
-  light: { weightDecay: 0.1 },
   dropout: { weightDecay: 0.1, dropout: 0.3, inputDropout: 0.3, idDropout: 0.1 },
-  medium: { weightDecay: 0.3, dropout: 0.2, inputDropout: 0.2, idDropout: 0.1 },
+  /** Tasks that adapt on other rows in each epoch have less to learn by heart. */
+  episodes: { weightDecay: 0.02, dropout: 0.2, inputDropout: 0.2 },
   /** The training of a regression over encodings: it is convex, and trained to its one minimum, whatever validation says on the way. */
   ridge: {},
 } as const;
@@ -68,21 +64,21 @@ const REGULARISATION = {
 /** Impressions that the penalty of a ridge regression counts as much as. */
 const RIDGE_IMPRESSIONS = 20;
 
-/** Those of other kinds first, so that a search of few trials has tried them. */
 const CANDIDATES: readonly Point[] = [
-  { model: 'wide deepfm', readsRate: true, adapts: 'nothing', regularisation: 'dropout' },
-  { model: 'wide deepfm', readsRate: false, adapts: 'generated blocks', regularisation: 'dropout' },
+  { model: 'deepfm', readsRate: true, adapts: 'nothing', regularisation: 'dropout' },
+  {
+    model: 'narrow deepfm',
+    readsRate: false,
+    adapts: 'posterior blocks',
+    regularisation: 'episodes',
+  },
   { model: 'encodings', readsRate: true, adapts: 'nothing', regularisation: 'ridge' },
-  { model: 'deepfm', readsRate: true, adapts: 'nothing', regularisation: 'light' },
-  { model: 'wide deepfm', readsRate: true, adapts: 'level', regularisation: 'dropout' },
-  { model: 'deepfm', readsRate: false, adapts: 'blocks', regularisation: 'medium' },
 ];
 
 /** At most `countMax` candidates. The same facts give the same ones. */
 export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
   return CANDIDATES.slice(0, countMax).map(({ model, readsRate, adapts, regularisation }) => {
-    const { method } = ADAPTING[adapts];
-    const personal: readonly string[] = ADAPTING[adapts].personal;
+    const { personal, method } = ADAPTING[adapts];
     const rate = RATES[model];
     return {
       words: {
@@ -91,13 +87,13 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
       },
       model: {
         ...{ ...MODELS[model], personal: [...personal] },
-        ...(personal.includes('adgroupEmbedding') ? { adgroupEmbedding: true } : {}),
         ...(readsRate ? { supportInputs: supportInputsOf(facts) } : {}),
       },
       method,
       training: {
         optimizer: { kind: 'adam', rate },
         ...REGULARISATION[regularisation],
+        ...(adapts === 'nothing' ? {} : EPISODES),
         ...(regularisation === 'ridge'
           ? {
               ridge: RIDGE_IMPRESSIONS / Math.max(RIDGE_IMPRESSIONS, facts.impressions),
@@ -107,6 +103,8 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
         // All but the tables, whose weights stay 0.
         ...(model === 'encodings' ? { trainable: ['bias', 'numbers'] } : {}),
       },
+      length: adapts === 'nothing' ? null : episodeSteps(facts),
+      evaluation: adapts === 'nothing' ? {} : LEARNED_PRIOR,
     };
   });
 }
@@ -123,7 +121,7 @@ function supportInputsOf({ clickRate }: DataFacts): Record<string, unknown> {
   return { ...inputs, priorRate, smoothing };
 }
 
-const OUTER_STEPS = { min: 200, max: 1000, multiple: 20 } as const;
+const OUTER_STEPS = { min: 200, max: 1000 } as const;
 /** Times that every training task is drawn, where the bounds on outer steps allow it. */
 const PASSES = 10;
 /**
@@ -134,6 +132,34 @@ const TASKS_PER_OUTER_STEP = { min: 8, usual: 16, max: 64 } as const;
 const PASSES_MIN = 2;
 const ROWS_PER_OUTER_STEP_MAX = 32_768;
 
+/** The cell of training: a factor of a learned prior that few adgroups choose costs more than it brings. */
+const LEARNED_PRIOR = { innerRates: [0.1], innerSteps: [3] } as const;
+
+/** About sixteen episodes, which are small outer steps. */
+const EPISODES = { rowsPerOuterStep: 1_024, taskWeight: 'examples', sampling: 'uniform' } as const;
+const EPISODE_STEPS = { min: 800, max: 1_600, passes: 8 } as const;
+
+function episodeSteps(facts: DataFacts): Record<string, unknown> {
+  const { min, max, passes } = EPISODE_STEPS;
+  const rowCount = facts.trainTaskCount * facts.queryRowsPerTask;
+  const wanted = Math.ceil((passes * rowCount) / EPISODES.rowsPerOuterStep / SCORES) * SCORES;
+  const outerSteps = Math.min(max, Math.max(min, wanted));
+  return { outerSteps, ...stoppingOf(outerSteps, facts.segment) };
+}
+
+/** Scores of the validation adgroups in a training that does not stop early. */
+const SCORES = 20;
+
+function stoppingOf(outerSteps: number, segment: string | null): Record<string, unknown> {
+  return {
+    earlyStopping: {
+      ...{ everyOuterSteps: outerSteps / SCORES, patience: 5, tasksMax: 500 },
+      ...(segment === null ? {} : { segment }),
+    },
+    checkpointEveryOuterSteps: outerSteps,
+  };
+}
+
 /** The training section that all candidates have in common. */
 export function commonTraining(facts: DataFacts): Record<string, unknown> {
   const { trainTaskCount, queryRowsPerTask, segment } = facts;
@@ -143,18 +169,14 @@ export function commonTraining(facts: DataFacts): Record<string, unknown> {
   const drawn = Math.max(min, Math.min(usual, byRows), Math.min(max, forPasses, byRows));
   const tasksPerOuterStep = Math.min(Math.max(1, trainTaskCount), drawn);
   const wanted = (PASSES * trainTaskCount) / tasksPerOuterStep;
-  const { min: least, max: most, multiple } = OUTER_STEPS;
-  const outerSteps = Math.min(most, Math.max(least, Math.ceil(wanted / multiple) * multiple));
+  const { min: least, max: most } = OUTER_STEPS;
+  const outerSteps = Math.min(most, Math.max(least, Math.ceil(wanted / SCORES) * SCORES));
   return {
     ...{ outerSteps, tasksPerOuterStep },
     taskWeight: 'examples',
     schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
     gradientNormMax: 5,
     biasStart: 'click-rate',
-    earlyStopping: {
-      ...{ everyOuterSteps: outerSteps / multiple, patience: 5, tasksMax: 500 },
-      ...(segment === null ? {} : { segment }),
-    },
-    checkpointEveryOuterSteps: outerSteps,
+    ...stoppingOf(outerSteps, segment),
   };
 }

@@ -141,7 +141,7 @@ The config needs run, seed, data and output; a model or method that it names is 
 own below <output>/auto, and is trained already; its config is <output>/auto/best.yaml.
 
 Example:
-  qianmo auto run.yaml --trials-max 6
+  qianmo auto run.yaml --trials-max 2
   qianmo evaluate runs/shop-clicks/auto/best.yaml
   qianmo export runs/shop-clicks/auto/best.yaml`,
   run: async () => (await import('../../coordinator/runs/sweep-run.js')).autoRun,

@@ -3,15 +3,15 @@
 import { z } from 'zod';
 import { isRecord } from '../base/canonical-json.js';
 
-/** The candidates of a search: all of them, and those of a search that names no number. */
-export const SEARCH_TRIALS = { all: 6, usual: 4 } as const;
+/** The candidates of a search, and a model that the config names. */
+export const SEARCH_TRIALS_MAX = 4;
 
-export const AutoTrialsMaxSchema = z.int().min(1).max(SEARCH_TRIALS.all);
+export const AutoTrialsMaxSchema = z.int().min(1).max(SEARCH_TRIALS_MAX);
 
 export const AutoConfigSchema = z
   .strictObject({
     trialsMax: AutoTrialsMaxSchema.optional().describe(
-      `The number of trials, at most; ${SEARCH_TRIALS.usual} if absent. A model that the config names is one of them.`,
+      `The number of trials, at most; ${SEARCH_TRIALS_MAX} if absent. A model that the config names is one of them.`,
     ),
     segment: z
       .string()

@@ -61,7 +61,7 @@ const StartFromSchema = z
           .min(2)
           .max(AVERAGED_RUNS_MAX)
           .describe(
-            'Outputs of runs with models of the kinds logistic and deepfm, and with one method without personal blocks.',
+            'Outputs of runs with models of the kinds logistic and deepfm, and with one method without personal blocks. One of them may have the method posterior.',
           ),
       }),
     ],

@@ -34,10 +34,10 @@ import {
 } from './inner-loop/support-features.js';
 import { blockOf } from './inner-loop/personal-blocks.js';
 
-export const ROW_WEIGHT = 'encoder.row.weight';
-export const ROW_BIAS = 'encoder.row.bias';
-export const TASK_WEIGHT = 'encoder.task.weight';
-export const SHIFT = 'encoder.shift/';
+const ROW_WEIGHT = 'encoder.row.weight';
+const ROW_BIAS = 'encoder.row.bias';
+const TASK_WEIGHT = 'encoder.task.weight';
+const SHIFT = 'encoder.shift/';
 
 const width = z.int().min(1).max(1024);
 
@@ -58,12 +58,6 @@ const settings = z.strictObject({
     .min(1)
     .optional()
     .describe('Features of support rows that are encoded with their label; all when absent.'),
-  linearWeights: z
-    .boolean()
-    .optional()
-    .describe(
-      'False to encode embeddings without the linear weights of their values, so that the model can be averaged with others (`training.startFrom.average`).',
-    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -97,7 +91,7 @@ function taskEmbeddings(
     standardisedShares(tasks, support),
     tf.maximum(impressionShares, SHARE_MIN),
   );
-  const fields = inputWidth === 1 ? [] : [withoutLinear(tasks, support.fields, inputWidth - 1)];
+  const fields = inputWidth === 1 ? [] : [support.fields];
   const rows = tf.reshape<tfjs.Rank.R2>(tf.concat([...fields, tf.expandDims(labels, 2)], 2), [
     taskCount * rowExtent,
     inputWidth,
@@ -111,23 +105,6 @@ function taskEmbeddings(
   const known = [tf.reshape<tfjs.Rank.R2>(pooled, [taskCount, rowWidth]), evidenceOf(tasks)];
   const weights = variable(TASK_WEIGHT) as tfjs.Tensor2D;
   return tf.tanh(tf.matMul<tfjs.Tensor2D>(tf.concat(known, 1), weights));
-}
-
-/**
- * `[taskCount, rowExtent, width]`: the fields without their last columns, their linear weights, if they are wider than that.
- */
-function withoutLinear(
-  { tf, taskCount }: AdaptingTasks,
-  fields: tfjs.Tensor3D,
-  width: number,
-): tfjs.Tensor3D {
-  const [, rowExtent, fieldWidth] = fields.shape;
-  const fieldCount = fieldWidth - width;
-  if (fieldCount === 0) return fields;
-  const placeCount = taskCount * rowExtent * fieldCount;
-  const apart = tf.reshape<tfjs.Rank.R2>(fields, [placeCount, fieldWidth / fieldCount]);
-  const kept = tf.slice(apart, [0, 0], [placeCount, width / fieldCount]);
-  return tf.reshape(kept, [taskCount, rowExtent, width]);
 }
 
 /** Padding has no share. */
@@ -155,7 +132,6 @@ function shifted(tasks: AdaptingTasks, embeddings: tfjs.Tensor2D | null): Blocks
 function encoderVariables(model: ModelShape, own: Settings): Variable[] {
   const { rowWidth, taskWidth, features = featureNamesOf(model) } = own;
   requireFeatures(model, features, 'method.features');
-  const width = own.linearWeights === false ? model.embeddingWidth : model.tableRowWidth;
   const ofMethod = (
     name: string,
     shape: readonly number[],
@@ -167,7 +143,7 @@ function encoderVariables(model: ModelShape, own: Settings): Variable[] {
     return ofMethod(name, [inWidth, outWidth], { kind: 'uniform', bound });
   };
   return [
-    weight(ROW_WEIGHT, features.length * width + 1, rowWidth),
+    weight(ROW_WEIGHT, features.length * model.tableRowWidth + 1, rowWidth),
     ofMethod(ROW_BIAS, [rowWidth]),
     weight(TASK_WEIGHT, rowWidth + SUPPORT_FEATURE_COUNT, taskWidth),
     ...model.variables

@@ -25,8 +25,8 @@ import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
 import { featureNamesOf } from './inner-loop/support-features.js';
 
-const DEVIATION = 'posterior.deviation/';
-const MEAN_WEIGHT = 'posterior.mean/';
+export const DEVIATION = 'posterior.deviation/';
+export const MEAN_WEIGHT = 'posterior.mean/';
 /** Impressions by which the mean of the support rows' fields is shrunk. */
 const MEAN_SHRINKAGE = 3;
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
@@ -42,7 +42,7 @@ const settings = z.strictObject({
   kind: z.literal('posterior'),
   innerSteps: innerLoopSettings.innerSteps
     .unwrap()
-    .default(5)
+    .default(3)
     .describe('Newton steps to the mode of the posterior.'),
   innerRate: innerLoopSettings.innerRate.describe(
     'How far its support rows move a task. Training learns the prior at this rate; an evaluated rate multiplies the prior variances by its ratio to this one.',

@@ -43,9 +43,8 @@ const RUN = {
   method: { kind: 'posterior' },
   training: {
     outerSteps: 200,
-    tasksPerOuterStep: 64,
+    rowsPerOuterStep: 8_192,
     taskWeight: 'examples',
-    supportDropout: true,
     // Each model has the rate that was best for it, on a world that is not among the seeds.
     optimizer: { kind: 'adam', rate: 0.003 },
     schedule: { warmupOuterSteps: 30, decay: 'cosine', finalShare: 0.05 },

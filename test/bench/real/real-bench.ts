@@ -16,7 +16,7 @@ import { promisify } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { at, numberAt } from '../../../shared/base/arrays.js';
-import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
+import { SEARCH_TRIALS_MAX } from '../../../shared/config/auto-config.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
 import { inLanes } from '../in-lanes.js';
@@ -186,7 +186,7 @@ const options = benchOptions(import.meta.url, {
   },
   'trials-max': {
     value: wholeNumber(),
-    default: String(SEARCH_TRIALS.usual),
+    default: String(SEARCH_TRIALS_MAX),
     about: 'trials of `auto`',
   },
   'at-once': { value: wholeNumber(), default: '1', about: 'cells; each takes one core' },

@@ -75,15 +75,12 @@ function fieldsOf({ tape, task, variable, tableRow }: RefereeTask, row: number):
   return [...categories, ...bags, ...numbers];
 }
 
-function embeddingOf(seen: RefereeTask, hasLinearWeights: boolean): number[] {
+function embeddingOf(seen: RefereeTask): number[] {
   const { tape, task } = seen;
   const { total, mean, deviation, known } = labelEvidenceOf(task);
   const rows = Array.from({ length: task.supportRowCount }, (_, row) => {
     const label = (task.clicks[row]! / task.impressions[row]! - mean) / deviation;
-    const fields = fieldsOf(seen, row).filter(
-      (_, place) => hasLinearWeights || place % FIELD_WIDTH < FIELD_WIDTH - 1,
-    );
-    const input = [...fields, tape.constant(label)];
+    const input = [...fieldsOf(seen, row), tape.constant(label)];
     return layer(seen, input, 'encoder.row.weight', 'encoder.row.bias').map((node) =>
       tape.scale(node, task.impressions[row]! / total),
     );
@@ -95,21 +92,19 @@ function embeddingOf(seen: RefereeTask, hasLinearWeights: boolean): number[] {
   return layer(seen, input, 'encoder.task.weight', null);
 }
 
-const startBy =
-  (hasLinearWeights: boolean): NonNullable<RefereeLoop['start']> =>
-  (seen, name) => {
-    const { tape, variable } = seen;
-    const theta = variable(name);
-    const embedding = embeddingOf(seen, hasLinearWeights);
-    return theta.map((node, index) =>
-      tape.add(
-        node,
-        ...embedding.map((t, place) =>
-          tape.multiply(t, variable(`encoder.shift/${name}`)[place * theta.length + index]!),
-        ),
+const start: NonNullable<RefereeLoop['start']> = (seen, name) => {
+  const { tape, variable } = seen;
+  const theta = variable(name);
+  const embedding = embeddingOf(seen);
+  return theta.map((node, index) =>
+    tape.add(
+      node,
+      ...embedding.map((t, place) =>
+        tape.multiply(t, variable(`encoder.shift/${name}`)[place * theta.length + index]!),
       ),
-    );
-  };
+    ),
+  );
+};
 
 const step: RefereeLoop['step'] = ({ tape, variable }, { name, block, scaled }) => {
   const rate = variable(`rates/${name.split('.')[0]!}`)[0]!;
@@ -129,15 +124,7 @@ describe('the outer gradient', () => {
   const variantName = '$innerSteps inner steps, $order order, $losses, a cold share of $coldShare';
   test.each(variants)(variantName, ({ losses, ...loop }) => {
     const settings = { kind: 'encoder', innerRate, rowWidth, taskWidth, ...loop };
-    const referee = { start: startBy(true), step };
-    return jobs.expectOuterGradient(settings, referee, { losses, model });
-  });
-
-  test.each([0, 2])('without linear weights and with %i inner steps', (innerSteps) => {
-    const settings = { kind: 'encoder', innerRate, rowWidth, taskWidth, linearWeights: false };
-    const referee = { start: startBy(false), step };
-    const losses = ['binary', 'squared'] as const;
-    return jobs.expectOuterGradient({ ...settings, innerSteps }, referee, { losses, model });
+    return jobs.expectOuterGradient(settings, { start, step }, { losses, model });
   });
 });
 

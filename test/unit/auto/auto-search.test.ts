@@ -7,7 +7,7 @@ import {
   type DataFacts,
 } from '../../../coordinator/sweep/search-space.js';
 import { averageTrial, type Trial } from '../../../coordinator/sweep/trials.js';
-import { SEARCH_TRIALS } from '../../../shared/config/auto-config.js';
+import { SEARCH_TRIALS_MAX } from '../../../shared/config/auto-config.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 
@@ -32,17 +32,17 @@ const configOf = (sections: object): RunConfig =>
 
 describe('candidates of a search', () => {
   const training = commonTraining(FACTS);
-  const candidates = candidatesOf(FACTS, SEARCH_TRIALS.all);
+  const candidates = candidatesOf(FACTS, SEARCH_TRIALS_MAX);
 
-  it('are valid run configs, all different, the first ones of different kinds', () => {
-    const hashes = candidates.map(({ model, method, training: own }) =>
-      configHash(configOf({ model, method, training: { ...training, ...own } })),
+  it('are valid run configs, all of different kinds', () => {
+    const hashes = candidates.map(({ model, method, training: own, length }) =>
+      configHash(configOf({ model, method, training: { ...training, ...length, ...own } })),
     );
-    expect(new Set(hashes).size).toBe(SEARCH_TRIALS.all);
-    expect(candidatesOf(FACTS, 3)).toEqual(candidates.slice(0, 3));
-    expect(candidates.slice(0, 3).map(({ words }) => [words['model'], words['adapts']])).toEqual([
-      ['wide deepfm', 'nothing'],
-      ['wide deepfm', 'generated blocks'],
+    expect(new Set(hashes).size).toBe(candidates.length);
+    expect(candidatesOf(FACTS, 2)).toEqual(candidates.slice(0, 2));
+    expect(candidates.map(({ words }) => [words['model'], words['adapts']])).toEqual([
+      ['deepfm', 'nothing'],
+      ['narrow deepfm', 'posterior blocks'],
       ['encodings', 'nothing'],
     ]);
     // 2 prior clicks at a rate of 0.02
@@ -66,6 +66,17 @@ describe('candidates of a search', () => {
     expect(trainingOf({ trainTaskCount: 1e6 })).toMatchObject({ ...large, tasksPerOuterStep: 64 });
     expect(trainingOf({ trainTaskCount: 5 })).toMatchObject({ tasksPerOuterStep: 5 });
     expect(trainingOf({ queryRowsPerTask: 3000 })).toMatchObject({ tasksPerOuterStep: 10 });
+  });
+});
+
+describe('the outer steps of episodes', () => {
+  it('read the rows about eight times, within bounds', () => {
+    const outerStepsOf = (facts: Partial<DataFacts>) =>
+      candidatesOf({ ...FACTS, ...facts }, 2)[1]?.length?.['outerSteps'];
+    expect(outerStepsOf({})).toBe(800);
+    // 8 * 640 * 200 / 1024
+    expect(outerStepsOf({ queryRowsPerTask: 200 })).toBe(1000);
+    expect(outerStepsOf({ queryRowsPerTask: 2_000 })).toBe(1600);
   });
 });
 
@@ -103,11 +114,14 @@ describe('the mean of trials', () => {
 
   it.each<[string, Trial[]]>([
     [
-      'that adapt in other ways',
-      [trialOf('t01', LINEAR), trialOf('t02', { ...LINEAR, personal: ['bias'] }, LEVEL)],
+      'that have posterior blocks each',
+      ['t01', 't02'].map((name) => trialOf(name, { ...LINEAR, personal: ['bias'] }, LEVEL)),
     ],
     ['of models without a mean', [trialOf('t01', { ...TOWER, kind: 'dcn-v2' })]],
-    ['of blocks that steps adapt', [trialOf('t01', { ...TOWER, personal: ['bias'] }, LEVEL)]],
+    [
+      'of blocks that steps adapt',
+      [trialOf('t01', { ...TOWER, personal: ['bias'] }, { kind: 'maml' })],
+    ],
     ['of more than two towers', ['t01', 't02', 't03'].map((name) => trialOf(name, TOWER))],
   ])('does not exist for trials %s', (_, trials) => {
     expect(meanOf(...trials)).toBeNull();
