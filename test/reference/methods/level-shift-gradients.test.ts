@@ -263,42 +263,42 @@ describe.each(shifts)('%j', (setting) => {
   });
 });
 
-test.each<{ division?: RowDivision }>([{}, { division: { by: 'shots', supportRowsMax: 4 } }])(
-  'without personal blocks, a rate is a factor of the prior variances: %j',
-  async (divided) => {
-    const setting = { features: ['category0'] };
-    const method = methodOf({ kind: 'maml', innerSteps: 1, innerRate, levelShift: setting });
-    select(method, []);
-    const { division } = divided;
-    const tasks = (await store.readTasks(indices)).map((task) =>
-      division === undefined ? task : dividedTask(task, division),
+test.each<{ division?: Extract<RowDivision, { by: 'shots' }> }>([
+  {},
+  { division: { by: 'shots', supportRowsMax: 4 } },
+])('without personal blocks, a rate is a factor of the prior variances: %j', async (divided) => {
+  const setting = { features: ['category0'] };
+  const method = methodOf({ kind: 'maml', innerSteps: 1, innerRate, levelShift: setting });
+  select(method, []);
+  const { division } = divided;
+  const tasks = (await store.readTasks(indices)).map((task) =>
+    division === undefined ? task : dividedTask(task, division),
+  );
+  const { tensors } = await jobs.run(current, {
+    kind: 'predict',
+    method,
+    ...divided,
+    adaptations: [
+      { innerRate, innerSteps: 3 },
+      { innerRate, innerSteps: 0 },
+      { innerRate: 4 * innerRate, innerSteps: 1 },
+    ],
+    rows: 'query',
+  });
+  const { spec, meta } = current;
+  const dense = denseValuesOf(meta);
+  const wider = new Map(dense);
+  for (const name of [LEVEL_DEVIATION, VALUE_DEVIATIONS])
+    wider.set(
+      name,
+      dense.get(name)!.map((value) => value + Math.log(2) / LOG_DEVIATION_SCALE),
     );
-    const { tensors } = await jobs.run(current, {
-      kind: 'predict',
-      method,
-      ...divided,
-      adaptations: [
-        { innerRate, innerSteps: 3 },
-        { innerRate, innerSteps: 0 },
-        { innerRate: 4 * innerRate, innerSteps: 1 },
-      ],
-      rows: 'query',
-    });
-    const { spec, meta } = current;
-    const dense = denseValuesOf(meta);
-    const wider = new Map(dense);
-    for (const name of [LEVEL_DEVIATION, VALUE_DEVIATIONS])
-      wider.set(
-        name,
-        dense.get(name)!.map((value) => value + Math.log(2) / LOG_DEVIATION_SCALE),
-      );
-    const before = tasks.flatMap((task) => logitsAt(spec, meta, dense, task, queryOf(task)));
-    const shiftedAt = (at: Values): number[] =>
-      tasks.flatMap((task) => shiftedQueryLogits(at, dense, task, setting));
-    const expected = [...shiftedAt(dense), ...before, ...shiftedAt(wider)];
-    expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(1e-5);
-  },
-);
+  const before = tasks.flatMap((task) => logitsAt(spec, meta, dense, task, queryOf(task)));
+  const shiftedAt = (at: Values): number[] =>
+    tasks.flatMap((task) => shiftedQueryLogits(at, dense, task, setting));
+  const expected = [...shiftedAt(dense), ...before, ...shiftedAt(wider)];
+  expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(1e-5);
+});
 
 test('a shift by value of a feature that is not a category is refused by name', () => {
   const levelShift = { features: ['number0'] };
