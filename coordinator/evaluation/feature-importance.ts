@@ -6,7 +6,7 @@
 import { at, spreadOver } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
-import { EXCHANGING_TASKS_MAX } from '../../shared/tasks/chosen-rows.js';
+import { EXCHANGING_TASKS_MAX } from '../../shared/tasks/task-copies.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { FeatureImportance } from '../scoring/evaluation-report.js';
 import { readFlatRows } from '../scoring/held-out-rows.js';

@@ -26,7 +26,7 @@ import {
   dividedRowCounts,
   dividedTasks,
   type RowDivision,
-} from '../../shared/tasks/chosen-rows.js';
+} from '../../shared/tasks/task-copies.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
@@ -312,11 +312,7 @@ interface AdaptRequest extends AdaptableModel {
 }
 
 /** Adapted tasks that follow one another in the request. */
-interface AdaptedWave {
-  readonly tasks: readonly AdaptedTask[];
-  /** Prior variances of the shift's level and of each feature's values; null without a shift. */
-  readonly shiftVariances: Float32Array | null;
-}
+type AdaptedWave = readonly AdaptedTask[];
 
 /** Yields every task of the request once, in its order, whatever the order of arrival. */
 export async function* adaptTasks(
@@ -324,7 +320,7 @@ export async function* adaptTasks(
   request: AdaptRequest,
 ): AsyncGenerator<AdaptedWave> {
   const { method, adaptation, rows } = request;
-  const layout = adaptedLayoutOf(context.spec, request);
+  const layout = adaptedLayoutOf(context.spec);
   const model = withEncodedParameters(context, request);
   const read = (output: Uint8Array, taskIndices: readonly number[]): AdaptedWave | Rejection => {
     const adapted = decodedOr(() =>
@@ -346,8 +342,8 @@ export async function* adaptTasks(
       };
   };
   for await (const { values } of waveValues(context, model, waves())) {
-    const tasks = values.flatMap((each) => each.tasks);
-    yield { tasks, shiftVariances: values[0]?.shiftVariances ?? null };
+    const tasks = values.flat();
+    yield tasks;
     context.onTasksDone(tasks.length);
   }
 }

@@ -15,8 +15,7 @@ import {
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import { drawnRowsOf, type GradientWork, idDropoutOf } from '../../shared/queue/protocol.js';
-import { withDrawnRows } from '../../shared/tasks/chosen-rows.js';
-import { withDroppedIds } from '../../shared/tasks/dropped-ids.js';
+import { withDrawnRows, withDroppedIds } from '../../shared/tasks/task-copies.js';
 import { type RowPackLayout, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 
 interface PoisonTask {

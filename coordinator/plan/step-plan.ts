@@ -11,8 +11,12 @@ import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js
 import { joinedIds } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/chosen-rows.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
+import {
+  withPlannedDrawnRows,
+  type DrawnRows,
+  withDroppedIds,
+  type IdDropout,
+} from '../../shared/tasks/task-copies.js';
 import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
 import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';

@@ -8,30 +8,21 @@ import type {
   PersonalBlocks,
   BlockEncoding,
   BlockEvidence,
-  RankingModel,
   ValueLists,
 } from './ranking-model.js';
 import type { ModelSpec } from '../models/model-spec.js';
-import type { AdaptedTask, SupportSums, TaskShift } from './adapted-tasks.js';
+import type { AdaptedTask, SupportSums } from './adapted-tasks.js';
 
-/** The personal variables of one adgroup, before or after encoding. */
-interface BlockValues {
-  readonly variables: NamedTensors;
-  /** 0 where no shift follows the inner steps. */
-  readonly level: number;
-}
-
-/** Writes a block into its `strideByteCount` bytes. */
+/** Writes the variables of an adgroup into the `strideByteCount` bytes of its block. */
 export function writeBlock(
-  { parts, levelByteOffset, strideByteCount }: BlockLayout,
-  { variables, level }: BlockValues,
+  { parts, strideByteCount }: BlockLayout,
+  variables: NamedTensors,
   target: Uint8Array,
 ): void {
   if (target.length !== strideByteCount)
     throw new RangeError(`a block has ${strideByteCount} bytes, not ${target.length}`);
   const view = viewOf(target);
   target.fill(0);
-  if (levelByteOffset !== null) view.setFloat32(levelByteOffset, level, true);
   for (const part of parts) {
     const { name, shape, encoding, byteOffset } = part;
     const values = variables.get(name)?.values;
@@ -44,10 +35,7 @@ export function writeBlock(
 }
 
 /** The values that a scorer reads. */
-export function readBlock(
-  { parts, levelByteOffset }: BlockLayout,
-  source: Uint8Array,
-): BlockValues {
+export function readBlock({ parts }: BlockLayout, source: Uint8Array): NamedTensors {
   const view = viewOf(source);
   const valuesOf = ({ shape, encoding, byteOffset }: BlockPart): Float32Array =>
     Float32Array.from({ length: elementCountOf(shape) }, (_, index) =>
@@ -55,12 +43,7 @@ export function readBlock(
         ? view.getFloat32(byteOffset + 4 * index, true)
         : valueOfHalf(view.getUint16(byteOffset + 2 * index, true)),
     );
-  return {
-    variables: new Map(
-      parts.map((part) => [part.name, { shape: part.shape, values: valuesOf(part) }]),
-    ),
-    level: levelByteOffset === null ? 0 : view.getFloat32(levelByteOffset, true),
-  };
+  return new Map(parts.map((part) => [part.name, { shape: part.shape, values: valuesOf(part) }]));
 }
 
 /** The bytes of a block where they lie. */
@@ -84,12 +67,11 @@ const STRIDE_ALIGNMENT = 64;
 
 const BYTES_PER_VALUE: Readonly<Record<BlockEncoding, number>> = { float32: 4, float16: 2 };
 
-/** The level and the variables of one value lie first. The other variables follow, each at a multiple of 16. */
+/** Variables of one value lie first. The others follow, each at a multiple of 16. */
 export function blockLayoutOf(
-  { variables }: Pick<ModelSpec, 'variables'>,
-  { encoding, hasLevel }: { readonly encoding: BlockEncoding; readonly hasLevel: boolean },
+  { ownVariables }: Pick<ModelSpec, 'ownVariables'>,
+  encoding: BlockEncoding,
 ): BlockLayout {
-  const personal = variables.filter(({ block }) => block === 'personal');
   const isScalar = ({ shape }: { readonly shape: readonly number[] }): boolean =>
     elementCountOf(shape) === 1;
   let end = 0;
@@ -98,13 +80,12 @@ export function blockLayoutOf(
     end += byteCount;
     return start;
   };
-  const levelByteOffset = hasLevel ? take(BYTES_PER_VALUE.float32) : null;
   const scalarOffsets = new Map(
-    personal
+    ownVariables
       .filter(isScalar)
       .map(({ name }): [string, number] => [name, take(BYTES_PER_VALUE.float32)]),
   );
-  const parts = personal.map(({ name, shape }): BlockPart => {
+  const parts = ownVariables.map(({ name, shape }): BlockPart => {
     const scalarOffset = scalarOffsets.get(name);
     if (scalarOffset !== undefined)
       return { name, shape, encoding: 'float32', byteOffset: scalarOffset };
@@ -113,32 +94,22 @@ export function blockLayoutOf(
     return { name, shape, encoding, byteOffset };
   });
   const strideByteCount = Math.max(STRIDE_ALIGNMENT, roundUp(end, STRIDE_ALIGNMENT));
-  return { encoding, parts, levelByteOffset, strideByteCount };
+  return { encoding, parts, strideByteCount };
 }
 
 function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
 
-export function adaptedTaskOf(
-  { shift, blocks }: Pick<RankingModel, 'shift' | 'blocks'>,
-  block: number,
-): AdaptedTask {
+export function adaptedTaskOf(blocks: PersonalBlocks, block: number): AdaptedTask {
   const { layout, evidence, isOfValues, isAlone } = blocks;
-  const { variables, level } = readBlock(layout, blockBytes(blocks, block));
   return {
     taskIndex: block,
     loss: at(isOfValues, block) === 1 ? 'squared' : 'binary',
     isAlone: at(isAlone, block) === 1,
-    blocks: variables,
-    shift: shift === null || layout.levelByteOffset === null ? null : shiftOf(blocks, block, level),
+    blocks: readBlock(layout, blockBytes(blocks, block)),
     support: supportOf(evidence, block),
   };
-}
-
-function shiftOf({ effects }: PersonalBlocks, block: number, level: number): TaskShift {
-  if (effects === null) return { level, effects: [] };
-  return { level, effects: mapsOf(effects, block, (entry) => at(effects.effects, entry)) };
 }
 
 function supportOf({ clicks, impressions, byValue }: BlockEvidence, block: number): SupportSums {

@@ -25,11 +25,15 @@ import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/device-report.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema, type RowDivision, type DrawnRows } from '../tasks/chosen-rows.js';
+import {
+  RowDivisionSchema,
+  type RowDivision,
+  type DrawnRows,
+  type IdDropout,
+} from '../tasks/task-copies.js';
 import { DROPOUT_RATE_MAX } from '../config/training-config.js';
 import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
-import type { IdDropout } from '../tasks/dropped-ids.js';
 import { LruCache } from '../base/lru-cache.js';
 
 /** Values that differ, for some runs and evaluations that take turns. */

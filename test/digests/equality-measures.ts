@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { LocalCompute } from '../../coordinator/export/unknown-block.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
-import { servedBlocksOf } from '../../coordinator/export/export-groups.js';
+import { servedBlocksOf } from '../../coordinator/export/adapted-shards.js';
 import { lossSum } from '../../coordinator/scoring/metrics.js';
 import {
   decodeTestLogits,
@@ -139,7 +139,7 @@ async function graphLogits(
   const scorer = await compute.scorerOf(model);
   return scorer.score(
     tasks.map((task) => ({
-      adapted: adaptedTaskOf(model, blockOfKey(index, at(store.tasks, task.taskIndex).key)),
+      adapted: adaptedTaskOf(model.blocks, blockOfKey(index, at(store.tasks, task.taskIndex).key)),
       rows: queryRowsOf(task),
     })),
   );

@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import {
@@ -21,7 +21,7 @@ import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-
 
 const DEADLINE = 'qianmo-deadline-ms';
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
+const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
 let room: TemporaryFolder;
 let digests: readonly [string, string];

@@ -3,7 +3,7 @@
 // do not depend on which others are drawn.
 import { expect, test } from 'vitest';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import { withDrawnRows } from '../../../shared/tasks/chosen-rows.js';
+import { withDrawnRows } from '../../../shared/tasks/task-copies.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { jobCaseOf, relativeDifference } from '../../fixtures/compute/compute-inputs.js';
@@ -28,7 +28,7 @@ type Gradients = Map<string, number[]>;
 test.each([
   ['global', { kind: 'global' }],
   ['first-order steps', { kind: 'fomaml', innerSteps: 2 }],
-  ['a level shift', { kind: 'maml', innerSteps: 1, levelShift: true }],
+  ['posterior blocks', { kind: 'posterior' }],
 ])('with %s, parts of the rows add up to the gradient of all', async (_, settings) => {
   const method = methodOf(settings);
   const keepsSupport = adapts(methodPlanOf(method));

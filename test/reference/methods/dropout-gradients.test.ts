@@ -3,8 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
-import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
-import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
+import { dividedTask, withDroppedIds } from '../../../shared/tasks/task-copies.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';

@@ -34,8 +34,7 @@ import type { SupportReads } from '../../../shared/models/kinds/support-inputs.j
 import { storeForModel, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
-import { dividedTasks } from '../../../shared/tasks/chosen-rows.js';
+import { withDroppedIds, dividedTasks } from '../../../shared/tasks/task-copies.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';

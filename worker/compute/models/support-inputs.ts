@@ -18,7 +18,7 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
-import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/chosen-rows.js';
+import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/task-copies.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 /**

@@ -27,6 +27,7 @@ struct Pass {
   int32_t* places;
   float* room;
   float logits[TILE_ROWS];
+  float variances[TILE_ROWS];
   Ahead ahead;
 };
 
@@ -155,29 +156,6 @@ static void rowProducts(const Pass* pass, const Products* products, float* out) 
       for (int j = 0; j < width; ++j) *out++ = pass->rowSum[i] * pass->rowSum[j];
 }
 
-// The effects of the row's values; the ids of a list ascend.
-static float shiftOf(const Pass* pass, int candidate, int32_t block) {
-  const Model* m = pass->m;
-  float shift = 0;
-  for (int s = 0; s < m->shiftCount; ++s) {
-    const Shift* feature = m->shifts + s;
-    const int32_t id = feature->isContext
-                           ? pass->request->contextIds[feature->firstPlace]
-                           : pass->request->candidateIds[(size_t)candidate * m->candidateIdCount + feature->firstPlace];
-    const size_t list = (size_t)block * m->shiftCount + s;
-    int32_t low = m->shiftOffsets[list];
-    const int32_t end = m->shiftOffsets[list + 1];
-    int32_t high = end;
-    while (low < high) {
-      const int32_t middle = low + (high - low) / 2;
-      if (m->shiftIds[middle] < id) low = middle + 1;
-      else high = middle;
-    }
-    if (low < end && m->shiftIds[low] == id) shift += m->shiftEffects[low];
-  }
-  return shift;
-}
-
 // Sums over the fields of a row: in registers where the width is a known number of vectors. Each field is
 // multiplied by the sum of those before it: half of the square of the sum less the squares would be the
 // same, but for the digits that the difference loses.
@@ -228,8 +206,7 @@ template <int VECTORS>
 ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
   const Model* m = pass->m;
   const int width = m->width;
-  const int32_t block = pass->request->blocks[candidate];
-  pass->block = blockAt(m, block);
+  pass->block = blockAt(m, pass->request->blocks[candidate]);
   float linear = pass->linear;
   float* x = pass->x + (size_t)row * m->inputStride;
   float* sumAll = pass->rowSumAll;
@@ -245,12 +222,12 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
     sums.add(pass, field, vector, x);
     if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] += vector[k];
   }
-  float logit = linear + (m->shiftCount > 0 ? shiftOf(pass, candidate, block) : 0);
+  float logit = linear;
   const float pairs = sums.pairs(pass);
   if (m->hasPairTerm) logit += pairs;
-  if (m->levelByteOffset >= 0) logit += *(const float*)(pass->block + m->levelByteOffset);
   logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
   pass->logits[row] = logit;
+  pass->variances[row] = m->variancesPart >= 0 && m->biasPart >= 0 ? valueOf(m->parts + m->variancesPart, pass->block, 0) : 0;
   if (m->inputProducts.count > 0) rowProducts(pass, &m->inputProducts, x + m->inputColumns);
   if (m->outputProducts.count > 0)
     rowProducts(pass, &m->outputProducts, pass->outputProducts + (size_t)row * m->scratchStride);
@@ -323,6 +300,20 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
   return input;
 }
 
+// Divides a logit by the root of 1 + pi v / 8: the expected click is that of the result (MacKay 1992).
+static void moderate(Pass* pass, int row, int candidate) {
+  const float variance = pass->variances[row];
+  if (pass->m->variancesPart >= 0) pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
+  if (pass->request->variances) pass->request->variances[candidate] = variance;
+}
+
+// What the output weights of a block add to the variance of a logit that reads the values.
+static float ownVariance(Pass* pass, const uint8_t* block, int weight, const float* values, int n) {
+  const Model* m = pass->m;
+  for (int k = 0; k < n; ++k) pass->inputs[k] = values[k] * values[k];
+  return ownDot(m->parts + m->variancesPart, block, weight + (m->biasPart >= 0), pass->inputs, n);
+}
+
 static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
   const Model* m = pass->m;
   Rows pieces[3];
@@ -339,6 +330,8 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
       const float* values = pieces[p].values + (size_t)r * pieces[p].stride;
       term += m->outputPart < 0 ? dot(values, m->output + weight, pieces[p].count)
                                 : ownDot(m->parts + m->outputPart, block, weight, values, pieces[p].count);
+      if (m->variancesPart >= 0 && m->outputPart >= 0)
+        pass->variances[r] += ownVariance(pass, block, weight, values, pieces[p].count);
       weight += pieces[p].count;
     }
     pass->logits[r] += term;
@@ -390,7 +383,10 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
     const float* crossed = m->crossLayerCount > 0 ? crossLayers(&pass, rows) : pass.x;
     if (m->hasOutput) outputTerm(&pass, crossed, first, rows);
     fetchAhead(&pass.ahead, TILE_ROWS);
-    for (int r = 0; r < rows; ++r) logits[first + r] = pass.logits[r];
+    for (int r = 0; r < rows; ++r) {
+      moderate(&pass, r, first + r);
+      logits[first + r] = pass.logits[r];
+    }
   }
   cleanUpper();
   return SCORED;
