@@ -9,7 +9,6 @@
 
 import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import type { EncodedFeature } from './store-manifest.js';
 import type { PlannedRows, TaskRows, TaskEntry, TaskStore } from './task-store.js';
 import { z } from 'zod';
 import { wordAt } from '../base/addressed-bits.js';
