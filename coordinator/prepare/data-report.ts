@@ -104,7 +104,7 @@ export async function dataReportOf(
       unseenShare: await unseenShare(index, encoding, session),
       drift: numberOrNull(drift),
       driftPeriod: driftPeriod === null ? null : places.indexOf(Number(driftPeriod)),
-      toldShare: told === null ? null : told.gain / told.lossBefore,
+      toldShare: told === null ? null : Math.max(0, told.gain / told.lossBefore),
     });
   }
   return {

@@ -101,11 +101,8 @@ export async function divideTasks(
       FROM accepted j JOIN tasks t ON j.code = t.code
       ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row WHERE p.role < 2' : ''}`,
   );
-  const trunk = await divideTrunkRows(
-    config,
-    { placedBySplitFile, isSmall, splitSql: smallSplitSql(config, isPlaced) },
-    session,
-  );
+  const beside = { placedBySplitFile, isSmall, splitSql: smallSplitSql(config, isPlaced) };
+  const trunk = await divideTrunkRows(config, beside, session);
   await session.run(
     `CREATE VIEW encodable AS FROM task_rows ${trunk === null ? '' : 'UNION ALL BY NAME FROM trunk_rows'}`,
   );
