@@ -176,7 +176,7 @@ async function orderOfTask(order: JobOrder, place: number, stores: OrderStores):
 
 /** The task is padded as before, as if its leaf were the outer step. */
 function gradientOfTask(work: GradientWork, place: number): GradientWork {
-  const { taskWeights, coldTaskWeights, drawnRows, leaves } = work;
+  const { taskWeights, coldTaskWeights, drawnRows, drawnSupportCounts, leaves } = work;
   let end = 0;
   const leaf = leaves.shapes.findIndex(([taskCount]) => place < (end += taskCount));
   const [, ...extents] = at(leaves.shapes, leaf);
@@ -184,6 +184,9 @@ function gradientOfTask(work: GradientWork, place: number): GradientWork {
     ...{ ...work, taskWeights: [at(taskWeights, place)] },
     ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: [at(coldTaskWeights, place)] }),
     ...(drawnRows === undefined ? {} : { drawnRows: [at(drawnRows, place)] }),
+    ...(drawnSupportCounts === undefined
+      ? {}
+      : { drawnSupportCounts: [at(drawnSupportCounts, place)] }),
     leaves: { first: 0, stepLeafCount: 1, shapes: [[1, ...extents]] },
   };
 }

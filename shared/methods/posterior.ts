@@ -31,7 +31,7 @@ const MEAN_WEIGHT = 'posterior.mean/';
 const MEAN_SHRINKAGE = 3;
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
 const STEP_LENGTH_MAX = 2;
-/** So that no matrix is singular, however wide a prior becomes. */
+/** Precisions are at least this share of 1 and the trace of the evidence, so that no matrix is singular, however wide a prior becomes. */
 const PRECISION_MIN = 1e-6;
 const PRIOR_DEVIATION = 0.5;
 const BLOCKS = ['bias', 'output'];
@@ -68,7 +68,10 @@ export const posterior = defineMethod({
   planOf: (own) => ({
     innerLoop: {
       steps: { count: own.innerSteps, rate: own.innerRate },
-      reads: { supportTotals: true, ...(own.inputMeans ? { supportFields: true as const } : {}) },
+      reads: {
+        ...{ supportTotals: true, features: true },
+        ...(own.inputMeans ? { supportFields: true as const } : {}),
+      },
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
       variances: (tasks, at) => variancesOf(tasks, at, own),
@@ -226,8 +229,10 @@ function precisionMatrices(
     variances,
     tf.expandDims(tf.div(tf.mul(impressions, rates), innerRate), 1),
   );
-  const evidence = tf.matMul(slopes, tf.mul(slopes, tf.expandDims(weights, 2)), true);
-  return tf.add(evidence, prior);
+  const weighted = tf.mul(slopes, tf.expandDims(weights, 2));
+  const least = tf.mul(tf.sum(tf.mul(slopes, weighted), [1, 2], true), PRECISION_MIN);
+  const evidence = tf.matMul(slopes, weighted, true);
+  return tf.add(evidence, tf.add(prior, tf.mul(tf.eye(precisions.shape[1]), least)));
 }
 
 /** The diagonal of Laplace's covariance at the mode; without support rows these are the variances of the prior. */

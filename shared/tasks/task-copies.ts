@@ -19,10 +19,10 @@ import type { EncodedFeature } from './store-manifest.js';
 export const EXCHANGING_TASKS_MAX = 100;
 
 export interface DrawnRows {
-  /** By task, places among its rows, ascending; a row that was drawn twice is there twice. */
+  /** By task, places among its rows; a row that was drawn twice is there twice. */
   readonly byTask: readonly (readonly number[])[];
-  /** Whether tasks have all their support rows besides, which they adapt on. */
-  readonly keepsSupport: boolean;
+  /** In episodes, by task, how many of these are support rows: the first ones. Otherwise null, and places ascend. */
+  readonly supportCounts: readonly number[] | null;
 }
 
 /** @throws QianmoError of kind `data` if a place is none of a row of its task. */
@@ -44,7 +44,7 @@ export function withPlannedDrawnRows(
 /** The places of the rows that each task has then. */
 function chosenRowsOf(
   tasks: readonly PlannedRows[],
-  { byTask, keepsSupport }: DrawnRows,
+  { byTask, supportCounts }: DrawnRows,
 ): ChosenRows[] {
   return tasks.map((task, index) => {
     const { supportRowCount } = task;
@@ -52,9 +52,10 @@ function chosenRowsOf(
     const misplaced = places.find((place) => place >= task.impressions.length);
     if (misplaced !== undefined || places.length === 0) throw misplacedRow(task, misplaced);
     const ofSupport = places.filter((place) => place < supportRowCount).length;
-    if (!keepsSupport) return { places, supportRowCount: ofSupport };
-    const support = Array.from({ length: supportRowCount }, (_, place) => place);
-    return { places: [...support, ...places.slice(ofSupport)], supportRowCount };
+    return {
+      places,
+      supportRowCount: supportCounts === null ? ofSupport : at(supportCounts, index),
+    };
   });
 }
 

@@ -110,6 +110,8 @@ interface Reads {
   readonly attributes?: true;
   readonly supportTotals?: true;
   readonly supportFields?: true;
+  /** The last hidden layer as features of a row, which dropout leaves whole: its noise would hide what a task's weights on them say. */
+  readonly features?: true;
 }
 
 /** How many inner steps there are, and at which pace. */

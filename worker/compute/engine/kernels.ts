@@ -153,14 +153,23 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
   };
 }
 
-/** The matrices are symmetric, so those of the gradient are the same. */
+/**
+ * The matrices are symmetric, so those of the gradient are the same. TensorFlow throws on a matrix that is not finite; here its
+ * solution is NaN, so that diverged training ends as such.
+ */
 function withGradient(tf: typeof tfjs, raw: RawKernels['solve']): Kernels['solve'] {
   const solve: Kernels['solve'] = (matrices, columns) =>
     tf.customGrad((a, b, save) => {
-      const [of, by] = [a as tfjs.Tensor3D, b as tfjs.Tensor3D];
+      const sums = tf.sum(a as Tensor, [1, 2], true);
+      const of = tf.where(
+        tf.isFinite(sums),
+        a as Tensor,
+        tf.eye(matrices.shape[1]),
+      ) as tfjs.Tensor3D;
+      const by = b as tfjs.Tensor3D;
       (save as (tensors: Tensor[]) => void)([of, by]);
       return {
-        value: raw(of, by),
+        value: tf.add(raw(of, by), tf.mul(sums, 0)),
         gradFunc: (dy, saved) => {
           const [kept = of, keptColumns = by] = saved as tfjs.Tensor3D[];
           const ofColumns = solve(kept, dy as tfjs.Tensor3D);

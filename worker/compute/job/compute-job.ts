@@ -118,7 +118,8 @@ function unitDropoutOf(
   if (work.kind !== 'gradient' || !MODELS.get(kind).hasHiddenLayers) return {};
   const { seed, units = 0, inputs = 0 } = work.dropout ?? {};
   if (seed === undefined || (units === 0 && inputs === 0)) return {};
-  return { unitDropout: { units, inputs, seed, outerStep } };
+  const keepsFeatures = methodPlanOf(work.method).innerLoop.reads.features === true;
+  return { unitDropout: { units, inputs, keepsFeatures, seed, outerStep } };
 }
 
 function whereOf({ jobIndex, outerStep, runId }: Job): string {

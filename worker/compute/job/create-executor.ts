@@ -10,7 +10,6 @@ import { printableText } from '../../../shared/base/printable-text.js';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { randomStream } from '../../../shared/base/random.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type {
@@ -31,7 +30,7 @@ import {
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { SupportReads } from '../../../shared/models/kinds/support-inputs.js';
-import { storeForModel, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { storeForModel, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { withDroppedIds, dividedTasks } from '../../../shared/tasks/task-copies.js';
@@ -208,8 +207,7 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
       ? { ...task, supportRowCount: task.rowCount }
       : task,
   );
-  const known = withDroppedSupport(divided, job);
-  const drawn = withSupportInputs(model.supportInputs, features, known, {
+  const drawn = withSupportInputs(model.supportInputs, features, divided, {
     drawn: drawnRowsOf(work),
     reads: supportReadsOf(work),
   });
@@ -223,26 +221,6 @@ function supportReadsOf(work: JobWork): SupportReads {
   if (work.kind !== 'gradient') return 'others';
   const plan = methodPlanOf(work.method);
   return adapts(plan) && plan.cold === null ? 'others' : 'earlier';
-}
-
-/**
- * Copies of the tasks where all but the first support rows have no impressions, as if they were not there. The number of
- * those that stay depends on the seed, the outer step and the task alone. Without dropout, the tasks themselves.
- */
-function withDroppedSupport(
-  tasks: readonly TaskRows[],
-  { work, outerStep }: Job,
-): readonly TaskRows[] {
-  const dropout = work.kind === 'gradient' ? work.dropout : undefined;
-  if (dropout?.support !== true) return tasks;
-  return tasks.map((task) => {
-    const { taskIndex, supportRowCount } = task;
-    const draws = randomStream(dropout.seed, 'support dropout', outerStep, taskIndex);
-    const keptCount = draws.below(supportRowCount + 1);
-    const kept = (counts: Float32Array): Float32Array =>
-      counts.slice().fill(0, keptCount, supportRowCount);
-    return { ...task, impressions: kept(task.impressions), clicks: kept(task.clicks) };
-  });
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

@@ -119,11 +119,13 @@ function unitMaskTensors(
   dropout: UnitDropout,
   rows: Parameters<typeof unitMasksOf>[1],
 ): NonNullable<BatchTensors['unitMasks']> {
-  const { units, inputs } = dropout;
+  const { units, inputs, keepsFeatures } = dropout;
+  const { hiddenWidths } = spec.options;
   const inputWidth = spec.fieldCount * spec.tableRowWidth;
   const layers = [
-    ...spec.options.hiddenWidths.map((width, layer) => ({
-      ...{ name: `layer${layer}`, width, rate: units },
+    ...hiddenWidths.map((width, layer) => ({
+      ...{ name: `layer${layer}`, width },
+      rate: keepsFeatures && layer === hiddenWidths.length - 1 ? 0 : units,
     })),
     { name: INPUT_MASK, width: inputWidth, rate: inputs },
   ];

@@ -22,7 +22,8 @@ import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 /**
- * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not.
+ * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not, or of those of the
+ * episode.
  *
  * @throws as `withDrawnRows` does.
  */
@@ -49,7 +50,7 @@ export function withSupportInputs(
     });
   };
   return read.map((task, index) => {
-    if (drawn === null || drawn.keepsSupport)
+    if (drawn === null || drawn.supportCounts !== null)
       return withNumbers(
         task,
         columnsOf(task, task.rowCount, (column) => at(task.categoryIds, column)),
