@@ -54,6 +54,7 @@ import {
   type AdaptableModel,
   type TaskJobContext,
 } from './task-jobs.js';
+import { featureImportance } from './feature-importance.js';
 import { writePredictions } from './predictions.js';
 import { sumOf } from '../scoring/metrics.js';
 import {
@@ -91,6 +92,13 @@ interface ParameterDigests {
   readonly global: string | null;
 }
 
+function digestsOf({ meta, global }: ArmPlan): ParameterDigests {
+  return {
+    meta: metaParametersDigest(meta.parameters),
+    global: global === null ? null : metaParametersDigest(global.parameters),
+  };
+}
+
 /**
  * Evaluates the tasks of one label. Validation tasks decide every setting; test tasks are only scored.
  * The caller writes the results to the run's output. Nothing is written before this returns, so that
@@ -106,10 +114,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const startedMs = options.caller.clock.monotonicMs();
   const plan = planArms(run, trained);
   const tasksOf = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
-  const digests: ParameterDigests = {
-    meta: metaParametersDigest(plan.meta.parameters),
-    global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
-  };
+  const digests = digestsOf(plan);
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
   const trainClickRate = await clickRateOf(store, tasksOf('train'));
@@ -132,6 +137,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const shots = await predictShotCurve(passesOver, plan, knowledge, {
     ...{ taskIndices: tasksOf('test'), supportRowsMaxes: evaluation.shots ?? [], settings },
   });
+  const importance = await featureImportance(passesOver, servedArm(plan, choices), {
+    ...{ store, seed, taskIndices: tasksOf('validation') },
+  });
   const testLogits = encodeTestLogits({
     ...scored,
     rows: test.query,
@@ -151,7 +159,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       : { label: labelOf(store.manifest, { labelIndex }) }),
     trainClickRate,
     ...(validation === null ? {} : { validation }),
-    ...{ confidence, bootstrapSamples, calibrationBins },
+    ...{ confidence, bootstrapSamples, calibrationBins, importance },
     selection: selectionOf(plan, choices, scored),
     arms: ARM_NAMES.filter((arm) => scored.logits.has(arm)),
     armsLeftOut: [...plan.leftOut],
@@ -163,6 +171,17 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   if (options.predictionsPath !== undefined)
     await writePredictions(options.predictionsPath, store, test.query, scored.logits);
   return { report, testLogits };
+}
+
+/** The model that a bundle of the run serves, as validation adapts it; null if no arm has it. */
+function servedArm(
+  { meta, global, usesMeta }: ArmPlan,
+  { cells }: ArmChoices,
+): Parameters<typeof featureImportance>[1] {
+  const cell = cells.get('meta-adapted')?.cell;
+  if (usesMeta)
+    return { model: meta, adaptation: cell === undefined ? UNADAPTED : adaptationOf(cell) };
+  return global === null ? null : { model: global, adaptation: UNADAPTED };
 }
 
 function selectionOf(

@@ -22,7 +22,11 @@ import {
   type AdaptWork,
   type JobWork,
 } from '../../shared/queue/protocol.js';
-import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/task-copies.js';
+import {
+  dividedRowCounts,
+  dividedTasks,
+  type RowDivision,
+} from '../../shared/tasks/task-copies.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
@@ -294,8 +298,7 @@ export function dividedStore(
   const { manifest, digest } = undivided;
   const store: TaskStore = {
     ...{ manifest, digest, tasks },
-    readTasks: async (indices) =>
-      (await undivided.readTasks(indices)).map((task) => dividedTask(task, division)),
+    readTasks: (indices) => dividedTasks(undivided, indices, division),
     close: () => Promise.resolve(),
   };
   return { store, division };

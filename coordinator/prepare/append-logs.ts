@@ -96,7 +96,7 @@ function requireAppendable({ data }: RunConfig): void {
       kind: 'usage',
       what: 'logs cannot be appended to the store of this config',
       ...{ where, found },
-      expected: 'rows that are split by time, and no split file',
+      expected: 'rows that are split by time, and neither a split file nor a last time of training',
       cure: `${cure} and prepare all logs together with --force, then train, evaluate and export again`,
     });
   if (data.splitFile !== undefined)
@@ -106,6 +106,12 @@ function requireAppendable({ data }: RunConfig): void {
       'data.rowSplit.by',
       data.rowSplit.by,
       'set data.time and data.rowSplit: { by: time }, with which later logs can be appended,',
+    );
+  if (data.taskSplit.trainUntil !== undefined)
+    throw refused(
+      'data.taskSplit.trainUntil',
+      String(data.taskSplit.trainUntil),
+      'remove it, or choose a later time,',
     );
 }
 

@@ -228,7 +228,8 @@ export async function withFewJoins(
   { targetEncodings }: Pick<DataConfig, 'targetEncodings'>,
   session: Pick<DuckSession, 'memoryMiBPerThread' | 'run'>,
 ): Promise<FeatureEncoding[]> {
-  const joinsOfTargets = 2 * (targetEncodings?.of.length ?? 0);
+  const { of = [], pairsMax = 0 } = targetEncodings ?? {};
+  const joinsOfTargets = 2 * (of.length + pairsMax);
   const columnCount = encodings.length + joinsOfTargets + OTHER_COLUMN_COUNT;
   const bytesPerJoin = columnCount * ROWS_PER_CHUNK * BYTES_PER_VALUE;
   const bytes = session.memoryMiBPerThread * 2 ** 20 * JOINS_MEMORY_SHARE;

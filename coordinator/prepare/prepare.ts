@@ -25,6 +25,8 @@ import {
 import { sha256OfFile } from '../../shared/tasks/store-folder.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
+import { dataReportOf, leaksOf, type DataReport } from './data-report.js';
+import { withChosenPairs } from './encoded-pairs.js';
 import { writeDictionaries, learnEncodings } from './feature-encoding.js';
 import {
   type DuckSession,
@@ -81,14 +83,18 @@ export interface PrepareOptions {
 /** Columns of the row files that are not features. */
 const RESERVED_NAMES = new Set(['row', 'role', 'time', 'clicks', 'impressions', 'oracle']);
 
-/**
- * @returns the manifest of the store at `data.store`.
- * @throws QianmoError of kind `usage`, `data`, `environment` or `interrupted`.
- */
+interface PreparedTaskStore {
+  /** That of the store at `data.store`. */
+  readonly manifest: StoreManifest;
+  /** Null if the store was kept. */
+  readonly report: DataReport | null;
+}
+
+/** @throws QianmoError of kind `usage`, `data`, `environment` or `interrupted`. */
 export async function prepareTaskStore(
   config: RunConfig,
   options: PrepareOptions,
-): Promise<StoreManifest> {
+): Promise<PreparedTaskStore> {
   checkFeatureNames(config);
   return inWorkplace('prepare', config, options, (place) => prepareInto(place, config, options));
 }
@@ -128,7 +134,7 @@ async function prepareInto(
   { target, session, folder }: Workplace,
   config: RunConfig,
   options: PrepareOptions,
-): Promise<StoreManifest> {
+): Promise<PreparedTaskStore> {
   const { sink, clock, objectStoreOf } = options;
   const startedMs = clock.monotonicMs();
   const source = { session, objectStoreOf, temporaryFolder: folder };
@@ -139,7 +145,7 @@ async function prepareInto(
   if (present?.sourceDigest === sourceDigest) {
     const text = `the task store at ${config.data.store} was already prepared from these logs: kept`;
     sink(noticeEvent('store-kept', text));
-    return present;
+    return { manifest: present, report: null };
   }
   const logs = await judgeLogs(config, files, session, sink);
   const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
@@ -157,14 +163,16 @@ async function prepareInto(
   const labels = await learnTaskLabels(rowLabels, session);
   for (const label of await labelsThatNeverDiffer(rowLabels, session)) sink(label);
   const ofData = await learnEncodings(config.data, session, sink);
+  const dataReport = await dataReportOf({ config, encodings: ofData, labels }, session);
+  const paired = await withChosenPairs({ config, labels, report: dataReport }, session);
   const encodings = [
     ...ofData,
     ...(await learnTargetEncodings(
-      { config, encodings: ofData, labels, hasTrunkRows: trunk !== null },
+      { config: paired, encodings: ofData, labels, hasTrunkRows: trunk !== null },
       session,
     )),
   ];
-  const plan = { config, encodings, labels, placedBySplitFile, keptRows, trunk };
+  const plan = { config: paired, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);
   const counts = countsOf(written.catalog);
@@ -191,7 +199,8 @@ async function prepareInto(
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);
-  return manifest;
+  for (const leak of leaksOf(dataReport)) sink(leak);
+  return { manifest, report: dataReport };
 }
 
 export async function writeJson(folder: string, name: string, value: object): Promise<void> {

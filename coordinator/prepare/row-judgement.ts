@@ -328,6 +328,8 @@ interface RowLabel {
   readonly segment: string | null;
   readonly label: LabelConfig;
   readonly weight: string | undefined;
+  /** The share of impressions without a click that the logs keep. */
+  readonly keptShare: number | undefined;
   readonly configPath: string;
   readonly loss: 'binary' | 'squared';
 }
@@ -341,8 +343,7 @@ export function rowLabelsOf(data: DataConfig): RowLabel[] {
   ): RowLabel => ({
     segment,
     label,
-    weight: weight ?? data.weight,
-    configPath,
+    ...{ weight: weight ?? data.weight, keptShare: data.downsampling, configPath },
     loss: 'value' in label || 'valueExpression' in label ? 'squared' : 'binary',
   });
   if (data.label !== undefined) return [rowLabel(null, data.label, undefined, 'data')];
@@ -458,7 +459,7 @@ function labelFields(
 
 /** For a value, `clicks` is the value itself. It is standardised once the moments are known. */
 function weightedLabel(
-  { label, weight: weightColumn, configPath }: RowLabel,
+  { label, weight: weightColumn, keptShare, configPath }: RowLabel,
   raw: RawColumns,
 ): [string, JudgedField][] {
   const weight = weightColumn === undefined ? '1.0::DOUBLE' : raw.number(weightColumn);
@@ -496,10 +497,11 @@ function weightedLabel(
     );
     return [
       ['clicks', { sql: `TRY_CAST(${clicks} * ${weight} AS FLOAT)`, refusals }],
-      ['impressions', storedImpressions(impressions, weight)],
+      ['impressions', storedImpressions(allImpressions(impressions, clicks, keptShare), weight)],
     ];
   }
   const clicked = clickedSql(label, raw);
+  const click = `(CASE WHEN ${clicked} THEN 1 ELSE 0 END)`;
   refusals.push([
     `${clicked} IS NULL`,
     'column' in label
@@ -511,8 +513,15 @@ function weightedLabel(
       'clicks',
       { sql: `TRY_CAST(CASE WHEN ${clicked} THEN ${weight} ELSE 0 END AS FLOAT)`, refusals },
     ],
-    ['impressions', storedImpressions('1', weight)],
+    ['impressions', storedImpressions(allImpressions('1', click, keptShare), weight)],
   ];
+}
+
+/** SQL of the impressions before most of those without a click were dropped. */
+function allImpressions(kept: string, clicks: string, keptShare: number | undefined): string {
+  return keptShare === undefined
+    ? kept
+    : `(${clicks} + (${kept} - ${clicks}) / ${keptShare}::DOUBLE)`;
 }
 
 function countSql(count: string | { readonly expression: string }, raw: RawColumns): string {

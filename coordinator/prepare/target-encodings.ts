@@ -35,7 +35,11 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { encodedCategories, targetEncodingInputs } from '../../shared/config/data-config.js';
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
-import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';
+import {
+  ALL_PARTS,
+  targetEncodingFileOf,
+  targetEncodingsIn,
+} from '../../shared/tasks/target-encoding.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
@@ -84,11 +88,12 @@ export async function learnTargetEncodings(
 
 /** The encodings of a store to which logs are appended: they stay as they were learned. */
 export async function loadTargetEncodings(
-  config: RunConfig,
+  given: RunConfig,
   encodings: readonly FeatureEncoding[],
   { store, folder }: { readonly store: TaskStore; readonly folder: string },
   session: DuckSession,
 ): Promise<FeatureEncoding[]> {
+  const config = withStoredPairs(given, store);
   const settings = config.data.targetEncodings;
   requireSameInputs(config, store);
   if (settings === undefined) return [];
@@ -109,6 +114,16 @@ export async function loadTargetEncodings(
     await session.run(`CREATE TABLE ${tableOf(index)} AS SELECT * FROM ${known}`);
   }
   return encodingsOf(config, encodings);
+}
+
+/** The config with the pairs that prepare chose. */
+function withStoredPairs(config: RunConfig, { manifest }: TaskStore): RunConfig {
+  const settings = config.data.targetEncodings;
+  if (settings?.pairsMax === undefined) return config;
+  const chosen = targetEncodingsIn(manifest.features).slice(settings.of.length);
+  const of = [...settings.of, ...chosen.map((pair) => [...pair])];
+  const targetEncodings = { ...settings, of, pairsMax: undefined };
+  return { ...config, data: { ...config.data, targetEncodings } };
 }
 
 function requireSameInputs({ data }: RunConfig, { manifest }: TaskStore): void {

@@ -15,14 +15,14 @@ import { counted } from '../../shared/names/counted.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
-import { seededHash } from '../logs/sql.js';
+import { literal, seededHash } from '../logs/sql.js';
 
 interface TaskDivision {
   readonly taskCount: number;
   readonly tooSmall: SmallTasks;
   /** Null if no row trains the trunk only. */
   readonly trunk: TrunkRows | null;
-  /** Accepted rows that the split file does not name. */
+  /** Accepted rows that the split file does not name, or that are too late to train. */
   readonly unplacedRowCount: number;
 }
 
@@ -60,37 +60,39 @@ export async function divideTasks(
       });
   const labels = rowLabelsOf(config.data);
   const labelSql = storesLabels(labels) ? ', min(j.label) AS label, max(j.label) AS label_max' : '';
+  const isLarge = `support >= ${rowSplit.supportRowsMin} AND query >= ${rowSplit.queryRowsMin}`;
   if (placedBySplitFile) await groupPlacedRows(labelSql, session);
   else await groupRows(config, labelSql, session);
+  const tooLateRowCount = await cutInTime(config, { isLarge, labelSql }, session);
+  const isPlaced = placedBySplitFile || tooLateRowCount !== null;
   if (labels.length > 1) await requireOneLabelPerTask(labels, session);
   if (config.data.grouped) await requireGroupedTasks(placeOfRow, session);
-  const large = `support >= ${rowSplit.supportRowsMin} AND query >= ${rowSplit.queryRowsMin}`;
   await session.run(
     `CREATE TABLE tasks AS SELECT
       CAST(row_number() OVER (ORDER BY ${config.data.grouped ? 'first_row' : 'key'}) - 1 AS INTEGER) AS task, *
-      FROM (${splitSql(config, large, placedBySplitFile)}) ORDER BY task`,
+      FROM (${splitSql(config, isLarge, isPlaced)}) ORDER BY task`,
   );
-  const isSmall = `rows > 0 AND NOT (${large})`;
-  const [small, unplaced] = (
+  const isSmall = `rows > 0 AND NOT (${isLarge})`;
+  const [small = 0, unplaced = 0] = (
     await session.row(
       `SELECT CAST(count(*) FILTER (${isSmall}) AS DOUBLE),
         ${placedBySplitFile ? 'CAST((SELECT count(*) FROM accepted) AS DOUBLE) - coalesce(sum(rows + trunk_rows), 0)' : '0::DOUBLE'}
         FROM task_sizes`,
     )
   ).map(Number);
-  const [taskCount, trainCount] = (
+  const [taskCount = 0, trainCount] = (
     await session.row(
       `SELECT CAST(count(*) AS DOUBLE), CAST(count(*) FILTER (split = 0) AS DOUBLE) FROM tasks`,
     )
   ).map(Number);
-  if (taskCount === 0) throw noTasks(config, small ?? 0);
+  if (taskCount === 0) throw noTasks(config, small);
   if (trainCount === 0)
     throw new QianmoError({
       kind: 'data',
       what: 'no task is left to train on',
       where: 'data.taskSplit',
       expected: 'at least one training task',
-      found: `${taskCount ?? 0} tasks, all held out`,
+      found: `${taskCount} tasks, all held out`,
       cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
@@ -99,16 +101,64 @@ export async function divideTasks(
       FROM accepted j JOIN tasks t ON j.code = t.code
       ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row WHERE p.role < 2' : ''}`,
   );
-  const trunk = await divideTrunkRows(
-    config,
-    { placedBySplitFile, isSmall, splitSql: smallSplitSql(config, placedBySplitFile) },
-    session,
-  );
+  const beside = { placedBySplitFile, isSmall, splitSql: smallSplitSql(config, isPlaced) };
+  const trunk = await divideTrunkRows(config, beside, session);
   await session.run(
     `CREATE VIEW encodable AS FROM task_rows ${trunk === null ? '' : 'UNION ALL BY NAME FROM trunk_rows'}`,
   );
   const tooSmall = await smallTasks(config, isSmall, session);
-  return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0 };
+  return { taskCount, tooSmall, trunk, unplacedRowCount: tooLateRowCount ?? unplaced };
+}
+
+interface CutTasks {
+  /** SQL that is true for a task of `task_sizes` that is large enough. */
+  readonly isLarge: string;
+  readonly labelSql: string;
+}
+
+/**
+ * Leaves the rows after `trainUntil` to test tasks: takes those of other tasks out of `accepted`, and divides the rows of all
+ * tasks again, with the splits that they had before.
+ *
+ * @returns the number of rows that are left out; null without a cut.
+ */
+async function cutInTime(
+  config: RunConfig,
+  { isLarge, labelSql }: CutTasks,
+  session: DuckSession,
+): Promise<number | null> {
+  const { trainUntil } = config.data.taskSplit;
+  if (trainUntil === undefined) return null;
+  const [until] = await session.row(
+    typeof trainUntil === 'number'
+      ? `SELECT ${trainUntil}::DOUBLE`
+      : `SELECT epoch(TRY_CAST(${literal(trainUntil)} AS TIMESTAMPTZ))`,
+  );
+  if (until === null || until === undefined)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'the time until which rows train is none',
+      where: 'data.taskSplit.trainUntil',
+      expected: 'a number, or a timestamp such as 2026-11-01 20:15:00',
+      found: String(trainUntil),
+      cure: 'write it as data.time has it',
+    });
+  const isEarly = `j.time <= ${Number(until)}::DOUBLE`;
+  await session.run(`CREATE TABLE tasks AS ${splitSql(config, isLarge, false)}`);
+  await session.run(
+    `CREATE TABLE cut_tasks AS SELECT code, split FROM tasks UNION ALL
+      SELECT code, ${smallSplitSql(config, false)} FROM task_sizes WHERE NOT (${isLarge})`,
+  );
+  await session.run('DROP TABLE tasks; DROP TABLE task_sizes; ALTER VIEW accepted RENAME TO uncut');
+  await session.run(
+    `CREATE VIEW accepted AS FROM uncut j
+      WHERE ${isEarly} OR j.code IN (SELECT code FROM cut_tasks WHERE split = 2)`,
+  );
+  await groupRows(config, labelSql, session, isEarly);
+  const [tooLate] = await session.row(
+    `SELECT CAST((SELECT count(*) FROM uncut) - (SELECT sum(rows) FROM task_sizes) AS DOUBLE)`,
+  );
+  return Number(tooLate);
 }
 
 /** Small tasks, of which those with too few support rows are counted only where a split file names the rows. */
@@ -160,26 +210,39 @@ async function smallTasks(
  * SQL of the split of a small task of `task_sizes`. By first-seen, a small task trains if it was seen before
  * every task that is held out.
  */
-function smallSplitSql(config: RunConfig, placedBySplitFile: boolean): string {
-  if (placedBySplitFile) return 'placed_split';
+function smallSplitSql(config: RunConfig, isPlaced: boolean): string {
+  if (isPlaced) return 'placed_split';
   if (config.data.taskSplit.by === 'hash') return hashSplitSql(config);
   const firstHeldOut = `(SELECT row(first_time, first_row) FROM tasks WHERE split <> 0
     ORDER BY first_time, first_row LIMIT 1)`;
   return `CASE WHEN row(first_time, first_row) > ${firstHeldOut} THEN 1 ELSE 0 END`;
 }
 
-async function groupRows(config: RunConfig, labelSql: string, session: DuckSession): Promise<void> {
+/** @param isEarly SQL of the rows before the cut in time, of which no query row of a test task is one. */
+async function groupRows(
+  config: RunConfig,
+  labelSql: string,
+  session: DuckSession,
+  isEarly?: string,
+): Promise<void> {
   const { supportShare, supportRowsMin, supportRowsMax, queryRowsMin, queryRowsMax } =
     config.data.rowSplit;
   // The early part gets its share, but each side keeps the rows that it must have.
   const boundary = `greatest(least(greatest(floor(rows * ${supportShare}::DOUBLE + 0.5)::BIGINT,
-    ${supportRowsMin}), rows - ${queryRowsMin}), 0)`;
+    ${supportRowsMin}), rows - ${queryRowsMin}), ${isEarly === undefined ? '0' : 'CASE WHEN placed_split = 2 THEN early_rows ELSE 0 END'})`;
+  const [early, placed] =
+    isEarly === undefined
+      ? ['', '']
+      : [
+          `, count(*) FILTER (${isEarly}) AS early_rows`,
+          'JOIN (SELECT code, split AS placed_split FROM cut_tasks) USING (code)',
+        ];
   await session.run(
     `CREATE TABLE task_sizes AS SELECT CAST(code AS VARCHAR) AS key, *, least(boundary, ${supportRowsMax}) AS support,
         least(rows - boundary, ${queryRowsMax}) AS query
       FROM (SELECT *, ${boundary} AS boundary FROM
         (SELECT code, count(*) AS rows, min(row) AS first_row, max(row) AS last_row,
-          min(time) AS first_time${labelSql} FROM accepted j GROUP BY code))`,
+          min(time) AS first_time${labelSql}${early} FROM accepted j GROUP BY code) ${placed})`,
   );
 }
 
@@ -215,12 +278,11 @@ export function hashSplitSql({ seed, data: { taskSplit } }: RunConfig): string {
   return `CASE WHEN ${draw} < ${testShare} THEN 2 WHEN ${draw} < ${heldOutShare} THEN 1 ELSE 0 END`;
 }
 
-function splitSql(config: RunConfig, large: string, placedBySplitFile: boolean): string {
+function splitSql(config: RunConfig, large: string, isPlaced: boolean): string {
   const { taskSplit } = config.data;
   const label = storesLabels(rowLabelsOf(config.data)) ? ', label' : '';
   const fields = `key, code, rows, first_row, last_row, first_time, boundary, support, query${label}`;
-  if (placedBySplitFile)
-    return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
+  if (isPlaced) return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
   if (taskSplit.by === 'hash')
     return `SELECT ${fields}, ${hashSplitSql(config)} AS split FROM task_sizes WHERE ${large}`;
   const testShare = `${taskSplit.testShare}::DOUBLE`;

@@ -47,7 +47,7 @@ import { formatCount, formatNumber, formatShare, formatSigned } from './document
 const LOOK: ArmLook = { colorOf: (arm) => `var(--arm-${arm})` };
 
 export function evaluationDocument(report: EvaluationReport): Document {
-  const { run, selection, validation, shots = [] } = report;
+  const { run, selection, validation, importance = [], shots = [] } = report;
   const all = at(report.slices, 0);
   const words = wordsOf(report);
   const segment = report.label?.segment ?? null;
@@ -92,6 +92,7 @@ export function evaluationDocument(report: EvaluationReport): Document {
       ),
       calibrationSection(report, words, LOOK),
       ...(validation === undefined ? [] : [validationSection(validation, words)]),
+      importanceSection(importance, words),
       ...settingsSection(report, words),
       ...(blocks === undefined ? [] : [blocksSection(blocks, words)]),
       section('The run', '', [fieldsBlock(runFields(report, words))], 'page'),
@@ -170,6 +171,31 @@ function validationSection(validation: ValidationSummary, words: LabelWords): Se
     title,
     `${words.loss} on the query rows of ${counted(adgroupCount, 'validation adgroup', formatCount(adgroupCount))}; test adgroups were not used`,
     [tableBlock(title, table), textBlock(choiceSentence(validation))],
+  );
+}
+
+function importanceSection(
+  importance: NonNullable<EvaluationReport['importance']>,
+  words: LabelWords,
+): Section {
+  const title = 'Importance of features';
+  return section(
+    title,
+    `what the served model loses in ${words.loss}, ${words.unit}, where query rows of validation adgroups have the values of another adgroup in ` +
+      'a feature and its encodings, with its standard error; features that say the same hide each other',
+    importance.length === 0
+      ? []
+      : [
+          tableBlock(title, {
+            columns: [leftColumn('feature'), { title: 'loss' }, { title: '± standard error' }],
+            rows: importance.map(({ feature, increase, standardError }) => [
+              feature,
+              formatSigned(increase, 5),
+              standardError.toFixed(5),
+            ]),
+          }),
+        ],
+    'page',
   );
 }
 

@@ -4,8 +4,9 @@ import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { tmpdir } from 'node:os';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { EventKind } from '../../shared/events/run-events.js';
-import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { prepareTaskStore } from '../prepare/prepare.js';
+import { asPage } from '../reports/document/as-page.js';
+import { storeDocument } from '../reports/store-document.js';
 import { configOf } from './places.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { RequestOf } from './requests.js';
@@ -15,11 +16,8 @@ import { objectStoreOf } from './run-files.js';
 /** A prepare that fails leaves nothing behind, and no log either. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set(['store-prepared']);
 
-interface PreparedStore {
-  /** Folder or `s3://` prefix of the task store. */
-  readonly store: string;
-  readonly manifest: StoreManifest;
-}
+type PreparedStore = Parameters<typeof storeDocument>[0];
+const PAGE = 'data.html';
 
 export async function prepareRun(
   { config: source, force }: RequestOf<'prepare'>,
@@ -28,15 +26,20 @@ export async function prepareRun(
   const config = await configOf(RUN_CONFIG, source, context.environment);
   // The log lies in the output of the run, because a new store replaces the whole folder of the old one.
   const call = { ...loggedCallOf('prepare', config), beginnings: BEGINNINGS };
-  const manifest = await loggedRun(call, context, (logged) => preparedStore(config, force, logged));
-  return { store: config.data.store, manifest };
+  const prepared = await loggedRun(call, context, (logged) => preparedStore(config, force, logged));
+  const result = { store: config.data.store, ...prepared };
+  if (result.report !== null)
+    await objectStoreOf(config, config.output, context).put(
+      ...([PAGE, Buffer.from(asPage(storeDocument(result))), { kind: 'always' }] as const),
+    );
+  return result;
 }
 
 function preparedStore(
   config: RunConfig,
   force: boolean,
   context: RunContext,
-): Promise<StoreManifest> {
+): ReturnType<typeof prepareTaskStore> {
   return prepareTaskStore(config, {
     force,
     clock: context.clock,

@@ -142,6 +142,13 @@ const ValidationSummarySchema = z.strictObject({
   ),
 });
 
+const FeatureImportanceSchema = z.strictObject({
+  feature: z.string(),
+  /** Of the loss of an impression. */
+  increase: z.number(),
+  standardError: z.number().nonnegative(),
+});
+
 /** Every arm adapts on the first support rows only; the query rows stay the same. */
 const ShotPointSchema = z.strictObject({
   supportRowsMax: count,
@@ -205,6 +212,8 @@ const EvaluationReportSchema = z.strictObject({
   }),
   /** Absent without validation adgroups. */
   validation: ValidationSummarySchema.optional(),
+  /** What the served arm loses where the values of a feature are those of another adgroup, the most first. */
+  importance: z.array(FeatureImportanceSchema).optional(),
   arms: z.array(ArmNameSchema),
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
   /** All test adgroups first, then the size buckets that are not empty, ascending. */
@@ -221,6 +230,7 @@ export type Metrics = z.infer<typeof MetricsSchema>;
 export type ArmResult = z.infer<typeof ArmResultSchema>;
 export type Slice = z.infer<typeof SliceSchema>;
 export type BlockChoice = z.infer<typeof BlockChoiceSchema>;
+export type FeatureImportance = z.infer<typeof FeatureImportanceSchema>;
 export type ShotPoint = z.infer<typeof ShotPointSchema>;
 export type CalibrationCurve = z.infer<typeof CalibrationCurveSchema>;
 export type Cell = z.infer<typeof CellSchema>;

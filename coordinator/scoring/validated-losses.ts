@@ -68,7 +68,7 @@ export function bestCell(
  *
  * @returns null where it is not finite, and where a single adgroup says nothing of the others.
  */
-function pairedDifference(
+export function pairedDifference(
   losses: AdgroupLosses,
   reference: AdgroupLosses,
   impressions: Float64Array,

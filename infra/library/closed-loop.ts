@@ -6,7 +6,6 @@
 import { existsSync } from 'node:fs';
 import { writeFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
 import { z } from 'zod';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import { at } from '../../shared/base/arrays.js';
@@ -14,6 +13,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { yamlOf } from '../../shared/config/yaml-file.js';
 import {
   exportRun,
   openRun,
@@ -128,7 +128,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
     share: { kind: 'fixed', share: 0.1 },
     cutOff: { impressions: 1_000 },
   };
-  await writeFile(policyPath, stringify({ exploration }));
+  await writeFile(policyPath, yamlOf({ exploration }));
 
   print('\n3. serve: later ratings as requests, and what became of the films as feedback');
   const service = await serveRankings(

@@ -3,18 +3,16 @@
 import { writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { stringify } from 'yaml';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { ArmName } from '../../shared/config/arms.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
-import { loadConfig } from '../../shared/config/yaml-file.js';
+import { loadConfig, yamlOf } from '../../shared/config/yaml-file.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { auto, evaluate, openRun, prepare } from './index.js';
 import { packageRoot } from './package-root.js';
 import type { CommandSurroundings } from './verb.js';
-import { storeLines } from './store-lines.js';
 
 const DEMO_EXAMPLE = 'infra/examples/movielens.yaml';
 
@@ -26,7 +24,8 @@ export async function runDemo(out: string, around: CommandSurroundings): Promise
   const startedMs = clock.monotonicMs();
   const config = await demoConfig(out);
   print('1. prepare: MovieLens ratings to tasks (a movie stands in for an adgroup)');
-  print(storeLines(await prepare({ config }, options)));
+  const { storeDocument } = await import('../../coordinator/reports/store-document.js');
+  show(storeDocument(await prepare({ config }, options)));
 
   print('\n2. train: on this machine, in as many processes as pay off');
   const run = await openRun({ config }, options);
@@ -108,7 +107,7 @@ async function searchedModel(
     data: { ...data, store },
     auto: { trialsMax: TRIALS_MAX },
   };
-  await writeFile(path, stringify({ ...dataAlone, output }));
+  await writeFile(path, yamlOf({ ...dataAlone, output }));
   // The search keeps its record in this folder; that of the demo's run is not to end with this call.
   await prepare({ config: { ...dataAlone, output: join(output, 'auto') } }, options);
   const record = await auto({ config: path, resume: true }, options);

@@ -10,7 +10,6 @@ import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
 import type { MachineCheckResult } from './check-machine.js';
 import type { ReplayResult } from './explored-log.js';
-import { storeLines } from './store-lines.js';
 import { call, service, type Shown } from './verb.js';
 
 const count = (value: number): string => value.toLocaleString('en');
@@ -35,10 +34,8 @@ export const prepare = call('prepare', {
   plugins: true,
   help: '\nExample:\n  qianmo prepare infra/examples/movielens.yaml',
   run: async () => (await import('../../coordinator/runs/prepare-run.js')).prepareRun,
-  show: (prepared) => {
-    const { store, manifest } = prepared;
-    return { text: storeLines(prepared), json: { store, ...manifest, files: undefined } };
-  },
+  show: async (prepared) =>
+    (await import('../../coordinator/reports/store-document.js')).storeDocument(prepared),
 });
 
 /** Meta-trains on the training tasks of a prepared store. */

@@ -36,8 +36,9 @@ export function withAutoSection(value: unknown): unknown {
   return { ...content, data: searchedData(rest['data']) };
 }
 
-/** With pairs of categories, there would be too many inputs for more of them than this. */
+/** With all pairs, there would be too many inputs for more categories than this: prepare chooses as many as six have. */
 const PAIRED_CATEGORIES_MAX = 6;
+const CHOSEN_PAIRS_MAX = 15;
 const ENCODED_CATEGORIES_MAX = 64;
 /** Less than the default of the section: a search has encodings of values that few rows have. */
 const ENCODING_SMOOTHING = 5;
@@ -52,9 +53,10 @@ function searchedData(data: unknown): unknown {
   const pairs = categories.flatMap((one, index) =>
     categories.slice(index + 1).map((other) => [one, other]),
   );
-  const of = categories.length > PAIRED_CATEGORIES_MAX ? categories : [...categories, ...pairs];
+  const chooses = categories.length > PAIRED_CATEGORIES_MAX;
   const targetEncodings = {
-    of: of.slice(0, ENCODED_CATEGORIES_MAX),
+    of: chooses ? categories.slice(0, ENCODED_CATEGORIES_MAX) : [...categories, ...pairs],
+    ...(chooses ? { pairsMax: CHOSEN_PAIRS_MAX } : {}),
     smoothing: ENCODING_SMOOTHING,
   };
   return { trunkRows, targetEncodings, ...data };

@@ -16,6 +16,15 @@ const TargetEncodingsSchema = z
       .min(1)
       .max(64)
       .describe('Categories, or pairs of them: genre, [genre, hour].'),
+    pairsMax: z
+      .int()
+      .min(1)
+      .max(64)
+      .optional()
+      .describe(
+        'Adds so many pairs of the listed categories, at most: those whose values say most beyond both alone, which prepare ' +
+          'finds on training rows. None if absent.',
+      ),
     smoothing: z
       .number()
       .positive()
@@ -329,6 +338,13 @@ const RowSplitSchema = z
 const heldOutShares = {
   validationShare: share.default(0.1).describe('The share of tasks that settings are chosen on.'),
   testShare: share.default(0.2).describe('The share of tasks that results are reported on.'),
+  trainUntil: z
+    .union([z.number(), z.string().min(1)], { error: 'expected a number or a timestamp' })
+    .optional()
+    .describe(
+      'A time of data.time: later rows train nothing and choose no setting. Training and validation tasks end then, and test ' +
+        'tasks are judged on later rows alone. Needs rowSplit: { by: time }.',
+    ),
 };
 
 const TaskSplitSchema = z
@@ -362,6 +378,15 @@ export const DataConfigSchema = z
       'Kinds of tasks that have their own labels and losses and share one trunk.',
     ),
     weight: name.optional().describe("The column that multiplies a row's loss."),
+    downsampling: z
+      .number()
+      .gt(0)
+      .max(1)
+      .optional()
+      .describe(
+        'The share of impressions without a click that the logs keep, if most were dropped at random: 0.1 counts each of them as ten, ' +
+          'so that rates, losses, metrics and served probabilities are those of all impressions.',
+      ),
     time: z
       .union([name, computed], {
         error: 'expected a column or an expression',
@@ -434,6 +459,15 @@ export const DataConfigSchema = z
             ? 'is missing; expected data.label, or data.segments with a label for each'
             : 'give data.label or data.segments, not both: a segment has a label of its own',
       });
+    const isOfValues = (label: LabelConfig): boolean =>
+      'value' in label || 'valueExpression' in label;
+    const labels = data.segments?.labels.map(({ label }) => label) ?? [data.label];
+    if (data.downsampling !== undefined && labels.some((label) => label && isOfValues(label)))
+      context.addIssue({
+        code: 'custom',
+        path: ['downsampling'],
+        message: 'is about impressions without a click, and a label of values has none',
+      });
     const byTime = data.rowSplit.by === 'time' || data.taskSplit.by === 'first-seen';
     if (byTime && data.time === undefined && !data.grouped)
       context.addIssue({
@@ -441,6 +475,18 @@ export const DataConfigSchema = z
         path: ['time'],
         message: 'a split by time needs the column that holds the time',
       });
+    if (data.taskSplit.trainUntil !== undefined)
+      for (const { needs, holds } of [
+        { needs: 'rowSplit: { by: time }', holds: data.rowSplit.by === 'time' },
+        { needs: 'data.time', holds: data.time !== undefined },
+        { needs: 'no splitFile, which fixes every split', holds: data.splitFile === undefined },
+      ])
+        if (!holds)
+          context.addIssue({
+            code: 'custom',
+            path: ['taskSplit', 'trainUntil'],
+            message: `needs ${needs}`,
+          });
   });
 
 export type DataConfig = z.infer<typeof DataConfigSchema>;

@@ -1,13 +1,12 @@
 /** The config of a run and the policy of exploration as files, and how a run config is written. */
 
-import { stringify } from 'yaml';
 import { z } from 'zod';
 import { isRecord } from '../base/canonical-json.js';
 import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
 import { withAutoSection } from './auto-config.js';
 import { ExplorationConfigSchema, type ExplorationConfig } from './exploration-config.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
-import { checkedConfig, type ConfigKind } from './yaml-file.js';
+import { checkedConfig, yamlOf, type ConfigKind } from './yaml-file.js';
 
 export const RUN_CONFIG: ConfigKind<RunConfig> = {
   name: 'run config',
@@ -28,7 +27,7 @@ export function runConfigYaml(config: RunConfig, comment: string): string {
     'queue.redisUrl is without its user and password: set QIANMO_REDIS_URL, which has both.';
   const lines = [...comment.split('\n'), ...(isSecret ? [hint] : [])];
   const text = lines.map((line) => `# ${line}`.trimEnd()).join('\n');
-  return `${text}\n\n${stringify({ ...config, queue: { ...queue, redisUrl } })}`;
+  return `${text}\n\n${yamlOf({ ...config, queue: { ...queue, redisUrl } })}`;
 }
 
 const PolicyFileSchema = z.strictObject({ exploration: ExplorationConfigSchema });

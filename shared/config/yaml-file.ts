@@ -1,7 +1,7 @@
-/** Reads YAML files and checks them against a schema; every fault is listed with its path. */
+/** Reads and writes YAML files, and checks them against a schema; every fault is listed with its path. */
 
 import { readFile } from 'node:fs/promises';
-import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
+import { LineCounter, parseDocument, stringify, type ErrorCode, type YAMLError } from 'yaml';
 import type { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
@@ -62,6 +62,11 @@ async function readConfigFile(path: string, kind: FileKind, read: TextReader): P
       cause,
     });
   }
+}
+
+/** The text of a file. Readers of YAML 1.1 take a bare `off` for false, so such words are in quotes. */
+export function yamlOf(value: object): string {
+  return stringify(value, { compat: 'yaml-1.1' });
 }
 
 /** @throws QianmoError of kind `usage` when the text is not YAML, or empty. */

@@ -142,7 +142,7 @@ export const StoreManifestSchema = z.strictObject({
       tooSmallRowCount: count,
       /** Rows beyond supportRowsMax or queryRowsMax. */
       cappedRowCount: count,
-      /** Rows that the split file does not name. */
+      /** Rows that the split file does not name, or after `trainUntil`. */
       unplacedRowCount: count,
     })
     .optional(),

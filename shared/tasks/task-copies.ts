@@ -9,11 +9,14 @@
 
 import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import type { PlannedRows, TaskRows, TaskEntry } from './task-store.js';
+import type { PlannedRows, TaskRows, TaskEntry, TaskStore } from './task-store.js';
 import { z } from 'zod';
 import { wordAt } from '../base/addressed-bits.js';
 import { randomStream } from '../base/random.js';
 import type { EncodedFeature } from './store-manifest.js';
+
+/** Tasks whose rows a job may exchange. */
+export const EXCHANGING_TASKS_MAX = 100;
 
 export interface DrawnRows {
   /** By task, places among its rows; a row that was drawn twice is there twice. */
@@ -153,6 +156,7 @@ function plannedRowsAt(
 interface Values<Self> extends ArrayLike<number> {
   [row: number]: number;
   subarray(start: number, end: number): Self;
+  slice(): Self;
 }
 
 type Gather<Task> = <Column extends Values<Column>>(
@@ -189,25 +193,102 @@ function gatherer<Task extends Pick<TaskRows, 'impressions'>>(
 }
 
 /** Support: the first rows of the store's support set. Query: the store's. */
-export const RowDivisionSchema = z.strictObject({
+const ShotsSchema = z.strictObject({
   by: z.literal('shots'),
   supportRowsMax: z.int().nonnegative(),
 });
 
+/** The rows of the store, but query rows have the values of a feature that those of the next task of the list have. */
+const ExchangeSchema = z.strictObject({
+  by: z.literal('exchange'),
+  feature: z.string(),
+  tasks: z.array(z.int().nonnegative()).min(2).max(EXCHANGING_TASKS_MAX),
+});
+
+export const RowDivisionSchema = z.discriminatedUnion('by', [ShotsSchema, ExchangeSchema]);
+
 export type RowDivision = z.infer<typeof RowDivisionSchema>;
+type Shots = z.infer<typeof ShotsSchema>;
 
 type RowCounts = Pick<TaskEntry, 'supportRowCount' | 'queryRowCount'>;
 
 /** The row counts of a task as divided. */
 export function dividedRowCounts(
   { supportRowCount, queryRowCount }: RowCounts,
-  { supportRowsMax }: RowDivision,
+  division: RowDivision,
 ): RowCounts {
+  if (division.by === 'exchange') return { supportRowCount, queryRowCount };
+  const { supportRowsMax } = division;
   return { supportRowCount: Math.min(supportRowsMax, supportRowCount), queryRowCount };
 }
 
+/** The tasks as divided, if they are. */
+export async function dividedTasks(
+  store: Pick<TaskStore, 'readTasks'> & {
+    readonly manifest: { readonly features: readonly EncodedFeature[] };
+  },
+  indices: readonly number[],
+  division: RowDivision | undefined,
+): Promise<TaskRows[]> {
+  const tasks = await store.readTasks(indices);
+  if (division === undefined) return tasks;
+  if (division.by === 'shots') return tasks.map((task) => dividedTask(task, division));
+  const nextOf = new Map(
+    division.tasks.map((task, place) => [
+      task,
+      at(division.tasks, (place + 1) % division.tasks.length),
+    ]),
+  );
+  const next = await store.readTasks(indices.map((index) => nextOf.get(index) ?? index));
+  return tasks.map((task, place) =>
+    exchangedTask(task, at(next, place), store.manifest.features, division.feature),
+  );
+}
+
+/** Copies the columns of a feature, and of encodings that read it, from the query rows of another task, over and over. */
+function exchangedTask(
+  task: TaskRows,
+  other: TaskRows,
+  features: readonly EncodedFeature[],
+  exchanged: string,
+): TaskRows {
+  const { rowCount, supportRowCount } = task;
+  const otherCount = other.rowCount - other.supportRowCount;
+  if (otherCount === 0) return task;
+  const isExchanged = features.map(
+    (feature) =>
+      feature.name === exchanged ||
+      (feature.kind === 'number' && feature.encodes?.of.includes(exchanged) === true),
+  );
+  const columnsOf = <Column extends Values<Column>>(
+    kind: EncodedFeature['kind'],
+    own: readonly Column[],
+    others: readonly Column[],
+  ): Column[] => {
+    const flags = isExchanged.filter((_, place) => features[place]?.kind === kind);
+    return own.map((column, place) => {
+      if (flags[place] !== true) return column;
+      const from = at(others, place);
+      const width = column.length / rowCount;
+      const changed = column.slice();
+      for (let row = supportRowCount; row < rowCount; row += 1) {
+        const otherRow = other.supportRowCount + ((row - supportRowCount) % otherCount);
+        for (let value = 0; value < width; value += 1)
+          changed[row * width + value] = from[otherRow * width + value] ?? NaN;
+      }
+      return changed;
+    });
+  };
+  return {
+    ...task,
+    categoryIds: columnsOf('category', task.categoryIds, other.categoryIds),
+    bagIds: columnsOf('bag', task.bagIds, other.bagIds),
+    numbers: columnsOf('number', task.numbers, other.numbers),
+  };
+}
+
 /** The task as divided. Rows that belong to neither part are left out. */
-export function dividedTask(task: TaskRows, { supportRowsMax }: RowDivision): TaskRows {
+export function dividedTask(task: TaskRows, { supportRowsMax }: Shots): TaskRows {
   const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
   const rows = Array.from({ length: task.rowCount }, (_, row) => row);
   const kept = rows.filter((row) => row < supportRowCount || row >= task.supportRowCount);

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dividedStore } from '../../coordinator/evaluation/task-jobs.js';
-import { dividedTask, type RowDivision } from '../../shared/tasks/task-copies.js';
+import { dividedTask, dividedTasks, type RowDivision } from '../../shared/tasks/task-copies.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
@@ -62,6 +62,38 @@ describe('a division by shots', () => {
   });
 });
 
+describe('an exchange', () => {
+  test('changes query rows alone, in the feature and in encodings that read it', async () => {
+    const encodes = { of: ['category1', 'category0'], input: 'rate' as const };
+    const manifest = {
+      features: store.manifest.features.map((feature) =>
+        feature.kind === 'number' ? { ...feature, encodes } : feature,
+      ),
+    };
+    const changed = await dividedTasks({ ...store, manifest }, [2, 8, 7], {
+      ...{ by: 'exchange', feature: 'category0', tasks: [5, 2, 8] },
+    });
+    for (const [place, [index, from]] of [[2, 8] as const, [8, 5] as const].entries()) {
+      const [own, other, found] = [tasks[index]!, tasks[from]!, changed[place]!];
+      const otherCount = other.rowCount - other.supportRowCount;
+      expect(otherCount).toBeGreaterThan(0);
+      const exchanged = (mine: ArrayLike<number>, theirs: ArrayLike<number>): number[] =>
+        Array.from({ length: own.rowCount }, (_, row) =>
+          row < own.supportRowCount
+            ? mine[row]!
+            : theirs[other.supportRowCount + ((row - own.supportRowCount) % otherCount)]!,
+        );
+      const categoryIds = [
+        Int32Array.from(exchanged(own.categoryIds[0]!, other.categoryIds[0]!)),
+        own.categoryIds[1],
+      ];
+      const numbers = [Float32Array.from(exchanged(own.numbers[0]!, other.numbers[0]!))];
+      expect(found).toEqual({ ...own, categoryIds, numbers });
+    }
+    expect(changed[2]).toEqual(tasks[7]);
+  });
+});
+
 describe('a predict job with a division', () => {
   let executor: LocalExecutor;
   let current: TaskStore = store;
@@ -74,6 +106,8 @@ describe('a predict job with a division', () => {
     { by: 'shots', supportRowsMax: 0 },
     { by: 'shots', supportRowsMax: 2 },
     { by: 'shots', supportRowsMax: 100 },
+    { by: 'exchange', feature: 'category0', tasks: [...taskIndices] },
+    { by: 'exchange', feature: 'bag0', tasks: taskIndices.slice(2, 6) },
   ];
   test.each(divisions)('is computed on the rows of the division: %j', async (division) => {
     const model = { embeddingWidth: 4, hiddenWidths: [5], personal: ['bias', 'output'] };

@@ -1,6 +1,6 @@
 // Inputs derived from support rows: worked numbers, and no label may reach its own input. Seen to
 // fail: a support row's own label counted, query rows counted, inputs computed before the rows are
-// divided again.
+// divided again, support rows that read all others in training before adaptation.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,7 +10,8 @@ import {
 } from '../../shared/models/kinds/support-inputs.js';
 import { dividedTask } from '../../shared/tasks/task-copies.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
-import type { TaskRows } from '../../shared/tasks/task-store.js';
+import { randomStream } from '../../shared/base/random.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   DistinctBags,
@@ -112,6 +113,25 @@ describe('worked numbers', () => {
     expect(mean![0]).toBeCloseTo(2 / 16, 6);
   });
 
+  test('of support rows that read those before them', () => {
+    const [clickRate, count, encoding] = withSupportInputs(settings, features, [task], {
+      reads: 'earlier',
+    })[0]!.numbers;
+    const evidence: [number, number, number, number][] = [
+      [0, 0, 0, 0],
+      [1, 2, 0, 0],
+      [3, 7, 1, 2],
+      [3, 8, 1, 3],
+    ];
+    for (const [row, [c, n, cOfValue, nOfValue]] of evidence.entries()) {
+      const rate = (c + 2) / (n + 10);
+      expect(clickRate![row]).toBeCloseTo(logOdds(rate) - logOdds(0.2), 6);
+      expect(count![row]).toBeCloseTo(Math.log(1 + n) / 4, 6);
+      const atValue = (cOfValue + 10 * rate) / (nOfValue + 10);
+      expect(encoding![row]).toBeCloseTo(logOdds(atValue) - logOdds(rate), 6);
+    }
+  });
+
   test('without support rows all are 0', () => {
     for (const column of columnsOf({ ...task, supportRowCount: 0 }))
       expect([...column]).toEqual([0, 0, 0, 0, 0]);
@@ -204,10 +224,59 @@ describe('jobs', () => {
       method,
       taskWeights: weights,
     });
-    const seen = withSupportInputs(inputs, features, tasks);
+    const seen = withSupportInputs(inputs, features, tasks, { reads: 'earlier' });
     const dense = denseValuesOf(meta);
     const gradients = seen.map((task) => taskLoss(spec, meta, dense, task, allOf(task)).gradient);
     expectGradient(current, found, weightedSum(gradients, weights), seen);
+  });
+
+  // For a linear model and squared errors the gradient is linear in the weights, so two gradients give the least loss that
+  // any weight of the input reaches where the level of every task is fitted.
+  test('a model that recognizes the task reads no label in its input', async () => {
+    const stream = randomStream(8, 'recognized tasks');
+    const rowCount = 20;
+    const recognized = tasks.slice(0, 1).flatMap((like) =>
+      Array.from({ length: 50 }, (_, task): TaskRows => ({
+        ...{ ...like, taskIndex: task, rowCount, supportRowCount: 19, loss: 'squared' },
+        categoryIds: [new Int32Array(rowCount).fill(task + 1)],
+        ...{ bagIds: [], numbers: [], impressions: new Float32Array(rowCount).fill(1) },
+        ...{ times: new Float64Array(rowCount), logRows: new Float64Array(rowCount) },
+        clicks: Float32Array.from({ length: rowCount }, () => stream.normal()),
+      })),
+    );
+    const indices = recognized.map(({ taskIndex }) => taskIndex);
+    const whole = tinyTaskStore({ categoryRowCounts: [51], numberCount: 0, losses: ['squared'] });
+    const ofTasks: TaskStore = {
+      ...whole,
+      digest: 'recognized',
+      readTasks: (asked) => Promise.resolve(asked.map((index) => recognized[index]!)),
+    };
+    const method = methodOf({ kind: 'global' });
+    const logistic = { kind: 'logistic', hiddenWidths: [], supportInputs: { clickRate: true } };
+    current = jobCaseOf(ofTasks, logistic, 5, method);
+    const { spec, meta } = current;
+    expect([spec.tableRowWidth, spec.numberFeatures]).toEqual([1, ['support.clickRate']]);
+    const levels = meta.tables.get('category0')!.values;
+    for (const { values } of meta.dense.values()) values.fill(0);
+    const gradientAt = async (weight: number) => {
+      meta.dense.get('numbers.linear')!.values.fill(weight);
+      const work = { kind: 'gradient', method, taskWeights: indices.map(() => 1) } as const;
+      const { tensors } = await runJob(executor, current, indices, work);
+      return { level: tensors.get('rows')!, weight: tensors.get('numbers.linear')![0]! };
+    };
+    const fittedAt = async (weight: number): Promise<number> => {
+      levels.fill(0);
+      const { level } = await gradientAt(weight);
+      for (const [task, error] of level.entries()) levels[task + 1] = -error;
+      return (await gradientAt(weight)).weight;
+    };
+    const [atZero, atOne] = [await fittedAt(0), await fittedAt(1)];
+    const left = recognized.reduce((sum, { clicks }) => {
+      const mean = clicks.reduce((a, b) => a + b, 0) / rowCount;
+      return sum + clicks.reduce((a, b) => a + (b - mean) ** 2, 0) / rowCount;
+    }, 0);
+    const readShare = atZero ** 2 / ((atOne - atZero) * left);
+    expect(readShare).toBeLessThan(0.1);
   });
 
   test('a prediction uses only the support rows of its division', async () => {

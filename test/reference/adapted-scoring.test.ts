@@ -56,7 +56,7 @@ afterAll(() => executor.close());
 
 interface Compared {
   readonly adaptation?: Adaptation;
-  readonly division?: RowDivision;
+  readonly division?: Extract<RowDivision, { by: 'shots' }>;
   readonly microBatchRowsMax?: number;
 }
 

@@ -2,8 +2,8 @@
  * Support-derived inputs: number features that say what a task's support rows have shown, so that
  * every model and method may use them. Workers and servers compute them here, so that both have the same bits.
  *
- * For a row, n and c are impressions and clicks of the task's other support rows, n_v and c_v those of
- * the rows that share its value of a category. With p the prior rate, s the smoothing
+ * For a row, n and c are impressions and clicks of the support rows that it reads, n_v and c_v those of
+ * the rows among them that share its value of a category. With p the prior rate, s the smoothing
  * and o(q) = ln(q / (1 - q)):
  *
  *   clickRate       o(q) - o(p)        q = (c + s p) / (n + s)
@@ -131,10 +131,7 @@ interface Evidence {
   readonly byValue: readonly Sums[];
 }
 
-/**
- * One column for each of `supportInputNames`, for many rows. A support row's input is made of the other support rows,
- * any other row's of all of them.
- */
+/** One column for each of `supportInputNames`, for many rows. */
 export function supportInputColumns(
   inputs: SupportInputs,
   loss: LossKind | undefined,
@@ -165,19 +162,27 @@ interface Sums {
   readonly impressions: Float64Array;
 }
 
-/** For every row, sums over the other support rows of its group; null: all rows are one group. */
-export function sumsOfOtherRows(task: RowLabels, groups: Int32Array | null): Sums {
+/**
+ * Which support rows of its task a support row reads; any other row reads all of them. Where tasks adapt, the others, so
+ * that its inputs are like those of a query row. Where the loss of support rows trains a model that all tasks share, those before
+ * it: a model that recognizes the task could learn the total, and would find the row's label by subtracting the others.
+ */
+export type SupportReads = 'others' | 'earlier';
+
+/** For every row, sums over the support rows that it reads in its group; null: all rows are one group. */
+export function sumsReadBy(task: RowLabels, groups: Int32Array | null, reads: SupportReads): Sums {
   return {
-    clicks: sumsOfOthers(task, task.clicks, groups),
-    impressions: sumsOfOthers(task, task.impressions, groups),
+    clicks: readSums(task, task.clicks, groups, reads),
+    impressions: readSums(task, task.impressions, groups, reads),
   };
 }
 
 /** Adds the rows before to the rows after: total minus own would keep a rounding error of the own. */
-function sumsOfOthers(
+function readSums(
   { rowCount, supportRowCount }: RowLabels,
   values: NumberArray,
   groups: Int32Array | null,
+  reads: SupportReads,
 ): Float64Array {
   const sums = new Float64Array(rowCount);
   const walk = (rows: Iterable<number>): Map<number, number> => {
@@ -192,7 +197,7 @@ function sumsOfOthers(
   };
   const support = Array.from({ length: supportRowCount }, (_, row) => row);
   const totals = walk(support);
-  walk(support.reverse());
+  if (reads === 'others') walk(support.reverse());
   for (let row = supportRowCount; row < rowCount; row += 1)
     sums[row] = totals.get(groups === null ? 0 : at(groups, row)) ?? 0;
   return sums;

@@ -63,6 +63,74 @@ test('other rows of held-out tasks change no dictionary, no scale and no trainin
   expect((await contentOf(changed)).content).toEqual(before.content);
 });
 
+test.each(['hash', 'first-seen'])(
+  'rows after trainUntil reach nothing that training or validation reads, by %s',
+  async (by) => {
+    const until = 300;
+    const contentOf = async (rows: readonly LogRow[]) => {
+      await room.write('log.csv', csvOf(rows));
+      const config = room.config({
+        ...{ features: FEATURES, time: 'at', trunkRows: 'small-tasks' },
+        taskSplit: { ...HELD_OUT, by, trainUntil: until },
+        rowSplit: { by: 'time', supportShare: 0.5, supportRowsMin: 2, queryRowsMin: 2 },
+        targetEncodings: { of: ['site'], folds: 3 },
+      });
+      const { features, leftOut, trunk, rowCount } = await room.prepare(config);
+      const { tasks, rows: stored } = await room.stored();
+      const early = tasks.filter(({ split }) => split !== 'test');
+      const files = ['dictionaries/site', 'dictionaries/tags', 'encodings/site'];
+      return {
+        ...{ tasks, stored, leftOut, rowCount },
+        content: {
+          ...{ features, early, trunk },
+          rows: early.map(({ taskIndex }) => stored[taskIndex]),
+          files: await Promise.all(files.map((name) => readFile(room.path(`store/${name}.arrow`)))),
+        },
+      };
+    };
+    // The ads from the 30th on have all their rows late, and the tenth has one early row.
+    const rows = ROWS.map((row, n) => ({
+      ...row,
+      tags: `t${n % 5}`,
+      ad: row.at > until || n % 40 < 30 ? row.ad : 'ad1',
+    })).filter(({ ad, at }) => ad !== 'ad10' || at > until || at === 10);
+    const whole = await contentOf(rows);
+    const late = await contentOf(
+      rows.map((row) =>
+        row.at > until ? { ...row, site: 'new', price: 1e6, clicked: 1 - row.clicked } : row,
+      ),
+    );
+    expect(late.content).toEqual(whole.content);
+    expect(whole.content.early.length).toBeGreaterThan(10);
+    for (const { taskIndex, split } of whole.tasks) {
+      const { times, supportRowCount } = whole.stored[taskIndex]!;
+      if (split !== 'test') expect(Math.max(...times)).toBeLessThanOrEqual(until);
+      else expect(Math.min(...times.subarray(supportRowCount))).toBeGreaterThan(until);
+    }
+    const ofTest = whole.tasks.filter(({ split }) => split === 'test');
+    expect(ofTest.length).toBeGreaterThan(2);
+    expect(whole.leftOut!.unplacedRowCount).toBeGreaterThan(50);
+    const { filteredRowCount, tooSmallRowCount, cappedRowCount, unplacedRowCount } = whole.leftOut!;
+    expect([filteredRowCount, cappedRowCount]).toEqual([0, 0]);
+    expect(whole.rowCount + tooSmallRowCount + unplacedRowCount).toBe(rows.length);
+  },
+);
+
+test.each([5, '1970-01-01 00:00:05'])('%o is a time until which rows train', async (trainUntil) => {
+  const rows = Array.from({ length: 10 }, (_, n) => `a,x,${n},${n % 2}\n`);
+  await room.write('log.csv', `ad,site,at,clicked\n${rows.join('')}`);
+  const taskSplit = { by: 'hash', validationShare: 0, testShare: 0, trainUntil };
+  await room.prepare(room.config({ time: 'at', taskSplit, rowSplit: { by: 'time' } }));
+  expect([...(await room.stored()).rows[0]!.times]).toEqual([0, 1, 2, 3, 4, 5]);
+});
+
+test('a cut that is no time is refused', async () => {
+  await room.write('log.csv', csvOf(ROWS));
+  const taskSplit = { ...HELD_OUT, trainUntil: 'last week' };
+  const config = room.config({ time: 'at', taskSplit, rowSplit: { by: 'time' } });
+  expect(await failureTextOf(room.prepare(config))).toMatch(/trainUntil[^]*last week/);
+});
+
 test('a task stays on its side regardless of the other tasks', async () => {
   const sidesOf = async (rows: readonly LogRow[]): Promise<Map<string, string>> => {
     await room.write('log.csv', csvOf(rows));

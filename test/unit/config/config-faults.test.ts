@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
+import { RUN_CONFIG, runConfigYaml } from '../../../shared/config/load-run-config.js';
 import { parseConfig } from '../../../shared/config/yaml-file.js';
 import type { FailureReport } from '../../../shared/base/errors.js';
 import { refusalOf } from '../../fixtures/failures.js';
@@ -38,6 +38,14 @@ const data = (part: Record<string, unknown>) => (config: Record<string, unknown>
   void (config['data'] = { ...GOOD.data, ...part });
 const set = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
   void Object.assign(config, part);
+
+describe('a written run config', () => {
+  it.each(['1.1', '1.2'] as const)('reads the same with YAML %s', (version) => {
+    const config = parseConfig(RUN_CONFIG, JSON.stringify(GOOD), 'run.yaml');
+    const read: unknown = parse(runConfigYaml(config, 'written'), { version });
+    expect(RUN_CONFIG.check(read, 'run.yaml')).toEqual(config);
+  });
+});
 
 describe('a run config with errors', () => {
   it.each<[string, (config: Record<string, unknown>) => void, string[]]>([

@@ -25,11 +25,15 @@ import {
   idDropoutOf,
   type StoreReference,
   type Job,
+  type JobWork,
 } from '../../../shared/queue/protocol.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import type { SupportReads } from '../../../shared/models/kinds/support-inputs.js';
 import { storeForModel, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { withDroppedIds, dividedTask } from '../../../shared/tasks/task-copies.js';
+import { withDroppedIds, dividedTasks } from '../../../shared/tasks/task-copies.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -196,21 +200,27 @@ function rowsGiven({ features, tasks }: GivenTasks): RowSource {
 
 async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
-  const division = divisionOf(work);
   const { features } = store.manifest;
-  const stored = await store.readTasks(taskIndices);
-  const divided = stored
-    .map((task) => (division === undefined ? task : dividedTask(task, division)))
-    .map((task) =>
-      // Tasks that adapt on all their rows have no query rows.
-      work.kind === 'adapt' && work.rows === 'all'
-        ? { ...task, supportRowCount: task.rowCount }
-        : task,
-    );
-  const drawn = withSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
+  const divided = (await dividedTasks(store, taskIndices, divisionOf(work))).map((task) =>
+    // Tasks that adapt on all their rows have no query rows.
+    work.kind === 'adapt' && work.rows === 'all'
+      ? { ...task, supportRowCount: task.rowCount }
+      : task,
+  );
+  const drawn = withSupportInputs(model.supportInputs, features, divided, {
+    drawn: drawnRowsOf(work),
+    reads: supportReadsOf(work),
+  });
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };
+}
+
+/** Where losses before adaptation count, support rows train what all tasks share. */
+function supportReadsOf(work: JobWork): SupportReads {
+  if (work.kind !== 'gradient') return 'others';
+  const plan = methodPlanOf(work.method);
+  return adapts(plan) && plan.cold === null ? 'others' : 'earlier';
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

@@ -2,17 +2,17 @@
  * Appends the inputs that are derived from a task's support rows (`shared/models/kinds/support-inputs.ts`)
  * to its numbers. This happens after any division of the rows, so that no input knows a row that the
  * prediction may not know: a query row's input is made of all support rows, a support row's of the
- * others, and no query row's label enters any. A row's input is the same in every role it is computed
- * in. No tensors here.
+ * others or of those before it (`SupportReads`), and no query row's label enters any. No tensors here.
  */
 
 import { at } from '../../../shared/base/arrays.js';
 import {
   NO_LABELS,
   sumsByGroup,
-  sumsOfOtherRows,
+  sumsReadBy,
   supportInputColumns,
   type SupportInputs,
+  type SupportReads,
 } from '../../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
@@ -31,7 +31,10 @@ export function withSupportInputs(
   inputs: SupportInputs | undefined,
   features: readonly EncodedFeature[],
   tasks: readonly TaskRows[],
-  drawn: DrawnRows | null = null,
+  {
+    drawn = null,
+    reads = 'others',
+  }: { readonly drawn?: DrawnRows | null; readonly reads?: SupportReads } = {},
 ): readonly TaskRows[] {
   const read = withDrawnRows(tasks, drawn);
   if (inputs === undefined) return read;
@@ -42,8 +45,8 @@ export function withSupportInputs(
     const labels = { rowCount, supportRowCount, clicks, impressions };
     return supportInputColumns(inputs, task.loss, {
       rowCount,
-      all: sumsOfOtherRows(labels, null),
-      byValue: columns.map((column) => sumsOfOtherRows(labels, idsOf(column))),
+      all: sumsReadBy(labels, null, reads),
+      byValue: columns.map((column) => sumsReadBy(labels, idsOf(column), reads)),
     });
   };
   return read.map((task, index) => {

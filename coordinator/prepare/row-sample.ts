@@ -1,0 +1,86 @@
+/**
+ * A bounded sample of the rows, and how much of the label values tell: of one feature beyond the overall rate, or of two
+ * beyond both alone. Values are learned on one half of the training tasks and judged on the other.
+ *
+ * With p the rate that is known before, c and n clicks and impressions of a value in the first half, and s the smoothing, rows
+ * of the second half are predicted by q = p + (c - n p) / (n + s). The gain is the logloss of p less that of q, or for values
+ * the squared error. For two features, the log odds of p are those of the overall rate and what both add to it alone.
+ */
+
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { at } from '../../shared/base/arrays.js';
+import type { TaskLabel } from '../../shared/tasks/task-label.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import { seededHash } from '../logs/sql.js';
+
+const ROW_COUNT_MAX = 100_000;
+const RATE_MIN = 1e-6;
+
+export interface SampledLabels {
+  readonly config: RunConfig;
+  readonly labels: readonly TaskLabel[] | null;
+}
+
+/** The table `sampled_rows`: rows of `encodable` at equal distances, with `task_half` and the weight `n`. */
+export async function createRowSample(
+  { config, labels }: SampledLabels,
+  session: DuckSession,
+): Promise<void> {
+  const total = await session.count('encodable');
+  const half = seededHash(config.seed, 'halves of the tasks', 'CAST(task AS VARCHAR)');
+  await session.run(
+    `CREATE TABLE sampled_rows AS SELECT *, CAST(${half} % 2 AS INTEGER) AS task_half,
+      ${isOfValues(labels) ? '1.0::DOUBLE' : 'impressions'} AS n
+      FROM encodable WHERE row % ${Math.max(1, Math.ceil(total / ROW_COUNT_MAX))} = 0`,
+  );
+}
+
+function isOfValues(labels: SampledLabels['labels']): boolean {
+  return labels?.[0]?.loss === 'squared';
+}
+
+interface Gain {
+  /** Of an impression. */
+  readonly gain: number;
+  readonly lossBefore: number;
+}
+
+/**
+ * @param values SQL of one or two values over `sampled_rows`.
+ * @returns null if a half has no rows, or labels that do not differ.
+ */
+export async function labelGain(
+  values: readonly string[],
+  { labels, smoothing }: Pick<SampledLabels, 'labels'> & { readonly smoothing: number },
+  session: DuckSession,
+): Promise<Gain | null> {
+  const ofValues = isOfValues(labels);
+  const level = (rate: string): string => (ofValues ? rate : `ln(${rate} / (1 - ${rate}))`);
+  const rateAt = (sum: string): string => (ofValues ? sum : `1 / (1 + exp(-(${sum})))`);
+  const bounded = (rate: string): string =>
+    ofValues ? rate : `least(greatest(${rate}, ${RATE_MIN}), ${1 - RATE_MIN})`;
+  const lossOf = (q: string): string =>
+    ofValues
+      ? `sum(squares - 2 * ${q} * c1 + n1 * ${q} ** 2)`
+      : `-sum(c1 * ln(${q}) + (n1 - c1) * ln(1 - ${q}))`;
+  const names = values.map((_, place) => `value${place}`);
+  const known = names.length === 1 ? [] : names;
+  const learned = bounded(`(sum(c0) + ${smoothing} * r) / (sum(n0) + ${smoothing})`);
+  const ofHalf = (sum: string, half: number): string =>
+    `coalesce(sum(${sum}) FILTER (task_half = ${half}), 0)`;
+  const [gain, lossBefore] = await session.row(
+    `WITH base AS (SELECT ${bounded('sum(clicks) / sum(n)')} AS r FROM sampled_rows WHERE split = 0 AND task_half = 0),
+      cells AS (SELECT ${names.join(', ')}, ${ofHalf('clicks', 0)} AS c0, ${ofHalf('n', 0)} AS n0, ${ofHalf('clicks', 1)} AS c1,
+        ${ofHalf('n', 1)} AS n1, ${ofHalf('clicks ** 2', 1)} AS squares
+        FROM (SELECT *, ${values.map((value, place) => `${value} AS ${at(names, place)}`).join(', ')} FROM sampled_rows WHERE split = 0)
+        GROUP BY ${names.join(', ')}),
+      ${known.map((name) => `${name}_alone AS (SELECT ${name}, ${level(learned)} - ${level('r')} AS beyond FROM cells CROSS JOIN base GROUP BY ${name}, r),`).join(' ')}
+      known AS (SELECT c.*, ${bounded(rateAt([level('r'), ...known.map((name) => `${name}_alone.beyond`)].join(' + ')))} AS p
+        FROM cells c CROSS JOIN base
+        ${known.map((name) => `JOIN ${name}_alone ON c.${name} IS NOT DISTINCT FROM ${name}_alone.${name}`).join(' ')}),
+      judged AS (SELECT *, ${bounded(`p + (c0 - n0 * p) / (n0 + ${smoothing})`)} AS q FROM known)
+    SELECT (${lossOf('p')} - ${lossOf('q')}) / sum(n1), ${lossOf('p')} / sum(n1) FROM judged`,
+  );
+  const isKnown = Number.isFinite(gain) && Number(lossBefore) > 0;
+  return isKnown ? { gain: Number(gain), lossBefore: Number(lossBefore) } : null;
+}
