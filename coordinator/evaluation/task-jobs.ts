@@ -309,11 +309,7 @@ interface AdaptRequest extends AdaptableModel {
 }
 
 /** Adapted tasks that follow one another in the request. */
-interface AdaptedWave {
-  readonly tasks: readonly AdaptedTask[];
-  /** Prior variances of the shift's level and of each feature's values; null without a shift. */
-  readonly shiftVariances: Float32Array | null;
-}
+type AdaptedWave = readonly AdaptedTask[];
 
 /** Yields every task of the request once, in its order, whatever the order of arrival. */
 export async function* adaptTasks(
@@ -321,7 +317,7 @@ export async function* adaptTasks(
   request: AdaptRequest,
 ): AsyncGenerator<AdaptedWave> {
   const { method, adaptation, rows } = request;
-  const layout = adaptedLayoutOf(context.spec, request);
+  const layout = adaptedLayoutOf(context.spec);
   const model = withEncodedParameters(context, request);
   const read = (output: Uint8Array, taskIndices: readonly number[]): AdaptedWave | Rejection => {
     const adapted = decodedOr(() =>
@@ -343,8 +339,8 @@ export async function* adaptTasks(
       };
   };
   for await (const { values } of waveValues(context, model, waves())) {
-    const tasks = values.flatMap((each) => each.tasks);
-    yield { tasks, shiftVariances: values[0]?.shiftVariances ?? null };
+    const tasks = values.flat();
+    yield tasks;
     context.onTasksDone(tasks.length);
   }
 }

@@ -98,16 +98,15 @@ export class AdaptedShards {
     while (isWhole(end - 1) && goesOn(shards[end])) end += 1;
     const taskIndices = shards.slice(first, end).flatMap((shard) => shard.taskIndices);
     const request = { ...model, taskIndices, adaptation, rows };
-    const layout = adaptedLayoutOf(this.#context.spec, { method: model.method, adaptation });
+    const layout = adaptedLayoutOf(this.#context.spec);
     let shardIndex = first;
     let adapted: AdaptedTask[] = [];
-    for await (const { tasks, shiftVariances } of adaptTasks(this.#context, request)) {
+    for await (const tasks of adaptTasks(this.#context, request)) {
       adapted.push(...tasks);
       for (; shardIndex < end; shardIndex += 1) {
         const { length } = at(shards, shardIndex).taskIndices;
         if (adapted.length < length) break;
-        const shard = { tasks: adapted.slice(0, length), shiftVariances };
-        const payload = encodeAdaptedTasks(layout, shard);
+        const payload = encodeAdaptedTasks(layout, adapted.slice(0, length));
         const digest = Buffer.from(sha256Of(payload), 'hex');
         const bytes = Buffer.concat([digest, payload]);
         await objects.put(this.#keyOf(shardIndex), bytes, { kind: 'always' });
@@ -136,11 +135,11 @@ export class AdaptedShards {
   }
 
   #decoded(bytes: Uint8Array, shardIndex: number): readonly AdaptedTask[] {
-    const { shards, model, objects } = this.#source;
-    const { taskIndices, adaptation } = at(shards, shardIndex);
-    const layout = adaptedLayoutOf(this.#context.spec, { method: model.method, adaptation });
+    const { shards, objects } = this.#source;
+    const { taskIndices } = at(shards, shardIndex);
+    const layout = adaptedLayoutOf(this.#context.spec);
     const where = `${objects.address}/${this.#keyOf(shardIndex)}`;
-    return decodeAdaptedTasks(bytes, layout, taskIndices, where).tasks;
+    return decodeAdaptedTasks(bytes, layout, taskIndices, where);
   }
 
   #prefix(): string {

@@ -38,8 +38,8 @@ import {
 } from '../../shared/bundle/key-index.js';
 import type { BlockEncoding, BlockLayout } from '../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
-import { configHash, type RunConfig } from '../../shared/config/run-config.js';
-import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
+import { configHash } from '../../shared/config/run-config.js';
+import { restsOnSupport } from '../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
@@ -174,7 +174,7 @@ export async function exportBundle(
   const calibrations = await calibrationsOf(context, model, serving);
   const { compute, caller } = surroundings;
   const unknown = await unknownBlockOf(context, model, compute, caller);
-  const layout = blockLayoutOf(run.spec, { encoding, hasLevel: shiftOf(run.config) !== null });
+  const layout = blockLayoutOf(run.spec, encoding);
   const plan: BlockPlan = {
     ...{ source, rows, shards, calibrations, layout, blocksPerFile: blocksPerFileOf(layout) },
     ...{ unknown: unknown.block, before: null, copied: [] },
@@ -344,10 +344,6 @@ function progressOf({ sink }: RunCaller, stage: string, total: number): (count: 
   };
 }
 
-function shiftOf({ method }: RunConfig): LevelShift | null {
-  return methodPlanOf(method).innerLoop.shift;
-}
-
 interface PackedPlan {
   readonly arrays: readonly BundleArray[];
   readonly selfCheckRowCount: number;
@@ -377,7 +373,6 @@ async function packPlan(
   const packing = new PackedBlocks({
     ...{ layout: plan.layout, blocksPerFile: plan.blocksPerFile, put },
     blockCount: copied.length + Number(unknown !== null) + adgroupCount,
-    shiftedFeatures: shiftOf(config)?.features ?? [],
     encodedFeatures: spec.options.supportInputs?.targetEncodings ?? [],
     before: before === null || isRewritten ? [] : before.published.manifest.arrays,
   });
@@ -388,9 +383,8 @@ async function packPlan(
   const tasks = await packShards(plan, { adapting, packing, done }, checked);
   if (unknown !== null) tasks.set(UNKNOWN_BLOCK, unknown);
   const blocks = await packing.finish();
-  const shift = shiftOf(config);
   const { tables, dense } = parameters;
-  const scorer = await compute.scorerOf({ spec, shift, tables, dense });
+  const scorer = await compute.scorerOf({ spec, tables, dense });
   const outputsIn = (layout: BlockLayout): Float32Array[] =>
     scorer.score(
       checked.map((adgroup) => {
@@ -401,7 +395,7 @@ async function packPlan(
     );
   const outputs = outputsIn(plan.layout);
   const { encoding } = plan.layout;
-  const exactLayout = blockLayoutOf(spec, { encoding: 'float32', hasLevel: shift !== null });
+  const exactLayout = blockLayoutOf(spec, 'float32');
   const exact = encoding === 'float32' || before !== null ? outputs : outputsIn(exactLayout);
   const named = selfCheckArrays(checked, outputs, store.manifest.features);
   const written = await Promise.all(named.map((array) => writeArray(array, put)));
@@ -417,7 +411,7 @@ function earlierTask({ before, source }: BlockPlan, { block, task }: CheckedAdgr
   if (before === null) throw new Error(`block ${block} was not kept`);
   const { model, index } = before.loaded;
   const { key } = at(source.store.tasks, task.taskIndex);
-  return adaptedTaskOf(model, block === UNKNOWN_BLOCK ? block : blockOfKey(index, key));
+  return adaptedTaskOf(model.blocks, block === UNKNOWN_BLOCK ? block : blockOfKey(index, key));
 }
 
 interface ShardPacking {
@@ -441,24 +435,17 @@ async function packShards(
     const isOnRows = restsOnSupport(loop, adaptation.innerSteps);
     for (const task of adaptedTasks) {
       const supportRowCount = rowCountOf(at(store.tasks, task.taskIndex), rows);
-      const stored = withShift(task, loop.shift);
-      await packing.add(stored, {
+      await packing.add(task, {
         supportRowCount: isOnRows ? supportRowCount : 0,
         labelIndex,
         calibrationIndex: calibrationIndexOf(calibrations, { labelIndex, supportRowCount }),
       });
-      if (wanted.has(block)) tasks.set(block, ownCopy(stored));
+      if (wanted.has(block)) tasks.set(block, ownCopy(task));
       block += 1;
     }
     done(adaptedTasks.length);
   }
   return tasks;
-}
-
-/** An unadapted task has no shift: a level of 0 says the same, and is scored by the same graph. */
-function withShift(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
-  if (task.shift !== null || shift === null) return task;
-  return { ...task, shift: { level: 0, effects: shift.features.map(() => new Map()) } };
 }
 
 /** Blocks of a shard are views of one array, which a copy does not keep in memory. */
@@ -472,10 +459,8 @@ function ownCopy(task: AdaptedTask): AdaptedTask {
 /** The adapted task as a scorer reads it from a block of this layout. */
 function asStored(task: AdaptedTask, layout: BlockLayout): AdaptedTask {
   const bytes = new Uint8Array(layout.strideByteCount);
-  const { blocks, shift } = task;
-  writeBlock(layout, { variables: blocks, level: shift?.level ?? 0 }, bytes);
-  const { variables, level } = readBlock(layout, bytes);
-  return { ...task, blocks: variables, shift: shift === null ? null : { ...shift, level } };
+  writeBlock(layout, task.blocks, bytes);
+  return { ...task, blocks: readBlock(layout, bytes) };
 }
 
 /** The arrays of the trunk, the tables, the dictionaries, the encodings and the index. */

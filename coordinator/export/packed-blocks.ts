@@ -19,8 +19,7 @@ interface BlockTarget {
   /** Blocks that are added. */
   readonly blockCount: number;
   readonly blocksPerFile: number;
-  /** Features whose values have effects, and those whose values have sums. */
-  readonly shiftedFeatures: readonly string[];
+  /** Features whose values have sums. */
   readonly encodedFeatures: readonly string[];
   readonly put: PutFile;
   /** The arrays of a bundle, behind whose blocks the added ones follow; none by default. */
@@ -57,7 +56,6 @@ export class PackedBlocks {
   readonly #isAlone: Uint8Array;
   readonly #labels: Int32Array;
   readonly #calibrations: Int32Array;
-  readonly #effects: ValueColumns;
   readonly #sums: ValueColumns;
 
   constructor(target: BlockTarget) {
@@ -65,7 +63,6 @@ export class PackedBlocks {
     const { blockCount, before = [] } = target;
     this.#before = new Map(before.map((array) => [array.name, array]));
     this.#files = [...(this.#before.get('blocks')?.files ?? [])];
-    this.#effects = new ValueColumns(['effects'], this.#before.get('effects.ids'));
     this.#sums = new ValueColumns(['clicks', 'impressions'], this.#before.get('sums.ids'));
     this.#file = this.#nextFile();
     this.#supportRowCounts = new Uint32Array(blockCount);
@@ -78,8 +75,7 @@ export class PackedBlocks {
   }
 
   async add(task: AdaptedTask, notes: BlockNotes): Promise<void> {
-    const content = { variables: task.blocks, level: task.shift?.level ?? 0 };
-    writeBlock(this.#target.layout, content, this.#nextBytes());
+    writeBlock(this.#target.layout, task.blocks, this.#nextBytes());
     const block = this.#block;
     this.#supportRowCounts[block] = notes.supportRowCount;
     this.#clicks[block] = task.support.clicks;
@@ -88,8 +84,6 @@ export class PackedBlocks {
     this.#isAlone[block] = task.isAlone ? 1 : 0;
     this.#labels[block] = notes.labelIndex;
     this.#calibrations[block] = notes.calibrationIndex;
-    for (const feature of this.#target.shiftedFeatures.keys())
-      this.#effects.add(task.shift?.effects[feature], (effect) => [effect]);
     for (const feature of this.#target.encodedFeatures.keys())
       this.#sums.add(task.support.byValue[feature], (sum) => [sum.clicks, sum.impressions]);
     await this.#endBlock();
@@ -100,7 +94,7 @@ export class PackedBlocks {
     { model: { blocks }, labels, calibrations }: LoadedBundle,
     from: number,
   ): Promise<void> {
-    const { evidence, effects, isOfValues, isAlone } = blocks;
+    const { evidence, isOfValues, isAlone } = blocks;
     const { supportRowCounts, clicks, impressions, byValue } = evidence;
     this.#nextBytes().set(blockBytes(blocks, from));
     const block = this.#block;
@@ -111,14 +105,13 @@ export class PackedBlocks {
     this.#isAlone[block] = at(isAlone, from);
     this.#labels[block] = at(labels, from);
     this.#calibrations[block] = at(calibrations, from);
-    if (effects !== null) this.#effects.copy(effects, from, [effects.effects]);
     if (byValue !== null) this.#sums.copy(byValue, from, [byValue.clicks, byValue.impressions]);
     await this.#endBlock();
   }
 
   /** The arrays, once every block was added. */
   async finish(): Promise<BundleArray[]> {
-    const { blockCount, layout, put, shiftedFeatures, encodedFeatures } = this.#target;
+    const { blockCount, layout, put, encodedFeatures } = this.#target;
     if (this.#block !== blockCount) throw new Error(`${this.#block} of ${blockCount} blocks`);
     const vector = (name: string, values: NamedArray['values']): NamedArray => ({
       ...{ name: `blocks.${name}`, values },
@@ -132,7 +125,6 @@ export class PackedBlocks {
       vector('isAlone', this.#isAlone),
       vector('labels', this.#labels),
       vector('calibrations', this.#calibrations),
-      ...(shiftedFeatures.length === 0 ? [] : this.#effects.arrays('effects', Float32Array)),
       ...(encodedFeatures.length === 0 ? [] : this.#sums.arrays('sums', Float64Array)),
     ];
     const countBefore = this.#before.get('blocks')?.shape[0] ?? 0;

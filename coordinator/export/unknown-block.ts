@@ -8,7 +8,7 @@ import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { allocateEncodedRows, type EncodedRows } from '../../shared/features/row-encoder.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
-import type { AdaptedTask, TaskShift } from '../../shared/bundle/adapted-tasks.js';
+import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import {
   type TaskEntry,
   type TaskRows,
@@ -38,13 +38,10 @@ export async function unknownBlockOf(
   compute: LocalCompute,
   caller: RunCaller,
 ): Promise<UnknownBlock> {
-  const { start, shift } = methodPlanOf(model.method).innerLoop;
-  // A level of 0 and no effects: a shift needs support rows.
-  const noShift =
-    shift === null ? null : { level: 0, effects: shift.features.map(() => new Map()) };
-  if (start === undefined)
+  const { start, covariance } = methodPlanOf(model.method).innerLoop;
+  if (start === undefined && covariance === undefined)
     return {
-      block: initialBlock(context, model, noShift),
+      block: initialBlock(context, model),
       described: { block: 'initial', attributes: [] },
     };
   const store = storeForModel(context.config.model, storeOfNobody(context.store));
@@ -58,10 +55,10 @@ export async function unknownBlockOf(
     { ...model, taskIndices, adaptation: UNADAPTED, rows: 'support' },
   );
   const found: AdaptedTask[] = [];
-  for await (const { tasks } of waves) found.push(...tasks);
+  for await (const tasks of waves) found.push(...tasks);
   await dispatcher.close();
   return {
-    block: { ...at(found, 0), taskIndex: 0, shift: noShift },
+    block: { ...at(found, 0), taskIndex: 0 },
     described: { block: 'start-without-support', attributes: attributesOf(model.method) },
   };
 }
@@ -73,16 +70,12 @@ function attributesOf(method: MethodConfig): string[] {
     : [];
 }
 
-function initialBlock(
-  { spec }: TaskJobContext,
-  { parameters }: AdaptableModel,
-  shift: TaskShift | null,
-): AdaptedTask {
+function initialBlock({ spec }: TaskJobContext, { parameters }: AdaptableModel): AdaptedTask {
   const personal = spec.variables
     .filter(({ block }) => block === 'personal')
     .map(({ name }) => name);
   return {
-    ...{ taskIndex: 0, loss: 'binary', isAlone: false, shift },
+    ...{ taskIndex: 0, loss: 'binary', isAlone: false },
     blocks: new Map([...parameters.dense].filter(([name]) => personal.includes(name))),
     support: {
       ...{ clicks: 0, impressions: 0 },
@@ -129,7 +122,7 @@ interface LocalScorer {
 export interface LocalCompute {
   /** True if jobs have the bits here that they have in a process of their own. */
   readonly isExact: boolean;
-  scorerOf(model: Pick<RankingModel, 'spec' | 'shift' | 'dense' | 'tables'>): Promise<LocalScorer>;
+  scorerOf(model: Pick<RankingModel, 'spec' | 'dense' | 'tables'>): Promise<LocalScorer>;
   /** Computes jobs on a store that is open, and leaves it open. */
   executorOn(store: TaskStore): Promise<JobExecutor>;
 }

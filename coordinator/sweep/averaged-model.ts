@@ -316,7 +316,7 @@ function shapeIn({ variables }: ModelSpec, wanted: string): readonly number[] {
 
 const LAYER = /^layer(\d+)\.(weight|bias)$/;
 
-/** Variables of the method, such as the prior of a shift, are means of those members that have them. */
+/** Variables of the method, such as a prior, are means of those members that have them. */
 function placementOf(name: string, part: MemberShare): Placement {
   const { spec, member, share, ownShare } = part;
   const { firstFactor, firstUnits, numberPlaces } = member;

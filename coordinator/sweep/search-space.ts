@@ -44,7 +44,7 @@ const BLOCKS: readonly string[] = ['bias', 'adgroupEmbedding', 'output'];
 
 const ADAPTING = {
   nothing: { personal: [], method: { kind: 'global' } },
-  level: { personal: [], method: { kind: 'maml', innerSteps: 1, levelShift: true } },
+  level: { personal: ['bias'], method: { kind: 'posterior', inputMeans: false } },
   blocks: { personal: BLOCKS, method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1 } },
   /** Blocks that an encoder of the support rows makes, which says more than their mean. Inner steps may follow at serving. */
   'generated blocks': {
@@ -81,7 +81,8 @@ const CANDIDATES: readonly Point[] = [
 /** At most `countMax` candidates. The same facts give the same ones. */
 export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
   return CANDIDATES.slice(0, countMax).map(({ model, readsRate, adapts, regularisation }) => {
-    const { personal, method } = ADAPTING[adapts];
+    const { method } = ADAPTING[adapts];
+    const personal: readonly string[] = ADAPTING[adapts].personal;
     const rate = RATES[model];
     return {
       words: {
@@ -90,7 +91,7 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
       },
       model: {
         ...{ ...MODELS[model], personal: [...personal] },
-        ...(personal.length > 0 ? { adgroupEmbedding: true } : {}),
+        ...(personal.includes('adgroupEmbedding') ? { adgroupEmbedding: true } : {}),
         ...(readsRate ? { supportInputs: supportInputsOf(facts) } : {}),
       },
       method,

@@ -3,18 +3,14 @@
  * of it exactly as an evaluation would. Workers encode them, coordinators decode and check them.
  *
  * Output blob of an adapt job, tasks in order of the job:
- *   NAME       `[taskCount, ...shape]` by personal variable: the blocks after the inner steps
- *   numbers    F64, end to end: where a shift follows the inner steps, the prior variances of the level and of the values
- *              of each feature; then for each task its index, 1 if it predicts standardised values and not logits, 1 if it
+ *   NAME       `[taskCount, ...shape]` by own variable of the spec: the blocks after the inner steps
+ *   numbers    F64, end to end: for each task its index, 1 if it predicts standardised values and not logits, 1 if it
  *              adapted alone, the sums of clicks and impressions over the rows adapted on; by feature with a target
- *              encoding, a list of id, clicks, impressions; with a shift the level and, by shifted feature, a list of id,
- *              effect. The length of a list comes before it.
+ *              encoding, a list of id, clicks, impressions. The length of a list comes before it.
  */
 
 import { QianmoError } from '../base/errors.js';
-import { methodPlanOf } from '../methods/methods.js';
 import type { ModelSpec } from '../models/model-spec.js';
-import type { AdaptWork } from '../queue/protocol.js';
 import type { LossKind } from '../tasks/task-label.js';
 import {
   type DenseTensor,
@@ -35,12 +31,6 @@ export interface SupportSums extends LabelSums {
   readonly byValue: readonly ReadonlyMap<number, LabelSums>[];
 }
 
-export interface TaskShift {
-  readonly level: number;
-  /** By shifted feature, in their order: effects by id. */
-  readonly effects: readonly ReadonlyMap<number, number>[];
-}
-
 export interface AdaptedTask {
   readonly taskIndex: number;
   readonly loss: LossKind;
@@ -50,57 +40,33 @@ export interface AdaptedTask {
    */
   readonly isAlone: boolean;
   readonly blocks: NamedTensors;
-  /** Null where no shift follows the inner steps. */
-  readonly shift: TaskShift | null;
   readonly support: SupportSums;
-}
-
-interface AdaptedTasks {
-  readonly tasks: readonly AdaptedTask[];
-  /** Prior variances of the level and of each feature's values; null without a shift. */
-  readonly shiftVariances: Float32Array | null;
 }
 
 interface AdaptedLayout {
   readonly blocks: TensorLayout;
   /** Features whose values have sums. */
   readonly encodedFeatures: readonly string[];
-  /** Features whose values have effects; null without a shift. */
-  readonly shiftedFeatures: readonly string[] | null;
 }
 
-export function adaptedLayoutOf(
-  spec: ModelSpec,
-  { method, adaptation }: Pick<AdaptWork, 'method' | 'adaptation'>,
-): AdaptedLayout {
-  const { shift } = methodPlanOf(method).innerLoop;
+export function adaptedLayoutOf(spec: ModelSpec): AdaptedLayout {
   return {
-    blocks: new Map(
-      spec.variables
-        .filter(({ block }) => block === 'personal')
-        .map(({ name, shape }) => [name, { shape }]),
-    ),
+    blocks: new Map(spec.ownVariables.map(({ name, shape }) => [name, { shape }])),
     encodedFeatures: spec.options.supportInputs?.targetEncodings ?? [],
-    shiftedFeatures: shift === null || adaptation.innerSteps === 0 ? null : shift.features,
   };
 }
 
-export function encodeAdaptedTasks(layout: AdaptedLayout, adapted: AdaptedTasks): Uint8Array {
-  const { tasks, shiftVariances } = adapted;
-  const numbers: number[] = [...(shiftVariances ?? [])];
-  for (const { taskIndex, loss, isAlone, support, shift } of tasks) {
+export function encodeAdaptedTasks(
+  layout: AdaptedLayout,
+  tasks: readonly AdaptedTask[],
+): Uint8Array {
+  const numbers: number[] = [];
+  for (const { taskIndex, loss, isAlone, support } of tasks) {
     numbers.push(taskIndex, Number(loss === 'squared'), Number(isAlone));
     numbers.push(support.clicks, support.impressions);
     for (const sums of support.byValue) {
       numbers.push(sums.size);
       for (const [id, { clicks, impressions }] of sums) numbers.push(id, clicks, impressions);
-    }
-    if (layout.shiftedFeatures === null) continue;
-    if (shift === null || shiftVariances === null) throw new Error('an adapted task has no shift');
-    numbers.push(shift.level);
-    for (const effects of shift.effects) {
-      numbers.push(effects.size);
-      for (const [id, effect] of effects) numbers.push(id, effect);
     }
   }
   const tensors = new Map<string, CodedTensor>([
@@ -128,7 +94,7 @@ export function decodeAdaptedTasks(
   layout: AdaptedLayout,
   taskIndices: readonly number[],
   where: string,
-): AdaptedTasks {
+): readonly AdaptedTask[] {
   const malformed = (found: string): QianmoError =>
     new QianmoError({
       kind: 'data',
@@ -150,11 +116,6 @@ export function decodeAdaptedTasks(
   if (!(coded instanceof Float64Array) || tensors.size !== blocks.length + 1)
     throw malformed('other tensors than the expected ones');
   const numbers = new NumberReader(coded, malformed);
-  const { encodedFeatures, shiftedFeatures } = layout;
-  const shiftVariances =
-    shiftedFeatures === null
-      ? null
-      : Float32Array.from({ length: 1 + shiftedFeatures.length }, () => numbers.next());
   const readSums = (): LabelSums => ({ clicks: numbers.next(), impressions: numbers.next() });
   const tasks = taskIndices.map((taskIndex, place): AdaptedTask => {
     if (numbers.next() !== taskIndex) throw malformed('other tasks than those of the job');
@@ -169,18 +130,11 @@ export function decodeAdaptedTasks(
           { shape, values: values.subarray(place * size, (place + 1) * size) },
         ]),
       ),
-      support: { ...sums, byValue: encodedFeatures.map(() => numbers.map(readSums)) },
-      shift:
-        shiftedFeatures === null
-          ? null
-          : {
-              level: numbers.next(),
-              effects: shiftedFeatures.map(() => numbers.map(() => numbers.next())),
-            },
+      support: { ...sums, byValue: layout.encodedFeatures.map(() => numbers.map(readSums)) },
     };
   });
   numbers.assertAllRead();
-  return { tasks, shiftVariances };
+  return tasks;
 }
 
 class NumberReader {
@@ -218,18 +172,12 @@ class NumberReader {
 }
 
 /** Returns whether every number of adapted tasks is finite; those of a task that diverged are not. */
-export function areFinite({ tasks, shiftVariances }: AdaptedTasks): boolean {
-  return (
-    (shiftVariances?.every(Number.isFinite) ?? true) &&
-    tasks.every(
-      ({ blocks, shift, support }) =>
-        [...blocks.values()].every(({ values }) => values.every(Number.isFinite)) &&
-        (shift === null ||
-          (Number.isFinite(shift.level) &&
-            shift.effects.every((effects) => [...effects.values()].every(Number.isFinite)))) &&
-        [support, ...support.byValue.flatMap((sums) => [...sums.values()])].every(
-          (sums) => Number.isFinite(sums.clicks) && Number.isFinite(sums.impressions),
-        ),
-    )
+export function areFinite(tasks: readonly AdaptedTask[]): boolean {
+  return tasks.every(
+    ({ blocks, support }) =>
+      [...blocks.values()].every(({ values }) => values.every(Number.isFinite)) &&
+      [support, ...support.byValue.flatMap((sums) => [...sums.values()])].every(
+        (sums) => Number.isFinite(sums.clicks) && Number.isFinite(sums.impressions),
+      ),
   );
 }

@@ -1,6 +1,7 @@
 /** Blocks written in an encoding, and read back as float32. */
 
 import { at } from '../base/arrays.js';
+import { COVARIANCE } from '../methods/inner-loop/personal-blocks.js';
 import { elementCountOf, type NamedTensors } from '../tensors/named-tensors.js';
 import type {
   BlockLayout,
@@ -8,35 +9,27 @@ import type {
   PersonalBlocks,
   BlockEncoding,
   BlockEvidence,
-  RankingModel,
   ValueLists,
 } from './ranking-model.js';
 import type { ModelSpec } from '../models/model-spec.js';
-import type { AdaptedTask, SupportSums, TaskShift } from './adapted-tasks.js';
+import type { AdaptedTask, SupportSums } from './adapted-tasks.js';
 
-/** The personal variables of one adgroup, before or after encoding. */
-interface BlockValues {
-  readonly variables: NamedTensors;
-  /** 0 where no shift follows the inner steps. */
-  readonly level: number;
-}
-
-/** Writes a block into its `strideByteCount` bytes. */
+/** Writes the variables of an adgroup into the `strideByteCount` bytes of its block. */
 export function writeBlock(
-  { parts, levelByteOffset, strideByteCount }: BlockLayout,
-  { variables, level }: BlockValues,
+  { parts, strideByteCount }: BlockLayout,
+  variables: NamedTensors,
   target: Uint8Array,
 ): void {
   if (target.length !== strideByteCount)
     throw new RangeError(`a block has ${strideByteCount} bytes, not ${target.length}`);
   const view = viewOf(target);
   target.fill(0);
-  if (levelByteOffset !== null) view.setFloat32(levelByteOffset, level, true);
   for (const part of parts) {
     const { name, shape, encoding, byteOffset } = part;
-    const values = variables.get(name)?.values;
-    if (values?.length !== elementCountOf(shape))
+    const whole = variables.get(name)?.values;
+    if (whole?.length !== elementCountOf(shape))
       throw new Error(`a block has no variable ${name} [${shape.join(', ')}]`);
+    const values = name === COVARIANCE ? lowerTriangle(whole, part.valueCount) : whole;
     for (const [index, value] of values.entries())
       if (encoding === 'float32') view.setFloat32(byteOffset + 4 * index, value, true);
       else view.setUint16(byteOffset + 2 * index, halfBitsOf(value), true);
@@ -44,23 +37,39 @@ export function writeBlock(
 }
 
 /** The values that a scorer reads. */
-export function readBlock(
-  { parts, levelByteOffset }: BlockLayout,
-  source: Uint8Array,
-): BlockValues {
+export function readBlock({ parts }: BlockLayout, source: Uint8Array): NamedTensors {
   const view = viewOf(source);
-  const valuesOf = ({ shape, encoding, byteOffset }: BlockPart): Float32Array =>
-    Float32Array.from({ length: elementCountOf(shape) }, (_, index) =>
+  const valuesOf = ({ name, shape, encoding, byteOffset, valueCount }: BlockPart): Float32Array => {
+    const values = Float32Array.from({ length: valueCount }, (_, index) =>
       encoding === 'float32'
         ? view.getFloat32(byteOffset + 4 * index, true)
         : valueOfHalf(view.getUint16(byteOffset + 2 * index, true)),
     );
-  return {
-    variables: new Map(
-      parts.map((part) => [part.name, { shape: part.shape, values: valuesOf(part) }]),
-    ),
-    level: levelByteOffset === null ? 0 : view.getFloat32(levelByteOffset, true),
+    return name === COVARIANCE ? wholeOfTriangle(values, elementCountOf(shape)) : values;
   };
+  return new Map(parts.map((part) => [part.name, { shape: part.shape, values: valuesOf(part) }]));
+}
+
+/** The rows of a symmetric matrix up to the diagonal, one after the other. */
+function lowerTriangle(matrix: Float32Array, count: number): Float32Array {
+  const extent = Math.sqrt(matrix.length);
+  const triangle = new Float32Array(count);
+  let place = 0;
+  for (let row = 0; row < extent; row += 1, place += row)
+    triangle.set(matrix.subarray(row * extent, row * extent + row + 1), place);
+  return triangle;
+}
+
+function wholeOfTriangle(triangle: Float32Array, size: number): Float32Array {
+  const extent = Math.sqrt(size);
+  const matrix = new Float32Array(size);
+  let place = 0;
+  for (let row = 0; row < extent; row += 1)
+    for (let column = 0; column <= row; column += 1, place += 1) {
+      matrix[row * extent + column] = at(triangle, place);
+      matrix[column * extent + row] = at(triangle, place);
+    }
+  return matrix;
 }
 
 /** The bytes of a block where they lie. */
@@ -84,12 +93,11 @@ const STRIDE_ALIGNMENT = 64;
 
 const BYTES_PER_VALUE: Readonly<Record<BlockEncoding, number>> = { float32: 4, float16: 2 };
 
-/** The level and the variables of one value lie first. The other variables follow, each at a multiple of 16. */
+/** Variables of one value lie first. The others follow, each at a multiple of 16; of a covariance, the lower triangle. */
 export function blockLayoutOf(
-  { variables }: Pick<ModelSpec, 'variables'>,
-  { encoding, hasLevel }: { readonly encoding: BlockEncoding; readonly hasLevel: boolean },
+  { ownVariables }: Pick<ModelSpec, 'ownVariables'>,
+  encoding: BlockEncoding,
 ): BlockLayout {
-  const personal = variables.filter(({ block }) => block === 'personal');
   const isScalar = ({ shape }: { readonly shape: readonly number[] }): boolean =>
     elementCountOf(shape) === 1;
   let end = 0;
@@ -98,47 +106,38 @@ export function blockLayoutOf(
     end += byteCount;
     return start;
   };
-  const levelByteOffset = hasLevel ? take(BYTES_PER_VALUE.float32) : null;
   const scalarOffsets = new Map(
-    personal
+    ownVariables
       .filter(isScalar)
       .map(({ name }): [string, number] => [name, take(BYTES_PER_VALUE.float32)]),
   );
-  const parts = personal.map(({ name, shape }): BlockPart => {
+  const parts = ownVariables.map(({ name, shape }): BlockPart => {
     const scalarOffset = scalarOffsets.get(name);
     if (scalarOffset !== undefined)
-      return { name, shape, encoding: 'float32', byteOffset: scalarOffset };
+      return { name, shape, encoding: 'float32', byteOffset: scalarOffset, valueCount: 1 };
+    const [extent = 1] = shape;
+    const valueCount = name === COVARIANCE ? (extent * (extent + 1)) / 2 : elementCountOf(shape);
     end = roundUp(end, PART_ALIGNMENT);
-    const byteOffset = take(elementCountOf(shape) * BYTES_PER_VALUE[encoding]);
-    return { name, shape, encoding, byteOffset };
+    const byteOffset = take(valueCount * BYTES_PER_VALUE[encoding]);
+    return { name, shape, encoding, byteOffset, valueCount };
   });
   const strideByteCount = Math.max(STRIDE_ALIGNMENT, roundUp(end, STRIDE_ALIGNMENT));
-  return { encoding, parts, levelByteOffset, strideByteCount };
+  return { encoding, parts, strideByteCount };
 }
 
 function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
 
-export function adaptedTaskOf(
-  { shift, blocks }: Pick<RankingModel, 'shift' | 'blocks'>,
-  block: number,
-): AdaptedTask {
+export function adaptedTaskOf(blocks: PersonalBlocks, block: number): AdaptedTask {
   const { layout, evidence, isOfValues, isAlone } = blocks;
-  const { variables, level } = readBlock(layout, blockBytes(blocks, block));
   return {
     taskIndex: block,
     loss: at(isOfValues, block) === 1 ? 'squared' : 'binary',
     isAlone: at(isAlone, block) === 1,
-    blocks: variables,
-    shift: shift === null || layout.levelByteOffset === null ? null : shiftOf(blocks, block, level),
+    blocks: readBlock(layout, blockBytes(blocks, block)),
     support: supportOf(evidence, block),
   };
-}
-
-function shiftOf({ effects }: PersonalBlocks, block: number, level: number): TaskShift {
-  if (effects === null) return { level, effects: [] };
-  return { level, effects: mapsOf(effects, block, (entry) => at(effects.effects, entry)) };
 }
 
 function supportOf({ clicks, impressions, byValue }: BlockEvidence, block: number): SupportSums {

@@ -4,35 +4,34 @@
  *
  * A block is what one adgroup has of its own. Block 0 is what an adgroup without a block gets. The
  * blocks of all adgroups lie one after the other, each at a multiple of a stride, and are read where
- * they lie. What varies in length, such as the effects by value, lies beside them as lists.
+ * they lie. What varies in length, the sums by value, lies beside them as lists.
  */
 
 import type { SupportSums } from './adapted-tasks.js';
-import type { LevelShift } from '../methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, NamedTensors } from '../tensors/named-tensors.js';
 import { at, int32At } from '../base/arrays.js';
 
-/** How the values of a block are stored, little-endian. Variables of a single value and the level are always float32. */
+/** How the values of a block are stored, little-endian. Variables of a single value are always float32. */
 export const BLOCK_ENCODINGS = ['float32', 'float16'] as const;
 
 export type BlockEncoding = (typeof BLOCK_ENCODINGS)[number];
 
-/** Where a personal variable lies in every block. */
+/** Where an own variable lies in every block. */
 export interface BlockPart {
   readonly name: string;
   readonly shape: readonly number[];
   readonly encoding: BlockEncoding;
-  /** A multiple of 16. */
+  /** A multiple of 16, but for variables of a single value. */
   readonly byteOffset: number;
+  /** Values that are stored: of a covariance, those of the lower triangle. */
+  readonly valueCount: number;
 }
 
 export interface BlockLayout {
   readonly encoding: BlockEncoding;
-  /** Personal variables in the order of the spec. */
+  /** Own variables in the order of the spec. */
   readonly parts: readonly BlockPart[];
-  /** Where the level shift (float32) lies; null where no shift follows the inner steps. */
-  readonly levelByteOffset: number | null;
   /** Bytes from one block to the next: a multiple of 64. */
   readonly strideByteCount: number;
 }
@@ -44,11 +43,6 @@ export interface ValueLists {
   readonly offsets: Int32Array;
   /** Encoded values, ascending within a list. */
   readonly ids: Int32Array;
-}
-
-interface ValueEffects extends ValueLists {
-  /** `[ids.length]`: added to the logit of rows with the value. */
-  readonly effects: Float32Array;
 }
 
 interface ValueSums extends ValueLists {
@@ -80,8 +74,6 @@ export interface PersonalBlocks {
   readonly shards: readonly Uint8Array[];
   /** A power of two. */
   readonly blocksPerShard: number;
-  /** Effects by value of the shifted features; null where no values are shifted. */
-  readonly effects: ValueEffects | null;
   readonly evidence: BlockEvidence;
   /** `[blockCount]`: 1 where a block predicts standardised values (loss `squared`), not logits. */
   readonly isOfValues: Uint8Array;
@@ -91,8 +83,6 @@ export interface PersonalBlocks {
 
 export interface RankingModel {
   readonly spec: ModelSpec;
-  /** The shift that follows the method's inner steps, or null. */
-  readonly shift: LevelShift | null;
   /** All dense variables. Personal ones as all tasks share them, of which a method makes the start of each. */
   readonly dense: NamedTensors;
   /** By feature, as the spec lists them. */

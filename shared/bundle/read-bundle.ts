@@ -9,7 +9,6 @@ import {
   type RowEncoder,
 } from '../features/row-encoder.js';
 import { dictionarySlotCountOf, type PackedDictionary } from '../features/packed-dictionary.js';
-import { methodPlanOf } from '../methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable, DenseTensor } from '../tensors/named-tensors.js';
 import type { ObjectStore } from '../storage/object-store.js';
@@ -101,7 +100,6 @@ interface BundleSource {
 async function modelOf(source: BundleSource): Promise<RankingModel> {
   const { manifest, arrays } = source;
   const spec = bundleSpecOf(manifest);
-  const { shift } = methodPlanOf(manifest.method).innerLoop;
   const dense = new Map<string, DenseTensor>();
   for (const { name, shape } of spec.variables)
     dense.set(name, { shape, values: await arrays.float32(`dense/${name}`, shape) });
@@ -111,30 +109,23 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
     const values = await arrays.float32(`tables/${name}`, [rowCount, width]);
     tables.set(name, { rowCount, width, values });
   }
-  const blocks = await blocksOf(source, { spec, shift });
-  return { spec, shift, dense, tables, blocks };
+  return { spec, dense, tables, blocks: await blocksOf(source, spec) };
 }
 
 async function blocksOf(
   { manifest, arrays, where }: BundleSource,
-  { spec, shift }: Pick<RankingModel, 'spec' | 'shift'>,
+  spec: ModelSpec,
 ): Promise<PersonalBlocks> {
   const { count: blockCount, encoding, strideByteCount, blocksPerFile } = manifest.blocks;
-  const layout = blockLayoutOf(spec, { encoding, hasLevel: shift !== null });
+  const layout = blockLayoutOf(spec, encoding);
   if (layout.strideByteCount !== strideByteCount)
     throw unfit(where, 'bytes of a block', `${layout.strideByteCount}`, `${strideByteCount}`);
   const files = await arrays.files('blocks', 'U8', [blockCount, strideByteCount]);
   const shards = shardsOf(files, blocksPerFile * strideByteCount);
-  const shifted = shift?.features ?? [];
   const encoded = spec.options.supportInputs?.targetEncodings ?? [];
-  const effects = await listsOf(arrays, 'effects', { features: shifted, blockCount });
   const sums = await listsOf(arrays, 'sums', { features: encoded, blockCount });
   return {
     ...{ layout, blockCount, shards, blocksPerShard: blocksPerFile },
-    effects:
-      effects === null
-        ? null
-        : { ...effects, effects: await arrays.float32('effects.effects', [effects.ids.length]) },
     evidence: {
       supportRowCounts: await arrays.uint32('blocks.supportRowCounts', [blockCount]),
       clicks: await arrays.float64('blocks.clicks', [blockCount]),

@@ -79,10 +79,6 @@ export const encoder = defineMethod({
     outer: derivativeBy(own),
     variables: (model) => [...encoderVariables(model, own), ...LEARNED_RATES.variables(model)],
   }),
-  misfitsOf: ({ innerSteps, levelShift }) =>
-    innerSteps === 0 && levelShift !== false
-      ? [{ path: ['levelShift'], message: 'follows inner steps: set innerSteps to 1 or more' }]
-      : [],
 });
 
 /** `[taskCount, taskWidth]`; null where no task has support rows. */

@@ -13,7 +13,6 @@ import { defineMethod } from './inner-loop/method.js';
 const PLAIN_DESCENT: InnerLoop = {
   steps: { count: 1, rate: 1 },
   reads: {},
-  shift: null,
 };
 
 export const globalMethod = defineMethod({

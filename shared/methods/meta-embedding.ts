@@ -48,7 +48,6 @@ export const metaEmbedding = defineMethod({
     const innerLoop: InnerLoop = {
       steps: { count: innerSteps, rate: innerRate },
       reads: { attributes: true },
-      shift: null,
       start: (tasks) => {
         const { tf } = tasks;
         const inputs = tasks.attributes(attributes);

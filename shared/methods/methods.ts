@@ -5,7 +5,6 @@ import { KindRegistry, pluginDigestSchema } from '../names/kind-registry.js';
 import { encoder } from './encoder.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
-import { levelShiftVariables } from './inner-loop/inner-loop-settings.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { pamlGate } from './paml-gate.js';
@@ -70,11 +69,9 @@ function kindOf({ shape: { kind } }: z.ZodObject): string {
   return String(kind.value);
 }
 
-/** The variables that the method and its level shift learn in addition to the model's. */
+/** The variables that the method learns in addition to the model's. */
 export function methodVariablesOf(config: MethodConfig, model: ModelShape): readonly Variable[] {
-  const { innerLoop, variables } = methodPlanOf(config);
-  const own = variables?.(model) ?? [];
-  return [...own, ...levelShiftVariables(innerLoop.shift, model)];
+  return methodPlanOf(config).variables?.(model) ?? [];
 }
 
 export function methodPlanOf(config: MethodConfig): MethodPlan {
@@ -92,15 +89,14 @@ export function methodMisfits(
 
 const NOTHING_ADAPTS: SettingMisfit = {
   path: ['kind'],
-  message:
-    'nothing adapts: name blocks in model.personal, set method.levelShift, or take global, which adapts nothing',
+  message: 'nothing adapts: name blocks in model.personal, or take global, which adapts nothing',
 };
 
 /** True as well of methods that are not about adapting a model's blocks. */
 function adaptsSomething(config: MethodConfig, { personal }: ModelSettings): boolean {
   const plan = methodPlanOf(config);
   if (!adapts(plan) || plan.learns === 'method') return true;
-  return personal.length > 0 || plan.innerLoop.shift !== null;
+  return personal.length > 0;
 }
 
 function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {

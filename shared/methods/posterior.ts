@@ -10,16 +10,16 @@
  *
  *   phi <- phi - (J'VJ + T)^-1 (n_i grad L(phi ; S_i) + T (phi - m_i))       T = diag(tau^-2)
  *
- * (Laplace's method). The outer gradient runs through the last step alone, which at the mode is exact: the derivative of
+ * (Laplace's method). At the mode, S = (J'VJ + T)^-1 is the covariance, by which predictions are moderated. The outer gradient runs through the last step alone, which at the mode is exact: the derivative of
  * a Newton step in the point it begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison,
- * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is the level shift.
+ * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/named-tensors.js';
 import { innerLoopSettings, LOG_DEVIATION_SCALE } from './inner-loop/inner-loop-settings.js';
-import type { AdaptingTasks, Blocks, InnerStep } from './inner-loop/inner-loop.js';
+import type { AdaptingTasks, Blocks, InnerStep, Uncertainty } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
 import { featureNamesOf } from './inner-loop/support-features.js';
@@ -68,20 +68,21 @@ export const posterior = defineMethod({
     innerLoop: {
       steps: { count: own.innerSteps, rate: own.innerRate },
       reads: { supportTotals: true, ...(own.inputMeans ? { supportFields: true as const } : {}) },
-      shift: null,
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
+      covariance: (tasks, at) => covarianceOf(tasks, at, own),
     },
     outer: { kind: 'derivative', order: 'last-step' },
     cold: null,
     variables: (model) => posteriorVariables(model, own),
   }),
-  misfitsOf: ({ priorDeviation }, { personal }) => {
-    if (personal.length === 0 || personal.some((block) => !BLOCKS.includes(block)))
+  misfitsOf: ({ priorDeviation }, { personal, generated }) => {
+    const isLinear = generated === undefined && personal.every((block) => BLOCKS.includes(block));
+    if (personal.length === 0 || !isLinear)
       return [
         {
           path: ['kind'],
-          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear`,
+          message: `model.personal must be some of ${BLOCKS.join(', ')}, in which logits are linear, without model.generated`,
         },
       ];
     return typeof priorDeviation === 'number'
@@ -152,19 +153,11 @@ function newtonStep(
   { innerRate, inputMeans }: Settings,
 ): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
-  const { slopes, variances } = supportCurvature();
   const { impressions } = tasks.supportTotals();
+  const curvature = supportCurvature();
   const means = inputMeans ? priorMeans(tasks) : null;
-  /** The personal parameters of a task side by side, `[taskCount, count]`. */
-  const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D =>
-    tf.concat(
-      personal.map((name) => tf.reshape<tfjs.Rank.R2>(of(name), [taskCount, -1])),
-      1,
-    );
-  const precisions = joined((name) => {
-    const learned = tf.exp(tf.mul(variable(DEVIATION + name), -2 * LOG_DEVIATION_SCALE));
-    return repeatByTask(tf.add(learned, PRECISION_MIN));
-  });
+  const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D => sideBySide(tasks, of);
+  const precisions = precisionsOf(tasks);
   const before = joined((name) => blockIn(blocks, name));
   const distances = tf.sub(
     before,
@@ -178,17 +171,11 @@ function newtonStep(
     ),
     tf.mul(precisions, distances),
   );
-  const weights = tf.mul(
-    variances,
-    tf.expandDims(tf.div(tf.mul(impressions, rates), innerRate), 1),
-  );
-  const evidence = tf.matMul(slopes, tf.mul(slopes, tf.expandDims(weights, 2)), true);
-  const prior = tf.mul(tf.eye(slopes.shape[2]), tf.expandDims(precisions, 1));
   const length = tasks.solve(
-    tf.add<tfjs.Tensor3D>(evidence, prior),
+    precisionMatrices(tasks, { rates, supportCurvature: curvature }, innerRate),
     tf.expandDims<tfjs.Tensor3D>(slope, 2),
   );
-  const furthest = tf.max(tf.abs(tf.matMul(slopes, length)), [1, 2]);
+  const furthest = tf.max(tf.abs(tf.matMul(curvature.slopes, length)), [1, 2]);
   const share = tf.div(STEP_LENGTH_MAX, tf.maximum(furthest, STEP_LENGTH_MAX));
   const after = tf.sub(before, tf.mul(tf.squeeze(length, [2]), tf.expandDims(share, 1)));
   let start = 0;
@@ -200,6 +187,63 @@ function newtonStep(
       return [name, tf.reshape(own, [taskCount, ...shape])];
     }),
   );
+}
+
+/** The personal parameters of a task side by side, `[taskCount, count]`. */
+function sideBySide(
+  { tf, taskCount, personal }: AdaptingTasks,
+  of: (name: string) => tfjs.Tensor,
+): tfjs.Tensor2D {
+  return tf.concat(
+    personal.map((name) => tf.reshape<tfjs.Rank.R2>(of(name), [taskCount, -1])),
+    1,
+  );
+}
+
+/** The precisions of the prior, `[taskCount, count]`. */
+function precisionsOf(tasks: AdaptingTasks): tfjs.Tensor2D {
+  const { tf, variable, repeatByTask } = tasks;
+  return sideBySide(tasks, (name) => {
+    const learned = tf.exp(tf.mul(variable(DEVIATION + name), -2 * LOG_DEVIATION_SCALE));
+    return repeatByTask(tf.add(learned, PRECISION_MIN));
+  });
+}
+
+/** The precisions of the posterior times the factor of the prior variances, `[taskCount, count, count]`. */
+function precisionMatrices(
+  tasks: AdaptingTasks,
+  { rates, supportCurvature }: Uncertainty,
+  innerRate: number,
+): tfjs.Tensor3D {
+  const { tf } = tasks;
+  const precisions = precisionsOf(tasks);
+  const prior = tf.mul<tfjs.Tensor3D>(tf.eye(precisions.shape[1]), tf.expandDims(precisions, 1));
+  if (supportCurvature === null) return prior;
+  const { slopes, variances } = supportCurvature;
+  const { impressions } = tasks.supportTotals();
+  const weights = tf.mul(
+    variances,
+    tf.expandDims(tf.div(tf.mul(impressions, rates), innerRate), 1),
+  );
+  const evidence = tf.matMul(slopes, tf.mul(slopes, tf.expandDims(weights, 2)), true);
+  return tf.add(evidence, prior);
+}
+
+/** Laplace's covariance at the mode; without support rows it is that of the prior. */
+function covarianceOf(
+  tasks: AdaptingTasks,
+  at: Uncertainty,
+  { innerRate }: Settings,
+): tfjs.Tensor3D {
+  const { tf, taskCount } = tasks;
+  const precisions = precisionMatrices(tasks, at, innerRate);
+  const identity = tf.tile(tf.expandDims<tfjs.Tensor3D>(tf.eye(precisions.shape[1]), 0), [
+    taskCount,
+    1,
+    1,
+  ]);
+  const factors = tf.reshape(tf.div(at.rates, innerRate), [taskCount, 1, 1]);
+  return tf.mul(tasks.solve(precisions, identity), factors);
 }
 
 function blockIn(blocks: Blocks, name: string): tfjs.Tensor {

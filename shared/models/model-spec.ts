@@ -13,7 +13,11 @@ import { METHODS, methodPlanOf, methodVariablesOf, type MethodConfig } from '../
 import { at } from '../base/arrays.js';
 import type { RowPackLayout } from '../tasks/row-pack.js';
 import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
-import { GENERATED_BLOCK } from '../methods/inner-loop/personal-blocks.js';
+import {
+  COVARIANCE,
+  GENERATED_BLOCK,
+  personalVariables,
+} from '../methods/inner-loop/personal-blocks.js';
 import type {
   FieldFrame,
   ModelDefinition,
@@ -22,7 +26,7 @@ import type {
 import type { ModelOptions } from './kinds/model-options.js';
 import { MODELS } from './kinds/models.js';
 import { supportInputNames } from './kinds/support-inputs.js';
-import type { Initialisation, Variable } from '../tensors/named-tensors.js';
+import { elementCountOf, type Initialisation, type Variable } from '../tensors/named-tensors.js';
 
 interface TableSpec {
   /** The feature whose ids index the rows. */
@@ -52,6 +56,8 @@ export interface ModelSpec extends FieldFrame {
    */
   readonly tableRowWidth: number;
   readonly variables: readonly Variable[];
+  /** The numbers that each task has of its own: the personal variables, and their covariance where the method has one. */
+  readonly ownVariables: readonly Pick<Variable, 'name' | 'shape'>[];
   readonly tables: readonly TableSpec[];
   /** The variables and tables that outer steps change, in the order of the spec. The rest is frozen. */
   readonly learned: LearnedNames;
@@ -73,15 +79,19 @@ export function modelSpecOf(
 ): ModelSpec {
   const model = modelAlone(config, features);
   const variables = [...model.variables, ...methodVariablesOf(method, model)];
-  const learns = methodPlanOf(method).learns ?? 'all';
+  const { learns = 'all', innerLoop } = methodPlanOf(method);
   const learned = learnedNamesOf({ ...model, variables }, learns, trainable);
-  return { ...model, variables, learned };
+  const personal = personalVariables(model).map(({ name, shape }) => ({ name, shape }));
+  const count = personal.reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
+  const covariance =
+    innerLoop.covariance === undefined ? [] : [{ name: COVARIANCE, shape: [count, count] }];
+  return { ...model, variables, ownVariables: [...personal, ...covariance], learned };
 }
 
 function modelAlone(
   config: ModelConfig,
   features: readonly EncodedFeature[],
-): Omit<ModelSpec, 'learned'> {
+): Omit<ModelSpec, 'learned' | 'ownVariables'> {
   const { kind, ...options } = config;
   const definition = MODELS.get(kind);
   const ofKind = <Kind extends EncodedFeature['kind']>(wanted: Kind): FeatureOf<Kind>[] =>

@@ -139,7 +139,7 @@ async function graphLogits(
   const scorer = await compute.scorerOf(model);
   return scorer.score(
     tasks.map((task) => ({
-      adapted: adaptedTaskOf(model, blockOfKey(index, at(store.tasks, task.taskIndex).key)),
+      adapted: adaptedTaskOf(model.blocks, blockOfKey(index, at(store.tasks, task.taskIndex).key)),
       rows: queryRowsOf(task),
     })),
   );

@@ -43,18 +43,9 @@ export const METHOD_CASES: readonly WorldCase[] = [
     method: { kind: 'meta-embedding', attributes: ATTRIBUTES, innerRate: 0.1 },
   },
   {
-    name: 'level-shift',
-    model: { personal: ['adgroupEmbedding'] },
-    method: { kind: 'fomaml', ...STEPS, levelShift: true },
-  },
-  {
-    name: 'level-shift-features',
-    method: { ...MAML, levelShift: { features: ['age', 'city'] } },
-  },
-  {
-    name: 'level-shift-alone',
-    model: { adgroupEmbedding: false, personal: [] },
-    method: { kind: 'maml', innerSteps: 1, levelShift: { features: ['age', 'city'] } },
+    name: 'level-alone',
+    model: { adgroupEmbedding: false, personal: ['bias'] },
+    method: { kind: 'posterior', inputMeans: false },
   },
 ];
 

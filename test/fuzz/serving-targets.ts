@@ -112,11 +112,10 @@ const idleEngine: AdaptEngine = {
     const { spec, dense: blocks } = bundle.loaded.model;
     const support = { clicks: 0, impressions: 0, byValue: [] };
     const tasks = (given?.tasks ?? []).map(({ taskIndex }) => ({
-      ...({ taskIndex, loss: 'binary', isAlone: false, blocks, shift: null, support } as const),
+      ...({ taskIndex, loss: 'binary', isAlone: false, blocks, support } as const),
     }));
     if (job.work.kind !== 'adapt') throw new Error(`a job to ${job.work.kind}`);
-    const layout = adaptedLayoutOf(spec, job.work);
-    return Promise.resolve({ output: encodeAdaptedTasks(layout, { tasks, shiftVariances: null }) });
+    return Promise.resolve({ output: encodeAdaptedTasks(adaptedLayoutOf(spec), tasks) });
   },
 };
 

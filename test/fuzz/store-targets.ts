@@ -15,22 +15,20 @@ import { mutatedBytes, mutatedJson } from './mutations.js';
 const layout: Parameters<typeof encodeAdaptedTasks>[0] = {
   blocks: new Map([['bias', { shape: [1] }]]),
   encodedFeatures: ['site'],
-  shiftedFeatures: ['site'],
 };
 const taskIndices = [3, 8];
-const adapted = encodeAdaptedTasks(layout, {
-  shiftVariances: Float32Array.of(1, 2),
-  tasks: taskIndices.map((taskIndex) => ({
+const adapted = encodeAdaptedTasks(
+  layout,
+  taskIndices.map((taskIndex) => ({
     ...{ taskIndex, loss: 'binary', isAlone: false },
     blocks: new Map([['bias', { shape: [1], values: Float32Array.of(1) }]]),
-    shift: { level: 1, effects: [new Map([[4, 0.5]])] },
     support: {
       clicks: 1,
       impressions: 2,
       byValue: [new Map([[4, { clicks: 1, impressions: 2 }]])],
     },
   })),
-});
+);
 
 export const adaptedTarget: FuzzTarget = {
   name: 'adapted-tasks',

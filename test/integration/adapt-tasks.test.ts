@@ -31,8 +31,7 @@ type AdaptRequest = Parameters<typeof adaptTasks>[1];
 /** More than one wave of single-task jobs. */
 const TASK_COUNT = 66;
 const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, queryRowCountMax: 2 });
-const shift = { levelShift: { features: ['category1'] } };
-const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5, ...shift };
+const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5 };
 const config = logisticConfig(
   { outerSteps: 1, tasksPerOuterStep: 4, microBatchRowsMax: 1 },
   method,
@@ -76,10 +75,11 @@ async function collected(waves: AsyncIterable<AdaptedWave>): Promise<AdaptedWave
 
 test('every task comes once, in the order of the request, in process and over a queue', async () => {
   const found = await collected(adaptTasks(contextOf(inProcess()), request));
-  expect(found.map(({ tasks }) => tasks.length)).toEqual([64, 2]);
-  const tasks = found.flatMap((wave) => wave.tasks);
+  expect(found.map((wave) => wave.length)).toEqual([64, 2]);
+  const tasks = found.flat();
   expect(tasks.map(({ taskIndex }) => taskIndex)).toEqual(request.taskIndices);
-  expect(tasks.some(({ shift: own }) => own !== null && own.level !== 0)).toBe(true);
+  const initial = request.parameters.dense.get('bias')!.values[0];
+  expect(tasks.some(({ blocks }) => blocks.get('bias')!.values[0] !== initial)).toBe(true);
 
   const queue = new MemoryJobQueue({ clock: systemClock });
   const { dispatcher } = await dispatcherInTest(queue, queueConfig());
@@ -124,7 +124,7 @@ test('a wave is sent while results of the one before are awaited, and the third 
   const waves = adaptTasks(contextOf(counting), { ...request, taskIndices });
   await waves.next();
   expect(handedOver).toHaveLength(2);
-  expect((await collected(waves)).map(({ tasks }) => tasks.length)).toEqual([64, 4]);
+  expect((await collected(waves)).map((wave) => wave.length)).toEqual([64, 4]);
   expect(handedOver).toHaveLength(3);
   const [first, second] = handedOver;
   // The same bytes in every wave, so that workers fetch them once.
@@ -146,8 +146,8 @@ describe('an output that does not fit is refused, and the job is repeated', () =
       shape,
       values: values.slice().fill(value),
     });
-  /** The last number is the effect of a value. */
-  const lastEffect =
+  /** The last number is a sum of impressions. */
+  const lastSum =
     (value: number) =>
     ({ shape, values }: CodedTensor): CodedTensor => ({
       shape,
@@ -170,7 +170,7 @@ describe('an output that does not fit is refused, and the job is repeated', () =
       'layout_mismatch',
     ],
     ['of blocks that diverged', changed('bias', filled(Infinity)), 'not_finite'],
-    ['of shifts that diverged', changed('numbers', lastEffect(NaN)), 'not_finite'],
+    ['of sums that are not numbers', changed('numbers', lastSum(NaN)), 'not_finite'],
   ] as const)('%s', async (_, spoil, reason) => {
     let callCount = 0;
     const spoiling: JobExecutor = {

@@ -22,7 +22,7 @@ const TASK_COUNT = 9;
 const model = { embeddingWidth: 3, hiddenWidths: [5], personal: ['bias', 'output'] };
 const mixed = tinyTaskStore({ taskCount: TASK_COUNT, losses: ['binary', 'squared', 'binary'] });
 const methods = [
-  methodOf({ kind: 'maml', innerSteps: 2, innerRate: 0.2, levelShift: true }),
+  methodOf({ kind: 'maml', innerSteps: 2, innerRate: 0.2 }),
   methodOf({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2, coldShare: 0.4 }),
   methodOf({ kind: 'global' }),
 ] as const;

@@ -1,13 +1,13 @@
 /**
  * An adapt job's tasks, scored by the shared scorer, give the logits of a predict job, bit for bit: for
- * every method and model, for clicks and values, with shifts, support inputs, bags, and tasks without
+ * every method and model, for clicks and values, with support inputs, bags, and tasks without
  * support or query rows.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type MethodConfig, methodPlanOf, METHODS } from '../../shared/methods/methods.js';
+import { type MethodConfig, METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
-import { goesWith, modelFor, supportInputs } from '../fixtures/training/model-for-method.js';
+import { goesWith, modelFor } from '../fixtures/training/model-for-method.js';
 import {
   adaptedLayoutOf,
   type AdaptedTask,
@@ -19,12 +19,7 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import { RowScorer } from '../../worker/compute/scoring/row-scorer.js';
-import {
-  type JobCase,
-  jobCaseOf,
-  relativeDifference,
-  runJob,
-} from '../fixtures/compute/compute-inputs.js';
+import { type JobCase, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { someOfRow } from '../fixtures/compute/whole-products.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
@@ -40,18 +35,15 @@ const store = tinyTaskStore({
 const allTasks = store.tasks.map(({ taskIndex }) => taskIndex);
 const STEPS = { innerSteps: 2, innerRate: 0.2 };
 const CELL = { innerRate: 0.2, innerSteps: 2 };
-const SHIFT = { levelShift: { features: ['category1', 'category0'] } };
 const ATTRIBUTES = { attributes: ['category2'] };
 
 const CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
-  { kind: 'fomaml', ...STEPS, ...SHIFT },
-  { kind: 'maml', ...STEPS, ...SHIFT },
+  { kind: 'fomaml', ...STEPS },
+  { kind: 'maml', ...STEPS },
   { kind: 'posterior', ...STEPS },
-  {
-    ...{ kind: 'paml-gate', ...STEPS, ...SHIFT, ...ATTRIBUTES, preferenceWidth: 3 },
-  },
+  { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, innerSteps: 2, innerRate: 0.2 },
-  { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },
+  { kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 },
   { kind: 'global' },
 ];
 
@@ -83,7 +75,7 @@ async function bothLogits(
   };
   const { tensors } = await runJob(executor, jobCase, allTasks, predictWork, microBatchRowsMax);
   const work: AdaptWork = { kind: 'adapt', method, adaptation, rows: 'support', ...divided };
-  const { tasks: adapted } = await adaptedBy(jobCase, work, microBatchRowsMax);
+  const adapted = await adaptedBy(jobCase, work, microBatchRowsMax);
   const rows = (await jobCase.store.readTasks(allTasks)).map((task) =>
     queryRows(division === undefined ? task : dividedTask(task, division)),
   );
@@ -91,7 +83,7 @@ async function bothLogits(
   const rowCount = rows.reduce((sum, each) => sum + each.rowCount, 0);
   let first = rowCount;
   const predicted = rows.map((each) => values.slice(first, (first += each.rowCount)));
-  const scorer = scorerOf(jobCase, method);
+  const scorer = scorerOf(jobCase);
   const scored = scorer.score(
     adapted.map((task, place) => ({ adapted: task, rows: rows[place]! })),
   );
@@ -106,13 +98,12 @@ async function adaptedBy(
 ): Promise<ReturnType<typeof decodeAdaptedTasks>> {
   current = jobCase;
   const { bytes } = await runJob(executor, jobCase, allTasks, work, microBatchRowsMax);
-  const layout = adaptedLayoutOf(jobCase.spec, work);
+  const layout = adaptedLayoutOf(jobCase.spec);
   return decodeAdaptedTasks(bytes, layout, allTasks, 'the test');
 }
 
-function scorerOf({ spec, meta }: JobCase, method: MethodConfig): RowScorer {
-  const { shift } = methodPlanOf(method).innerLoop;
-  return new RowScorer(executor.engine, { spec, shift, ...meta });
+function scorerOf({ spec, meta }: JobCase): RowScorer {
+  return new RowScorer(executor.engine, { spec, ...meta });
 }
 
 function queryRows(task: TaskRows): EncodedRows {
@@ -144,11 +135,10 @@ function caseOf(settings: (typeof CASES)[number], kind = 'deepfm'): [JobCase, Me
   return [jobCaseOf(store, modelFor(definition, settings.kind), 5, method), method];
 }
 
-const shifted = CASES[0]!;
+const stepping = CASES[0]!;
 
 // Seen to fail: support inputs of a scored row without the sums of its value; blocks of the next
-// task; an adapt job cut without its query rows. One function shifts rows for both kinds of job;
-// its sums are checked by level-shift-gradients.test.ts.
+// task; an adapt job cut without its query rows.
 describe('adapted tasks, scored by the shared scorer, give the logits of a predict job', () => {
   test('every method has a case', () => {
     expect(CASES.map(({ kind }) => kind).sort()).toEqual([...METHODS.kinds()].sort());
@@ -161,10 +151,8 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
   );
   test.each(cases)('%s on %s', async (_, kind, settings) => {
     const [jobCase, method] = caseOf(settings, kind);
-    const { predicted, scored, adapted } = await bothLogits(jobCase, method);
+    const { predicted, scored } = await bothLogits(jobCase, method);
     expect(bitsOf(scored)).toEqual(bitsOf(predicted));
-    const { shift } = methodPlanOf(method).innerLoop;
-    expect(adapted.every((task) => (task.shift === null) === (shift === null))).toBe(true);
   });
 
   test.each([
@@ -172,34 +160,11 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
     ['with fewer shots', { division: { by: 'shots', supportRowsMax: 3 } }],
     ['in micro-batches of one task, and of several', { microBatchRowsMax: 48 }],
   ] as const)('%s', async (_, compared) => {
-    for (const settings of [shifted, CASES.find(({ kind }) => kind === 'paml-gate')!]) {
+    for (const settings of [stepping, CASES.find(({ kind }) => kind === 'paml-gate')!]) {
       const [jobCase, method] = caseOf(settings);
       const { predicted, scored } = await bothLogits(jobCase, method, compared);
       expect(bitsOf(scored)).toEqual(bitsOf(predicted));
     }
-  });
-
-  test('with shifts as the only adaptation', async () => {
-    const method = methodOf(shifted);
-    const jobCase = jobCaseOf(store, { supportInputs, embeddingWidth: 3, personal: [] }, 5, method);
-    const { predicted, scored, adapted } = await bothLogits(jobCase, method, {
-      adaptation: { innerRate: 0.7, innerSteps: 1 },
-    });
-    expect(bitsOf(scored)).toEqual(bitsOf(predicted));
-    expect(adapted.some(({ shift }) => shift !== null && shift.level !== 0)).toBe(true);
-    expect(adapted.every(({ blocks }) => blocks.size === 0)).toBe(true);
-    const variancesAt = async (innerRate: number): Promise<number[]> => {
-      const adaptation = { innerRate, innerSteps: 1 };
-      const work: AdaptWork = { kind: 'adapt', method, adaptation, rows: 'support' };
-      return [...(await adaptedBy(jobCase, work)).shiftVariances!];
-    };
-    // The method's own rate leaves the learned variances, of the level and of two features, as they are.
-    const learned = ['levelShift.deviation', 'levelShift.valueDeviations'].flatMap((name) => [
-      ...jobCase.meta.dense.get(name)!.values.map((deviation) => Math.exp(20 * deviation)),
-    ]);
-    expect(relativeDifference(await variancesAt(0.2), learned)).toBeLessThan(1e-6);
-    const doubled = learned.map((variance) => 2 * variance);
-    expect(relativeDifference(await variancesAt(0.4), doubled)).toBeLessThan(1e-6);
   });
 });
 
@@ -207,7 +172,7 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
 describe('tasks of equal size', () => {
   test.each([1, 2, 3])('with %d query rows each', async (queryRowCount) => {
     for (const kind of someOfRow(MODELS.kinds(), queryRowCount)) {
-      const [jobCase, method] = caseOf(shifted, kind);
+      const [jobCase, method] = caseOf(stepping, kind);
       const whole = await jobCase.store.readTasks(allTasks);
       const longest = whole.reduce((one, other) => (other.rowCount > one.rowCount ? other : one));
       const cut = allTasks.map((taskIndex): TaskRows => ({
@@ -228,7 +193,7 @@ describe('tasks of equal size', () => {
 });
 
 test('a task adapts on all of its rows as on a support set that contains them all', async () => {
-  const [jobCase, method] = caseOf(shifted);
+  const [jobCase, method] = caseOf(stepping);
   const work: AdaptWork = { kind: 'adapt', method, adaptation: CELL, rows: 'all' };
   const found = await adaptedBy(jobCase, work);
   const whole = {
@@ -248,10 +213,10 @@ test('a task adapts on all of its rows as on a support set that contains them al
 describe('a row has the same logit in every batch', () => {
   // Seen to fail: a batch of one task.
   test.each(MODELS.all().map(({ kind }) => kind))('%s', async (kind) => {
-    const [jobCase, method] = caseOf(shifted, kind);
+    const [jobCase, method] = caseOf(stepping, kind);
     const { scored, adapted } = await bothLogits(jobCase, method);
     const tasks = await jobCase.store.readTasks(allTasks);
-    const scorer = scorerOf(jobCase, method);
+    const scorer = scorerOf(jobCase);
     const whole = bitsOf(scored).flat();
     const one = tasks.flatMap((task, place) =>
       [...Array(task.rowCount).keys()]

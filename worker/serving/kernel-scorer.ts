@@ -8,7 +8,7 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BlockEncoding, RankingModel } from '../../shared/bundle/ranking-model.js';
 import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-definition.js';
-import { elementCountOf } from '../../shared/tensors/named-tensors.js';
+import { COVARIANCE } from '../../shared/methods/inner-loop/personal-blocks.js';
 import { supportInputAdder, type RankingRequest } from './ranking-request.js';
 import {
   denseOf,
@@ -66,10 +66,13 @@ export interface ScoringAddon extends MappingAddon, ColumnsAddon {
     contextNumbers: Float32Array,
     candidateNumbers: Float32Array,
     logits: Float32Array,
+    variances: Float32Array,
   ): number;
   /** Frees the model now. What it read may be unmapped afterwards; scoring with it throws. */
   release(model: NativeModel): void;
 }
+
+const NO_VARIANCES = new Float32Array();
 
 const REFUSALS = ['', 'there is no block of this number', 'there is no row of this id'];
 
@@ -116,8 +119,12 @@ export class KernelScorer {
     this.#native = addon.create(kernel, words, arrays);
   }
 
-  /** Writes the logit of each candidate; a standardised value where a block predicts values. */
-  score(given: RankingRequest, logits: Float32Array): void {
+  /**
+   * Writes the logit of each candidate; a standardised value where a block predicts values.
+   *
+   * @param variances gets those of the logits before they were moderated: 0 where a block has none
+   */
+  score(given: RankingRequest, logits: Float32Array, variances = NO_VARIANCES): void {
     const request = this.#withInputs(given);
     const status = this.#addon.score(
       this.#native,
@@ -128,6 +135,7 @@ export class KernelScorer {
       request.contextNumbers,
       request.candidateNumbers,
       logits,
+      variances,
     );
     if (status !== 0) throw new RangeError(REFUSALS[status] ?? `status ${status}`);
     if (this.#kept.length === 0) throw new Error('a model has arrays');
@@ -183,7 +191,7 @@ class DescriptionWriter {
     this.#blocks();
     this.#layers();
     this.#output();
-    this.#shifts();
+    this.#add(this.#partOf(COVARIANCE));
   }
 
   #add(...words: readonly number[]): void {
@@ -209,8 +217,8 @@ class DescriptionWriter {
   #parts(): void {
     const { parts } = this.#model.blocks.layout;
     this.#add(parts.length);
-    for (const { shape, encoding, byteOffset } of parts)
-      this.#add(ENCODINGS[encoding], byteOffset, elementCountOf(shape));
+    for (const { valueCount, encoding, byteOffset } of parts)
+      this.#add(ENCODINGS[encoding], byteOffset, valueCount);
   }
 
   #fields(): void {
@@ -241,8 +249,7 @@ class DescriptionWriter {
 
   #blocks(): void {
     const { layout, blockCount, blocksPerShard, shards } = this.#model.blocks;
-    this.#add(layout.strideByteCount, layout.levelByteOffset ?? NONE);
-    this.#add(Math.log2(blocksPerShard), blockCount, shards.length);
+    this.#add(layout.strideByteCount, Math.log2(blocksPerShard), blockCount, shards.length);
     for (const shard of shards) this.#array(shard);
     const biasPart = this.#partOf('bias');
     this.#add(biasPart);
@@ -313,15 +320,6 @@ class DescriptionWriter {
     this.#add(pairs.length, ...pairs.flat());
     this.#list(byField);
     this.#add(Number(hasOuter));
-  }
-
-  #shifts(): void {
-    const { shifted } = this.#plan;
-    const { effects } = this.#model.blocks;
-    this.#add(shifted.length);
-    for (const { side, firstPlace } of shifted) this.#add(Number(side === 'context'), firstPlace);
-    if (effects === null || shifted.length === 0) return;
-    for (const values of [effects.offsets, effects.ids, effects.effects]) this.#array(values);
   }
 }
 

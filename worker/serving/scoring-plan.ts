@@ -2,7 +2,7 @@
  * The terms of a model (`shared/models/kinds/model-terms.ts`) resolved for one spec and layout of requests.
  * The kernel and the ONNX writer interpret this plan.
  *
- *   logit = bias + level + effects + linear(x) + pair sum + <output, [crossed ; tower ; products]>
+ *   logit = bias + linear(x) + pair sum + <output, [crossed ; tower ; products]>
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -57,8 +57,6 @@ export interface ScoringPlan {
   readonly towerProducts: ResolvedProducts;
   /** Products that the output layer reads last. */
   readonly weighedProducts: ResolvedProducts;
-  /** Ids of the shifted features. */
-  readonly shifted: readonly FeaturePlace[];
 }
 
 /** Returns whether the model is made of terms that a plan has. */
@@ -81,14 +79,13 @@ export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string)
 }
 
 export function scoringPlanOf(
-  { spec, blocks }: Pick<RankingModel, 'spec' | 'blocks'>,
+  { spec }: Pick<RankingModel, 'spec'>,
   contextFeatures: readonly string[],
 ): ScoringPlan {
   const reason = reasonAgainst(spec);
   const terms = MODELS.get(spec.kind).terms?.(spec.options);
   if (reason !== null || terms === undefined) throw new Error(reason ?? 'no terms');
   const request = layoutWithSupportInputs(spec, contextFeatures);
-  const tableCount = spec.categoryFeatures.length;
   return {
     fields: fieldsOf(spec, request),
     ...{ request, embeddingWidth: spec.embeddingWidth, hasLinear: spec.hasLinear },
@@ -99,11 +96,6 @@ export function scoringPlanOf(
     ),
     towerProducts: productsOf(spec, terms.tower?.products),
     weighedProducts: productsOf(spec, terms.weighed),
-    shifted: (blocks.effects?.features ?? []).map((feature) => {
-      const place = request.ids.slice(0, tableCount).find(({ name }) => name === feature);
-      if (place === undefined) throw new Error(`the model has no category ${feature}`);
-      return place;
-    }),
   };
 }
 

@@ -1,58 +1,11 @@
-/**
- * The settings that methods with an inner loop have in common, the level shift among them, and the plan that follows.
- * What a level shift computes is written in `worker/compute/meta-gradients/shift-by-level.ts`.
- */
+/** The settings that methods with an inner loop have in common, and the plan that follows. */
 
 import { z } from 'zod';
-import type { InnerLoop, LevelShift } from './inner-loop.js';
-import type { MethodPlan, OuterGradient, ModelShape } from './method.js';
-import type { Variable } from '../../tensors/named-tensors.js';
-import { requireFeatures } from './support-features.js';
+import type { InnerLoop } from './inner-loop.js';
+import type { MethodPlan, OuterGradient } from './method.js';
 
-const LevelShiftSchema = z.union([
-  z.boolean(),
-  z.strictObject({
-    features: z
-      .array(z.string().min(1))
-      .min(1)
-      .describe('The category features whose values have a shift each.'),
-  }),
-]);
-
-/** `[1]`: of the level. */
-export const LEVEL_DEVIATION = 'levelShift.deviation';
-/** `[features.length]`: of the values of each feature. */
-export const VALUE_DEVIATIONS = 'levelShift.valueDeviations';
 /** Logarithm of a deviation over its variable: a step of Adam moves it by a few percent. */
 export const LOG_DEVIATION_SCALE = 10;
-/** In logits, before training. */
-const INITIAL_LEVEL_DEVIATION = 0.5;
-const INITIAL_VALUE_DEVIATION = 0.2;
-
-/** Null: no shift. `true` is the level alone. */
-function levelShiftOf(setting: z.infer<typeof LevelShiftSchema>): LevelShift | null {
-  if (typeof setting !== 'boolean') return setting;
-  return setting ? { features: [] } : null;
-}
-
-/** The variables that a shift learns: its prior deviations. */
-export function levelShiftVariables(shift: LevelShift | null, model: ModelShape): Variable[] {
-  if (shift === null) return [];
-  const { features } = shift;
-  requireFeatures(model, features, 'method.levelShift.features', model.categoryFeatures);
-  const deviation = (name: string, count: number, value: number): Variable => ({
-    name,
-    shape: [count],
-    block: 'method',
-    initial: { kind: 'constant', value: Math.log(value) / LOG_DEVIATION_SCALE },
-  });
-  return [
-    deviation(LEVEL_DEVIATION, 1, INITIAL_LEVEL_DEVIATION),
-    ...(features.length === 0
-      ? []
-      : [deviation(VALUE_DEVIATIONS, features.length, INITIAL_VALUE_DEVIATION)]),
-  ];
-}
 
 export const innerLoopSettings = {
   innerSteps: z
@@ -70,9 +23,6 @@ export const innerLoopSettings = {
     .describe(
       'Share of the outer loss that is the loss before adaptation, over support and query rows: the cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.',
     ),
-  levelShift: LevelShiftSchema.default(false).describe(
-    'Adds one shift of the logits per task after its inner steps: the mode under a normal prior whose deviation is learned in the outer loop (an empirical-Bayes level). `{ features }` adds one more shift for each value of these category features. Where no block is personal, the evaluated inner rate divided by `innerRate` is a factor of the prior variances.',
-  ),
 };
 
 /** The settings of methods that exist in both orders. */
@@ -96,10 +46,10 @@ export function adaptationBy(
   settings: InnerLoopSettings,
   own: Partial<Omit<InnerLoop, 'steps'>> = {},
 ): Pick<MethodPlan, 'innerLoop' | 'cold'> {
-  const { innerSteps, innerRate, levelShift, coldShare } = settings;
+  const { innerSteps, innerRate, coldShare } = settings;
   const steps = { count: innerSteps, rate: innerRate };
   return {
-    innerLoop: { steps, reads: {}, shift: levelShiftOf(levelShift), ...own },
+    innerLoop: { steps, reads: {}, ...own },
     cold: coldShare === 0 ? null : { share: coldShare, rows: 'all' },
   };
 }

@@ -1,7 +1,6 @@
 /**
- * How a task adapts, as a method states it: where its blocks start, how they step along the gradient
- * of its support loss, and how its logits are shifted afterwards. A method is handed the tensor
- * library; this folder imports none.
+ * How a task adapts, as a method states it: where its blocks start, and how they step along the gradient
+ * of its support loss. A method is handed the tensor library; this folder imports none.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -19,7 +18,7 @@ export interface AdaptingTasks {
   readonly variable: (name: string) => tfjs.Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. */
   readonly repeatByTask: (x: tfjs.Tensor) => tfjs.Tensor;
-  /** The solutions x of `A x = b` for positive definite `A`, `[taskCount, n, n]` and `[taskCount, n, 1]`. */
+  /** The solutions x of `A x = b` for positive definite `A`, `[taskCount, n, n]` and `[taskCount, n, columns]`. */
   readonly solve: (matrices: tfjs.Tensor3D, columns: tfjs.Tensor3D) => tfjs.Tensor3D;
   /**
    * Embedded features of each task's first row, `[taskCount, sum of widths]`, in the order of
@@ -98,10 +97,12 @@ export interface SupportCurvature {
   readonly variances: tfjs.Tensor2D;
 }
 
-/** A shift of logits by level, and by value of features. */
-export interface LevelShift {
-  /** Category features whose values have a shift each, shrunk by the evidence of that value. */
-  readonly features: readonly string[];
+/** What the covariance of blocks rests on. */
+export interface Uncertainty {
+  /** The inner rate of each task, `[taskCount]`. */
+  readonly rates: tfjs.Tensor1D;
+  /** Null before the first step, and where no task has support rows. */
+  readonly supportCurvature: SupportCurvature | null;
 }
 
 /** Data that the worker computes for a method beyond the support and query rows. */
@@ -113,12 +114,12 @@ interface Reads {
 
 /** How many inner steps there are, and at which pace. */
 interface InnerSteps {
-  /** With 0 the start is the whole adaptation, and no shift follows. */
+  /** With 0 the start is the whole adaptation. */
   readonly count: number;
   readonly rate: number;
 }
 
-/** How a task adapts: its start, then the inner steps, then a shift of its logits. */
+/** How a task adapts: its start, then the inner steps. */
 export interface InnerLoop {
   readonly steps: InnerSteps;
   readonly reads: Reads;
@@ -126,8 +127,11 @@ export interface InnerLoop {
   readonly start?: (tasks: AdaptingTasks) => Blocks;
   /** The blocks after an inner step; when absent, blocks minus scaled gradients. */
   readonly step?: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
-  /** A shift of the task's logits, shrunk by evidence, after its inner steps; null: none. */
-  readonly shift: LevelShift | null;
+  /**
+   * The covariance of each task's personal parameters, `[taskCount, count, count]`, after the steps: logits are moderated by
+   * the variance that it gives them. When absent, blocks are points.
+   */
+  readonly covariance?: (tasks: AdaptingTasks, at: Uncertainty) => tfjs.Tensor3D;
 }
 
 /** Whether the blocks of a task rest on its support rows after so many inner steps. */

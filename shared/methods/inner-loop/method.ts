@@ -64,6 +64,8 @@ export function adapts({ outer }: MethodPlan): boolean {
 export interface ModelSettings {
   /** Names of the personal blocks. */
   readonly personal: readonly string[];
+  /** The category whose embedding is generated; absent if none is. */
+  readonly generated?: string | undefined;
 }
 
 /** A setting of a method that does not fit a model. */

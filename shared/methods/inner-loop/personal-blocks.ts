@@ -1,11 +1,23 @@
 /** Personal blocks as settings name them. */
 
+import type { Variable } from '../../tensors/named-tensors.js';
 import type { SettingMisfit } from './method.js';
 
 /** The block a variable belongs to, as `model.personal` names it. */
 export function blockOf(variableName: string): string {
   return variableName.split('.')[0] ?? variableName;
 }
+
+export function personalVariables({
+  variables,
+}: {
+  readonly variables: readonly Variable[];
+}): readonly Variable[] {
+  return variables.filter(({ block }) => block === 'personal');
+}
+
+/** A task's covariance of its personal parameters, `[count, count]`, in the order of the model's variables. */
+export const COVARIANCE = 'covariance';
 
 /** @param byBlock what the setting says of each block that it names. */
 export function unknownBlockMisfits(

@@ -73,16 +73,9 @@ export function featureNamesOf(model: ModelShape): string[] {
   ];
 }
 
-/**
- * @param where the setting that names the features.
- * @param known those that may be named; all when absent.
- */
-export function requireFeatures(
-  model: ModelShape,
-  names: readonly string[],
-  where: string,
-  known: readonly string[] = featureNamesOf(model),
-): void {
+/** @param where the setting that names the features. */
+export function requireFeatures(model: ModelShape, names: readonly string[], where: string): void {
+  const known = featureNamesOf(model);
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined)
     throw new QianmoError({

@@ -67,10 +67,10 @@ export class LiveBundle {
   }
 
   /** Replaces the block of an adgroup by one that was adapted to `rowCount` rows. */
-  replace(adgroup: number, { blocks: variables, shift }: AdaptedTask, rowCount: number): void {
+  replace(adgroup: number, { blocks: variables }: AdaptedTask, rowCount: number): void {
     const { blocks } = this.model;
     const target = blockBytes(blocks, adgroup + 1);
-    writeBlock(blocks.layout, { variables, level: shift?.level ?? 0 }, target);
+    writeBlock(blocks.layout, variables, target);
     this.#calibrations[adgroup] = calibrationIndexOf(this.manifest.calibrations, {
       labelIndex: 0,
       supportRowCount: rowCount,
@@ -81,7 +81,7 @@ export class LiveBundle {
 function blocksFor(adgroupCount: number, { layout, evidence }: PersonalBlocks): PersonalBlocks {
   const blockCount = adgroupCount + 1;
   return {
-    ...{ layout, blockCount, effects: null },
+    ...{ layout, blockCount },
     blocksPerShard: 2 ** Math.ceil(Math.log2(blockCount)),
     shards: [new Uint8Array(new ArrayBuffer(blockCount * layout.strideByteCount))],
     evidence: {
@@ -167,7 +167,7 @@ export class LiveAdaptation {
     };
     const taskIndices = this.#store.tasks.map(({ taskIndex }) => taskIndex);
     const request = { parameters, method, taskIndices, adaptation, rows: 'support' } as const;
-    for await (const { tasks } of adaptTasks(context, request)) yield* tasks;
+    for await (const tasks of adaptTasks(context, request)) yield* tasks;
   }
 
   /** The latest rows of an adgroup: those of the log, then those of the market. */

@@ -38,14 +38,14 @@ const RUN = {
     kind: 'deepfm',
     embeddingWidth: 8,
     hiddenWidths: [32, 16],
-    adgroupEmbedding: true,
-    personal: ['adgroupEmbedding'],
+    personal: ['bias', 'output'],
   },
-  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.3, coldShare: 0.8, levelShift: true },
+  method: { kind: 'posterior' },
   training: {
     outerSteps: 200,
     tasksPerOuterStep: 64,
     taskWeight: 'examples',
+    supportDropout: true,
     // Each model has the rate that was best for it, on a world that is not among the seeds.
     optimizer: { kind: 'adam', rate: 0.003 },
     schedule: { warmupOuterSteps: 30, decay: 'cosine', finalShare: 0.05 },

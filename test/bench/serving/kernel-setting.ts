@@ -90,7 +90,7 @@ export function rankingModelOf(
     }),
   );
   const blocks = blocksOf({ spec, dense }, encoding, adgroupCount);
-  return { spec, shift: null, dense, tables, blocks };
+  return { spec, dense, tables, blocks };
 }
 
 function blocksOf(
@@ -98,7 +98,7 @@ function blocksOf(
   encoding: BlockEncoding,
   blockCount: number,
 ): PersonalBlocks {
-  const layout = blockLayoutOf(spec, { encoding, hasLevel: false });
+  const layout = blockLayoutOf(spec, encoding);
   const stride = layout.strideByteCount;
   const some = new Uint8Array(DISTINCT_BLOCKS * stride);
   const random = randomStream(11, 'blocks');
@@ -110,7 +110,7 @@ function blocksOf(
       }),
     );
     const bytes = some.subarray(block * stride, (block + 1) * stride);
-    writeBlock(layout, { variables, level: 0 }, bytes);
+    writeBlock(layout, variables, bytes);
   }
   const shards: Uint8Array[] = [];
   for (let first = 0; first < blockCount; first += SHARD_BLOCKS) {
@@ -126,7 +126,7 @@ function blocksOf(
   const none = new Uint8Array(blockCount);
   const zeros = new Float64Array(blockCount);
   return {
-    ...{ layout, blockCount, shards, blocksPerShard: SHARD_BLOCKS, effects: null },
+    ...{ layout, blockCount, shards, blocksPerShard: SHARD_BLOCKS },
     evidence: {
       supportRowCounts: new Uint32Array(blockCount),
       ...{ clicks: zeros, impressions: zeros, byValue: null },

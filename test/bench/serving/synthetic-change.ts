@@ -35,7 +35,7 @@ export async function writeSyntheticChange(
   const packing = new PackedBlocks({
     ...{ layout: loaded.model.blocks.layout, put },
     ...{ blockCount: changedCount, blocksPerFile: manifest.blocks.blocksPerFile },
-    ...{ shiftedFeatures: [], encodedFeatures: [], before: manifest.arrays },
+    ...{ encodedFeatures: [], before: manifest.arrays },
   });
   const scaled = withScaledBlocks(loaded, scale);
   for (const block of changed) await packing.copy(scaled, block);

@@ -41,11 +41,11 @@ const SERVING = [
 /** With single-task jobs, a block has the same bits whatever is adapted beside it. */
 function sourceAt(version: 0 | 1 | 2): ExportSource {
   const config = exportableConfig(STORES[version], {
-    model: { kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
-    method: {
-      ...{ kind: 'fomaml', innerSteps: 2, innerRate: 0.5 },
-      levelShift: { features: ['category1'] },
+    model: {
+      ...{ kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
+      supportInputs: { targetEncodings: ['category1'] },
     },
+    method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.5 },
   });
   const source = exportSource(config, STORES[version], SERVING);
   const first = exportSource(config, STORES[0], SERVING);
@@ -126,8 +126,9 @@ function checkedRows({ selfCheck, index }: LoadedBundle): unknown {
 /** All that a bundle has of an adgroup. */
 function ofKey({ model, index, labels, calibrations }: LoadedBundle, key: string): unknown {
   const block = blockOfKey(index, key);
-  const { evidence, effects, isAlone } = model.blocks;
-  const [start, end] = [effects!.offsets[block]!, effects!.offsets[block + 1]!];
+  const { evidence, isAlone } = model.blocks;
+  const { offsets, ids, clicks, impressions } = evidence.byValue!;
+  const [start, end] = [offsets[block]!, offsets[block + 1]!];
   return {
     isKnown: block > 0,
     bytes: Array.from(blockBytes(model.blocks, block)),
@@ -139,8 +140,7 @@ function ofKey({ model, index, labels, calibrations }: LoadedBundle, key: string
       evidence.impressions[block],
     ],
     isAlone: isAlone[block],
-    ids: Array.from(effects!.ids.slice(start, end)),
-    effects: Array.from(effects!.effects.slice(start, end)),
+    byValue: [ids, clicks, impressions].map((each) => Array.from(each.slice(start, end))),
   };
 }
 
@@ -156,13 +156,7 @@ describe('an export of changes', () => {
       [first.manifest, 2],
       [last.manifest, 3],
     ] as const) {
-      for (const name of [
-        'blocks',
-        'blocks.clicks',
-        'effects.offsets',
-        'effects.ids',
-        'keys.bytes',
-      ]) {
+      for (const name of ['blocks', 'blocks.clicks', 'sums.offsets', 'sums.ids', 'keys.bytes']) {
         expect(filesOf(manifest, name).length).toBe(count);
         expect(filesOf(manifest, name)[0]).toEqual(filesOf(before, name)[0]);
       }
@@ -235,7 +229,7 @@ describe('all blocks are written again', () => {
     await isSame(objects, last, all!.digest);
   });
 
-  // Seen to fail: effects that are not copied.
+  // Seen to fail: sums by value that are not copied.
   test('after sixteen exports, those of unchanged adgroups as they are', async () => {
     const { objects, last } = served;
     let exported = served.changes[1];

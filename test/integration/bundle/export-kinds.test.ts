@@ -30,16 +30,15 @@ const store = exportableStore({
   ...{ counts: true, losses: ['binary', 'squared'], hasEmptySets: true },
 });
 const STEPS = { innerSteps: 2, innerRate: 0.2 };
-const SHIFT = { levelShift: { features: ['category1', 'category0'] } };
 const ATTRIBUTES = { attributes: ['category2'] };
 
 const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
-  { kind: 'fomaml', ...STEPS, ...SHIFT },
-  { kind: 'maml', ...STEPS, levelShift: true },
+  { kind: 'fomaml', ...STEPS },
+  { kind: 'maml', ...STEPS },
   { kind: 'posterior', ...STEPS },
   { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
-  { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },
+  { kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 },
   { kind: 'global' },
 ];
 
@@ -72,7 +71,7 @@ function servedOutputs({ model, index }: LoadedBundle, tasks: readonly TaskRows[
   const scorer = new RowScorer(room.executor.engine, model);
   const outputs = scorer.score(
     tasks.map((task) => ({
-      adapted: adaptedTaskOf(model, blockOfKey(index, store.tasks[task.taskIndex]!.key)),
+      adapted: adaptedTaskOf(model.blocks, blockOfKey(index, store.tasks[task.taskIndex]!.key)),
       rows: queryRows(task),
     })),
   );

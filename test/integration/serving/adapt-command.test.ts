@@ -21,7 +21,7 @@ import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-
 
 const DEADLINE = 'qianmo-deadline-ms';
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
+const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
 let room: TemporaryFolder;
 let digests: readonly [string, string];

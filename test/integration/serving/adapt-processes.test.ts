@@ -14,7 +14,7 @@ import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-
 import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
+const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 /** More than processes, so that each of them answers one at least. */
 const ASKED = 6;
 const ANSWER_MS_MAX = 10_000;

@@ -1,6 +1,6 @@
 // The kernel on every instruction set, the captured graph and the ONNX model give one logit, for every built-in kind of
 // model, at each encoding of the blocks. The ONNX file is read back and evaluated by the definitions of the operators, in
-// double precision. Seen to fail: the level left out, empty places of a bag read as row 0, weights of
+// double precision. Seen to fail: values beside the diagonal of a covariance counted once, empty places of a bag read as row 0, weights of
 // another input after one that is 0, the context's columns added twice, pairs of fields in
 // another order.
 
@@ -8,7 +8,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
+import { blockBytes } from '../../../shared/bundle/block-codec.js';
+import { BLOCK_ENCODINGS, type RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
@@ -59,6 +61,19 @@ function expectEqual(found: Float32Array, expected: Float32Array, what: RankingC
     });
     expect.fail(`candidate ${index}: ${at(found, index)} instead of ${value}: ${said}`);
   }
+}
+
+/** The same model, whose blocks have no variance; null if they have none anyhow. */
+function withoutVariance(model: RankingModel): RankingModel | null {
+  const { layout, blockCount } = model.blocks;
+  const part = layout.parts.find(({ name }) => name === COVARIANCE);
+  if (part === undefined) return null;
+  const shards = model.blocks.shards.map((shard) => shard.slice());
+  const blocks = { ...model.blocks, shards };
+  const byteCount = part.valueCount * (part.encoding === 'float32' ? 4 : 2);
+  for (let block = 0; block < blockCount; block += 1)
+    blockBytes(blocks, block).fill(0, part.byteOffset, part.byteOffset + byteCount);
+  return { ...model, blocks };
 }
 
 /** The model as ONNX, read back. */
@@ -114,4 +129,35 @@ describe.each(KINDS)('%s', (kind) => {
       expectEqual(found!, expected!, drawn);
     }
   });
+});
+
+test('the kernel returns the variances that it moderates by', () => {
+  let moderatedCount = 0;
+  for (const kind of KINDS)
+    for (const [index, drawn] of [...casesOf(kind, CASES_PER_KIND)].entries()) {
+      const request = randomRequest(randomStream(index, 'request', kind), drawn, 60);
+      const scoresOf = (model: RankingModel, kernel: string) => {
+        const logits = new Float32Array(request.candidateCount);
+        const variances = new Float32Array(request.candidateCount).fill(-1);
+        const scorer = new KernelScorer(addon, model, drawn.contextFeatures, kernel);
+        scorer.score(request, logits, variances);
+        scorer.release();
+        return { logits, variances };
+      };
+      const plain = withoutVariance(drawn.model);
+      for (const kernel of addon.kernels()) {
+        const found = scoresOf(drawn.model, kernel);
+        if (plain === null) {
+          expect(found.variances.every((variance) => variance === 0)).toBe(true);
+          continue;
+        }
+        const modes = scoresOf(plain, kernel).logits;
+        const moderated = found.variances.map(
+          (variance, row) => at(modes, row) / Math.sqrt(1 + (Math.PI / 8) * variance),
+        );
+        expectEqual(found.logits, moderated, drawn);
+        moderatedCount += found.variances.filter((variance) => variance > 0.01).length;
+      }
+    }
+  expect(moderatedCount).toBeGreaterThan(1_000);
 });

@@ -28,7 +28,7 @@ type Gradients = Map<string, number[]>;
 test.each([
   ['global', { kind: 'global' }],
   ['first-order steps', { kind: 'fomaml', innerSteps: 2 }],
-  ['a level shift', { kind: 'maml', innerSteps: 1, levelShift: true }],
+  ['posterior blocks', { kind: 'posterior' }],
 ])('with %s, parts of the rows add up to the gradient of all', async (_, settings) => {
   const method = methodOf(settings);
   const keepsSupport = adapts(methodPlanOf(method));

@@ -4,7 +4,6 @@
 // without support rows, rates left out of the steps, a cold term that uses the support rows.
 
 import { describe, expect, test } from 'vitest';
-import { methodMisfits } from '../../../shared/methods/methods.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import {
   type CaseWork,
@@ -152,34 +151,6 @@ test('the loss of the support rows at the start is also reported without inner s
   expect(await lossAt(0)).toBeCloseTo(await lossAt(1), 6);
 });
 
-test('with a level shift the loss falls along the gradient as predicted', async () => {
-  const method = methodOf({ kind: 'encoder', innerSteps: 2, order: 'second', levelShift: true });
-  const work: CaseWork = { kind: 'gradient', method, taskWeights };
-  const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-  const { meta } = jobCase;
-  const { tensors } = await jobs.run(jobCase, work);
-  const names = [...meta.dense.keys()].filter((name) => /^(encoder|rates|levelShift)/.test(name));
-  const size = names.reduce(
-    (sum, name) => sum + tensors.get(name)!.reduce((squares, x) => squares + x * x, 0),
-    0,
-  );
-  const lossAt = async (length: number): Promise<number> => {
-    const moved = names.map(
-      (name): [string, { shape: readonly number[]; values: Float32Array }] => {
-        const { shape, values } = meta.dense.get(name)!;
-        const gradient = tensors.get(name)!;
-        return [name, { shape, values: values.map((x, place) => x + length * gradient[place]!) }];
-      },
-    );
-    const at = { ...jobCase, meta: { ...meta, dense: new Map([...meta.dense, ...moved]) } };
-    return (await jobs.run(at, work)).weightedQueryLoss;
-  };
-  const length = 0.01 / Math.sqrt(size);
-  const slope = ((await lossAt(length)) - (await lossAt(-length))) / (2 * length);
-  expect(slope / size).toBeGreaterThan(0.99);
-  expect(slope / size).toBeLessThan(1.01);
-});
-
 describe('a prediction', () => {
   const store = tinyTaskStore({ ...rich, taskCount: 6, hasEmptySets: true, seed: 7 });
   const method = methodOf({ kind: 'encoder', innerSteps: 0 });
@@ -224,11 +195,4 @@ describe('a prediction', () => {
     };
     expect(await logitsOf(relabelled)).toEqual(await logitsOf(store));
   });
-});
-
-test('a level shift requires inner steps after it', () => {
-  const misfits = methodMisfits(methodOf({ kind: 'encoder', innerSteps: 0, levelShift: true }), {
-    personal: ['bias'],
-  });
-  expect(misfits.map(({ path }) => path)).toEqual([['levelShift']]);
 });

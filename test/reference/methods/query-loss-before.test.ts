@@ -15,7 +15,7 @@ import { model, taskWeights } from '../method-jobs.js';
 const STEPS = { innerSteps: 2, innerRate: 0.2 };
 const ATTRIBUTES = { attributes: ['category1'] };
 const CASES: readonly [settings: Parameters<typeof methodOf>[0], departures?: object][] = [
-  [{ kind: 'fomaml', ...STEPS, levelShift: true }],
+  [{ kind: 'fomaml', ...STEPS }],
   [{ kind: 'maml', ...STEPS }],
   [{ kind: 'paml-gate', ...STEPS, ...ATTRIBUTES }],
   [{ kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 }],

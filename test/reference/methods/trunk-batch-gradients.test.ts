@@ -40,20 +40,15 @@ function gradientBy(settings: Parameters<typeof methodOf>[0]): Promise<NamedOutp
   return run(jobCase, { kind: 'gradient', method, taskWeights: [0.3, 0.7] });
 }
 
-test('a batch of trunk rows teaches every method what it teaches the global one', async () => {
+// Posterior blocks moderate the logits of rows whose task is not known.
+test('a batch of trunk rows teaches methods of points what it teaches the global one', async () => {
   const expected = await gradientBy({ kind: 'global' });
-  const kinds = ['fomaml', 'maml', 'posterior'];
-  const settings = [
-    ...kinds.map((kind) => ({ kind })),
-    { kind: 'fomaml', levelShift: { features: ['category0'] } },
-  ];
-  for (const each of settings) {
-    const found = await gradientBy(each);
+  for (const kind of ['fomaml', 'maml']) {
+    const found = await gradientBy({ kind });
     for (const [name, tensor] of expected.tensors)
-      expect(
-        relativeDifference(found.tensors.get(name)!, tensor),
-        `${each.kind} ${name}`,
-      ).toBeLessThan(1e-5);
+      expect(relativeDifference(found.tensors.get(name)!, tensor), `${kind} ${name}`).toBeLessThan(
+        1e-5,
+      );
     for (const values of found.tensors.values()) expect(values.every(Number.isFinite)).toBe(true);
   }
 });

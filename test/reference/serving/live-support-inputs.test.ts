@@ -40,7 +40,7 @@ const SECTIONS = {
     personal: ['bias', 'adgroupEmbedding', 'output'],
     supportInputs: { clickRate: true, count: true, targetEncodings: ['category1', 'category0'] },
   },
-  method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true },
+  method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 },
 };
 /** More live blocks than one shard has. */
 const OTHER_COUNT = 1_100;
@@ -72,11 +72,11 @@ async function adaptedOf(task: TaskRows): Promise<AdaptedTask> {
   const { adaptation } = at(bundle.manifest.serving, 0);
   const jobs = new AdaptJobs('a'.repeat(64), bundle);
   const { output } = await room.executor.execute(jobs.inputOf([supportRowsOf(task)], adaptation));
-  return at(jobs.tasksIn(output, adaptation, 1), 0);
+  return at(jobs.tasksIn(output, 1), 0);
 }
 
-function putIn(live: LiveBlocks, { blocks, shift, loss, support }: AdaptedTask, hash: Hash): void {
-  const values = { variables: blocks, level: shift?.level ?? 0, loss, support };
+function putIn(live: LiveBlocks, { blocks, loss, support }: AdaptedTask, hash: Hash): void {
+  const values = { variables: blocks, loss, support };
   const notes = { label: 0, calibration: 0, supportRows: 1, clicks: 0, impressions: 0 };
   live.put(hash, values, notes);
 }

@@ -70,7 +70,7 @@ describe('candidates of a search', () => {
 });
 
 describe('the mean of trials', () => {
-  const LEVEL = { kind: 'maml', levelShift: true };
+  const LEVEL = { kind: 'posterior' };
   const TOWER = { kind: 'deepfm', embeddingWidth: 4, hiddenWidths: [8], personal: [] };
   const LINEAR = { kind: 'logistic', hiddenWidths: [], personal: [] };
   const trialOf = (name: string, model: object, method: object = { kind: 'global' }): Trial => {
@@ -102,7 +102,10 @@ describe('the mean of trials', () => {
   });
 
   it.each<[string, Trial[]]>([
-    ['that adapt in other ways', [trialOf('t01', LINEAR), trialOf('t02', LINEAR, LEVEL)]],
+    [
+      'that adapt in other ways',
+      [trialOf('t01', LINEAR), trialOf('t02', { ...LINEAR, personal: ['bias'] }, LEVEL)],
+    ],
     ['of models without a mean', [trialOf('t01', { ...TOWER, kind: 'dcn-v2' })]],
     ['of blocks that steps adapt', [trialOf('t01', { ...TOWER, personal: ['bias'] }, LEVEL)]],
     ['of more than two towers', ['t01', 't02', 't03'].map((name) => trialOf(name, TOWER))],

@@ -8,6 +8,7 @@ import {
   valueOfHalf,
 } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
+import { MethodConfigSchema } from '../../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -22,12 +23,11 @@ const spec = modelSpecOf(
 );
 
 test('a block begins with its scalars; other variables are aligned, and so is the next block', () => {
-  const layout = blockLayoutOf(spec, { encoding: 'float16', hasLevel: true });
-  expect(layout.levelByteOffset).toBe(0);
+  const layout = blockLayoutOf(spec, 'float16');
   expect(
     layout.parts.map(({ name, byteOffset, encoding }) => [name, encoding, byteOffset]),
   ).toEqual([
-    ['bias', 'float32', 4],
+    ['bias', 'float32', 0],
     ['adgroupEmbedding', 'float16', 16],
     ['layer1.weight', 'float16', 32],
     ['layer1.bias', 'float16', 64],
@@ -37,7 +37,7 @@ test('a block begins with its scalars; other variables are aligned, and so is th
 });
 
 test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encoding) => {
-  const layout = blockLayoutOf(spec, { encoding, hasLevel: true });
+  const layout = blockLayoutOf(spec, encoding);
   const random = randomStream(3, 'block');
   const initial = initialMetaParameters(spec, 7).dense;
   const variables = new Map(
@@ -50,13 +50,12 @@ test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encodi
     ]),
   );
   const bytes = new Uint8Array(layout.strideByteCount);
-  writeBlock(layout, { variables, level: -0.75 }, bytes);
+  writeBlock(layout, variables, bytes);
   const read = readBlock(layout, bytes);
-  expect(read.level).toBe(-0.75);
   // Of steps of half precision below 4, half may be lost.
   const tolerance = { float32: 0, float16: 2 ** -9 / 2 }[encoding];
   for (const [name, { values }] of variables) {
-    const found = read.variables.get(name)?.values ?? new Float32Array();
+    const found = read.get(name)?.values ?? new Float32Array();
     for (const [index, value] of values.entries())
       expect(Math.abs(at(found, index) - value)).toBeLessThanOrEqual(
         name === 'bias' ? 0 : tolerance,
@@ -66,6 +65,34 @@ test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encodi
   const again = new Uint8Array(layout.strideByteCount);
   writeBlock(layout, read, again);
   expect(readBlock(layout, again)).toEqual(read);
+});
+
+test('a block has the lower triangle of its covariance, and is read with all of it', () => {
+  const config = {
+    kind: 'deepfm',
+    embeddingWidth: 3,
+    hiddenWidths: [2],
+    personal: ['bias', 'output'],
+  };
+  const method = MethodConfigSchema.parse({ kind: 'posterior' });
+  const { ownVariables } = modelSpecOf(ModelConfigSchema.parse(config), [], method);
+  expect(ownVariables.map(({ name, shape }) => [name, ...shape])).toEqual([
+    ['bias', 1],
+    ['output.weight', 2, 1],
+    ['covariance', 3, 3],
+  ]);
+  const layout = blockLayoutOf({ ownVariables }, 'float16');
+  expect(layout.parts.at(-1)).toMatchObject({ byteOffset: 32, valueCount: 6 });
+  const variables = new Map([
+    ['bias', { shape: [1], values: Float32Array.of(7) }],
+    ['output.weight', { shape: [2, 1], values: Float32Array.of(8, 9) }],
+    ['covariance', { shape: [3, 3], values: Float32Array.of(1, 2, 4, 2, 3, 5, 4, 5, 6) }],
+  ]);
+  const bytes = new Uint8Array(layout.strideByteCount);
+  writeBlock(layout, variables, bytes);
+  const halves = new Uint16Array(bytes.buffer, 32, 6);
+  expect([...halves].map(valueOfHalf)).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(readBlock(layout, bytes)).toEqual(variables);
 });
 
 test('half precision rounds to the nearest, ties to even', () => {

@@ -55,7 +55,7 @@ describe('a run config with errors', () => {
       'an inner loop with nothing to adapt',
       set({ model: { personal: [] }, method: { kind: 'fomaml' } }),
       [
-        'method.kind: nothing adapts: name blocks in model.personal, set method.levelShift, or take global, which adapts nothing',
+        'method.kind: nothing adapts: name blocks in model.personal, or take global, which adapts nothing',
       ],
     ],
     [

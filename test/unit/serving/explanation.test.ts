@@ -45,11 +45,11 @@ function modelOf(config: object, values: Values, ownBias: number): RankingModel 
     target.fill(0);
     target.set(row, row.length);
   }
-  const layout = blockLayoutOf(spec, { encoding: 'float32', hasLevel: false });
+  const layout = blockLayoutOf(spec, 'float32');
   const none = new Float64Array(2);
   const blocks: PersonalBlocks = {
     ...{ layout, shards: [new Uint8Array(2 * layout.strideByteCount)], blockCount: 2 },
-    ...{ blocksPerShard: 2, effects: null, isOfValues: new Uint8Array(2) },
+    ...{ blocksPerShard: 2, isOfValues: new Uint8Array(2) },
     evidence: {
       ...{ supportRowCounts: new Uint32Array(2), clicks: none, impressions: none, byValue: null },
     },
@@ -57,9 +57,9 @@ function modelOf(config: object, values: Values, ownBias: number): RankingModel 
   };
   for (const [block, bias] of [values['bias']![0]!, ownBias].entries()) {
     const variables = new Map([['bias', { shape: [1], values: Float32Array.of(bias) }]]);
-    writeBlock(layout, { variables, level: 0 }, blockBytes(blocks, block));
+    writeBlock(layout, variables, blockBytes(blocks, block));
   }
-  return { spec, shift: null, dense, tables, blocks };
+  return { spec, dense, tables, blocks };
 }
 
 /** Of a candidate whose features all have value 1, the first of them in the context. */

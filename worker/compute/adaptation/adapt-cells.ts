@@ -5,56 +5,20 @@
 
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { AdaptingBatch, StepSupport } from './adapting-batch.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
-import type { SupportShifts } from '../scoring/row-shifts.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptationFunctions } from './captured-adaptation.js';
 
-export interface AdaptedBatch {
-  readonly state: LoopState;
-  /** Null where no shift follows. */
-  readonly shift: SupportShifts | null;
-}
-
 /**
- * Takes the adapted tasks of some cells. The state is freed after the call.
+ * Takes the blocks of some cells. They are freed after the call.
  *
  * @param cells places in the grid.
  */
-type OnAdapted = (cells: readonly number[], adapted: AdaptedBatch) => void;
+type OnAdapted = (cells: readonly number[], state: LoopState) => void;
 
 /** A cell of a grid with its place there. */
 type PlacedCell = Adaptation & { readonly place: number };
-
-/**
- * The shifts that follow from a state; null where the method has none, and 0 where no task has
- * support rows.
- *
- * @param priorScale a factor of the prior variances.
- */
-function shiftsAfter(
-  { functions, job, loop, microBatch, support }: AdaptingBatch,
-  state: LoopState,
-  priorScale?: number,
-): SupportShifts | null {
-  const { shifts } = functions;
-  if (shifts === null || loop.shift === null) return null;
-  if (support === null)
-    return {
-      levels: new Float32Array(microBatch.taskCount),
-      effects: loop.shift.features.map(() => new Float32Array()),
-    };
-  const { tf } = job.engine;
-  const { batch, trunk } = support;
-  const scale = priorScale === undefined ? {} : { priorScale: tf.scalar(priorScale) };
-  const found = shifts.run({ dense: job.dense, batch, trunk, state, ...scale });
-  const read = {
-    levels: found.levels.dataSync<'float32'>(),
-    effects: found.effects.map((effects) => effects.dataSync<'float32'>()),
-  };
-  tf.dispose([found.levels, ...found.effects]);
-  return read;
-}
 
 type CapturedStep = NonNullable<AdaptationFunctions['step']>;
 
@@ -102,27 +66,33 @@ function adaptByRate(
       tasks.step(support, rates);
       const ending = ofRate.filter(({ innerSteps }) => innerSteps === done);
       if (ending.length === 0) continue;
-      const { state } = tasks;
-      onAdapted(
-        ending.map(({ place }) => place),
-        { state, shift: shiftsAfter(batch, state) },
-      );
+      withScoredState(batch, { state: tasks.state, rate, support }, (state) => {
+        onAdapted(
+          ending.map(({ place }) => place),
+          state,
+        );
+      });
     }
     tasks.dispose();
   }
 }
 
-function adaptWithoutSteps(
-  batch: AdaptingBatch,
-  cells: readonly PlacedCell[],
-  onAdapted: OnAdapted,
+/**
+ * Calls `onAdapted` with the state that rows are scored with.
+ *
+ * @param support the rows that the state has stepped on; null if there are none
+ */
+function withScoredState(
+  { functions, input, job, microBatch }: AdaptingBatch,
+  { state, rate, support }: { state: LoopState; rate: number; support: StepSupport | null },
+  act: (state: LoopState) => void,
 ): void {
-  const { initial, loop } = batch;
-  for (const rate of new Set(cells.map(({ innerRate }) => innerRate)))
-    onAdapted(
-      cells.filter(({ innerRate }) => innerRate === rate).map(({ place }) => place),
-      { state: initial, shift: shiftsAfter(batch, initial, rate / loop.steps.rate) },
-    );
+  if (functions.covariance === null) return act(state);
+  const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
+  const rows = support === null ? {} : { trunk: support.trunk };
+  const covariance = functions.covariance.run({ ...input, ...rows, state, rates });
+  act({ ...state, [COVARIANCE]: covariance });
+  covariance.dispose();
 }
 
 /** Calls `onAdapted` once for each distinct state, with the places of its cells in `cells`. */
@@ -131,16 +101,31 @@ export function adaptCells(
   cells: readonly Adaptation[],
   onAdapted: OnAdapted,
 ): void {
-  const { functions, support, initial } = batch;
+  const { step } = batch.functions;
+  const { support, initial, loop } = batch;
   const placed = [...cells.entries()].map(([place, cell]) => ({ place, ...cell }));
+  const atStart = (chosen: readonly PlacedCell[], rate: number): void => {
+    if (chosen.length > 0)
+      withScoredState(batch, { state: initial, rate, support: null }, (state) => {
+        onAdapted(
+          chosen.map(({ place }) => place),
+          state,
+        );
+      });
+  };
   const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);
   const adapted = placed.filter(({ innerSteps }) => innerSteps > 0);
-  if (unadapted.length > 0)
-    onAdapted(
-      unadapted.map(({ place }) => place),
-      { state: initial, shift: null },
-    );
-  const { step } = functions;
-  if (step === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
-  else adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  if (step !== null && support !== null) {
+    atStart(unadapted, loop.steps.rate);
+    adaptByRate({ ...batch, step, support }, adapted, onAdapted);
+  } else if (batch.functions.covariance === null) atStart(placed, loop.steps.rate);
+  else {
+    atStart(unadapted, loop.steps.rate);
+    // The rate is a factor of the prior variances.
+    for (const rate of new Set(adapted.map(({ innerRate }) => innerRate)))
+      atStart(
+        adapted.filter(({ innerRate }) => innerRate === rate),
+        rate,
+      );
+  }
 }

@@ -6,7 +6,7 @@ import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/micro-bat
 import type { RowRole } from '../models/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
-import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/meta-gradient.js';
+import { rolesBesideOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, type BatchTensors, type DeviceTasks } from '../models/device-tasks.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 import type { ScoringFunctions } from '../scoring/captured-scoring.js';
@@ -74,7 +74,7 @@ function inputOf(
   microBatch: MicroBatch,
   roles: readonly RowRole[],
 ): BatchInput {
-  const wanted = { roles, hasSupportTotals: readsSupportTotals(loop) };
+  const wanted = { roles, hasSupportTotals: loop.reads.supportTotals === true };
   return { dense: job.dense, ...job.pack, ...batchesOf(job, microBatch, wanted) };
 }
 

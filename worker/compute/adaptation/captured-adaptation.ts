@@ -1,11 +1,12 @@
 /**
- * The adaptation of tasks as captured functions: the start, one inner step, the shifts that follow.
+ * The adaptation of tasks as captured functions: the start, one inner step, the covariance after the last.
  * Their results stay on the device, and the rate is an input, so that a whole grid of rates and
  * numbers of steps runs on one graph of each.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelf } from '../engine/capture/graph-shelf.js';
@@ -13,20 +14,13 @@ import type { Engine } from '../engine/load-engine.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import {
   adaptingTasksOf,
-  blocksOf,
   startState,
   steppedState,
   stepGradient,
   type LoopState,
 } from '../meta-gradients/inner-loop.js';
-import {
-  jobTensorsOf,
-  logitsOf,
-  type BatchInput,
-  type Pass,
-  type TensorsByName,
-} from '../meta-gradients/passes.js';
-import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
+import { scoredState } from '../meta-gradients/moderated-logits.js';
+import { jobTensorsOf, named, type BatchInput, type Pass } from '../meta-gradients/passes.js';
 import type { BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf } from '../models/fields.js';
 import type { TrunkPass } from '../models/staged-pass.js';
@@ -44,29 +38,19 @@ type StepInput = BatchInput & {
   readonly rates: tfjs.Tensor1D;
 };
 
-type ShiftsInput = {
-  readonly dense: TensorsByName;
-  /** The support rows. */
-  readonly batch: BatchTensors;
-  readonly trunk: TrunkPass;
+type ScoredInput = BatchInput & {
+  /** The trunk pass of the support rows; absent where tasks have not stepped on any. */
+  readonly trunk?: TrunkPass;
   readonly state: LoopState;
-  /** A factor of the shift's prior variances; 1 when absent. */
-  readonly priorScale?: tfjs.Scalar;
-};
-
-type ShiftsOutput = {
-  /** `[taskCount, 1]` */
-  readonly levels: tfjs.Tensor2D;
-  /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */
-  readonly effects: readonly tfjs.Tensor2D[];
+  readonly rates: tfjs.Tensor1D;
 };
 
 export interface AdaptationFunctions {
   readonly start: Captured<StartInput, LoopState>;
   /** An inner step of every task; null when no variable is personal, so that none moves. */
   readonly step: Captured<StepInput, LoopState> | null;
-  /** Null when the inner loop has no shift. */
-  readonly shifts: Captured<ShiftsInput, ShiftsOutput> | null;
+  /** The covariance of the blocks alone; null where the method has none. */
+  readonly covariance: Captured<ScoredInput, tfjs.Tensor> | null;
   dispose(): void;
 }
 
@@ -93,16 +77,13 @@ export function captureAdaptation(
     const { scaledGradients } = stepGradient(rows, state, rates);
     return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates, rows });
   };
-  const { shift } = loop;
-  const shifts = (input: ShiftsInput): ShiftsOutput => {
-    const { dense, batch, trunk, state, priorScale } = input;
-    if (shift === null) throw new Error('the inner loop has no shift');
-    const support = passOn({ dense, batches: { support: batch } }, batch);
-    const blocks = blocksOf(adaptingTasksOf(support.job), state);
-    const basis = { support, logits: logitsOf({ pass: support, trunk }, blocks) };
-    return shiftsFrom(shift, priorScale === undefined ? basis : { ...basis, priorScale });
+  const covariance = ({ trunk, state, rates, ...input }: ScoredInput): tfjs.Tensor => {
+    const { support } = input.batches;
+    const rows =
+      trunk === undefined || support === undefined ? null : { pass: passOn(input, support), trunk };
+    const job = jobTensorsOf(engine, spec, input, rates.shape[0]);
+    return named(scoredState(loop, adaptingTasksOf(job), state, { rows, rates }), COVARIANCE);
   };
-
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
     compute: (input: In) => Out,
@@ -110,7 +91,7 @@ export function captureAdaptation(
   const functions = {
     start: captured('the start of tasks', start),
     step: plan.personal.size === 0 ? null : captured('an inner step', step),
-    shifts: shift === null ? null : captured('the shifts of tasks', shifts),
+    covariance: loop.covariance === undefined ? null : captured('the covariance', covariance),
   };
   return {
     ...functions,

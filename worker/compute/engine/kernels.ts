@@ -68,7 +68,7 @@ export interface Kernels {
   readonly relu: (x: Tensor) => Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. Its gradient is one sum over the tasks. */
   readonly repeatByTask: (x: Tensor, taskCount: number) => Tensor;
-  /** The solutions x of `A x = b` for positive definite `A`: `[count, n, n]` and `[count, n, 1]`. */
+  /** The solutions x of `A x = b` for positive definite `A`: `[count, n, n]` and `[count, n, columns]`. */
   readonly solve: (matrices: tfjs.Tensor3D, columns: tfjs.Tensor3D) => tfjs.Tensor3D;
 }
 
@@ -234,15 +234,16 @@ function eliminated(
   columns: tfjs.Tensor3D,
 ): tfjs.Tensor3D {
   const [count, size] = matrices.shape;
+  const width = columns.shape[2];
   const identity = tf.eye(size);
   let rows = tf.concat([matrices, columns], 2);
   for (let pivot = 0; pivot < size; pivot += 1) {
-    const row = tf.slice(rows, [0, pivot, 0], [count, 1, size + 1]);
+    const row = tf.slice(rows, [0, pivot, 0], [count, 1, size + width]);
     const scaled = tf.div<tfjs.Tensor3D>(row, tf.slice(row, [0, 0, pivot], [count, 1, 1]));
     // Its own row loses all but its share, every other one what it has of the pivot.
     const kept = tf.reshape(tf.slice(identity, [0, pivot], [size, 1]), [1, size, 1]);
     const shares = tf.sub<tfjs.Tensor3D>(tf.slice(rows, [0, 0, pivot], [count, size, 1]), kept);
     rows = tf.sub(rows, tf.matMul(shares, scaled));
   }
-  return tf.slice(rows, [0, 0, size], [count, size, 1]);
+  return tf.slice(rows, [0, 0, size], [count, size, width]);
 }

@@ -18,18 +18,14 @@ import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
 import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
-import {
-  LEVEL_DEVIATION,
-  LOG_DEVIATION_SCALE,
-  VALUE_DEVIATIONS,
-} from '../../../shared/methods/inner-loop/inner-loop-settings.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
+import { adaptCells } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
@@ -37,13 +33,8 @@ import {
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
 import { supportSumsOf } from '../models/support-inputs.js';
+import type { LoopState } from '../meta-gradients/inner-loop.js';
 import { named } from '../meta-gradients/passes.js';
-import {
-  shiftColumnsOf,
-  supportValuesOf,
-  taskShiftOf,
-  batchShifts,
-} from '../scoring/row-shifts.js';
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import { roleSpanOf } from '../models/row-batch.js';
 import type { LogitsInput } from '../scoring/captured-scoring.js';
@@ -201,14 +192,11 @@ function adaptedTasksOfJob(
   const microBatches = adaptingMicroBatches(job, rows, microBatchRowsMax);
   const tasks = new Array<AdaptedTask>(job.tasks.length);
   forEachBatch(computations, adapting, microBatches, (batch) => {
-    adaptCells(batch, [work.adaptation], (_, adapted) => {
-      for (const [place, task] of adaptedTasksIn(batch, adapted)) tasks[place] = task;
+    adaptCells(batch, [work.adaptation], (_, state) => {
+      for (const [place, task] of adaptedTasksIn(batch, state)) tasks[place] = task;
     });
   });
-  const layout = adaptedLayoutOf(job.spec, work);
-  const shiftVariances =
-    layout.shiftedFeatures === null ? null : shiftVariancesOf(adapting, work.adaptation.innerRate);
-  return encodeAdaptedTasks(layout, { tasks, shiftVariances });
+  return encodeAdaptedTasks(adaptedLayoutOf(job.spec), tasks);
 }
 
 /** Uploads one micro-batch after the other. */
@@ -227,17 +215,16 @@ function forEachBatch(
 
 /** The tasks of a micro-batch by their places in the job. */
 function adaptedTasksIn(
-  { job, loop, microBatch }: AdaptingBatch,
-  { state, shift }: AdaptedBatch,
+  { job, microBatch }: AdaptingBatch,
+  state: LoopState,
 ): Map<number, AdaptedTask> {
-  const columns = shiftColumnsOf(loop.shift, job.spec);
-  const blocks = job.spec.variables
-    .filter(({ block }) => block === 'personal')
-    .map(({ name, shape }) => ({ name, shape, values: named(state, name).dataSync<'float32'>() }));
+  const blocks = job.spec.ownVariables.map(({ name, shape }) => ({
+    ...{ name, shape, values: named(state, name).dataSync<'float32'>() },
+  }));
   return new Map(
     microBatch.taskPlaces.map((place, index): [number, AdaptedTask] => {
       const task = at(job.tasks, place);
-      const { supportExtent } = microBatch;
+      const isOfValues = task.loss === 'squared';
       const blockAt = (values: Float32Array): Float32Array => {
         const size = values.length / microBatch.taskCount;
         return values.slice(index * size, (index + 1) * size);
@@ -251,30 +238,18 @@ function adaptedTasksIn(
           blocks: new Map(
             blocks.map(({ name, shape, values }): [string, DenseTensor] => [
               name,
-              { shape, values: blockAt(values) },
+              // The prediction of a value is not moderated.
+              {
+                shape,
+                values:
+                  isOfValues && name === COVARIANCE ? blockAt(values).fill(0) : blockAt(values),
+              },
             ]),
           ),
-          shift:
-            shift === null
-              ? null
-              : taskShiftOf(shift, { index, supportExtent }, supportValuesOf(task, columns)),
           support: supportSumsOf(job.spec, task),
         },
       ];
     }),
-  );
-}
-
-/** Prior variances of the level and of each feature's values, as the shifts of this rate have them. */
-function shiftVariancesOf({ job, loop, functions }: Adapting, innerRate: number): Float32Array {
-  const logDeviations = [LEVEL_DEVIATION, VALUE_DEVIATIONS].flatMap((name) => {
-    const tensor = job.dense[name];
-    return tensor === undefined ? [] : [...tensor.dataSync<'float32'>()];
-  });
-  const scale = functions.step === null ? innerRate / loop.steps.rate : 1;
-  return Float32Array.from(
-    logDeviations,
-    (deviation) => scale * Math.exp(2 * LOG_DEVIATION_SCALE * deviation),
   );
 }
 
@@ -302,9 +277,9 @@ function predictionsOfJob(
   );
   const rows = new JobRows(job, work, work.rows);
   forEachBatch(computations, adapting, microBatches, (batch) => {
-    const scored = scoredRowsOf(batch, work.rows);
-    adaptCells(batch, work.adaptations, (cells, adapted) => {
-      rows.place(batch.microBatch, cells, paddedLogits(batch, scored, adapted));
+    const scored = scoredInputOf(batch, work.rows);
+    adaptCells(batch, work.adaptations, (cells, state) => {
+      rows.place(batch.microBatch, cells, paddedLogits(batch, scored, state));
     });
   });
   return rows.logits;
@@ -314,47 +289,29 @@ function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): numbe
   return role === 'query' ? queryExtent : supportExtent;
 }
 
-interface ScoredRows {
-  readonly role: Role;
-  readonly input: Pick<LogitsInput, 'dense' | 'batch' | 'trunk'>;
-}
+type ScoredInput = Pick<LogitsInput, 'dense' | 'batch' | 'trunk'>;
 
-/** Logits `[taskCount, extent]` under adapted blocks and their shifts. */
+/** Logits `[taskCount, extent]` under adapted blocks. */
 function paddedLogits(
-  { job, loop, microBatch, scoring }: AdaptingBatch,
-  { role, input }: ScoredRows,
-  { state, shift }: AdaptedBatch,
+  { scoring }: AdaptingBatch,
+  input: ScoredInput,
+  state: LoopState,
 ): Float32Array {
-  const rowExtent = extentOf(microBatch, role);
-  const columns = shiftColumnsOf(loop.shift, job.spec);
-  const rows = microBatch.taskPlaces.map((place) => {
-    const task = at(job.tasks, place);
-    return { task, ...roleSpanOf(task, role) };
-  });
-  const shifts =
-    shift === null
-      ? {}
-      : {
-          shifts: job.engine.tf.tensor2d(
-            batchShifts({ shift, columns }, rows, { ...microBatch, rowExtent }),
-            [microBatch.taskCount, rowExtent],
-          ),
-        };
-  const logits = scoring.logits.run({ ...input, state, ...shifts });
+  const logits = scoring.logits.run({ ...input, state });
   const padded = logits.dataSync<'float32'>();
   logits.dispose();
   return padded;
 }
 
 /** The rows that get logits; the support rows are those that tasks adapt on. */
-function scoredRowsOf({ input, scoring, support }: AdaptingBatch, role: Role): ScoredRows {
+function scoredInputOf({ input, scoring, support }: AdaptingBatch, role: Role): ScoredInput {
   const { batches, ...shared } = input;
   const { dense } = shared;
   if (role === 'support' && support !== null)
-    return { role, input: { dense, batch: support.batch, trunk: support.trunk } };
+    return { dense, batch: support.batch, trunk: support.trunk };
   const batch = batches[role];
   if (batch === undefined) throw new Error(`no ${role} rows to predict`);
-  return { role, input: { dense, batch, trunk: scoring.trunk.run({ ...shared, batch }) } };
+  return { dense, batch, trunk: scoring.trunk.run({ ...shared, batch }) };
 }
 
 /** Puts the logits of micro-batches in the order of the job. */

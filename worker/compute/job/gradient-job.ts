@@ -32,7 +32,7 @@ import {
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
+import { rolesOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf } from '../models/device-tasks.js';
 import type { Computations } from './computations.js';
 import { packOnDevice, type DeviceJob, type SentPack } from './device-job.js';
@@ -235,7 +235,7 @@ function runLeaf(
     ...job.pack,
     ...batchesOf(job, microBatch, {
       roles: rolesOf(plan),
-      hasSupportTotals: readsSupportTotals(plan.innerLoop),
+      hasSupportTotals: plan.innerLoop.reads.supportTotals === true,
       unitDropout: job.unitDropout ?? null,
     }),
   };

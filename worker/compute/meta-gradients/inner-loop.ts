@@ -27,7 +27,8 @@ import {
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
 import { placeCountsOf, type BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf, sharedFields } from '../models/fields.js';
-import { rowVariances } from '../models/lean-operations.js';
+import { personalVariables } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { curvatureOf } from './moderated-logits.js';
 
 /** Personal blocks by name. */
 export type LoopState = TensorsByName;
@@ -100,7 +101,7 @@ export function steppedState(
   const blocks = Object.fromEntries(personal.map((name) => [name, named(state, name)]));
   const supportCurvature = (): SupportCurvature => {
     if (rows === null) throw new Error('a step along recorded gradients has no rows');
-    return curvatureOf(rows, blocks);
+    return curvatureOf(rows, new Map(Object.entries(blocks)));
   };
   return (
     loop.step?.(tasks, { blocks, scaledGradients, rates, supportCurvature }) ??
@@ -110,45 +111,13 @@ export function steppedState(
   );
 }
 
-/** With each row as a task of its own, the gradient of the sum of all logits has the slopes of each. */
-function curvatureOf({ pass, trunk }: RowsWithTrunk, blocks: TensorsByName): SupportCurvature {
-  const { job, data } = pass;
-  const { tf, kernels } = job.engine;
-  const { taskCount, rowExtent, placeCount } = placeCountsOf(data);
-  const names = Object.keys(blocks);
-  const trunkByRow = Object.fromEntries(
-    Object.entries(trunk).map(([name, x]) => [
-      name,
-      tf.reshape(x, [placeCount, 1, ...x.shape.slice(2)]),
-    ]),
-  );
-  const gradients = tf.grads((...tensors: tfjs.Tensor[]) => {
-    const own = new Map(names.map((name, index) => [name, tensors[index] as tfjs.Tensor]));
-    return logitsOf({ pass, trunk: trunkByRow }, own);
-  })(
-    names.map((name) =>
-      kernels.repeatByTask(tf.zeros(named(blocks, name).shape.slice(1)), placeCount),
-    ),
-  );
-  const slopes = tf.concat(
-    gradients.map((gradient) => tf.reshape(gradient, [taskCount, rowExtent, -1])),
-    2,
-  );
-  const isRow = tf.expandDims(tf.step(data.impressionShares), 2);
-  const logits = logitsOf({ pass, trunk }, new Map(Object.entries(blocks)));
-  return {
-    slopes: tf.mul(slopes, isRow),
-    variances: rowVariances(tf, logits, data) as tfjs.Tensor2D,
-  };
-}
-
 export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
   const { engine, spec, taskCount, dense } = job;
   const { tf, kernels } = engine;
   return {
     tf,
     taskCount,
-    personal: spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name),
+    personal: personalVariables(spec).map(({ name }) => name),
     variable: (name) => variableOf(dense, name),
     repeatByTask: (x) => kernels.repeatByTask(x, taskCount),
     solve: kernels.solve,

@@ -35,6 +35,7 @@ import {
   type MetaGradientResult,
   type TaskWeights,
   type Pass,
+  type RowsWithTrunk,
   type TensorsByName,
 } from './passes.js';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
@@ -47,8 +48,8 @@ import {
   stepGradient,
   type LoopState,
 } from './inner-loop.js';
+import { scoredLogits, scoredState } from './moderated-logits.js';
 import type { RowRole } from '../models/row-batch.js';
-import { shiftedBy, type ShiftBasis } from './shift-by-level.js';
 
 export function metaGradient(
   plan: MethodPlan,
@@ -138,15 +139,25 @@ function unadaptedRoleOf({
   cold,
 }: Pick<MethodPlan, 'innerLoop' | 'cold'>): 'all' | 'flat' | 'support' {
   if (cold?.rows === 'support') return 'support';
-  return innerLoop.start === undefined ? 'flat' : 'all';
+  return isOwnAtStart(innerLoop) ? 'all' : 'flat';
+}
+
+/** Returns whether tasks have blocks of their own before any step. */
+function isOwnAtStart({ start, covariance }: InnerLoop): boolean {
+  return start !== undefined || covariance !== undefined;
 }
 
 /** The query losses of tasks that have taken no step, `[taskCount]`. Their starts are those that steps begin from. */
 export function unadaptedQueryLosses(job: JobTensors, loop: InnerLoop): tfjs.Tensor1D {
   const query = passOf(job, 'query', true);
   if (query === null) throw new Error('a query loss has query rows');
+  return lossesOf(query, scoredLogits(withTrunk(query), unadaptedState(job, loop)));
+}
+
+function unadaptedState(job: JobTensors, loop: InnerLoop): LoopState {
   const tasks = adaptingTasksOf(job);
-  return lossesOf(query, logitsOf(withTrunk(query), blocksOf(tasks, startState(loop, tasks))));
+  const rates = ratesOf(loop, tasks);
+  return scoredState(loop, tasks, startState(loop, tasks), { rows: null, rates });
 }
 
 /** The reported losses are over all rows; those before and after adaptation are the same. */
@@ -156,14 +167,20 @@ function unadaptedGradient(
   taskWeights: tfjs.Tensor1D,
 ): MetaGradientResult {
   const loop = plan.innerLoop;
-  const isOwn = loop.start !== undefined;
+  const isOwn = isOwnAtStart(loop);
   const all = passOf(job, unadaptedRoleOf(plan), isOwn);
   if (all === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
   const compute = (): tfjs.Tensor[] => {
-    const tasks = adaptingTasksOf(beforeSupport(job, loop));
-    const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
-    return [lossesOf(all, logitsOf(withTrunk(all), blocks))];
+    const rows = withTrunk(all);
+    return [
+      lossesOf(
+        all,
+        isOwn
+          ? scoredLogits(rows, unadaptedState(beforeSupport(job, loop), loop))
+          : logitsOf(rows, new Map()),
+      ),
+    ];
   };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
     taskWeights,
@@ -181,11 +198,6 @@ function unadaptedGradient(
 function beforeSupport(job: JobTensors, { reads }: InnerLoop): JobTensors {
   if (reads.supportFields !== true) return job;
   return { ...job, batchOf: (role) => (role === 'support' ? null : job.batchOf(role)) };
-}
-
-/** Returns whether an inner loop reads the sums over a task's support rows. */
-export function readsSupportTotals({ shift, reads }: InnerLoop): boolean {
-  return shift !== null || reads.supportTotals === true;
 }
 
 /** The roles whose rows the outer gradient reads. */
@@ -234,9 +246,11 @@ function keptGradient(
   const loop = before?.loop ?? plan.innerLoop;
   const recorded = plan.order === 'first' ? adapted(job, loop, support, null) : null;
   const compute = (): tfjs.Tensor[] => {
-    const { state, basis, losses } = adapted(job, loop, support, recorded);
-    const logits = logitsOf(withTrunk(query), blocksOf(adaptingTasksOf(job), state));
-    const queryLosses = lossesOf(query, shiftedBy(loop.shift, basis, query, logits));
+    const { losses, ...after } = adapted(job, loop, support, recorded);
+    const tasks = adaptingTasksOf(job);
+    const rates = ratesOf(loop, tasks);
+    const state = scoredState(loop, tasks, after.state, { rows: after.rows, rates });
+    const queryLosses = lossesOf(query, scoredLogits(withTrunk(query), state));
     return [queryLosses, ...(losses === null ? [] : [losses])];
   };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
@@ -281,15 +295,15 @@ function withoutQuery(
 /** After the inner steps on the support rows. */
 interface Adapted {
   readonly state: LoopState;
-  /** Null where no shift follows. */
-  readonly basis: ShiftBasis | null;
+  /** The support rows; null where there are none, and where gradients were recorded. */
+  readonly rows: RowsWithTrunk | null;
   /** Support losses before the first step; null when they were not computed. */
   readonly losses: tfjs.Tensor1D | null;
   /** By step. */
   readonly gradients: readonly TensorsByName[];
 }
 
-/** @param recorded an earlier run whose gradients and shift basis are taken instead of computing them. */
+/** @param recorded an earlier run whose gradients are taken instead of computing them. */
 function adapted(
   job: JobTensors,
   loop: InnerLoop,
@@ -299,13 +313,13 @@ function adapted(
   const tasks = adaptingTasksOf(job);
   let state = startState(loop, tasks);
   // Without support rows all steps end where they began.
-  if (support === null) return { state, basis: null, losses: null, gradients: [] };
+  if (support === null) return { state, rows: null, losses: null, gradients: [] };
   const rows = recorded === null ? withTrunk(support) : null;
   const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
   if (loop.steps.count === 0) {
     if (rows !== null) losses = lossesOf(support, logitsOf(rows, blocksOf(tasks, state)));
-    return { state, basis: null, losses, gradients: [] };
+    return { state, rows, losses, gradients: [] };
   }
   const gradients: TensorsByName[] = [];
   for (let stepIndex = 0; stepIndex < loop.steps.count; stepIndex += 1) {
@@ -319,9 +333,5 @@ function adapted(
     gradients.push(along);
     state = steppedState(loop, tasks, state, { scaledGradients: along, rates, rows });
   }
-  const basis =
-    loop.shift !== null && rows !== null
-      ? { support, logits: logitsOf(rows, blocksOf(tasks, state)) }
-      : (recorded?.basis ?? null);
-  return { state, basis, losses, gradients };
+  return { state, rows, losses, gradients };
 }

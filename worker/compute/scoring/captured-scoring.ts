@@ -1,6 +1,6 @@
 /**
  * Logits of rows as captured functions, shared by predict jobs and by scorers of adapted tasks: the
- * trunk pass of the rows, which any blocks share, and the logits under given blocks and shifts.
+ * trunk pass of the rows, which any blocks share, and the logits under given blocks.
  *
  * Every operation of a scored row reads that row, the blocks of its task and shared variables, and
  * sums over widths of the model alone, never over rows or tasks. So a row's logit does not depend on
@@ -13,10 +13,9 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { capture, type Captured } from '../engine/capture/capture.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
-import { adaptingTasksOf, blocksOf } from '../meta-gradients/inner-loop.js';
+import { scoredLogits } from '../meta-gradients/moderated-logits.js';
 import {
   jobTensorsOf,
-  logitsOf,
   trunkOf,
   type BatchInput,
   type TensorsByName,
@@ -32,10 +31,8 @@ export type LogitsInput = {
   readonly dense: TensorsByName;
   readonly batch: BatchTensors;
   readonly trunk: TrunkPass;
-  /** Personal blocks, `[taskCount, ...shape]`. */
+  /** The own variables of tasks, `[taskCount, ...shape]`. */
   readonly state: TensorsByName;
-  /** Added to the logits, `[taskCount, rowExtent]`. */
-  readonly shifts?: tfjs.Tensor2D;
 };
 
 export interface ScoringFunctions {
@@ -57,11 +54,9 @@ export function captureScoring(
       plan,
       data: batch,
     });
-  const logits = ({ dense, batch, trunk: known, state, shifts }: LogitsInput): tfjs.Tensor2D => {
+  const logits = ({ dense, batch, trunk: known, state }: LogitsInput): tfjs.Tensor2D => {
     const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
-    const own = blocksOf(adaptingTasksOf(job), state);
-    const found = logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
-    return shifts === undefined ? found : engine.tf.add(found, shifts);
+    return scoredLogits({ pass: { job, plan, data: batch }, trunk: known }, state);
   };
   const optionsOf = (name: string) => ({
     name,

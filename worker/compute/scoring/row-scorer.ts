@@ -6,7 +6,6 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
-import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { EncodedRows } from '../../../shared/features/row-encoder.js';
@@ -25,12 +24,9 @@ import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.js';
 import { captureScoring, type ScoringFunctions } from './captured-scoring.js';
-import { placeShifts, shiftColumnsOf } from './row-shifts.js';
 
 interface ScoringModel {
   readonly spec: ModelSpec;
-  /** The shift that follows the method's inner steps, or null. */
-  readonly shift: LevelShift | null;
   /** All dense variables, the shared personal ones included. */
   readonly dense: NamedTensors;
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
@@ -144,8 +140,7 @@ export class RowScorer {
     scored: readonly ScoredTask[],
     microBatch: MicroBatch,
   ): Float32Array {
-    const { tf } = this.#engine;
-    const { taskCount, queryExtent, taskPlaces } = microBatch;
+    const { taskCount, taskPlaces } = microBatch;
     const { dense, pack } = onDevice;
     const { batches, bags } = batchesOf(onDevice, microBatch, { roles: ['query'] });
     const batch = batches.query;
@@ -153,24 +148,21 @@ export class RowScorer {
     const input = { dense, ...pack, ...(bags === undefined ? {} : { bags }), batch };
     const trunk = this.#functions.trunk.run(input);
     const own = taskPlaces.map((place) => at(scored, place));
-    const shifts = this.#shiftsOf(own, taskCount, queryExtent);
     const logits = this.#functions.logits.run({
       ...{ dense, batch, trunk },
       state: this.#blocksOf(own, taskCount),
-      ...(shifts === null ? {} : { shifts: tf.tensor2d(shifts, [taskCount, queryExtent]) }),
     });
     return logits.dataSync<'float32'>();
   }
 
-  /** `[taskCount, ...shape]` by personal variable, 0 beyond the last task. */
+  /** `[taskCount, ...shape]` by own variable, 0 beyond the last task. */
   #blocksOf(
     scored: readonly ScoredTask[],
     taskCount: number,
   ): { readonly [name: string]: tfjs.Tensor } {
     const { tf } = this.#engine;
-    const personal = this.#model.spec.variables.filter(({ block }) => block === 'personal');
     return Object.fromEntries(
-      personal.map(({ name, shape }) => {
+      this.#model.spec.ownVariables.map(({ name, shape }) => {
         const size = elementCountOf(shape);
         const values = new Float32Array(taskCount * size);
         for (const [index, { adapted }] of scored.entries()) {
@@ -181,24 +173,6 @@ export class RowScorer {
         return [name, tf.tensor(values, [taskCount, ...shape], 'float32')];
       }),
     );
-  }
-
-  /** `[taskCount, extent]`; null where no task has a shift. */
-  #shiftsOf(scored: readonly ScoredTask[], taskCount: number, extent: number): Float32Array | null {
-    const { shift, spec } = this.#model;
-    if (scored.every(({ adapted }) => adapted.shift === null)) return null;
-    const columns = shiftColumnsOf(shift, spec);
-    const shifts = new Float32Array(taskCount * extent);
-    for (const [index, { adapted, rows }] of scored.entries()) {
-      if (adapted.shift === null) continue;
-      const first = index * extent;
-      placeShifts(
-        adapted.shift,
-        columns.map((column) => at(rows.categoryIds, column)),
-        shifts.subarray(first, first + rows.rowCount),
-      );
-    }
-    return shifts;
   }
 }
 

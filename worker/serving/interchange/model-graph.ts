@@ -6,6 +6,7 @@
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { hasOutput, outputReadsCrossed } from '../../../shared/models/kinds/model-definition.js';
 import {
   requireCovered,
@@ -27,7 +28,7 @@ import {
   type SupportFormulas,
   type SupportInputs,
 } from '../../../shared/models/kinds/support-inputs.js';
-import { elementCountOf, type DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 
 type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'calibrations'> & {
   readonly manifest: Pick<LoadedBundle['manifest'], 'labels' | 'calibrations'>;
@@ -75,7 +76,6 @@ class ModelGraphWriter {
     const { terms: stated, weighedProducts } = this.#plan;
     const terms = [
       this.#arrays.bias('bias'),
-      ...this.#arrays.shifts(),
       ...this.#fields.flatMap(({ linear }) => linear ?? []),
       ...(stated.hasPairSum === true && this.#width > 0 ? [this.#pairTerm()] : []),
     ];
@@ -86,10 +86,38 @@ class ModelGraphWriter {
         ...(stated.tower === undefined ? [] : [this.#tower(crossed)]),
         ...this.#products(weighedProducts),
       ];
-      if (pieces.length > 0)
-        terms.push(this.#layer(this.#graph.concat(pieces), 'output.weight', 1));
+      if (pieces.length > 0) {
+        const input = this.#graph.concat(pieces);
+        terms.push(this.#layer(input, 'output.weight', 1));
+        return this.#moderated(this.#sumOf(terms), input);
+      }
     }
-    return this.#sumOf(terms);
+    return this.#moderated(this.#sumOf(terms), null);
+  }
+
+  /** Divides a logit by the root of 1 + pi v / 8 where blocks have a covariance. */
+  #moderated(logit: GraphValue, outputInput: GraphValue | null): GraphValue {
+    const graph = this.#graph;
+    if (!this.#arrays.isOwn(COVARIANCE)) return logit;
+    const slopes = graph.concat([
+      ...(this.#arrays.isOwn('bias') ? [this.#ones()] : []),
+      ...(this.#arrays.isOwn('output.weight') && outputInput !== null ? [outputInput] : []),
+    ]);
+    const extent = at(slopes.shape, 1) ?? 0;
+    const rows = Array.from({ length: extent }, (_, row) => ({
+      products: graph.mul(graph.slice(slopes, row, row + 1), graph.slice(slopes, 0, row + 1)),
+      // Each value below the diagonal stands for two.
+      factors: Array.from({ length: row + 1 }, (__, column) => (column < row ? 2 : 1)),
+    }));
+    const factors = Float32Array.from(rows.flatMap((row) => row.factors));
+    const products = graph.concat(rows.map((row) => row.products));
+    const terms = graph.mul(
+      graph.mul(products, this.#arrays.own(COVARIANCE)),
+      graph.constant(factors, [1, factors.length]),
+    );
+    const variance = graph.relu(graph.reshape(graph.sum(terms, 1), [1]));
+    const scaled = graph.mul(variance, graph.number(Math.PI / 8));
+    return graph.div(logit, graph.sqrt(graph.add(scaled, graph.number(1))));
   }
 
   #sumOf(terms: readonly GraphValue[]): GraphValue {
@@ -97,8 +125,14 @@ class ModelGraphWriter {
     const sum = terms.reduce((total, term) => graph.add(total, term));
     if (at(sum.shape, 0) === null) return sum;
     // A model without any term of its own rows still has a row for each.
+    return graph.add(graph.sub(this.#ones(), graph.number(1)), sum);
+  }
+
+  /** `[n, 1]` */
+  #ones(): GraphValue {
+    const graph = this.#graph;
     const zeros = graph.mul(graph.toFloat(this.#arrays.adgroups), graph.number(0));
-    return graph.add(sum, graph.reshape(zeros, [1]));
+    return graph.reshape(graph.add(zeros, graph.number(1)), [1]);
   }
 
   #field(field: ScoredField): Field {
@@ -405,8 +439,8 @@ class ModelArrays {
   #decode(name: string): GraphValue {
     const part = this.#model.blocks.layout.parts.find((each) => each.name === name);
     if (part === undefined) throw new Error(`blocks have no variable ${name}`);
-    const { encoding, byteOffset, shape } = part;
-    const stored = this.#field(`blocks/${name}`, encoding, elementCountOf(shape), byteOffset);
+    const { encoding, byteOffset, valueCount } = part;
+    const stored = this.#field(`blocks/${name}`, encoding, valueCount, byteOffset);
     return encoding === 'float32' ? stored : this.#graph.toFloat(stored);
   }
 
@@ -428,20 +462,6 @@ class ModelArrays {
     }
     const array = this.#graph.array({ name, type, shape: [blockCount, count], pieces });
     return this.#graph.rows(array, this.adgroups);
-  }
-
-  /** The terms of the shifts for each row, `[n, 1]` each. */
-  shifts(): GraphValue[] {
-    const { layout, effects, blockCount } = this.#model.blocks;
-    const level = layout.levelByteOffset;
-    const lists =
-      effects === null
-        ? []
-        : listArraysOf('effects', effects, { blockCount, values: effects.effects });
-    return [
-      ...(level === null ? [] : [this.#field('blocks/level', 'float32', 1, level)]),
-      ...lists.map((arrays) => this.#ofListedValue(arrays)),
-    ];
   }
 
   /** At most one place of a list has the row's value. */
@@ -477,7 +497,7 @@ function sameName(name: string): QianmoError {
 /** Blocks of one piece. */
 const BLOCKS_PER_PIECE = 4_096;
 
-/** The shifts that values of a category add to a row, by block: lists of one length. */
+/** Numbers of the values of a category, by block: lists of one length. */
 interface ListArrays {
   readonly feature: string;
   /** `[blockCount, lengthMax]`, -1 in empty places. */

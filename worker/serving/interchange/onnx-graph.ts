@@ -129,6 +129,10 @@ export class OnnxGraph {
     return this.#node('Relu', [value], value);
   }
 
+  sqrt(value: GraphValue): GraphValue {
+    return this.#node('Sqrt', [value], value);
+  }
+
   sigmoid(value: GraphValue): GraphValue {
     return this.#node('Sigmoid', [value], value);
   }

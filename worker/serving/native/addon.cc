@@ -68,7 +68,7 @@ class BuiltModel {
   void readBlocks();
   void readTower();
   void readOutput();
-  void readShifts();
+  void readCovariance();
   Products readProducts(std::vector<int32_t>* room);
   Layer readLayer(size_t inCount, bool hasRelu);
   void holds(int32_t index, size_t count) const;
@@ -87,7 +87,6 @@ class BuiltModel {
   std::vector<Part> parts_;
   std::vector<const uint8_t*> shards_;
   std::vector<Layer> hidden_, cross_;
-  std::vector<Shift> shifts_;
   std::vector<int32_t> towerFields_, inputPlaces_, outputPlaces_;
   // The row of the weights of each input column of the layers that read fields.
   std::vector<int32_t> columnRows_;
@@ -158,7 +157,7 @@ BuiltModel::BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCo
   readBlocks();
   readTower();
   readOutput();
-  readShifts();
+  readCovariance();
   demand(words_ == wordsEnd_, "the description is too long");
   allocateScratch();
 }
@@ -235,7 +234,6 @@ void BuiltModel::holds(int32_t index, size_t count) const {
 
 void BuiltModel::readBlocks() {
   model_.strideByteCount = count(INT32_MAX);
-  model_.levelByteOffset = word();
   model_.shardShift = count(31);
   model_.blockCount = count(INT32_MAX);
   demand(model_.strideByteCount > 0 && model_.strideByteCount % 64 == 0, "a stride is a multiple of 64");
@@ -243,7 +241,6 @@ void BuiltModel::readBlocks() {
     const int64_t size = part.encoding == FLOAT32 ? 4 : 2;
     demand(part.byteOffset + size * part.count <= model_.strideByteCount, "a part ends beyond its block");
   }
-  demand(model_.levelByteOffset < 0 || model_.levelByteOffset + 4 <= model_.strideByteCount, "a level lies beyond its block");
   int64_t left = model_.blockCount;
   for (int32_t shards = count(WIDTH_MAX); shards > 0; --shards) {
     const Array* shard = array();
@@ -372,27 +369,13 @@ void BuiltModel::readOutput() {
   model_.output = own;
 }
 
-void BuiltModel::readShifts() {
-  shifts_.resize(count(FIELDS_MAX));
-  for (Shift& shift : shifts_) {
-    shift.isContext = count(1);
-    shift.firstPlace = count(shift.isContext ? model_.contextIdCount - 1 : model_.candidateIdCount - 1);
-  }
-  model_.shiftCount = int32_t(shifts_.size());
-  model_.shifts = shifts_.data();
-  if (shifts_.empty()) return;
-  const Array* offsets = array();
-  const Array* ids = array();
-  const Array* effects = array();
-  demand(offsets != nullptr && ids != nullptr && effects != nullptr, "effects are missing");
-  const size_t lists = size_t(model_.blockCount) * shifts_.size();
-  demand(offsets->count > lists && ids->count == effects->count, "effects are too short");
-  model_.shiftOffsets = static_cast<const int32_t*>(offsets->data);
-  for (size_t list = 0; list < lists; ++list)
-    demand(model_.shiftOffsets[list] >= 0 && model_.shiftOffsets[list] <= model_.shiftOffsets[list + 1], "offsets descend");
-  demand(size_t(model_.shiftOffsets[lists]) <= ids->count, "effects are too short");
-  model_.shiftIds = static_cast<const int32_t*>(ids->data);
-  model_.shiftEffects = static_cast<const float*>(effects->data);
+// Its values are those of the bias and of the output weights that are personal.
+void BuiltModel::readCovariance() {
+  model_.covariancePart = word();
+  if (model_.covariancePart < 0) return;
+  const size_t extent = (model_.biasPart >= 0 ? 1 : 0) + (model_.outputPart >= 0 ? size_t(parts_[model_.outputPart].count) : 0);
+  model_.covarianceExtent = int32_t(extent);
+  part(model_.covariancePart, extent * (extent + 1) / 2);
 }
 
 void BuiltModel::allocateScratch() {
@@ -402,9 +385,11 @@ void BuiltModel::allocateScratch() {
   size_t widest = std::max<size_t>(inputCount, model_.outputProducts.count);
   for (const std::vector<Layer>* layers : {&hidden_, &cross_})
     for (const Layer& layer : *layers) widest = std::max<size_t>(widest, std::max(layer.inCount, layer.outPadded));
-  for (const Part& part : parts_) if (part.count <= WIDTH_MAX) widest = std::max<size_t>(widest, part.count);
+  for (const Part& part : parts_)
+    if (part.count <= WIDTH_MAX && &part != parts_.data() + model_.covariancePart) widest = std::max<size_t>(widest, part.count);
+  widest = std::max<size_t>(widest, model_.covarianceExtent);
   model_.scratchStride = int32_t((widest + 31) / 16 * 16);
-  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 4;
+  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 5;
   const size_t vectors = (model_.fieldCount + 1) * (2 * width + 32) + 4 * (width + 16);
   model_.scratch = room(rows + vectors + 5 * size_t(model_.scratchStride) + 64 * 16);
 }
@@ -450,12 +435,12 @@ napi_value create(const Arguments& arguments) {
 }
 
 template <class Element>
-const Element* atLeast(View<Element> view, size_t count) {
+Element* atLeast(View<Element> view, size_t count) {
   demand(view.count >= count, "an array of the request is too short");
   return view.data;
 }
 
-// score(model, count, blocks, contextIds, candidateIds, contextNumbers, candidateNumbers, logits): Status.
+// score(model, count, blocks, contextIds, candidateIds, contextNumbers, candidateNumbers, logits, variances or none): Status.
 napi_value score(const Arguments& arguments) {
   const BuiltModel* built = heldOf(arguments, 0)->get();
   demand(built != nullptr, "the model is released");
@@ -471,6 +456,8 @@ napi_value score(const Arguments& arguments) {
   request.candidateNumbers = atLeast(arguments.floats(6), count * model->candidateNumberCount);
   const View<float> logits = arguments.floats(7);
   atLeast(logits, count);
+  const View<float> variances = arguments.floats(8);
+  if (variances.count > 0) request.variances = atLeast(variances, count);
   napi_value status;
   napi_create_int32(arguments.env(), built->kernel()->score(model, &request, logits.data), &status);
   return status;

@@ -43,10 +43,6 @@ struct Products {
   const int32_t* byField;
 };
 
-struct Shift {
-  int32_t isContext, firstPlace;
-};
-
 struct Model {
   int32_t width, rowWidth, hasLinear, hasPairTerm, isPadded;
   int32_t contextIdCount, candidateIdCount, contextNumberCount, candidateNumberCount;
@@ -64,14 +60,10 @@ struct Model {
   const float* output;
   int32_t biasPart;
   float bias;
-  int32_t strideByteCount, levelByteOffset, shardShift;
+  int32_t covariancePart, covarianceExtent;  // Its lower triangle; -1 if blocks have none.
+  int32_t strideByteCount, shardShift;
   int64_t blockCount;
   const uint8_t* const* shards;
-  int32_t shiftCount;
-  const Shift* shifts;
-  const int32_t* shiftOffsets;
-  const int32_t* shiftIds;
-  const float* shiftEffects;
   int32_t scratchStride;  // Floats of the widest row.
   float* scratch;
 };
@@ -83,6 +75,7 @@ struct Request {
   const int32_t* candidateIds;
   const float* contextNumbers;
   const float* candidateNumbers;
+  float* variances;  // Of the logits; null if nobody reads them.
 };
 
 typedef int (*ScoreFunction)(const Model*, const Request*, float* logits);

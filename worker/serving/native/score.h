@@ -23,6 +23,7 @@ struct Pass {
   float* compressed;
   float* hidden[2];   // [TILE_ROWS, scratchStride]
   float* outputProducts;  // [TILE_ROWS, scratchStride]
+  float* slopes;      // [TILE_ROWS, scratchStride], of personal parameters that have a covariance
   float* inputs;
   int32_t* places;
   float* room;
@@ -155,29 +156,6 @@ static void rowProducts(const Pass* pass, const Products* products, float* out) 
       for (int j = 0; j < width; ++j) *out++ = pass->rowSum[i] * pass->rowSum[j];
 }
 
-// The effects of the row's values; the ids of a list ascend.
-static float shiftOf(const Pass* pass, int candidate, int32_t block) {
-  const Model* m = pass->m;
-  float shift = 0;
-  for (int s = 0; s < m->shiftCount; ++s) {
-    const Shift* feature = m->shifts + s;
-    const int32_t id = feature->isContext
-                           ? pass->request->contextIds[feature->firstPlace]
-                           : pass->request->candidateIds[(size_t)candidate * m->candidateIdCount + feature->firstPlace];
-    const size_t list = (size_t)block * m->shiftCount + s;
-    int32_t low = m->shiftOffsets[list];
-    const int32_t end = m->shiftOffsets[list + 1];
-    int32_t high = end;
-    while (low < high) {
-      const int32_t middle = low + (high - low) / 2;
-      if (m->shiftIds[middle] < id) low = middle + 1;
-      else high = middle;
-    }
-    if (low < end && m->shiftIds[low] == id) shift += m->shiftEffects[low];
-  }
-  return shift;
-}
-
 // Sums over the fields of a row: in registers where the width is a known number of vectors. Each field is
 // multiplied by the sum of those before it: half of the square of the sum less the squares would be the
 // same, but for the digits that the difference loses.
@@ -228,8 +206,7 @@ template <int VECTORS>
 ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
   const Model* m = pass->m;
   const int width = m->width;
-  const int32_t block = pass->request->blocks[candidate];
-  pass->block = blockAt(m, block);
+  pass->block = blockAt(m, pass->request->blocks[candidate]);
   float linear = pass->linear;
   float* x = pass->x + (size_t)row * m->inputStride;
   float* sumAll = pass->rowSumAll;
@@ -245,10 +222,9 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
     sums.add(pass, field, vector, x);
     if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] += vector[k];
   }
-  float logit = linear + (m->shiftCount > 0 ? shiftOf(pass, candidate, block) : 0);
+  float logit = linear;
   const float pairs = sums.pairs(pass);
   if (m->hasPairTerm) logit += pairs;
-  if (m->levelByteOffset >= 0) logit += *(const float*)(pass->block + m->levelByteOffset);
   logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
   pass->logits[row] = logit;
   if (m->inputProducts.count > 0) rowProducts(pass, &m->inputProducts, x + m->inputColumns);
@@ -323,6 +299,28 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
   return input;
 }
 
+// The variance of a logit with slopes x under the covariance of a block.
+static float varianceOf(const Model* m, const uint8_t* block, const float* x) {
+  const Part* part = m->parts + m->covariancePart;
+  float variance = 0;
+  for (int row = 0, start = 0; row < m->covarianceExtent; start += ++row) {
+    const float below = ownDot(part, block, start, x, row);
+    variance += x[row] * (2 * below + valueOf(part, block, start + row) * x[row]);
+  }
+  return variance > 0 ? variance : 0;
+}
+
+// Divides a logit by the root of 1 + pi v / 8: the expected click is that of the result (MacKay 1992).
+static void moderate(Pass* pass, int row, int candidate) {
+  const Model* m = pass->m;
+  float variance = 0;
+  if (m->covariancePart >= 0) {
+    variance = varianceOf(m, blockAt(m, pass->request->blocks[candidate]), pass->slopes + (size_t)row * m->scratchStride);
+    pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
+  }
+  if (pass->request->variances) pass->request->variances[candidate] = variance;
+}
+
 static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
   const Model* m = pass->m;
   Rows pieces[3];
@@ -335,10 +333,12 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
     const uint8_t* block = blockAt(m, pass->request->blocks[first + r]);
     int weight = 0;
     float term = 0;
+    float* slopes = pass->slopes + (size_t)r * m->scratchStride + (m->biasPart >= 0);
     for (int p = 0; p < pieceCount; ++p) {
       const float* values = pieces[p].values + (size_t)r * pieces[p].stride;
       term += m->outputPart < 0 ? dot(values, m->output + weight, pieces[p].count)
                                 : ownDot(m->parts + m->outputPart, block, weight, values, pieces[p].count);
+      if (m->covariancePart >= 0 && m->outputPart >= 0) __builtin_memcpy(slopes + weight, values, pieces[p].count * sizeof(float));
       weight += pieces[p].count;
     }
     pass->logits[r] += term;
@@ -378,6 +378,9 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
   pass.hidden[0] = take(&room, TILE_ROWS * stride);
   pass.hidden[1] = take(&room, TILE_ROWS * stride);
   pass.outputProducts = take(&room, TILE_ROWS * stride);
+  pass.slopes = take(&room, TILE_ROWS * stride);
+  if (m->covariancePart >= 0 && m->biasPart >= 0)
+    for (int r = 0; r < TILE_ROWS; ++r) pass.slopes[r * stride] = 1;
   const int n = request->count;
   pass.ahead = {m, request, 0, n < TILE_ROWS ? n : TILE_ROWS};
   fetchAhead(&pass.ahead, TILE_ROWS);
@@ -390,7 +393,10 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
     const float* crossed = m->crossLayerCount > 0 ? crossLayers(&pass, rows) : pass.x;
     if (m->hasOutput) outputTerm(&pass, crossed, first, rows);
     fetchAhead(&pass.ahead, TILE_ROWS);
-    for (int r = 0; r < rows; ++r) logits[first + r] = pass.logits[r];
+    for (int r = 0; r < rows; ++r) {
+      moderate(&pass, r, first + r);
+      logits[first + r] = pass.logits[r];
+    }
   }
   cleanUpper();
   return SCORED;

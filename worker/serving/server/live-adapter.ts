@@ -127,11 +127,6 @@ const LONE_ROWS_MAX = 1;
 /** Far longer than any job takes; a process that is stuck is replaced. */
 const JOB_TIMEOUT_MS = 60_000;
 
-/** Returns whether adgroups of the bundle adapt from rows alone: effects by value are made by an export. */
-function adaptsHere({ loaded: { model } }: ServedBundle): boolean {
-  return model.shift === null || model.shift.features.length === 0;
-}
-
 /**
  * Adgroups of a bundle adapt by the `adapt` jobs that an export sends, with rows of clients in place of a store's. A job
  * brings all that it reads, and its answer is the blob that an export packs.
@@ -179,11 +174,10 @@ export class AdaptJobs {
   }
 
   /** @throws QianmoError `data` if the output is not that of such a job. */
-  tasksIn(output: Uint8Array, adaptation: Adaptation, count: number): readonly AdaptedTask[] {
-    const { model, manifest } = this.#loaded;
-    const layout = adaptedLayoutOf(model.spec, { method: manifest.method, adaptation });
+  tasksIn(output: Uint8Array, count: number): readonly AdaptedTask[] {
+    const layout = adaptedLayoutOf(this.#loaded.model.spec);
     const indices = Array.from({ length: count }, (_, index) => index);
-    return decodeAdaptedTasks(output, layout, indices, 'adapted adgroups').tasks;
+    return decodeAdaptedTasks(output, layout, indices, 'adapted adgroups');
   }
 
   #taskOf({ rows, loss, clicks, impressions }: LabelledRows, taskIndex: number): TaskRows {
@@ -263,7 +257,6 @@ export class LiveAdapter {
    */
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
-    if (!adaptsHere(bundle)) return;
     const starting = this.#engine.start();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
@@ -288,7 +281,7 @@ export class LiveAdapter {
    * Adapts an adgroup and serves its block, soon in every process. Without rows, the bundle's own block is served again.
    *
    * @param deadlineAtMs by the clock; rows that have not adapted by then are not stored.
-   * @throws RefusedRequest if the bundle cannot adapt, not from these rows, or not in time; QianmoError if they are not
+   * @throws RefusedRequest if the bundle cannot adapt from these rows, or not in time; QianmoError if they are not
    *   known to be on disk and served.
    */
   async adapt(
@@ -296,13 +289,6 @@ export class LiveAdapter {
     rows: LiveRows,
     deadlineAtMs: number,
   ): Promise<LiveNotes | null> {
-    if (!adaptsHere(bundle))
-      throw new RefusedRequest({
-        reason: 'wrong-value',
-        what: 'adgroups of this bundle do not adapt in the server',
-        found: 'levelShift.features adapts in an export alone',
-        cure: 'export the run again with the new rows',
-      });
     let notes: LiveNotes | null = null;
     let adapted: OwnRows['adapted'] = null;
     const text = JSON.stringify(rows);
@@ -310,7 +296,7 @@ export class LiveAdapter {
       // Rows that cannot be read or adapted are refused before they are stored.
       const read = readRows(bundle.loaded, rows);
       const output = await this.#inTime(deadlineAtMs, this.#adaptGroup(bundle, [read]));
-      notes = read.notesOf(this.#finiteTask(bundle, read, output));
+      notes = read.notesOf(this.#finiteTask(bundle, output));
       adapted = { bundle: bundle.digest, output };
     }
     if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text))
@@ -348,7 +334,7 @@ export class LiveAdapter {
   }
 
   async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: OwnRows['adapted']): Promise<void> {
-    if (bundle.isRetired || (rows.rows.length > 0 && !adaptsHere(bundle))) return;
+    if (bundle.isRetired) return;
     if (rows.rows.length === 0) {
       bundle.live.remove(hashOf(rows.key));
       return;
@@ -358,7 +344,7 @@ export class LiveAdapter {
       const read = readRows(bundle.loaded, rows);
       const output =
         adapted?.bundle === bundle.digest ? adapted.output : await this.#adaptGroup(bundle, [read]);
-      putIn(bundle, read, this.#finiteTask(bundle, read, output));
+      putIn(bundle, read, this.#finiteTask(bundle, output));
     } catch (error) {
       // Rows that this bundle cannot read stay for others; until then its own block is served.
       if (!(error instanceof RefusedRequest)) throw error;
@@ -397,8 +383,7 @@ export class LiveAdapter {
     stored: ReadonlySet<string>,
   ): Promise<void> {
     const output = await this.#adaptGroup(bundle, group);
-    const { adaptation } = at(group, 0);
-    const tasks = this.#jobsOf(bundle).tasksIn(output, adaptation, group.length);
+    const tasks = this.#jobsOf(bundle).tasksIn(output, group.length);
     for (const [place, read] of group.entries())
       // Later rows are served already.
       if (!stored.has(read.key) && divergedPart(at(tasks, place)) === null)
@@ -438,8 +423,8 @@ export class LiveAdapter {
     }
   }
 
-  #finiteTask(bundle: ServedBundle, { adaptation }: ReadRows, output: Uint8Array): AdaptedTask {
-    const task = at(this.#jobsOf(bundle).tasksIn(output, adaptation, 1), 0);
+  #finiteTask(bundle: ServedBundle, output: Uint8Array): AdaptedTask {
+    const task = at(this.#jobsOf(bundle).tasksIn(output, 1), 0);
     requireFinite(task);
     return task;
   }
@@ -452,8 +437,8 @@ export class LiveAdapter {
 }
 
 function putIn(bundle: ServedBundle, read: ReadRows, task: AdaptedTask): void {
-  const { blocks: variables, shift, loss, support } = task;
-  const values = { variables, level: shift?.level ?? 0, loss, support };
+  const { blocks: variables, loss, support } = task;
+  const values = { variables, loss, support };
   bundle.live.put(hashOf(read.key), values, read.notesOf(task));
 }
 
@@ -505,9 +490,8 @@ function readableRows({ loaded }: ServedBundle, live: LiveRows): ReadRows | null
 }
 
 /** The name of a part that is not finite, as where steps on values far outside of the training data diverge; null if there is none. */
-function divergedPart({ blocks, shift }: AdaptedTask): string | null {
-  const wrong = [...blocks].find(([, { values }]) => !values.every(Number.isFinite))?.[0];
-  return wrong ?? (Number.isFinite(shift?.level ?? 0) ? null : 'the level');
+function divergedPart({ blocks }: AdaptedTask): string | null {
+  return [...blocks].find(([, { values }]) => !values.every(Number.isFinite))?.[0] ?? null;
 }
 
 function requireFinite(task: AdaptedTask): void {

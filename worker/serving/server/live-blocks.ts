@@ -28,7 +28,6 @@ export interface LiveNotes {
 
 interface LiveValues {
   readonly variables: NamedTensors;
-  readonly level: number;
   readonly loss: LossKind;
   /** The sums that support inputs are made of. */
   readonly support: SupportSums;
@@ -74,7 +73,7 @@ export class LiveBlocks {
     entry.notes = notes;
     const live = this.#grown(entry.block + 1);
     const { blocks } = live;
-    writeBlock(blocks.layout, values, blockBytes(blocks, entry.block));
+    writeBlock(blocks.layout, values.variables, blockBytes(blocks, entry.block));
     const { support, loss } = values;
     blocks.evidence.clicks[entry.block] = support.clicks;
     blocks.evidence.impressions[entry.block] = support.impressions;
@@ -166,10 +165,7 @@ export class LiveBlocks {
   #grown(blockCount: number): RankingModel {
     if (this.#live !== null && this.#live.blocks.blockCount >= blockCount) return this.#live;
     const shardCount = Math.ceil(blockCount / BLOCKS_PER_SHARD);
-    const layout = blockLayoutOf(this.#model.spec, {
-      encoding: 'float32',
-      hasLevel: this.#model.shift !== null,
-    });
+    const layout = blockLayoutOf(this.#model.spec, 'float32');
     const kept = this.#live?.blocks.shards ?? [];
     const shards = Array.from(
       { length: shardCount },
@@ -186,7 +182,7 @@ export class LiveBlocks {
       isOfValues.set(earlier.isOfValues);
     }
     const blocks: PersonalBlocks = {
-      ...{ layout, shards, blockCount: count, blocksPerShard: BLOCKS_PER_SHARD, effects: null },
+      ...{ layout, shards, blockCount: count, blocksPerShard: BLOCKS_PER_SHARD },
       evidence: {
         ...{ supportRowCounts: new Uint32Array(count), clicks, impressions },
         ...{ byValue: null, live: this.#sumsByValue },

@@ -82,9 +82,9 @@ describe('mapped bundles', () => {
     });
     const { manifest, model, index } = keeper.current.loaded;
     expect(manifest.arrays.find(({ name }) => name === 'blocks')!.files.length).toBe(2);
-    const { evidence, shards, effects } = model.blocks;
+    const { evidence, shards } = model.blocks;
     expect(shards.length).toBe(1);
-    for (const values of [shards[0]!, evidence.clicks, effects!.offsets, index.keyBytes]) {
+    for (const values of [shards[0]!, evidence.clicks, index.keyBytes]) {
       // A slot of addresses, not memory of its own.
       expect(values.buffer.byteLength).toBeGreaterThanOrEqual(65_536);
       expect(values.byteOffset).toBe(0);

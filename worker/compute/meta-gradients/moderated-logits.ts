@@ -1,0 +1,103 @@
+/**
+ * Blocks with a covariance S predict the mean over their posterior. Where the logit z is linear in them with slopes j, it is
+ * normal with variance v = j'Sj, and the expected probability of a click is that of the moderated logit (MacKay, Neural
+ * Computation 1992)
+ *
+ *   z / sqrt(1 + pi v / 8)
+ *
+ * The mean of a value is z whatever its variance.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type {
+  AdaptingTasks,
+  InnerLoop,
+  SupportCurvature,
+} from '../../../shared/methods/inner-loop/inner-loop.js';
+import {
+  COVARIANCE,
+  personalVariables,
+} from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { placeCountsOf } from '../models/device-tasks.js';
+import { rowVariances } from '../models/lean-operations.js';
+import type { Variables } from '../models/staged-pass.js';
+import { logitsOf, named, type RowsWithTrunk, type TensorsByName } from './passes.js';
+
+/** MacKay's factor of the variance. */
+const MODERATION = Math.PI / 8;
+
+/**
+ * Personal blocks as rows are scored with them: with a covariance where the method has one.
+ *
+ * @param rows the support rows; null where tasks have none, or know none of them yet
+ */
+export function scoredState(
+  loop: InnerLoop,
+  tasks: AdaptingTasks,
+  state: TensorsByName,
+  { rows, rates }: { readonly rows: RowsWithTrunk | null; readonly rates: tfjs.Tensor1D },
+): TensorsByName {
+  if (loop.covariance === undefined) return state;
+  const supportCurvature = rows === null ? null : curvatureOf(rows, blocksIn(rows, state));
+  return { ...state, [COVARIANCE]: loop.covariance(tasks, { rates, supportCurvature }) };
+}
+
+/** Logits `[taskCount, rowExtent]` under a scored state. */
+export function scoredLogits(rows: RowsWithTrunk, state: TensorsByName): tfjs.Tensor2D {
+  const blocks = blocksIn(rows, state);
+  const logits = logitsOf(rows, blocks);
+  const covariance = state[COVARIANCE];
+  if (covariance === undefined) return logits;
+  const { tf } = rows.pass.job.engine;
+  const slopes = slopesOf(rows, blocks);
+  const variances = tf.sum(tf.mul(tf.matMul(slopes, covariance), slopes), 2);
+  const { squared } = rows.pass.data;
+  const ofClicks =
+    squared === undefined
+      ? variances
+      : tf.mul(variances, tf.sub(1, tf.step(squared.impressionShares)));
+  return tf.div(logits, tf.sqrt(tf.add(tf.mul(ofClicks, MODERATION), 1)));
+}
+
+function blocksIn({ pass }: RowsWithTrunk, state: TensorsByName): Variables {
+  return new Map(personalVariables(pass.job.spec).map(({ name }) => [name, named(state, name)]));
+}
+
+/** The second derivative of the support losses at some blocks. */
+export function curvatureOf(rows: RowsWithTrunk, blocks: Variables): SupportCurvature {
+  const { job, data } = rows.pass;
+  const { tf } = job.engine;
+  const isRow = tf.expandDims(tf.step(data.impressionShares), 2);
+  return {
+    slopes: tf.mul(slopesOf(rows, blocks), isRow),
+    variances: rowVariances(tf, logitsOf(rows, blocks), data) as tfjs.Tensor2D,
+  };
+}
+
+/**
+ * The slopes of each row's logit, `[taskCount, rowExtent, count]`: with each row as a task of its own, they are the gradient
+ * of the sum of all logits.
+ */
+function slopesOf({ pass, trunk }: RowsWithTrunk, blocks: Variables): tfjs.Tensor3D {
+  const { tf, kernels } = pass.job.engine;
+  const { taskCount, rowExtent, placeCount } = placeCountsOf(pass.data);
+  const names = [...blocks.keys()];
+  const trunkByRow = Object.fromEntries(
+    Object.entries(trunk).map(([name, x]) => [
+      name,
+      tf.reshape(x, [placeCount, 1, ...x.shape.slice(2)]),
+    ]),
+  );
+  const gradients = tf.grads((...tensors: tfjs.Tensor[]) => {
+    const own = new Map(names.map((name, index) => [name, tensors[index] as tfjs.Tensor]));
+    return logitsOf({ pass, trunk: trunkByRow }, own);
+  })(
+    [...blocks.values()].map(({ shape }) =>
+      kernels.repeatByTask(tf.zeros(shape.slice(1)), placeCount),
+    ),
+  );
+  return tf.concat(
+    gradients.map((gradient) => tf.reshape(gradient, [taskCount, rowExtent, -1])),
+    2,
+  );
+}
