@@ -16,7 +16,7 @@ import {
   taskCountOf,
 } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signed-job-queue.js';
-import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import {
@@ -98,7 +98,7 @@ export class DispatchStep<Value extends object> {
     this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     this.#workers = new StepWorkers(context, this.#patiently);
     this.#stepBlobs = new StepBlobs(context, this.#patiently);
-    this.#kept = new KeptSums(call.orders, context);
+    this.#kept = new KeptSums(call.orders, context.leases);
     this.#unsent = call.orders.filter(({ parts }) => parts === undefined);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => {
@@ -161,8 +161,10 @@ export class DispatchStep<Value extends object> {
     const { clock, producer, patience, blobs } = this.#context;
     this.abandon();
     const open = [...this.#openByJobId.values()];
-    const unused = open.flatMap(({ order }) => this.#stepBlobs.released(order));
-    unused.push(...this.#kept.releaseAll());
+    const unused = [
+      ...open.flatMap(({ order }) => this.#stepBlobs.released(order)),
+      ...this.#call.orders.flatMap((order) => this.#kept.release(order)),
+    ];
     const jobIds = [...this.#openByJobId.keys()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
@@ -182,7 +184,7 @@ export class DispatchStep<Value extends object> {
     const openCount = this.#openByJobId.size;
     const sendCount = await this.#workers.sendCount({ openCount, unsentCount });
     const sending: Promise<unknown>[] = [];
-    const sumsOf = (jobIndex: number): BlobRef => this.#kept.storedBlob(jobIndex);
+    const sumsOf = (jobIndex: number) => this.#kept.get(jobIndex)?.blob;
     for (const order of this.#unsent.splice(0, sendCount)) {
       const fingerprint = fingerprints.of(order.job);
       const stamp = { epoch, largeBlobs, fingerprint, sumsOf };
@@ -293,15 +295,15 @@ export class DispatchStep<Value extends object> {
   async #recomputeLostParts({ order, where }: JobDelivery): Promise<void> {
     const { blobs } = this.#context;
     for (const { jobIndex } of order.parts ?? []) {
-      const blob = this.#kept.blobOf(jobIndex);
-      // It is under way.
-      if (blob === undefined) continue;
+      // Without an entry, it is under way.
+      const { delivery, blob = null } = this.#kept.get(jobIndex) ?? {};
+      if (delivery === undefined) continue;
       if (blob !== null && (await this.#patiently(() => blobs.has(blob)))) continue;
-      const part = this.#kept.reopen(jobIndex);
+      this.#kept.reopen(jobIndex);
       this.#call.admission.reopen(jobIndex);
-      await this.#stepBlobs.put(part.order);
-      await this.#recomputeLostParts(part);
-      this.#deliverAgain(part, 'lost', `its sums are lost, and ${where} needs them`);
+      await this.#stepBlobs.put(delivery.order);
+      await this.#recomputeLostParts(delivery);
+      this.#deliverAgain(delivery, 'lost', `its sums are lost, and ${where} needs them`);
     }
   }
 
@@ -342,7 +344,7 @@ export class DispatchStep<Value extends object> {
     // Before the sums of its parts go: they may equal its own.
     if (sums !== undefined) this.#unsent.unshift(...this.#kept.keep(delivery, sums));
     this.#end(delivery);
-    return this.#kept.wasReopened(job.jobIndex) ? null : judged;
+    return this.#kept.reopened.has(job.jobIndex) ? null : judged;
   }
 
   #end(delivery: JobDelivery): void {

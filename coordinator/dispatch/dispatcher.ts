@@ -13,10 +13,6 @@ import type { LeafRange } from '../../shared/sums/sum-tree.js';
 /** A job without what its dispatcher fills in. */
 type OrderedJob = Omit<CarriedJob, 'epoch' | 'dense' | 'rowPack' | 'frozen' | 'largeBlobs'>;
 
-interface JobPart extends LeafRange {
-  readonly jobIndex: number;
-}
-
 /** A job with its input bytes. The dispatcher fills in the blob references. */
 export interface JobOrder {
   readonly job: OrderedJob;
@@ -27,7 +23,7 @@ export interface JobOrder {
   /** The same array object for every job of a run; null where nothing is frozen. */
   readonly frozen: Uint8Array | null;
   /** The jobs whose sums a join adds, as nodes of the tree. It is sent when they are in the store. */
-  readonly parts?: readonly JobPart[];
+  readonly parts?: readonly (LeafRange & { readonly jobIndex: number })[];
   /** Called when a result counts, so that the order can drop inputs that it can make again. */
   settled?(): void;
 }
@@ -38,8 +34,8 @@ interface JobStamp {
   /** The kind of machine that must compute it; null for any. */
   readonly fingerprint: string | null;
   readonly largeBlobs?: LargeBlobs | undefined;
-  /** The blob with the sums of a part. */
-  readonly sumsOf?: (jobIndex: number) => BlobRef;
+  /** The blob with the sums of a part, which are there. */
+  readonly sumsOf?: (jobIndex: number) => BlobRef | null | undefined;
 }
 
 export function jobOf(
@@ -48,9 +44,10 @@ export function jobOf(
   { epoch, largeBlobs, fingerprint, sumsOf }: JobStamp = { epoch: 0, fingerprint: null },
 ): CarriedJob {
   const { job, dense, rowPack, frozen, parts = [] } = order;
-  const nodes = parts.flatMap(({ jobIndex, ...node }) =>
-    sumsOf === undefined ? [] : [{ ...node, sum: sumsOf(jobIndex) }],
-  );
+  const nodes = parts.flatMap(({ jobIndex, ...node }) => {
+    const sum = sumsOf?.(jobIndex) ?? null;
+    return sum === null ? [] : [{ ...node, sum }];
+  });
   return {
     ...job,
     ...(job.work.kind === 'join' ? { work: { ...job.work, nodes } } : {}),

@@ -1,7 +1,4 @@
-/**
- * The sums of one step that stay in the store until the join that adds them has ended. Whether they are used up is
- * decided here; blobs are put by workers and deleted by the step.
- */
+/** The sums of one step that stay in the store until the join that adds them has ended. Workers put them, the step deletes them. */
 
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobOrder } from './dispatcher.js';
@@ -15,16 +12,14 @@ interface KeptSum {
 }
 
 export class KeptSums {
-  readonly #leases: Pick<BlobLeases, 'leaseRef' | 'releaseRef'>;
+  readonly #leases: BlobLeases;
   /** Joins that were not sent yet. */
   readonly #waiting: Set<JobOrder>;
   readonly #keptByJobIndex = new Map<number, KeptSum>();
-  readonly #reopened = new Set<number>();
+  /** The jobs that have given a result before their sums were lost. */
+  readonly reopened = new Set<number>();
 
-  constructor(
-    orders: readonly JobOrder[],
-    { leases }: { readonly leases: Pick<BlobLeases, 'leaseRef' | 'releaseRef'> },
-  ) {
+  constructor(orders: readonly JobOrder[], leases: BlobLeases) {
     this.#leases = leases;
     this.#waiting = new Set(orders.filter(({ parts }) => parts !== undefined));
   }
@@ -39,51 +34,29 @@ export class KeptSums {
   }
 
   /** Whether all sums that the order adds are in the store, as far as is known. */
-  isComplete({ parts = [] }: Pick<JobOrder, 'parts'>): boolean {
+  isComplete({ parts = [] }: JobOrder): boolean {
     return parts.every(({ jobIndex }) => this.#keptByJobIndex.has(jobIndex));
   }
 
-  /** @returns null when the join has ended, undefined while nothing was kept */
-  blobOf(jobIndex: number): BlobRef | null | undefined {
-    return this.#keptByJobIndex.get(jobIndex)?.blob;
+  get(jobIndex: number): KeptSum | undefined {
+    return this.#keptByJobIndex.get(jobIndex);
   }
 
-  storedBlob(jobIndex: number): BlobRef {
-    const blob = this.blobOf(jobIndex);
-    if (blob === undefined || blob === null)
-      throw new Error(`the sums of job ${jobIndex} are not in the store`);
-    return blob;
-  }
-
-  /** Forgets sums that were lost. Returns their delivery, which computes them again. */
-  reopen(jobIndex: number): JobDelivery {
-    const kept = this.#keptByJobIndex.get(jobIndex);
-    if (kept === undefined) throw new Error(`the sums of job ${jobIndex} were not kept`);
-    if (kept.blob !== null) this.#leases.releaseRef(kept.blob);
+  /** Forgets sums that were lost, so that their job computes them again. */
+  reopen(jobIndex: number): void {
+    const { blob = null } = this.get(jobIndex) ?? {};
+    if (blob !== null) this.#leases.releaseRef(blob);
     this.#keptByJobIndex.delete(jobIndex);
-    this.#reopened.add(jobIndex);
-    return kept.delivery;
-  }
-
-  /** Whether the job has given its result before its sums were lost. */
-  wasReopened(jobIndex: number): boolean {
-    return this.#reopened.has(jobIndex);
+    this.reopened.add(jobIndex);
   }
 
   /** Returns the sums that only this join needed; the caller deletes them. */
-  release({ parts = [] }: Pick<JobOrder, 'parts'>): BlobRef[] {
+  release({ parts = [] }: JobOrder): BlobRef[] {
     return parts.flatMap(({ jobIndex }) => {
-      const kept = this.#keptByJobIndex.get(jobIndex);
-      if (kept === undefined || kept.blob === null) return [];
-      this.#keptByJobIndex.set(jobIndex, { ...kept, blob: null });
-      return this.#leases.releaseRef(kept.blob);
+      const { delivery, blob = null } = this.get(jobIndex) ?? {};
+      if (delivery === undefined || blob === null) return [];
+      this.#keptByJobIndex.set(jobIndex, { delivery, blob: null });
+      return this.#leases.releaseRef(blob);
     });
-  }
-
-  releaseAll(): BlobRef[] {
-    const parts = [...this.#keptByJobIndex.keys()].map((jobIndex) => {
-      return { jobIndex, first: 0, end: 0 };
-    });
-    return this.release({ parts });
   }
 }

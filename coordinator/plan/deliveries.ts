@@ -5,12 +5,13 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import type { JobOrder } from '../dispatch/dispatcher.js';
 import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
 
 /** What travels as one job: leaves to compute, or the sums of other deliveries to add. */
 export interface Delivery extends LeafRange {
-  /** The deliveries whose sums it adds, by place; absent where it computes its leaves. */
-  readonly parts?: readonly number[];
+  /** The deliveries whose sums it adds; absent where it computes its leaves. */
+  readonly parts?: NonNullable<JobOrder['parts']>;
   /** Whether its sum stays in the store, for the delivery that adds it. */
   readonly keepsSums?: boolean;
 }
@@ -95,7 +96,9 @@ export function withJoins(deliveries: readonly LeafRange[], leafCount: number): 
       all[place] = { ...node, keepsSums };
       return place;
     }
-    const parts = below(node, JOINED_LEVELS).map((part) => placed(part, true));
+    const parts = below(node, JOINED_LEVELS).map((part) => {
+      return { ...part, jobIndex: placed(part, true) };
+    });
     return all.push({ ...node, parts, keepsSums }) - 1;
   };
   for (const node of below({ first: 0, end: leafCount }, READ_LEVEL)) placed(node, false);

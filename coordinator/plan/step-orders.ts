@@ -46,10 +46,7 @@ export function ordersOf(
           work: { kind: 'join', stepLeafCount: plan.leaves.length, nodes: [] },
         },
         ...{ dense, rowPack: null, frozen: null },
-        parts: delivery.parts.map((jobIndex) => {
-          const { first, end } = at(deliveries, jobIndex);
-          return { jobIndex, first, end };
-        }),
+        parts: delivery.parts,
       };
     const [start, end] = tasksOf(plan, delivery);
     const job: JobOrder['job'] = {

@@ -5,7 +5,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
-import { denseCountOf, learnedIdsOf, rowCountOf } from '../../shared/sums/gradient-node.js';
+import { sumByteCountOf } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, JobOrder } from '../dispatch/dispatcher.js';
@@ -17,7 +17,6 @@ import { deliveryReader, type ReadDelivery } from './step-sum.js';
 import type { StepTimes } from './step-report.js';
 import type { TrainOptions } from './train-options.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
-import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 
 interface StepUnderWay {
   readonly plan: StepPlan;
@@ -123,7 +122,10 @@ async function send(
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
   const cut = cutIntoDeliveries(plan.leaves, sharesOf(pace, dispatcher));
   const layouts = times.took('pack', () => cut.map((delivery) => layoutOf(plan, delivery)));
-  const deliveries = joins(options, layouts) ? withJoins(cut, plan.leaves.length) : cut;
+  const { joinedSumByteCountMin } = run.config.queue;
+  const areLarge = layouts.some((of) => sumByteCountOf(run.spec, of) >= joinedSumByteCountMin);
+  const isJoined = dispatcher.joinsSums === true && areLarge;
+  const deliveries = isJoined ? withJoins(cut, plan.leaves.length) : cut;
   const names = frozen === null ? undefined : run.spec.learned.variables;
   const dense = times.took('pack', () => encodeDense(state.metaParameters, names));
   const orders = ordersOf(plan, deliveries, dense, {
@@ -149,19 +151,6 @@ async function send(
       await first?.catch(() => undefined);
     },
   };
-}
-
-/** Whether sums are so large that workers add them. */
-function joins(
-  { run: { spec, config }, dispatcher }: TrainOptions,
-  layouts: readonly RowPackLayout[],
-): boolean {
-  if (dispatcher.joinsSums !== true) return false;
-  const valueCounts = layouts.map(
-    (layout) => denseCountOf(spec) + rowCountOf(learnedIdsOf(spec, layout)) * spec.tableRowWidth,
-  );
-  const byteCountMax = Float32Array.BYTES_PER_ELEMENT * Math.max(...valueCounts);
-  return byteCountMax >= config.queue.joinedSumByteCountMin;
 }
 
 function sharesOf(pace: WorkerPace, dispatcher: TrainOptions['dispatcher']): WorkerShares {

@@ -45,6 +45,12 @@ export function rowCountOf(idsByTable: readonly Int32Array[]): number {
   return idsByTable.reduce((sum, ids) => sum + ids.length, 0);
 }
 
+/** The bytes of the gradient of a node whose leaves touch these rows. */
+export function sumByteCountOf(spec: ModelSpec, layout: Pick<RowPackLayout, 'idsByTable'>): number {
+  const rowCount = rowCountOf(learnedIdsOf(spec, layout));
+  return Float32Array.BYTES_PER_ELEMENT * (denseCountOf(spec) + rowCount * spec.tableRowWidth);
+}
+
 /**
  * The sum of squares is finite if and only if all values are: squares of float32 fit into float64. Two sums at once take
  * half the time of one, whose additions wait for each other.

@@ -183,10 +183,11 @@ function joinedByWorkers(
   const sum = new StepSum(twoTableSpec, plan);
   const stored = new Map<number, Uint8Array>();
   const outputOf = (place: number): Uint8Array => {
-    const { parts, keepsSums = false, ...node } = at(deliveries, place);
+    const { parts: added, keepsSums = false, ...node } = at(deliveries, place);
     const losses = lossesForTest(node.end - node.first);
-    if (parts === undefined)
+    if (added === undefined)
       return encodeSums({ nodes: [expectedSum(leaves, node)], losses }, 1, keepsSums);
+    const parts = added.map(({ jobIndex }) => jobIndex);
     for (const part of parts)
       if (drawn(4) === 0) {
         const lost = stored.get(part)!;
@@ -205,7 +206,7 @@ function joinedByWorkers(
   let readCount = 0;
   while (open.size > 0) {
     const ready = [...open].filter((place) =>
-      (at(deliveries, place).parts ?? []).every((part) => stored.has(part)),
+      (at(deliveries, place).parts ?? []).every(({ jobIndex }) => stored.has(jobIndex)),
     );
     const place = at(ready, drawn(ready.length));
     open.delete(place);
