@@ -6,14 +6,23 @@
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import { FingerprintSchema } from '../../shared/events/device-report.js';
-import { hashAfterDense, tableLine } from '../../shared/models/meta-parameters.js';
+import {
+  hashAfterDense,
+  tableLine,
+  type MetaParameters,
+} from '../../shared/models/meta-parameters.js';
 import { type BlobRef, BlobRefSchema } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
+import type {
+  NamedTensors,
+  EmbeddingTable,
+  DenseTensor,
+} from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
+import type { TrainingConfig } from '../../shared/config/training-config.js';
 
 /** Raised when the meaning of a manifest changes. */
-export const CHECKPOINT_FORMAT_VERSION = 2;
+export const CHECKPOINT_FORMAT_VERSION = 1;
 
 export const MANIFEST_KEY_PREFIX = 'manifests/';
 export const LATEST_KEY = 'latest.json';
@@ -233,4 +242,67 @@ export function piecesDigest(dense: NamedTensors, tables: readonly StoredTable[]
     for (const { firstRow, blob } of pieces) hash.update(`${firstRow} ${blob.sha256}\n`);
   }
   return hash.digest('hex');
+}
+
+export interface OptimizerState {
+  /** By `STAGE/VARIABLE`, for example `adam.firstMoment/layer0.weight`. */
+  readonly dense: ReadonlyMap<string, DenseTensor>;
+  /** By `STAGE/FEATURE`, with the row count of the feature's table. */
+  readonly tables: ReadonlyMap<string, EmbeddingTable>;
+  readonly scalars: Readonly<Record<string, number>>;
+}
+
+/** A training task that the run leaves out from this outer step on. */
+export interface QuarantinedTask {
+  readonly outerStep: number;
+  readonly taskIndex: number;
+  readonly key: string;
+}
+
+/** The kind of machine, by its fingerprint, that computed the outer steps after `outerStep`. */
+interface ComputedOn {
+  readonly outerStep: number;
+  readonly fingerprint: string;
+}
+
+/** A store that was trained on up to an outer step, before logs were appended to it. */
+interface EarlierStore {
+  readonly outerStep: number;
+  readonly storeDigest: string;
+}
+
+export interface TrainingState {
+  /** Outer steps completed; the sampler needs nothing else. */
+  readonly outerStep: number;
+  readonly metaParameters: MetaParameters;
+  readonly optimizer: OptimizerState;
+  /** In order of outer steps; one entry unless the config has demanded another kind on a resume. */
+  readonly computedOn: readonly ComputedOn[];
+  /** In order of their finding; absent while there is none. */
+  readonly quarantinedTasks?: readonly QuarantinedTask[];
+  /** In order of outer steps; absent while the run has had one store. */
+  readonly earlierStores?: readonly EarlierStore[];
+  /** The number of outer steps that the run was extended to; absent while it is that of the config. */
+  readonly extendedOuterSteps?: number;
+  /** The scores on validation adgroups so far; absent where training does not stop early. */
+  readonly validated?: readonly ValidatedStep[];
+}
+
+/** The number of outer steps of the run, complete or to come. */
+export function outerStepsOf(
+  { extendedOuterSteps }: { readonly extendedOuterSteps?: number | undefined },
+  { outerSteps }: Pick<TrainingConfig, 'outerSteps'>,
+): number {
+  return extendedOuterSteps ?? outerSteps;
+}
+
+/** The record after an outer step on this kind of machine; null for a step without jobs. */
+export function computedOnAfter(
+  { outerStep, computedOn }: Pick<TrainingState, 'outerStep' | 'computedOn'>,
+  fingerprint: string | null,
+): readonly ComputedOn[] {
+  const last = computedOn.at(-1)?.fingerprint ?? null;
+  return fingerprint === null || fingerprint === last
+    ? computedOn
+    : [...computedOn, { outerStep, fingerprint }];
 }

@@ -15,8 +15,8 @@ import {
   parseLatest,
   parseManifest,
   piecesDigest,
+  type TrainingState,
 } from './checkpoint-manifest.js';
-import type { TrainingState } from './training-state.js';
 import { float64At } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';

@@ -23,6 +23,7 @@ import {
   outerStepOfKey,
   parseManifest,
   piecesDigest,
+  type TrainingState,
 } from './checkpoint-manifest.js';
 import {
   type CheckpointIdentity,
@@ -34,7 +35,6 @@ import {
   grownState,
 } from './checkpoint-reader.js';
 import { type TableSnapshot, wholeSnapshotOf } from './table-snapshot.js';
-import type { TrainingState } from './training-state.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';

@@ -11,8 +11,7 @@ import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import { addToHash } from '../../shared/tensors/sha256.js';
 import { encodableTensor } from '../../shared/tensors/tensor-codec.js';
-import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
-import type { TrainingState } from './training-state.js';
+import type { CheckpointManifest, StoredTable, TrainingState } from './checkpoint-manifest.js';
 
 /** Small enough that a few touched rows do not write much, and that encoding does not hold up training. */
 const PIECE_BYTE_COUNT_MAX = 8 * 1024 * 1024;

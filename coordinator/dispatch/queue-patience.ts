@@ -54,7 +54,8 @@ export function createQueuePatience(options: QueuePatienceOptions): QueuePatienc
           return action();
         },
         {
-          assertRetriable: (error, pauseMs) => troubles.noteOrThrow(error, { deadlineMs, pauseMs }),
+          assertRetriable: (error, { pauseMs }) =>
+            troubles.noteOrThrow(error, { deadlineMs, pauseMs }),
           // Reads succeed while writes fail, so only a call that failed before says that all is well.
           onRecovered: () => troubles.end(),
           pause: (pauseMs) => pause(pauseMs, signal),
@@ -62,11 +63,10 @@ export function createQueuePatience(options: QueuePatienceOptions): QueuePatienc
       ),
     attemptQuietly: (action, deadlineMs) =>
       withRetry(action, {
-        assertRetriable: (error, pauseMs) => {
+        assertRetriable: (error, { pauseMs }) => {
           const isOver = clock.monotonicMs() + pauseMs >= deadlineMs;
           if (!(error instanceof QueueUnavailableError) || isOver) throw error;
         },
-        onRecovered: () => undefined,
         pause: (pauseMs) => clock.sleep(pauseMs),
       }),
   };

@@ -373,7 +373,7 @@ function predictionPasses(
 }
 
 /** Raised when passes send other jobs under the same numbers. */
-const PASSES_VERSION = 4;
+const PASSES_VERSION = 1;
 
 /**
  * Differs whenever the same job would mean something else. A record that an earlier evaluation left on

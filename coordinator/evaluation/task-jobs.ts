@@ -22,7 +22,7 @@ import {
   type AdaptWork,
   type JobWork,
 } from '../../shared/queue/protocol.js';
-import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
+import { dividedRowCounts, dividedTask, type RowDivision } from '../../shared/tasks/task-copies.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';

@@ -17,7 +17,7 @@ import { UNADAPTED } from '../evaluation/arms.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';
-import { servedBlocksOf } from './export-groups.js';
+import { servedBlocksOf } from './adapted-shards.js';
 import { sigmoid, softplus } from '../../shared/base/logistic.js';
 
 export interface Calibration {

@@ -52,15 +52,15 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { TaskJobContext } from '../evaluation/task-jobs.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { TestLogits } from '../scoring/test-logits.js';
-import { AdaptedShards } from './adapted-shards.js';
-import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
 import {
+  AdaptedShards,
   exportShardsOf,
   rowCountOf,
   tasksInBlockOrder,
   type AdaptedRows,
   type ExportShard,
-} from './export-groups.js';
+} from './adapted-shards.js';
+import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
 import { type LocalCompute, unknownBlockOf } from './unknown-block.js';
 import {
   checkedAdgroupsOf,

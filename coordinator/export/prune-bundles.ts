@@ -3,9 +3,8 @@
  * has lately pointed at is kept, and so is anything young: an export puts each file again, also one that is there.
  */
 
-import { listLabels } from '../../shared/bundle/bundle-labels.js';
+import { listLabels, bundleDigests, readBundleManifest } from '../../shared/bundle/bundle-store.js';
 import { MANIFEST_KEY_PREFIX, manifestKeyOf } from '../../shared/bundle/bundle-manifest.js';
-import { bundleDigests, readBundleManifest } from '../../shared/bundle/bundle-store.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { BLOB_KEY_PREFIX, blobKeyOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';

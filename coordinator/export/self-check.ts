@@ -9,7 +9,7 @@ import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { TestLogits } from '../scoring/test-logits.js';
-import { servedBlocksOf } from './export-groups.js';
+import { servedBlocksOf } from './adapted-shards.js';
 
 /** An adgroup, and some of its rows that are scored under a block. */
 export interface CheckedAdgroup {

@@ -7,8 +7,10 @@ import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { allocateEncodedRows, type EncodedRows } from '../../shared/features/row-encoder.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
+import { VARIANCES } from '../../shared/methods/inner-loop/personal-blocks.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
 import {
   type TaskEntry,
   type TaskRows,
@@ -38,8 +40,8 @@ export async function unknownBlockOf(
   compute: LocalCompute,
   caller: RunCaller,
 ): Promise<UnknownBlock> {
-  const { start, covariance } = methodPlanOf(model.method).innerLoop;
-  if (start === undefined && covariance === undefined)
+  const { start, variances } = methodPlanOf(model.method).innerLoop;
+  if (start === undefined && variances === undefined)
     return {
       block: initialBlock(context, model),
       described: { block: 'initial', attributes: [] },
@@ -57,8 +59,12 @@ export async function unknownBlockOf(
   const found: AdaptedTask[] = [];
   for await (const tasks of waves) found.push(...tasks);
   await dispatcher.close();
+  const block = at(found, 0);
+  // The prediction of a value is not moderated. Where labels of both kinds are, that of an unknown adgroup is.
+  if (labelsOf(context.store.manifest).every(({ loss }) => loss === 'squared'))
+    block.blocks.get(VARIANCES)?.values.fill(0);
   return {
-    block: { ...at(found, 0), taskIndex: 0 },
+    block: { ...block, taskIndex: 0 },
     described: { block: 'start-without-support', attributes: attributesOf(model.method) },
   };
 }

@@ -4,7 +4,7 @@
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import type { ColumnTypes } from '../../shared/features/raw-values.js';
+import type { ColumnTypes } from '../../shared/features/encoding-rules.js';
 import { type DuckSession, shortDuckMessage } from './duckdb-session.js';
 import type { LogColumn } from './log-columns.js';
 import { identifier, literal } from './sql.js';

@@ -15,8 +15,7 @@ import {
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import { drawnRowsOf, type GradientWork, idDropoutOf } from '../../shared/queue/protocol.js';
-import { withDrawnRows } from '../../shared/tasks/chosen-rows.js';
-import { withDroppedIds } from '../../shared/tasks/dropped-ids.js';
+import { withDrawnRows, withDroppedIds } from '../../shared/tasks/task-copies.js';
 import { type RowPackLayout, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 
 interface PoisonTask {
@@ -179,7 +178,7 @@ async function orderOfTask(order: JobOrder, place: number, stores: OrderStores):
 
 /** The task is padded as before, as if its leaf were the outer step. */
 function gradientOfTask(work: GradientWork, place: number): GradientWork {
-  const { taskWeights, coldTaskWeights, drawnRows, leaves } = work;
+  const { taskWeights, coldTaskWeights, drawnRows, drawnSupportCounts, leaves } = work;
   let end = 0;
   const leaf = leaves.shapes.findIndex(([taskCount]) => place < (end += taskCount));
   const [, ...extents] = at(leaves.shapes, leaf);
@@ -187,6 +186,9 @@ function gradientOfTask(work: GradientWork, place: number): GradientWork {
     ...{ ...work, taskWeights: [at(taskWeights, place)] },
     ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: [at(coldTaskWeights, place)] }),
     ...(drawnRows === undefined ? {} : { drawnRows: [at(drawnRows, place)] }),
+    ...(drawnSupportCounts === undefined
+      ? {}
+      : { drawnSupportCounts: [at(drawnSupportCounts, place)] }),
     leaves: { first: 0, stepLeafCount: 1, shapes: [[1, ...extents]] },
   };
 }

@@ -19,8 +19,8 @@ export type SamplingRule = Pick<
   TrainingConfig,
   'sampling' | 'tasksPerOuterStep' | 'rowsPerOuterStep'
 > & {
-  /** Whether tasks have all their support rows where rows are drawn; they have, if absent. */
-  readonly keepsSupport?: boolean;
+  /** Whether rows are drawn in episodes, for tasks that adapt; they are, if absent. */
+  readonly inEpisodes?: boolean;
 };
 
 type TaskSampler = (outerStep: number) => DrawnTask[];
@@ -53,8 +53,8 @@ const KEPT_COUNT_MAX = 2;
  * The last three rules are systematic sampling: the number of draws of a task in one outer step is its expected
  * number rounded down or up, so a large task may be drawn more than once.
  *
- * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows are drawn
- * instead, of tasks and batches alike (`row-draws.ts`).
+ * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows or episodes of
+ * rows are drawn instead, of tasks and batches alike.
  *
  * @throws QianmoError of kind `data` if there is no task to train on.
  */
@@ -65,9 +65,13 @@ export function taskSampler(
   trunkBatches: readonly TaskEntry[] = [],
 ): TaskSampler {
   if (tasks.length === 0) throw nothingToTrainOn();
-  const { rowsPerOuterStep, keepsSupport = true } = rule;
+  const { rowsPerOuterStep, inEpisodes = true } = rule;
   if (rowsPerOuterStep !== undefined)
-    return rowDrawer(seed, [...tasks, ...trunkBatches], { rowsPerOuterStep, keepsSupport });
+    return (inEpisodes ? episodeDrawer : rowDrawer)(
+      seed,
+      [...tasks, ...trunkBatches],
+      rowsPerOuterStep,
+    );
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
   const drawTasks = taskDrawer(seed, tasks, rule);
   return (outerStep) => [...drawTasks(outerStep), ...drawBatches(outerStep)];
@@ -219,14 +223,70 @@ function nothingToTrainOn(): QianmoError {
 const DRAWN_ROWS_PER_TASK_MAX = 768;
 
 export interface DrawnTask extends TaskEntry {
-  /** The places of its rows that were drawn, ascending; absent where all of its rows are read. */
+  /** The places of its rows that were drawn; absent where all of its rows are read. */
   readonly drawnRows?: readonly number[];
+  /** In an episode, the number of drawn rows that are support rows: the first ones. */
+  readonly drawnSupportCount?: number;
 }
 
-interface RowDraws {
-  readonly rowsPerOuterStep: number;
-  /** Whether tasks adapt on their support rows: then only query rows are drawn. */
-  readonly keepsSupport: boolean;
+/** Rows of an episode; more where a task has many support rows. */
+const EPISODE_ROWS_MIN = 64;
+const EPISODE_ROWS_PER_SUPPORT_ROW = 3;
+
+/**
+ * An episode is some rows of one task, drawn from its support and query rows alike. The first k of them are its support
+ * rows, k from 0 to twice as many as the task has. So a task adapts on other rows in each epoch, on none to many of them,
+ * and no support set can be learned by heart. An epoch has each row in one episode, and epochs follow each other.
+ */
+function episodeDrawer(
+  seed: number,
+  tasks: readonly TaskEntry[],
+  rowsPerOuterStep: number,
+): (outerStep: number) => DrawnTask[] {
+  const ends = runningTotals(
+    Int32Array.from(tasks.keys()),
+    Float64Array.from(tasks, episodeCountOf),
+  );
+  const episodeCount = at(ends, tasks.length - 1);
+  const rowCount = tasks.reduce((sum, task) => sum + rowCountOf(task), 0);
+  const drawCount = Math.max(1, Math.round((rowsPerOuterStep * episodeCount) / rowCount));
+  const orderAt = latestKept((epoch) =>
+    randomOrder(episodeCount, randomStream(seed, 'episode order', epoch)),
+  );
+  return (outerStep) =>
+    Array.from({ length: drawCount }, (_, draw) => {
+      const position = outerStep * drawCount + draw;
+      const epoch = Math.floor(position / episodeCount);
+      const episode = orderAt(epoch)(position % episodeCount);
+      const place = firstAbove(ends, episode);
+      const part = episode - (place === 0 ? 0 : at(ends, place - 1));
+      return episodeOf(seed, at(tasks, place), { epoch, part });
+    });
+}
+
+function episodeCountOf(task: TaskEntry): number {
+  const rowCount = rowCountOf(task);
+  const rows = Math.max(EPISODE_ROWS_MIN, EPISODE_ROWS_PER_SUPPORT_ROW * task.supportRowCount);
+  return Math.max(1, Math.round(rowCount / rows), Math.ceil(rowCount / DRAWN_ROWS_PER_TASK_MAX));
+}
+
+function episodeOf(
+  seed: number,
+  task: TaskEntry,
+  { epoch, part }: { readonly epoch: number; readonly part: number },
+): DrawnTask {
+  const { taskIndex, supportRowCount } = task;
+  const rowCount = rowCountOf(task);
+  const count = episodeCountOf(task);
+  const order = randomOrder(rowCount, randomStream(seed, 'episode rows', epoch, taskIndex));
+  const first = Math.floor((part * rowCount) / count);
+  const end = Math.floor(((part + 1) * rowCount) / count);
+  const support = randomStream(seed, 'episode support', epoch, taskIndex, part);
+  return {
+    ...task,
+    drawnRows: Array.from({ length: end - first }, (_, row) => order(first + row)),
+    drawnSupportCount: Math.min(support.below(2 * supportRowCount + 1), end - first - 1),
+  };
 }
 
 /**
@@ -236,14 +296,10 @@ interface RowDraws {
 function rowDrawer(
   seed: number,
   tasks: readonly TaskEntry[],
-  { rowsPerOuterStep, keepsSupport }: RowDraws,
+  rowsPerOuterStep: number,
 ): (outerStep: number) => DrawnTask[] {
-  const ends = new Float64Array(tasks.length);
-  let rowCount = 0;
-  for (const [place, { supportRowCount, queryRowCount }] of tasks.entries()) {
-    rowCount += queryRowCount + (keepsSupport ? 0 : supportRowCount);
-    ends[place] = rowCount;
-  }
+  const ends = runningTotals(Int32Array.from(tasks.keys()), Float64Array.from(tasks, rowCountOf));
+  const rowCount = at(ends, tasks.length - 1);
   return (outerStep) => {
     const first = outerStep * rowsPerOuterStep;
     let epoch = -1;
@@ -258,10 +314,9 @@ function rowDrawer(
       const row = order(draw % rowCount);
       const task = firstAbove(ends, row);
       const start = task === 0 ? 0 : at(ends, task - 1);
-      const kept = keepsSupport ? at(tasks, task).supportRowCount : 0;
       const rows = drawn.get(task);
-      if (rows === undefined) drawn.set(task, [kept + row - start]);
-      else rows.push(kept + row - start);
+      if (rows === undefined) drawn.set(task, [row - start]);
+      else rows.push(row - start);
     }
     return [...drawn]
       .sort(([a], [b]) => a - b)

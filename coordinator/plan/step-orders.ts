@@ -2,8 +2,6 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { adapts } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf } from '../../shared/methods/methods.js';
 import { learnsAll, frozenVariables, type ModelSpec } from '../../shared/models/model-spec.js';
 import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
@@ -91,7 +89,7 @@ function workOf(
   { run: { config, spec } }: OrderContext,
 ): GradientWork {
   const { leaves } = plan;
-  const { taskWeights, coldTaskWeights, drawnRows } = plan.tasks;
+  const { taskWeights, coldTaskWeights, drawnRows, drawnSupportCounts } = plan.tasks;
   const { learned } = spec;
   const [start, end] = tasksOf(plan, delivery);
   return {
@@ -105,6 +103,9 @@ function workOf(
     ...(drawnRows === null
       ? {}
       : { drawnRows: drawnRows.slice(start, end).map((places) => [...places]) }),
+    ...(drawnSupportCounts === null
+      ? {}
+      : { drawnSupportCounts: drawnSupportCounts.slice(start, end) }),
     ...(plan.asksQueryLossBefore ? { queryLossBefore: true } : {}),
     ...dropoutOf(config),
     leaves: {
@@ -161,17 +162,15 @@ export function keepRowPacks(orders: readonly JobOrder[]): void {
   for (const order of orders) if (order instanceof PackedOrder) order.keep();
 }
 
-function dropoutOf({ training, method, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
+function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
   const { dropout: units = 0, inputDropout: inputs = 0, idDropout: ids } = training;
-  const support = training.supportDropout === true && adapts(methodPlanOf(method));
-  if (units === 0 && inputs === 0 && ids === undefined && !support) return {};
+  if (units === 0 && inputs === 0 && ids === undefined) return {};
   return {
     dropout: {
       seed,
       ...(units === 0 ? {} : { units }),
       ...(inputs === 0 ? {} : { inputs }),
       ...(ids === undefined ? {} : { ids }),
-      ...(support ? { support } : {}),
     },
   };
 }

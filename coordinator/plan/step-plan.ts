@@ -7,12 +7,16 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import { joinedIds } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/chosen-rows.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
+import {
+  withPlannedDrawnRows,
+  type DrawnRows,
+  withDroppedIds,
+  type IdDropout,
+} from '../../shared/tasks/task-copies.js';
 import type { MicroBatch } from '../../shared/tasks/micro-batches.js';
 import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { CostedLeaf } from './deliveries.js';
@@ -128,6 +132,8 @@ interface PlannedTasks {
   readonly taskIndices: readonly number[];
   /** By task, the rows that were drawn; null where all are read. */
   readonly drawnRows: readonly (readonly number[])[] | null;
+  /** By task, the support rows of its episode; null where no episodes are drawn. */
+  readonly drawnSupportCounts: readonly number[] | null;
   readonly taskWeights: readonly number[];
   /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
@@ -240,7 +246,7 @@ function samplingOf(
     rule: {
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
-      keepsSupport: adapts(plan),
+      inEpisodes: adapts(plan),
     } satisfies SamplingRule,
     trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   };
@@ -269,7 +275,8 @@ async function planOf(
 ): Promise<StepPlan> {
   const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
   const whole = await store.readTasks(sampled.map((task) => task.taskIndex));
-  const rows = withPlannedDrawnRows(whole, drawnRowsOf(sampled, config.method));
+  const drawn = drawnRowsOf(sampled);
+  const rows = withPlannedDrawnRows(whole, drawn);
   const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);
   const cold = coldTaskWeightingOf(config);
@@ -295,10 +302,10 @@ async function planOf(
   });
   const inOrder = <Value>(values: readonly Value[]): Value[] =>
     order.map((place) => at(values, place));
-  const drawnRows = drawnRowsOf(sampled, config.method)?.byTask ?? null;
   const tasks: PlannedTasks = {
     taskIndices: inOrder(sampled.map(({ taskIndex }) => taskIndex)),
-    drawnRows: drawnRows && inOrder(drawnRows),
+    drawnRows: drawn && inOrder(drawn.byTask),
+    drawnSupportCounts: drawn?.supportCounts ? inOrder(drawn.supportCounts) : null,
     taskWeights: inOrder(weights),
     coldTaskWeights: coldWeights && inOrder(coldWeights),
     sizes: division.of(
@@ -325,9 +332,14 @@ function idDropoutAt({ training, seed }: RunConfig, outerStep: number): IdDropou
 }
 
 /** Null where all rows of the tasks are read. */
-function drawnRowsOf(tasks: readonly DrawnTask[], method: MethodConfig): DrawnRows | null {
-  const byTask = tasks.flatMap(({ drawnRows }) => (drawnRows === undefined ? [] : [drawnRows]));
-  return byTask.length === 0 ? null : { byTask, keepsSupport: adapts(methodPlanOf(method)) };
+function drawnRowsOf(tasks: readonly DrawnTask[]): DrawnRows | null {
+  const byTask = tasks.flatMap(({ drawnRows = [] }) => (drawnRows.length > 0 ? [drawnRows] : []));
+  const counts = tasks.flatMap(({ drawnSupportCount: count }) =>
+    count === undefined ? [] : [count],
+  );
+  return byTask.length === 0
+    ? null
+    : { byTask, supportCounts: counts.length === 0 ? null : counts };
 }
 
 /** The draws stay those of the sampler. */

@@ -25,7 +25,7 @@ import {
   Struct,
   Utf8,
   vectorFromArray,
-} from '../../shared/storage/arrow.js';
+} from '../../shared/tasks/arrow-files.js';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { writeArrowFile, type StoreFile } from './row-file-writer.js';
 

@@ -21,7 +21,7 @@ import {
   Schema,
   Struct,
   Uint8,
-} from '../../shared/storage/arrow.js';
+} from '../../shared/tasks/arrow-files.js';
 import type { EncodedFeature, StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { rowsFileOf } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace } from '../../shared/tasks/task-store.js';

@@ -11,8 +11,8 @@
 import type { DataConfig, FeatureConfig, LabelConfig } from '../../shared/config/data-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { type RunEventSink, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
-import type { ColumnTypes } from '../../shared/features/raw-values.js';
 import {
+  type ColumnTypes,
   JSON_LIST_START,
   STORED_SIZE_MAX,
   STORED_SIZE_MIN,

@@ -28,7 +28,7 @@ import {
   RecordBatch,
   Schema,
   Struct,
-} from '../../shared/storage/arrow.js';
+} from '../../shared/tasks/arrow-files.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';

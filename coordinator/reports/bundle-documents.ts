@@ -1,12 +1,12 @@
 /** Exports, refreshes and bundles as documents. */
 
-import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
-import { adgroupCountOf, type BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
 import {
+  type BundleLabel,
   byteCountOf,
   type ListedBundle,
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
+import { adgroupCountOf, type BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
 import { counted } from '../../shared/names/counted.js';
 import type { ExportedChanges, ExportedBundle } from '../export/export-bundle.js';
 import type { PrunedBundles } from '../export/prune-bundles.js';

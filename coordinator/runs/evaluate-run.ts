@@ -7,8 +7,11 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
-import { type CheckpointManifest, latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
-import { outerStepsOf } from '../checkpoints/training-state.js';
+import {
+  type CheckpointManifest,
+  latestManifestOf,
+  outerStepsOf,
+} from '../checkpoints/checkpoint-manifest.js';
 import { requirePredictionsPath } from '../evaluation/predictions.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { planArms } from '../evaluation/arms.js';

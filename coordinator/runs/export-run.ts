@@ -14,8 +14,9 @@ import {
   LATEST_LABEL,
   moveLabelFrom,
   readLabel,
-} from '../../shared/bundle/bundle-labels.js';
-import { readBundleManifest, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
+  readBundleManifest,
+  type PublishedBundle,
+} from '../../shared/bundle/bundle-store.js';
 import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import {
   probeConditionalWrites,
@@ -38,7 +39,7 @@ import {
   type ExportSource,
   type ExportedChanges,
 } from '../export/export-bundle.js';
-import { servingOf } from '../export/export-groups.js';
+import { servingOf } from '../export/adapted-shards.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import {
   fileOfSegment,
@@ -74,9 +75,9 @@ import {
   latestManifestOf,
   scoresSinceBest,
   type CheckpointManifest,
+  outerStepsOf,
 } from '../checkpoints/checkpoint-manifest.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
-import { outerStepsOf } from '../checkpoints/training-state.js';
 import { rateShareAt } from '../training/meta-optimizer.js';
 
 interface ExportResult extends ExportedBundle {

@@ -6,8 +6,6 @@ import {
   readLabel,
   rollBackLabel,
   type BundleLabel,
-} from '../../shared/bundle/bundle-labels.js';
-import {
   bundleDigestOf,
   listBundles,
   readBundleManifest,

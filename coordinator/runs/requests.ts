@@ -11,7 +11,7 @@ import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
 import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
-import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
+import { LATEST_LABEL } from '../../shared/bundle/bundle-store.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
 import { parseRowCount, ROW_COUNT_MAX, WORLD_SETTINGS } from '../synthesize/synthesis-options.js';
 import { decimal, describeField, flag, integer, oneOf, text, texts } from './request-fields.js';

@@ -21,8 +21,7 @@ import {
 } from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
-import { latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
-import { outerStepsOf } from '../checkpoints/training-state.js';
+import { latestManifestOf, outerStepsOf } from '../checkpoints/checkpoint-manifest.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { HeldLease } from '../../shared/storage/lease.js';
 import { claimRun } from '../dispatch/run-lease.js';

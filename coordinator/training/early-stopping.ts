@@ -1,7 +1,6 @@
 /** Ends a run before its last outer step, when the loss of validation adgroups has stopped falling. */
 
-import { bestOf, scoresSinceBest } from '../checkpoints/checkpoint-manifest.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import { bestOf, scoresSinceBest, type TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
 import type { TrainOptions } from './train-options.js';
 

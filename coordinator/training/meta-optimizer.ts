@@ -24,7 +24,7 @@ import type {
   NamedTensors,
 } from '../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../shared/tensors/native-rows.js';
-import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
+import type { OptimizerState, TrainingState } from '../checkpoints/checkpoint-manifest.js';
 
 /** The gradient, or update, of some rows of one table. Every other row is untouched. */
 export interface RowGradient {
@@ -304,9 +304,13 @@ function globalNormOf({ dense, rows }: MetaGradient): number {
   return Math.sqrt(squares);
 }
 
-/** Uses a plain loop: a callback for each of millions of elements would dominate an outer step. */
 function scaleUpdates(updates: MetaGradient, factor: number): void {
+  const native = nativeRows();
   forEachUpdate(updates, ({ values }) => {
+    if (native !== null) {
+      native.scaleAll(values, factor);
+      return;
+    }
     for (let i = 0; i < values.length; i += 1) values[i] = (values[i] ?? NaN) * factor;
   });
 }

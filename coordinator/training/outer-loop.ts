@@ -8,8 +8,8 @@ import {
   outerStepsOf,
   type QuarantinedTask,
   type TrainingState,
-} from '../checkpoints/training-state.js';
-import { bestOf } from '../checkpoints/checkpoint-manifest.js';
+  bestOf,
+} from '../checkpoints/checkpoint-manifest.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';

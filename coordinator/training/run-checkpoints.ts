@@ -7,7 +7,7 @@ import type { StepTimes } from './step-report.js';
 import { metaOptimizerOf, type GradientTransformation } from './meta-optimizer.js';
 import { runTables, type RunTables } from './run-tables.js';
 import type { StartFrom, TrainOptions } from './train-options.js';
-import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
+import { outerStepsOf, type TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   layoutDifferences,

@@ -4,7 +4,7 @@ import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { type TableSnapshot, TrackedTables } from '../checkpoints/table-snapshot.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import type { TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import {
   type MetaGradient,
   type RowGradient,

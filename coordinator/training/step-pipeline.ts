@@ -7,7 +7,7 @@ import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
 import { sumByteCountOf } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import type { TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import type { Admitted, JobOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares, withJoins } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput, keepRowPacks, ordersOf } from '../plan/step-orders.js';

@@ -4,7 +4,7 @@ import { methodPlanOf } from '../../shared/methods/methods.js';
 import { GRADIENT_NORM, scalarOf } from './meta-optimizer.js';
 import { sizeDivisionOf, readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
+import { outerStepsOf, type TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import type { StepSum } from './step-sum.js';
 import type { Clock } from '../../shared/base/clock.js';

@@ -4,7 +4,7 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
+import type { OptimizerState, TrainingState } from '../checkpoints/checkpoint-manifest.js';
 
 export interface TrainOptions {
   readonly run: PreparedRun;

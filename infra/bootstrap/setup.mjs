@@ -227,7 +227,7 @@ function readHolder(folder) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   try {
     await setUp({ retry: true, gpu: process.argv.includes('--gpu') });
-    say('ready: npm run demo, or node infra/bin/qianmo.mjs --help');
+    say('ready: npm run demo, or node infra/bootstrap/qianmo.mjs --help');
   } catch (error) {
     failWith(error);
   }

@@ -19,7 +19,7 @@ import {
   type Engine,
 } from '../../worker/compute/engine/load-engine.js';
 import { createExecutor } from '../../worker/compute/job/create-executor.js';
-import { RowScorer } from '../../worker/compute/scoring/row-scorer.js';
+import { RowScorer } from '../../worker/compute/job/row-scorer.js';
 
 type Demand = Pick<ComputeConfig, 'device' | 'portable'>;
 

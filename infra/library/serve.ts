@@ -27,7 +27,7 @@ import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
 import { ProcessesMetrics, ServingMetrics } from './serving-metrics.js';
 import { openServedState, openProcessesState } from './served-state.js';
-import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
+import { LATEST_LABEL } from '../../shared/bundle/bundle-store.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
 import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
 

@@ -1,7 +1,6 @@
 /** Blocks written in an encoding, and read back as float32. */
 
 import { at } from '../base/arrays.js';
-import { COVARIANCE } from '../methods/inner-loop/personal-blocks.js';
 import { elementCountOf, type NamedTensors } from '../tensors/named-tensors.js';
 import type {
   BlockLayout,
@@ -26,10 +25,9 @@ export function writeBlock(
   target.fill(0);
   for (const part of parts) {
     const { name, shape, encoding, byteOffset } = part;
-    const whole = variables.get(name)?.values;
-    if (whole?.length !== elementCountOf(shape))
+    const values = variables.get(name)?.values;
+    if (values?.length !== elementCountOf(shape))
       throw new Error(`a block has no variable ${name} [${shape.join(', ')}]`);
-    const values = name === COVARIANCE ? lowerTriangle(whole, part.valueCount) : whole;
     for (const [index, value] of values.entries())
       if (encoding === 'float32') view.setFloat32(byteOffset + 4 * index, value, true);
       else view.setUint16(byteOffset + 2 * index, halfBitsOf(value), true);
@@ -39,37 +37,13 @@ export function writeBlock(
 /** The values that a scorer reads. */
 export function readBlock({ parts }: BlockLayout, source: Uint8Array): NamedTensors {
   const view = viewOf(source);
-  const valuesOf = ({ name, shape, encoding, byteOffset, valueCount }: BlockPart): Float32Array => {
-    const values = Float32Array.from({ length: valueCount }, (_, index) =>
+  const valuesOf = ({ shape, encoding, byteOffset }: BlockPart): Float32Array =>
+    Float32Array.from({ length: elementCountOf(shape) }, (_, index) =>
       encoding === 'float32'
         ? view.getFloat32(byteOffset + 4 * index, true)
         : valueOfHalf(view.getUint16(byteOffset + 2 * index, true)),
     );
-    return name === COVARIANCE ? wholeOfTriangle(values, elementCountOf(shape)) : values;
-  };
   return new Map(parts.map((part) => [part.name, { shape: part.shape, values: valuesOf(part) }]));
-}
-
-/** The rows of a symmetric matrix up to the diagonal, one after the other. */
-function lowerTriangle(matrix: Float32Array, count: number): Float32Array {
-  const extent = Math.sqrt(matrix.length);
-  const triangle = new Float32Array(count);
-  let place = 0;
-  for (let row = 0; row < extent; row += 1, place += row)
-    triangle.set(matrix.subarray(row * extent, row * extent + row + 1), place);
-  return triangle;
-}
-
-function wholeOfTriangle(triangle: Float32Array, size: number): Float32Array {
-  const extent = Math.sqrt(size);
-  const matrix = new Float32Array(size);
-  let place = 0;
-  for (let row = 0; row < extent; row += 1)
-    for (let column = 0; column <= row; column += 1, place += 1) {
-      matrix[row * extent + column] = at(triangle, place);
-      matrix[column * extent + row] = at(triangle, place);
-    }
-  return matrix;
 }
 
 /** The bytes of a block where they lie. */
@@ -93,7 +67,7 @@ const STRIDE_ALIGNMENT = 64;
 
 const BYTES_PER_VALUE: Readonly<Record<BlockEncoding, number>> = { float32: 4, float16: 2 };
 
-/** Variables of one value lie first. The others follow, each at a multiple of 16; of a covariance, the lower triangle. */
+/** Variables of one value lie first. The others follow, each at a multiple of 16. */
 export function blockLayoutOf(
   { ownVariables }: Pick<ModelSpec, 'ownVariables'>,
   encoding: BlockEncoding,
@@ -114,12 +88,10 @@ export function blockLayoutOf(
   const parts = ownVariables.map(({ name, shape }): BlockPart => {
     const scalarOffset = scalarOffsets.get(name);
     if (scalarOffset !== undefined)
-      return { name, shape, encoding: 'float32', byteOffset: scalarOffset, valueCount: 1 };
-    const [extent = 1] = shape;
-    const valueCount = name === COVARIANCE ? (extent * (extent + 1)) / 2 : elementCountOf(shape);
+      return { name, shape, encoding: 'float32', byteOffset: scalarOffset };
     end = roundUp(end, PART_ALIGNMENT);
-    const byteOffset = take(valueCount * BYTES_PER_VALUE[encoding]);
-    return { name, shape, encoding, byteOffset, valueCount };
+    const byteOffset = take(elementCountOf(shape) * BYTES_PER_VALUE[encoding]);
+    return { name, shape, encoding, byteOffset };
   });
   const strideByteCount = Math.max(STRIDE_ALIGNMENT, roundUp(end, STRIDE_ALIGNMENT));
   return { encoding, parts, strideByteCount };

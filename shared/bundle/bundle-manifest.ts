@@ -4,7 +4,7 @@
  *
  *   blobs/SHA256             a file of an array, named by its content
  *   manifests/SHA256.json    a manifest, named by its content and written last: the digest of the bundle
- *   labels/NAME.json         where a label points (`bundle-labels.ts`)
+ *   labels/NAME.json         where a label points (`bundle-store.ts`)
  *   progress/...             what an export under way has; removed when the manifest is there
  *
  * Arrays, little-endian and row-major. A file holds whole rows of one array. B is the number of blocks,

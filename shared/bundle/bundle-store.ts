@@ -1,8 +1,14 @@
-/** Bundles under one address: published with the manifest last, found by digest or label, listed. */
+/**
+ * Bundles under one address: published with the manifest last, found by digest or label, listed.
+ *
+ * Labels are names such as `latest`, `stable` and `canary` that point at a bundle and are moved by conditional writes,
+ * so that of two movers neither undoes the other unseen. A label remembers where it pointed before; a rollback moves it
+ * back there.
+ */
 
+import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import type { ObjectStore } from '../storage/object-store.js';
-import { LATEST_LABEL, listLabels, readLabel } from './bundle-labels.js';
+import type { ObjectStore, PutCondition } from '../storage/object-store.js';
 import {
   BundleDigestSchema,
   encodeBundleManifest,
@@ -12,6 +18,177 @@ import {
   parseBundleManifest,
   type BundleManifest,
 } from './bundle-manifest.js';
+
+const LABEL_FORMAT_VERSION = 1;
+const LABEL_KEY_PREFIX = 'labels/';
+const LABEL_BYTE_COUNT_MAX = 64 * 1024;
+/** Earlier bundles that a label remembers. */
+const EARLIER_COUNT_MAX = 100;
+const MOVE_ATTEMPTS_MAX = 16;
+
+/** The label that an export moves. */
+export const LATEST_LABEL = 'latest';
+
+const LABEL_NAME = /^[a-z][a-z0-9-]{0,31}$/;
+
+const LabelSchema = z.strictObject({
+  formatVersion: z.literal(LABEL_FORMAT_VERSION),
+  bundle: BundleDigestSchema,
+  /** Where the label pointed before, the last first. */
+  earlier: z.array(BundleDigestSchema).max(EARLIER_COUNT_MAX),
+});
+
+type LabelRecord = z.infer<typeof LabelSchema>;
+
+export interface BundleLabel {
+  readonly name: string;
+  /** The digest of the bundle. */
+  readonly bundle: string;
+  readonly earlier: readonly string[];
+}
+
+/** @throws QianmoError of kind `usage` if it is no name of a label. */
+function requireLabelName(name: string): void {
+  if (LABEL_NAME.test(name)) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'this is not a name for a label of bundles',
+    where: name,
+    expected: 'a lower-case letter, then up to 31 lower-case letters, digits and hyphens',
+    cure: 'name it latest, stable or canary, for example',
+  });
+}
+
+/** Null if there is no such label. */
+export async function readLabel(store: ObjectStore, name: string): Promise<BundleLabel | null> {
+  requireLabelName(name);
+  const found = await store.get(keyOf(name), LABEL_BYTE_COUNT_MAX);
+  return found === null ? null : { name, ...parseLabel(found.bytes, store, name) };
+}
+
+/** In order of their names. */
+export async function listLabels(store: ObjectStore): Promise<BundleLabel[]> {
+  const keys = await store.list(LABEL_KEY_PREFIX);
+  const names = keys.flatMap((key) => /^labels\/(.+)\.json$/.exec(key)?.[1] ?? []);
+  const labels: BundleLabel[] = [];
+  for (const name of names.filter((each) => LABEL_NAME.test(each)).sort()) {
+    const label = await readLabel(store, name);
+    if (label !== null) labels.push(label);
+  }
+  return labels;
+}
+
+/** Points the label at a bundle, whatever it pointed at before. */
+export function moveLabel(store: ObjectStore, name: string, bundle: string): Promise<BundleLabel> {
+  return changeLabel(store, name, (before) => {
+    return before?.bundle === bundle ? before : withTarget(bundle, before);
+  });
+}
+
+function withTarget(bundle: string, before: LabelTarget | null): LabelTarget {
+  const earlier = before === null ? [] : [before.bundle, ...before.earlier];
+  return { bundle, earlier: earlier.slice(0, EARLIER_COUNT_MAX) };
+}
+
+/**
+ * Points the label at a bundle that was made of the one that it pointed at, if it still does.
+ *
+ * @param from where it pointed; null if there was no such label.
+ * @throws QianmoError of kind `failed` if somebody has moved it since, as by a rollback.
+ */
+export function moveLabelFrom(
+  store: ObjectStore,
+  name: string,
+  { from, to }: { readonly from: string | null; readonly to: string },
+): Promise<BundleLabel> {
+  return changeLabel(store, name, (before) => {
+    if (before?.bundle === to) return before;
+    if ((before?.bundle ?? null) !== from)
+      throw new QianmoError({
+        kind: 'failed',
+        what: 'the label was moved meanwhile, and stays where it is',
+        where: `${store.address}/${keyOf(name)}`,
+        expected: from ?? 'no such label',
+        found: before?.bundle ?? 'no such label',
+        cure: `run the same command again to go on from there, or move the label to the new bundle, ${to.slice(0, 12)}, with \`qianmo bundle label\``,
+      });
+    return withTarget(to, before);
+  });
+}
+
+/**
+ * Points the label at the bundle before.
+ *
+ * @throws QianmoError of kind `usage` if there is no such label, or nothing before.
+ */
+export function rollBackLabel(store: ObjectStore, name: string): Promise<BundleLabel> {
+  return changeLabel(store, name, (before) => {
+    const [bundle, ...earlier] = before?.earlier ?? [];
+    if (bundle !== undefined) return { bundle, earlier };
+    const where = `${store.address}/${keyOf(name)}`;
+    if (before === null)
+      throw new QianmoError({
+        ...{ kind: 'usage', what: 'there is no such label', where },
+        cure: 'list the labels with `qianmo bundle list`, or make one with `qianmo bundle label`',
+      });
+    // A rollback forgets the bundle that it leaves, so that this may be the second one in a row.
+    throw new QianmoError({
+      ...{ kind: 'usage', what: 'the label remembers no bundle before its own', where },
+      found: `it points at ${before.bundle}`,
+      cure: 'list the bundles with `qianmo bundle list`, and move the label to one with `qianmo bundle label`',
+    });
+  });
+}
+
+type LabelTarget = Pick<LabelRecord, 'bundle' | 'earlier'>;
+
+/** Reads, changes and writes the label until nobody else has written in between. */
+async function changeLabel(
+  store: ObjectStore,
+  name: string,
+  change: (before: LabelTarget | null) => LabelTarget,
+): Promise<BundleLabel> {
+  requireLabelName(name);
+  for (let attempt = 0; attempt < MOVE_ATTEMPTS_MAX; attempt += 1) {
+    const found = await store.get(keyOf(name), LABEL_BYTE_COUNT_MAX);
+    const before = found === null ? null : parseLabel(found.bytes, store, name);
+    const after = change(before);
+    if (after === before) return { name, ...after };
+    const condition: PutCondition =
+      found === null ? { kind: 'absent' } : { kind: 'unchanged', etag: found.etag };
+    const record: LabelRecord = { formatVersion: LABEL_FORMAT_VERSION, ...after };
+    const bytes = Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
+    if ((await store.put(keyOf(name), bytes, condition)) !== null) return { name, ...after };
+  }
+  throw new QianmoError({
+    kind: 'transient',
+    what: 'the label is being moved by others all the time',
+    where: `${store.address}/${keyOf(name)}`,
+    cure: 'find out who moves it, and try again',
+  });
+}
+
+function keyOf(name: string): string {
+  return `${LABEL_KEY_PREFIX}${name}.json`;
+}
+
+function parseLabel(bytes: Uint8Array, store: ObjectStore, name: string): LabelTarget {
+  let found: string;
+  try {
+    const parsed = LabelSchema.safeParse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    if (parsed.success) return { bundle: parsed.data.bundle, earlier: parsed.data.earlier };
+    found = z.prettifyError(parsed.error);
+  } catch {
+    found = 'text that is not JSON';
+  }
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a label of bundles cannot be read',
+    where: `${store.address}/${keyOf(name)}`,
+    found,
+    cure: 'delete the object and set the label again with `qianmo bundle label`',
+  });
+}
 
 /** A bundle by its digest. */
 export interface PublishedBundle {

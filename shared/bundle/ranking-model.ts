@@ -24,8 +24,6 @@ export interface BlockPart {
   readonly encoding: BlockEncoding;
   /** A multiple of 16, but for variables of a single value. */
   readonly byteOffset: number;
-  /** Values that are stored: of a covariance, those of the lower triangle. */
-  readonly valueCount: number;
 }
 
 export interface BlockLayout {

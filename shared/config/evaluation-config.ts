@@ -17,7 +17,7 @@ export const EvaluationConfigSchema = z
       .min(1)
       .default([0.01, 0.03, 0.1, 0.3, 1])
       .describe(
-        'Inner rates of the grid. Every adapted arm uses the cell that is best on validation tasks.',
+        'Inner rates of the grid, as `method.innerRate`. Every adapted arm uses the cell that is best on validation tasks.',
       ),
     innerSteps: z
       .array(positiveInt.max(1000))

@@ -153,13 +153,6 @@ const DROPOUT_FIELDS = {
         'every outer step, so that the row of unknown values learns what a new value is like: one rate for all, ' +
         'or rates by feature. None if absent.',
     ),
-  supportDropout: z
-    .boolean()
-    .optional()
-    .describe(
-      'With true, a task adapts on a random number of its support rows in each outer step: on its first ones, from none to all. So training ' +
-        'prepares for adgroups with few rows as well. Without effect where nothing adapts.',
-    ),
 };
 
 /** Rates by feature that name no feature with ids. */
@@ -240,8 +233,9 @@ export const TrainingConfigSchema = z
       .max(1_000_000)
       .optional()
       .describe(
-        'Draws rows in place of tasks: each outer step reads this many query rows (with global, of all rows) of all training tasks, ' +
-          'each row once in an epoch. Tasks are not drawn then. Needs taskWeight: examples. The digest of a run depends on it.',
+        'Draws rows in place of tasks: each outer step reads about this many rows of all training tasks, each row once in an epoch. ' +
+          'Tasks that adapt are drawn in episodes: about 64 random rows of one task (or three times its support rows, if that is more), of which the first ones, from none to twice its ' +
+          'support rows, are its support rows in that step. Needs taskWeight: examples. The digest of a run depends on it.',
       ),
     leavesPerOuterStepMin: positiveInt
       .max(LEAF_COUNT_MAX)

@@ -263,8 +263,6 @@ function admitWork(draft: Draft, event: StampedEvent): void {
     case 'checkpoint':
     case 'run-finished':
       draft.checkpoint = { outerStep: event.outerStep, digest: event.digest };
-      // A log of a version whose calls did not say that they live.
-      if (event.kind === 'run-finished' && draft.call === null) draft.ending = { kind: 'finished' };
       break;
     case 'run-validated':
       if (event.isBest) draft.validation = { bestOuterStep: event.outerStep, bestLoss: event.loss };

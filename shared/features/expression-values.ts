@@ -6,7 +6,7 @@ import {
   wholeNumberOf,
   type RawRow,
   type WholeNumber,
-} from './raw-values.js';
+} from './encoding-rules.js';
 
 /**
  * DATE is a TIMESTAMP at midnight here, which is why neither is a result. DECIMAL is the type of a written number with a

@@ -35,7 +35,7 @@ import {
   type ColumnTypes,
   type RawRow,
   type WholeNumber,
-} from './raw-values.js';
+} from './encoding-rules.js';
 
 type CompiledExpression =
   | {

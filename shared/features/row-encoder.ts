@@ -24,8 +24,6 @@ import {
   STORED_SIZE_MAX,
   UNKNOWN_ID,
   JSON_LIST_START,
-} from './encoding-rules.js';
-import {
   doubleOfSqlLiteral,
   type ColumnTypes,
   type RawRow,
@@ -39,7 +37,7 @@ import {
   typeOfColumn,
   wrongValue,
   type ColumnType,
-} from './raw-values.js';
+} from './encoding-rules.js';
 import { compileExpression } from './expression.js';
 import { castTo, isNumeric } from './expression-values.js';
 import { at, int32At } from '../base/arrays.js';

@@ -10,9 +10,10 @@
  *
  *   phi <- phi - (J'VJ + T)^-1 (n_i grad L(phi ; S_i) + T (phi - m_i))       T = diag(tau^-2)
  *
- * (Laplace's method). At the mode, S = (J'VJ + T)^-1 is the covariance, by which predictions are moderated. The outer gradient runs through the last step alone, which at the mode is exact: the derivative of
- * a Newton step in the point it begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison,
- * Sharma and Pavone, WAFR 2018; GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
+ * (Laplace's method). At the mode, the diagonal of (J'VJ + T)^-1 has the variances by which predictions are moderated. The
+ * outer gradient runs through the last step alone, which at the mode is exact: the derivative of a Newton step in the point it
+ * begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison, Sharma and Pavone, WAFR 2018;
+ * GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -30,7 +31,7 @@ const MEAN_WEIGHT = 'posterior.mean/';
 const MEAN_SHRINKAGE = 3;
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
 const STEP_LENGTH_MAX = 2;
-/** So that no matrix is singular, however wide a prior becomes. */
+/** Precisions are at least this share of 1 and the trace of the evidence, so that no matrix is singular, however wide a prior becomes. */
 const PRECISION_MIN = 1e-6;
 const PRIOR_DEVIATION = 0.5;
 const BLOCKS = ['bias', 'output'];
@@ -44,7 +45,7 @@ const settings = z.strictObject({
     .default(5)
     .describe('Newton steps to the mode of the posterior.'),
   innerRate: innerLoopSettings.innerRate.describe(
-    'The evaluated inner rate divided by this one is a factor of the prior variances.',
+    'How far its support rows move a task. Training learns the prior at this rate; an evaluated rate multiplies the prior variances by its ratio to this one.',
   ),
   priorDeviation: z
     .union([deviation, z.record(z.string(), deviation)])
@@ -67,10 +68,13 @@ export const posterior = defineMethod({
   planOf: (own) => ({
     innerLoop: {
       steps: { count: own.innerSteps, rate: own.innerRate },
-      reads: { supportTotals: true, ...(own.inputMeans ? { supportFields: true as const } : {}) },
+      reads: {
+        ...{ supportTotals: true, features: true },
+        ...(own.inputMeans ? { supportFields: true as const } : {}),
+      },
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
-      covariance: (tasks, at) => covarianceOf(tasks, at, own),
+      variances: (tasks, at) => variancesOf(tasks, at, own),
     },
     outer: { kind: 'derivative', order: 'last-step' },
     cold: null,
@@ -225,25 +229,25 @@ function precisionMatrices(
     variances,
     tf.expandDims(tf.div(tf.mul(impressions, rates), innerRate), 1),
   );
-  const evidence = tf.matMul(slopes, tf.mul(slopes, tf.expandDims(weights, 2)), true);
-  return tf.add(evidence, prior);
+  const weighted = tf.mul(slopes, tf.expandDims(weights, 2));
+  const least = tf.mul(tf.sum(tf.mul(slopes, weighted), [1, 2], true), PRECISION_MIN);
+  const evidence = tf.matMul(slopes, weighted, true);
+  return tf.add(evidence, tf.add(prior, tf.mul(tf.eye(precisions.shape[1]), least)));
 }
 
-/** Laplace's covariance at the mode; without support rows it is that of the prior. */
-function covarianceOf(
+/** The diagonal of Laplace's covariance at the mode; without support rows these are the variances of the prior. */
+function variancesOf(
   tasks: AdaptingTasks,
   at: Uncertainty,
   { innerRate }: Settings,
-): tfjs.Tensor3D {
+): tfjs.Tensor2D {
   const { tf, taskCount } = tasks;
   const precisions = precisionMatrices(tasks, at, innerRate);
-  const identity = tf.tile(tf.expandDims<tfjs.Tensor3D>(tf.eye(precisions.shape[1]), 0), [
-    taskCount,
-    1,
-    1,
-  ]);
-  const factors = tf.reshape(tf.div(at.rates, innerRate), [taskCount, 1, 1]);
-  return tf.mul(tasks.solve(precisions, identity), factors);
+  const identity = tf.eye(precisions.shape[1]);
+  const columns = tf.tile(tf.expandDims<tfjs.Tensor3D>(identity, 0), [taskCount, 1, 1]);
+  const covariances = tasks.solve(precisions, columns);
+  const factors = tf.expandDims(tf.div(at.rates, innerRate), 1);
+  return tf.mul(tf.sum<tfjs.Tensor2D>(tf.mul(covariances, identity), 2), factors);
 }
 
 function blockIn(blocks: Blocks, name: string): tfjs.Tensor {

@@ -14,9 +14,9 @@ import { at } from '../base/arrays.js';
 import type { RowPackLayout } from '../tasks/row-pack.js';
 import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
 import {
-  COVARIANCE,
   GENERATED_BLOCK,
   personalVariables,
+  VARIANCES,
 } from '../methods/inner-loop/personal-blocks.js';
 import type {
   FieldFrame,
@@ -56,7 +56,7 @@ export interface ModelSpec extends FieldFrame {
    */
   readonly tableRowWidth: number;
   readonly variables: readonly Variable[];
-  /** The numbers that each task has of its own: the personal variables, and their covariance where the method has one. */
+  /** The numbers that each task has of its own: the personal variables, and their variances where the method has them. */
   readonly ownVariables: readonly Pick<Variable, 'name' | 'shape'>[];
   readonly tables: readonly TableSpec[];
   /** The variables and tables that outer steps change, in the order of the spec. The rest is frozen. */
@@ -83,9 +83,8 @@ export function modelSpecOf(
   const learned = learnedNamesOf({ ...model, variables }, learns, trainable);
   const personal = personalVariables(model).map(({ name, shape }) => ({ name, shape }));
   const count = personal.reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
-  const covariance =
-    innerLoop.covariance === undefined ? [] : [{ name: COVARIANCE, shape: [count, count] }];
-  return { ...model, variables, ownVariables: [...personal, ...covariance], learned };
+  const variances = innerLoop.variances === undefined ? [] : [{ name: VARIANCES, shape: [count] }];
+  return { ...model, variables, ownVariables: [...personal, ...variances], learned };
 }
 
 function modelAlone(

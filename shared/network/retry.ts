@@ -6,8 +6,11 @@ const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 1_000;
 
 interface RetryPolicy {
-  /** Throws if the call must not be repeated after the pause. */
-  readonly assertRetriable: (error: unknown, pauseMs: number) => void;
+  /** Throws if the call must not be repeated after the pause. The first attempt is number 1. */
+  readonly assertRetriable: (
+    error: unknown,
+    failed: { readonly attempt: number; readonly pauseMs: number },
+  ) => void;
   /** Called when a call that failed before succeeds. */
   readonly onRecovered?: () => void;
   readonly pause: (pauseMs: number) => Promise<void>;
@@ -18,15 +21,14 @@ export async function withRetry<T>(
   action: () => Promise<T>,
   { assertRetriable, onRecovered, pause }: RetryPolicy,
 ): Promise<T> {
-  let hasFailed = false;
-  for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
+  for (let attempt = 1; ; attempt += 1) {
+    const pauseMs = Math.min(PAUSE_MS_MIN * 2 ** (attempt - 1), PAUSE_MS_MAX);
     try {
       const value = await action();
-      if (hasFailed) onRecovered?.();
+      if (attempt > 1) onRecovered?.();
       return value;
     } catch (error) {
-      hasFailed = true;
-      assertRetriable(error, pauseMs);
+      assertRetriable(error, { attempt, pauseMs });
     }
     await pause(pauseMs);
   }

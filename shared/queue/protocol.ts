@@ -26,11 +26,14 @@ import { BlobRefSchema, type BlobRef } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/device-report.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema, type RowDivision, type DrawnRows } from '../tasks/chosen-rows.js';
+import {
+  RowDivisionSchema,
+  type RowDivision,
+  type DrawnRows,
+  type IdDropout,
+} from '../tasks/task-copies.js';
 import { DROPOUT_RATE_MAX } from '../config/training-config.js';
-import { adapts } from '../methods/inner-loop/method.js';
-import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
-import type { IdDropout } from '../tasks/dropped-ids.js';
+import { MethodConfigSchema } from '../methods/methods.js';
 import { LruCache } from '../base/lru-cache.js';
 
 /** Values that differ, for some runs and evaluations that take turns. */
@@ -165,7 +168,7 @@ const GradientWorkSchema = z.strictObject({
   /**
    * The rates of dropping at random, by the seed of the run and the outer step: `units`, that of hidden units; `inputs`,
    * that of the values which the first hidden layer reads; `ids`, the rates of ids, which coordinator and worker
-   * replace alike; `support`, whether tasks adapt on some of their support rows. Absent: nothing.
+   * replace alike. Absent: nothing.
    */
   dropout: z
     .strictObject({
@@ -173,14 +176,15 @@ const GradientWorkSchema = z.strictObject({
       units: dropoutRate.optional(),
       inputs: dropoutRate.optional(),
       ids: z.union([dropoutRate, z.record(z.string(), dropoutRate)]).optional(),
-      support: z.literal(true).optional(),
     })
     .optional(),
   /**
-   * By task, the places of the rows that were drawn, ascending; where the method adapts, query rows, and all support rows
-   * are read besides. Absent: all rows are read.
+   * By task, the places of the rows that were drawn, ascending, or in episodes support rows first. Absent: all rows are
+   * read.
    */
   drawnRows: z.array(quickNumberList(z.array(index).min(1), isIndex)).optional(),
+  /** By task, the number of support rows of its episode. */
+  drawnSupportCounts: z.array(index).optional(),
   /** Asks for the query loss before adaptation as well, which takes another forward pass. */
   queryLossBefore: z.literal(true).optional(),
   /** The leaves that the job computes: its tasks, in their order. */
@@ -341,7 +345,7 @@ export function divisionOf(work: JobWork): RowDivision | undefined {
 /** The rows of its tasks that a job reads; null where all of them. */
 export function drawnRowsOf(work: CarriedJob['work']): DrawnRows | null {
   if (work.kind !== 'gradient' || work.drawnRows === undefined) return null;
-  return { byTask: work.drawnRows, keepsSupport: adapts(methodPlanOf(work.method)) };
+  return { byTask: work.drawnRows, supportCounts: work.drawnSupportCounts ?? null };
 }
 
 /** The ids that a job leaves out; null where it leaves out none. */

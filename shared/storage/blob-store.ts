@@ -45,8 +45,13 @@ export function blobRefOf(bytes: Uint8Array): BlobRef {
 
 /** Returns the bytes if they match the reference. */
 export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Uint8Array {
-  const found = blobRefOf(bytes);
-  if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount) return bytes;
+  assertDigest(blobRefOf(bytes), ref, where);
+  return bytes;
+}
+
+/** @throws QianmoError of kind `data` if what was found is another blob. */
+export function assertDigest(found: BlobRef, ref: BlobRef, where: string): void {
+  if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount) return;
   throw new QianmoError({
     kind: 'data',
     what: 'a blob does not match its reference',

@@ -1,18 +1,21 @@
 /**
- * Blobs in Redis: a string, or for a large blob a hash of pieces, so that no command blocks the server's
- * other clients for long, with one lifetime that every use renews. The only file that puts blobs there.
+ * Blobs in Redis: a string for each piece of a blob, so that no command blocks the server's other clients for long. Every
+ * use renews the lifetime of all its pieces. The only file that puts blobs there.
  *
- * A blob of one piece takes one command each way. Pipelines and transactions of the client cost as much as
- * carrying 64 KiB: each one copies every script of the connection (decision 0014).
+ * A piece takes one command each way. Pipelines and transactions of the client cost as much as carrying 64 KiB: each one
+ * copies every script of the connection (decision 0014).
  */
 
-import type { Redis } from 'ioredis';
+import { createHash } from 'node:crypto';
+import type { Writable } from 'node:stream';
+import { Command, type Redis } from 'ioredis';
+import { unfilledBytes } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import {
+  assertDigest,
   BlobMissingError,
   blobRefOf,
   tooLargeBlob,
-  verifiedBlob,
   type BlobRef,
   type BlobStore,
 } from './blob-store.js';
@@ -49,81 +52,58 @@ export class RedisBlobStore implements BlobStore {
     this.#options = options;
   }
 
+  /** The bytes must stay as they are until they are stored. */
   async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     this.#refuseTooLarge(ref);
-    const key = this.#keyOf(ref);
-    // A blob that is put again must not be deleted.
-    this.#unlinkKeys.delete(key);
     const { redis, lifetimeMs } = this.#options;
-    if (isOnePiece(ref)) {
-      const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      await redis.set(key, value, 'PX', lifetimeMs);
+    const puts = this.#piecesOf(ref).map(({ key, start, end }) => {
+      // A blob that is put again must not be deleted.
+      this.#unlinkKeys.delete(key);
+      const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
       this.bytesWritten += value.byteLength;
-      return ref;
-    }
-    // Asking first costs a round trip, which only a large blob is worth.
-    if (await this.has(ref)) return ref;
-    for (const [index, { start, end }] of piecesOf(ref).entries()) {
-      const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
-      // The lifetime is set with every piece, so an interrupted put leaves nothing behind.
-      const put = redis.multi().hset(key, String(index), piece).pexpire(key, lifetimeMs);
-      throwFirstError(await put.exec());
-      this.bytesWritten += piece.byteLength;
-    }
+      return redis.sendCommand(new PutPiece(key, value, lifetimeMs));
+    });
+    await Promise.all(puts);
     return ref;
   }
 
   async get(ref: BlobRef): Promise<Uint8Array> {
     this.#refuseTooLarge(ref);
-    const key = this.#keyOf(ref);
     try {
-      const bytes = isOnePiece(ref) ? await this.#onePiece(ref) : await this.#allPieces(ref);
-      return verifiedBlob(bytes, ref, key);
+      return await this.#whole(ref);
     } catch (error) {
       // A damaged blob is deleted, so that the owner of the bytes can put them again.
-      if (error instanceof QianmoError) await this.#options.redis.unlink(key);
-      if (!(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error;
-      throw new QianmoError({
-        kind: 'data',
-        what: 'a blob does not have the size of its reference',
-        where: key,
-        found: error.message,
-        cure: 'the process that named the blob is damaged or lies: stop it',
-        cause: error,
-      });
+      if (error instanceof QianmoError) await this.#options.redis.unlink(...this.#keysOf(ref));
+      throw error;
     }
   }
 
-  async #onePiece(ref: BlobRef): Promise<Uint8Array> {
+  async #whole(ref: BlobRef): Promise<Uint8Array> {
     const { redis, lifetimeMs } = this.#options;
-    const value = await redis.getexBuffer(this.#keyOf(ref), 'PX', lifetimeMs);
-    if (value === null) throw new BlobMissingError(ref);
-    this.bytesRead += value.byteLength;
-    return value;
-  }
-
-  async #allPieces(ref: BlobRef): Promise<Uint8Array> {
-    const key = this.#keyOf(ref);
-    const pieces: Uint8Array[] = [];
-    for (const [index, { start, end }] of piecesOf(ref).entries()) {
-      // Sent together: the lifetime is renewed in the same round trip.
-      const { redis, lifetimeMs } = this.#options;
-      const asked = redis.pipeline().hgetBuffer(key, String(index)).pexpire(key, lifetimeMs);
-      const replies = await asked.exec();
-      throwFirstError(replies);
-      const piece = replies?.[0]?.[1];
-      if (!(piece instanceof Uint8Array)) throw new BlobMissingError(ref);
+    const pieces = this.#piecesOf(ref);
+    const asked = pieces.map(({ key }) => redis.getexBuffer(key, 'PX', lifetimeMs));
+    // Each is awaited in its turn.
+    for (const one of asked) one.catch(() => undefined);
+    const hash = createHash('sha256');
+    let whole: Uint8Array | null = null;
+    let byteCount = 0;
+    for (const [place, { start, end }] of pieces.entries()) {
+      const piece = (await asked[place]) ?? null;
+      if (piece === null) throw new BlobMissingError(ref);
       this.bytesRead += piece.byteLength;
-      // Bytes beyond the piece are not part of the blob. Missing ones fail the verification.
-      pieces.push(piece.subarray(0, end - start));
+      byteCount += piece.byteLength;
+      hash.update(piece);
+      whole ??= pieces.length === 1 ? piece : unfilledBytes(ref.byteCount);
+      // Other pieces than those of the reference fail the check.
+      if (pieces.length > 1) whole.set(piece.subarray(0, end - start), start);
     }
-    return Buffer.concat(pieces);
+    assertDigest({ sha256: hash.digest('hex'), byteCount }, ref, this.#keyOf(ref));
+    return whole ?? new Uint8Array(0);
   }
 
   /** Deletions of one turn of the event loop are one command: each command wakes the server. */
   async delete(ref: BlobRef): Promise<void> {
-    const key = this.#keyOf(ref);
-    this.#unlinkKeys.add(key);
+    for (const key of this.#keysOf(ref)) this.#unlinkKeys.add(key);
     this.#unlinking ??= new Promise((resolve, reject) => {
       setImmediate(() => void this.#unlinked().then(resolve, reject));
     });
@@ -140,13 +120,26 @@ export class RedisBlobStore implements BlobStore {
   /** If every piece exists, the lifetime is renewed. */
   async has(ref: BlobRef): Promise<boolean> {
     const { redis, lifetimeMs } = this.#options;
-    const key = this.#keyOf(ref);
-    if (!isOnePiece(ref) && (await redis.hlen(key)) !== piecesOf(ref).length) return false;
-    return (await redis.pexpire(key, lifetimeMs)) === 1;
+    const renewed = this.#keysOf(ref).map((key) => redis.pexpire(key, lifetimeMs));
+    return (await Promise.all(renewed)).every((count) => count === 1);
   }
 
   #keyOf(ref: BlobRef): string {
     return `${this.#options.prefix}:blob:${ref.sha256}`;
+  }
+
+  #keysOf(ref: BlobRef): string[] {
+    return this.#piecesOf(ref).map(({ key }) => key);
+  }
+
+  /** At least one. The first has the key of the blob. */
+  #piecesOf(ref: BlobRef): BlobPiece[] {
+    const count = Math.max(1, Math.ceil(ref.byteCount / REDIS_BLOB_PIECE_BYTE_COUNT));
+    return Array.from({ length: count }, (_, index) => ({
+      key: index === 0 ? this.#keyOf(ref) : `${this.#keyOf(ref)}:${index}`,
+      start: index * REDIS_BLOB_PIECE_BYTE_COUNT,
+      end: Math.min(ref.byteCount, (index + 1) * REDIS_BLOB_PIECE_BYTE_COUNT),
+    }));
   }
 
   #refuseTooLarge(ref: BlobRef): void {
@@ -156,24 +149,35 @@ export class RedisBlobStore implements BlobStore {
   }
 }
 
-interface PieceBounds {
+interface BlobPiece {
+  readonly key: string;
   readonly start: number;
   readonly end: number;
 }
 
-function isOnePiece({ byteCount }: BlobRef): boolean {
-  return byteCount <= REDIS_BLOB_PIECE_BYTE_COUNT;
+/** Sets a piece with its lifetime. The client itself would first copy the value into new memory, behind the words of the command. */
+class PutPiece extends Command {
+  readonly #head: string;
+  readonly #value: Buffer;
+  readonly #tail: string;
+
+  constructor(key: string, value: Buffer, lifetimeMs: number) {
+    super('set', [key, value, 'PX', String(lifetimeMs)]);
+    this.#head = `*5\r\n$3\r\nset\r\n${lengthOf(key)}${key}\r\n$${value.byteLength}\r\n`;
+    this.#value = value;
+    this.#tail = `\r\n$2\r\nPX\r\n${lengthOf(String(lifetimeMs))}${lifetimeMs}\r\n`;
+  }
+
+  /** Called when the command is sent. The client writes what it returns behind what it has written. */
+  override toWritable(socket: Writable): string {
+    socket.cork();
+    process.nextTick(() => socket.uncork());
+    socket.write(this.#head);
+    socket.write(this.#value);
+    return this.#tail;
+  }
 }
 
-function piecesOf(ref: BlobRef): PieceBounds[] {
-  const pieceCount = Math.ceil(ref.byteCount / REDIS_BLOB_PIECE_BYTE_COUNT);
-  return Array.from({ length: pieceCount }, (_, index) => ({
-    start: index * REDIS_BLOB_PIECE_BYTE_COUNT,
-    end: Math.min(ref.byteCount, (index + 1) * REDIS_BLOB_PIECE_BYTE_COUNT),
-  }));
-}
-
-function throwFirstError(replies: [error: Error | null, result: unknown][] | null): void {
-  if (replies === null) throw new Error('Redis dropped a transaction');
-  for (const [error] of replies) if (error !== null) throw error;
+function lengthOf(word: string): string {
+  return `$${Buffer.byteLength(word)}\r\n`;
 }

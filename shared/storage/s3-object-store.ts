@@ -13,6 +13,7 @@ import { pipeline } from 'node:stream/promises';
 import { systemClock } from '../base/clock.js';
 import { type FailureReport, QianmoError } from '../base/errors.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
+import { withRetry } from '../network/retry.js';
 import { partOf } from './file-bytes.js';
 import {
   type ListedObject,
@@ -31,7 +32,6 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const REQUEST_ATTEMPTS_MAX = 4;
 /** Attempts in cases that the SDK does not retry: a conflict, a corrupted upload, or an interrupted body. */
 const OPERATION_ATTEMPTS_MAX = 5;
-const CONFLICT_BACKOFF_MS = 50;
 /** A page has up to a thousand objects. */
 const LISTED_PAGES_MAX = 10_000;
 const KEYS_A_PAGE_MAX = 1_000;
@@ -87,7 +87,7 @@ export class S3ObjectStore implements ObjectStore {
     const where = this.#whereOf(key);
     // Set once a request may have been carried out without its answer arriving.
     let isInDoubt = false;
-    for (let attempt = 1; ; attempt += 1) {
+    const putOrDecide = async (): Promise<string | null> => {
       try {
         return await this.#putOnce(key, bytes, condition);
       } catch (cause) {
@@ -97,11 +97,13 @@ export class S3ObjectStore implements ObjectStore {
         isInDoubt ||= refusal.attemptCount > 1 || mayHaveBeenDone(refusal);
         const etag = isInDoubt ? await this.#etagIfOurs(key, bytes).catch(() => null) : null;
         if (etag !== null || isUnmet) return etag;
-        const mayPass = refusal.status === 409 || isCorruptedUpload(refusal);
-        if (!mayPass || attempt === OPERATION_ATTEMPTS_MAX) throw s3Failure(cause, where);
-        await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
+        throw cause;
       }
-    }
+    };
+    return repeated(putOrDecide, where, (cause) => {
+      const refusal = s3RefusalOf(cause);
+      return refusal.status === 409 || isCorruptedUpload(refusal);
+    });
   }
 
   async list(prefix: string, countMax?: number): Promise<string[]> {
@@ -221,17 +223,16 @@ export class S3ObjectStore implements ObjectStore {
   ): Promise<Result | null> {
     assertObjectKey(key);
     const where = this.#whereOf(key);
-    for (let attempt = 1; ; attempt += 1) {
+    const found = async (): Promise<Result | null> => {
       try {
         return await operation(await this.#connect());
       } catch (cause) {
         if (isNoSuchObject(s3RefusalOf(cause))) return null;
         if (isDiskTrouble(cause)) throw systemFailure(cause, 'downloading an object', where);
-        if (!isBrokenOff(cause) || attempt === OPERATION_ATTEMPTS_MAX)
-          throw s3Failure(cause, where);
-        await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
+        throw cause;
       }
-    }
+    };
+    return repeated(found, where, isBrokenOff);
   }
 
   #objectOf(key: string): { Bucket: string; Key: string } {
@@ -296,6 +297,19 @@ function withoutSupportWarning<Result>(make: () => Result): Result {
   } finally {
     process.emitWarning = emitWarning;
   }
+}
+
+function repeated<Result>(
+  operation: () => Promise<Result>,
+  where: string,
+  mayPass: (cause: unknown) => boolean,
+): Promise<Result> {
+  return withRetry(operation, {
+    assertRetriable: (cause, { attempt }) => {
+      if (!mayPass(cause) || attempt === OPERATION_ATTEMPTS_MAX) throw s3Failure(cause, where);
+    },
+    pause: (pauseMs) => systemClock.sleep(pauseMs),
+  });
 }
 
 /** Ends a download that is not wanted. */

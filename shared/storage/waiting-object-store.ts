@@ -37,7 +37,7 @@ export class StoreWait {
     // Work that was stopped before this call still cleans up.
     const isStopped = signal.aborted;
     const value = await withRetry(action, {
-      assertRetriable: (error, pauseMs) => {
+      assertRetriable: (error, { pauseMs }) => {
         if (!(error instanceof StoreUnavailableError)) throw error;
         if (signal.aborted) throw isStopped ? error : interruptionOf(signal);
         this.#noteOrThrow(error, address, pauseMs);

@@ -2,6 +2,7 @@
  * The row pack: the rows of each table that leaves touch, and the place of each id in it. Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
+import { at } from '../base/arrays.js';
 import { gatherRows, type EmbeddingTable } from '../tensors/named-tensors.js';
 import { nativeRows } from '../tensors/native-rows.js';
 import { encodableTensor } from '../tensors/tensor-codec.js';
@@ -24,10 +25,9 @@ export function rowPackLayoutOf(tasks: readonly PlannedIds[]): RowPackLayout {
   const tableCount = categoryCount + first.bagIds.length;
   const idsByTable = Array.from({ length: tableCount }, (_, table) =>
     uniqueIdsOf(
-      tasks.flatMap(({ categoryIds, bagIds }) => {
-        const ids = categoryIds[table] ?? bagIds[table - categoryCount];
-        return ids === undefined ? [] : [ids];
-      }),
+      tasks.map(({ categoryIds, bagIds }) =>
+        table < categoryCount ? at(categoryIds, table) : at(bagIds, table - categoryCount),
+      ),
     ),
   );
   return packLayoutOf(idsByTable);

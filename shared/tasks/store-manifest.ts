@@ -8,7 +8,7 @@
  *   dictionaries/NAME.arrow  value of each id of a dictionary-encoded feature (column `value`)
  *   encodings/NAME.arrow   what values had for click rates in other tasks (see `target-encoding.ts`)
  *   rejects.jsonl          rows left out: file, line, reason
- *   columns.json           types of the logs' columns (see `column-types.ts`)
+ *   columns.json           types of the logs' columns
  *
  * Logs that are appended later add files and change none: `tasks-NNNN.arrow` is then the catalog,
  * `dictionaries/NNNN/NAME.arrow` has the values of the next ids, `rejects-NNNN.jsonl` the rows left out,

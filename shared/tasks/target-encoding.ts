@@ -9,10 +9,9 @@
  * has the values of its own rows; for others it would say what -1 does. A value that is absent has 0 and 0.
  */
 
-import { tableFromIPC } from '../storage/arrow.js';
+import { tableFromIPC, checkArrowBytes } from './arrow-files.js';
 import { at, int32At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import { checkArrowBytes } from './arrow-check.js';
 import { RESTORE_CURE, type EncodedFeature } from './store-manifest.js';
 
 /** The part of what rows outside of the training tasks read. */

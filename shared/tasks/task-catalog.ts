@@ -25,8 +25,8 @@ import {
   Utf8,
   type Data,
   type Vector,
-} from '../storage/arrow.js';
-import { checkArrowBytes } from './arrow-check.js';
+  checkArrowBytes,
+} from './arrow-files.js';
 import { appendNumber } from './store-manifest.js';
 import type { AdgroupSplit, TaskEntry, TaskPlace, TaskSplit } from './task-store.js';
 

@@ -17,7 +17,10 @@ import {
   type RecordBatch,
   RecordBatchReader,
   tableFromIPC,
-} from '../storage/arrow.js';
+  checkArrowBlock,
+  checkArrowBytes,
+  checkedArrowBlocks,
+} from './arrow-files.js';
 import { ofThisMachine, QianmoError } from '../base/errors.js';
 import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';
@@ -34,7 +37,6 @@ import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js
 import { copiedStoreFolder, localStoreFolder } from './store-folder.js';
 import { decodeTaskCatalog, dictionaryFileOf, rowsFileOf, textsOf } from './task-catalog.js';
 import type { TaskEntry, TaskPlace, TaskRows, TaskStore } from './task-store.js';
-import { checkArrowBlock, checkArrowBytes, checkedArrowBlocks } from './arrow-check.js';
 import { LruCache } from '../base/lru-cache.js';
 import { int32At } from '../base/arrays.js';
 import { labelOf } from './task-label.js';

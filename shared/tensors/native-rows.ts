@@ -42,6 +42,8 @@ interface NativeRows {
   ): void;
   /** Adds element by element, in float32. */
   addAll(sums: Float32Array, addends: Float32Array): void;
+  /** Multiplies in float64 and rounds once. */
+  scaleAll(values: Float32Array, factor: number): void;
   /**
    * Writes the rows of two ascending lists of ids to `target`, `[distinct ids, width]`, by id. A row of both lists is
    * their float32 sum.

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { packageRoot } from '../../infra/library/package-root.js';
 
-const EXECUTABLE = 'infra/bin/qianmo.mjs';
+const EXECUTABLE = 'infra/bootstrap/qianmo.mjs';
 const QIANMO = new URL(EXECUTABLE, packageRoot).pathname;
 const OUTPUT_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 

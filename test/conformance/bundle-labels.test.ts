@@ -7,7 +7,7 @@ import {
   moveLabelFrom,
   readLabel,
   rollBackLabel,
-} from '../../shared/bundle/bundle-labels.js';
+} from '../../shared/bundle/bundle-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 const digestOf = (digit: string): string => digit.repeat(64);
 const [A, B, C] = ['a', 'b', 'c'].map(digestOf) as [string, string, string];

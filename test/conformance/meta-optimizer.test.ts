@@ -5,7 +5,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { metaOptimizerOf, steppedState } from '../../coordinator/training/meta-optimizer.js';
-import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
+import type { TrainingState } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { TrainingConfigSchema } from '../../shared/config/training-config.js';
 import { randomStream } from '../../shared/base/random.js';
 import {

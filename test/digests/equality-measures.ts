@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { LocalCompute } from '../../coordinator/export/unknown-block.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
-import { servedBlocksOf } from '../../coordinator/export/export-groups.js';
+import { servedBlocksOf } from '../../coordinator/export/adapted-shards.js';
 import { lossSum } from '../../coordinator/scoring/metrics.js';
 import {
   decodeTestLogits,

@@ -33,7 +33,7 @@ export const METHOD_CASES: readonly WorldCase[] = [
     name: 'posterior',
     model: { adgroupEmbedding: false, personal: ['bias', 'output'] },
     method: { kind: 'posterior' },
-    training: { supportDropout: true },
+    training: { rowsPerOuterStep: 400, taskWeight: 'examples' },
   },
   { name: 'global', method: { kind: 'global' } },
   {

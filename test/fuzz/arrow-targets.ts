@@ -21,7 +21,7 @@ import {
   vectorFromArray,
   type Data,
 } from 'apache-arrow';
-import { checkArrowBytes } from '../../shared/tasks/arrow-check.js';
+import { checkArrowBytes } from '../../shared/tasks/arrow-files.js';
 import { decodeDictionary, taskRowsOf } from '../../shared/tasks/task-store-reader.js';
 import { decodeTaskCatalog, encodeTaskCatalog } from '../../shared/tasks/task-catalog.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';

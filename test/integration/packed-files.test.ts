@@ -16,7 +16,7 @@ test('it has the runtime, and no tests, sources or results but the record that t
   const [packed] = PackedSchema.parse(JSON.parse(stdout));
   const paths = packed?.files.map(({ path }) => path) ?? [];
   expect(paths).toContain('dist/infra/cli/main.js');
-  expect(paths).toContain('infra/bin/qianmo.mjs');
+  expect(paths).toContain('infra/bootstrap/qianmo.mjs');
   const unwanted = /^(dist\/)?test\/|results\/|(?<!\.d)\.ts$|\.map$|\.log$|tsbuildinfo/;
   expect(paths.filter((path) => unwanted.test(path))).toEqual(['infra/results/real.json']);
   expect(packed?.size).toBeLessThan(TARBALL_BYTE_COUNT_MAX);

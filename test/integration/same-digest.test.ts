@@ -121,8 +121,8 @@ describe('the same digest, in process and from two workers that serve run after 
       { rowsPerOuterStep: 50, leavesPerOuterStepMin: 3, taskWeight: 'examples', idDropout: 0.1 },
     ],
     [
-      'second-order MAML on query rows that are drawn one by one',
-      'drawn-query-rows',
+      'second-order MAML on episodes',
+      'episodes',
       { ...second, coldShare: 0 },
       { rowsPerOuterStep: 30, leavesPerOuterStepMin: 2, taskWeight: 'examples' },
     ],

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { join } from 'node:path';
-import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
+import type { TrainingState } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';

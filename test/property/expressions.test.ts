@@ -10,7 +10,7 @@ import {
   doubleText,
   type ColumnTypes,
   type RawRow,
-} from '../../shared/features/raw-values.js';
+} from '../../shared/features/encoding-rules.js';
 import { withDuckDb } from '../fixtures/duckdb-for-test.js';
 import { numberText, oddNumber, pick } from '../fixtures/odd-values.js';
 import { anyExpression, EXPRESSION_TYPES, expressionRow } from '../fixtures/random-expressions.js';

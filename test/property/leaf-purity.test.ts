@@ -57,10 +57,10 @@ const works: readonly (readonly [string, GradientCaseWork])[] = [
     },
   ],
   [
-    'posterior with dropped support rows',
+    'posterior with dropped units',
     {
       ...{ kind: 'gradient', method: methodOf({ kind: 'posterior' }), taskWeights },
-      dropout: { seed: 8, ids: 0.3, support: true },
+      dropout: { seed: 8, units: 0.3, ids: 0.3 },
     },
   ],
   [

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dividedStore } from '../../coordinator/evaluation/task-jobs.js';
-import { dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
+import { dividedTask, type RowDivision } from '../../shared/tasks/task-copies.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';

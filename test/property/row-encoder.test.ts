@@ -2,7 +2,7 @@
 // same ids, bags and numbers, and the same rows rejected for the same reasons.
 import { expect, test } from 'vitest';
 import { randomStream } from '../../shared/base/random.js';
-import type { RawRow } from '../../shared/features/raw-values.js';
+import type { RawRow } from '../../shared/features/encoding-rules.js';
 import { compareWithStore, encoderOfStore } from '../fixtures/encoded-store.js';
 import {
   jsonBag,

@@ -8,7 +8,7 @@ import {
   SupportInputsSchema,
   supportInputNames,
 } from '../../shared/models/kinds/support-inputs.js';
-import { dividedTask } from '../../shared/tasks/chosen-rows.js';
+import { dividedTask } from '../../shared/tasks/task-copies.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';

@@ -14,11 +14,11 @@ import {
   decodeAdaptedTasks,
 } from '../../shared/bundle/adapted-tasks.js';
 import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
-import { dividedTask, type RowDivision } from '../../shared/tasks/chosen-rows.js';
+import { dividedTask, type RowDivision } from '../../shared/tasks/task-copies.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import type { EncodedRows } from '../../shared/features/row-encoder.js';
-import { RowScorer } from '../../worker/compute/scoring/row-scorer.js';
+import { RowScorer } from '../../worker/compute/job/row-scorer.js';
 import { type JobCase, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { someOfRow } from '../fixtures/compute/whole-products.js';

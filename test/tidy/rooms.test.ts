@@ -71,8 +71,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/compute/device',
     'worker/compute/models',
     'worker/compute/meta-gradients',
-    'worker/compute/scoring',
-    'worker/compute/adaptation',
     'worker/process',
     'worker/compute/job',
     'worker/carrying',

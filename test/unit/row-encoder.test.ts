@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { FeatureSchema } from '../../shared/config/data-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { ColumnTypes } from '../../shared/features/raw-values.js';
+import type { ColumnTypes } from '../../shared/features/encoding-rules.js';
 import { hashBucketOf, packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../../shared/features/row-encoder.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';

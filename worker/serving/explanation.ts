@@ -7,7 +7,7 @@
 
 import { float32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
-import { COVARIANCE } from '../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../shared/methods/inner-loop/personal-blocks.js';
 import { hasOutput } from '../../shared/models/kinds/model-definition.js';
 import type { Scorer } from './kernel-scorer.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from './ranking-request.js';
@@ -49,7 +49,7 @@ interface SidedPlace {
 export function hasExactShares(model: Pick<RankingModel, 'spec' | 'blocks'>): boolean {
   if (!isCovered(model)) return false;
   const { terms, fields } = scoringPlanOf(model, []);
-  const isModerated = model.spec.ownVariables.some(({ name }) => name === COVARIANCE);
+  const isModerated = model.spec.ownVariables.some(({ name }) => name === VARIANCES);
   if (isModerated || terms.tower !== undefined || terms.cross !== undefined) return false;
   if (terms.hasPairSum !== true && !hasOutput(terms)) return true;
   const { variables, options } = model.spec;

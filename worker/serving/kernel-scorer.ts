@@ -8,7 +8,8 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BlockEncoding, RankingModel } from '../../shared/bundle/ranking-model.js';
 import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-definition.js';
-import { COVARIANCE } from '../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../shared/methods/inner-loop/personal-blocks.js';
+import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import { supportInputAdder, type RankingRequest } from './ranking-request.js';
 import {
   denseOf,
@@ -191,7 +192,7 @@ class DescriptionWriter {
     this.#blocks();
     this.#layers();
     this.#output();
-    this.#add(this.#partOf(COVARIANCE));
+    this.#add(this.#partOf(VARIANCES));
   }
 
   #add(...words: readonly number[]): void {
@@ -217,8 +218,8 @@ class DescriptionWriter {
   #parts(): void {
     const { parts } = this.#model.blocks.layout;
     this.#add(parts.length);
-    for (const { valueCount, encoding, byteOffset } of parts)
-      this.#add(ENCODINGS[encoding], byteOffset, valueCount);
+    for (const { shape, encoding, byteOffset } of parts)
+      this.#add(ENCODINGS[encoding], byteOffset, elementCountOf(shape));
   }
 
   #fields(): void {

@@ -14,7 +14,12 @@ export const innerLoopSettings = {
     .max(100)
     .default(3)
     .describe('Gradient steps that a task takes on its support set.'),
-  innerRate: z.number().positive().max(100).default(0.1).describe('The rate of the inner steps.'),
+  innerRate: z
+    .number()
+    .positive()
+    .max(100)
+    .default(0.1)
+    .describe('How far its support rows move a task: an inner step is this times the gradient.'),
   coldShare: z
     .number()
     .min(0)

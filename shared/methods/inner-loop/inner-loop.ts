@@ -97,7 +97,7 @@ export interface SupportCurvature {
   readonly variances: tfjs.Tensor2D;
 }
 
-/** What the covariance of blocks rests on. */
+/** The evidence that the variances of blocks rest on. */
 export interface Uncertainty {
   /** The inner rate of each task, `[taskCount]`. */
   readonly rates: tfjs.Tensor1D;
@@ -110,6 +110,8 @@ interface Reads {
   readonly attributes?: true;
   readonly supportTotals?: true;
   readonly supportFields?: true;
+  /** The last hidden layer as features of a row, which dropout leaves whole: its noise would hide what a task's weights on them say. */
+  readonly features?: true;
 }
 
 /** How many inner steps there are, and at which pace. */
@@ -128,10 +130,10 @@ export interface InnerLoop {
   /** The blocks after an inner step; when absent, blocks minus scaled gradients. */
   readonly step?: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
   /**
-   * The covariance of each task's personal parameters, `[taskCount, count, count]`, after the steps: logits are moderated by
-   * the variance that it gives them. When absent, blocks are points.
+   * The variances of each task's personal parameters, `[taskCount, count]`, after the steps: logits are moderated by the
+   * variance that they give them. When absent, blocks are points.
    */
-  readonly covariance?: (tasks: AdaptingTasks, at: Uncertainty) => tfjs.Tensor3D;
+  readonly variances?: (tasks: AdaptingTasks, at: Uncertainty) => tfjs.Tensor2D;
 }
 
 /** Whether the blocks of a task rest on its support rows after so many inner steps. */

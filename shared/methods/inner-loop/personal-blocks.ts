@@ -16,8 +16,8 @@ export function personalVariables({
   return variables.filter(({ block }) => block === 'personal');
 }
 
-/** A task's covariance of its personal parameters, `[count, count]`, in the order of the model's variables. */
-export const COVARIANCE = 'covariance';
+/** The variances of a task's personal parameters, `[count]`, in the order of the model's variables. */
+export const VARIANCES = 'variances';
 
 /** @param byBlock what the setting says of each block that it names. */
 export function unknownBlockMisfits(

@@ -72,6 +72,10 @@ void addAll(float* sums, const float* addends, size_t count) {
   for (size_t k = 0; k < count; ++k) sums[k] += addends[k];
 }
 
+void scaleAll(float* values, size_t count, double factor) {
+  for (size_t k = 0; k < count; ++k) values[k] = (float)((double)values[k] * factor);
+}
+
 void merge(float* target, const Rows* left, const float* leftRows, const Rows* right, const float* rightRows) {
   const size_t width = left->width;
   size_t i = 0, j = 0;
@@ -89,6 +93,6 @@ void merge(float* target, const Rows* left, const float* leftRows, const Rows* r
   }
 }
 
-const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, addAll, merge};
+const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, addAll, scaleAll, merge};
 
 }  // namespace

@@ -81,6 +81,11 @@ void addAll(const Arguments& arguments) {
   LOOPS->addAll(sums.data, addends.data, sums.count);
 }
 
+void scaleAll(const Arguments& arguments) {
+  const auto values = arguments.floats(0);
+  LOOPS->scaleAll(values.data, values.count, arguments.number(1));
+}
+
 // The number of distinct ids of two lists, both of which must ascend.
 size_t distinctCount(View<int32_t> left, View<int32_t> right) {
   for (const auto& ids : {left, right})
@@ -165,6 +170,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"addScaled", calledForEffect<addScaled>},
                    {"adam", calledForEffect<adam>},
                    {"addAll", calledForEffect<addAll>},
+                   {"scaleAll", calledForEffect<scaleAll>},
                    {"merge", calledForEffect<merge>},
                    {"distinct", calledForValue<distinct>}});
   return exports;

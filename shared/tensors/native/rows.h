@@ -23,6 +23,7 @@ struct RowLoops {
   void (*addScaled)(const Rows*, float* updates, const float* table, double factor);
   void (*adam)(const Rows*, float* directions, float* first, float* second, const AdamFactors*);
   void (*addAll)(float* sums, const float* addends, size_t count);
+  void (*scaleAll)(float* values, size_t count, double factor);
   // Merges rows of two ascending lists of ids; a row of both is their sum.
   void (*merge)(float* target, const Rows* left, const float* leftRows, const Rows* right, const float* rightRows);
 };

@@ -174,10 +174,11 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
   const rates = contestants.map((contestant) => ({
     ...contestant,
     tasksPerSecond: new Array<number>(),
+    bareStepMs: new Array<number>(),
   }));
   for (let round = 1; round <= rounds; round += 1) {
     for (const contestant of rates) {
-      const rate = await measuredRate(contestant);
+      const rate = await measuredRate(contestant, contestant.bareStepMs);
       contestant.tasksPerSecond.push(rate);
       console.log(`${contestant.name}, round ${round} of ${rounds}: ${rate.toFixed(0)}`);
     }
@@ -188,9 +189,10 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
     writeResult(options.output, 'distributed-peers', record, distributedPeersPage(record));
   }
 
-  async function measuredRate(contestant: Contestant): Promise<number> {
+  async function measuredRate(contestant: Contestant, bareMs: number[]): Promise<number> {
     if (isOurs(contestant.system)) {
-      await trainIn(room, contestant);
+      const bareStep = await trainIn(room, contestant);
+      if (bareStep !== null) bareMs.push(bareStep);
       return steadyRateIn(room);
     }
     const side = await startSide(peerLaunch(contestant, workload, peers));

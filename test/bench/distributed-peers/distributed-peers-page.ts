@@ -7,6 +7,8 @@ import { SYSTEMS, type Contestant, type System } from './contestants.js';
 interface MeasuredContestant extends Contestant {
   /** Rates of the steady state, by round. */
   readonly tasksPerSecond: readonly number[];
+  /** A step of the same bytes over the same Redis without our code, by round; empty for others. */
+  readonly bareStepMs: readonly number[];
 }
 
 export interface CheckedContestant {
@@ -48,6 +50,11 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     value === null || of === null ? '' : (value / of).toFixed(2);
   const stepMs = (value: number | null): string =>
     value === null ? '' : ((record.tasksPerStep * MS_PER_SECOND) / value).toFixed(1);
+  const bareMs = (workerCount: number): string => {
+    const took = measured.filter((each) => each.workerCount === workerCount && !each.computes);
+    const steps = took.flatMap(({ bareStepMs }) => bareStepMs);
+    return steps.length === 0 ? '' : median(steps).toFixed(1);
+  };
   const rows = SYSTEMS.map((system) => {
     const [one, two] = [rateOf(system, 1, true), rateOf(system, 2, true)];
     const factors = [ratio(two, one), ratio(rateOf('ours', 2, true), two)];
@@ -75,6 +82,9 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
       ],
       rows,
     ),
+    '',
+    `The bytes of our steps without computing, between as many clients of the same library over the same Redis: ${bareMs(1)} ms`,
+    `with one, ${bareMs(2)} ms with two.`,
     '',
     '## Agreement',
     '',

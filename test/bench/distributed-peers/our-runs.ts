@@ -17,16 +17,18 @@ import { systemClock } from '../../../shared/base/clock.js';
 import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { BenchContext } from '../bench-context.js';
 import { familyOf } from '../resident-memory.js';
-import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
+import { bareStepMs, receivedByteCount } from '../scaling/bare-exchange.js';
+import { steadyDeliveryCount, steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';
 import type { Contestant } from './contestants.js';
 
-const QIANMO = fileURLToPath(new URL('infra/bin/qianmo.mjs', packageRoot));
+const QIANMO = fileURLToPath(new URL('infra/bootstrap/qianmo.mjs', packageRoot));
 const NO_COMPUTE_WORKER = fileURLToPath(new URL('no-compute-worker.js', import.meta.url));
 
 export interface OurRoom {
   readonly folder: string;
   readonly size: W2Size;
+  readonly outerSteps: number;
 }
 
 const configOf = ({ folder }: OurRoom): string => join(folder, 'w2.yaml');
@@ -37,7 +39,7 @@ export async function openOurRoom(
   size: W2Size,
   outerSteps: number,
 ): Promise<OurRoom> {
-  const room = { folder, size };
+  const room = { folder, size, outerSteps };
   const log = join(folder, 'w2.csv');
   writeW2Log(log, size);
   const run = w2Run(log, join(folder, 'store'), outerSteps, size);
@@ -57,27 +59,34 @@ export async function learnedIn(room: OurRoom, context: BenchContext): Promise<M
   return saved.metaParameters;
 }
 
-export function steadyRateIn({ folder, size }: OurRoom): number {
-  const log = join(folder, 'run/events/events-000001.ndjson');
-  return steadyTasksPerSecond(log, size.tasksPerOuterStep);
+const eventsIn = ({ folder }: OurRoom): string => join(folder, 'run/events/events-000001.ndjson');
+
+export function steadyRateIn(room: OurRoom): number {
+  return steadyTasksPerSecond(eventsIn(room), room.size.tasksPerOuterStep);
 }
 
-/** Trains to the end. */
+const BARE_STEPS = 30;
+
+/**
+ * Trains to the end.
+ *
+ * @returns the milliseconds that a step of its bytes alone takes over the same Redis, where nothing is computed; else null
+ */
 export async function trainIn(
   room: OurRoom,
   { system, workerCount, computes }: Pick<Contestant, 'system' | 'workerCount' | 'computes'>,
-): Promise<void> {
+): Promise<number | null> {
   rmSync(join(room.folder, 'run'), { recursive: true, force: true });
   const train = ['train', configOf(room), '--fresh'];
   if (workerCount === 0) {
     await ended(qianmo(room, [...train, '--processes', '1'], 0), 'train');
-    return;
+    return null;
   }
   if (system === 'ours') {
     const coordinator = qianmo(room, [...train, '--workers', String(workerCount)]);
     const end = ended(coordinator, 'train');
     await Promise.all([end, pinWorkers(coordinator.pid ?? 0, workerCount)]);
-    return;
+    return null;
   }
   const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-distributed-'));
   const redis = await startEmbeddedRedis({ dataDir, password: '' });
@@ -93,7 +102,19 @@ export async function trainIn(
       );
     }
     await Promise.all(workers.map(ready));
+    const receivedBefore = await receivedByteCount(redis.url);
     await ended(qianmo(room, [...train, '--redis', redis.url]), 'train');
+    if (computes) return null;
+    const byteCount = (await receivedByteCount(redis.url)) - receivedBefore;
+    const deliveryCount = steadyDeliveryCount(eventsIn(room));
+    const each = Math.round(byteCount / room.outerSteps / 2 / deliveryCount);
+    const bareStep = { deliveryCount, byteCount: each, computeMs: 0 };
+    return await bareStepMs(
+      redis.url,
+      new Array<number>(workerCount).fill(1),
+      bareStep,
+      BARE_STEPS,
+    );
   } finally {
     for (const worker of workers) {
       if (worker.exitCode !== null || worker.signalCode !== null) continue;

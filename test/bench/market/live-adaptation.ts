@@ -18,7 +18,7 @@ import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { adaptTasks } from '../../../coordinator/evaluation/task-jobs.js';
 import { calibrationIndexOf } from '../../../coordinator/export/calibrate.js';
 import type { LocalCompute } from '../../../coordinator/export/unknown-block.js';
-import { servedBlocksOf } from '../../../coordinator/export/export-groups.js';
+import { servedBlocksOf } from '../../../coordinator/export/adapted-shards.js';
 import type { PreparedRun, RunCaller } from '../../../coordinator/plan/prepared-run.js';
 import type { EncodedMarket } from './encoded-market.js';
 

@@ -1,8 +1,8 @@
 /**
  * Scaling over the real queue with more workers than this machine has cores: coordinator, Redis, work loops and bytes
  * are the real ones, and workers sleep for as long as their tasks would take. In strong scaling the heavy step
- * stays the same. In weak scaling a W2 step has 128 tasks for each worker. Writes
- * `infra/results/queue-scaling.json` and `.md`.
+ * stays the same. In weak scaling a W2 step has 128 tasks for each worker. The limit is the same deliveries and bytes
+ * between as many clients without our code. Writes `infra/results/queue-scaling.json` and `.md`.
  *
  *   npm run bench -- scaling queue --cases strong,weak-1s --workers 1,16
  */
@@ -21,8 +21,9 @@ import { counted } from '../../../shared/names/counted.js';
 import { benchHeader, circumstances, markdownTable, writeResult } from '../bench-header.js';
 import { benchOptions } from '../bench-options.js';
 import { listOf, oneOf, outputOption, roundsOption, wholeNumber } from '../option-values.js';
+import { bareStepMs, receivedByteCount } from './bare-exchange.js';
 import { prepareConfigs, qianmoArgs } from './scaling-configs.js';
-import { steadyTasksPerSecond } from './steady-rate.js';
+import { steadyDeliveryCount, steadyTasksPerSecond } from './steady-rate.js';
 import { FULL_W2, w2Run, writeW2Log } from './w2-run.js';
 
 const NO_COMPUTE_WORKER = fileURLToPath(
@@ -32,6 +33,8 @@ const HEAVY_TASKS_PER_STEP = 256;
 const WEAK_TASKS_PER_WORKER = 128;
 /** Workers share this many processes. */
 const WORKER_PROCESSES_MAX = 4;
+const BARE_STEPS = 10;
+const MS_PER_SECOND = 1_000;
 
 const CASES = {
   strong: { msPerTask: 1, steps: 60 },
@@ -62,8 +65,16 @@ const workersOf = (name: Case): number[] =>
 const tasksPerStepOf = (name: Case, workerCount: number): number =>
   name === 'strong' ? HEAVY_TASKS_PER_STEP : WEAK_TASKS_PER_WORKER * workerCount;
 
-/** Tasks per second in the second half of a run. */
-async function rateOf(folder: string, name: Case, workerCount: number): Promise<number> {
+interface Measured {
+  readonly name: Case;
+  readonly workerCount: number;
+  /** Tasks per second in the second half of a run, by round. */
+  readonly rates: number[];
+  /** Those of the bare exchange after it. */
+  readonly limits: number[];
+}
+
+async function measure({ name, workerCount, rates, limits }: Measured): Promise<void> {
   const tasksPerOuterStep = tasksPerStepOf(name, workerCount);
   const { msPerTask, steps } = CASES[name];
   const size = { ...FULL_W2, taskCount: weakTaskCountMax, tasksPerOuterStep };
@@ -77,27 +88,50 @@ async function rateOf(folder: string, name: Case, workerCount: number): Promise<
   const workers: ChildProcess[] = [];
   try {
     const processCount = Math.min(workerCount, WORKER_PROCESSES_MAX);
-    for (let place = 0; place < processCount; place += 1) {
-      const share = Math.floor((workerCount + place) / processCount);
+    const shares = Array.from({ length: processCount }, (_, place) =>
+      Math.floor((workerCount + place) / processCount),
+    );
+    for (const [place, share] of shares.entries()) {
       const words = [redis.url, `p${place}`, String(share), String(msPerTask), 'sleeps'];
       const worker = startNode(folder, [NO_COMPUTE_WORKER, ...words]);
       workers.push(worker);
       await awaitWorkers(worker, share);
     }
+    const receivedBefore = await receivedByteCount(redis.url);
     const words = ['train', `${run}.yaml`, '--fresh', '--redis', redis.url];
     const coordinator = startNode(folder, qianmoArgs(...words));
     coordinator.stdout?.resume();
     const [exitCode] = (await once(coordinator, 'close')) as [number | null];
     if (exitCode !== 0) throw new Error(`qianmo train ended with ${exitCode}`);
     const events = join(folder, 'runs', run, 'events/events-000001.ndjson');
-    return steadyTasksPerSecond(events, tasksPerOuterStep);
+    const stepByteCount = ((await receivedByteCount(redis.url)) - receivedBefore) / steps;
+    await stopAll(workers);
+    const deliveryCount = steadyDeliveryCount(events);
+    const bareStep = {
+      deliveryCount,
+      byteCount: Math.round(stepByteCount / 2 / deliveryCount),
+      computeMs: (msPerTask * tasksPerOuterStep) / deliveryCount,
+    };
+    const limitMs = await bareStepMs(redis.url, shares, bareStep, BARE_STEPS);
+    rates.push(steadyTasksPerSecond(events, tasksPerOuterStep));
+    limits.push((tasksPerOuterStep * MS_PER_SECOND) / limitMs);
+    const told = [...rates.slice(-1), ...limits.slice(-1)].map((rate) => rate.toFixed(0));
+    const { byteCount } = bareStep;
+    console.log(
+      `${name}, ${counted(workerCount, 'worker')}: ${told.join(' of ')} tasks/s, ${deliveryCount} x ${byteCount} B`,
+    );
   } finally {
-    for (const worker of workers) {
-      worker.kill('SIGTERM');
-      if (worker.exitCode === null) await once(worker, 'close');
-    }
+    await stopAll(workers);
     await redis.stop();
     rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+async function stopAll(workers: readonly ChildProcess[]): Promise<void> {
+  for (const worker of workers) {
+    if (worker.exitCode !== null || worker.signalCode !== null) continue;
+    worker.kill('SIGTERM');
+    await once(worker, 'close');
   }
 }
 
@@ -134,32 +168,27 @@ try {
     await once(prepared, 'close');
   }
   const measured = options.cases.flatMap((name) =>
-    workersOf(name).map((workerCount) => ({ name, workerCount, rates: new Array<number>() })),
+    workersOf(name).map((workerCount): Measured => ({ name, workerCount, rates: [], limits: [] })),
   );
   for (let round = 1; round <= options.rounds; round += 1)
-    for (const { name, workerCount, rates } of measured) {
-      const rate = await rateOf(folder, name, workerCount);
-      rates.push(rate);
-      console.log(`${name}, ${counted(workerCount, 'worker')}: ${rate.toFixed(0)} tasks/s`);
-    }
+    for (const each of measured) await measure(each);
   const record = { ...header, rounds: options.rounds, measured };
   writeResult(options.output, 'queue-scaling', record, pageOf(header, measured));
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
 
-function pageOf(
-  header: ReturnType<typeof benchHeader>,
-  measured: readonly { name: Case; workerCount: number; rates: readonly number[] }[],
-): string {
-  const rows = measured.map(({ name, workerCount, rates }) => {
-    const rate = median(rates);
+function pageOf(header: ReturnType<typeof benchHeader>, measured: readonly Measured[]): string {
+  const rows = measured.map(({ name, workerCount, rates, limits }) => {
+    const [rate, limit] = [median(rates), median(limits)];
     const first = measured.find((each) => each.name === name);
     const perWorker = CASES[name].msPerTask * (tasksPerStepOf(name, workerCount) / workerCount);
-    const stepMs = (tasksPerStepOf(name, workerCount) * 1_000) / rate;
+    const stepMs = (tasksPerStepOf(name, workerCount) * MS_PER_SECOND) / rate;
     return [
       ...[name, workerCount, rate.toFixed(0), stepMs.toFixed(0), (stepMs - perWorker).toFixed(0)],
       first === undefined ? '' : (rate / median(first.rates)).toFixed(2),
+      ...[limit.toFixed(0), (rate / limit).toFixed(2)],
+      first === undefined ? '' : (limit / median(first.limits)).toFixed(2),
     ];
   });
   return [
@@ -169,12 +198,16 @@ function pageOf(
     'and share the cores of this machine with everything else.',
     '',
     ...markdownTable(
-      ['case', 'workers', 'tasks/s', 'step, ms', 'of it not computing, ms', 'times the first'],
+      [
+        ...['case', 'workers', 'tasks/s', 'step, ms', 'of it not computing, ms', 'times the first'],
+        ...['limit, tasks/s', 'of the limit', 'limit, times the first'],
+      ],
       rows,
     ),
     '',
     `\`strong\`: the heavy step of \`scaling\`, ${HEAVY_TASKS_PER_STEP} tasks of 1 ms. \`weak-1s\` and \`weak-10s\`: W2 with`,
-    `${WEAK_TASKS_PER_WORKER} tasks a worker and step, which take a worker 1 s or 10 s.`,
+    `${WEAK_TASKS_PER_WORKER} tasks a worker and step, which take a worker 1 s or 10 s. The limit: as many deliveries and bytes between as many`,
+    'clients of the same library over the same Redis, without our code.',
     '',
   ].join('\n');
 }

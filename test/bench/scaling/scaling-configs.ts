@@ -14,7 +14,7 @@ export type ScalingConfig = (typeof SCALING_CONFIGS)[number];
 /** Of the runs whose outer steps overlap. */
 export const DRAIN_EVERY_OUTER_STEPS = 50;
 
-const QIANMO = fileURLToPath(new URL('infra/bin/qianmo.mjs', packageRoot));
+const QIANMO = fileURLToPath(new URL('infra/bootstrap/qianmo.mjs', packageRoot));
 const EXAMPLES = fileURLToPath(new URL('infra/examples', packageRoot));
 const SYNTHETIC_LOG = 'synthetic.csv';
 const WORLD = ['--setting', 'strong', '--seed', '7', '--out', SYNTHETIC_LOG];

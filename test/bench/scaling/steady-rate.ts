@@ -2,11 +2,13 @@
 
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { median } from '../../../shared/base/arrays.js';
 
 const LineSchema = z.looseObject({
   kind: z.string(),
   epochMs: z.number(),
   outerStep: z.number().optional(),
+  jobCount: z.number().optional(),
 });
 
 /**
@@ -22,10 +24,7 @@ const MS_PER_SECOND = 1_000;
  * @throws Error when the log has too few outer steps.
  */
 export function steadyTasksPerSecond(eventLog: string, tasksPerOuterStep: number): number {
-  const lines = readFileSync(eventLog, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => LineSchema.parse(JSON.parse(line)));
+  const lines = linesOf(eventLog);
   const start = lines.findLastIndex(({ kind }) => kind === 'run-started');
   const steps = lines.slice(start).filter(({ kind }) => kind === 'outer-step');
   const first = steps[Math.floor(steps.length * WARM_UP_SHARE)];
@@ -34,4 +33,14 @@ export function steadyTasksPerSecond(eventLog: string, tasksPerOuterStep: number
     throw new Error(`${eventLog} has ${steps.length} outer steps`);
   const elapsedMs = last.epochMs - first.epochMs;
   return ((last.outerStep - first.outerStep) * tasksPerOuterStep * MS_PER_SECOND) / elapsedMs;
+}
+
+/** The number of deliveries of most outer steps. */
+export function steadyDeliveryCount(eventLog: string): number {
+  return median(linesOf(eventLog).flatMap(({ jobCount }) => jobCount ?? []));
+}
+
+function linesOf(eventLog: string): z.infer<typeof LineSchema>[] {
+  const lines = readFileSync(eventLog, 'utf8').trim().split('\n');
+  return lines.map((line) => LineSchema.parse(JSON.parse(line)));
 }

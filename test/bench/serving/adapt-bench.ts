@@ -16,7 +16,7 @@ import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../fixtures/commands/command.js';
 import {

@@ -17,7 +17,7 @@ import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at, median } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../fixtures/commands/command.js';
 import {

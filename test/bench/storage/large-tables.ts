@@ -24,7 +24,7 @@ const options = benchOptions(import.meta.url, {
   rows: { value: wholeNumber(), default: '100000000', about: 'rows of the table' },
   'smaller-rows': { value: wholeNumber(), default: '1000000', about: 'rows of the smaller table' },
 });
-const EXECUTABLE = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
+const EXECUTABLE = new URL('infra/bootstrap/qianmo.mjs', packageRoot).pathname;
 const RESULT = new URL('infra/results/large-tables.md', packageRoot).pathname;
 const OUTER_STEPS = 9;
 const CHECKPOINT_EVERY = 3;

@@ -16,7 +16,7 @@ import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelFor } from '../../fixtures/training/model-for-method.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
+import { RowScorer } from '../../../worker/compute/job/row-scorer.js';
 import {
   exportableConfig,
   exportableStore,

@@ -5,7 +5,7 @@
 
 import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';

@@ -7,7 +7,7 @@ import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import {
   leavesOf,
   type TensorStructure,
-} from '../../../worker/compute/engine/capture/tensor-structure.js';
+} from '../../../worker/compute/engine/capture/record-graph.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import {
   innerLoop,

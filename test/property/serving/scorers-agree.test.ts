@@ -1,6 +1,6 @@
 // The kernel on every instruction set, the captured graph and the ONNX model give one logit, for every built-in kind of
 // model, at each encoding of the blocks. The ONNX file is read back and evaluated by the definitions of the operators, in
-// double precision. Seen to fail: values beside the diagonal of a covariance counted once, empty places of a bag read as row 0, weights of
+// double precision. Seen to fail: variances of the bias left out, empty places of a bag read as row 0, weights of
 // another input after one that is 0, the context's columns added twice, pairs of fields in
 // another order.
 
@@ -10,7 +10,8 @@ import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { blockBytes } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS, type RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
@@ -66,11 +67,11 @@ function expectEqual(found: Float32Array, expected: Float32Array, what: RankingC
 /** The same model, whose blocks have no variance; null if they have none anyhow. */
 function withoutVariance(model: RankingModel): RankingModel | null {
   const { layout, blockCount } = model.blocks;
-  const part = layout.parts.find(({ name }) => name === COVARIANCE);
+  const part = layout.parts.find(({ name }) => name === VARIANCES);
   if (part === undefined) return null;
   const shards = model.blocks.shards.map((shard) => shard.slice());
   const blocks = { ...model.blocks, shards };
-  const byteCount = part.valueCount * (part.encoding === 'float32' ? 4 : 2);
+  const byteCount = elementCountOf(part.shape) * (part.encoding === 'float32' ? 4 : 2);
   for (let block = 0; block < blockCount; block += 1)
     blockBytes(blocks, block).fill(0, part.byteOffset, part.byteOffset + byteCount);
   return { ...model, blocks };

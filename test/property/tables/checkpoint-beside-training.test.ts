@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { TrackedTables } from '../../../coordinator/checkpoints/table-snapshot.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
+import type { TrainingState } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';

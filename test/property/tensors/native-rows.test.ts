@@ -16,6 +16,7 @@ import {
 } from '../../../shared/tensors/native-rows.js';
 import {
   chain,
+  clipByGlobalNorm,
   addDecoupledWeightDecay,
   takeDirections,
   steppedState,
@@ -99,7 +100,7 @@ describe('the native loops', () => {
     );
   });
 
-  test('decay rows and add updates to them', () => {
+  test('clip updates, decay rows and add updates to them', () => {
     fc.assert(
       fc.property(cases, (make) => {
         const [first, second] = bothWays(() => {
@@ -108,7 +109,8 @@ describe('the native loops', () => {
           const updates = valuesOf(random, ids.length * table.width);
           const state = { ...tinyState(tinySpec(), 0), metaParameters };
           const gradient = { dense: new Map(), rows: new Map([['t', { ids, values: updates }]]) };
-          steppedState(chain(addDecoupledWeightDecay(0.013, [])), state, gradient);
+          const stages = [clipByGlobalNorm(1), addDecoupledWeightDecay(0.013, [])];
+          steppedState(chain(...stages), state, gradient);
           return [updates, table.values];
         });
         expect(second).toEqual(first);

@@ -6,12 +6,9 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { randomStream } from '../../../shared/base/random.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
-import {
-  fieldSums,
-  flatTaskLosses,
-  taskLosses,
-  type LossTerms,
-} from '../../../worker/compute/models/lean-operations.js';
+import { flatTaskLosses, taskLosses } from '../../../worker/compute/meta-gradients/passes.js';
+import type { LossTerms } from '../../../worker/compute/models/device-tasks.js';
+import { fieldSums } from '../../../worker/compute/engine/kernels.js';
 import { relativeDifference } from '../../fixtures/compute/compute-inputs.js';
 
 /** Tensors it closes over are created once, outside the differentiated function. */
@@ -137,7 +134,7 @@ const operations: [string, number[], Operation][] = [
       },
   ],
   ['repeatByTask', [2, 3], (e) => (x) => e.kernels.repeatByTask(e.tf.square(x), 4)],
-  ['fieldSums', [2, 3, 4], (e) => (x) => fieldSums(e, x as tfjs.Tensor3D)],
+  ['fieldSums', [2, 3, 4], (e) => (x) => fieldSums(e.tf, x as tfjs.Tensor3D)],
   [
     'taskLosses',
     [3, 4],

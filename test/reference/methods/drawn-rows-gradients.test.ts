@@ -1,9 +1,9 @@
 // The loss of a task is a mean over impressions, so the gradient over all rows is the mean of those over the parts of any
 // division of the rows that are drawn, weighted by their impressions: the inputs and the adaptation of a row
-// do not depend on which others are drawn.
+// do not depend on which others are drawn. In episodes, that are those with the same support rows.
 import { expect, test } from 'vitest';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import { withDrawnRows } from '../../../shared/tasks/chosen-rows.js';
+import { withDrawnRows } from '../../../shared/tasks/task-copies.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { jobCaseOf, relativeDifference } from '../../fixtures/compute/compute-inputs.js';
@@ -31,7 +31,7 @@ test.each([
   ['posterior blocks', { kind: 'posterior' }],
 ])('with %s, parts of the rows add up to the gradient of all', async (_, settings) => {
   const method = methodOf(settings);
-  const keepsSupport = adapts(methodPlanOf(method));
+  const inEpisodes = adapts(methodPlanOf(method));
   const store = tinyTaskStore({ ...rich, supportRowCountMax: 5, queryRowCountMax: 6 });
   const jobCase = jobCaseOf(store, { ...model, supportInputs }, 5, method);
   const tasks = await store.readTasks(indices);
@@ -41,15 +41,20 @@ test.each([
     chosen: readonly number[],
     weights: number[],
   ): Promise<Gradients> => {
+    const supportCounts = chosen.map((index) => tasks[index]!.supportRowCount);
     const { tensors } = await run(
       jobCase,
       {
         ...{ kind: 'gradient', method, taskWeights: weights },
         ...(drawnRows === null ? {} : { drawnRows }),
+        ...(drawnRows === null || !inEpisodes ? {} : { drawnSupportCounts: supportCounts }),
       },
       chosen,
     );
-    const drawn = drawnRows === null ? null : { byTask: drawnRows, keepsSupport };
+    const drawn =
+      drawnRows === null
+        ? null
+        : { byTask: drawnRows, supportCounts: inEpisodes ? supportCounts : null };
     const rows = withDrawnRows(
       chosen.map((index) => tasks[index]!),
       drawn,
@@ -73,7 +78,7 @@ test.each([
     // The rows of even and odd places, of tasks that have such rows.
     const rowsOf = indices.map((index) => {
       const { rowCount, supportRowCount } = tasks[index]!;
-      const first = keepsSupport ? supportRowCount : 0;
+      const first = inEpisodes ? supportRowCount : 0;
       return Array.from({ length: rowCount - first }, (_, row) => first + row).filter(
         (row) => row % 2 === part,
       );
@@ -83,13 +88,17 @@ test.each([
     const chosen = indices.filter((index) => rowsOf[index]!.length > 0);
     const weights = chosen.map((index) => {
       const { rowCount, supportRowCount } = tasks[index]!;
-      const first = keepsSupport ? supportRowCount : 0;
+      const first = inEpisodes ? supportRowCount : 0;
       const all = Array.from({ length: rowCount - first }, (_, row) => first + row);
       return (
         (taskWeights[index]! * impressionsOf(index, rowsOf[index]!)) / impressionsOf(index, all)
       );
     });
-    const drawn = chosen.map((index) => rowsOf[index]!);
+    const drawn = chosen.map((index) => {
+      const { supportRowCount } = tasks[index]!;
+      const support = Array.from({ length: inEpisodes ? supportRowCount : 0 }, (_, row) => row);
+      return [...support, ...rowsOf[index]!];
+    });
     for (const [name, values] of await gradientOf(drawn, chosen, weights))
       sums.set(
         name,

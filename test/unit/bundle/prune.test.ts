@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test } from 'vitest';
 import { pruneBundles } from '../../../coordinator/export/prune-bundles.js';
-import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ListedObject } from '../../../shared/storage/object-store.js';
 import { publishedBundles } from '../../fixtures/bundle/published-bundles.js';

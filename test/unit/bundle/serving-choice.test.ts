@@ -6,7 +6,7 @@ import {
   tasksInBlockOrder,
   servedBlocksOf,
   servingOf,
-} from '../../../coordinator/export/export-groups.js';
+} from '../../../coordinator/export/adapted-shards.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';

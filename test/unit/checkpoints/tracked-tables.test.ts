@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { TrackedTables } from '../../../coordinator/checkpoints/table-snapshot.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
+import type { TrainingState } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
   checkpointsIn,

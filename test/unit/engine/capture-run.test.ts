@@ -9,7 +9,7 @@ import { loadGraph, savedModelOf } from '../../../worker/compute/engine/capture/
 import {
   leavesOf,
   type TensorStructure,
-} from '../../../worker/compute/engine/capture/tensor-structure.js';
+} from '../../../worker/compute/engine/capture/record-graph.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
 

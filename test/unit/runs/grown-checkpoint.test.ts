@@ -12,8 +12,10 @@ import {
   grownState,
   type CheckpointIdentity,
 } from '../../../coordinator/checkpoints/checkpoint-reader.js';
-import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
+import {
+  latestManifestOf,
+  type TrainingState,
+} from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { refreshedLengthOf } from '../../../coordinator/runs/export-run.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';

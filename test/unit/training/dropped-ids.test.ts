@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { withDroppedIds, type IdDropout } from '../../../shared/tasks/dropped-ids.js';
+import { withDroppedIds, type IdDropout } from '../../../shared/tasks/task-copies.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 
 const features: EncodedFeature[] = [

@@ -11,7 +11,7 @@ import {
   scaleByAdam,
 } from '../../../coordinator/training/meta-optimizer.js';
 import { metaOptimizerOf, steppedState } from '../../../coordinator/training/meta-optimizer.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
+import type { TrainingState } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/named-tensors.js';
 import { gradients, parabola, parameters, valuesOf } from '../../fixtures/optimizer-problem.js';

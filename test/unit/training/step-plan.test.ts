@@ -37,18 +37,21 @@ describe('the step planner', () => {
     const store = tinyTaskStore();
     const training = { ...config.training, rowsPerOuterStep: 40, taskWeight: 'examples' as const };
     const { leaves, tasks } = await stepPlanner({ ...config, training }, store).take(0);
-    const drawnCount = (tasks.drawnRows ?? []).reduce((sum, { length }) => sum + length, 0);
-    expect(drawnCount).toBe(40);
+    const queryCounts = (tasks.drawnRows ?? []).map(
+      ({ length }, task) => length - at(tasks.drawnSupportCounts ?? [], task),
+    );
+    const queryCount = queryCounts.reduce((sum, count) => sum + count, 0);
     for (const { taskStart, taskEnd, microBatch } of leaves) {
       expect(microBatch.taskPlaces).toHaveLength(taskEnd - taskStart);
       for (let task = taskStart; task < taskEnd; task += 1) {
-        const { supportRowCount } = at(store.tasks, at(tasks.taskIndices, task));
+        const { supportRowCount, queryRowCount } = at(store.tasks, at(tasks.taskIndices, task));
         const drawn = at(tasks.drawnRows ?? [], task);
-        expect(supportRowCount).toBeLessThanOrEqual(microBatch.supportExtent);
-        expect(drawn.length).toBeLessThanOrEqual(microBatch.queryExtent);
-        expect(drawn.every((row) => row >= supportRowCount)).toBe(true);
+        const own = at(queryCounts, task);
+        expect(drawn.length - own).toBeLessThanOrEqual(microBatch.supportExtent);
+        expect(own).toBeLessThanOrEqual(microBatch.queryExtent);
+        expect(drawn.every((row) => row < supportRowCount + queryRowCount)).toBe(true);
         // Weights are the shares of the query rows.
-        expect(at(tasks.taskWeights, task)).toBeCloseTo(drawn.length / 40, 12);
+        expect(at(tasks.taskWeights, task)).toBeCloseTo(own / queryCount, 12);
       }
     }
   });

@@ -8,8 +8,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { BackendChoice } from './native-backend.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
-import { registerLeanGradients } from './lean-gradients.js';
+import { nativeKernels, portableKernels, type Kernels, registerLeanGradients } from './kernels.js';
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import { dirname, join } from 'node:path';
 

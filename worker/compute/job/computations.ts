@@ -9,11 +9,15 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
-import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
-import type { Adapting } from '../adaptation/adapting-batch.js';
+import {
+  captureAdaptation,
+  type AdaptationFunctions,
+  captureScoring,
+  type ScoringFunctions,
+  type Adapting,
+} from './adapt-tasks.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
-import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
 import { PackMemory, FrozenTensorCache, type DeviceJob } from './device-job.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import { capture, type Captured } from '../engine/capture/capture.js';

@@ -18,26 +18,26 @@ import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
 import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
 import {
+  adaptCells,
   adaptingBatchOf,
   adaptingMicroBatches,
   type Adapting,
   type AdaptingBatch,
-} from '../adaptation/adapting-batch.js';
+  type LogitsInput,
+} from './adapt-tasks.js';
 import { supportSumsOf } from '../models/support-inputs.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import { named } from '../meta-gradients/passes.js';
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import { roleSpanOf } from '../models/row-batch.js';
-import type { LogitsInput } from '../scoring/captured-scoring.js';
 
 /** The rows of a job, as read from its store. */
 interface JobTasks {
@@ -120,7 +120,8 @@ function unitDropoutOf(
   if (work.kind !== 'gradient' || !MODELS.get(kind).hasHiddenLayers) return {};
   const { seed, units = 0, inputs = 0 } = work.dropout ?? {};
   if (seed === undefined || (units === 0 && inputs === 0)) return {};
-  return { unitDropout: { units, inputs, seed, outerStep } };
+  const keepsFeatures = methodPlanOf(work.method).innerLoop.reads.features === true;
+  return { unitDropout: { units, inputs, keepsFeatures, seed, outerStep } };
 }
 
 function whereOf({ jobIndex, outerStep, runId }: Job): string {
@@ -242,7 +243,7 @@ function adaptedTasksIn(
               {
                 shape,
                 values:
-                  isOfValues && name === COVARIANCE ? blockAt(values).fill(0) : blockAt(values),
+                  isOfValues && name === VARIANCES ? blockAt(values).fill(0) : blockAt(values),
               },
             ]),
           ),

@@ -10,7 +10,6 @@ import { printableText } from '../../../shared/base/printable-text.js';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { randomStream } from '../../../shared/base/random.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type {
@@ -27,11 +26,10 @@ import {
   type StoreReference,
   type Job,
 } from '../../../shared/queue/protocol.js';
-import { storeForModel, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { storeForModel, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
-import { dividedTask } from '../../../shared/tasks/chosen-rows.js';
+import { withDroppedIds, dividedTask } from '../../../shared/tasks/task-copies.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -209,31 +207,10 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-  const known = withDroppedSupport(divided, job);
-  const drawn = withSupportInputs(model.supportInputs, features, known, drawnRowsOf(work));
+  const drawn = withSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };
-}
-
-/**
- * Copies of the tasks where all but the first support rows have no impressions, as if they were not there. The number of
- * those that stay depends on the seed, the outer step and the task alone. Without dropout, the tasks themselves.
- */
-function withDroppedSupport(
-  tasks: readonly TaskRows[],
-  { work, outerStep }: Job,
-): readonly TaskRows[] {
-  const dropout = work.kind === 'gradient' ? work.dropout : undefined;
-  if (dropout?.support !== true) return tasks;
-  return tasks.map((task) => {
-    const { taskIndex, supportRowCount } = task;
-    const draws = randomStream(dropout.seed, 'support dropout', outerStep, taskIndex);
-    const keptCount = draws.below(supportRowCount + 1);
-    const kept = (counts: Float32Array): Float32Array =>
-      counts.slice().fill(0, keptCount, supportRowCount);
-    return { ...task, impressions: kept(task.impressions), clicks: kept(task.clicks) };
-  });
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

@@ -14,7 +14,7 @@ import type {
   SupportCurvature,
   SupportFields,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { variableOf, type Variables } from '../models/staged-pass.js';
+import { variableOf, type Variables } from '../models/fields.js';
 import {
   named,
   logitsOf,

@@ -143,8 +143,8 @@ function unadaptedRoleOf({
 }
 
 /** Returns whether tasks have blocks of their own before any step. */
-function isOwnAtStart({ start, covariance }: InnerLoop): boolean {
-  return start !== undefined || covariance !== undefined;
+function isOwnAtStart({ start, variances }: InnerLoop): boolean {
+  return start !== undefined || variances !== undefined;
 }
 
 /** The query losses of tasks that have taken no step, `[taskCount]`. Their starts are those that steps begin from. */

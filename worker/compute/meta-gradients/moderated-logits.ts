@@ -1,9 +1,11 @@
 /**
- * Blocks with a covariance S predict the mean over their posterior. Where the logit z is linear in them with slopes j, it is
- * normal with variance v = j'Sj, and the expected probability of a click is that of the moderated logit (MacKay, Neural
- * Computation 1992)
+ * Blocks with variances s predict the mean over their posterior. Where the logit z is linear in them with slopes j, it is
+ * taken for normal with variance v = sum_k s_k j_k^2, and the expected probability of a click is that of the moderated logit
+ * (MacKay, Neural Computation 1992)
  *
  *   z / sqrt(1 + pi v / 8)
+ *
+ * Covariances are left out: trained through, features come out that lose next to nothing, and blocks stay small.
  *
  * The mean of a value is z whatever its variance.
  */
@@ -15,19 +17,18 @@ import type {
   SupportCurvature,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
-  COVARIANCE,
   personalVariables,
+  VARIANCES,
 } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { placeCountsOf } from '../models/device-tasks.js';
-import { rowVariances } from '../models/lean-operations.js';
-import type { Variables } from '../models/staged-pass.js';
-import { logitsOf, named, type RowsWithTrunk, type TensorsByName } from './passes.js';
+import type { Variables } from '../models/fields.js';
+import { logitsOf, named, rowVariances, type RowsWithTrunk, type TensorsByName } from './passes.js';
 
 /** MacKay's factor of the variance. */
 const MODERATION = Math.PI / 8;
 
 /**
- * Personal blocks as rows are scored with them: with a covariance where the method has one.
+ * Personal blocks as rows are scored with them: with variances where the method has them.
  *
  * @param rows the support rows; null where tasks have none, or know none of them yet
  */
@@ -37,20 +38,20 @@ export function scoredState(
   state: TensorsByName,
   { rows, rates }: { readonly rows: RowsWithTrunk | null; readonly rates: tfjs.Tensor1D },
 ): TensorsByName {
-  if (loop.covariance === undefined) return state;
+  if (loop.variances === undefined) return state;
   const supportCurvature = rows === null ? null : curvatureOf(rows, blocksIn(rows, state));
-  return { ...state, [COVARIANCE]: loop.covariance(tasks, { rates, supportCurvature }) };
+  return { ...state, [VARIANCES]: loop.variances(tasks, { rates, supportCurvature }) };
 }
 
 /** Logits `[taskCount, rowExtent]` under a scored state. */
 export function scoredLogits(rows: RowsWithTrunk, state: TensorsByName): tfjs.Tensor2D {
   const blocks = blocksIn(rows, state);
   const logits = logitsOf(rows, blocks);
-  const covariance = state[COVARIANCE];
-  if (covariance === undefined) return logits;
+  const ofParameters = state[VARIANCES];
+  if (ofParameters === undefined) return logits;
   const { tf } = rows.pass.job.engine;
-  const slopes = slopesOf(rows, blocks);
-  const variances = tf.sum(tf.mul(tf.matMul(slopes, covariance), slopes), 2);
+  const squares = tf.square(slopesOf(rows, blocks));
+  const variances = tf.squeeze(tf.matMul(squares, tf.expandDims(ofParameters, 2)), [2]);
   const { squared } = rows.pass.data;
   const ofClicks =
     squared === undefined

@@ -1,4 +1,4 @@
-/** A micro-batch of tasks as tensors, and the forward pass over the rows of one role. */
+/** A micro-batch of tasks as tensors, the forward pass over the rows of one role, its losses and its gradients. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { learnedVariables, type ModelSpec } from '../../../shared/models/model-spec.js';
@@ -7,14 +7,20 @@ import {
   placeCountsOf,
   type BagTensors,
   type BatchTensors,
+  type LossTerms,
   type TaskBatches,
 } from '../models/device-tasks.js';
-import { bagRows, modelPlanOf, type ModelPlan, type TableRows } from '../models/fields.js';
+import {
+  bagRows,
+  modelPlanOf,
+  type ModelPlan,
+  type TableRows,
+  variableOf,
+  type TrunkPass,
+  type Variables,
+} from '../models/fields.js';
 import { personalPass, trunkPass } from '../models/forward.js';
-import { variableOf, type TrunkPass, type Variables } from '../models/staged-pass.js';
-import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import type { RowRole } from '../models/row-batch.js';
-import { pullBack } from '../engine/pull-back.js';
 
 /**
  * A padded micro-batch of a job's tasks, which is computed at once. Everything here runs while it is
@@ -116,6 +122,78 @@ export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
     : flatTaskLosses(job.engine, logits, data, { taskOfPlace, taskCount: job.taskCount });
 }
 
+/**
+ * Loss of each row: i softplus(z) - c z, where i and c are the row's shares of the task's impressions;
+ * with the squared loss, i z^2 / 2 - c z + c^2 / (2 i).
+ */
+function rowLosses(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Tensor2D {
+  const { impressionShares, clickShares, squared } = terms;
+  if (squared === undefined)
+    return tf.sub(tf.mul(impressionShares, tf.softplus(z)), tf.mul(clickShares, z));
+  const halves = tf.mul(squared.impressionShares, tf.mul(z, 0.5));
+  return tf.add(
+    tf.mul(tf.sub(impressionShares, squared.impressionShares), tf.softplus(z)),
+    tf.add(tf.mul(tf.sub(halves, clickShares), z), squared.constants),
+  );
+}
+
+/** The expected share of clicks of each row: i sigmoid(z); with the squared loss, i z. */
+function rowMeans(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
+  const { impressionShares, squared } = terms;
+  if (squared === undefined) return tf.mul(impressionShares, tf.sigmoid(z));
+  const ofBinary = tf.sub(impressionShares, squared.impressionShares);
+  return tf.add(tf.mul(ofBinary, tf.sigmoid(z)), tf.mul(squared.impressionShares, z));
+}
+
+/** The derivative of `rowMeans` by z: i p (1 - p) with p = sigmoid(z); with the squared loss, i. */
+export function rowVariances(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
+  const { impressionShares, squared } = terms;
+  const probability = tf.sigmoid(z);
+  const variances = (shares: tfjs.Tensor): tfjs.Tensor =>
+    tf.mul(tf.mul(shares, probability), tf.sub(1, probability));
+  if (squared === undefined) return variances(impressionShares);
+  const ofBinary = tf.sub(impressionShares, squared.impressionShares);
+  return tf.add(variances(ofBinary), squared.impressionShares);
+}
+
+/** Loss of each task, `[taskCount]`: the sum over its rows. */
+export function taskLosses({ tf }: Engine, logits: tfjs.Tensor2D, terms: LossTerms): tfjs.Tensor1D {
+  return tf.customGrad((input, save) => {
+    const z = input as tfjs.Tensor2D;
+    (save as (tensors: tfjs.Tensor[]) => void)([z]);
+    return {
+      value: tf.sum(rowLosses(tf, z, terms), 1),
+      gradFunc: (dy, saved) =>
+        tf.mul(tf.expandDims(dy, 1), tf.sub(rowMeans(tf, saved[0] ?? z, terms), terms.clickShares)),
+    };
+  })(logits) as tfjs.Tensor1D;
+}
+
+/**
+ * The same losses of flat rows: terms `[1, rowExtent]`, and for each row its task. Rows of a task are
+ * added in their order.
+ */
+export function flatTaskLosses(
+  { tf, kernels }: Engine,
+  logits: tfjs.Tensor2D,
+  terms: LossTerms,
+  { taskOfPlace, taskCount }: { readonly taskOfPlace: tfjs.Tensor1D; readonly taskCount: number },
+): tfjs.Tensor1D {
+  return tf.customGrad((input, save) => {
+    const z = input as tfjs.Tensor2D;
+    (save as (tensors: tfjs.Tensor[]) => void)([z]);
+    const column = tf.reshape<tfjs.Rank.R2>(rowLosses(tf, z, terms), [-1, 1]);
+    return {
+      value: tf.reshape(kernels.sumSegments(column, taskOfPlace, taskCount), [taskCount]),
+      gradFunc: (dy, saved) => {
+        const byRow = kernels.gatherRows(tf.reshape(dy, [taskCount, 1]), taskOfPlace);
+        const slopes = tf.sub(rowMeans(tf, saved[0] ?? z, terms), terms.clickShares);
+        return tf.mul(tf.reshape(byRow, z.shape), slopes);
+      },
+    };
+  })(logits) as tfjs.Tensor1D;
+}
+
 function taskCountOf({ batches }: BatchInput): number {
   const { flat: _flat, ...byTask } = batches;
   const [any] = Object.values(byTask);
@@ -190,4 +268,57 @@ function packGroup(rows: tfjs.Tensor2D | null | undefined): TensorsByName {
 
 export function packIn(rows: TensorsByName): tfjs.Tensor2D | null {
   return (rows['rows'] as tfjs.Tensor2D | undefined) ?? null;
+}
+
+interface PulledBack {
+  /** Not connected to the inputs. The caller owns them, as it owns the gradients. */
+  readonly results: tfjs.Tensor[];
+  /** By index of the input; null if no weighted result depends on it. */
+  readonly gradients: (tfjs.Tensor | null)[];
+}
+
+/**
+ * @param compute a function of the inputs, which it closes over; it may itself take gradients.
+ * @param weights one for each result, of its shape; null if only the value of the result is needed.
+ */
+function pullBack(
+  tf: typeof tfjs,
+  compute: () => readonly tfjs.Tensor[],
+  inputs: readonly tfjs.Tensor[],
+  weights: readonly (tfjs.Tensor | null)[],
+): PulledBack {
+  if (inputs.length === 0)
+    return { results: compute().map((result) => tf.clone(result)), gradients: [] };
+  const kept: tfjs.Tensor[] = [];
+  try {
+    const weighted = (): tfjs.Tensor => {
+      const results = compute();
+      // Copies share the memory. A result may be an input, which the caller owns.
+      for (const result of results) kept.push(tf.keep(tf.clone(result)));
+      const pairs = results.flatMap((result, place): [tfjs.Tensor, tfjs.Tensor][] => {
+        const weight = weights[place] ?? null;
+        return weight === null ? [] : [[result, weight]];
+      });
+      return seed(tf, pairs);
+    };
+    const { grads } = tf.engine().gradients(weighted, [...inputs], undefined, true);
+    return {
+      results: kept.map((result) => tf.clone(result)),
+      // Typed as if every input had one.
+      gradients: inputs.map((_, place) => (grads as (tfjs.Tensor | undefined)[])[place] ?? null),
+    };
+  } finally {
+    tf.dispose(kept);
+  }
+}
+
+/** An unused scalar whose gradient with respect to each result is that result's weight. */
+function seed(
+  tf: typeof tfjs,
+  pairs: readonly (readonly [result: tfjs.Tensor, weight: tfjs.Tensor])[],
+): tfjs.Tensor {
+  return tf.customGrad(() => ({
+    value: tf.scalar(0),
+    gradFunc: () => pairs.map(([, weight]) => tf.clone(weight)),
+  }))(...pairs.map(([result]) => result));
 }

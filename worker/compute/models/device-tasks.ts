@@ -20,7 +20,6 @@ import {
   type MicroBatch,
 } from '../../../shared/tasks/micro-batches.js';
 import type { Engine } from '../engine/load-engine.js';
-import type { LossTerms } from './lean-operations.js';
 
 export interface DeviceTasks {
   readonly engine: Engine;
@@ -120,11 +119,13 @@ function unitMaskTensors(
   dropout: UnitDropout,
   rows: Parameters<typeof unitMasksOf>[1],
 ): NonNullable<BatchTensors['unitMasks']> {
-  const { units, inputs } = dropout;
+  const { units, inputs, keepsFeatures } = dropout;
+  const { hiddenWidths } = spec.options;
   const inputWidth = spec.fieldCount * spec.tableRowWidth;
   const layers = [
-    ...spec.options.hiddenWidths.map((width, layer) => ({
-      ...{ name: `layer${layer}`, width, rate: units },
+    ...hiddenWidths.map((width, layer) => ({
+      ...{ name: `layer${layer}`, width },
+      rate: keepsFeatures && layer === hiddenWidths.length - 1 ? 0 : units,
     })),
     { name: INPUT_MASK, width: inputWidth, rate: inputs },
   ];
@@ -154,6 +155,19 @@ function tasksAt(tasks: readonly TaskRows[], taskPlaces: readonly number[]): Tas
 }
 
 export const INPUT_MASK = 'input';
+
+/** The data of the rows that the loss reads, `[taskCount, rowExtent]` or flat `[1, rowExtent]` each. */
+export type LossTerms = {
+  /** Shares of the task's impressions. */
+  readonly impressionShares: tfjs.Tensor2D;
+  readonly clickShares: tfjs.Tensor2D;
+  /** Present if some tasks of the batch have the squared loss; 0 in the rows of other tasks. */
+  readonly squared?: {
+    readonly impressionShares: tfjs.Tensor2D;
+    /** The part of the loss that does not depend on the output. */
+    readonly constants: tfjs.Tensor2D;
+  };
+};
 
 /** A row batch as captured functions take it. Parts that the model does not have are absent, since no tensor may be empty. */
 export type BatchTensors = {

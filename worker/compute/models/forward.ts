@@ -1,7 +1,7 @@
 /**
  * A model's forward pass, `logit = bias + its terms`, cut in two: the trunk pass computes once per
  * batch whatever shared parameters alone decide, and the personal pass, which inner steps run and
- * differentiate, the rest (`staged-pass.ts`).
+ * differentiate, the rest (`fields.ts`).
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -9,17 +9,20 @@ import type { ForwardFrame, Staged, Piece } from '../../../shared/models/kinds/m
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import type { Engine } from '../engine/load-engine.js';
 import { INPUT_MASK, placeCountsOf, type BatchTensors } from './device-tasks.js';
-import { type FieldSource, type ModelPlan, type FieldGroup, fieldGroups } from './fields.js';
 import {
+  type FieldSource,
+  type ModelPlan,
+  type FieldGroup,
+  fieldGroups,
   personalStage,
   trunkStage,
   type StagedPass,
   type TrunkPass,
   type Variables,
-} from './staged-pass.js';
+} from './fields.js';
+import { fieldSums } from '../engine/kernels.js';
 import { at } from '../../../shared/base/arrays.js';
 import { factorisedPairs, type ModelSpec } from '../../../shared/models/model-spec.js';
-import { fieldSums } from './lean-operations.js';
 
 const TRUNK_LOGITS = 'logits';
 
@@ -316,7 +319,7 @@ function linearAndFactorised(
   const sums = groups.map((group) =>
     pass.apply(`sums.${group.name}`, [group.values], (x) => {
       const fields = isFactorised ? maskedFields(frame, group, x) : byField(frame, x);
-      const perColumn = fieldSums(engine, flatLead(frame, fields));
+      const perColumn = fieldSums(engine.tf, flatLead(frame, fields));
       return engine.tf.reshape(perColumn, [...fields.shape.slice(0, -2), 2 * spec.tableRowWidth]);
     }),
   );

@@ -377,6 +377,8 @@ export interface UnitDropout {
   readonly units: number;
   /** The share of the values that the first hidden layer reads. */
   readonly inputs: number;
+  /** Whether no unit of the last hidden layer is dropped. */
+  readonly keepsFeatures: boolean;
   /** The seed of the run. */
   readonly seed: number;
   readonly outerStep: number;

@@ -18,11 +18,12 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
-import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/chosen-rows.js';
+import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/task-copies.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 /**
- * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not.
+ * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not, or of those of the
+ * episode.
  *
  * @throws as `withDrawnRows` does.
  */
@@ -46,7 +47,7 @@ export function withSupportInputs(
     });
   };
   return read.map((task, index) => {
-    if (drawn === null || drawn.keepsSupport)
+    if (drawn === null || drawn.supportCounts !== null)
       return withNumbers(
         task,
         columnsOf(task, task.rowCount, (column) => at(task.categoryIds, column)),

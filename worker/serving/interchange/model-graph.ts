@@ -6,7 +6,7 @@
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { COVARIANCE } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { hasOutput, outputReadsCrossed } from '../../../shared/models/kinds/model-definition.js';
 import {
   requireCovered,
@@ -28,7 +28,7 @@ import {
   type SupportFormulas,
   type SupportInputs,
 } from '../../../shared/models/kinds/support-inputs.js';
-import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import { elementCountOf, type DenseTensor } from '../../../shared/tensors/named-tensors.js';
 
 type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'calibrations'> & {
   readonly manifest: Pick<LoadedBundle['manifest'], 'labels' | 'calibrations'>;
@@ -95,27 +95,16 @@ class ModelGraphWriter {
     return this.#moderated(this.#sumOf(terms), null);
   }
 
-  /** Divides a logit by the root of 1 + pi v / 8 where blocks have a covariance. */
+  /** Divides a logit by the root of 1 + pi v / 8 where blocks have variances. */
   #moderated(logit: GraphValue, outputInput: GraphValue | null): GraphValue {
     const graph = this.#graph;
-    if (!this.#arrays.isOwn(COVARIANCE)) return logit;
+    if (!this.#arrays.isOwn(VARIANCES)) return logit;
     const slopes = graph.concat([
       ...(this.#arrays.isOwn('bias') ? [this.#ones()] : []),
       ...(this.#arrays.isOwn('output.weight') && outputInput !== null ? [outputInput] : []),
     ]);
-    const extent = at(slopes.shape, 1) ?? 0;
-    const rows = Array.from({ length: extent }, (_, row) => ({
-      products: graph.mul(graph.slice(slopes, row, row + 1), graph.slice(slopes, 0, row + 1)),
-      // Each value below the diagonal stands for two.
-      factors: Array.from({ length: row + 1 }, (__, column) => (column < row ? 2 : 1)),
-    }));
-    const factors = Float32Array.from(rows.flatMap((row) => row.factors));
-    const products = graph.concat(rows.map((row) => row.products));
-    const terms = graph.mul(
-      graph.mul(products, this.#arrays.own(COVARIANCE)),
-      graph.constant(factors, [1, factors.length]),
-    );
-    const variance = graph.relu(graph.reshape(graph.sum(terms, 1), [1]));
+    const terms = graph.mul(graph.mul(slopes, slopes), this.#arrays.own(VARIANCES));
+    const variance = graph.reshape(graph.sum(terms, 1), [1]);
     const scaled = graph.mul(variance, graph.number(Math.PI / 8));
     return graph.div(logit, graph.sqrt(graph.add(scaled, graph.number(1))));
   }
@@ -439,8 +428,8 @@ class ModelArrays {
   #decode(name: string): GraphValue {
     const part = this.#model.blocks.layout.parts.find((each) => each.name === name);
     if (part === undefined) throw new Error(`blocks have no variable ${name}`);
-    const { encoding, byteOffset, valueCount } = part;
-    const stored = this.#field(`blocks/${name}`, encoding, valueCount, byteOffset);
+    const { encoding, byteOffset, shape } = part;
+    const stored = this.#field(`blocks/${name}`, encoding, elementCountOf(shape), byteOffset);
     return encoding === 'float32' ? stored : this.#graph.toFloat(stored);
   }
 

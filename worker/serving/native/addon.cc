@@ -68,7 +68,7 @@ class BuiltModel {
   void readBlocks();
   void readTower();
   void readOutput();
-  void readCovariance();
+  void readVariances();
   Products readProducts(std::vector<int32_t>* room);
   Layer readLayer(size_t inCount, bool hasRelu);
   void holds(int32_t index, size_t count) const;
@@ -157,7 +157,7 @@ BuiltModel::BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCo
   readBlocks();
   readTower();
   readOutput();
-  readCovariance();
+  readVariances();
   demand(words_ == wordsEnd_, "the description is too long");
   allocateScratch();
 }
@@ -369,13 +369,12 @@ void BuiltModel::readOutput() {
   model_.output = own;
 }
 
-// Its values are those of the bias and of the output weights that are personal.
-void BuiltModel::readCovariance() {
-  model_.covariancePart = word();
-  if (model_.covariancePart < 0) return;
+// They are those of the bias and of the output weights that are personal.
+void BuiltModel::readVariances() {
+  model_.variancesPart = word();
+  if (model_.variancesPart < 0) return;
   const size_t extent = (model_.biasPart >= 0 ? 1 : 0) + (model_.outputPart >= 0 ? size_t(parts_[model_.outputPart].count) : 0);
-  model_.covarianceExtent = int32_t(extent);
-  part(model_.covariancePart, extent * (extent + 1) / 2);
+  part(model_.variancesPart, extent);
 }
 
 void BuiltModel::allocateScratch() {
@@ -385,11 +384,9 @@ void BuiltModel::allocateScratch() {
   size_t widest = std::max<size_t>(inputCount, model_.outputProducts.count);
   for (const std::vector<Layer>* layers : {&hidden_, &cross_})
     for (const Layer& layer : *layers) widest = std::max<size_t>(widest, std::max(layer.inCount, layer.outPadded));
-  for (const Part& part : parts_)
-    if (part.count <= WIDTH_MAX && &part != parts_.data() + model_.covariancePart) widest = std::max<size_t>(widest, part.count);
-  widest = std::max<size_t>(widest, model_.covarianceExtent);
+  for (const Part& part : parts_) if (part.count <= WIDTH_MAX) widest = std::max<size_t>(widest, part.count);
   model_.scratchStride = int32_t((widest + 31) / 16 * 16);
-  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 5;
+  const size_t rows = TILE_ROWS * size_t(model_.inputStride) * 3 + TILE_ROWS * size_t(model_.scratchStride) * 4;
   const size_t vectors = (model_.fieldCount + 1) * (2 * width + 32) + 4 * (width + 16);
   model_.scratch = room(rows + vectors + 5 * size_t(model_.scratchStride) + 64 * 16);
 }

@@ -60,7 +60,7 @@ struct Model {
   const float* output;
   int32_t biasPart;
   float bias;
-  int32_t covariancePart, covarianceExtent;  // Its lower triangle; -1 if blocks have none.
+  int32_t variancesPart;  // -1 if blocks have none.
   int32_t strideByteCount, shardShift;
   int64_t blockCount;
   const uint8_t* const* shards;

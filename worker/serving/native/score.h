@@ -23,11 +23,11 @@ struct Pass {
   float* compressed;
   float* hidden[2];   // [TILE_ROWS, scratchStride]
   float* outputProducts;  // [TILE_ROWS, scratchStride]
-  float* slopes;      // [TILE_ROWS, scratchStride], of personal parameters that have a covariance
   float* inputs;
   int32_t* places;
   float* room;
   float logits[TILE_ROWS];
+  float variances[TILE_ROWS];
   Ahead ahead;
 };
 
@@ -227,6 +227,7 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
   if (m->hasPairTerm) logit += pairs;
   logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
   pass->logits[row] = logit;
+  pass->variances[row] = m->variancesPart >= 0 && m->biasPart >= 0 ? valueOf(m->parts + m->variancesPart, pass->block, 0) : 0;
   if (m->inputProducts.count > 0) rowProducts(pass, &m->inputProducts, x + m->inputColumns);
   if (m->outputProducts.count > 0)
     rowProducts(pass, &m->outputProducts, pass->outputProducts + (size_t)row * m->scratchStride);
@@ -299,26 +300,18 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
   return input;
 }
 
-// The variance of a logit with slopes x under the covariance of a block.
-static float varianceOf(const Model* m, const uint8_t* block, const float* x) {
-  const Part* part = m->parts + m->covariancePart;
-  float variance = 0;
-  for (int row = 0, start = 0; row < m->covarianceExtent; start += ++row) {
-    const float below = ownDot(part, block, start, x, row);
-    variance += x[row] * (2 * below + valueOf(part, block, start + row) * x[row]);
-  }
-  return variance > 0 ? variance : 0;
-}
-
 // Divides a logit by the root of 1 + pi v / 8: the expected click is that of the result (MacKay 1992).
 static void moderate(Pass* pass, int row, int candidate) {
-  const Model* m = pass->m;
-  float variance = 0;
-  if (m->covariancePart >= 0) {
-    variance = varianceOf(m, blockAt(m, pass->request->blocks[candidate]), pass->slopes + (size_t)row * m->scratchStride);
-    pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
-  }
+  const float variance = pass->variances[row];
+  if (pass->m->variancesPart >= 0) pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
   if (pass->request->variances) pass->request->variances[candidate] = variance;
+}
+
+// What the output weights of a block add to the variance of a logit that reads the values.
+static float ownVariance(Pass* pass, const uint8_t* block, int weight, const float* values, int n) {
+  const Model* m = pass->m;
+  for (int k = 0; k < n; ++k) pass->inputs[k] = values[k] * values[k];
+  return ownDot(m->parts + m->variancesPart, block, weight + (m->biasPart >= 0), pass->inputs, n);
 }
 
 static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
@@ -333,12 +326,12 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
     const uint8_t* block = blockAt(m, pass->request->blocks[first + r]);
     int weight = 0;
     float term = 0;
-    float* slopes = pass->slopes + (size_t)r * m->scratchStride + (m->biasPart >= 0);
     for (int p = 0; p < pieceCount; ++p) {
       const float* values = pieces[p].values + (size_t)r * pieces[p].stride;
       term += m->outputPart < 0 ? dot(values, m->output + weight, pieces[p].count)
                                 : ownDot(m->parts + m->outputPart, block, weight, values, pieces[p].count);
-      if (m->covariancePart >= 0 && m->outputPart >= 0) __builtin_memcpy(slopes + weight, values, pieces[p].count * sizeof(float));
+      if (m->variancesPart >= 0 && m->outputPart >= 0)
+        pass->variances[r] += ownVariance(pass, block, weight, values, pieces[p].count);
       weight += pieces[p].count;
     }
     pass->logits[r] += term;
@@ -378,9 +371,6 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
   pass.hidden[0] = take(&room, TILE_ROWS * stride);
   pass.hidden[1] = take(&room, TILE_ROWS * stride);
   pass.outputProducts = take(&room, TILE_ROWS * stride);
-  pass.slopes = take(&room, TILE_ROWS * stride);
-  if (m->covariancePart >= 0 && m->biasPart >= 0)
-    for (int r = 0; r < TILE_ROWS; ++r) pass.slopes[r * stride] = 1;
   const int n = request->count;
   pass.ahead = {m, request, 0, n < TILE_ROWS ? n : TILE_ROWS};
   fetchAhead(&pass.ahead, TILE_ROWS);

@@ -7,7 +7,7 @@ import { at, int32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { FeatureEncoder, DerivedNumber } from '../../../shared/features/row-encoder.js';
-import type { RawRow } from '../../../shared/features/raw-values.js';
+import type { RawRow } from '../../../shared/features/encoding-rules.js';
 import {
   requestLayoutOf,
   type RankingRequest,

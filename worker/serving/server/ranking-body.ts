@@ -21,7 +21,7 @@ import { z } from 'zod';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SLOTS_MAX } from '../../../shared/config/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
-import type { RawRow } from '../../../shared/features/raw-values.js';
+import type { RawRow } from '../../../shared/features/encoding-rules.js';
 import {
   columnOfTexts,
   MISSING_START,

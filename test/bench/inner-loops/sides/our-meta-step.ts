@@ -6,12 +6,12 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { capture } from '../../../../worker/compute/engine/capture/capture.js';
-import type { TensorStructure } from '../../../../worker/compute/engine/capture/tensor-structure.js';
+import type { TensorStructure } from '../../../../worker/compute/engine/capture/record-graph.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import { cellName, type Cell } from './cells.js';
 import { createGrouping, createRowTable, type Occurrences } from './row-table.js';
 import type { WorkloadArrays, WorkloadShape } from './workload-data.js';
-import { taskLosses } from '../../../../worker/compute/models/lean-operations.js';
+import { taskLosses } from '../../../../worker/compute/meta-gradients/passes.js';
 
 type Tensor = tfjs.Tensor;
 

@@ -6,7 +6,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { S3ObjectStore } from '../../../../shared/storage/s3-object-store.js';
 import { s3FaultProxy, type S3FaultProxy } from '../../../fixtures/faults/s3-fault-proxy.js';
 import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';

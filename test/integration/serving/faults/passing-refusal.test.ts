@@ -2,7 +2,7 @@
 
 import { beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
-import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 import { BundleKeeper, CanaryKeeper } from '../../../../worker/serving/server/bundle-keeper.js';
 import {

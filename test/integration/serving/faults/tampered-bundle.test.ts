@@ -8,7 +8,7 @@ import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../../../shared/base/random.js';
-import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import {
   checkedScore,
   mappableBundles,

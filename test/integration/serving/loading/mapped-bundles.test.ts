@@ -8,7 +8,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
-import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
 import {
   checkedScore,

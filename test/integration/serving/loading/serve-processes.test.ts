@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
-import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
 import { stopped } from '../../../fixtures/faults/processes.js';

@@ -25,25 +25,26 @@ const namesOf = (drawn: readonly DrawnTask[]): string[] =>
 const rowDrawer = (
   seed: number,
   tasks: readonly TaskEntry[],
-  rule: Pick<SamplingRule, 'rowsPerOuterStep' | 'keepsSupport'>,
+  rule: Pick<SamplingRule, 'rowsPerOuterStep' | 'inEpisodes'>,
 ) => taskSampler(seed, tasks, { sampling: 'uniform', tasksPerOuterStep: 1, ...rule });
 
+const rowNamesOf = (tasks: readonly TaskEntry[]): string[] =>
+  tasks.flatMap(({ taskIndex, supportRowCount, queryRowCount }) =>
+    Array.from({ length: supportRowCount + queryRowCount }, (_, row) => `${taskIndex}/${row}`),
+  );
+
 describe('rows that are drawn', () => {
-  it('are each read once in an epoch, and only query rows where tasks keep their support', () => {
+  it('are each read once in an epoch', () => {
     const given = fc.record({
-      ...{ sizes, seed: fc.nat(99), keepsSupport: fc.boolean() },
+      ...{ sizes, seed: fc.nat(99) },
       rowsPerOuterStep: fc.integer({ min: 1, max: 40 }),
     });
     fc.assert(
       fc.property(given, ({ sizes: pairs, seed, ...rule }) => {
         const tasks = tasksOfSizes(pairs);
-        const all = tasks.flatMap(({ taskIndex, supportRowCount, queryRowCount }) =>
-          Array.from({ length: supportRowCount + queryRowCount }, (_, row) => row)
-            .filter((row) => !rule.keepsSupport || row >= supportRowCount)
-            .map((row) => `${taskIndex}/${row}`),
-        );
+        const all = rowNamesOf(tasks);
         // As many outer steps as epochs have rows: whole epochs.
-        const draw = rowDrawer(seed, tasks, rule);
+        const draw = rowDrawer(seed, tasks, { ...rule, inEpisodes: false });
         const counts = new Map<string, number>();
         for (let outerStep = 0; outerStep < all.length; outerStep += 1) {
           const names = namesOf(draw(outerStep));
@@ -57,10 +58,55 @@ describe('rows that are drawn', () => {
   });
 });
 
+// Seen to fail: with the support rows of the store, with as many of them in each epoch, and with rows in the order of the store.
+describe('episodes', () => {
+  const episodesOf = (seed: number, tasks: readonly TaskEntry[], outerSteps: number) => {
+    const draw = rowDrawer(seed, tasks, { rowsPerOuterStep: 1, inEpisodes: true });
+    return Array.from({ length: outerSteps }, (_, outerStep) => draw(outerStep)).flat();
+  };
+
+  it('have each row once in an epoch, and at least one query row', () => {
+    fc.assert(
+      fc.property(sizes, fc.nat(99), (pairs, seed) => {
+        // Each of these tasks is one episode.
+        const tasks = tasksOfSizes(pairs);
+        const drawn = episodesOf(seed, tasks, tasks.length);
+        expect(namesOf(drawn).sort()).toEqual(rowNamesOf(tasks).sort());
+        for (const { drawnRows = [], drawnSupportCount = -1, supportRowCount } of drawn) {
+          expect(drawnSupportCount).toBeGreaterThanOrEqual(0);
+          expect(drawnSupportCount).toBeLessThanOrEqual(2 * supportRowCount);
+          expect(drawnSupportCount).toBeLessThan(drawnRows.length);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('have about 64 rows, other ones in each epoch, and none to twice as many support rows as their task', () => {
+    const tasks = tasksOfSizes([[5, 125]]);
+    const drawn = episodesOf(1, tasks, 200);
+    expect(new Set(drawn.map(({ drawnRows = [] }) => drawnRows.length))).toEqual(new Set([65]));
+    expect(new Set(drawn.map((episode) => namesOf([episode]).join()))).toHaveProperty('size', 200);
+    const counts = new Set(drawn.map(({ drawnSupportCount = -1 }) => drawnSupportCount));
+    expect([...counts].sort((a, b) => a - b)).toEqual(Array.from({ length: 11 }, (_, k) => k));
+  });
+
+  it('are larger where a task has many support rows, as far as a leaf can name them', () => {
+    const sizesOf = (support: number, query: number) =>
+      new Set(
+        episodesOf(1, tasksOfSizes([[support, query]]), 3).map(
+          ({ drawnRows = [] }) => drawnRows.length,
+        ),
+      );
+    expect(sizesOf(100, 500)).toEqual(new Set([300]));
+    expect(sizesOf(1_000, 2_000)).toEqual(new Set([750]));
+  });
+});
+
 describe('a sampler of rows', () => {
   const rule = {
     ...({ sampling: 'uniform', outerSteps: 10, tasksPerOuterStep: 2 } as const),
-    rowsPerOuterStep: 2_000,
+    ...{ rowsPerOuterStep: 2_000, inEpisodes: false },
   };
 
   it('names a task again where more of its rows are drawn than a leaf can name', () => {
@@ -76,13 +122,13 @@ describe('a sampler of rows', () => {
       ...{ ...tasks[0]!, taskIndex: 7, split: 'trunk' as const },
       ...{ supportRowCount: 0, queryRowCount: 12 },
     };
-    const draws = { ...rule, rowsPerOuterStep: 18, keepsSupport: true };
+    const draws = { ...rule, rowsPerOuterStep: 20 };
     const drawn = taskSampler(1, tasks, draws, [batch])(0);
     expect(
       new Map(drawn.map(({ taskIndex, drawnRows }) => [taskIndex, drawnRows?.length])),
     ).toEqual(
       new Map([
-        [100, 6],
+        [100, 8],
         [7, 12],
       ]),
     );

@@ -12,16 +12,17 @@ import type { Engine } from '../load-engine.js';
 import { nativeBackendOf, type NativeBackend } from '../native-backend.js';
 import { rewriteGraph } from '../rewrite/rewrite-graph.js';
 import type { GraphShelf, KeptGraph } from './graph-shelf.js';
-import { isRecording, recordGraph } from './record-graph.js';
-import { loadGraph, savedModelOf } from './saved-model.js';
 import {
+  isRecording,
+  recordGraph,
   filledForm,
   leavesOf,
   plainForm,
   signatureOf,
   withLeaves,
   type TensorStructure,
-} from './tensor-structure.js';
+} from './record-graph.js';
+import { loadGraph, savedModelOf } from './saved-model.js';
 
 interface CaptureOptions {
   /** The name of the function in errors. */

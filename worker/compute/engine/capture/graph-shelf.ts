@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { canonicalJson } from '../../../../shared/base/canonical-json.js';
-import type { PlainForm } from './tensor-structure.js';
+import type { PlainForm } from './record-graph.js';
 
 const FormSchema: z.ZodType<PlainForm> = z.lazy(() =>
   z.union([z.literal(0), z.array(FormSchema), z.record(z.string(), FormSchema)]),

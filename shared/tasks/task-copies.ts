@@ -1,18 +1,25 @@
 /**
- * Copies of tasks that have some of their rows: those that an outer step draws where it draws rows instead of tasks, or
- * those of an evaluation that needs another division than the store's. Coordinator and worker derive the same rows.
+ * Copies of tasks as an outer step or an evaluation reads them: some of their rows, another division into support and
+ * query rows, ids or support rows dropped at random. Coordinator and worker derive the same copies.
+ *
+ * Id dropout: ids of categories and members of bags are replaced at random by the id of unknown values, so that the
+ * unknown row of a table learns what a new value is like. A replacement depends on the seed, the outer step, the task,
+ * the row and the feature alone.
  */
 
 import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import type { PlannedRows, TaskRows, TaskEntry } from './task-store.js';
 import { z } from 'zod';
+import { wordAt } from '../base/addressed-bits.js';
+import { randomStream } from '../base/random.js';
+import type { EncodedFeature } from './store-manifest.js';
 
 export interface DrawnRows {
-  /** By task, places among its rows, ascending; a row that was drawn twice is there twice. */
+  /** By task, places among its rows; a row that was drawn twice is there twice. */
   readonly byTask: readonly (readonly number[])[];
-  /** Whether tasks have all their support rows besides, which they adapt on. */
-  readonly keepsSupport: boolean;
+  /** In episodes, by task, how many of these are support rows: the first ones. Otherwise null, and places ascend. */
+  readonly supportCounts: readonly number[] | null;
 }
 
 /** @throws QianmoError of kind `data` if a place is none of a row of its task. */
@@ -34,7 +41,7 @@ export function withPlannedDrawnRows(
 /** The places of the rows that each task has then. */
 function chosenRowsOf(
   tasks: readonly PlannedRows[],
-  { byTask, keepsSupport }: DrawnRows,
+  { byTask, supportCounts }: DrawnRows,
 ): ChosenRows[] {
   return tasks.map((task, index) => {
     const { supportRowCount } = task;
@@ -42,9 +49,10 @@ function chosenRowsOf(
     const misplaced = places.find((place) => place >= task.impressions.length);
     if (misplaced !== undefined || places.length === 0) throw misplacedRow(task, misplaced);
     const ofSupport = places.filter((place) => place < supportRowCount).length;
-    if (!keepsSupport) return { places, supportRowCount: ofSupport };
-    const support = Array.from({ length: supportRowCount }, (_, place) => place);
-    return { places: [...support, ...places.slice(ofSupport)], supportRowCount };
+    return {
+      places,
+      supportRowCount: supportCounts === null ? ofSupport : at(supportCounts, index),
+    };
   });
 }
 
@@ -204,4 +212,60 @@ export function dividedTask(task: TaskRows, { supportRowsMax }: RowDivision): Ta
   const rows = Array.from({ length: task.rowCount }, (_, row) => row);
   const kept = rows.filter((row) => row < supportRowCount || row >= task.supportRowCount);
   return taskRowsAt(task, kept, supportRowCount);
+}
+
+/** The id of unknown values in every table. */
+const UNKNOWN_ID = 0;
+
+/** The rate for all features with a table, or the rates by name; a feature without a rate keeps its ids. */
+type IdDropoutRates = number | { readonly [feature: string]: number };
+
+export interface IdDropout {
+  readonly rates: IdDropoutRates;
+  /** The seed of the run. */
+  readonly seed: number;
+  readonly outerStep: number;
+}
+
+/** Returns copies of the tasks where ids were replaced. Without dropout, the tasks themselves. */
+export function withDroppedIds<
+  Rows extends Pick<PlannedRows, 'taskIndex' | 'categoryIds' | 'bagIds'>,
+>(
+  tasks: readonly Rows[],
+  features: readonly EncodedFeature[],
+  dropout: IdDropout | null,
+): readonly Rows[] {
+  if (dropout === null) return tasks;
+  const { rates, seed, outerStep } = dropout;
+  const rateOf = ({ name }: EncodedFeature): number =>
+    typeof rates === 'number' ? rates : (rates[name] ?? 0);
+  const categories = features.filter(({ kind }) => kind === 'category');
+  const bags = features.filter((feature) => feature.kind === 'bag');
+  return tasks.map((task) => {
+    const keys = randomStream(seed, 'id dropout', outerStep, task.taskIndex);
+    return {
+      ...task,
+      categoryIds: task.categoryIds.map((ids, place) =>
+        droppedFrom(ids, Infinity, { rate: rateOf(at(categories, place)), key: keys.uint32() }),
+      ),
+      bagIds: task.bagIds.map((ids, place) => {
+        const bag = at(bags, place);
+        // A trained row of empty places follows the rows of the feature, and stays.
+        return droppedFrom(ids, bag.rowCount, { rate: rateOf(bag), key: keys.uint32() });
+      }),
+    };
+  });
+}
+
+/** @param end ids from here on stay, like negative ones, which mark empty places. */
+function droppedFrom(
+  ids: Int32Array,
+  end: number,
+  { rate, key }: { readonly rate: number; readonly key: number },
+): Int32Array {
+  if (rate === 0) return ids;
+  const threshold = rate * 2 ** 32;
+  return ids.map((id, place) =>
+    id >= 0 && id < end && wordAt(key, place) < threshold ? UNKNOWN_ID : id,
+  );
 }

@@ -23,7 +23,7 @@ import { encodedColumnsOf, inputsOfOtherRows } from '../models/support-inputs.js
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.js';
-import { captureScoring, type ScoringFunctions } from './captured-scoring.js';
+import { captureScoring, type ScoringFunctions } from './adapt-tasks.js';
 
 interface ScoringModel {
   readonly spec: ModelSpec;

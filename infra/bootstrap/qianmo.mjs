@@ -2,9 +2,9 @@
 // The qianmo executable: sets qianmo up on first use, and a checkout whenever it has changed, then
 // runs the compiled command line.
 import { existsSync } from 'node:fs';
-import { isBuildCurrent } from '../bootstrap/build.mjs';
-import { failWith, isCheckout } from '../bootstrap/base.mjs';
-import { checkNodeVersion, isSetUp, setUp } from '../bootstrap/setup.mjs';
+import { isBuildCurrent } from './build.mjs';
+import { failWith, isCheckout } from './base.mjs';
+import { checkNodeVersion, isSetUp, setUp } from './setup.mjs';
 
 // Verbs that compute nothing, and the setup verb, which decides itself what to install.
 const VERBS_WITHOUT_SETUP = ['setup', 'version', 'help', undefined];
