@@ -55,6 +55,11 @@ export class Admission<Value extends object> {
     this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
   }
 
+  /** Opens an admitted job again, whose sums were lost. */
+  reopen(jobIndex: number): void {
+    this.#admitted.delete(jobIndex);
+  }
+
   get openCount(): number {
     return this.#orderByJobIndex.size - this.#admitted.size;
   }
@@ -90,7 +95,9 @@ export class Admission<Value extends object> {
     if (!this.#record.fingerprints.admits(job, result)) return 'other_fingerprint';
     if (output.byteLength === 0 || output.byteLength !== result.output.byteCount)
       return 'wrong_blob';
-    if (result.taskCount !== taskCountOf(job)) return 'layout_mismatch';
+    const hasSums = result.sums !== undefined;
+    if (result.taskCount !== taskCountOf(job) || hasSums !== (job.keepsSums === true))
+      return 'layout_mismatch';
     const value = this.#read(delivered);
     return typeof value === 'string' ? value : { result, value };
   }

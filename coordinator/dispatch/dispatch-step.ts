@@ -27,6 +27,7 @@ import {
   type AttemptFailure,
   type ReadJob,
 } from './job-delivery.js';
+import { KeptSums } from './kept-sums.js';
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
 import { StepWorkers, type WorkerCount, type WorkerHealth } from './worker-health.js';
@@ -76,6 +77,9 @@ export class DispatchStep<Value extends object> {
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #stepBlobs: StepBlobs;
+  readonly #kept: KeptSums;
+  /** The next to be sent. A join comes to the front when its parts are there. */
+  readonly #unsent: JobOrder[];
   readonly #workers: StepWorkers;
   /** Wake-ups by job, with the record where the wake-up has it. */
   readonly #mailbox: Mailbox<JobRecord | undefined>;
@@ -84,7 +88,6 @@ export class DispatchStep<Value extends object> {
   readonly #stop = new AbortController();
   /** Calls to the queue are given up at this time. */
   #deadlineMs: number;
-  #sentCount = 0;
   #sendingAhead = Promise.resolve();
   #reconcileAtMs = 0;
 
@@ -95,6 +98,8 @@ export class DispatchStep<Value extends object> {
     this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     this.#workers = new StepWorkers(context, this.#patiently);
     this.#stepBlobs = new StepBlobs(context, this.#patiently);
+    this.#kept = new KeptSums(call.orders, context.leases);
+    this.#unsent = call.orders.filter(({ parts }) => parts === undefined);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => {
       // A step that is not read yet would pile up those of others.
@@ -156,7 +161,10 @@ export class DispatchStep<Value extends object> {
     const { clock, producer, patience, blobs } = this.#context;
     this.abandon();
     const open = [...this.#openByJobId.values()];
-    const unused = open.flatMap(({ order }) => this.#stepBlobs.released(order));
+    const unused = [
+      ...open.flatMap(({ order }) => this.#stepBlobs.released(order)),
+      ...this.#call.orders.flatMap((order) => this.#kept.release(order)),
+    ];
     const jobIds = [...this.#openByJobId.keys()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
@@ -170,19 +178,18 @@ export class DispatchStep<Value extends object> {
 
   /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */
   async #fillWindow(): Promise<void> {
-    const { orders, idSuffix } = this.#call;
     const { epoch, fingerprints, leases, largeBlobs } = this.#context;
-    const unsentCount = orders.length - this.#sentCount;
+    const unsentCount = this.#unsent.length;
     if (unsentCount === 0) return;
     const openCount = this.#openByJobId.size;
     const sendCount = await this.#workers.sendCount({ openCount, unsentCount });
     const sending: Promise<unknown>[] = [];
-    for (const order of orders.slice(this.#sentCount, this.#sentCount + sendCount)) {
-      this.#sentCount += 1;
+    const sumsOf = (jobIndex: number) => this.#kept.get(jobIndex)?.blob;
+    for (const order of this.#unsent.splice(0, sendCount)) {
       const fingerprint = fingerprints.of(order.job);
-      const stamp = { epoch, largeBlobs, fingerprint };
+      const stamp = { epoch, largeBlobs, fingerprint, sumsOf };
       const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
-      const delivery = new JobDelivery(order, job, idSuffix);
+      const delivery = new JobDelivery(order, job, this.#call.idSuffix);
       assertFits(delivery);
       this.#openByJobId.set(delivery.jobId, delivery);
       const sent = this.#sendFirst(delivery);
@@ -261,6 +268,7 @@ export class DispatchStep<Value extends object> {
         throw delivery.hopeless(fate.reason);
       case 'lost':
         await this.#stepBlobs.restore(delivery.order);
+        await this.#recomputeLostParts(delivery);
         this.#deliverAgain(delivery, 'lost', fate.reason);
         break;
       case 'refused':
@@ -283,6 +291,22 @@ export class DispatchStep<Value extends object> {
     return null;
   }
 
+  /** Opens the jobs again whose sums a join needs and the store has lost, and those that they need in turn. */
+  async #recomputeLostParts({ order, where }: JobDelivery): Promise<void> {
+    const { blobs } = this.#context;
+    for (const { jobIndex } of order.parts ?? []) {
+      // Without an entry, it is under way.
+      const { delivery, blob = null } = this.#kept.get(jobIndex) ?? {};
+      if (delivery === undefined) continue;
+      if (blob !== null && (await this.#patiently(() => blobs.has(blob)))) continue;
+      this.#kept.reopen(jobIndex);
+      this.#call.admission.reopen(jobIndex);
+      await this.#stepBlobs.put(delivery.order);
+      await this.#recomputeLostParts(delivery);
+      this.#deliverAgain(delivery, 'lost', `its sums are lost, and ${where} needs them`);
+    }
+  }
+
   async #judgeResult(
     delivery: JobDelivery,
     result: JobResult,
@@ -299,6 +323,9 @@ export class DispatchStep<Value extends object> {
     const { job } = delivery.order;
     await machines.make(job, this.#stop.signal);
     const judged = this.#call.admission.judge({ result, output });
+    const sums = result.sums?.blob;
+    if (typeof judged === 'string' && sums !== undefined && !leases.isLeased(sums))
+      this.#stepBlobs.delete([sums]);
     if (judged === 'other_fingerprint') {
       // The job was computed before the run had a fingerprint.
       const demanded = fingerprints.of(job) ?? 'another one';
@@ -314,13 +341,16 @@ export class DispatchStep<Value extends object> {
     }
     for (const failure of delivery.failures) if (failure.worker !== worker) this.#charge(failure);
     health.didJob(worker);
+    // Before the sums of its parts go: they may equal its own.
+    if (sums !== undefined) this.#unsent.unshift(...this.#kept.keep(delivery, sums));
     this.#end(delivery);
-    return judged;
+    return this.#kept.reopened.has(job.jobIndex) ? null : judged;
   }
 
   #end(delivery: JobDelivery): void {
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
+    this.#stepBlobs.delete(this.#kept.release(delivery.order));
     delivery.order.settled?.();
   }
 
@@ -397,10 +427,12 @@ export class DispatchStep<Value extends object> {
   /** Sends the redeliveries that are due and returns when the next one is. */
   async #deliverDue(): Promise<number> {
     const nowMs = this.#context.clock.monotonicMs();
-    const due = [...this.#heldBack].filter(([, dueMs]) => dueMs <= nowMs);
+    const ready = [...this.#heldBack].filter(([{ order }]) => this.#kept.isComplete(order));
+    const due = ready.filter(([, dueMs]) => dueMs <= nowMs);
     for (const [delivery] of due) this.#heldBack.delete(delivery);
     if (due.length > 0) await this.#send(due.map(([delivery]) => delivery));
-    return Math.min(Number.POSITIVE_INFINITY, ...this.#heldBack.values());
+    const later = ready.flatMap(([delivery, dueMs]) => (this.#heldBack.has(delivery) ? dueMs : []));
+    return Math.min(Number.POSITIVE_INFINITY, ...later);
   }
 
   async #send(deliveries: readonly JobDelivery[]): Promise<void> {

@@ -6,11 +6,12 @@
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
 import type { RunProgress } from '../../shared/storage/lease.js';
-import type { Job, JobResult, LargeBlobs } from '../../shared/queue/protocol.js';
+import type { JobResult, LargeBlobs, CarriedJob } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
+import type { LeafRange } from '../../shared/sums/sum-tree.js';
 
 /** A job without what its dispatcher fills in. */
-type OrderedJob = Omit<Job, 'epoch' | 'dense' | 'rowPack' | 'frozen' | 'largeBlobs'>;
+type OrderedJob = Omit<CarriedJob, 'epoch' | 'dense' | 'rowPack' | 'frozen' | 'largeBlobs'>;
 
 /** A job with its input bytes. The dispatcher fills in the blob references. */
 export interface JobOrder {
@@ -21,6 +22,8 @@ export interface JobOrder {
   readonly rowPack: Uint8Array | null;
   /** The same array object for every job of a run; null where nothing is frozen. */
   readonly frozen: Uint8Array | null;
+  /** The jobs whose sums a join adds, as nodes of the tree. It is sent when they are in the store. */
+  readonly parts?: readonly (LeafRange & { readonly jobIndex: number })[];
   /** Called when a result counts, so that the order can drop inputs that it can make again. */
   settled?(): void;
 }
@@ -31,16 +34,23 @@ interface JobStamp {
   /** The kind of machine that must compute it; null for any. */
   readonly fingerprint: string | null;
   readonly largeBlobs?: LargeBlobs | undefined;
+  /** The blob with the sums of a part, which are there. */
+  readonly sumsOf?: (jobIndex: number) => BlobRef | null | undefined;
 }
 
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  { epoch, largeBlobs, fingerprint }: JobStamp = { epoch: 0, fingerprint: null },
-): Job {
-  const { job, dense, rowPack, frozen } = order;
+  { epoch, largeBlobs, fingerprint, sumsOf }: JobStamp = { epoch: 0, fingerprint: null },
+): CarriedJob {
+  const { job, dense, rowPack, frozen, parts = [] } = order;
+  const nodes = parts.flatMap(({ jobIndex, ...node }) => {
+    const sum = sumsOf?.(jobIndex) ?? null;
+    return sum === null ? [] : [{ ...node, sum }];
+  });
   return {
     ...job,
+    ...(job.work.kind === 'join' ? { work: { ...job.work, nodes } } : {}),
     epoch,
     ...(fingerprint === null ? {} : { fingerprint }),
     ...(largeBlobs === undefined ? {} : { largeBlobs }),
@@ -103,6 +113,8 @@ export interface Dispatcher {
    * the first one.
    */
   executorCount?(): number;
+  /** Whether orders may be joins of sums that stay in the store. */
+  readonly joinsSums?: boolean;
   /** Absent without a queue. */
   readonly control?: RunControl;
   close(): Promise<void>;

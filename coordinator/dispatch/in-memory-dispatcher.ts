@@ -82,8 +82,9 @@ function inputOf(order: JobOrder, { fingerprints }: AdmissionRecord): JobInput {
   // Evaluations encode the same frozen inputs again, and executors keep what they made of them.
   if (frozen !== null && !refs.has(frozen)) refs.set(frozen, blobRefOf(frozen));
   const fingerprint = fingerprints.of(order.job);
-  const job = jobOf(order, refOf, { epoch: 0, fingerprint });
-  return { job, dense, rowPack, frozen };
+  const { work, ...job } = jobOf(order, refOf, { epoch: 0, fingerprint });
+  if (work.kind === 'join') throw new Error('without a queue, no sums stay in a store');
+  return { job: { ...job, work }, dense, rowPack, frozen };
 }
 
 /** Names by array. Executors are shared by all dispatchers of this process. */

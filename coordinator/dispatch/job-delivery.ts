@@ -6,7 +6,12 @@
 import { DivergenceError, type FailureReport, QianmoError } from '../../shared/base/errors.js';
 import { type JobFailure, parseJobFailure } from '../../shared/queue/queue-errors.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
-import { type Job, jobIdOf, type JobResult, JobResultSchema } from '../../shared/queue/protocol.js';
+import {
+  jobIdOf,
+  type JobResult,
+  JobResultSchema,
+  type CarriedJob,
+} from '../../shared/queue/protocol.js';
 import type { JobOrder, Rejection } from './dispatcher.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
@@ -50,7 +55,7 @@ export interface ReadJob {
   readonly output: Uint8Array | null;
 }
 
-export function fateOf(record: JobRecord, job: Job): Fate {
+export function fateOf(record: JobRecord, job: CarriedJob): Fate {
   switch (record.state) {
     case 'open':
       return { kind: 'open', holder: record.holder };
@@ -93,7 +98,7 @@ function fateOfFailure({ kind, reason }: JobFailure, worker: string): Fate {
 /**
  * A result of another job must not close this one: that job's own result would become a duplicate.
  */
-function isOf(result: JobResult, { runId, outerStep, jobIndex }: Job): boolean {
+function isOf(result: JobResult, { runId, outerStep, jobIndex }: CarriedJob): boolean {
   return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
 }
 
@@ -110,7 +115,7 @@ export class JobDelivery {
   readonly order: JobOrder;
   readonly #idSuffix: string;
   #deliveryCount = 1;
-  #job: Job;
+  #job: CarriedJob;
   #jobId: string;
   /** When it was put on the queue, on the coordinator's monotonic clock. */
   sentMs = 0;
@@ -120,14 +125,14 @@ export class JobDelivery {
   /** The worker that this job alone has made suspect, so that another one confirms its failures. */
   suspect: string | null = null;
 
-  constructor(order: JobOrder, job: Job, idSuffix: string) {
+  constructor(order: JobOrder, job: CarriedJob, idSuffix: string) {
     this.order = order;
     this.#idSuffix = idSuffix;
     this.#job = job;
     this.#jobId = this.#nextId();
   }
 
-  get job(): Job {
+  get job(): CarriedJob {
     return this.#job;
   }
 

@@ -106,6 +106,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const steps = new OpenSteps(context, { record, course, nonce });
   return {
     rejections: record.rejections,
+    joinsSums: true,
     executorCount: () => context.counted.latest(),
     control: {
       runId,

@@ -160,7 +160,11 @@ export class BlobLeases {
 
   /** Registers a user. Returns true for the first one, which must put the bytes. */
   lease(bytes: Uint8Array): boolean {
-    const { sha256 } = this.refOf(bytes);
+    return this.leaseRef(this.refOf(bytes));
+  }
+
+  /** Registers a user of a blob that a worker has put. */
+  leaseRef({ sha256 }: BlobRef): boolean {
     const userCount = this.#userCountBySha256.get(sha256) ?? 0;
     this.#userCountBySha256.set(sha256, userCount + 1);
     return userCount === 0;
@@ -207,7 +211,10 @@ export class BlobLeases {
 
   /** Removes a user. Returns the blob if it was the last one; the caller deletes it. */
   release(bytes: Uint8Array): BlobRef[] {
-    const ref = this.refOf(bytes);
+    return this.releaseRef(this.refOf(bytes));
+  }
+
+  releaseRef(ref: BlobRef): BlobRef[] {
     const userCount = this.#userCountBySha256.get(ref.sha256) ?? 0;
     if (userCount > 1) {
       this.#userCountBySha256.set(ref.sha256, userCount - 1);

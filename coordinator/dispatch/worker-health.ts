@@ -11,7 +11,7 @@ import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { DEVICE_POOLS, type DevicePool } from '../../shared/names/event-terms.js';
 import type { JobProducer } from '../../shared/queue/job-queue.js';
-import { type Job, leafCountOf } from '../../shared/queue/protocol.js';
+import { leafCountOf, type CarriedJob } from '../../shared/queue/protocol.js';
 import type { Patiently } from './queue-patience.js';
 
 /** Long enough to restart a capable worker after a crash, or to free a disk. */
@@ -275,7 +275,7 @@ export class StepWorkers {
 }
 
 interface WantedBy {
-  readonly job: Pick<Job, 'device' | 'work'>;
+  readonly job: Pick<CarriedJob, 'device' | 'work'>;
 }
 
 export class WantedWorkers {

@@ -5,7 +5,16 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import type { JobOrder } from '../dispatch/dispatcher.js';
 import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
+
+/** What travels as one job: leaves to compute, or the sums of other deliveries to add. */
+export interface Delivery extends LeafRange {
+  /** The deliveries whose sums it adds; absent where it computes its leaves. */
+  readonly parts?: NonNullable<JobOrder['parts']>;
+  /** Whether its sum stays in the store, for the delivery that adds it. */
+  readonly keepsSums?: boolean;
+}
 
 export interface CostedLeaf {
   /** Padded rows, and those that a call is worth. */
@@ -60,6 +69,40 @@ export function cutIntoDeliveries(
         tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
     }),
   );
+}
+
+/** The coordinator reads the nodes at this level of the tree: at most four. */
+const READ_LEVEL = 2;
+/** A worker adds the nodes at so many levels below: at most four. */
+const JOINED_LEVELS = 2;
+
+/**
+ * Adds deliveries that join the sums of others on workers, behind these.
+ *
+ * @param deliveries as `cutIntoDeliveries` returns them: each is one node of the tree
+ */
+export function withJoins(deliveries: readonly LeafRange[], leafCount: number): Delivery[] {
+  const keyOf = ({ first, end }: LeafRange): string => `${first}-${end}`;
+  const placeByNode = new Map(deliveries.map((delivery, place) => [keyOf(delivery), place]));
+  const all: Delivery[] = [...deliveries];
+  /** The nodes so many levels below, or deliveries on the way there. */
+  const below = (node: LeafRange, levels: number): LeafRange[] =>
+    levels === 0 || placeByNode.has(keyOf(node))
+      ? [node]
+      : childrenOf(node).flatMap((child) => below(child, levels - 1));
+  const placed = (node: LeafRange, keepsSums: boolean): number => {
+    const place = placeByNode.get(keyOf(node));
+    if (place !== undefined) {
+      all[place] = { ...node, keepsSums };
+      return place;
+    }
+    const parts = below(node, JOINED_LEVELS).map((part) => {
+      return { ...part, jobIndex: placed(part, true) };
+    });
+    return all.push({ ...node, parts, keepsSums }) - 1;
+  };
+  for (const node of below({ first: 0, end: leafCount }, READ_LEVEL)) placed(node, false);
+  return all;
 }
 
 function overheadMs({ length }: readonly LeafRange[], workerCount: number): number {

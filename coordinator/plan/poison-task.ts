@@ -119,6 +119,7 @@ interface SoundOutput {
 }
 
 function readFinite(delivered: DeliveredResult): SoundOutput | Rejection {
+  if (delivered.result.sums?.isFinite === false) return 'not_finite';
   const read = readDecoded(delivered);
   if (typeof read === 'string') return read;
   const isFinite = ({ values }: CodedTensor): boolean => values.every(Number.isFinite);
@@ -163,7 +164,8 @@ interface OrderStores {
  * @param place that of the task in the job, which becomes the index of its job
  */
 async function orderOfTask(order: JobOrder, place: number, stores: OrderStores): Promise<JobOrder> {
-  const { job, dense, frozen, rowPack } = order;
+  const { dense, frozen, rowPack } = order;
+  const { keepsSums: _, ...job } = order.job;
   const { taskIndices } = job;
   const own: JobOrder['job'] = {
     ...{ ...job, jobIndex: place, taskIndices: [at(taskIndices, place)] },

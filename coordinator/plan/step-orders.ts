@@ -5,6 +5,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll, frozenVariables, type ModelSpec } from '../../shared/models/model-spec.js';
 import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
+import type { Delivery } from './deliveries.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
 import type { StepPlan } from './step-plan.js';
@@ -24,7 +25,7 @@ interface OrderContext {
 /** @returns an order for each delivery, with the encoded dense variables. Its job index is its place. */
 export function ordersOf(
   plan: StepPlan,
-  deliveries: readonly LeafRange[],
+  deliveries: readonly Delivery[],
   dense: Uint8Array,
   context: OrderContext,
 ): JobOrder[] {
@@ -32,10 +33,22 @@ export function ordersOf(
   const shared = { dense, frozen: frozen?.bytes ?? null };
   const template = jobTemplateOf(plan, context);
   return deliveries.map((delivery, place): JobOrder => {
+    const common = {
+      ...{ ...template, jobIndex: place },
+      ...(delivery.keepsSums === true ? { keepsSums: true as const } : {}),
+    };
+    if (delivery.parts !== undefined)
+      return {
+        job: {
+          ...{ ...common, taskIndices: [] },
+          work: { kind: 'join', stepLeafCount: plan.leaves.length, nodes: [] },
+        },
+        ...{ dense, rowPack: null, frozen: null },
+        parts: delivery.parts,
+      };
     const [start, end] = tasksOf(plan, delivery);
     const job: JobOrder['job'] = {
-      ...template,
-      jobIndex: place,
+      ...common,
       taskIndices: plan.tasks.taskIndices.slice(start, end),
       work: workOf(plan, delivery, context),
     };

@@ -5,10 +5,11 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
+import { sumByteCountOf } from '../../shared/sums/gradient-node.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import type { Admitted, JobOrder } from '../dispatch/dispatcher.js';
-import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
+import { cutIntoDeliveries, type WorkerShares, withJoins } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput, keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from './run-tables.js';
@@ -19,6 +20,7 @@ import type { JobResult } from '../../shared/queue/protocol.js';
 
 interface StepUnderWay {
   readonly plan: StepPlan;
+  /** Those that compute leaves. */
   readonly orders: readonly JobOrder[];
   /** Yields sums as they arrive. When called again, it sends all jobs again with the same inputs. */
   readonly deliveries: () => AsyncIterable<Admitted<ReadDelivery>>;
@@ -120,20 +122,24 @@ async function send(
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
   const cut = cutIntoDeliveries(plan.leaves, sharesOf(pace, dispatcher));
   const layouts = times.took('pack', () => cut.map((delivery) => layoutOf(plan, delivery)));
+  const { joinedSumByteCountMin } = run.config.queue;
+  const areLarge = layouts.some((of) => sumByteCountOf(run.spec, of) >= joinedSumByteCountMin);
+  const isJoined = dispatcher.joinsSums === true && areLarge;
+  const deliveries = isJoined ? withJoins(cut, plan.leaves.length) : cut;
   const names = frozen === null ? undefined : run.spec.learned.variables;
   const dense = times.took('pack', () => encodeDense(state.metaParameters, names));
-  const orders = ordersOf(plan, cut, dense, {
+  const orders = ordersOf(plan, deliveries, dense, {
     ...{ run, frozen, fingerprint: parts.fingerprint() },
     packOf: (place) => times.took('pack', () => tables.encodePack(at(layouts, place))),
   });
   const costs = cut.map((delivery) => costOf(plan, delivery));
 
-  const read = deliveryReader(run.spec, plan, cut);
+  const read = deliveryReader(run.spec, plan, deliveries);
   const dispatch = (): AsyncIterable<Admitted<ReadDelivery>> =>
     dispatcher.run(orders, read, signal);
   let unread: ReturnType<typeof dispatch> | null = dispatch();
   return {
-    ...{ plan, orders, parametersOf: state.outerStep },
+    ...{ plan, orders: orders.slice(0, cut.length), parametersOf: state.outerStep },
     deliveries() {
       const results = unread ?? dispatch();
       unread = null;
@@ -188,9 +194,12 @@ class WorkerPace {
     for await (const each of results) {
       workers.add(each.result.worker);
       this.workerCount = workers.size;
-      computeMs += each.result.computeMs;
-      cost += costs[each.result.jobIndex] ?? 0;
-      openCount -= 1;
+      const ownCost = costs[each.result.jobIndex];
+      if (ownCost !== undefined) {
+        computeMs += each.result.computeMs;
+        cost += ownCost;
+        openCount -= 1;
+      }
       if (openCount <= openCountMax) readAhead();
       yield each;
     }

@@ -11,6 +11,7 @@ import {
   type TaskLosses,
 } from '../../shared/sums/delivered-sums.js';
 import {
+  areFinite,
   denseCountOf,
   type GradientNode,
   joinNodes,
@@ -19,13 +20,14 @@ import {
 import { type LeafRange, nodesIn, SumTree } from '../../shared/sums/sum-tree.js';
 import { type DenseTensor, elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
+import type { Delivery } from '../plan/deliveries.js';
 import { tasksOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, NO_SIZE_BUCKET } from '../plan/step-plan.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer.js';
 import type { SizeLosses } from '../../shared/events/size-losses.js';
 
 export interface ReadDelivery {
-  readonly delivery: LeafRange;
+  readonly delivery: Delivery;
   readonly sums: DeliveredSums;
 }
 
@@ -47,12 +49,13 @@ export class StepSum {
 
   add({ delivery, sums }: ReadDelivery): void {
     this.#nodeCount += sums.nodes.length;
-    for (const [place, node] of nodesIn(delivery, this.#plan.leaves.length).entries()) {
+    for (const [place, node] of nodesRead(delivery, this.#plan).entries()) {
       const { dense, ...rows } = at(sums.nodes, place);
       // Joining writes to the dense values, and the output must stay as it is.
       this.#tree.add(node, { ...rows, dense: dense.slice() });
     }
-    this.#losses.place(sums.losses, tasksOf(this.#plan, delivery)[0]);
+    if (delivery.parts === undefined)
+      this.#losses.place(sums.losses, tasksOf(this.#plan, delivery)[0]);
   }
 
   /**
@@ -77,24 +80,34 @@ export class StepSum {
 export function deliveryReader(
   spec: ModelSpec,
   plan: StepPlan,
-  deliveries: readonly LeafRange[],
+  deliveries: readonly Delivery[],
 ): ReadResult<ReadDelivery> {
   const denseCount = denseCountOf(spec);
-  return ({ result: { jobIndex }, output }) => {
+  return ({ result: { jobIndex, sums: kept }, output }) => {
     const delivery = deliveries[jobIndex];
     if (delivery === undefined) return 'not_of_this_step';
-    const nodes = nodesIn(delivery, plan.leaves.length);
-    const [start, end] = tasksOf(plan, delivery);
+    const isJoin = delivery.parts !== undefined;
+    const [start, end] = isJoin ? [0, 0] : tasksOf(plan, delivery);
     const sums = decodeSums(output, {
-      idsByNode: nodes.map((node) => learnedIdsOf(spec, layoutOf(plan, node))),
+      idsByNode: nodesRead(delivery, plan).map((node) => learnedIdsOf(spec, layoutOf(plan, node))),
       ...{ denseCount, tableRowWidth: spec.tableRowWidth, taskCount: end - start },
-      asksBefore: plan.asksQueryLossBefore,
+      asksBefore: plan.asksQueryLossBefore && !isJoin,
+      keepsSums: delivery.keepsSums === true,
     });
     if (sums === null) return 'layout_mismatch';
     const { query, support } = sums.losses;
     if (!query.every(Number.isFinite) || !support.every(Number.isFinite)) return 'not_finite';
-    return sums.nodes.every(isFinite) ? { delivery, sums } : 'not_finite';
+    // The sum of finite ones may overflow, which is for the meta-optimizer to judge, wherever they were added.
+    if (isJoin) return { delivery, sums };
+    const areSound =
+      kept?.isFinite ?? sums.nodes.every(({ dense, rows }) => areFinite([dense, rows]));
+    return areSound ? { delivery, sums } : 'not_finite';
   };
+}
+
+/** The nodes that come to the coordinator. */
+function nodesRead(delivery: Delivery, { leaves }: Pick<StepPlan, 'leaves'>): LeafRange[] {
+  return delivery.keepsSums === true ? [] : nodesIn(delivery, leaves.length);
 }
 
 function metaGradientOf(root: GradientNode, spec: ModelSpec): MetaGradient {
@@ -114,23 +127,6 @@ function metaGradientOf(root: GradientNode, spec: ModelSpec): MetaGradient {
     start = end;
   }
   return { dense, rows };
-}
-
-/**
- * The sum of squares is finite if and only if all values are: squares of float32 fit into float64. Two sums at once take
- * half the time of one, whose additions wait for each other.
- */
-function isFinite({ dense, rows }: GradientNode): boolean {
-  let [squares, others] = [0, 0];
-  for (const values of [dense, rows]) {
-    const { length } = values;
-    for (let index = 1; index < length; index += 2) {
-      squares += (values[index - 1] ?? NaN) ** 2;
-      others += (values[index] ?? NaN) ** 2;
-    }
-    if (length % 2 === 1) squares += (values[length - 1] ?? NaN) ** 2;
-  }
-  return Number.isFinite(squares + others);
 }
 
 /** Weighted as task gradients are. */

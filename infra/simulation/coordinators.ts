@@ -230,6 +230,7 @@ class HeldByCall {
     const [packs, all] = [this.#packs, this.#all];
     const watched: JobOrder = {
       ...{ job: order.job, dense: order.dense, frozen: order.frozen },
+      ...(order.parts === undefined ? {} : { parts: order.parts }),
       get rowPack() {
         const { rowPack } = order;
         if (rowPack !== null && !packs.has(watched)) all.add(order.job.outerStep, rowPack);

@@ -8,7 +8,7 @@ import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { bestOf, type ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
-import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import { inputRefsOf, type JobResult, type CarriedJob } from '../../shared/queue/protocol.js';
 import { blobKeyOf } from '../../shared/storage/blob-store.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
@@ -53,7 +53,7 @@ export interface Violation {
 interface OpenJob {
   /** That of its delivery. */
   readonly jobId: string;
-  readonly job: Job;
+  readonly job: CarriedJob;
   readonly by: SimulatedProcess;
   readonly addedMs: number;
 }
@@ -253,7 +253,7 @@ export class Invariants {
     if (job === undefined || job.outerStep !== outerStep)
       this.violate('an admitted result is that of its job', what);
     // Parts of a job that is searched for a poison task are not in the reference.
-    else if (expected !== undefined && expected !== result.output.sha256)
+    else if (expected !== undefined && expected !== (result.sums?.blob ?? result.output).sha256)
       this.violate('an admitted result equals that of the undisturbed run', what);
   }
 
@@ -304,7 +304,7 @@ export class Invariants {
   }
 
   /** A job that is added again, because no answer came, may have ended meanwhile. */
-  #opened(jobId: string, job: Job, by: SimulatedProcess): void {
+  #opened(jobId: string, job: CarriedJob, by: SimulatedProcess): void {
     if (this.#ended.has(jobId)) return;
     this.#closeDeliveries(jobId);
     this.#open.set(withoutAttempt(jobId), { jobId, job, by, addedMs: this.nowMs });
@@ -323,7 +323,7 @@ export class Invariants {
   }
 
   /** The queue's own server gets inputs before jobs, over one connection. An object store has them first. */
-  #demandInputsStored(jobId: string, job: Job, by: SimulatedProcess): void {
+  #demandInputsStored(jobId: string, job: CarriedJob, by: SimulatedProcess): void {
     const newest = Math.max(0, ...this.lives.map(({ epoch }) => epoch));
     if (job.largeBlobs === undefined || this.#lifeOf(by).epoch !== newest) return;
     for (const input of [job.dense, job.rowPack, job.frozen])
@@ -334,8 +334,7 @@ export class Invariants {
 
   #demandUnused(by: SimulatedProcess, sha256: string): void {
     for (const { jobId, job, by: owner } of this.#open.values()) {
-      const inputs = [job.dense, job.rowPack, job.frozen];
-      if (owner === by && inputs.some((input) => input?.sha256 === sha256))
+      if (owner === by && inputRefsOf(job).some((input) => input.sha256 === sha256))
         this.violate('an input is kept while a job needs it', `${by.name} deletes one of ${jobId}`);
     }
   }

@@ -7,7 +7,7 @@ import { train } from '../../coordinator/training/outer-loop.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
-import type { Job } from '../../shared/queue/protocol.js';
+import type { CarriedJob } from '../../shared/queue/protocol.js';
 import {
   simulatedExecutorOf,
   simulatedLossOf,
@@ -27,11 +27,11 @@ export interface Reference {
 }
 
 /** The part of a job that says what it computes. */
-export type ComputedPart = Pick<Job, 'outerStep' | 'taskIndices' | 'work'>;
+export type ComputedPart = Pick<CarriedJob, 'outerStep' | 'taskIndices' | 'work' | 'keepsSums'>;
 
 /** Names a job by what it computes. */
 export function jobKeyOf(job: ComputedPart): string {
-  return `${job.outerStep}:${job.taskIndices.join(',')}`;
+  return `${job.outerStep}:${job.taskIndices.join(',')}${job.keepsSums === true ? ', kept' : ''}`;
 }
 
 /** All losses of an outer step, in one text. */
@@ -84,6 +84,9 @@ async function runWith(variant: Variant, perLeafMs: number): Promise<Reference> 
         execute: async (input) => {
           const computed = await executor.execute(input);
           resultByJob.set(jobKeyOf(input.job), blobRefOf(computed.output).sha256);
+          const keeping = { ...input, job: { ...input.job, keepsSums: true as const } };
+          const { output: kept } = await executor.execute(keeping);
+          resultByJob.set(jobKeyOf(keeping.job), blobRefOf(kept).sha256);
           const { work } = input.job;
           const leafCount = work.kind === 'gradient' ? work.leaves.shapes.length : 1;
           return { ...computed, computeMs: perLeafMs * leafCount };

@@ -39,6 +39,8 @@ export interface Variant {
   readonly hasStraggler: boolean;
   /** Most blobs are in an object store, which answers later than the queue's server. */
   readonly hasLargeBlobs: boolean;
+  /** Workers add sums; otherwise the coordinator does. */
+  readonly joinsSums: boolean;
   /** Training ends when validation losses stop falling. */
   readonly stopsEarly: boolean;
   /** Calls of the object store of the checkpoints are repeated while it is away. */
@@ -68,9 +70,10 @@ export function variantOf(seed: number): Variant {
   const isLarge = isOneIn(MANY_LEAVES_ONE_IN);
   const [hasStraggler, hasLargeBlobs] = [isOneIn(STRAGGLER_ONE_IN), isOneIn(LARGE_BLOBS_ONE_IN)];
   const stopsEarly = isDrawn() && !drawn.overlaps;
+  const joinsSums = isDrawn();
   return {
     ...{ ...drawn, leavesPerStep: isLarge ? MANY_LEAVES : FEW_LEAVES },
-    ...{ hasStraggler, hasLargeBlobs, stopsEarly },
+    ...{ hasStraggler, hasLargeBlobs, stopsEarly, joinsSums },
   };
 }
 
@@ -93,6 +96,7 @@ export function describedVariant(variant: Variant): string {
     ...(leavesPerStep === FEW_LEAVES ? [] : [`an outer step has ${leavesPerStep} leaves`]),
     ...(variant.hasStraggler ? ['a worker is slow'] : []),
     ...(variant.hasLargeBlobs ? ['large blobs are elsewhere'] : []),
+    ...(variant.joinsSums ? ['workers add sums'] : []),
     ...(variant.stopsEarly ? ['training may stop early'] : []),
     ...(variant.waitsForStore ? ['coordinators wait for the store'] : []),
   ];
@@ -202,6 +206,10 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
       ...(variant.stopsEarly ? { earlyStopping: { everyOuterSteps: 1, patience: 3 } } : {}),
       ...(variant.overlaps ? { staleness } : {}),
     },
+    queue: {
+      ...plainConfig.queue,
+      ...(variant.joinsSums ? { joinedSumByteCountMin: 0 } : {}),
+    },
     compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
   });
   return { config, store: simulatedStoreOf(variant), storeAddress: 'memory://store', spec };
@@ -237,7 +245,11 @@ async function computed(input: JobInput, store: TaskStore): Promise<JobOutput> {
   const losses = pretendedLossesOf(job.taskIndices);
   const queryBefore = job.work.queryLossBefore === undefined ? null : losses.queryBefore;
   return {
-    output: encodeSums({ nodes, losses: { ...losses, queryBefore } }, spec.tableRowWidth),
+    output: encodeSums(
+      { nodes, losses: { ...losses, queryBefore } },
+      spec.tableRowWidth,
+      job.keepsSums === true,
+    ),
     queryRowCount: QUERY_ROWS_PER_TASK * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
   };

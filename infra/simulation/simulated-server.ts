@@ -27,7 +27,7 @@ import {
 import { promised } from '../../shared/storage/memory-object-store.js';
 import { parseJobFailure } from '../../shared/queue/queue-errors.js';
 import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-connection.js';
-import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import type { CarriedJob, JobResult } from '../../shared/queue/protocol.js';
 
 /** Whether a command only reads: a server that refuses to write still answers it. */
 type CommandKind = 'reads' | 'writes';
@@ -195,7 +195,7 @@ export type ServerCommand = { readonly by: SimulatedProcess } & Carried;
 type Carried =
   | {
       readonly name: 'add';
-      readonly jobs: readonly { readonly jobId: string; readonly job: Job }[];
+      readonly jobs: readonly { readonly jobId: string; readonly job: CarriedJob }[];
     }
   | { readonly name: 'remove'; readonly jobIds: readonly string[] }
   | { readonly name: 'delete-blob'; readonly sha256: string }

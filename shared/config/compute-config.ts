@@ -88,6 +88,14 @@ export const QueueConfigSchema = z
         'Tables that no outer step changes are sent to each worker whole, once, if they have at most this ' +
           'many bytes together.',
       ),
+    joinedSumByteCountMin: z
+      .int()
+      .nonnegative()
+      .default(8 * 1024 * 1024)
+      .describe(
+        'Workers add sums of gradients of this many bytes and more, so that the coordinator reads four ' +
+          'of them at most, whatever the number of workers. It reads smaller ones itself, which takes less time.',
+      ),
     blobLifetimeMs: positiveInt
       .default(3_600_000)
       .describe('How long a blob in Redis outlives its last use.'),

@@ -20,7 +20,7 @@ import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/lease.js';
 import { z } from 'zod';
 import type { JobFailure } from './queue-errors.js';
-import type { Job, JobResult, LargeBlobs } from './protocol.js';
+import type { CarriedJob, JobResult, LargeBlobs } from './protocol.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */
@@ -107,7 +107,7 @@ export interface ConnectedWorker {
 
 interface QueuedJob {
   readonly jobId: string;
-  readonly job: Job;
+  readonly job: CarriedJob;
 }
 
 /**

@@ -4,7 +4,7 @@
  * Terms: a *job* is one queue entry. A *gradient* job computes consecutive leaves of an outer step and returns one
  * sum for each node of the sum tree that they make up. A *predict* job returns logits after given numbers of
  * inner steps. An *adapt* job returns the adapted tasks themselves, so that others can score rows of
- * theirs later. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
+ * theirs later. A *join* job adds the sums of other jobs, which stayed in the store. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
  * records, each parsed strictly where it arrives.
  *
  * Input blobs of a job, all in safetensors layout (decision 0014):
@@ -13,7 +13,8 @@
  *   frozen    the other dense variables by name and, in a job without row pack, `rows`
  *             `[sum of table rows, tableRowWidth]`: every table whole, in the order of the spec
  * Output blob of a gradient job, by `sums/delivered-sums.ts`: for each node `N.dense` and `N.rows`, and the losses of
- * its tasks.
+ * its tasks. If its sums stay in the store for a join, that blob stays with the ids of the rows, and the output has the
+ * losses alone. A join job has no tasks, and the output of a gradient job.
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  * Output blob of an adapt job: `shared/bundle/adapted-tasks.ts`.
@@ -21,7 +22,7 @@
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
-import { BlobRefSchema } from '../storage/blob-store.js';
+import { BlobRefSchema, type BlobRef } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/device-report.js';
 import { ModelConfigSchema } from '../models/model-config.js';
@@ -220,6 +221,15 @@ const AdaptWorkSchema = z.strictObject({
   division: RowDivisionSchema.optional(),
 });
 
+/** Adds nodes of the sum tree that are in the store. A worker needs neither model nor tasks for it. */
+const JoinWorkSchema = z.strictObject({
+  kind: z.literal('join'),
+  /** The number of leaves of the outer step, which fixes the tree. */
+  stepLeafCount: z.int().positive(),
+  /** They make up one node together. */
+  nodes: z.array(z.strictObject({ first: index, end: index, sum: BlobRefSchema })).min(2),
+});
+
 const LargeBlobsSchema = z.strictObject({
   /** A folder that all machines see, or `s3://BUCKET/PREFIX`. */
   address: z.string().min(1).max(1_024),
@@ -266,6 +276,13 @@ export const JobSchema = z.strictObject({
   /** Bounds the padded rows that a predict or adapt job computes at once. The leaves of a gradient job say theirs. */
   microBatchRowsMax: z.int().positive(),
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),
+  /** Whether the sums stay in the store, where a join finds them. */
+  keepsSums: z.literal(true).optional(),
+});
+
+export const JoinJobSchema = JobSchema.extend({
+  taskIndices: z.array(index).max(0),
+  work: JoinWorkSchema,
 });
 
 export const JobResultSchema = z.strictObject({
@@ -274,7 +291,9 @@ export const JobResultSchema = z.strictObject({
   outerStep: index,
   jobIndex: index,
   output: BlobRefSchema,
-  taskCount: z.int().positive(),
+  /** Sums that stay in the store; absent where the output has them. */
+  sums: z.strictObject({ blob: BlobRefSchema, isFinite: z.boolean() }).optional(),
+  taskCount: index,
   queryRowCount: z.int().nonnegative(),
   computeMs: z.number().nonnegative(),
   /** The time until the worker had the inputs, or their names where the compute process reads them itself; absent without a queue. */
@@ -287,7 +306,11 @@ export const JobResultSchema = z.strictObject({
   fingerprint: FingerprintSchema,
 });
 
+/** A job that an executor computes. */
 export type Job = z.infer<typeof JobSchema>;
+export type JoinJob = z.infer<typeof JoinJobSchema>;
+/** What the queue carries. */
+export type CarriedJob = Omit<Job, 'work'> & Pick<Job | JoinJob, 'work'>;
 export type JobResult = z.infer<typeof JobResultSchema>;
 /** A task store as a job names it. */
 export type StoreReference = Job['store'];
@@ -302,8 +325,15 @@ export function taskCountOf({ taskIndices }: Pick<Job, 'taskIndices'>): number {
   return taskIndices.length;
 }
 
-/** The leaves of its outer step that a job computes; one for any other job. */
-export function leafCountOf({ work }: Pick<Job, 'work'>): number {
+/** The blobs that a job needs. */
+export function inputRefsOf({ dense, rowPack, frozen, work }: CarriedJob): BlobRef[] {
+  const nodes = work.kind === 'join' ? work.nodes.map(({ sum }) => sum) : [];
+  return [dense, rowPack, frozen, ...nodes].filter((ref) => ref !== undefined);
+}
+
+/** The leaves of its outer step that a job computes; one for a job of an evaluation. */
+export function leafCountOf({ work }: Pick<CarriedJob, 'work'>): number {
+  if (work.kind === 'join') return 0;
   return work.kind === 'gradient' ? work.leaves.shapes.length : 1;
 }
 
@@ -313,7 +343,7 @@ export function divisionOf(work: JobWork): RowDivision | undefined {
 }
 
 /** The rows of its tasks that a job reads; null where all of them. */
-export function drawnRowsOf(work: JobWork): DrawnRows | null {
+export function drawnRowsOf(work: CarriedJob['work']): DrawnRows | null {
   if (work.kind !== 'gradient' || work.drawnRows === undefined) return null;
   return { byTask: work.drawnRows, supportCounts: work.drawnSupportCounts ?? null };
 }
@@ -322,7 +352,7 @@ export function drawnRowsOf(work: JobWork): DrawnRows | null {
 export function idDropoutOf({
   work,
   outerStep,
-}: Pick<Job, 'work' | 'outerStep'>): IdDropout | null {
+}: Pick<CarriedJob, 'work' | 'outerStep'>): IdDropout | null {
   const { seed, ids: rates } = (work.kind === 'gradient' ? work.dropout : undefined) ?? {};
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
 }
@@ -330,7 +360,7 @@ export function idDropoutOf({
 /**
  * Derived from the job, so that a job enqueued twice is one job. BullMQ refuses ids with a colon.
  */
-export function jobIdOf(job: Job, attempt: number): string {
+export function jobIdOf(job: CarriedJob, attempt: number): string {
   return `${job.runId}-${job.work.kind}-${job.outerStep}-${job.jobIndex}-a${attempt}`;
 }
 

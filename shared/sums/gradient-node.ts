@@ -45,6 +45,29 @@ export function rowCountOf(idsByTable: readonly Int32Array[]): number {
   return idsByTable.reduce((sum, ids) => sum + ids.length, 0);
 }
 
+/** The bytes of the gradient of a node whose leaves touch these rows. */
+export function sumByteCountOf(spec: ModelSpec, layout: Pick<RowPackLayout, 'idsByTable'>): number {
+  const rowCount = rowCountOf(learnedIdsOf(spec, layout));
+  return Float32Array.BYTES_PER_ELEMENT * (denseCountOf(spec) + rowCount * spec.tableRowWidth);
+}
+
+/**
+ * The sum of squares is finite if and only if all values are: squares of float32 fit into float64. Two sums at once take
+ * half the time of one, whose additions wait for each other.
+ */
+export function areFinite(lists: readonly Float32Array[]): boolean {
+  let [squares, others] = [0, 0];
+  for (const values of lists) {
+    const { length } = values;
+    for (let index = 1; index < length; index += 2) {
+      squares += (values[index - 1] ?? NaN) ** 2;
+      others += (values[index] ?? NaN) ** 2;
+    }
+    if (length % 2 === 1) squares += (values[length - 1] ?? NaN) ** 2;
+  }
+  return Number.isFinite(squares + others);
+}
+
 /** The sum of two siblings. It writes to the dense values of the left one. */
 export function joinNodes(left: GradientNode, right: GradientNode, width: number): GradientNode {
   addTo(left.dense, right.dense);

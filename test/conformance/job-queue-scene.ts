@@ -12,7 +12,7 @@ import type {
   WorkerReport,
 } from '../../shared/queue/job-queue.js';
 import type { JobFailure } from '../../shared/queue/queue-errors.js';
-import { type JobResult, PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
+import { type CarriedJob, type JobResult, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
 
@@ -29,7 +29,7 @@ export interface JobQueueUnderTest {
 }
 
 const ref = blobRefOf(Uint8Array.of(1));
-export function jobOf(jobIndex: number, departures: Partial<Job> = {}): Job {
+export function jobOf(jobIndex: number, departures: Partial<CarriedJob> = {}): CarriedJob {
   return {
     ...ordersForTest(1)[0]!.job,
     runId: 'run',

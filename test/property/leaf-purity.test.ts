@@ -8,7 +8,12 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { childrenOf, nodesIn, SumTree, type LeafRange } from '../../shared/sums/sum-tree.js';
 import { at } from '../../shared/base/arrays.js';
-import type { DeliveredSums, TaskLosses } from '../../shared/sums/delivered-sums.js';
+import {
+  encodeSums,
+  joinStored,
+  type DeliveredSums,
+  type TaskLosses,
+} from '../../shared/sums/delivered-sums.js';
 import { joinNodes, type GradientNode } from '../../shared/sums/gradient-node.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
@@ -147,5 +152,26 @@ describe.each(works)('%s', (name, work) => {
       }),
       { numRuns: 2, examples: [[[{ first: 0, end: leafCount }]]] },
     );
+  });
+
+  test('sums that another worker joins have the bits of one job', async () => {
+    store = { ...tinyTaskStore(storeOptions), digest: name };
+    const own = work.method.kind === 'posterior' ? linearModel : model;
+    const jobCase = jobCaseOf(store, own, 5, work.method);
+    const asked = [jobCase, taskIndices, work] as const;
+    const whole = await runLeaves(executor, ...asked, CUT);
+    const { job } = await jobInputOf(...asked, CUT.microBatchRowsMax, CUT);
+    if (job.work.kind !== 'gradient') throw new Error('expected a gradient job');
+    const { stepLeafCount } = job.work.leaves;
+    const nodes: Parameters<typeof joinStored>[0][number][] = [];
+    for (const range of childrenOf({ first: 0, end: stepLeafCount })) {
+      const input = await jobInputOf(...asked, CUT.microBatchRowsMax, { ...CUT, range });
+      const kept = { ...input, job: { ...input.job, keepsSums: true as const } };
+      nodes.push({ ...range, bytes: (await executor.execute(kept)).output });
+    }
+    const none = new Float32Array(0);
+    const losses = { query: none, support: none, queryBefore: null };
+    const expected = encodeSums({ nodes: whole.nodes, losses }, jobCase.spec.tableRowWidth);
+    expect(Buffer.compare(joinStored(nodes, stepLeafCount, false), expected)).toBe(0);
   });
 });

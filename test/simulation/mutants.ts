@@ -97,7 +97,7 @@ export const MUTANTS: readonly Mutant[] = [
     'numbers that are not finite are admitted',
     5,
     change(
-      'coordinator/training/step-sum',
+      'shared/sums/gradient-node',
       'return Number.isFinite(squares + others);',
       'return true;',
     ),
@@ -155,6 +155,20 @@ export const MUTANTS: readonly Mutant[] = [
       'shared/sums/sum-tree',
       'let arrived = { ...node, sum };',
       'const all = this.#waiting.get(0); const end = (all?.end ?? 0) + node.end - node.first; this.#waiting.set(0, { first: 0, end, sum: all === undefined ? sum : this.#join(all.sum, sum) }); return; let arrived;',
+    ),
+  ),
+  mutant(
+    'sums that the store has lost are not computed again',
+    0,
+    change(STEP, 'await this.#recomputeLostParts(delivery);', ''),
+  ),
+  mutant(
+    'sums go when their join is sent',
+    0,
+    change(
+      STEP,
+      'const sent = this.#sendFirst(delivery);',
+      'const sent = this.#sendFirst(delivery); this.#stepBlobs.delete(this.#kept.release(order));',
     ),
   ),
   mutant(

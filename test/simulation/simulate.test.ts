@@ -51,6 +51,7 @@ describe('a simulated cluster', () => {
       'records are signed',
       'the fingerprint is demanded',
       'training may stop early',
+      'workers add sums',
     ]);
   });
 

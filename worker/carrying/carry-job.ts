@@ -6,21 +6,30 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { type FailureKind, QianmoError } from '../../shared/base/errors.js';
-import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { type JobFailure, type JobFailureKind, mayPass } from '../../shared/queue/queue-errors.js';
 import type { JobConsumer } from '../../shared/queue/job-queue.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
+  inputRefsOf,
   type Job,
   type JobResult,
   JobSchema,
+  type JoinJob,
+  JoinJobSchema,
   PROTOCOL_VERSION,
   taskCountOf,
 } from '../../shared/queue/protocol.js';
-import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import {
+  BlobMissingError,
+  type BlobRef,
+  blobRefOf,
+  type BlobStore,
+} from '../../shared/storage/blob-store.js';
 import { withRetry } from '../../shared/network/retry.js';
 import { type JobLimits, reasonToRefuse } from './job-limits.js';
+import { joinStored, lossesApart } from '../../shared/sums/delivered-sums.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 
 /**
@@ -53,10 +62,15 @@ export function blobsOn(end: Pick<JobConsumer, 'blobs'>): JobCarrier['blobsOf'] 
     });
 }
 
-export interface CarriedInput extends JobInput {
+interface JoinInput {
+  readonly job: JoinJob;
+  readonly nodes: Parameters<typeof joinStored>[0];
+}
+
+export type CarriedInput = (JobInput | JoinInput) & {
   /** Time of fetching; absent where nobody fetched. */
   readonly fetchMs?: number;
-}
+};
 
 export class JobFailedError extends Error {
   readonly failure: JobFailure;
@@ -85,6 +99,13 @@ export async function fetchJob(
   if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
+    if (isJoin(job)) {
+      const fetching = job.work.nodes.map(async ({ sum, ...node }) => {
+        return { ...node, bytes: await blobs.get(sum) };
+      });
+      const nodes = await Promise.all(fetching);
+      return { job, nodes, fetchMs: carrier.clock.monotonicMs() - startMs };
+    }
     const { sharedInputs } = carrier;
     const [dense, frozen, rowPack] = await Promise.all([
       sharedInputs.get(job.dense, blobs),
@@ -111,11 +132,19 @@ export async function carryJob(
 ): Promise<JobResult> {
   const { job } = input;
   try {
-    const computed = await carrier.executor.execute(input, signal);
+    const computed =
+      'nodes' in input
+        ? joined(input, carrier.clock)
+        : await carrier.executor.execute(input, signal);
     onComputed();
     const uploadedFromMs = carrier.clock.monotonicMs();
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
-    const output = await blobs.put(computed.output);
+    const sumsRef = job.keepsSums === true ? blobRefOf(computed.output) : null;
+    const apart = sumsRef === null ? null : lossesApart(computed.output, sumsRef);
+    const [output] = await Promise.all([
+      blobs.put(apart?.losses ?? computed.output),
+      sumsRef === null ? null : blobs.put(computed.output, sumsRef),
+    ]);
     const uploadMs = carrier.clock.monotonicMs() - uploadedFromMs;
     return {
       protocolVersion: PROTOCOL_VERSION,
@@ -123,6 +152,9 @@ export async function carryJob(
       outerStep: job.outerStep,
       jobIndex: job.jobIndex,
       output,
+      ...(apart === null || sumsRef === null
+        ? {}
+        : { sums: { blob: sumsRef, isFinite: apart.isFinite } }),
       taskCount: taskCountOf(job),
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,
@@ -135,6 +167,19 @@ export async function carryJob(
   } catch (error) {
     throw new JobFailedError(failureOf(error, job), error);
   }
+}
+
+/** A few additions, so that it needs no compute process. Every kind of machine adds alike. */
+function joined({ job, nodes }: JoinInput, clock: Clock): JobOutput {
+  const startMs = clock.monotonicMs();
+  const { work, keepsSums, fingerprint = '' } = job;
+  const output = joinStored(nodes, work.stepLeafCount, keepsSums === true);
+  const computeMs = clock.monotonicMs() - startMs;
+  return { output, queryRowCount: 0, computeMs, backend: 'float32 additions', fingerprint };
+}
+
+function isJoin(job: Job | JoinJob): job is JoinJob {
+  return job.work.kind === 'join';
 }
 
 /**
@@ -160,7 +205,7 @@ function patientBlobs(
   };
 }
 
-function parsedJob(data: unknown): Job {
+function parsedJob(data: unknown): Job | JoinJob {
   if (isRecord(data) && 'protocolVersion' in data && data['protocolVersion'] !== PROTOCOL_VERSION) {
     // A value of another kind may be too deeply nested for a text.
     const { protocolVersion } = data;
@@ -172,7 +217,8 @@ function parsedJob(data: unknown): Job {
   }
   const missing = missingPluginOf(data);
   if (missing !== null) throw new JobFailedError({ kind: 'refused', reason: missing });
-  const parsed = JobSchema.safeParse(data);
+  const isJoinData = isRecord(data) && isRecord(data['work']) && data['work']['kind'] === 'join';
+  const parsed = (isJoinData ? JoinJobSchema : JobSchema).safeParse(data);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new JobFailedError({
@@ -191,7 +237,7 @@ const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
   cancelled: 'transient',
 };
 
-function failureOf(error: unknown, job: Job): JobFailure {
+function failureOf(error: unknown, job: Job | JoinJob): JobFailure {
   if (error instanceof BlobMissingError) return { kind: 'blob-missing', reason: error.message };
   if (!(error instanceof QianmoError)) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -199,9 +245,7 @@ function failureOf(error: unknown, job: Job): JobFailure {
   }
   const { where, expected, found, cure } = error.report;
   // A damaged input is replaced by putting it again; the blob store has removed it.
-  const isInput = [job.dense, job.rowPack, job.frozen].some(
-    (ref) => ref !== undefined && where?.includes(ref.sha256) === true,
-  );
+  const isInput = inputRefsOf(job).some(({ sha256 }) => where?.includes(sha256) === true);
   if (error.kind === 'data' && isInput) return { kind: 'blob-missing', reason: error.message };
   const parts = [error.message];
   if (expected !== undefined) parts.push(`expected ${expected}`);

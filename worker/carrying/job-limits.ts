@@ -5,7 +5,7 @@
 
 import { relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Job, StoreReference } from '../../shared/queue/protocol.js';
+import { inputRefsOf, type CarriedJob, type StoreReference } from '../../shared/queue/protocol.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 
 export interface JobLimits {
@@ -48,7 +48,7 @@ export function listedIn(text: string | undefined): string[] {
 }
 
 /** Why this worker leaves the job to others; null if it does not. */
-export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
+export function reasonToRefuse(job: CarriedJob, limits: JobLimits): string | null {
   const places = [
     ...(job.largeBlobs === undefined ? [] : [{ ...job.largeBlobs, folderOf: objectFolderOf }]),
     { ...job.store, folderOf: storeFolderOf },
@@ -61,10 +61,7 @@ export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
     return `this worker computes a job for at most ${JOB_TIMEOUT_MS_MAX} ms, not ${job.timeoutMs}`;
   if (job.blobLifetimeMs > BLOB_LIFETIME_MS_MAX)
     return `this worker keeps blobs for at most ${BLOB_LIFETIME_MS_MAX} ms, not ${job.blobLifetimeMs}`;
-  const byteCount = [job.dense, job.rowPack, job.frozen].reduce(
-    (sum, ref) => sum + (ref?.byteCount ?? 0),
-    0,
-  );
+  const byteCount = inputRefsOf(job).reduce((sum, ref) => sum + ref.byteCount, 0);
   if (byteCount > INPUT_BYTE_COUNT_MAX)
     return `this worker takes at most ${INPUT_BYTE_COUNT_MAX} bytes of inputs, not ${byteCount}`;
   return null;

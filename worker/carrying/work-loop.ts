@@ -347,6 +347,8 @@ class WorkBench {
     const { executor, clock } = this.#options;
     const over = new AnyOf(computing, givenUp, givingBack);
     const announce = (input: CarriedInput | null): void => {
+      // A join is not computed by the executor.
+      if (input !== null && 'nodes' in input) return;
       if (input === null || !over.signal.aborted) executor.prepare?.(input);
     };
     fetching.then(announce, () => undefined);

@@ -20,6 +20,8 @@ const TITLES: Readonly<Record<string, string>> = {
   'disk of a worker full': 'one sick worker beside three healthy ones, when it %s,',
   'second coordinator': 'a second one on the same Redis stops at once and harms nothing',
   'job that kills its workers': 'costs no more workers than it has attempts',
+  'joining worker killed': 'have them when a worker is killed that has taken a join',
+  'sums lost by Redis': 'have them when the store loses sums, which are computed again',
   'copy of the store damaged': 'the run goes on with the other worker',
 };
 

@@ -5,10 +5,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { deliveryReader, StepSum } from '../../../coordinator/training/step-sum.js';
+import type { DeliveredResult } from '../../../coordinator/dispatch/dispatcher.js';
+import { withJoins } from '../../../coordinator/plan/deliveries.js';
+import type { MetaGradient } from '../../../coordinator/training/meta-optimizer.js';
 import { at } from '../../../shared/base/arrays.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { encodeSums, joinStored, lossesApart } from '../../../shared/sums/delivered-sums.js';
 import { rowCountOf, joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { childrenOf, nodesIn, SumTree, type LeafRange } from '../../../shared/sums/sum-tree.js';
 import {
+  deliveredBytes,
   deliveredOf,
   layoutOf,
   lossesForTest,
@@ -29,12 +35,14 @@ interface Leaf {
   readonly dense: readonly number[];
   readonly rows: readonly number[];
 }
-const leaf = fc.tuple(ids, ids, fc.tuple(value, value)).chain(([colour, shape, dense]) => {
-  const length = colour.length + shape.length;
-  return fc
-    .array(value, { minLength: length, maxLength: length })
-    .map((rows): Leaf => ({ colour, shape, dense, rows }));
-});
+const leafOf = (values: fc.Arbitrary<number>): fc.Arbitrary<Leaf> =>
+  fc.tuple(ids, ids, fc.tuple(values, values)).chain(([colour, shape, dense]) => {
+    const length = colour.length + shape.length;
+    return fc
+      .array(values, { minLength: length, maxLength: length })
+      .map((rows): Leaf => ({ colour, shape, dense, rows }));
+  });
+const leaf = leafOf(value);
 
 interface Cut {
   /** Where deliveries end, whether or not a node does. */
@@ -144,6 +152,123 @@ describe('the sum over the tree', () => {
       }),
       { seed: 7, numRuns: 100 },
     );
+  });
+});
+
+/** Divides a node as the draws say. */
+function nodesByDraw(node: LeafRange, draws: fc.Stream<number>): LeafRange[] {
+  if (node.end - node.first === 1 || Number(draws.next().value) % 16 === 0) return [node];
+  return childrenOf(node).flatMap((child) => nodesByDraw(child, draws));
+}
+
+/** How workers join sums. */
+interface Joining {
+  readonly inOrderOfArrival?: boolean;
+}
+
+/** The meta-gradient of a step whose joins run on workers. Whatever can run comes next, and stored sums get lost. */
+function joinedByWorkers(
+  leaves: readonly Leaf[],
+  draws: fc.Stream<number>,
+  { inOrderOfArrival = false }: Joining,
+): MetaGradient {
+  const leafCount = leaves.length;
+  const drawn = (count: number): number => Number(draws.next().value) % count;
+  const cut = nodesByDraw({ first: 0, end: leafCount }, draws);
+  const deliveries = withJoins(cut, leafCount);
+  const plan = planForTest(
+    leaves.map(({ colour, shape }) => ({ layout: layoutOf(colour, shape) })),
+  );
+  const read = deliveryReader(twoTableSpec, plan, deliveries);
+  const sum = new StepSum(twoTableSpec, plan);
+  const stored = new Map<number, Uint8Array>();
+  const outputOf = (place: number): Uint8Array => {
+    const { parts: added, keepsSums = false, ...node } = at(deliveries, place);
+    const losses = lossesForTest(node.end - node.first);
+    if (added === undefined)
+      return encodeSums({ nodes: [expectedSum(leaves, node)], losses }, 1, keepsSums);
+    const parts = added.map(({ jobIndex }) => jobIndex);
+    for (const part of parts)
+      if (drawn(4) === 0) {
+        const lost = stored.get(part)!;
+        const again = outputOf(part);
+        if (!inOrderOfArrival) expect(Buffer.compare(again, lost)).toBe(0);
+        stored.set(part, again);
+      }
+    const arrived = [...stored.keys()].filter((part) => parts.includes(part));
+    const bytesOf = inOrderOfArrival ? arrived : parts;
+    const nodes = parts.map((part, index) => {
+      return { ...at(deliveries, part), bytes: stored.get(at(bytesOf, index))! };
+    });
+    return joinStored(nodes, leafCount, keepsSums);
+  };
+  const open = new Set(deliveries.keys());
+  let readCount = 0;
+  while (open.size > 0) {
+    const ready = [...open].filter((place) =>
+      (at(deliveries, place).parts ?? []).every(({ jobIndex }) => stored.has(jobIndex)),
+    );
+    const place = at(ready, drawn(ready.length));
+    open.delete(place);
+    const output = outputOf(place);
+    if (at(deliveries, place).keepsSums === true) stored.set(place, output);
+    else readCount += 1;
+    const found = read(deliveredSums(place, output, stored.has(place)));
+    if (typeof found === 'string') throw new Error(`refused: ${found}`);
+    sum.add(found);
+  }
+  expect(readCount).toBeLessThanOrEqual(4);
+  return sum.metaGradient();
+}
+
+/** As a worker delivers them that leaves sums in the store, or not. */
+function deliveredSums(place: number, output: Uint8Array, stays: boolean): DeliveredResult {
+  if (!stays) return deliveredBytes(place, output);
+  const blob = blobRefOf(output);
+  const { losses, isFinite: areNumbers } = lossesApart(output, blob);
+  const delivered = deliveredBytes(place, losses);
+  const sums = { blob, isFinite: areNumbers };
+  return { ...delivered, result: { ...delivered.result, sums } };
+}
+
+describe('sums that workers join', () => {
+  // Sums of many leaves do not overflow, so that none is left out.
+  const moderate = fc.oneof(
+    fc.constantFrom(3e9, -3e9, 1, -1, 1e-30, -0, 1e8),
+    fc.float({ min: -1000, max: 1000, noNaN: true }),
+  );
+  const manyLeaves = fc.record({
+    leaves: fc.array(leafOf(moderate), { minLength: 1, maxLength: 80, size: 'max' }),
+    order: fc.infiniteStream(fc.nat(1_000)),
+  });
+  const hasSameBits = (joining: Joining) =>
+    fc.property(manyLeaves, ({ leaves, order }) => {
+      const { dense, rows } = joinedByWorkers(leaves, order, joining);
+      const expected = expectedSum(leaves);
+      expect(bitsOf(dense.get('w')!.values)).toBe(bitsOf(expected.dense));
+      const tables = [...rows.values()];
+      expect(tables.map(({ values }) => bitsOf(values)).join('')).toBe(bitsOf(expected.rows));
+      expect(tables.map((table) => table.ids)).toEqual(expected.idsByTable);
+    });
+
+  it('have the same bits for any cut, order of arrival and loss, and at most four are read', () => {
+    fc.assert(hasSameBits({}), { seed: 7, numRuns: 60 });
+  });
+
+  it('have other bits where they are added in order of arrival', () => {
+    const broken = hasSameBits({ inOrderOfArrival: true });
+    const once = { seed: 7, numRuns: 60, endOnFailure: true };
+    expect(() => fc.assert(broken, once)).toThrow('Property failed');
+  });
+
+  it('are refused where one is not finite, or has no ids', () => {
+    const node = { ...nodeForTest(layoutOf([1], [2]), [Infinity, 0], [1, 2]) };
+    const losses = lossesForTest(1);
+    const kept = encodeSums({ nodes: [node], losses }, 1, true);
+    expect(lossesApart(kept, blobRefOf(kept)).isFinite).toBe(false);
+    const bytes = encodeSums({ nodes: [node], losses }, 1);
+    const nodes = [0, 1].map((first) => ({ first, end: first + 1, bytes }));
+    expect(() => joinStored(nodes, 2, true)).toThrow('lack their ids');
   });
 });
 

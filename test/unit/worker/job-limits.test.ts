@@ -7,18 +7,25 @@ import {
   s3OptionsOf,
   StorageConfigSchema,
 } from '../../../shared/storage/open-object-store.js';
-import type { Job } from '../../../shared/queue/protocol.js';
+import type { CarriedJob, Job, JoinJob } from '../../../shared/queue/protocol.js';
+import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { jobLimitsOf, reasonToRefuse } from '../../../worker/carrying/job-limits.js';
 
 const ref = { sha256: 'a'.repeat(64), byteCount: 10 };
 
-function jobWith(changes: Partial<Job>): Job {
-  const job: Partial<Job> = { timeoutMs: 1000, blobLifetimeMs: 1000, dense: ref, ...changes };
+const work: Job['work'] = {
+  ...{ kind: 'predict', method: { kind: 'global' }, rows: 'query' },
+  adaptations: [{ innerRate: 1, innerSteps: 0 }],
+};
+
+function jobWith(changes: Partial<CarriedJob>): CarriedJob {
+  const common = { timeoutMs: 1000, blobLifetimeMs: 1000, dense: ref, work };
+  const job: Partial<CarriedJob> = { ...common, ...changes };
   // Only these parts of a job are looked at.
-  return job as Job;
+  return job as CarriedJob;
 }
 
-function jobOn(address: string, s3Endpoint?: string): Job {
+function jobOn(address: string, s3Endpoint?: string): CarriedJob {
   const endpoint = s3Endpoint === undefined ? {} : { s3Endpoint };
   const storage = StorageConfigSchema.parse(endpoint);
   return jobWith({ store: { address, digest: 'd', storage } });
@@ -110,11 +117,19 @@ describe('the endpoint of a job', () => {
 });
 
 describe('the size of a job', () => {
+  const joinOf = (sum: BlobRef): JoinJob['work'] => ({
+    ...{ kind: 'join', stepLeafCount: 2 },
+    nodes: [
+      { first: 0, end: 1, sum },
+      { first: 1, end: 2, sum },
+    ],
+  });
   const within = jobOn('/data/stores');
   it.each([
     ['time', { timeoutMs: 86_400_001 }, 'at most 86400000 ms'],
     ['lifetime of blobs', { blobLifetimeMs: 2 ** 40 }, 'keeps blobs for at most'],
     ['inputs', { frozen: { ...ref, byteCount: 4 * 1024 ** 3 } }, 'bytes of inputs'],
+    ['sums to add', { work: joinOf({ ...ref, byteCount: 2 * 1024 ** 3 }) }, 'bytes of inputs'],
   ])('is bounded: %s', (_, changes, reason) => {
     expect(reasonToRefuse({ ...within, ...changes }, limits)).toContain(reason);
   });

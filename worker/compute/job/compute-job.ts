@@ -76,7 +76,9 @@ export function computeJob(
     };
     switch (work.kind) {
       case 'gradient':
-        return gradientJob(computations, onDevice, work, { leaves, sent: inputs.pack });
+        return gradientJob(computations, onDevice, work, {
+          ...{ leaves, sent: inputs.pack, hasIds: job.keepsSums === true },
+        });
       case 'predict':
         return predictJob(computations, onDevice, work, job.microBatchRowsMax);
       case 'adapt':
@@ -144,13 +146,18 @@ function gradientJob(
   computations: Computations,
   onDevice: DeviceJob,
   work: GradientWork,
-  inputs: { readonly leaves: readonly Leaf[]; readonly sent: SentPack | null },
+  inputs: {
+    readonly leaves: readonly Leaf[];
+    readonly sent: SentPack | null;
+    readonly hasIds: boolean;
+  },
 ): ComputedJob {
   const isDivided = adapts(methodPlanOf(work.method));
   return {
     output: encodeSums(
       gradientOf(computations, onDevice, work, inputs),
       onDevice.spec.tableRowWidth,
+      inputs.hasIds,
     ),
     queryRowCount: onDevice.tasks.reduce(
       (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),

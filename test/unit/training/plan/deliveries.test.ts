@@ -1,7 +1,11 @@
 /** The cut of leaves into deliveries, with worked numbers. */
 
 import { describe, expect, it } from 'vitest';
-import { cutIntoDeliveries, type CostedLeaf } from '../../../../coordinator/plan/deliveries.js';
+import {
+  cutIntoDeliveries,
+  withJoins,
+  type CostedLeaf,
+} from '../../../../coordinator/plan/deliveries.js';
 
 const leavesOf = (costs: readonly number[], jobByteCount = 100): CostedLeaf[] =>
   costs.map((cost) => ({ cost, jobByteCount }));
@@ -64,4 +68,60 @@ it('deliveries are small enough for a job', () => {
   const leaves = leavesOf(Array<number>(8).fill(10), 20 * 1024);
   expect(sizesOf(cut(leaves, { workers: 1, leafMs: 10 }))).toEqual([2, 2, 2, 2]);
   expect(sizesOf(cut(leaves, { workers: 1, leafMs: null }))).toEqual([2, 2, 2, 2]);
+});
+
+// Seen to fail: with joins of two, and with joins below the nodes that are read.
+describe('joins', () => {
+  const joinsOf = (leafCount: number, deliveryLeafCount = 1): string[] => {
+    const cutOf = Array.from({ length: leafCount / deliveryLeafCount }, (_, place) => {
+      const first = place * deliveryLeafCount;
+      return { first, end: first + deliveryLeafCount };
+    });
+    return withJoins(cutOf, leafCount)
+      .slice(cutOf.length)
+      .map(({ first, end, parts = [], keepsSums }) => {
+        const places = parts.map(({ jobIndex }) => jobIndex);
+        return `${first}-${end} of ${places.join(',')}${keepsSums === true ? ', kept' : ''}`;
+      });
+  };
+
+  it('are none where the coordinator reads four deliveries', () => {
+    expect(joinsOf(4)).toEqual([]);
+    expect(joinsOf(16, 4)).toEqual([]);
+    expect(withJoins([{ first: 0, end: 16 }], 16)).toEqual([
+      { first: 0, end: 16, keepsSums: false },
+    ]);
+  });
+
+  it('are the nodes that the coordinator reads, of up to four others', () => {
+    expect(joinsOf(8)).toEqual(['0-2 of 0,1', '2-4 of 2,3', '4-6 of 4,5', '6-8 of 6,7']);
+    expect(joinsOf(16, 2)).toEqual(['0-4 of 0,1', '4-8 of 2,3', '8-12 of 4,5', '12-16 of 6,7']);
+    expect(joinsOf(16)).toHaveLength(4);
+    expect(joinsOf(16)[3]).toBe('12-16 of 12,13,14,15');
+  });
+
+  it('add kept sums of others where there are more deliveries', () => {
+    const joins = joinsOf(64);
+    expect(joins).toHaveLength(4 + 16);
+    expect(joins.slice(0, 5)).toEqual([
+      ...['0-4 of 0,1,2,3, kept', '4-8 of 4,5,6,7, kept', '8-12 of 8,9,10,11, kept'],
+      ...['12-16 of 12,13,14,15, kept', '0-16 of 64,65,66,67'],
+    ]);
+  });
+
+  it('keep the sums of deliveries that they add, and of no others', () => {
+    // One half is one delivery, which is read as it is.
+    const found = withJoins(
+      [{ first: 0, end: 4 }, ...[4, 5, 6, 7].map((first) => ({ first, end: first + 1 }))],
+      8,
+    );
+    expect(found.map(({ keepsSums }) => keepsSums)).toEqual([
+      ...[false, true, true, true, true],
+      ...[false, false],
+    ]);
+    expect(found.slice(5).map(({ parts = [] }) => parts.map(({ jobIndex }) => jobIndex))).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+  });
 });
