@@ -65,7 +65,7 @@ test('of many categories, the pairs that say more than both alone are encoded, a
       const values = names.map(() => stream.below(6));
       // c3 and c9 decide together and alone, c1 alone.
       const [odd, otherOdd] = [values[3]! % 2, values[9]! % 2];
-      const logit = -2 + 2.5 * (odd ^ otherOdd) + 0.5 * (odd + otherOdd) + 0.4 * (values[1]! - 2.5);
+      const logit = -2 + 2.5 * (odd ^ otherOdd) + 1.5 * (odd + otherOdd) + 0.4 * (values[1]! - 2.5);
       const clicked = stream.uniform() < 1 / (1 + Math.exp(-logit)) ? 1 : 0;
       return `g${stream.below(40)},${values.join(',')},${from + row},${clicked}`;
     });

@@ -240,7 +240,7 @@ describe('a rewritten graph', () => {
           expect(compared.relativeError).toBe(0);
         });
       }),
-      { numRuns: 20 },
+      { numRuns: 30 },
     );
   });
 
@@ -254,7 +254,7 @@ describe('a rewritten graph', () => {
           expect(compared.relativeError).toBe(0);
         });
       }),
-      { numRuns: 20 },
+      { numRuns: 30 },
     );
   });
 });
