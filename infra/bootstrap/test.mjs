@@ -30,7 +30,7 @@ async function runCheck(name, program, args) {
 /** @returns {Promise<Check>[]} */
 function startChecks() {
   return [
-    runCheck('lint', 'eslint/bin/eslint.js', ['.']),
+    runCheck('lint', 'eslint/bin/eslint.js', ['--config', 'test/tidy/eslint.config.mjs', '.']),
     runCheck('format', 'prettier/bin/prettier.cjs', ['--check', '.', '--log-level', 'warn']),
   ];
 }

@@ -4,7 +4,7 @@ import eslint from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
-const projectRoot = new URL('.', import.meta.url).pathname;
+const projectRoot = new URL('../..', import.meta.url).pathname;
 
 const randomness = { object: 'Math', property: 'random', message: 'Use shared/base/random.ts.' };
 const wallClock = [
