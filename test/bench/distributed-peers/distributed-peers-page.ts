@@ -7,8 +7,8 @@ import { SYSTEMS, type Contestant, type System } from './contestants.js';
 interface MeasuredContestant extends Contestant {
   /** Rates of the steady state, by round. */
   readonly tasksPerSecond: readonly number[];
-  /** A step of the same bytes over the same Redis without our code, by round; empty for others. */
-  readonly bareStepMs: readonly number[];
+  /** A step of the same bytes over the same Redis without our code, by round; empty for others, absent in older records. */
+  readonly bareStepMs?: readonly number[] | undefined;
 }
 
 export interface CheckedContestant {
@@ -52,7 +52,7 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     value === null ? '' : ((record.tasksPerStep * MS_PER_SECOND) / value).toFixed(1);
   const bareMs = (workerCount: number): string => {
     const took = measured.filter((each) => each.workerCount === workerCount && !each.computes);
-    const steps = took.flatMap(({ bareStepMs }) => bareStepMs);
+    const steps = took.flatMap(({ bareStepMs = [] }) => bareStepMs);
     return steps.length === 0 ? '' : median(steps).toFixed(1);
   };
   const rows = SYSTEMS.map((system) => {
