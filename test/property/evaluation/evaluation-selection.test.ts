@@ -58,5 +58,10 @@ it('no job before the first test prediction contains a test task', async () => {
     'test', // global and finetuned
     'test', // meta, unadapted and adapted
     'test', // global, support rows
+    // importance of features, one pass each
+    'validation',
+    'validation',
+    'validation',
+    'validation',
   ]);
 });

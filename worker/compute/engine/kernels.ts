@@ -167,7 +167,7 @@ function withGradient(tf: typeof tfjs, raw: RawKernels['solve']): Kernels['solve
         tf.eye(matrices.shape[1]),
       ) as tfjs.Tensor3D;
       const by = b as tfjs.Tensor3D;
-      (save as (tensors: Tensor[]) => void)([of, by]);
+      (save as (tensors: Tensor[]) => void)([a as Tensor, by]);
       return {
         value: tf.add(raw(of, by), tf.mul(sums, 0)),
         gradFunc: (dy, saved) => {
