@@ -103,6 +103,7 @@ export class RedisBlobStore implements BlobStore {
 
   /** Deletions of one turn of the event loop are one command: each command wakes the server. */
   async delete(ref: BlobRef): Promise<void> {
+    if (this.#isTooLarge(ref)) return;
     for (const key of this.#keysOf(ref)) this.#unlinkKeys.add(key);
     this.#unlinking ??= new Promise((resolve, reject) => {
       setImmediate(() => void this.#unlinked().then(resolve, reject));
@@ -119,6 +120,7 @@ export class RedisBlobStore implements BlobStore {
 
   /** If every piece exists, the lifetime is renewed. */
   async has(ref: BlobRef): Promise<boolean> {
+    if (this.#isTooLarge(ref)) return false;
     const { redis, lifetimeMs } = this.#options;
     const renewed = this.#keysOf(ref).map((key) => redis.pexpire(key, lifetimeMs));
     return (await Promise.all(renewed)).every((count) => count === 1);
@@ -142,10 +144,14 @@ export class RedisBlobStore implements BlobStore {
     }));
   }
 
+  /** The size is what another process claims: the keys of such a blob may not fit into memory. */
+  #isTooLarge(ref: BlobRef): boolean {
+    return ref.byteCount > this.#options.blobByteCountMax;
+  }
+
   #refuseTooLarge(ref: BlobRef): void {
-    const { blobByteCountMax } = this.#options;
-    if (ref.byteCount > blobByteCountMax)
-      throw tooLargeBlob(ref, this.#keyOf(ref), blobByteCountMax);
+    if (this.#isTooLarge(ref))
+      throw tooLargeBlob(ref, this.#keyOf(ref), this.#options.blobByteCountMax);
   }
 }
 

@@ -250,6 +250,14 @@ describe('blob store in Redis', () => {
     expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
   });
 
+  it('neither finds nor deletes a blob of a claimed size beyond the limit', async () => {
+    const ref = await open().put(patternOf(64));
+    const store = open({ blobByteCountMax: 63 });
+    expect(await store.has(ref)).toBe(false);
+    await store.delete(ref);
+    expect(await open().has(ref)).toBe(true);
+  });
+
   it('refuses a blob beyond the limit, in both directions, before transferring any of it', async () => {
     const store = open({ blobByteCountMax: 63 });
     const expected = { kind: 'usage', report: { expected: 'at most 63 bytes', found: '64 bytes' } };
