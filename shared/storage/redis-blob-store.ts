@@ -71,7 +71,9 @@ export class RedisBlobStore implements BlobStore {
     this.#refuseTooLarge(ref);
     try {
       return await this.#whole(ref);
-    } catch (error) {
+    } catch (cause) {
+      const isWrongType = cause instanceof Error && cause.message.startsWith('WRONGTYPE');
+      const error = isWrongType ? otherBlob(this.#keyOf(ref), 'a string', cause.message) : cause;
       // A damaged blob is deleted, so that the owner of the bytes can put them again.
       if (error instanceof QianmoError) await this.#options.redis.unlink(...this.#keysOf(ref));
       throw error;
@@ -86,18 +88,18 @@ export class RedisBlobStore implements BlobStore {
     for (const one of asked) one.catch(() => undefined);
     const hash = createHash('sha256');
     let whole: Uint8Array | null = null;
-    let byteCount = 0;
-    for (const [place, { start, end }] of pieces.entries()) {
+    for (const [place, { key, start, end }] of pieces.entries()) {
       const piece = (await asked[place]) ?? null;
       if (piece === null) throw new BlobMissingError(ref);
       this.bytesRead += piece.byteLength;
-      byteCount += piece.byteLength;
+      // The digest is over the pieces one after another, whatever their lengths.
+      if (piece.byteLength !== end - start)
+        throw otherBlob(key, `${end - start} bytes`, `${piece.byteLength} bytes`);
       hash.update(piece);
       whole ??= pieces.length === 1 ? piece : unfilledBytes(ref.byteCount);
-      // Other pieces than those of the reference fail the check.
-      if (pieces.length > 1) whole.set(piece.subarray(0, end - start), start);
+      if (pieces.length > 1) whole.set(piece, start);
     }
-    assertDigest({ sha256: hash.digest('hex'), byteCount }, ref, this.#keyOf(ref));
+    assertDigest({ ...ref, sha256: hash.digest('hex') }, ref, this.#keyOf(ref));
     return whole ?? new Uint8Array(0);
   }
 
@@ -182,6 +184,15 @@ class PutPiece extends Command {
     socket.write(this.#value);
     return this.#tail;
   }
+}
+
+function otherBlob(where: string, expected: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'a blob does not match its reference',
+    ...{ where, expected, found },
+    cure: 'the process that put or named the blob is damaged or lies: stop it',
+  });
 }
 
 function lengthOf(word: string): string {

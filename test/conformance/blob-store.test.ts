@@ -237,17 +237,27 @@ describe('blob store in Redis', () => {
   });
 
   it.each([
-    ['changed', patternOf(64, 1)],
-    ['shorter', patternOf(63)],
-  ])('refuses a %s blob once and accepts the right one after that', async (_, spoilt) => {
+    ['changed', (key: string) => redis.set(key, Buffer.from(patternOf(64, 1)))],
+    ['shorter', (key: string) => redis.set(key, Buffer.from(patternOf(63)))],
+    ['wrongly typed', (key: string) => redis.multi().unlink(key).hset(key, '0', 'piece').exec()],
+  ])('refuses a %s blob once and accepts the right one after that', async (_, spoil) => {
     const store = open();
     const bytes = patternOf(64);
     const ref = await store.put(bytes);
-    await redis.set(keyOf(ref), Buffer.from(spoilt), 'KEEPTTL');
+    await spoil(keyOf(ref));
     await expect(store.get(ref)).rejects.toMatchObject({ kind: 'data' });
     await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
     await store.put(bytes);
     expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+  });
+
+  it('refuses pieces that have the bytes of the blob but not their own lengths', async () => {
+    const bytes = Buffer.from(patternOf(2 * PIECE_BYTE_COUNT));
+    const ref = await open().put(bytes);
+    await redis.set(keyOf(ref), bytes.subarray(0, PIECE_BYTE_COUNT - 1));
+    await redis.set(`${keyOf(ref)}:1`, bytes.subarray(PIECE_BYTE_COUNT - 1));
+    const digest = open().get(ref).then(blobRefOf);
+    await expect(digest).rejects.toMatchObject({ kind: 'data' });
   });
 
   it('neither finds nor deletes a blob of a claimed size beyond the limit', async () => {
