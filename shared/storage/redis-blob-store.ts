@@ -29,6 +29,9 @@ import {
  */
 const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
+/** Of one blob. A server runs the commands that it has of a client back to back, and locks and heartbeats wait for all of them. */
+const PIECES_IN_FLIGHT_MAX = 4;
+
 interface RedisBlobStoreOptions {
   /** The caller owns the connection, listens to its errors and closes it. It has no `keyPrefix`. */
   readonly redis: Redis;
@@ -56,13 +59,15 @@ export class RedisBlobStore implements BlobStore {
   async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     this.#refuseTooLarge(ref);
     const { redis, lifetimeMs } = this.#options;
-    const puts = this.#piecesOf(ref).map(({ key, start, end }) => {
+    const puts: Promise<unknown>[] = [];
+    for (const { key, start, end } of this.#piecesOf(ref)) {
+      if (puts.length === PIECES_IN_FLIGHT_MAX) await puts.shift();
       // A blob that is put again must not be deleted.
       this.#unlinkKeys.delete(key);
       const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
       this.bytesWritten += value.byteLength;
-      return redis.sendCommand(new PutPiece(key, value, lifetimeMs));
-    });
+      puts.push(awaitedLater(redis.sendCommand(new PutPiece(key, value, lifetimeMs))));
+    }
     await Promise.all(puts);
     return ref;
   }
@@ -83,13 +88,13 @@ export class RedisBlobStore implements BlobStore {
   async #whole(ref: BlobRef): Promise<Uint8Array> {
     const { redis, lifetimeMs } = this.#options;
     const pieces = this.#piecesOf(ref);
-    const asked = pieces.map(({ key }) => redis.getexBuffer(key, 'PX', lifetimeMs));
-    // Each is awaited in its turn.
-    for (const one of asked) one.catch(() => undefined);
+    const asked: Promise<Buffer | null>[] = [];
     const hash = createHash('sha256');
     let whole: Uint8Array | null = null;
     for (const [place, { key, start, end }] of pieces.entries()) {
-      const piece = (await asked[place]) ?? null;
+      for (const next of pieces.slice(place + asked.length, place + PIECES_IN_FLIGHT_MAX))
+        asked.push(awaitedLater(redis.getexBuffer(next.key, 'PX', lifetimeMs)));
+      const piece = (await asked.shift()) ?? null;
       if (piece === null) throw new BlobMissingError(ref);
       this.bytesRead += piece.byteLength;
       // The digest is over the pieces one after another, whatever their lengths.
@@ -184,6 +189,13 @@ class PutPiece extends Command {
     socket.write(this.#value);
     return this.#tail;
   }
+}
+
+/** A promise that may fail before its turn comes, or without one. */
+function awaitedLater<Reply>(reply: Reply | Promise<Reply>): Promise<Reply> {
+  const promise = Promise.resolve(reply);
+  promise.catch(() => undefined);
+  return promise;
 }
 
 function otherBlob(where: string, expected: string, found: string): QianmoError {

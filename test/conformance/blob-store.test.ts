@@ -3,7 +3,7 @@
  */
 
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
 import {
@@ -258,6 +258,26 @@ describe('blob store in Redis', () => {
     await redis.set(`${keyOf(ref)}:1`, bytes.subarray(PIECE_BYTE_COUNT - 1));
     const digest = open().get(ref).then(blobRefOf);
     await expect(digest).rejects.toMatchObject({ kind: 'data' });
+  });
+
+  it('has four pieces of a blob under way, so that other commands need not wait for all', async () => {
+    const store = open({ blobByteCountMax: 6 * PIECE_BYTE_COUNT });
+    const bytes = patternOf(6 * PIECE_BYTE_COUNT);
+    const counts: number[] = [];
+    let count = 0;
+    const send = redis.sendCommand.bind(redis);
+    const sending = vi.spyOn(redis, 'sendCommand').mockImplementation((command) => {
+      counts.push((count += 1));
+      return (send(command) as Promise<unknown>).finally(() => (count -= 1));
+    });
+    try {
+      const ref = await store.put(bytes);
+      expect(Math.max(...counts.splice(0))).toBe(4);
+      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+      expect(Math.max(...counts)).toBe(4);
+    } finally {
+      sending.mockRestore();
+    }
   });
 
   it('neither finds nor deletes a blob of a claimed size beyond the limit', async () => {
