@@ -29,6 +29,9 @@ import {
  */
 const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
+/** Of one blob. A server runs the commands that it has of a client back to back, and locks and heartbeats wait for all of them. */
+const PIECES_IN_FLIGHT_MAX = 4;
+
 interface RedisBlobStoreOptions {
   /** The caller owns the connection, listens to its errors and closes it. It has no `keyPrefix`. */
   readonly redis: Redis;
@@ -56,13 +59,15 @@ export class RedisBlobStore implements BlobStore {
   async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     this.#refuseTooLarge(ref);
     const { redis, lifetimeMs } = this.#options;
-    const puts = this.#piecesOf(ref).map(({ key, start, end }) => {
+    const puts: Promise<unknown>[] = [];
+    for (const { key, start, end } of this.#piecesOf(ref)) {
+      if (puts.length === PIECES_IN_FLIGHT_MAX) await puts.shift();
       // A blob that is put again must not be deleted.
       this.#unlinkKeys.delete(key);
       const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
       this.bytesWritten += value.byteLength;
-      return redis.sendCommand(new PutPiece(key, value, lifetimeMs));
-    });
+      puts.push(awaitedLater(redis.sendCommand(new PutPiece(key, value, lifetimeMs))));
+    }
     await Promise.all(puts);
     return ref;
   }
@@ -71,7 +76,9 @@ export class RedisBlobStore implements BlobStore {
     this.#refuseTooLarge(ref);
     try {
       return await this.#whole(ref);
-    } catch (error) {
+    } catch (cause) {
+      const isWrongType = cause instanceof Error && cause.message.startsWith('WRONGTYPE');
+      const error = isWrongType ? otherBlob(this.#keyOf(ref), 'a string', cause.message) : cause;
       // A damaged blob is deleted, so that the owner of the bytes can put them again.
       if (error instanceof QianmoError) await this.#options.redis.unlink(...this.#keysOf(ref));
       throw error;
@@ -81,28 +88,29 @@ export class RedisBlobStore implements BlobStore {
   async #whole(ref: BlobRef): Promise<Uint8Array> {
     const { redis, lifetimeMs } = this.#options;
     const pieces = this.#piecesOf(ref);
-    const asked = pieces.map(({ key }) => redis.getexBuffer(key, 'PX', lifetimeMs));
-    // Each is awaited in its turn.
-    for (const one of asked) one.catch(() => undefined);
+    const asked: Promise<Buffer | null>[] = [];
     const hash = createHash('sha256');
     let whole: Uint8Array | null = null;
-    let byteCount = 0;
-    for (const [place, { start, end }] of pieces.entries()) {
-      const piece = (await asked[place]) ?? null;
+    for (const [place, { key, start, end }] of pieces.entries()) {
+      for (const next of pieces.slice(place + asked.length, place + PIECES_IN_FLIGHT_MAX))
+        asked.push(awaitedLater(redis.getexBuffer(next.key, 'PX', lifetimeMs)));
+      const piece = (await asked.shift()) ?? null;
       if (piece === null) throw new BlobMissingError(ref);
       this.bytesRead += piece.byteLength;
-      byteCount += piece.byteLength;
+      // The digest is over the pieces one after another, whatever their lengths.
+      if (piece.byteLength !== end - start)
+        throw otherBlob(key, `${end - start} bytes`, `${piece.byteLength} bytes`);
       hash.update(piece);
       whole ??= pieces.length === 1 ? piece : unfilledBytes(ref.byteCount);
-      // Other pieces than those of the reference fail the check.
-      if (pieces.length > 1) whole.set(piece.subarray(0, end - start), start);
+      if (pieces.length > 1) whole.set(piece, start);
     }
-    assertDigest({ sha256: hash.digest('hex'), byteCount }, ref, this.#keyOf(ref));
+    assertDigest({ ...ref, sha256: hash.digest('hex') }, ref, this.#keyOf(ref));
     return whole ?? new Uint8Array(0);
   }
 
   /** Deletions of one turn of the event loop are one command: each command wakes the server. */
   async delete(ref: BlobRef): Promise<void> {
+    if (this.#isTooLarge(ref)) return;
     for (const key of this.#keysOf(ref)) this.#unlinkKeys.add(key);
     this.#unlinking ??= new Promise((resolve, reject) => {
       setImmediate(() => void this.#unlinked().then(resolve, reject));
@@ -119,6 +127,7 @@ export class RedisBlobStore implements BlobStore {
 
   /** If every piece exists, the lifetime is renewed. */
   async has(ref: BlobRef): Promise<boolean> {
+    if (this.#isTooLarge(ref)) return false;
     const { redis, lifetimeMs } = this.#options;
     const renewed = this.#keysOf(ref).map((key) => redis.pexpire(key, lifetimeMs));
     return (await Promise.all(renewed)).every((count) => count === 1);
@@ -142,10 +151,14 @@ export class RedisBlobStore implements BlobStore {
     }));
   }
 
+  /** The size is what another process claims: the keys of such a blob may not fit into memory. */
+  #isTooLarge(ref: BlobRef): boolean {
+    return ref.byteCount > this.#options.blobByteCountMax;
+  }
+
   #refuseTooLarge(ref: BlobRef): void {
-    const { blobByteCountMax } = this.#options;
-    if (ref.byteCount > blobByteCountMax)
-      throw tooLargeBlob(ref, this.#keyOf(ref), blobByteCountMax);
+    if (this.#isTooLarge(ref))
+      throw tooLargeBlob(ref, this.#keyOf(ref), this.#options.blobByteCountMax);
   }
 }
 
@@ -176,6 +189,22 @@ class PutPiece extends Command {
     socket.write(this.#value);
     return this.#tail;
   }
+}
+
+/** A promise that may fail before its turn comes, or without one. */
+function awaitedLater<Reply>(reply: Reply | Promise<Reply>): Promise<Reply> {
+  const promise = Promise.resolve(reply);
+  promise.catch(() => undefined);
+  return promise;
+}
+
+function otherBlob(where: string, expected: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'a blob does not match its reference',
+    ...{ where, expected, found },
+    cure: 'the process that put or named the blob is damaged or lies: stop it',
+  });
 }
 
 function lengthOf(word: string): string {

@@ -3,7 +3,7 @@
  */
 
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
 import {
@@ -237,17 +237,55 @@ describe('blob store in Redis', () => {
   });
 
   it.each([
-    ['changed', patternOf(64, 1)],
-    ['shorter', patternOf(63)],
-  ])('refuses a %s blob once and accepts the right one after that', async (_, spoilt) => {
+    ['changed', (key: string) => redis.set(key, Buffer.from(patternOf(64, 1)))],
+    ['shorter', (key: string) => redis.set(key, Buffer.from(patternOf(63)))],
+    ['wrongly typed', (key: string) => redis.multi().unlink(key).hset(key, '0', 'piece').exec()],
+  ])('refuses a %s blob once and accepts the right one after that', async (_, spoil) => {
     const store = open();
     const bytes = patternOf(64);
     const ref = await store.put(bytes);
-    await redis.set(keyOf(ref), Buffer.from(spoilt), 'KEEPTTL');
+    await spoil(keyOf(ref));
     await expect(store.get(ref)).rejects.toMatchObject({ kind: 'data' });
     await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
     await store.put(bytes);
     expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+  });
+
+  it('refuses pieces that have the bytes of the blob but not their own lengths', async () => {
+    const bytes = Buffer.from(patternOf(2 * PIECE_BYTE_COUNT));
+    const ref = await open().put(bytes);
+    await redis.set(keyOf(ref), bytes.subarray(0, PIECE_BYTE_COUNT - 1));
+    await redis.set(`${keyOf(ref)}:1`, bytes.subarray(PIECE_BYTE_COUNT - 1));
+    const digest = open().get(ref).then(blobRefOf);
+    await expect(digest).rejects.toMatchObject({ kind: 'data' });
+  });
+
+  it('has four pieces of a blob under way, so that other commands need not wait for all', async () => {
+    const store = open({ blobByteCountMax: 6 * PIECE_BYTE_COUNT });
+    const bytes = patternOf(6 * PIECE_BYTE_COUNT);
+    const counts: number[] = [];
+    let count = 0;
+    const send = redis.sendCommand.bind(redis);
+    const sending = vi.spyOn(redis, 'sendCommand').mockImplementation((command) => {
+      counts.push((count += 1));
+      return (send(command) as Promise<unknown>).finally(() => (count -= 1));
+    });
+    try {
+      const ref = await store.put(bytes);
+      expect(Math.max(...counts.splice(0))).toBe(4);
+      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+      expect(Math.max(...counts)).toBe(4);
+    } finally {
+      sending.mockRestore();
+    }
+  });
+
+  it('neither finds nor deletes a blob of a claimed size beyond the limit', async () => {
+    const ref = await open().put(patternOf(64));
+    const store = open({ blobByteCountMax: 63 });
+    expect(await store.has(ref)).toBe(false);
+    await store.delete(ref);
+    expect(await open().has(ref)).toBe(true);
   });
 
   it('refuses a blob beyond the limit, in both directions, before transferring any of it', async () => {
