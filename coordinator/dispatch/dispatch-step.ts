@@ -11,6 +11,7 @@ import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js
 import { WAKE_ALL, type JobProducer, type JobRecord } from '../../shared/queue/job-queue.js';
 import {
   JOB_BYTE_COUNT_MAX,
+  type CarriedJob,
   type JobResult,
   type LargeBlobs,
   taskCountOf,
@@ -163,7 +164,7 @@ export class DispatchStep<Value extends object> {
     const open = [...this.#openByJobId.values()];
     const unused = [
       ...open.flatMap(({ order }) => this.#stepBlobs.released(order)),
-      ...this.#call.orders.flatMap((order) => this.#kept.release(order)),
+      ...this.#kept.release(),
     ];
     const jobIds = [...this.#openByJobId.keys()];
     this.#openByJobId.clear();
@@ -178,18 +179,13 @@ export class DispatchStep<Value extends object> {
 
   /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */
   async #fillWindow(): Promise<void> {
-    const { epoch, fingerprints, leases, largeBlobs } = this.#context;
     const unsentCount = this.#unsent.length;
     if (unsentCount === 0) return;
     const openCount = this.#openByJobId.size;
     const sendCount = await this.#workers.sendCount({ openCount, unsentCount });
     const sending: Promise<unknown>[] = [];
-    const sumsOf = (jobIndex: number) => this.#kept.get(jobIndex)?.blob;
     for (const order of this.#unsent.splice(0, sendCount)) {
-      const fingerprint = fingerprints.of(order.job);
-      const stamp = { epoch, largeBlobs, fingerprint, sumsOf };
-      const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
-      const delivery = new JobDelivery(order, job, this.#call.idSuffix);
+      const delivery = new JobDelivery(order, this.#jobOf(order), this.#call.idSuffix);
       assertFits(delivery);
       this.#openByJobId.set(delivery.jobId, delivery);
       const sent = this.#sendFirst(delivery);
@@ -200,6 +196,14 @@ export class DispatchStep<Value extends object> {
       await new Promise((resolve) => setImmediate(resolve));
     }
     await Promise.all(sending);
+  }
+
+  #jobOf(order: JobOrder): CarriedJob {
+    const { epoch, fingerprints, leases, largeBlobs } = this.#context;
+    const fingerprint = fingerprints.of(order.job);
+    const sumsOf = (jobIndex: number) => this.#kept.get(jobIndex)?.blob;
+    const stamp = { epoch, largeBlobs, fingerprint, sumsOf };
+    return jobOf(order, (bytes) => leases.refOf(bytes), stamp);
   }
 
   /** The queue's own server takes inputs before the jobs that follow them. Another store may take longer. */
@@ -340,7 +344,9 @@ export class DispatchStep<Value extends object> {
       return null;
     }
     for (const failure of delivery.failures) if (failure.worker !== worker) this.#charge(failure);
-    health.didJob(worker);
+    delivery.forgetFailures();
+    // Adding sums tells nothing about a worker that cannot compute.
+    if (delivery.order.parts === undefined) health.didJob(worker);
     // Before the sums of its parts go: they may equal its own.
     if (sums !== undefined) this.#unsent.unshift(...this.#kept.keep(delivery, sums));
     this.#end(delivery);
@@ -348,9 +354,10 @@ export class DispatchStep<Value extends object> {
   }
 
   #end(delivery: JobDelivery): void {
+    const { parts = [] } = delivery.order;
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
-    this.#stepBlobs.delete(this.#kept.release(delivery.order));
+    this.#stepBlobs.delete(this.#kept.release(parts.map(({ jobIndex }) => jobIndex)));
     delivery.order.settled?.();
   }
 
@@ -417,11 +424,10 @@ export class DispatchStep<Value extends object> {
   }
 
   #deliverNext(delivery: JobDelivery): void {
-    const { clock, fingerprints } = this.#context;
     this.#openByJobId.delete(delivery.jobId);
-    delivery.deliverAgain(fingerprints.of(delivery.order.job));
+    delivery.deliverAgain();
     this.#openByJobId.set(delivery.jobId, delivery);
-    this.#heldBack.set(delivery, clock.monotonicMs() + delivery.delayMs);
+    this.#heldBack.set(delivery, this.#context.clock.monotonicMs() + delivery.delayMs);
   }
 
   /** Sends the redeliveries that are due and returns when the next one is. */
@@ -429,7 +435,10 @@ export class DispatchStep<Value extends object> {
     const nowMs = this.#context.clock.monotonicMs();
     const ready = [...this.#heldBack].filter(([{ order }]) => this.#kept.isComplete(order));
     const due = ready.filter(([, dueMs]) => dueMs <= nowMs);
-    for (const [delivery] of due) this.#heldBack.delete(delivery);
+    for (const [delivery] of due) {
+      this.#heldBack.delete(delivery);
+      delivery.job = this.#jobOf(delivery.order);
+    }
     if (due.length > 0) await this.#send(due.map(([delivery]) => delivery));
     const later = ready.flatMap(([delivery, dueMs]) => (this.#heldBack.has(delivery) ? dueMs : []));
     return Math.min(Number.POSITIVE_INFINITY, ...later);

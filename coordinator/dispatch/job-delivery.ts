@@ -115,25 +115,22 @@ export class JobDelivery {
   readonly order: JobOrder;
   readonly #idSuffix: string;
   #deliveryCount = 1;
-  #job: CarriedJob;
+  /** Made anew for each delivery: the sums that a join adds may be others by then. */
+  job: CarriedJob;
   #jobId: string;
   /** When it was put on the queue, on the coordinator's monotonic clock. */
   sentMs = 0;
   /** The worker that was seen to have this delivery last; null if none was seen. */
   holder: string | null = null;
-  readonly #failures: AttemptFailure[] = [];
+  #failures: AttemptFailure[] = [];
   /** The worker that this job alone has made suspect, so that another one confirms its failures. */
   suspect: string | null = null;
 
   constructor(order: JobOrder, job: CarriedJob, idSuffix: string) {
     this.order = order;
     this.#idSuffix = idSuffix;
-    this.#job = job;
+    this.job = job;
     this.#jobId = this.#nextId();
-  }
-
-  get job(): CarriedJob {
-    return this.#job;
   }
 
   get jobId(): string {
@@ -144,15 +141,9 @@ export class JobDelivery {
     return redeliveryDelayMs(this.#deliveryCount - 1);
   }
 
-  /**
-   * Begins the next delivery under another id. Results of the present one are ignored.
-   *
-   * @param fingerprint the kind of machine that must compute it; null for any
-   */
-  deliverAgain(fingerprint: string | null): void {
-    const { fingerprint: _earlier, ...job } = this.#job;
+  /** Begins the next delivery under another id. Results of the present one are ignored. */
+  deliverAgain(): void {
     this.#deliveryCount += 1;
-    this.#job = { ...job, ...(fingerprint === null ? {} : { fingerprint }) };
     this.#jobId = this.#nextId();
     this.sentMs = 0;
     this.holder = null;
@@ -160,6 +151,12 @@ export class JobDelivery {
 
   noteFailure(failure: AttemptFailure): void {
     this.#failures.push(failure);
+  }
+
+  /** Called when a result counts: if its sums are lost, the job starts anew. */
+  forgetFailures(): void {
+    this.#failures = [];
+    this.suspect = null;
   }
 
   get failures(): readonly AttemptFailure[] {
@@ -194,7 +191,7 @@ export class JobDelivery {
   }
 
   #nextId(): string {
-    return `${jobIdOf(this.#job, this.#deliveryCount)}-${this.#idSuffix}`;
+    return `${jobIdOf(this.job, this.#deliveryCount)}-${this.#idSuffix}`;
   }
 }
 

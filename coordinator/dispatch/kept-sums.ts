@@ -50,9 +50,9 @@ export class KeptSums {
     this.reopened.add(jobIndex);
   }
 
-  /** Returns the sums that only this join needed; the caller deletes them. */
-  release({ parts = [] }: JobOrder): BlobRef[] {
-    return parts.flatMap(({ jobIndex }) => {
+  /** Returns the sums of these jobs, or all, that nobody else needs; the caller deletes them. */
+  release(jobIndices: Iterable<number> = this.#keptByJobIndex.keys()): BlobRef[] {
+    return [...jobIndices].flatMap((jobIndex) => {
       const { delivery, blob = null } = this.get(jobIndex) ?? {};
       if (delivery === undefined || blob === null) return [];
       this.#keptByJobIndex.set(jobIndex, { delivery, blob: null });

@@ -6,14 +6,20 @@
 import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
 import { sumByteCountOf } from '../../shared/sums/gradient-node.js';
+import { outputByteCountOf } from '../../shared/sums/delivered-sums.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import type { Admitted, JobOrder } from '../dispatch/dispatcher.js';
-import { cutIntoDeliveries, type WorkerShares, withJoins } from '../plan/deliveries.js';
+import {
+  cutIntoDeliveries,
+  type Delivery,
+  type WorkerShares,
+  withJoins,
+} from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput, keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from './run-tables.js';
-import { deliveryReader, type ReadDelivery } from './step-sum.js';
+import { deliveryReader, type ReadDelivery, shapesOf } from './step-sum.js';
 import type { StepTimes } from './step-report.js';
 import type { TrainOptions } from './train-options.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
@@ -122,10 +128,14 @@ async function send(
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
   const cut = cutIntoDeliveries(plan.leaves, sharesOf(pace, dispatcher));
   const layouts = times.took('pack', () => cut.map((delivery) => layoutOf(plan, delivery)));
-  const { joinedSumByteCountMin } = run.config.queue;
+  const { joinedSumByteCountMin, blobByteCountMax } = run.config.queue;
   const areLarge = layouts.some((of) => sumByteCountOf(run.spec, of) >= joinedSumByteCountMin);
-  const isJoined = dispatcher.joinsSums === true && areLarge;
-  const deliveries = isJoined ? withJoins(cut, plan.leaves.length) : cut;
+  const joined =
+    dispatcher.joinsSums === true && areLarge ? withJoins(cut, plan.leaves.length) : cut;
+  const isReadable = (delivery: Delivery): boolean =>
+    delivery.keepsSums === true ||
+    outputByteCountOf(shapesOf(run.spec, plan, delivery)) <= blobByteCountMax;
+  const deliveries = joined.every(isReadable) ? joined : cut;
   const names = frozen === null ? undefined : run.spec.learned.variables;
   const dense = times.took('pack', () => encodeDense(state.metaParameters, names));
   const orders = ordersOf(plan, deliveries, dense, {

@@ -8,6 +8,7 @@ import { learnedVariables, type ModelSpec } from '../../shared/models/model-spec
 import {
   decodeSums,
   type DeliveredSums,
+  type SumShapes,
   type TaskLosses,
 } from '../../shared/sums/delivered-sums.js';
 import {
@@ -76,32 +77,42 @@ export class StepSum {
   }
 }
 
+/** The shapes of what a delivery adds up, whether it comes to the coordinator or stays in the store. */
+export function shapesOf(spec: ModelSpec, plan: StepPlan, delivery: Delivery): SumShapes {
+  const isJoin = delivery.parts !== undefined;
+  const [start, end] = isJoin ? [0, 0] : tasksOf(plan, delivery);
+  return {
+    idsByNode: nodesIn(delivery, plan.leaves.length).map((node) =>
+      learnedIdsOf(spec, layoutOf(plan, node)),
+    ),
+    ...{ denseCount: denseCountOf(spec), tableRowWidth: spec.tableRowWidth },
+    ...{ taskCount: end - start, asksBefore: plan.asksQueryLossBefore && !isJoin },
+  };
+}
+
 /** Reads the output of a delivery. Refuses other shapes and what is not finite. */
 export function deliveryReader(
   spec: ModelSpec,
   plan: StepPlan,
   deliveries: readonly Delivery[],
 ): ReadResult<ReadDelivery> {
-  const denseCount = denseCountOf(spec);
+  const overflown = new Set<number>();
   return ({ result: { jobIndex, sums: kept }, output }) => {
     const delivery = deliveries[jobIndex];
     if (delivery === undefined) return 'not_of_this_step';
-    const isJoin = delivery.parts !== undefined;
-    const [start, end] = isJoin ? [0, 0] : tasksOf(plan, delivery);
-    const sums = decodeSums(output, {
-      idsByNode: nodesRead(delivery, plan).map((node) => learnedIdsOf(spec, layoutOf(plan, node))),
-      ...{ denseCount, tableRowWidth: spec.tableRowWidth, taskCount: end - start },
-      asksBefore: plan.asksQueryLossBefore && !isJoin,
-      keepsSums: delivery.keepsSums === true,
-    });
+    const sums = decodeSums(output, shapesOf(spec, plan, delivery), kept?.blob);
     if (sums === null) return 'layout_mismatch';
     const { query, support } = sums.losses;
     if (!query.every(Number.isFinite) || !support.every(Number.isFinite)) return 'not_finite';
-    // The sum of finite ones may overflow, which is for the meta-optimizer to judge, wherever they were added.
-    if (isJoin) return { delivery, sums };
     const areSound =
       kept?.isFinite ?? sums.nodes.every(({ dense, rows }) => areFinite([dense, rows]));
-    return areSound ? { delivery, sums } : 'not_finite';
+    if (areSound) return { delivery, sums };
+    if (delivery.parts === undefined || !overflown.has(jobIndex)) {
+      overflown.add(jobIndex);
+      return 'not_finite';
+    }
+    // The sum of finite ones may overflow, which is for the meta-optimizer to judge, wherever they were added.
+    return { delivery, sums };
   };
 }
 

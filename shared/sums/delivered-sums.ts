@@ -3,9 +3,13 @@
  * travel to joins alone, since coordinator and gradient jobs know which rows the leaves of a node touch.
  */
 
-import { at } from '../base/arrays.js';
-import { layoutDifferences, type TensorLayout } from '../tensors/named-tensors.js';
-import { encodeTensors, viewTensors, type CodedTensor } from '../tensors/tensor-codec.js';
+import { layoutDifferences } from '../tensors/named-tensors.js';
+import {
+  encodedByteCountOf,
+  encodeTensors,
+  viewTensors,
+  type CodedTensor,
+} from '../tensors/tensor-codec.js';
 import { QianmoError } from '../base/errors.js';
 import type { BlobRef } from '../storage/blob-store.js';
 import { areFinite, joinNodes, rowCountOf, type GradientNode } from './gradient-node.js';
@@ -27,16 +31,14 @@ export interface DeliveredSums {
   readonly losses: TaskLosses;
 }
 
-/** The shapes that the output of a gradient job has. */
-interface SumShapes {
+/** The shapes that the sums of a gradient job have. */
+export interface SumShapes {
   /** Of each node, by learned table. */
   readonly idsByNode: readonly (readonly Int32Array[])[];
   readonly denseCount: number;
   readonly tableRowWidth: number;
   readonly taskCount: number;
   readonly asksBefore: boolean;
-  /** Whether the sums stay in the store. */
-  readonly keepsSums?: boolean;
 }
 
 const DIGEST = 'sums.sha256';
@@ -61,16 +63,30 @@ export function encodeSums(
   return encodeTensors(tensors);
 }
 
-/** Returns views on the bytes where they can be, or null if the bytes have other shapes. */
-export function decodeSums(bytes: Uint8Array, shapes: SumShapes): DeliveredSums | null {
+/**
+ * Returns views on the bytes where they can be, or null if the bytes have other shapes.
+ *
+ * @param kept the sums where they stay in the store. They are of no node then, and the bytes must name their digest.
+ */
+export function decodeSums(
+  bytes: Uint8Array,
+  shapes: SumShapes,
+  kept?: BlobRef,
+): DeliveredSums | null {
   const tensors = viewedOrNull(bytes);
-  if (tensors === null || layoutDifferences(tensors, layoutOf(shapes)).length > 0) return null;
+  const idsRead = kept === undefined ? shapes.idsByNode : [];
+  const layout = layoutOf({ ...shapes, idsByNode: idsRead });
+  if (kept !== undefined) layout.set(DIGEST, { shape: [DIGEST_BYTE_COUNT] });
+  if (tensors === null || layoutDifferences(tensors, layout).length > 0) return null;
+  const digest = Buffer.from(tensors.get(DIGEST)?.values ?? []).toString('hex');
+  if (kept !== undefined && digest !== kept.sha256) return null;
+  if (kept !== undefined && outputByteCountOf(shapes, true) !== kept.byteCount) return null;
   const valuesOf = (name: string): Float32Array | null => {
     const values = tensors.get(name)?.values;
     return values instanceof Float32Array ? values : null;
   };
   const nodes: GradientNode[] = [];
-  for (const [place, idsByTable] of shapes.idsByNode.entries()) {
+  for (const [place, idsByTable] of idsRead.entries()) {
     const [dense, rows] = [valuesOf(`${place}.dense`), valuesOf(`${place}.rows`)];
     if (dense === null || rows === null) return null;
     nodes.push({ dense, idsByTable, rows });
@@ -80,6 +96,11 @@ export function decodeSums(bytes: Uint8Array, shapes: SumShapes): DeliveredSums 
   if (query === null || support === null) return null;
   if (shapes.asksBefore && queryBefore === null) return null;
   return { nodes, losses: { query, support, queryBefore } };
+}
+
+/** The number of bytes that `encodeSums` makes of sums of these shapes. */
+export function outputByteCountOf(shapes: SumShapes, hasIds = false): number {
+  return encodedByteCountOf(layoutOf(shapes, hasIds));
 }
 
 /**
@@ -162,22 +183,21 @@ function lossesByName({ query, support, queryBefore }: TaskLosses): [string, Flo
   ].map(([name, values]) => [name, values] as [string, Float32Array]);
 }
 
-function layoutOf({
-  idsByNode,
-  denseCount,
-  tableRowWidth,
-  taskCount,
-  asksBefore,
-  keepsSums = false,
-}: SumShapes): TensorLayout {
+/** In the order of `encodeSums`. */
+function layoutOf(
+  { idsByNode, denseCount, tableRowWidth, taskCount, asksBefore }: SumShapes,
+  hasIds = false,
+) {
   const layout = new Map<string, { readonly shape: readonly number[] }>();
-  for (let place = 0; place < idsByNode.length; place += 1) {
+  for (const [place, idsByTable] of idsByNode.entries()) {
     layout.set(`${place}.dense`, { shape: [denseCount] });
-    layout.set(`${place}.rows`, { shape: [rowCountOf(at(idsByNode, place)), tableRowWidth] });
+    layout.set(`${place}.rows`, { shape: [rowCountOf(idsByTable), tableRowWidth] });
+    if (hasIds)
+      for (const [table, { length }] of idsByTable.entries())
+        layout.set(`${place}.ids.${table}`, { shape: [length] });
   }
   const losses = ['losses.query', 'losses.support', ...(asksBefore ? ['losses.queryBefore'] : [])];
   for (const name of losses) layout.set(name, { shape: [taskCount] });
-  if (keepsSums) layout.set(DIGEST, { shape: [DIGEST_BYTE_COUNT] });
   return layout;
 }
 

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { unfilledBytes } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
-import { elementCountOf, type DenseTensor } from './named-tensors.js';
+import { elementCountOf, type DenseTensor, type TensorLayout } from './named-tensors.js';
 
 type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
 
@@ -70,8 +70,28 @@ interface HeaderLine {
   readonly byteCount: number;
 }
 
+/** The number of bytes of such an encoding, where all values take four bytes. */
+export function encodedByteCountOf(layout: TensorLayout): number {
+  const lines = [...layout].map(([name, { shape }]): HeaderLine => {
+    const byteCount = elementCountOf(shape) * Float32Array.BYTES_PER_ELEMENT;
+    // The names of all types that take four bytes are of one length.
+    return { name, dtype: 'F32', shape, byteCount };
+  });
+  const { valuesStart, valueByteCount } = headerOf(lines);
+  return valuesStart + valueByteCount;
+}
+
 /** The header, and room for the values behind it. The bytes start their buffer. */
 function headed(lines: readonly HeaderLine[]): { bytes: Uint8Array; valuesStart: number } {
+  const { json, valuesStart, valueByteCount } = headerOf(lines);
+  const bytes = unfilledBytes(valuesStart + valueByteCount);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(valuesStart - 8), true);
+  bytes.fill(0x20, 8, valuesStart);
+  bytes.set(json, 8);
+  return { bytes, valuesStart };
+}
+
+function headerOf(lines: readonly HeaderLine[]) {
   const entries: string[] = [];
   let valueByteCount = 0;
   for (const { name, dtype, shape, byteCount } of lines) {
@@ -84,13 +104,7 @@ function headed(lines: readonly HeaderLine[]): { bytes: Uint8Array; valuesStart:
   }
   const json = Buffer.from(`{${entries.join(',')}}`);
   // Values start on an 8-byte boundary so that a reader can view them in place.
-  const headerByteCount = Math.ceil(json.length / 8) * 8;
-  const valuesStart = 8 + headerByteCount;
-  const bytes = unfilledBytes(valuesStart + valueByteCount);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerByteCount), true);
-  bytes.fill(0x20, 8, valuesStart);
-  bytes.set(json, 8);
-  return { bytes, valuesStart };
+  return { json, valuesStart: 8 + Math.ceil(json.length / 8) * 8, valueByteCount };
 }
 
 /**

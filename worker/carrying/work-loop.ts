@@ -315,7 +315,8 @@ class WorkBench {
       this.#onEvent({ kind: 'job-started', jobId: job.jobId, runId, outerStep, jobIndex });
       void this.#lookAhead(computed.signal);
       const result = await carryJob(input, carrier, givenUp, () => {
-        this.#rest.did();
+        // A join is no sign that the worker can compute.
+        if (!('nodes' in input)) this.#rest.did();
         onComputed();
       });
       const { computeMs } = result;

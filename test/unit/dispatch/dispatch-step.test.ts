@@ -5,13 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
-import type { Job } from '../../../shared/queue/protocol.js';
+import type { CarriedJob, Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { FINGERPRINT, stepScene, type Answer } from './step-scene.js';
+import { FINGERPRINT, keptSum, stepScene, type Answer } from './step-scene.js';
 import { warningsOf } from '../../fixtures/told.js';
 
 /** When a run without a healthy worker is given up. */
@@ -245,6 +245,61 @@ describe('two jobs with the same output', () => {
     expect(await results()).toHaveLength(2);
     expect([addedMs.length, warnings()]).toEqual([3, []]);
     expect(await blobs.has(blobRefOf(Uint8Array.of(9, 0, 0, 9)))).toBe(false);
+  });
+});
+
+describe('a join', () => {
+  const done = (worker: string, sum = 0): Answer => ({ state: 'done', worker, sum });
+  /** The store loses the sums of the first job so many times, each time before the join reads them. */
+  function sceneOf(lostCount: number, computed: (n: number, jobIndex: number) => Answer) {
+    const blobs = new MemoryBlobStore();
+    const added: string[][] = [];
+    const answerTo = (n: number, { work, jobIndex }: CarriedJob): Answer => {
+      if (work.kind !== 'join') return computed(n, jobIndex);
+      added.push(work.nodes.map(({ sum }) => sum.sha256));
+      if (added.length > lostCount) return done('a');
+      for (const { sum } of work.nodes.slice(0, 1)) void blobs.delete(sum);
+      return { state: 'failed', reason: 'blob-missing: gone', worker: 'a' };
+    };
+    const departures = { ...{ blobs, orderCount: 3, jobAttemptsMax: 3 }, sums: 'joined' as const };
+    return { ...stepScene(answerTo, ['a', 'b', 'c'], departures), added };
+  }
+
+  // Seen to fail: it was sent again with the digest of the sums that are gone.
+  it('adds the sums that were computed again, which may have another digest', async () => {
+    const { results, added } = sceneOf(1, (n) => done('b', n > 3 ? 1 : 0));
+    expect(await results()).toHaveLength(3);
+    const digestsOf = (sums: readonly number[]): string[] =>
+      sums.map((sum, jobIndex) => blobRefOf(keptSum(jobIndex, sum)).sha256);
+    expect(added).toEqual([digestsOf([0, 0]), digestsOf([1, 0])]);
+  });
+
+  // Seen to fail: any job done absolved.
+  it('does not absolve a worker that cannot compute', async () => {
+    const { results, health } = sceneOf(0, (n) => (n === 1 ? sick('a') : done('b')));
+    expect(await results()).toHaveLength(3);
+    expect(health.isSick('a')).toBe(true);
+  });
+
+  // Seen to fail: after three losses, the worker was sick for one failure.
+  it('whose sums are lost charges no failure of theirs again', async () => {
+    const { results, quarantined } = sceneOf(4, (n, jobIndex) =>
+      n === 1 ? failed('c') : done(jobIndex === 0 ? 'a' : 'b'),
+    );
+    expect(await results()).toHaveLength(3);
+    expect(quarantined).toEqual([]);
+  });
+});
+
+describe('sums that no join adds', () => {
+  // Seen to fail: they stayed for the lifetime of blobs.
+  it('are deleted when the step ends', async () => {
+    const blobs = new MemoryBlobStore();
+    const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
+    const { results } = stepScene(answerTo, ['w'], { blobs, orderCount: 2, sums: 'kept' });
+    expect(await results()).toHaveLength(2);
+    for (const jobIndex of [0, 1])
+      expect(await blobs.has(blobRefOf(keptSum(jobIndex, 0)))).toBe(false);
   });
 });
 

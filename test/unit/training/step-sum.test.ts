@@ -5,7 +5,8 @@ import type { DeliveredResult } from '../../../coordinator/dispatch/dispatcher.j
 import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
 import { deliveryReader, StepSum } from '../../../coordinator/training/step-sum.js';
 import { at } from '../../../shared/base/arrays.js';
-import type { TaskLosses } from '../../../shared/sums/delivered-sums.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { encodeSums, lossesApart, type TaskLosses } from '../../../shared/sums/delivered-sums.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import {
   deliveredBytes,
@@ -83,6 +84,49 @@ describe('the reader of deliveries', () => {
       for (const delivered of bad) expect(rejectionOf(delivered)).toBe('not_finite');
     },
   );
+});
+
+describe('the reader of sums that stay in the store', () => {
+  const kept = { first: 0, end: 1, keepsSums: true };
+  const joins = [
+    ...[kept, { ...kept, first: 1, end: 2 }],
+    {
+      ...{ first: 0, end: 2 },
+      parts: deliveries.map((node, jobIndex) => ({ ...node, jobIndex })),
+    },
+  ];
+  const readJoins = () => deliveryReader(twoTableSpec, plan, joins);
+  const node = nodeOf(0, [1, 2], [10, 20, 30]);
+  const bytesOf = (sum = node): Uint8Array =>
+    encodeSums({ nodes: [sum], losses: lossesForTest(1) }, 1, true);
+  const keptAs = (bytes: Uint8Array, blob = blobRefOf(bytes)): DeliveredResult => {
+    const { losses, isFinite } = lossesApart(bytes, blobRefOf(bytes));
+    const delivered = deliveredBytes(0, losses);
+    return { ...delivered, result: { ...delivered.result, sums: { blob, isFinite } } };
+  };
+
+  // Seen to fail: only the join noticed, whose worker was charged.
+  it('recognizes another layout and another digest', () => {
+    expect(readJoins()(keptAs(bytesOf()))).toHaveProperty('delivery');
+    const others = [
+      nodeForTest(layoutOf([2], [0]), [1, 2], [10, 20]),
+      nodeOf(0, [1], [10, 20, 30]),
+    ];
+    for (const other of others) expect(readJoins()(keptAs(bytesOf(other)))).toBe('layout_mismatch');
+    expect(readJoins()(keptAs(bytesOf(), { ...blobRefOf(bytesOf()), sha256: 'ab' }))).toBe(
+      'layout_mismatch',
+    );
+  });
+
+  // Seen to fail: a worker that adds wrongly ended training.
+  it('has a join repeated once that is not finite', () => {
+    const sum = nodeForTest(layoutOf([1, 2, 5, 7], [0]), [NaN, 2], [1, 2, 3, 4, 5]);
+    const losses = lossesForTest(0);
+    const overflown = deliveredOf(2, { nodes: [sum], losses });
+    const read = readJoins();
+    expect(read(overflown)).toBe('not_finite');
+    expect(read(overflown)).toHaveProperty('sums');
+  });
 });
 
 function sumOf(delivered: readonly DeliveredResult[], of = plan, spec = twoTableSpec): StepSum {
