@@ -263,57 +263,61 @@ describe('jobs', () => {
   // For a linear model and squared errors the gradient is linear in the weights, so two gradients give the least loss that
   // any weight of the input reaches where the level of every task is fitted.
   test.each([
-    ['at random', (labels: Float32Array) => labels],
-    ['by label', (labels: Float32Array) => labels.sort().reverse()],
-  ])('a model that recognizes the task reads no label of rows %s', async (_, ordered) => {
-    const stream = randomStream(8, 'recognized tasks');
-    const rowCount = 20;
-    const recognized = tasks.slice(0, 1).flatMap((like) =>
-      Array.from({ length: 50 }, (_, task): TaskRows => ({
-        ...{ ...like, taskIndex: task, rowCount, supportRowCount: 19, loss: 'squared' },
-        categoryIds: [new Int32Array(rowCount).fill(task + 1)],
-        ...{ bagIds: [], numbers: [], impressions: new Float32Array(rowCount).fill(1) },
-        ...{ times: new Float64Array(rowCount), logRows: new Float64Array(rowCount) },
-        clicks: Float32Array.of(
-          ...ordered(Float32Array.from({ length: rowCount - 1 }, () => stream.normal())),
-          stream.normal(),
-        ),
-      })),
-    );
-    const indices = recognized.map(({ taskIndex }) => taskIndex);
-    const whole = tinyTaskStore({ categoryRowCounts: [51], numberCount: 0, losses: ['squared'] });
-    const ofTasks: TaskStore = {
-      ...whole,
-      digest: 'recognized',
-      readTasks: (asked) => Promise.resolve(asked.map((index) => recognized[index]!)),
-    };
-    const method = methodOf({ kind: 'global' });
-    const logistic = { kind: 'logistic', hiddenWidths: [], supportInputs: { clickRate: true } };
-    current = jobCaseOf(ofTasks, logistic, 5, method);
-    const { spec, meta } = current;
-    expect([spec.tableRowWidth, spec.numberFeatures]).toEqual([1, ['support.clickRate']]);
-    const levels = meta.tables.get('category0')!.values;
-    for (const { values } of meta.dense.values()) values.fill(0);
-    const gradientAt = async (weight: number) => {
-      meta.dense.get('numbers.linear')!.values.fill(weight);
-      const work = { kind: 'gradient', method, taskWeights: indices.map(() => 1) } as const;
-      const { tensors } = await runJob(executor, current, indices, work);
-      return { level: tensors.get('rows')!, weight: tensors.get('numbers.linear')![0]! };
-    };
-    const fittedAt = async (weight: number): Promise<number> => {
-      levels.fill(0);
-      const { level } = await gradientAt(weight);
-      for (const [task, error] of level.entries()) levels[task + 1] = -error;
-      return (await gradientAt(weight)).weight;
-    };
-    const [atZero, atOne] = [await fittedAt(0), await fittedAt(1)];
-    const left = recognized.reduce((sum, { clicks }) => {
-      const mean = clicks.reduce((a, b) => a + b, 0) / rowCount;
-      return sum + clicks.reduce((a, b) => a + (b - mean) ** 2, 0) / rowCount;
-    }, 0);
-    const readShare = atZero ** 2 / ((atOne - atZero) * left);
-    expect(readShare).toBeLessThan(0.1);
-  });
+    ['clickRate', 'at random', (labels: Float32Array) => labels],
+    ['clickRate', 'by label', (labels: Float32Array) => labels.sort().reverse()],
+    ['count', 'by label', (labels: Float32Array) => labels.sort().reverse()],
+  ])(
+    'a model that recognizes the task reads no label in %s of rows %s',
+    async (input, order, ordered) => {
+      const stream = randomStream(8, 'recognized tasks');
+      const rowCount = 20;
+      const recognized = tasks.slice(0, 1).flatMap((like) =>
+        Array.from({ length: 50 }, (_, task): TaskRows => ({
+          ...{ ...like, taskIndex: task, rowCount, supportRowCount: 19, loss: 'squared' },
+          categoryIds: [new Int32Array(rowCount).fill(task + 1)],
+          ...{ bagIds: [], numbers: [], impressions: new Float32Array(rowCount).fill(1) },
+          ...{ times: new Float64Array(rowCount), logRows: new Float64Array(rowCount) },
+          clicks: Float32Array.of(
+            ...ordered(Float32Array.from({ length: rowCount - 1 }, () => stream.normal())),
+            stream.normal(),
+          ),
+        })),
+      );
+      const indices = recognized.map(({ taskIndex }) => taskIndex);
+      const whole = tinyTaskStore({ categoryRowCounts: [51], numberCount: 0, losses: ['squared'] });
+      const ofTasks: TaskStore = {
+        ...whole,
+        digest: `recognized, ${order}`,
+        readTasks: (asked) => Promise.resolve(asked.map((index) => recognized[index]!)),
+      };
+      const method = methodOf({ kind: 'global' });
+      const logistic = { kind: 'logistic', hiddenWidths: [], supportInputs: { [input]: true } };
+      current = jobCaseOf(ofTasks, logistic, 5, method);
+      const { spec, meta } = current;
+      expect([spec.tableRowWidth, spec.numberFeatures]).toEqual([1, [`support.${input}`]]);
+      const levels = meta.tables.get('category0')!.values;
+      for (const { values } of meta.dense.values()) values.fill(0);
+      const gradientAt = async (weight: number) => {
+        meta.dense.get('numbers.linear')!.values.fill(weight);
+        const work = { kind: 'gradient', method, taskWeights: indices.map(() => 1) } as const;
+        const { tensors } = await runJob(executor, current, indices, work);
+        return { level: tensors.get('rows')!, weight: tensors.get('numbers.linear')![0]! };
+      };
+      const fittedAt = async (weight: number): Promise<number> => {
+        levels.fill(0);
+        const { level } = await gradientAt(weight);
+        for (const [task, error] of level.entries()) levels[task + 1] = -error;
+        return (await gradientAt(weight)).weight;
+      };
+      const [atZero, atOne] = [await fittedAt(0), await fittedAt(1)];
+      const left = recognized.reduce((sum, { clicks }) => {
+        const mean = clicks.reduce((a, b) => a + b, 0) / rowCount;
+        return sum + clicks.reduce((a, b) => a + (b - mean) ** 2, 0) / rowCount;
+      }, 0);
+      const readShare = atZero ** 2 / ((atOne - atZero) * left);
+      expect(readShare).toBeLessThan(0.1);
+    },
+  );
 
   test('a prediction uses only the support rows of its division', async () => {
     const method = methodOf({ kind: 'fomaml' });
