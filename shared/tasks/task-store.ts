@@ -61,6 +61,8 @@ export interface TaskRows {
   readonly bagIds: readonly Int32Array[];
   /** By number feature, in manifest order: `[rowCount]`. */
   readonly numbers: readonly Float32Array[];
+  /** In place of `numbers` in losses before adaptation; absent where these are the same. */
+  readonly unadaptedNumbers?: readonly Float32Array[];
   /**
    * Clicks, or for a squared loss the standardised value times weight. `[rowCount]`, like all that
    * follow.

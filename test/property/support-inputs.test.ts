@@ -113,17 +113,21 @@ describe('worked numbers', () => {
     expect(mean![0]).toBeCloseTo(2 / 16, 6);
   });
 
-  test('of support rows that read those before them', () => {
+  test('of support rows that read those before them in some order', () => {
     const [clickRate, count, encoding] = withSupportInputs(settings, features, [task], {
       reads: 'earlier',
     })[0]!.numbers;
-    const evidence: [number, number, number, number][] = [
-      [0, 0, 0, 0],
-      [1, 2, 0, 0],
-      [3, 7, 1, 2],
-      [3, 8, 1, 3],
+    // Counts tell the order.
+    const order = [0, 1, 2].sort((one, other) => count![one]! - count![other]!);
+    const sums = (rows: readonly number[]): [number, number] => [
+      rows.reduce((sum, row) => sum + task.clicks[row]!, 0),
+      rows.reduce((sum, row) => sum + task.impressions[row]!, 0),
     ];
-    for (const [row, [c, n, cOfValue, nOfValue]] of evidence.entries()) {
+    for (const [place, row] of [...order, 3].entries()) {
+      const read = order.slice(0, place);
+      const [c, n] = sums(read);
+      const ids = task.categoryIds[0]!;
+      const [cOfValue, nOfValue] = sums(read.filter((other) => ids[other] === ids[row]));
       const rate = (c + 2) / (n + 10);
       expect(clickRate![row]).toBeCloseTo(logOdds(rate) - logOdds(0.2), 6);
       expect(count![row]).toBeCloseTo(Math.log(1 + n) / 4, 6);
@@ -230,54 +234,90 @@ describe('jobs', () => {
     expectGradient(current, found, weightedSum(gradients, weights), seen);
   });
 
+  test('a cold term reads the inputs of the global loss, and adaptation those of a method without one', async () => {
+    const share = 0.25;
+    const gradientOf = (coldShare: number, taskWeights: number[], coldTaskWeights: number[]) => {
+      const method = methodOf({ kind: 'fomaml', innerSteps: 2, coldShare });
+      current = jobCaseOf(store, model, 5, method);
+      return runJob(executor, current, taskIndices, {
+        ...{ kind: 'gradient', method, taskWeights },
+        ...(coldShare > 0 && { coldTaskWeights }),
+      });
+    };
+    const none = weights.map(() => 0);
+    const plain = await gradientOf(0, weights, none);
+    const warm = await gradientOf(share, weights, none);
+    for (const [name, values] of plain.tensors) {
+      const expected = values.map((value) => value * (1 - share));
+      expect(relativeDifference(warm.tensors.get(name)!, expected), name).toBeLessThan(1e-5);
+    }
+    const cold = await gradientOf(share, none, weights);
+    const { spec, meta } = current;
+    const seen = withSupportInputs(inputs, features, tasks, { reads: 'earlier' });
+    const dense = denseValuesOf(meta);
+    const gradients = seen.map((task) => taskLoss(spec, meta, dense, task, allOf(task)).gradient);
+    const coldWeights = weights.map((weight) => share * weight);
+    expectGradient(current, cold, weightedSum(gradients, coldWeights), seen);
+  });
+
   // For a linear model and squared errors the gradient is linear in the weights, so two gradients give the least loss that
   // any weight of the input reaches where the level of every task is fitted.
-  test('a model that recognizes the task reads no label in its input', async () => {
-    const stream = randomStream(8, 'recognized tasks');
-    const rowCount = 20;
-    const recognized = tasks.slice(0, 1).flatMap((like) =>
-      Array.from({ length: 50 }, (_, task): TaskRows => ({
-        ...{ ...like, taskIndex: task, rowCount, supportRowCount: 19, loss: 'squared' },
-        categoryIds: [new Int32Array(rowCount).fill(task + 1)],
-        ...{ bagIds: [], numbers: [], impressions: new Float32Array(rowCount).fill(1) },
-        ...{ times: new Float64Array(rowCount), logRows: new Float64Array(rowCount) },
-        clicks: Float32Array.from({ length: rowCount }, () => stream.normal()),
-      })),
-    );
-    const indices = recognized.map(({ taskIndex }) => taskIndex);
-    const whole = tinyTaskStore({ categoryRowCounts: [51], numberCount: 0, losses: ['squared'] });
-    const ofTasks: TaskStore = {
-      ...whole,
-      digest: 'recognized',
-      readTasks: (asked) => Promise.resolve(asked.map((index) => recognized[index]!)),
-    };
-    const method = methodOf({ kind: 'global' });
-    const logistic = { kind: 'logistic', hiddenWidths: [], supportInputs: { clickRate: true } };
-    current = jobCaseOf(ofTasks, logistic, 5, method);
-    const { spec, meta } = current;
-    expect([spec.tableRowWidth, spec.numberFeatures]).toEqual([1, ['support.clickRate']]);
-    const levels = meta.tables.get('category0')!.values;
-    for (const { values } of meta.dense.values()) values.fill(0);
-    const gradientAt = async (weight: number) => {
-      meta.dense.get('numbers.linear')!.values.fill(weight);
-      const work = { kind: 'gradient', method, taskWeights: indices.map(() => 1) } as const;
-      const { tensors } = await runJob(executor, current, indices, work);
-      return { level: tensors.get('rows')!, weight: tensors.get('numbers.linear')![0]! };
-    };
-    const fittedAt = async (weight: number): Promise<number> => {
-      levels.fill(0);
-      const { level } = await gradientAt(weight);
-      for (const [task, error] of level.entries()) levels[task + 1] = -error;
-      return (await gradientAt(weight)).weight;
-    };
-    const [atZero, atOne] = [await fittedAt(0), await fittedAt(1)];
-    const left = recognized.reduce((sum, { clicks }) => {
-      const mean = clicks.reduce((a, b) => a + b, 0) / rowCount;
-      return sum + clicks.reduce((a, b) => a + (b - mean) ** 2, 0) / rowCount;
-    }, 0);
-    const readShare = atZero ** 2 / ((atOne - atZero) * left);
-    expect(readShare).toBeLessThan(0.1);
-  });
+  test.each([
+    ['clickRate', 'at random', (labels: Float32Array) => labels],
+    ['clickRate', 'by label', (labels: Float32Array) => labels.sort().reverse()],
+    ['count', 'by label', (labels: Float32Array) => labels.sort().reverse()],
+  ])(
+    'a model that recognizes the task reads no label in %s of rows %s',
+    async (input, order, ordered) => {
+      const stream = randomStream(8, 'recognized tasks');
+      const rowCount = 20;
+      const recognized = tasks.slice(0, 1).flatMap((like) =>
+        Array.from({ length: 50 }, (_, task): TaskRows => ({
+          ...{ ...like, taskIndex: task, rowCount, supportRowCount: 19, loss: 'squared' },
+          categoryIds: [new Int32Array(rowCount).fill(task + 1)],
+          ...{ bagIds: [], numbers: [], impressions: new Float32Array(rowCount).fill(1) },
+          ...{ times: new Float64Array(rowCount), logRows: new Float64Array(rowCount) },
+          clicks: Float32Array.of(
+            ...ordered(Float32Array.from({ length: rowCount - 1 }, () => stream.normal())),
+            stream.normal(),
+          ),
+        })),
+      );
+      const indices = recognized.map(({ taskIndex }) => taskIndex);
+      const whole = tinyTaskStore({ categoryRowCounts: [51], numberCount: 0, losses: ['squared'] });
+      const ofTasks: TaskStore = {
+        ...whole,
+        digest: `recognized, ${order}`,
+        readTasks: (asked) => Promise.resolve(asked.map((index) => recognized[index]!)),
+      };
+      const method = methodOf({ kind: 'global' });
+      const logistic = { kind: 'logistic', hiddenWidths: [], supportInputs: { [input]: true } };
+      current = jobCaseOf(ofTasks, logistic, 5, method);
+      const { spec, meta } = current;
+      expect([spec.tableRowWidth, spec.numberFeatures]).toEqual([1, [`support.${input}`]]);
+      const levels = meta.tables.get('category0')!.values;
+      for (const { values } of meta.dense.values()) values.fill(0);
+      const gradientAt = async (weight: number) => {
+        meta.dense.get('numbers.linear')!.values.fill(weight);
+        const work = { kind: 'gradient', method, taskWeights: indices.map(() => 1) } as const;
+        const { tensors } = await runJob(executor, current, indices, work);
+        return { level: tensors.get('rows')!, weight: tensors.get('numbers.linear')![0]! };
+      };
+      const fittedAt = async (weight: number): Promise<number> => {
+        levels.fill(0);
+        const { level } = await gradientAt(weight);
+        for (const [task, error] of level.entries()) levels[task + 1] = -error;
+        return (await gradientAt(weight)).weight;
+      };
+      const [atZero, atOne] = [await fittedAt(0), await fittedAt(1)];
+      const left = recognized.reduce((sum, { clicks }) => {
+        const mean = clicks.reduce((a, b) => a + b, 0) / rowCount;
+        return sum + clicks.reduce((a, b) => a + (b - mean) ** 2, 0) / rowCount;
+      }, 0);
+      const readShare = atZero ** 2 / ((atOne - atZero) * left);
+      expect(readShare).toBeLessThan(0.1);
+    },
+  );
 
   test('a prediction uses only the support rows of its division', async () => {
     const method = methodOf({ kind: 'fomaml' });

@@ -163,17 +163,18 @@ interface Sums {
 }
 
 /**
- * Which support rows of its task a support row reads; any other row reads all of them. Where tasks adapt, the others, so
- * that its inputs are like those of a query row. Where the loss of support rows trains a model that all tasks share, those before
- * it: a model that recognizes the task could learn the total, and would find the row's label by subtracting the others.
+ * For every row, sums over the support rows that it reads in its group; null: all rows are one group.
+ *
+ * @param order the support rows, of which each reads those before it; null: each reads all others. Other rows read all.
  */
-export type SupportReads = 'others' | 'earlier';
-
-/** For every row, sums over the support rows that it reads in its group; null: all rows are one group. */
-export function sumsReadBy(task: RowLabels, groups: Int32Array | null, reads: SupportReads): Sums {
+export function sumsReadBy(
+  task: RowLabels,
+  groups: Int32Array | null,
+  order: Int32Array | null,
+): Sums {
   return {
-    clicks: readSums(task, task.clicks, groups, reads),
-    impressions: readSums(task, task.impressions, groups, reads),
+    clicks: readSums(task, task.clicks, groups, order),
+    impressions: readSums(task, task.impressions, groups, order),
   };
 }
 
@@ -182,7 +183,7 @@ function readSums(
   { rowCount, supportRowCount }: RowLabels,
   values: NumberArray,
   groups: Int32Array | null,
-  reads: SupportReads,
+  order: Int32Array | null,
 ): Float64Array {
   const sums = new Float64Array(rowCount);
   const walk = (rows: Iterable<number>): Map<number, number> => {
@@ -195,9 +196,9 @@ function readSums(
     }
     return totals;
   };
-  const support = Array.from({ length: supportRowCount }, (_, row) => row);
+  const support = order ?? Int32Array.from({ length: supportRowCount }, (_, row) => row);
   const totals = walk(support);
-  if (reads === 'others') walk(support.reverse());
+  if (order === null) walk(support.reverse());
   for (let row = supportRowCount; row < rowCount; row += 1)
     sums[row] = totals.get(groups === null ? 0 : at(groups, row)) ?? 0;
   return sums;

@@ -29,7 +29,6 @@ import {
 } from '../../../shared/queue/protocol.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { SupportReads } from '../../../shared/models/kinds/support-inputs.js';
 import { storeForModel, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
@@ -48,7 +47,7 @@ import {
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
 import { measureDevice, requireDevice } from '../device/measure-device.js';
-import { withSupportInputs } from '../models/support-inputs.js';
+import { withSupportInputs, type SupportReads } from '../models/support-inputs.js';
 
 type JobTasks = Parameters<typeof computeJob>[2];
 
@@ -209,18 +208,28 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
   );
   const drawn = withSupportInputs(model.supportInputs, features, divided, {
     drawn: drawnRowsOf(work),
-    reads: supportReadsOf(work),
+    ...supportReadsOf(work),
   });
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
   return { features, tasks };
 }
 
-/** Where losses before adaptation count, support rows train what all tasks share. */
-function supportReadsOf(work: JobWork): SupportReads {
-  if (work.kind !== 'gradient') return 'others';
+/**
+ * In losses before adaptation, support rows train what all tasks share. A cold term over support rows reads the losses
+ * of the first inner step, so its job has one set of inputs.
+ */
+function supportReadsOf(work: JobWork): {
+  readonly reads: SupportReads;
+  readonly unadaptedReads: SupportReads;
+} {
+  if (work.kind !== 'gradient') return { reads: 'others', unadaptedReads: 'others' };
   const plan = methodPlanOf(work.method);
-  return adapts(plan) && plan.cold === null ? 'others' : 'earlier';
+  const isOrdered = !adapts(plan) || plan.cold?.rows === 'support';
+  return {
+    reads: isOrdered ? 'earlier' : 'others',
+    unadaptedReads: isOrdered || plan.cold !== null ? 'earlier' : 'others',
+  };
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

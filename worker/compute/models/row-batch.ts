@@ -121,7 +121,7 @@ export function rowBatchOf(
   for (const [index, span] of spans.entries()) {
     placeCategories(span, localIds, tablePlaces);
     placeBags(span, localIds, placedBags, tablePlaces);
-    placeNumbers(span, numbers);
+    placeNumbers(span, numbersOf(span.task, role), numbers);
     shareOut(span, impressionShares, clickShares);
     impressionTotals[index] = totalOf(span, span.task.impressions);
     clickTotals[index] = totalOf(span, span.task.clicks);
@@ -173,9 +173,21 @@ function placeCategories(
   }
 }
 
-function placeNumbers({ task, start, end, firstPlace }: TaskSpan, target: Float32Array): void {
-  const columnCount = task.numbers.length;
-  for (const [column, values] of task.numbers.entries()) {
+function numbersOf(
+  { numbers, unadaptedNumbers }: TaskRows,
+  role: RowRole,
+): readonly Float32Array[] {
+  // The losses of support and query rows alike are those before adaptation.
+  return role === 'all' || role === 'flat' ? (unadaptedNumbers ?? numbers) : numbers;
+}
+
+function placeNumbers(
+  { start, end, firstPlace }: TaskSpan,
+  columns: readonly Float32Array[],
+  target: Float32Array,
+): void {
+  const columnCount = columns.length;
+  for (const [column, values] of columns.entries()) {
     let place = firstPlace * columnCount + column;
     for (let row = start; row < end; row += 1) {
       target[place] = float32At(values, row);

@@ -6,13 +6,13 @@
  */
 
 import { at } from '../../../shared/base/arrays.js';
+import { randomStream } from '../../../shared/base/random.js';
 import {
   NO_LABELS,
   sumsByGroup,
   sumsReadBy,
   supportInputColumns,
   type SupportInputs,
-  type SupportReads,
 } from '../../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
@@ -22,9 +22,24 @@ import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 /**
+ * Which support rows of its task a support row reads. Where tasks adapt, the others, so that its inputs are like those of
+ * a query row. Where its loss trains a model that all tasks share, those before it in a random order: a model that
+ * recognizes the task could learn the total, and would find the row's label by subtracting the others. The order of the
+ * logs may be that of the labels.
+ */
+export type SupportReads = 'others' | 'earlier';
+
+/** The same order in every job, on every worker. */
+function randomOrder({ taskIndex, supportRowCount }: TaskRows): Int32Array {
+  const rows = Int32Array.from({ length: supportRowCount }, (_, row) => row);
+  return randomStream(0, 'order of support rows', taskIndex).shuffle(rows);
+}
+
+/**
  * The tasks, or their drawn rows, with their inputs, which are made of all support rows, drawn or not, or of those of the
  * episode.
  *
+ * @param unadaptedReads for the rows that are judged before adaptation.
  * @throws as `withDrawnRows` does.
  */
 export function withSupportInputs(
@@ -34,45 +49,50 @@ export function withSupportInputs(
   {
     drawn = null,
     reads = 'others',
-  }: { readonly drawn?: DrawnRows | null; readonly reads?: SupportReads } = {},
+    unadaptedReads = reads,
+  }: {
+    readonly drawn?: DrawnRows | null;
+    readonly reads?: SupportReads;
+    readonly unadaptedReads?: SupportReads;
+  } = {},
 ): readonly TaskRows[] {
   const read = withDrawnRows(tasks, drawn);
   if (inputs === undefined) return read;
   const categories = features.filter(({ kind }) => kind === 'category').map(({ name }) => name);
   const columns = encodedColumnsOf(inputs, categories);
-  const columnsOf = (task: TaskRows, rowCount: number, idsOf: (column: number) => Int32Array) => {
+  const columnsOf = (
+    [task, rowCount, by]: [TaskRows, number, SupportReads],
+    idsOf: (column: number) => Int32Array,
+  ): Float32Array[] => {
+    const order = by === 'others' ? null : randomOrder(task);
     const { supportRowCount, clicks, impressions } = task;
     const labels = { rowCount, supportRowCount, clicks, impressions };
     return supportInputColumns(inputs, task.loss, {
       rowCount,
-      all: sumsReadBy(labels, null, reads),
-      byValue: columns.map((column) => sumsReadBy(labels, idsOf(column), reads)),
+      all: sumsReadBy(labels, null, order),
+      byValue: columns.map((column) => sumsReadBy(labels, idsOf(column), order)),
     });
   };
-  return read.map((task, index) => {
+  const inputsOf = (task: TaskRows, index: number, by: SupportReads): Float32Array[] => {
     if (drawn === null || drawn.supportCounts !== null)
-      return withNumbers(
-        task,
-        columnsOf(task, task.rowCount, (column) => at(task.categoryIds, column)),
-      );
+      return columnsOf([task, task.rowCount, by], (column) => at(task.categoryIds, column));
     const whole = at(tasks, index);
     const places = at(drawn.byTask, index);
     const { supportRowCount } = whole;
     const query = places.filter((place) => place >= supportRowCount);
-    const made = columnsOf(whole, supportRowCount + query.length, (column) => {
+    const made = columnsOf([whole, supportRowCount + query.length, by], (column) => {
       const ids = at(whole.categoryIds, column);
       const ofQuery = query.map((place) => at(ids, place));
       return Int32Array.from([...ids.subarray(0, supportRowCount), ...ofQuery]);
     });
-    return withNumbers(
-      task,
-      made.map((column) => drawnPart(column, whole, places)),
-    );
+    return made.map((column) => drawnPart(column, whole, places));
+  };
+  return read.map((task, index) => {
+    const numbersBy = (by: SupportReads) => [...task.numbers, ...inputsOf(task, index, by)];
+    const numbers = numbersBy(reads);
+    if (unadaptedReads === reads) return { ...task, numbers };
+    return { ...task, numbers, unadaptedNumbers: numbersBy(unadaptedReads) };
   });
-}
-
-function withNumbers(task: TaskRows, numbers: readonly Float32Array[]): TaskRows {
-  return { ...task, numbers: [...task.numbers, ...numbers] };
 }
 
 /** Places of the features with target encodings among the category features. */
