@@ -137,7 +137,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const shots = await predictShotCurve(passesOver, plan, knowledge, {
     ...{ taskIndices: tasksOf('test'), supportRowsMaxes: evaluation.shots ?? [], settings },
   });
-  const importance = await featureImportance(passesOver, servedArm(plan, choices), {
+  const importance = await featureImportance(passesOver, adaptedModel(plan, choices), {
     ...{ store, seed, taskIndices: tasksOf('validation') },
   });
   const testLogits = encodeTestLogits({
@@ -173,8 +173,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   return { report, testLogits };
 }
 
-/** The model that a bundle of the run serves, as validation adapts it; null if no arm has it. */
-function servedArm(
+/** The model of the run as `meta-adapted` adapts it, whatever a bundle serves; null if no arm has it. */
+function adaptedModel(
   { meta, global, usesMeta }: ArmPlan,
   { cells }: ArmChoices,
 ): Parameters<typeof featureImportance>[1] {

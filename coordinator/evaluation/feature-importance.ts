@@ -1,6 +1,6 @@
 /**
- * How much the served arm needs each feature: what it loses on query rows of validation adgroups where they have the values
- * that the feature has in another adgroup. What tasks have learned from their support rows stays as it is.
+ * How much the adapted model needs each feature: what it loses on query rows of validation adgroups where they have the
+ * values that the feature has in another adgroup. What tasks have learned from their support rows stays as it is.
  */
 
 import { at, spreadOver } from '../../shared/base/arrays.js';
@@ -19,7 +19,7 @@ import {
   type TaskJobContext,
 } from './task-jobs.js';
 
-interface ServedArm {
+interface AdaptedModel {
   readonly model: AdaptableModel;
   readonly adaptation: Adaptation;
 }
@@ -30,14 +30,14 @@ interface Judged {
   readonly seed: number;
 }
 
-/** Features by falling importance; none without a served arm, or where fewer than two adgroups can exchange values. */
+/** Features by falling importance; none without a model, or where fewer than two adgroups can exchange values. */
 export async function featureImportance(
   contextOf: (stage: string, taskTotal: number) => TaskJobContext,
-  served: ServedArm | null,
+  adapted: AdaptedModel | null,
   { store, taskIndices, seed }: Judged,
 ): Promise<FeatureImportance[]> {
   const judged = taskIndices.filter((index) => at(store.tasks, index).queryRowCount > 0);
-  if (served === null || judged.length < 2) return [];
+  if (adapted === null || judged.length < 2) return [];
   // Each gets the values of the next.
   const tasks = randomStream(seed, 'exchanged values').shuffle(
     spreadOver(judged, EXCHANGING_TASKS_MAX),
@@ -51,7 +51,7 @@ export async function featureImportance(
     const { lossSums } = await predictLogits(
       { ...context, ...changed },
       {
-        ...{ ...served.model, taskIndices: tasks, adaptations: [served.adaptation] },
+        ...{ ...adapted.model, taskIndices: tasks, adaptations: [adapted.adaptation] },
         ...{ role: 'query', keep: [] },
       },
     );

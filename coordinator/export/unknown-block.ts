@@ -10,7 +10,7 @@ import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { VARIANCES } from '../../shared/methods/inner-loop/personal-blocks.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
-import { labelsOf } from '../../shared/tasks/task-label.js';
+import { labelOf } from '../../shared/tasks/task-label.js';
 import {
   type TaskEntry,
   type TaskRows,
@@ -60,8 +60,8 @@ export async function unknownBlockOf(
   for await (const tasks of waves) found.push(...tasks);
   await dispatcher.close();
   const block = at(found, 0);
-  // The prediction of a value is not moderated. Where labels of both kinds are, that of an unknown adgroup is.
-  if (labelsOf(context.store.manifest).every(({ loss }) => loss === 'squared'))
+  // The block is one of the first label, and the prediction of a value is not moderated.
+  if (labelOf(context.store.manifest, {}).loss === 'squared')
     block.blocks.get(VARIANCES)?.values.fill(0);
   return {
     block: { ...block, taskIndex: 0 },

@@ -181,7 +181,7 @@ function importanceSection(
   const title = 'Importance of features';
   return section(
     title,
-    `what the served model loses in ${words.loss}, ${words.unit}, where query rows of validation adgroups have the values of another adgroup in ` +
+    `what the model, adapted if its method adapts, loses in ${words.loss}, ${words.unit}, where query rows of validation adgroups have the values of another adgroup in ` +
       'a feature and its encodings, with its standard error; features that say the same hide each other',
     importance.length === 0
       ? []

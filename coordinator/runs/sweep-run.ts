@@ -475,6 +475,12 @@ async function factsOf(
     segment,
     trainTaskCount: train.length,
     queryRowsPerTask: queryRows / Math.max(1, train.length),
+    trainRowCount: store.tasks
+      .filter(({ split }) => split === 'train' || split === 'trunk')
+      .reduce(
+        (sum, { supportRowCount, queryRowCount }) => sum + supportRowCount + queryRowCount,
+        0,
+      ),
     impressions: counted.impressions,
     clickRate: isOfClicks ? smoothedRate(counted) : null,
   };

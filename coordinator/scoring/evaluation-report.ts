@@ -212,7 +212,7 @@ const EvaluationReportSchema = z.strictObject({
   }),
   /** Absent without validation adgroups. */
   validation: ValidationSummarySchema.optional(),
-  /** What the served arm loses where the values of a feature are those of another adgroup, the most first. */
+  /** What the adapted model loses where the values of a feature are those of another adgroup, the most first. */
   importance: z.array(FeatureImportanceSchema).optional(),
   arms: z.array(ArmNameSchema),
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),

@@ -5,6 +5,8 @@ export interface DataFacts {
   readonly trainTaskCount: number;
   /** Query rows of a training task, on average. */
   readonly queryRowsPerTask: number;
+  /** Support and query rows of training tasks, and trunk rows. */
+  readonly trainRowCount: number;
   /** The scored impressions of the training tasks. */
   readonly impressions: number;
   /** Clicks per impression of the training tasks; null where labels are values. */
@@ -141,8 +143,8 @@ const EPISODE_STEPS = { min: 800, max: 1_600, passes: 8 } as const;
 
 function episodeSteps(facts: DataFacts): Record<string, unknown> {
   const { min, max, passes } = EPISODE_STEPS;
-  const rowCount = facts.trainTaskCount * facts.queryRowsPerTask;
-  const wanted = Math.ceil((passes * rowCount) / EPISODES.rowsPerOuterStep / SCORES) * SCORES;
+  const wanted =
+    Math.ceil((passes * facts.trainRowCount) / EPISODES.rowsPerOuterStep / SCORES) * SCORES;
   const outerSteps = Math.min(max, Math.max(min, wanted));
   return { outerSteps, ...stoppingOf(outerSteps, facts.segment) };
 }

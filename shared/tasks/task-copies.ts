@@ -1,6 +1,6 @@
 /**
  * Copies of tasks as an outer step or an evaluation reads them: some of their rows, another division into support and
- * query rows, ids or support rows dropped at random. Coordinator and worker derive the same copies.
+ * query rows, ids dropped at random. Coordinator and worker derive the same copies.
  *
  * Id dropout: ids of categories and members of bags are replaced at random by the id of unknown values, so that the
  * unknown row of a table learns what a new value is like. A replacement depends on the seed, the outer step, the task,

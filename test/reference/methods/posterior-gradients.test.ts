@@ -436,7 +436,8 @@ test('of values it is ridge regression on the features: one step suffices', asyn
   expect(relativeDifference(one, five)).toBeLessThan(1e-4);
 });
 
-// Seen to fail: TensorFlow throws "Input matrix is not invertible", which no run reports as divergence.
+// Seen to fail: a matrix that is not finite, on which TensorFlow throws "Input matrix is not invertible" and no run reports
+// divergence; equal features without a least precision.
 test.each([
   ['losses that are not finite after training has diverged', NaN, 0],
   ['finite losses where equal features have hardly any prior', 1e3, 4],

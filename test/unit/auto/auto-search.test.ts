@@ -23,7 +23,7 @@ const DATA = {
   ],
 };
 const FACTS: DataFacts = {
-  ...{ trainTaskCount: 640, queryRowsPerTask: 40 },
+  ...{ trainTaskCount: 640, queryRowsPerTask: 40, trainRowCount: 50_000 },
   ...{ impressions: 32_000, clickRate: 0.02, segment: null },
 };
 
@@ -74,9 +74,9 @@ describe('the outer steps of episodes', () => {
     const outerStepsOf = (facts: Partial<DataFacts>) =>
       candidatesOf({ ...FACTS, ...facts }, 2)[1]?.length?.['outerSteps'];
     expect(outerStepsOf({})).toBe(800);
-    // 8 * 640 * 200 / 1024
-    expect(outerStepsOf({ queryRowsPerTask: 200 })).toBe(1000);
-    expect(outerStepsOf({ queryRowsPerTask: 2_000 })).toBe(1600);
+    // 8 * 128,000 / 1024, whichever of them are query rows.
+    expect(outerStepsOf({ trainRowCount: 128_000 })).toBe(1000);
+    expect(outerStepsOf({ trainRowCount: 1_280_000 })).toBe(1600);
   });
 });
 
