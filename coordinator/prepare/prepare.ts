@@ -163,15 +163,11 @@ async function prepareInto(
   const labels = await learnTaskLabels(rowLabels, session);
   for (const label of await labelsThatNeverDiffer(rowLabels, session)) sink(label);
   const ofData = await learnEncodings(config.data, session, sink);
-  const dataReport = await dataReportOf({ config, encodings: ofData, labels }, session);
-  const paired = await withChosenPairs({ config, labels, report: dataReport }, session);
-  const encodings = [
-    ...ofData,
-    ...(await learnTargetEncodings(
-      { config: paired, encodings: ofData, labels, hasTrunkRows: trunk !== null },
-      session,
-    )),
-  ];
+  const known = { config, encodings: ofData, labels, hasTrunkRows: trunk !== null };
+  const dataReport = await dataReportOf(known, session);
+  const paired = await withChosenPairs({ ...known, report: dataReport }, session);
+  const ofTargets = await learnTargetEncodings({ ...known, config: paired }, session);
+  const encodings = [...ofData, ...ofTargets];
   const plan = { config: paired, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);

@@ -96,7 +96,7 @@ export async function divideTasks(
       cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
-    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key, code)
+    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', p.role' : ''}
       FROM accepted j JOIN tasks t ON j.code = t.code
       ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row WHERE p.role < 2' : ''}`,
@@ -490,7 +490,7 @@ async function divideTrunkRows(
           FROM accepted j ${chosen}))`,
   );
   await session.run(
-    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key, code)
+    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', 1 AS role' : ''} FROM accepted j JOIN trunk_places p ON j.row = p.row`,
   );
   const [batchCount = 0, rowCount = 0, smallTaskCount = 0, smallTaskRowCount = 0] = (
