@@ -78,6 +78,8 @@ export interface PrepareOptions {
   readonly temporaryFolder: string;
   /** Writes the store again even if the existing one is of the same logs and config. */
   readonly force?: boolean;
+  /** Writes what belongs to a new store. If it fails, there is none. */
+  readonly beforePublishing?: (prepared: PreparedTaskStore) => Promise<unknown>;
 }
 
 /** Columns of the row files that are not features. */
@@ -192,6 +194,7 @@ async function prepareInto(
   };
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
   if (options.signal.aborted) throw interruption();
+  await options.beforePublishing?.({ manifest, report: dataReport });
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);

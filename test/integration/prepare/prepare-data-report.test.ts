@@ -1,6 +1,9 @@
 // What prepare reports of the data, and the pairs of categories that it chooses, on logs whose answers are known.
+import { mkdir, rm } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { prepareRun } from '../../../coordinator/runs/prepare-run.js';
 import { randomStream } from '../../../shared/base/random.js';
+import { runContext } from '../../fixtures/run-context.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 import { warningsOf } from '../../fixtures/told.js';
 
@@ -139,4 +142,17 @@ test('logs that repeat in turns are sampled from all turns', async () => {
   const { report } = await room.reported(room.config({ label }));
   expect(report!.features[0]!.valueCount).toBe(2);
   expect(Math.abs(report!.rowCount - 50_001)).toBeLessThan(1_000);
+});
+
+test('where the page of the data cannot be written, the next prepare makes store and page', async () => {
+  await room.write('log.csv', 'ad,site,clicked\na,x,1\na,y,0\nb,x,1\nb,y,0\n');
+  const inTheWay = room.path('output/data.html');
+  await mkdir(inTheWay, { recursive: true });
+  const closing: (() => Promise<void>)[] = [];
+  const context = runContext({ onClose: (close) => void closing.push(close) });
+  const request = { config: room.config(), force: false };
+  await expect(prepareRun(request, context)).rejects.toThrow();
+  await rm(inTheWay, { recursive: true });
+  expect((await prepareRun(request, context)).report).not.toBeNull();
+  for (const close of closing) await close();
 });
