@@ -1,6 +1,6 @@
 /**
  * What the features of a log hold: missing and distinct values, values that only test tasks have, how far they drift
- * over time, and how much of the label a value tells alone. It reads a bounded number of rows, at equal distances.
+ * over time, and how much of the label a value tells alone. It reads a bounded number of rows, drawn by a hash.
  */
 
 import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';

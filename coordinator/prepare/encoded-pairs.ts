@@ -7,16 +7,24 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { encodedCategories } from '../../shared/config/data-config.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { DataReport } from './data-report.js';
+import type { FeatureEncoding } from './feature-encoding.js';
 import { labelGain, type SampledLabels } from './row-sample.js';
+import { idsOf } from './target-encodings.js';
 
 /** Categories whose pairs are tried. */
 const TRIED_CATEGORIES_MAX = 10;
 /** Sums of floats differ in their last digits from run to run. */
 const GAIN_DIGITS = 9;
 
+interface PairedData extends SampledLabels {
+  /** Those of `data.features`. */
+  readonly encodings: readonly FeatureEncoding[];
+  readonly report: DataReport;
+}
+
 /** The config with the chosen pairs among those that it names. */
 export async function withChosenPairs(
-  { config, labels, report }: SampledLabels & { readonly report: DataReport },
+  { config, labels, encodings, report }: PairedData,
   session: DuckSession,
 ): Promise<RunConfig> {
   const settings = config.data.targetEncodings;
@@ -33,8 +41,8 @@ export async function withChosenPairs(
   for (const [index, one] of alone.entries())
     for (const other of alone.slice(index + 1)) {
       if (named.some((names) => names.includes(one.name) && names.includes(other.name))) continue;
-      const values = [one, other].map(({ place }) => `f${place}`);
-      const found = await labelGain(values, { labels, smoothing }, session);
+      const { sql, joins } = idsOf([one.name, other.name], encodings);
+      const found = await labelGain(sql, { labels, smoothing, joins }, session);
       pairs.push({ of: [one.name, other.name], gain: rounded(found?.gain ?? 0) });
     }
   const chosen = pairs

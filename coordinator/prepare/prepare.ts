@@ -78,6 +78,8 @@ export interface PrepareOptions {
   readonly temporaryFolder: string;
   /** Writes the store again even if the existing one is of the same logs and config. */
   readonly force?: boolean;
+  /** Writes what belongs to a new store. If it fails, there is none. */
+  readonly beforePublishing?: (prepared: PreparedTaskStore) => Promise<unknown>;
 }
 
 /** Columns of the row files that are not features. */
@@ -163,15 +165,11 @@ async function prepareInto(
   const labels = await learnTaskLabels(rowLabels, session);
   for (const label of await labelsThatNeverDiffer(rowLabels, session)) sink(label);
   const ofData = await learnEncodings(config.data, session, sink);
-  const dataReport = await dataReportOf({ config, encodings: ofData, labels }, session);
-  const paired = await withChosenPairs({ config, labels, report: dataReport }, session);
-  const encodings = [
-    ...ofData,
-    ...(await learnTargetEncodings(
-      { config: paired, encodings: ofData, labels, hasTrunkRows: trunk !== null },
-      session,
-    )),
-  ];
+  const known = { config, encodings: ofData, labels, hasTrunkRows: trunk !== null };
+  const dataReport = await dataReportOf(known, session);
+  const paired = await withChosenPairs({ ...known, report: dataReport }, session);
+  const ofTargets = await learnTargetEncodings({ ...known, config: paired }, session);
+  const encodings = [...ofData, ...ofTargets];
   const plan = { config: paired, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);
@@ -196,6 +194,7 @@ async function prepareInto(
   };
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
   if (options.signal.aborted) throw interruption();
+  await options.beforePublishing?.({ manifest, report: dataReport });
   await target.publish(manifest);
   const prepared = { manifest, division, rejects, config };
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);

@@ -13,7 +13,8 @@ import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { seededHash } from '../logs/sql.js';
 
-const ROW_COUNT_MAX = 100_000;
+/** Logs with more rows give about as many. */
+const SAMPLED_ROW_COUNT = 100_000;
 const RATE_MIN = 1e-6;
 
 export interface SampledLabels {
@@ -21,22 +22,30 @@ export interface SampledLabels {
   readonly labels: readonly TaskLabel[] | null;
 }
 
-/** The table `sampled_rows`: rows of `encodable` at equal distances, with `task_half` and the weight `n`. */
+/** The table `sampled_rows`: rows of `encodable`, drawn by a seeded hash, with `task_half` and the weight `n`. */
 export async function createRowSample(
   { config, labels }: SampledLabels,
   session: DuckSession,
 ): Promise<void> {
   const total = await session.count('encodable');
-  const half = seededHash(config.seed, 'halves of the tasks', 'CAST(task AS VARCHAR)');
+  const oneIn = Math.max(1, Math.ceil(total / SAMPLED_ROW_COUNT));
+  const draw = seededHash(config.seed, 'sample of the rows', 'CAST(row AS VARCHAR)');
+  // By the adgroup, whose rows may be in several batches of trunk rows.
+  const half = seededHash(config.seed, 'halves of the tasks', 'CAST(code AS VARCHAR)');
   await session.run(
-    `CREATE TABLE sampled_rows AS SELECT *, CAST(${half} % 2 AS INTEGER) AS task_half,
+    `CREATE TABLE sampled_rows AS SELECT * EXCLUDE (code), CAST(${half} % 2 AS INTEGER) AS task_half,
       ${isOfValues(labels) ? '1.0::DOUBLE' : 'impressions'} AS n
-      FROM encodable WHERE row % ${Math.max(1, Math.ceil(total / ROW_COUNT_MAX))} = 0`,
+      FROM encodable WHERE ${draw} % ${oneIn} = 0`,
   );
 }
 
 function isOfValues(labels: SampledLabels['labels']): boolean {
   return labels?.[0]?.loss === 'squared';
+}
+
+interface GainSettings extends Pick<SampledLabels, 'labels'> {
+  readonly smoothing: number;
+  readonly joins?: readonly string[];
 }
 
 interface Gain {
@@ -46,12 +55,12 @@ interface Gain {
 }
 
 /**
- * @param values SQL of one or two values over `sampled_rows`.
+ * @param values SQL of one or two values over `sampled_rows e` with the joins.
  * @returns null if a half has no rows, or labels that do not differ.
  */
 export async function labelGain(
   values: readonly string[],
-  { labels, smoothing }: Pick<SampledLabels, 'labels'> & { readonly smoothing: number },
+  { labels, smoothing, joins = [] }: GainSettings,
   session: DuckSession,
 ): Promise<Gain | null> {
   const ofValues = isOfValues(labels);
@@ -72,7 +81,8 @@ export async function labelGain(
     `WITH base AS (SELECT ${bounded('sum(clicks) / sum(n)')} AS r FROM sampled_rows WHERE split = 0 AND task_half = 0),
       cells AS (SELECT ${names.join(', ')}, ${ofHalf('clicks', 0)} AS c0, ${ofHalf('n', 0)} AS n0, ${ofHalf('clicks', 1)} AS c1,
         ${ofHalf('n', 1)} AS n1, ${ofHalf('clicks ** 2', 1)} AS squares
-        FROM (SELECT *, ${values.map((value, place) => `${value} AS ${at(names, place)}`).join(', ')} FROM sampled_rows WHERE split = 0)
+        FROM (SELECT e.*, ${values.map((value, place) => `${value} AS ${at(names, place)}`).join(', ')}
+          FROM sampled_rows e ${joins.join(' ')} WHERE split = 0)
         GROUP BY ${names.join(', ')}),
       ${known.map((name) => `${name}_alone AS (SELECT ${name}, ${level(learned)} - ${level('r')} AS beyond FROM cells CROSS JOIN base GROUP BY ${name}, r),`).join(' ')}
       known AS (SELECT c.*, ${bounded(rateAt([level('r'), ...known.map((name) => `${name}_alone.beyond`)].join(' + ')))} AS p

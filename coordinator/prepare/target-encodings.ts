@@ -194,7 +194,7 @@ async function createBases(
 }
 
 interface EncodedIds {
-  /** SQL over `encodable e` with the joins, one or two. */
+  /** SQL over rows `e` with the joins, one or two. */
   readonly sql: readonly string[];
   readonly joins: readonly string[];
 }
@@ -232,7 +232,10 @@ async function createEncoding(
   );
 }
 
-function idsOf(categories: readonly string[], encodings: readonly FeatureEncoding[]): EncodedIds {
+export function idsOf(
+  categories: readonly string[],
+  encodings: readonly FeatureEncoding[],
+): EncodedIds {
   const found = categories.map((category) => {
     const encoding = encodings.find(({ feature }) => feature.name === category);
     if (encoding === undefined) throw new Error(`there is no category ${category}`);

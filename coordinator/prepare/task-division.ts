@@ -96,7 +96,7 @@ export async function divideTasks(
       cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
-    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key, code)
+    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', p.role' : ''}
       FROM accepted j JOIN tasks t ON j.code = t.code
       ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row WHERE p.role < 2' : ''}`,
@@ -121,6 +121,7 @@ interface CutTasks {
  * tasks again, with the splits that they had before.
  *
  * @returns the number of rows that are left out; null without a cut.
+ * @throws QianmoError of kind `data` if no task trains after the cut.
  */
 async function cutInTime(
   config: RunConfig,
@@ -155,25 +156,36 @@ async function cutInTime(
       WHERE ${isEarly} OR j.code IN (SELECT code FROM cut_tasks WHERE split = 2)`,
   );
   await groupRows(config, labelSql, session, isEarly);
-  const [tooLate] = await session.row(
-    `SELECT CAST((SELECT count(*) FROM uncut) - (SELECT sum(rows) FROM task_sizes) AS DOUBLE)`,
+  const trains = `EXISTS (FROM task_sizes WHERE placed_split = 0 AND ${isLarge})`;
+  const [tooLate, first, last, isCause] = await session.row(
+    `SELECT CAST(count(*) - (SELECT coalesce(sum(rows), 0) FROM task_sizes) AS DOUBLE), min(time), max(time),
+      EXISTS (FROM cut_tasks WHERE split = 0) AND NOT ${trains} FROM uncut`,
   );
+  if (isCause === true && Number(tooLate) > 0)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'no task is left to train on before the cut in time',
+      where: `data.taskSplit.trainUntil: ${trainUntil}`,
+      expected: 'a time until which training tasks have enough rows, in the unit of data.time',
+      found: `${Number(until)}, and logs from ${String(first)} to ${String(last)}`,
+      cure: 'correct the time or its unit (seconds or milliseconds), or choose a later one',
+    });
   return Number(tooLate);
 }
 
-/** Small tasks, of which those with too few support rows are counted only where a split file names the rows. */
+/** Small tasks, of which those with too few support rows are told only where a split file or a cut in time may be why. */
 type FewerKnown = Pick<SmallTasks, 'taskCount' | 'rowCount'> & Partial<SmallTasks>;
 
 /** The event about tasks that are left out. */
 export function smallTasksLeftOut(
   { taskCount, rowCount, fewSupportTaskCount }: FewerKnown,
-  { data: { rowSplit, splitFile, trunkRows } }: RunConfig,
+  { data: { rowSplit, splitFile, taskSplit, trunkRows } }: RunConfig,
 ): RunEvent {
   const { supportRowsMin, queryRowsMin } = rowSplit;
   const fewerOf = (count: number, least: number, role: string): string[] =>
     count === 0 ? [] : [`${count} with fewer than ${least} ${role} rows (${role}RowsMin)`];
   const smallness =
-    splitFile === undefined || fewSupportTaskCount === undefined
+    (splitFile ?? taskSplit.trainUntil) === undefined || fewSupportTaskCount === undefined
       ? `fewer than ${supportRowsMin + queryRowsMin} rows (supportRowsMin ${supportRowsMin}, queryRowsMin ${queryRowsMin})`
       : [
           ...fewerOf(fewSupportTaskCount, supportRowsMin, 'support'),
@@ -490,7 +502,7 @@ async function divideTrunkRows(
           FROM accepted j ${chosen}))`,
   );
   await session.run(
-    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key, code)
+    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', 1 AS role' : ''} FROM accepted j JOIN trunk_places p ON j.row = p.row`,
   );
   const [batchCount = 0, rowCount = 0, smallTaskCount = 0, smallTaskRowCount = 0] = (

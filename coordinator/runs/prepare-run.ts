@@ -27,12 +27,7 @@ export async function prepareRun(
   // The log lies in the output of the run, because a new store replaces the whole folder of the old one.
   const call = { ...loggedCallOf('prepare', config), beginnings: BEGINNINGS };
   const prepared = await loggedRun(call, context, (logged) => preparedStore(config, force, logged));
-  const result = { store: config.data.store, ...prepared };
-  if (result.report !== null)
-    await objectStoreOf(config, config.output, context).put(
-      ...([PAGE, Buffer.from(asPage(storeDocument(result))), { kind: 'always' }] as const),
-    );
-  return result;
+  return { store: config.data.store, ...prepared };
 }
 
 function preparedStore(
@@ -47,5 +42,11 @@ function preparedStore(
     signal: context.signal,
     objectStoreOf: (address) => objectStoreOf(config, address),
     temporaryFolder: tmpdir(),
+    // Before the store, which would be kept without a report at the next prepare.
+    beforePublishing: (prepared) => {
+      const page = asPage(storeDocument({ store: config.data.store, ...prepared }));
+      const output = objectStoreOf(config, config.output, context);
+      return output.put(PAGE, Buffer.from(page), { kind: 'always' });
+    },
   });
 }

@@ -38,7 +38,14 @@ const TargetEncodingsSchema = z
       .default(5)
       .describe('Parts of the training tasks. Rows of a part read the sums over the others.'),
   })
-  .superRefine(({ of }, context) => {
+  .superRefine(({ of, pairsMax }, context) => {
+    const singleCount = of.filter((encoded) => membersOf(encoded).length === 1).length;
+    if (pairsMax !== undefined && singleCount < 2)
+      context.addIssue({
+        code: 'custom',
+        path: ['pairsMax'],
+        message: `needs two single categories in of, at least; found ${singleCount}: list more, or leave this out`,
+      });
     const seen = new Set<string>();
     for (const [index, encoded] of of.entries()) {
       const members = membersOf(encoded);

@@ -1,6 +1,9 @@
 // What prepare reports of the data, and the pairs of categories that it chooses, on logs whose answers are known.
+import { mkdir, rm } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { prepareRun } from '../../../coordinator/runs/prepare-run.js';
 import { randomStream } from '../../../shared/base/random.js';
+import { runContext } from '../../fixtures/run-context.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 import { warningsOf } from '../../fixtures/told.js';
 
@@ -90,4 +93,66 @@ test('of many categories, the pairs that say more than both alone are encoded, a
   expect((await room.stored()).manifest.features.map(({ name }) => name)).toEqual(
     features.map(({ name }) => name),
   );
+});
+
+test('a pair of numbers in log buckets is chosen by the buckets, which are what is encoded', async () => {
+  const stream = randomStream(8, 'pairs of ids');
+  const lines = ['ad,site,price,size,clicked'];
+  for (let row = 0; row < 3_000; row += 1) {
+    const [price, size, site] = [stream.below(4), stream.below(4), stream.below(5)];
+    const clicked = stream.uniform() < 0.2 + 0.6 * ((price + size) % 2) ? 1 : 0;
+    // No number repeats, and its bucket tells all.
+    const exact = [price, size].map((bucket) => 2 ** bucket * (1 + stream.uniform()) - 1);
+    lines.push(`g${stream.below(40)},s${site},${exact.join(',')},${clicked}`);
+  }
+  await room.write('log.csv', `${lines.join('\n')}\n`);
+  const bucketed = { kind: 'number', scale: 'log-bucket', missing: 0 };
+  const { features } = await room.prepare(
+    room.config({
+      features: [
+        { name: 'site', kind: 'category' },
+        ...['price', 'size'].map((name) => ({ name, ...bucketed })),
+      ],
+      targetEncodings: { of: ['site', 'price', 'size'], pairsMax: 1 },
+    }),
+  );
+  expect(features.map(({ name }) => name)).toContain('target.price+size');
+});
+
+test('an adgroup whose rows train the trunk lies in one half, so its name tells nothing', async () => {
+  const lines = ['ad,site,clicked'];
+  for (let ad = 0; ad < 300; ad += 1)
+    for (let row = 0; row < 6; row += 1) lines.push(`small${ad},s,${ad % 2}`);
+  for (let row = 0; row < 40; row += 1) lines.push(`big${row % 2},s,${row % 3 === 0 ? 1 : 0}`);
+  await room.write('log.csv', `${lines.join('\n')}\n`);
+  const { manifest, report } = await room.reported(
+    room.config({
+      ...{ trunkRows: 'small-tasks', rowSplit: { by: 'hash', supportRowsMin: 5, queryRowsMin: 5 } },
+      features: [{ name: 'ad name', kind: 'category', column: 'ad' }],
+    }),
+  );
+  expect(manifest.trunk?.batchCount).toBeGreaterThan(10);
+  expect(report!.features[0]!.toldShare).toBeCloseTo(0, 9);
+});
+
+test('logs that repeat in turns are sampled from all turns', async () => {
+  const lines = Array.from({ length: 100_002 }, (_, row) => `g${row % 4},s${row % 2},${row % 3}`);
+  await room.write('log.csv', `ad,site,clicks\n${lines.join('\n')}\n`);
+  const label = { expression: 'clicks = 0' };
+  const { report } = await room.reported(room.config({ label }));
+  expect(report!.features[0]!.valueCount).toBe(2);
+  expect(Math.abs(report!.rowCount - 50_001)).toBeLessThan(1_000);
+});
+
+test('where the page of the data cannot be written, the next prepare makes store and page', async () => {
+  await room.write('log.csv', 'ad,site,clicked\na,x,1\na,y,0\nb,x,1\nb,y,0\n');
+  const inTheWay = room.path('output/data.html');
+  await mkdir(inTheWay, { recursive: true });
+  const closing: (() => Promise<void>)[] = [];
+  const context = runContext({ onClose: (close) => void closing.push(close) });
+  const request = { config: room.config(), force: false };
+  await expect(prepareRun(request, context)).rejects.toThrow();
+  await rm(inTheWay, { recursive: true });
+  expect((await prepareRun(request, context)).report).not.toBeNull();
+  for (const close of closing) await close();
 });

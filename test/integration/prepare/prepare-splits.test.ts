@@ -124,6 +124,29 @@ test.each([5, '1970-01-01 00:00:05'])('%o is a time until which rows train', asy
   expect([...(await room.stored()).rows[0]!.times]).toEqual([0, 1, 2, 3, 4, 5]);
 });
 
+test.each([
+  ['in other units', { trainUntil: 0.3, testShare: 0.2 }],
+  ['with all tasks training', { trainUntil: 0.3, testShare: 0 }],
+  ['before the first row', { trainUntil: '1969-12-31 00:00:00Z', testShare: 0.2 }],
+])('a cut before all training rows is named: %s', async (_name, cut) => {
+  await room.write('log.csv', csvOf(ROWS.map((row) => ({ ...row, at: row.at + 1 }))));
+  const taskSplit = { ...HELD_OUT, ...cut };
+  const config = room.config({ time: 'at', taskSplit, rowSplit: { by: 'time' } });
+  const told = await failureTextOf(room.prepare(config));
+  expect(told).toContain(`data.taskSplit.trainUntil: ${cut.trainUntil}`);
+  expect(told).toContain('logs from 1 to 400');
+});
+
+test('test tasks without a row after the cut are told as such', async () => {
+  await room.write('log.csv', csvOf(ROWS.map((row) => ({ ...row, at: Math.min(row.at, 300) }))));
+  const taskSplit = { ...HELD_OUT, trainUntil: 300 };
+  await room.prepare(room.config({ time: 'at', taskSplit, rowSplit: { by: 'time' } }));
+  const told = room.events.filter((event) => event.kind === 'notice').map(({ text }) => text);
+  expect(told).toContainEqual(
+    expect.stringMatching(/left out: \d+ with fewer than 1 query rows \(queryRowsMin\)/),
+  );
+});
+
 test('a cut that is no time is refused', async () => {
   await room.write('log.csv', csvOf(ROWS));
   const taskSplit = { ...HELD_OUT, trainUntil: 'last week' };

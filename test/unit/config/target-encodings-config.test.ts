@@ -42,6 +42,12 @@ test.each([
     /listed already/,
   ],
   [
+    'pairs of one category',
+    { of: ['site', ['site', 'hour']], pairsMax: 3 },
+    {},
+    /two single categories in of, at least; found 1: list more/,
+  ],
+  [
     'a name that is taken',
     { of: ['site'] },
     {
