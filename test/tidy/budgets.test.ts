@@ -46,7 +46,7 @@ test.each([
   ['lines of shared', () => linesBelow('shared'), 22_314],
   ['lines of worker', () => linesBelow('worker'), 23_929],
   ['lines of infra', () => linesBelow('infra'), 10_764],
-  ['lines of test', () => linesBelow('test'), 69_700],
+  ['lines of test', () => linesBelow('test'), 69_790],
   ['source files', () => production.length, 424],
   ['source folders', () => new Set(production.map(dirname)).size, 63],
   ['exported names', exportedCount, 2_059],
