@@ -8,7 +8,7 @@ import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
 import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
 
-/** What travels as one job: leaves to compute, or the sums of other deliveries to add. */
+/** One job on its way: leaves to compute, or sums of other deliveries to add. */
 export interface Delivery extends LeafRange {
   /** The deliveries whose sums it adds; absent where it computes its leaves. */
   readonly parts?: NonNullable<JobOrder['parts']>;

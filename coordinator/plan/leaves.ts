@@ -71,8 +71,29 @@ function largestOf(cut: readonly MicroBatch[]): number {
 
 function cutWith(tasks: readonly CutTask[], config: LeafConfig, rowsMax: number): MicroBatch[] {
   // Tasks that do not adapt need no task axis.
-  const cut = adapts(methodPlanOf(config.method)) ? microBatchesOf : flatMicroBatchesOf;
+  const cut = adapts(methodPlanOf(config.method)) ? episodesCut : flatMicroBatchesOf;
   return cut(tasks, rowsMax).flatMap((microBatch) => fitting(microBatch, tasks, config, cut));
+}
+
+/**
+ * Episodes have support and query sets of all sizes, and a new shape takes as long as hundreds of rows more. So their
+ * rows are padded to few extents.
+ */
+function episodesCut(tasks: readonly CutTask[], rowsMax: number): MicroBatch[] {
+  const sizes = tasks.map((task) =>
+    task.drawnRowCount === 0
+      ? task
+      : {
+          supportRowCount: episodeExtent(task.supportRowCount),
+          queryRowCount: episodeExtent(task.queryRowCount),
+        },
+  );
+  return microBatchesOf(sizes, rowsMax);
+}
+
+/** 0, 8 and powers of four times that. */
+function episodeExtent(rowCount: number): number {
+  return rowCount === 0 ? 0 : 8 * 4 ** Math.ceil(Math.log2(Math.max(rowCount, 8) / 8) / 2);
 }
 
 /** The micro-batch, or smaller ones where its tasks would not fit into a job. */

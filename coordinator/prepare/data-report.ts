@@ -1,5 +1,5 @@
 /**
- * What the features of a log hold: missing and distinct values, values that only test tasks have, how far they drift
+ * A report of the features of a log: missing and distinct values, values that only test tasks have, how far they drift
  * over time, and how much of the label a value tells alone. It reads a bounded number of rows, drawn by a hash.
  */
 
@@ -60,7 +60,7 @@ const SMOOTHING = 20;
 const LEAKED_SHARE = 0.5;
 
 interface ReportedData extends SampledLabels {
-  /** Those of `data.features`. */
+  /** Encodings of `data.features`. */
   readonly encodings: readonly FeatureEncoding[];
 }
 

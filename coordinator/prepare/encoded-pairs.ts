@@ -17,7 +17,7 @@ const TRIED_CATEGORIES_MAX = 10;
 const GAIN_DIGITS = 9;
 
 interface PairedData extends SampledLabels {
-  /** Those of `data.features`. */
+  /** Encodings of `data.features`. */
   readonly encodings: readonly FeatureEncoding[];
   readonly report: DataReport;
 }

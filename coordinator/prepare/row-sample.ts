@@ -49,7 +49,7 @@ interface GainSettings extends Pick<SampledLabels, 'labels'> {
 }
 
 interface Gain {
-  /** Of an impression. */
+  /** The loss that an impression saves. */
   readonly gain: number;
   readonly lossBefore: number;
 }

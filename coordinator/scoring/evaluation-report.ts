@@ -144,7 +144,7 @@ const ValidationSummarySchema = z.strictObject({
 
 const FeatureImportanceSchema = z.strictObject({
   feature: z.string(),
-  /** Of the loss of an impression. */
+  /** The loss that an impression gains. */
   increase: z.number(),
   standardError: z.number().nonnegative(),
 });

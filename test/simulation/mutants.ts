@@ -45,8 +45,8 @@ export const MUTANTS: readonly Mutant[] = [
     125,
     change(
       STEP,
-      'this.#heldBack.set(delivery, clock.monotonicMs()',
-      'this.#heldBack.set(delivery, clock.epochMs()',
+      'this.#heldBack.set(delivery, this.#context.clock.monotonicMs()',
+      'this.#heldBack.set(delivery, this.#context.clock.epochMs()',
     ),
     change(STEP, 'dueMs]) => dueMs <= nowMs', 'dueMs]) => dueMs <= this.#context.clock.epochMs()'),
   ),

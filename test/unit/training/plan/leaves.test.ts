@@ -10,6 +10,7 @@ type CutTask = Parameters<typeof cutIntoLeaves>[0][number];
 type LeafCut = ReturnType<typeof cutIntoLeaves>[number];
 
 const GLOBAL = { kind: 'global' };
+const POSTERIOR = { kind: 'posterior' };
 
 function tasksOf(count: number, rowCount: number, drawnRowCount = 0): CutTask[] {
   const supportRowCount = Math.floor(rowCount / 2);
@@ -41,6 +42,19 @@ describe('the leaves of an outer step', () => {
     // 1,500 rows are padded to 1,536, which are three times 512.
     expect(rowCountsOf(cut(tasksOf(15, 100)))).toEqual([512, 512, 512]);
     expect(rowCountsOf(cut(tasksOf(3, 100)))).toEqual([320]);
+  });
+
+  // Seen to fail: rows padded as everywhere, to 16 and 64 as well.
+  it('have few extents where episodes have support sets of all sizes', () => {
+    const tasks = Array.from({ length: 64 }, (_, supportRowCount): CutTask => {
+      return { supportRowCount, queryRowCount: 64 - supportRowCount, drawnRowCount: 64 };
+    });
+    const leaves = cut(tasks, { leavesPerOuterStepMin: 64 }, POSTERIOR);
+    const extents = leaves.flatMap(({ microBatch }) => [
+      microBatch.supportExtent,
+      microBatch.queryExtent,
+    ]);
+    expect([...new Set(extents)].sort((a, b) => a - b)).toEqual([0, 8, 32, 128]);
   });
 
   it('are at least as many as are asked for, but no more than tasks', () => {
