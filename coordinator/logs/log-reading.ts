@@ -286,6 +286,40 @@ async function readFile(
   }
 }
 
+/** SQL of the first rows of a file, with all of its columns as texts, and these columns. */
+export async function firstRowsSql(
+  file: LogFile,
+  rowCountMax: number,
+  session: DuckSession,
+): Promise<{ readonly columns: readonly LogColumn[]; readonly sql: string }> {
+  await requireShortLines(file);
+  const columns = file.byteCount === 0 ? [] : await columnsOf(file, session);
+  if (columns.length === 0) return { columns, sql: 'SELECT 1 WHERE false' };
+  const source = { file, fileIndex: 0, found: columns, used: columns };
+  const pointers = columns.map(({ name }) => literal(pointerOf(name))).join(', ');
+  const rows = {
+    csv: async () => `SELECT * FROM ${await delimitedScan(source, 'ignore_errors = true', session)}`,
+    tsv: async () => `SELECT * FROM ${await delimitedScan(source, 'ignore_errors = true', session)}`,
+    jsonl: () =>
+      `SELECT ${columns.map((_, index) => `"values"[${index + 1}] AS h${index}`).join(', ')} FROM
+        (SELECT json_extract_string(line, [${pointers}]) AS "values" FROM ${linesOf(file)}
+          WHERE TRY(json_type(line)) = 'OBJECT')`,
+    parquet: () =>
+      `SELECT ${columns.map(({ name }, index) => `CAST(${identifier(name)} AS VARCHAR) AS h${index}`).join(', ')}
+        FROM ${parquetScan(file)}`,
+  };
+  return { columns, sql: `${await rows[file.format]()} LIMIT ${rowCountMax}` };
+}
+
+export async function firstLinesOf(
+  file: LogFile,
+  lineCountMax: number,
+  session: DuckSession,
+): Promise<string[]> {
+  const rows = await session.rows(`SELECT line FROM ${linesOf(file)} LIMIT ${lineCountMax}`);
+  return rows.map(([line]) => (typeof line === 'string' ? line : ''));
+}
+
 /** SQL of the rows of a delimited file, whose used columns are the texts `t0`, `t1`, ... */
 async function delimitedRows(
   source: LogSource,

@@ -156,6 +156,16 @@ export const PORT = integer(0, 65_535, '<port> port, 0 for any free one');
 
 /** The request of each call, by the name of its work. */
 export const REQUESTS = {
+  init: z.strictObject({
+    logs: texts('<file> logs: CSV, TSV, JSON lines or Parquet; files, globs, s3://').optional(),
+    sql: text('<query> a query whose rows are the log; DuckDB runs it').optional(),
+    task: text('<column> the column, or SQL, that names the adgroup').optional(),
+    label: text('<column> the column, or a condition, that says what was clicked').optional(),
+    time: text('<column> the column, or SQL, that orders the rows').optional(),
+    name: text('<name> the name of the run; by default that of the log').optional(),
+    out: text('<run.yaml> the config to write').default('run.yaml'),
+    force: flag('replace a config that is there'),
+  }),
   prepare: z.strictObject({
     config,
     force: flag('prepare again even if the store was made from the same logs and config'),

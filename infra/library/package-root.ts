@@ -1,6 +1,7 @@
 /** The package: its folder, found from the sources and from `dist/` alike, and its version. */
 
 import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
 export const packageRoot: URL = (() => {
@@ -8,6 +9,11 @@ export const packageRoot: URL = (() => {
   while (!existsSync(new URL('package.json', folder))) folder = new URL('..', folder);
   return folder;
 })();
+
+/** The JSON Schema of run configs, for editors. */
+export function configSchemaPath(): string {
+  return fileURLToPath(new URL('infra/examples/run.schema.json', packageRoot));
+}
 
 const PackageSchema = z.object({ version: z.string() });
 

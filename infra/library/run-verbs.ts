@@ -1,6 +1,7 @@
 /** Verbs that make a run: from logs to a trained, evaluated and chosen model. */
 
 import type { Document } from '../../coordinator/reports/document/document.js';
+import type { ProposedConfig } from '../../coordinator/runs/init-run.js';
 import { flag, text } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
@@ -24,6 +25,26 @@ export const synthesize = call('synthesize', {
   help: '\nExample:\n  qianmo synthesize --rows 10M --out runs/log.csv',
   run: async () => (await import('../../coordinator/synthesize/synthesize.js')).synthesize,
   show: (report) => ({ text: synthesisLines(report), json: report }),
+});
+
+/** Reads the first rows of a log and writes a config that names its task, label, time and features. */
+export const init = call('init', {
+  request: REQUESTS.init,
+  about: 'propose a config from a log',
+  operands: ['logs'],
+  help: `
+It reads the first 50,000 rows. It never asks: if a column cannot be told, the error names the option that says it.
+
+Examples:
+  qianmo init clicks.csv
+  qianmo init 'logs/*.parquet' --task campaign --label clicked
+  qianmo init --sql "select * from 'a.csv' join 'b.csv' using (user)"`,
+  run: async () => {
+    const { initRun } = await import('../../coordinator/runs/init-run.js');
+    const { configSchemaPath } = await import('./package-root.js');
+    return (request, context) => initRun(request, context, configSchemaPath());
+  },
+  show: (written) => ({ text: proposalText(written), json: written }),
 });
 
 /** Turns logs into a task store. A store that was made from the same logs and config is kept. */
@@ -186,6 +207,11 @@ export const check = call('check', {
   run: async () => (await import('./check-machine.js')).checkRequirements,
   show: checkTexts,
 });
+
+function proposalText({ path, text: yaml, rowCount }: ProposedConfig): string {
+  const next = `qianmo prepare ${path} && qianmo auto ${path}`;
+  return `${yaml}\nwrote ${path}, from ${counted(rowCount, 'row')}. Read it, then: ${next}`;
+}
 
 function synthesisLines(report: SynthesisReport): string {
   return [

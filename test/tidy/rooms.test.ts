@@ -48,6 +48,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/sweep',
     'coordinator/logs',
     'coordinator/prepare',
+    'coordinator/propose',
     'coordinator/synthesize',
     'coordinator/record',
     'coordinator/tracking',

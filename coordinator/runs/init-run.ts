@@ -1,0 +1,121 @@
+/** Proposes a config from a log, and writes it. */
+
+import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
+import { parseConfig } from '../../shared/config/yaml-file.js';
+import { openDuckSession, shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
+import { findLogFiles } from '../logs/log-files.js';
+import { literal } from '../logs/sql.js';
+import { withWorkFolder } from '../logs/work-folder.js';
+import { proposedConfigText } from '../propose/config-text.js';
+import { proposeData, type ProposedData } from '../propose/propose-data.js';
+import { sampleColumns } from '../propose/sampled-column.js';
+import { objectStoreAt } from './places.js';
+import type { RequestOf } from './requests.js';
+import type { RunContext } from './run-context.js';
+
+export interface ProposedConfig {
+  /** The file that was written. */
+  readonly path: string;
+  readonly text: string;
+  readonly proposed: ProposedData;
+  /** Rows that were read. */
+  readonly rowCount: number;
+}
+
+const MEMORY_MIB_MAX = 2_048;
+
+export async function initRun(
+  request: RequestOf<'init'>,
+  context: RunContext,
+  schemaPath: string,
+): Promise<ProposedConfig> {
+  const { logs = [], sql, out, force, name } = request;
+  if ((logs.length === 0) === (sql === undefined))
+    throw new QianmoError({
+      kind: 'usage',
+      what: logs.length === 0 ? 'no log is given' : 'logs and --sql are given',
+      expected: 'log files, or a query with --sql',
+      cure: 'qianmo init clicks.csv, or qianmo init --sql "select ..."',
+    });
+  if (!force) await assertAbsent(out);
+  const run = name ?? runNameOf(sql === undefined ? logs : [basename(out)]);
+  return withWorkFolder('prepare', tmpdir(), async (folder) => {
+    const session = await openDuckSession(folder, MEMORY_MIB_MAX, context.signal);
+    try {
+      const read = sql === undefined ? logs : [await queryResult(sql, run, session)];
+      const [file] = await findLogFiles(
+        { logs: [...read], format: 'auto' },
+        {
+          session,
+          objectStoreOf: (address) => objectStoreAt(address, context.environment),
+          temporaryFolder: folder,
+        },
+      );
+      if (file === undefined) throw new Error('logs that match have a file');
+      const columns = await sampleColumns(file, session);
+      const proposed = proposeData(columns, request);
+      const schema = relative(dirname(resolve(out)), schemaPath);
+      const text = proposedConfigText({ run, logs: read, schema, data: proposed });
+      // A proposal that the schema refuses is a bug, and must not be left as a file.
+      parseConfig(RUN_CONFIG, text, out);
+      await writeFile(out, text).catch((cause: unknown) => {
+        throw systemFailure(cause, 'writing the config', out);
+      });
+      return { path: out, text, proposed, rowCount: columns[0]?.values.length ?? 0 };
+    } finally {
+      session.close();
+    }
+  });
+}
+
+async function assertAbsent(path: string): Promise<void> {
+  const isThere = await stat(path).then(
+    () => true,
+    (cause: unknown) => systemCodeOf(cause) !== 'ENOENT',
+  );
+  if (isThere)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is a config already',
+      where: path,
+      cure: 'write another file with --out, or replace this one with --force',
+    });
+}
+
+/** The name of a run from that of its first log. */
+function runNameOf(logs: readonly string[]): string {
+  const [first = ''] = logs;
+  const stem = basename(first)
+    .toLowerCase()
+    .replace(/\..*$/, '')
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, 50);
+  return stem === '' ? 'my-run' : stem;
+}
+
+/** Writes the rows of a query to a Parquet file, which `prepare` reads as any log. */
+async function queryResult(sql: string, run: string, session: DuckSession): Promise<string> {
+  const path = join('runs', run, 'query.parquet');
+  await mkdir(dirname(path), { recursive: true });
+  try {
+    await session.run(
+      `COPY (${sql.replace(/;\s*$/, '')}\n) TO ${literal(path)} (FORMAT parquet)`,
+    );
+  } catch (cause) {
+    if (cause instanceof QianmoError) throw cause;
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'the query of --sql failed',
+      expected: 'one SELECT in the SQL of DuckDB',
+      found: shortDuckMessage(cause),
+      cure: 'correct the query',
+    });
+  }
+  return path;
+}
