@@ -35,6 +35,7 @@ export interface TestRows {
 
 export interface WrittenCell {
   readonly files: CellFiles;
+  readonly roled: readonly RoledRow[];
   readonly test: TestRows;
   readonly taskCounts: Readonly<Record<'train' | 'validation' | 'test', number>>;
   /** Rows of tasks too small to be divided, which only teach what all tasks share. */
@@ -108,7 +109,7 @@ export function writtenCell(
     return new Set(found.map(({ task }) => task)).size;
   };
   return {
-    files,
+    ...{ files, roled },
     test: testRowsOf(log, roled),
     taskCounts: {
       train: tasksOf('train'),
