@@ -404,10 +404,7 @@ function drawTruth(
   return { latents, responses, responseFactors, baseLogits };
 }
 
-/**
- * First appearances: exactly `lateAdgroupShare` of the adgroups in the last days, the others before,
- * more of them early.
- */
+/** Exactly `lateAdgroupShare` of the adgroups begin in the last days, the others before, more of them early. */
 function drawStarts(count: number, stream: RandomStream): Float64Array {
   const starts = new Float64Array(count);
   const lateCount = Math.round(count * P.lateAdgroupShare);
@@ -615,10 +612,7 @@ export function hourSlotLogit(world: SyntheticWorld, hour: number, slot: number)
 
 const INTERCEPT_SAMPLE_MAX = 1 << 18;
 
-/**
- * The c for which the mean of p over every (rows / sample)-th impression is `meanClickRate`. The sample of a
- * small log is all of its rows.
- */
+/** Finds the c for which the mean of p is `meanClickRate`, over a sample of rows, or all rows of a small log. */
 export function solveIntercept(world: SyntheticWorld, meanClickRate: number): number {
   const logits = sampledLogits(world);
   const meanAt = (intercept: number): number => {

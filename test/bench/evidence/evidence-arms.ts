@@ -113,18 +113,20 @@ export async function armCurves(files: CurveFiles): Promise<ArmCurves> {
     });
     mkdirSync(output, { recursive: true });
     process.stderr.write(`${folder}: ${name}\n`);
-    const kept = await keptOrRun({
-      ...{ name, side: 'product', folder: output, wanted: text },
-      run: async () => {
-        const path = join(output, 'run.yaml');
-        writeFileSync(path, text);
-        await quietQianmo('prepare', path);
-        await quietQianmo('train', path, '--processes', '1', '--fresh');
-        await quietQianmo('evaluate', path, '--processes', '1', '--fresh');
-        return [];
-      },
+    const path = join(output, 'run.yaml');
+    const keptSeconds = async (name: string, run: () => Promise<void>): Promise<number> => {
+      const unit = { name, side: 'product', folder: output, wanted: text } as const;
+      return (await keptOrRun({ ...unit, run: () => run().then(() => []) })).seconds;
+    };
+    const training = await keptSeconds('train', async () => {
+      writeFileSync(path, text);
+      await quietQianmo('prepare', path);
+      await quietQianmo('train', path, '--processes', '1', '--fresh');
     });
-    seconds[name] = kept.seconds;
+    const evaluating = await keptSeconds('evaluate', () =>
+      quietQianmo('evaluate', path, '--processes', '1', '--fresh'),
+    );
+    seconds[name] = training + evaluating;
     const reportPath = join(output, REPORT_FILE);
     last = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
     for (const [arm, shown] of Object.entries(arms))

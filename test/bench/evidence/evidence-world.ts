@@ -4,7 +4,7 @@
  * what adgroups deviate by. The worlds are those of `synthesize` in its strong setting.
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CSV_COLUMNS, rowsOfHour } from '../../../coordinator/synthesize/synthesize.js';
 import {
@@ -18,6 +18,7 @@ import {
   type SyntheticWorld,
 } from '../../../coordinator/synthesize/synthetic-world.js';
 import { at, float32At, float64At, numberAt, uint8At } from '../../../shared/base/arrays.js';
+import { writeWhole } from '../real/cell-files.js';
 import { splitCsvOf, type RoledRow } from '../real/row-roles.js';
 import { laplacePosterior, predictiveLoss, type LinearRow } from './laplace-posterior.js';
 
@@ -99,8 +100,8 @@ export function writeEvidenceWorld(
     }
   }
   mkdirSync(dirname(log), { recursive: true });
-  writeFileSync(log, texts.join(''));
-  writeFileSync(split, splitCsvOf(roled));
+  writeWhole(log, texts.join(''));
+  writeWhole(split, splitCsvOf(roled));
   return { roled, test, priorVariances: priorVariancesOf(world) };
 }
 

@@ -137,7 +137,7 @@ function testRowsOf(log: SetLog, roled: readonly RoledRow[]): TestRows {
 }
 
 /** A file that is there is whole. Written only if it differs, so that later readers see it unchanged. */
-function writeWhole(path: string, text: string): void {
+export function writeWhole(path: string, text: string): void {
   if (existsSync(path) && readFileSync(path, 'utf8') === text) return;
   writeFileSync(`${path}.unfinished`, text);
   renameSync(`${path}.unfinished`, path);
