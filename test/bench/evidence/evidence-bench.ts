@@ -27,7 +27,7 @@ import { armCurves, lossOf, pointsUpTo, type ArmCurves } from './evidence-arms.j
 import { evidencePage } from './evidence-page.js';
 import { evidencePicture } from './evidence-picture.js';
 import { EvidenceCellSchema, type EvidenceCell } from './evidence-record.js';
-import { CEILINGS, ceilingLosses, writeEvidenceWorld, type WorldSizes } from './evidence-world.js';
+import { ceilingLosses, WORLD_SIZES, writeEvidenceWorld } from './evidence-world.js';
 
 /** Support rows of the test adgroups, and the seeds that divide the set; a world is drawn anew by each seed. */
 interface EvidenceSet {
@@ -49,13 +49,6 @@ const SETS: readonly EvidenceSet[] = [
   { name: 'avazu-9k', supportRows: 20, seedCount: 3, of: 'avazu-9k' },
   { name: 'open-bandit', supportRows: 200, seedCount: 3, of: 'open-bandit' },
 ];
-
-const WORLD_SIZES: WorldSizes = {
-  train: { tasks: 2_000, supportRows: 50, queryRows: 50 },
-  validation: { tasks: 150, supportRows: 100, queryRows: 200 },
-  test: { tasks: 60, supportRows: 5_000, queryRows: 1_000 },
-  users: 8_000,
-};
 
 /** The column that orders the support rows of an adgroup: their time or, in a set without one, a draw. */
 const ORDER = 'row_order';
@@ -135,13 +128,10 @@ async function worldCell({ set, seed }: Cell): Promise<MadeCell> {
       features: [{ name: 'user', kind: 'category' }, ...features],
     },
   });
-  const ceilings = pointsUpTo(supportRows).map((count) => ceilingLosses(world, count));
-  const losses = Object.fromEntries(
-    CEILINGS.map((name): [string, number[]] => [name, ceilings.map((point) => point[name])]),
-  );
+  const ceilings = ceilingLosses(world, pointsUpTo(supportRows));
   return cellOf({ set, seed }, 'world', world.roled, {
     ...curves,
-    losses: { ...curves.losses, ...losses },
+    losses: { ...curves.losses, ...ceilings },
   });
 }
 

@@ -13,7 +13,7 @@ import {
   type SetCurves,
 } from './evidence-curves.js';
 import type { EvidenceCell, EvidenceRecord } from './evidence-record.js';
-import { CEILINGS } from './evidence-world.js';
+import { CEILINGS, WORLD_SIZES } from './evidence-world.js';
 
 const PRODUCT_ARMS = ['global', 'shift', 'finetuned', 'level', 'gradient', 'posterior'];
 /** The numbers of rows in the table of the README, and the sets that each of its columns is from. */
@@ -37,15 +37,21 @@ export function evidencePage(record: EvidenceRecord): string {
     '',
     'Every arm adapts on the first support rows of each test adgroup, and is judged on the same later rows. `global` is a DeepFM',
     'for all adgroups, `shift` adds one number that is fitted with a prior chosen on validation, and `finetuned` takes gradient steps. `level`',
-    'and `posterior` are trained through their adaptation: the first has a bias per adgroup, the second a bias and weights on 16 features.',
-    '`gradient` is first-order MAML on the same parameters. All have the inputs and training settings of `qianmo auto`, and none reads',
-    'support rows but by adapting. Figures are logloss per impression, means over seeds. Intervals are of 95 %: over seeds for worlds, which are drawn',
-    'anew, and with the correction of Nadeau and Bengio for real sets, whose seeds divide the same rows. A verdict says that an interval lies on one',
-    'side of 0. `evidence.json` has the figures of every seed, commit and machine.',
+    'and `posterior` are trained through their adaptation: the first has a bias per adgroup, the second also weights on the features of the last',
+    'layer. `gradient` is first-order MAML on the same parameters. All have the inputs and training settings of `qianmo auto`, and read support',
+    'rows only to adapt.',
+    '',
+    'The settings of `shift`, `finetuned` and `gradient` are chosen once, on validation adgroups with all of their support rows',
+    `(${grouped(WORLD_SIZES.validation.supportRows)} in worlds), and so suit fewer rows less. Worlds have ${adgroupsOf('train')} to train on, ${adgroupsOf('validation')}`,
+    `to choose on and ${adgroupsOf('test')} to test on: few and long ones, so that a run takes minutes.`,
+    '',
+    'Figures are logloss per impression, means over seeds. Intervals are of 95 %: over seeds for worlds, which are drawn anew, and with the',
+    'correction of Nadeau and Bengio for real sets, whose seeds divide the same rows. A verdict says that an interval lies on one side of 0.',
+    'A row of TabMo is a sum of many impressions. `evidence.json` has the figures of every seed, commit and machine.',
     '',
     '![Learning curves](evidence.svg)',
     '',
-    '## What an adgroup of its own rows brings',
+    "## What an adgroup's own rows bring",
     '',
     ...summaryLines(record),
     '',
@@ -68,6 +74,11 @@ export function evidencePage(record: EvidenceRecord): string {
     ),
     '',
   ].join('\n');
+}
+
+function adgroupsOf(split: 'train' | 'validation' | 'test'): string {
+  const { tasks, supportRows, queryRows } = WORLD_SIZES[split];
+  return `${grouped(tasks)} adgroups of ${grouped(supportRows + queryRows)} rows`;
 }
 
 /** The table of the README. */

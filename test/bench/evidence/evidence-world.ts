@@ -33,6 +33,14 @@ export type WorldSizes = Readonly<Record<'train' | 'validation' | 'test', TaskSi
   readonly users: number;
 };
 
+/** The worlds of the bench: test adgroups are few and long, the others many and thin, so that a run takes minutes. */
+export const WORLD_SIZES: WorldSizes = {
+  train: { tasks: 2_000, supportRows: 50, queryRows: 50 },
+  validation: { tasks: 150, supportRows: 100, queryRows: 200 },
+  test: { tasks: 60, supportRows: 5_000, queryRows: 1_000 },
+  users: 8_000,
+};
+
 export interface EvidenceWorld {
   readonly roled: readonly RoledRow[];
   readonly test: readonly TestAdgroup[];
@@ -166,16 +174,18 @@ const READS = {
   bayes: ({ features }: TestRow) => features,
 } as const;
 
-/** The loss per query row of each ceiling, after the first so many support rows. */
+/** The loss per query row of each ceiling, after each number of support rows. */
 export function ceilingLosses(
   { test, priorVariances }: EvidenceWorld,
-  supportRowsMax: number,
-): Record<(typeof CEILINGS)[number], number> {
-  const rows = test.flat();
+  supportRows: readonly number[],
+): Record<(typeof CEILINGS)[number], number[]> {
+  const all = test.flat();
   const mean = priorVariances.map(
-    (_, place) => rows.reduce((sum, { features }) => sum + at(features, place), 0) / rows.length,
+    (_, place) => all.reduce((sum, { features }) => sum + at(features, place), 0) / all.length,
   );
-  const lossOf = (read: (row: TestRow, mean: readonly number[]) => readonly number[]): number => {
+  const lossesOf = (
+    read: (row: TestRow, mean: readonly number[]) => readonly number[],
+  ): number[] => {
     const asLinear = (row: TestRow): LinearRow => {
       const features = read(row, mean);
       const otherVariance = priorVariances.reduce(
@@ -185,21 +195,23 @@ export function ceilingLosses(
       );
       return { offset: row.trunk, features, otherVariance, click: row.click };
     };
-    let [sum, count] = [0, 0];
-    for (const adgroup of test) {
-      const support = adgroup.filter(({ isSupport }) => isSupport).slice(0, supportRowsMax);
-      const posterior = laplacePosterior(support.map(asLinear), priorVariances);
-      for (const row of adgroup) {
-        if (row.isSupport) continue;
-        sum += predictiveLoss(asLinear(row), posterior);
-        count += 1;
+    const tasks = test.map((rows) => ({
+      support: rows.filter(({ isSupport }) => isSupport).map(asLinear),
+      query: rows.filter(({ isSupport }) => !isSupport).map(asLinear),
+    }));
+    return supportRows.map((count) => {
+      let [sum, rowCount] = [0, 0];
+      for (const { support, query } of tasks) {
+        const posterior = laplacePosterior(support.slice(0, count), priorVariances);
+        for (const row of query) sum += predictiveLoss(row, posterior);
+        rowCount += query.length;
       }
-    }
-    return sum / count;
+      return sum / rowCount;
+    });
   };
   return {
-    'bayes-level': lossOf(READS['bayes-level']),
-    'bayes-profile': lossOf(READS['bayes-profile']),
-    bayes: lossOf(READS.bayes),
+    'bayes-level': lossesOf(READS['bayes-level']),
+    'bayes-profile': lossesOf(READS['bayes-profile']),
+    bayes: lossesOf(READS.bayes),
   };
 }
