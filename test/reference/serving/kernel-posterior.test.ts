@@ -3,6 +3,7 @@
  * of clicks and of values.
  */
 
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
@@ -13,7 +14,12 @@ import { moveLabel, readBundleManifest } from '../../../shared/bundle/bundle-sto
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import type { ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { blockOfKey } from '../../../shared/bundle/key-index.js';
+import { decodeExplorationLine, type Decision } from '../../../shared/config/decision-record.js';
+import { isRepeatable } from '../../../worker/serving/exploration/chooser.js';
+import { modelImpressionsOf } from '../../../worker/serving/exploration/policies.js';
+import { KernelScorer, type ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { requestOfRows } from '../../../worker/serving/ranking-request.js';
 import { KernelAdapter, type LabelledRows } from '../../../worker/serving/server/kernel-adapter.js';
 import { AdaptJobs, LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
@@ -26,7 +32,7 @@ import {
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { compiledAddon, posted, testServer } from '../../fixtures/serving/served-export.js';
-import { liveRowsLog } from '../../fixtures/serving/whole-server.js';
+import { liveRowsLog, openFolderExploration } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const STORE = exportableStore({
@@ -199,5 +205,47 @@ test('a server adapts without an engine, and again after a start', async () => {
   const [before, after, restarted] = scores;
   expect(after! - before!).toBeGreaterThan(0.1);
   expect(restarted).toBe(after);
+  await folder.remove();
+});
+
+test('a server explores by the variance of its blocks, with the propensities that it logs', async () => {
+  const folder = await temporaryFolder();
+  const { objects, bundle } = await exported(CASES['deepfm']!);
+  const exploration = await openFolderExploration(folder.path, 1, 'thompson');
+  const served = await testServer(objects, { endpoints: exploration.endpoints });
+  const adgroups = ['task0', 'task2', 'newcomer'];
+  const candidates = adgroups.map((adgroup) => ({ adgroup, features: FEATURES }));
+  const { body } = await posted(`${served.url}/v1/rank`, { candidates, seed: 3, slots: 2 });
+  const { exploration: reported, scores } = body as {
+    readonly exploration: { readonly propensities: number[] };
+    readonly scores: number[];
+  };
+  await served.server.drain();
+  await exploration.close();
+  const [file] = await readdir(join(folder.path, 'decisions'));
+  const text = await readFile(join(folder.path, 'decisions', file!), 'utf8');
+  const decision = decodeExplorationLine(text.trim(), 'the log') as Decision;
+  expect(isRepeatable(decision)).toBe(true);
+  expect(reported.propensities).toEqual(decision.decided.map(({ propensity }) => propensity));
+  // The three have the same features, and calibrations of an untrained run leave logits as they are.
+  const { encoder, model, index } = bundle;
+  const encoded = encoder.allocate(3);
+  for (const row of adgroups.keys()) encoder.encodeInto(encoded, row, FEATURES, FEATURES);
+  const blocks = Int32Array.from(adgroups, (key) => Math.max(0, blockOfKey(index, key)));
+  const [logits, variances] = [new Float32Array(3), new Float32Array(3)];
+  new KernelScorer(addon, model, []).score(
+    requestOfRows(model.spec, encoded, blocks),
+    logits,
+    variances,
+  );
+  for (const [place, adgroup] of adgroups.entries()) {
+    expect(at(scores, place)).toBeCloseTo(at(logits, place), 6);
+    const logged = decision.input.candidates.find((each) => each.adgroup === adgroup)!;
+    const worth = modelImpressionsOf(logged.probability, at(variances, place));
+    expect(logged.modelImpressions! / worth).toBeCloseTo(1, 6);
+  }
+  expect(
+    new Set(decision.input.candidates.map(({ modelImpressions }) => modelImpressions)).size,
+  ).toBe(3);
   await folder.remove();
 });
