@@ -123,8 +123,7 @@ function randomRows(random: RandomStream, rowCount: number, { model }: LoadedBun
 }
 
 describe('the kernel adapts as the graph does', () => {
-  // Seen to fail: prior means without the fields of the support rows, or without their linear weights; steps of any length; variances of
-  // the step before the last; a factor of the evidence alone; a row's own label among its support inputs.
+  // Seen to fail: fields without their linear weights, steps of any length.
   test.each(Object.entries(CASES))('%s', async (name, sections) => {
     const { bundle } = await exported(sections);
     const jobs = new AdaptJobs('a'.repeat(64), bundle);
@@ -145,10 +144,14 @@ describe('the kernel adapts as the graph does', () => {
           const { blocks, support } = at(expected, place);
           expect(found.support).toEqual(support);
           expect([...found.blocks.keys()]).toEqual([...blocks.keys()]);
+          const widest = [...blocks.get(VARIANCES)!.values].map(Math.sqrt);
           for (const [block, { values }] of blocks) {
-            // The graph solves in single precision, which is coarse where a prior is wide.
-            const widest = [...at(expected, place).blocks.get(VARIANCES)!.values].map(Math.sqrt);
-            const size = Math.max(1, ...widest, ...[...values].map(Math.abs));
+            // The graph solves in single precision, which is coarse where priors are as wide as 20.
+            const size = Math.max(
+              1,
+              Math.min(5, Math.max(...widest)),
+              ...[...values].map(Math.abs),
+            );
             for (const [index, value] of values.entries()) {
               const own = found.blocks.get(block)!.values[index]!;
               const where = `${kernel}, ${rows.rows.rowCount} rows: ${block} ${index}`;

@@ -64,12 +64,14 @@ describe('policies with the variance', () => {
       candidateOf('b', { probability: 0.08, modelImpressions: 100 }),
     ];
     for (const policy of ['thompson', 'ucb'] as const) {
-      const { exactChances, choose } = policyOf(settingsOf({ policy }));
-      const [expected, found] = [counted, modelled].map((of) => [...exactChances(input(of))!]);
+      const chosenBy = policyOf(settingsOf({ policy }));
+      const [expected, found] = [counted, modelled].map((of) => [
+        ...chosenBy.exactChances(input(of))!,
+      ]);
       for (const [index, chance] of found!.entries())
         expect(chance).toBeCloseTo(at(expected!, index), 12);
-      expect(choose(input(modelled), randomStream(2, 'choice'))).toBe(
-        choose(input(counted), randomStream(2, 'choice')),
+      expect(chosenBy.choose(input(modelled), randomStream(2, 'choice'))).toBe(
+        chosenBy.choose(input(counted), randomStream(2, 'choice')),
       );
     }
   });

@@ -43,13 +43,13 @@ export class ServedBundle {
   readonly addon: ScoringAddon;
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
-  /** Null if adgroups adapt by the engine. */
-  readonly adapter: KernelAdapter | null;
   /** The candidates that it has scored, and those whose adgroup it does not have. */
   readonly scored = { candidates: 0, unknown: 0 };
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #estimator: Estimator;
   readonly #free: () => void;
+  /** Undefined until it is asked for: most servers adapt nothing. */
+  #adapter: KernelAdapter | null | undefined;
   #holderCount = 0;
   #isRetired = false;
   #isFreed = false;
@@ -62,7 +62,12 @@ export class ServedBundle {
     this.#estimator = new Estimator(loaded, addon);
     this.#free = free;
     this.live = new LiveBlocks(loaded.model, (model, names) => this.#scorerOf(model, names));
-    this.adapter = KernelAdapter.of(addon, loaded);
+  }
+
+  /** Null if adgroups adapt by the engine. */
+  get adapter(): KernelAdapter | null {
+    this.#demandMemory();
+    return (this.#adapter ??= KernelAdapter.of(this.addon, this.loaded));
   }
 
   /** Such as `kernel avx2`. */
@@ -102,7 +107,7 @@ export class ServedBundle {
     this.#isFreed = true;
     for (const { scorer } of this.#sides.values()) scorer.release();
     this.live.release();
-    this.adapter?.release();
+    this.#adapter?.release();
     this.#free();
   }
 
