@@ -1,6 +1,6 @@
 // The runner of the tests: in forked processes, three at a time. On two cores, one of them usually waits for a
-// process, a lease or a server. Tests that start many processes or change their own have one each; the others
-// share three, which saves the start of two hundred and fifty.
+// process, a lease or a server. Tests that change their own process have one each; the others share three, which
+// saves two seconds of a core per file.
 import { mkdtempSync, rmSync } from 'node:fs';
 import module from 'node:module';
 import { tmpdir } from 'node:os';
@@ -9,9 +9,10 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const OWN_PROCESS = [
-  'test/integration/*.test.ts',
-  'test/integration/{auto,commands,engine,fault-matrix,refresh,serving}/**/*.test.ts',
+  'test/integration/engine/**/*.test.ts',
+  'test/integration/{library,plugins,same-digest,simulated-mutants,unlike-machines}.test.ts',
   'test/integration/queue/redis-tls.test.ts',
+  'test/integration/serving/closed-loop.test.ts',
   // They fill registries of the process, make its modules anew, or choose another backend for it.
   'test/unit/library/**/*.test.ts',
   'test/unit/plugins/**/*.test.ts',

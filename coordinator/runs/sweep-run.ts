@@ -356,6 +356,7 @@ const TRIAL_COURSE: ReadonlySet<EventKind> = new Set([
   'run-started',
   'outer-step',
   'checkpoint',
+  'run-validated',
   'run-finished',
   'run-failed',
 ]);

@@ -168,6 +168,8 @@ interface WorldUsers {
   readonly count: number;
   /** u: [count, LATENT_WIDTH] */
   readonly latents: Float32Array;
+  /** The parts of u that levels of profile fields explain: [PROFILE_LEVEL_COUNT, LATENT_WIDTH] */
+  readonly levelLatents: Float64Array;
   /** The combination of profile levels: [count] */
   readonly profileCodes: Uint16Array;
 }
@@ -178,6 +180,8 @@ interface WorldAdgroups {
   readonly latents: Float32Array;
   /** M_g: [count, PROFILE_LEVEL_COUNT] */
   readonly responses: Float32Array;
+  /** The directions that M_g lies in: [RESPONSE_RANK, PROFILE_LEVEL_COUNT] */
+  readonly responseFactors: Float64Array;
   /** b_g: [count] */
   readonly baseLogits: Float32Array;
   /** Impressions: [count] */
@@ -249,7 +253,7 @@ function buildUsers(count: number, profileLevels: Uint8Array, stream: RandomStre
       latents[user * LATENT_WIDTH + axis] = latent;
     }
   }
-  return { count, latents, profileCodes };
+  return { count, latents, levelLatents, profileCodes };
 }
 
 function drawProfile(stream: RandomStream): number {
@@ -342,7 +346,7 @@ function drawTruth(
   options: WorldOptions,
   attributes: Attributes,
   streamFor: (purpose: string) => RandomStream,
-): Pick<WorldAdgroups, 'latents' | 'responses' | 'baseLogits'> {
+): Pick<WorldAdgroups, 'latents' | 'responses' | 'responseFactors' | 'baseLogits'> {
   const count = attributes.advertisers.length;
   const scale = SETTING_SCALES[options.setting];
   const deviations = P.deviations;
@@ -397,13 +401,10 @@ function drawTruth(
       }
     }
   }
-  return { latents, responses, baseLogits };
+  return { latents, responses, responseFactors, baseLogits };
 }
 
-/**
- * First appearances: exactly `lateAdgroupShare` of the adgroups in the last days, the others before,
- * more of them early.
- */
+/** Exactly `lateAdgroupShare` of the adgroups begin in the last days, the others before, more of them early. */
 function drawStarts(count: number, stream: RandomStream): Float64Array {
   const starts = new Float64Array(count);
   const lateCount = Math.round(count * P.lateAdgroupShare);
@@ -611,10 +612,7 @@ export function hourSlotLogit(world: SyntheticWorld, hour: number, slot: number)
 
 const INTERCEPT_SAMPLE_MAX = 1 << 18;
 
-/**
- * The c for which the mean of p over every (rows / sample)-th impression is `meanClickRate`. The sample of a
- * small log is all of its rows.
- */
+/** Finds the c for which the mean of p is `meanClickRate`, over a sample of rows, or all rows of a small log. */
 export function solveIntercept(world: SyntheticWorld, meanClickRate: number): number {
   const logits = sampledLogits(world);
   const meanAt = (intercept: number): number => {

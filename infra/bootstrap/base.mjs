@@ -196,6 +196,12 @@ export function findOnPath(name) {
  * @property {number} [timeoutMs] the command is killed after this time; 10 minutes by default
  */
 
+/** @type {Set<() => void>} ends each command that runs */
+const running = new Set();
+process.once('exit', () => {
+  for (const kill of running) kill();
+});
+
 /**
  * Runs a command to its end and never throws.
  * @param {string} command
@@ -226,7 +232,7 @@ export function runCommand(command, args, options = {}) {
       timedOut = true;
       killGroup();
     }, timeoutMs);
-    process.once('exit', killGroup);
+    running.add(killGroup);
     const callOff = child.pid === undefined ? undefined : endWithThisProcess(-child.pid, 'KILL');
     /** @param {Buffer} chunk */
     const keep = (chunk) => {
@@ -238,7 +244,7 @@ export function runCommand(command, args, options = {}) {
     const finish = (problem) => {
       clearTimeout(timer);
       callOff?.();
-      process.removeListener('exit', killGroup);
+      running.delete(killGroup);
       resolve({ ok: problem === '', output, problem });
     };
     child.once('error', (error) => finish(`${command}: ${error.message}`));

@@ -160,6 +160,7 @@ const SCORING_HEADERS = [
   'layers.h',
   'score.h',
   'buckets.h',
+  'posterior.h',
   'dictionary.h',
   'json-reader.h',
   '../../../shared/tensors/native/arguments.h',

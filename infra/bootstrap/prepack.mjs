@@ -119,7 +119,7 @@ try {
   await withSetupLock(async () => {
     await runStep('npm packages', installNpmPackages);
     await runStep('build', async (announce) => {
-      const built = await buildProject(announce);
+      const built = await buildProject(announce, { checksTypes: true });
       if (built.errors.length === 0) return built;
       throw new BootstrapError('the sources have type errors', built.errors);
     });

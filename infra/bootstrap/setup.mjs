@@ -36,6 +36,7 @@ import {
   installGpuTensorFlow,
   installNativeTensorFlow,
   isNativeTensorFlowSettled,
+  prefetchTensorFlow,
 } from './tensorflow.mjs';
 
 /** Throws a BootstrapError when this Node is not supported. */
@@ -94,14 +95,14 @@ export async function setUp(options = {}) {
     const [redisServer, s3, typeErrors] = await Promise.all([
       obtainRedis(),
       options.forTests ? obtainS3() : { server: null, problem: '' },
-      afterPackages.then(() => (isCheckout ? build() : [])),
-      afterPackages.then(() =>
-        runStep('native TensorFlow', (announce) =>
-          options.gpu
-            ? installGpuTensorFlow(announce)
-            : installNativeTensorFlow(announce, { retry }),
-        ),
-      ),
+      afterPackages.then(() => (isCheckout ? build(options.forTests ?? false) : [])),
+      runStep('native TensorFlow', async (announce) => {
+        if (!options.gpu) await prefetchTensorFlow(announce);
+        await afterPackages;
+        return options.gpu
+          ? installGpuTensorFlow(announce)
+          : installNativeTensorFlow(announce, { retry });
+      }),
       runStep('loops over table rows', (announce) => rowAddon.install(announce, { retry })),
       runStep('scoring kernel', (announce) => scoringAddon.install(announce, { retry })),
     ]);
@@ -109,11 +110,14 @@ export async function setUp(options = {}) {
   });
 }
 
-/** @returns {Promise<string[]>} the type errors */
-async function build() {
+/**
+ * @param {boolean} checksTypes
+ * @returns {Promise<string[]>} the type errors
+ */
+async function build(checksTypes) {
   let errors = /** @type {string[]} */ ([]);
   await runStep('build', async (announce) => {
-    const built = await buildProject(announce);
+    const built = await buildProject(announce, { checksTypes });
     errors = built.errors;
     return built;
   });

@@ -326,6 +326,17 @@ function waysOf(choice) {
 }
 
 /**
+ * Fills the cache with the library of a first setup, which needs no npm packages. A problem is left to the installation,
+ * which meets it again.
+ * @param {Announce} announce
+ * @returns {Promise<void>}
+ */
+export async function prefetchTensorFlow(announce) {
+  if (isNativeTensorFlowSettled() || process.env['QIANMO_TENSORFLOW'] === 'portable') return;
+  await obtainTensorFlowLibrary('cpu', announce).catch(() => undefined);
+}
+
+/**
  * TensorFlow with CUDA, or nothing: the previous installation stays until all files are downloaded.
  * @param {Announce} announce
  * @returns {Promise<StepOutcome>}

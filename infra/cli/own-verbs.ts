@@ -12,14 +12,16 @@ const demoOut = (folder: string) =>
   z.strictObject({ out: text('<folder> folder for everything the demo makes').default(folder) });
 
 command('demo', {
-  request: demoOut('runs/movielens'),
-  about: 'prepare, train, evaluate and search on the MovieLens example',
+  request: demoOut('runs/movielens').extend({
+    full: flag('also train and evaluate the example as it is written, with every arm'),
+  }),
+  about: 'search for a model, compare it and rank with it, on the MovieLens example',
   help: '\nExample:\n  qianmo demo --out runs/demo',
-  act: async ({ out }, around) => {
+  act: async (demo, around) => {
     const { runDemo } = await import('../library/demo.js');
-    await interruptedAs(runDemo(out, around), () => ({
+    await interruptedAs(runDemo(demo, around), () => ({
       what: 'the demo was stopped',
-      where: out,
+      where: demo.out,
       cure: 'run the same command again: it continues from the last checkpoint',
     }));
   },

@@ -4,7 +4,7 @@
  */
 
 import { existsSync } from 'node:fs';
-import { writeFile, mkdir, readFile } from 'node:fs/promises';
+import { writeFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
@@ -22,9 +22,8 @@ import {
   serveRankings,
   type RankingService,
 } from './index.js';
-import { RankingClient, type Candidate, type ColumnValue, type FeedbackEvent } from './client.js';
-import { demoConfig } from './demo.js';
-import { gunzipSync } from 'node:zlib';
+import { RankingClient, type FeedbackEvent } from './client.js';
+import { candidateOf, contextOf, demoConfig, readRatings, type Rating } from './demo.js';
 
 /** The share of the rows that come later. */
 const LATER_SHARE = 0.01;
@@ -33,42 +32,31 @@ interface CutLog {
   readonly earlierPath: string;
   readonly laterPath: string;
   /** Rows of the later part in order of time, by column. */
-  readonly later: readonly Readonly<Record<string, string>>[];
+  readonly later: readonly Rating[];
 }
 
-/** @param path a gzip of CSV whose last column is the time in seconds. */
+/** @param path a gzip of CSV whose column `timestamp` is the time in seconds. */
 async function cutLog(path: string, folder: string): Promise<CutLog> {
-  const text = gunzipSync(await readFile(path)).toString('utf8');
-  const [head = '', ...lines] = text.trimEnd().split('\n');
-  const columns = fieldsOf(head);
-  const timed = lines.map((line) => ({
-    line,
-    second: Number(line.slice(line.lastIndexOf(',') + 1)),
-  }));
-  const seconds = timed.map(({ second }) => second).sort((a, b) => a - b);
-  const cut = at(seconds, Math.floor(seconds.length * (1 - LATER_SHARE)));
-  const part = (isWanted: (second: number) => boolean): string[] =>
-    timed
-      .filter(({ second }) => isWanted(second))
-      .sort((a, b) => a.second - b.second)
-      .map(({ line }) => line);
+  const bySecond = (await readRatings(path))
+    .map((row) => ({ row, second: Number(row['timestamp']) }))
+    .sort((a, b) => a.second - b.second);
+  const cut = at(bySecond, Math.floor(bySecond.length * (1 - LATER_SHARE))).second;
   const [earlierPath, laterPath] = [join(folder, 'earlier.csv'), join(folder, 'later.csv')];
-  const laterLines = part((second) => second >= cut);
   await mkdir(folder, { recursive: true });
-  await writeFile(earlierPath, `${[head, ...part((second) => second < cut)].join('\n')}\n`);
-  await writeFile(laterPath, `${[head, ...laterLines].join('\n')}\n`);
-  const later = laterLines.map((line) => {
-    const fields = fieldsOf(line);
-    return Object.fromEntries(columns.map((column, place) => [column, at(fields, place)]));
-  });
-  return { earlierPath, laterPath, later };
+  const write = async (file: string, isWanted: (second: number) => boolean): Promise<Rating[]> => {
+    const rows = bySecond.flatMap(({ row, second }) => (isWanted(second) ? [row] : []));
+    await writeFile(file, csvOf(rows));
+    return rows;
+  };
+  await write(earlierPath, (second) => second < cut);
+  return { earlierPath, laterPath, later: await write(laterPath, (second) => second >= cut) };
 }
 
-/** The fields of a line of CSV without line breaks in fields. */
-function fieldsOf(line: string): string[] {
-  return [...line.matchAll(/(?:^|,)("(?:[^"]|"")*"|[^",]*)/g)].map(([, field = '']) =>
-    field.startsWith('"') ? field.slice(1, -1).replaceAll('""', '"') : field,
-  );
+function csvOf(rows: readonly Rating[]): string {
+  const line = (fields: readonly string[]): string =>
+    fields.map((field) => `"${field.replaceAll('"', '""')}"`).join(',');
+  const lines = [Object.keys(rows[0] ?? {}), ...rows.map((row) => Object.values(row))].map(line);
+  return `${lines.join('\n')}\n`;
 }
 
 const OUTER_STEPS = 60;
@@ -78,8 +66,6 @@ const POLL_SECONDS = 0.2;
 const SWAP_TIMEOUT_MS = 60_000;
 const SWAP_LOOK_INTERVAL_MS = 50;
 const SLOTS = [1, 2, 3];
-
-type LaterRow = CutLog['later'][number];
 
 interface ClosedLoop {
   /** The folder for everything that the loop makes. */
@@ -162,7 +148,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
   }
 }
 
-function mostRatedOf(rows: readonly LaterRow[]): LaterRow {
+function mostRatedOf(rows: readonly Rating[]): Rating {
   const counts = new Map<string, number>();
   for (const { movieId = '' } of rows) counts.set(movieId, (counts.get(movieId) ?? 0) + 1);
   const [most] = [...counts].sort(([, a], [, b]) => b - a);
@@ -178,10 +164,7 @@ const ExplorationSchema = z.looseObject({
 });
 
 /** Sends a request for each rating, and then what its user thought of the films that were shown. */
-async function answeredRequests(
-  client: RankingClient,
-  later: readonly LaterRow[],
-): Promise<string> {
+async function answeredRequests(client: RankingClient, later: readonly Rating[]): Promise<string> {
   const random = randomStream(3, 'candidates of the demo');
   const liked = new Map(later.map((row) => [`${row['userId']} ${row['movieId']}`, isLiked(row)]));
   const counts = { requests: 0, shown: 0, explored: 0, outcomes: 0, counted: 0 };
@@ -217,16 +200,8 @@ async function answeredRequests(
   ].join(' ');
 }
 
-function isLiked({ rating }: LaterRow): boolean {
+function isLiked({ rating }: Rating): boolean {
   return Number(rating) >= 4;
-}
-
-function contextOf({ userId = '', timestamp }: LaterRow): Record<string, ColumnValue> {
-  return { userId, timestamp: Number(timestamp) };
-}
-
-function candidateOf({ movieId = '', genres = '', year }: LaterRow): Candidate {
-  return { adgroup: movieId, features: { genres, year: year === '' ? null : Number(year) } };
 }
 
 interface FilmScore {
@@ -236,7 +211,7 @@ interface FilmScore {
   readonly liked: number;
 }
 
-async function scoreOf(client: RankingClient, film: LaterRow): Promise<FilmScore> {
+async function scoreOf(client: RankingClient, film: Rating): Promise<FilmScore> {
   const { bundle, probabilities, evidence } = await client.score({
     context: contextOf(film),
     candidates: [candidateOf(film)],
@@ -264,7 +239,7 @@ async function waitForSwap(service: RankingService, digest: string, clock: Clock
   }
 }
 
-function comparison({ title, movieId }: LaterRow, before: FilmScore, after: FilmScore): string {
+function comparison({ title, movieId }: Rating, before: FilmScore, after: FilmScore): string {
   const line = (name: string, found: (score: FilmScore) => string): string =>
     `  ${name.padEnd(24)}${found(before).padEnd(14)}${found(after)}`;
   return [

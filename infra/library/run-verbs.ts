@@ -125,7 +125,7 @@ export const compare = call('compare', {
 The first run is the reference. The default arm is meta-adapted if the run has it.
 
 Example:
-  qianmo compare runs/movielens:global runs/movielens runs/maml`,
+  qianmo compare runs/movielens:global runs/movielens runs/posterior`,
   run: async () => (await import('../../coordinator/runs/record-calls.js')).compareEvaluated,
   show: async (report) =>
     (await import('../../coordinator/reports/comparison-document.js')).comparisonDocument(report),

@@ -27,6 +27,11 @@ const RankedCandidateSchema = z.strictObject({
   rewards: z.number().nonnegative(),
   /** Impressions that the model has learned from. */
   learnedImpressions: z.number().nonnegative().default(0),
+  /**
+   * Impressions that the probability is worth by the variance of the block; null where blocks have none. The block is then all
+   * that is known of the adgroup: the impressions and rewards since then are not added to it.
+   */
+  modelImpressions: z.number().positive().nullable().default(null),
   ageSeconds: z.number().nonnegative(),
   advertiserClass: name.nullable(),
 });

@@ -127,7 +127,9 @@ export const ExplorationConfigSchema = z
       .positive()
       .max(1_000_000)
       .default(100)
-      .describe('The number of impressions that the calibrated probability of the model is worth.'),
+      .describe(
+        'The number of impressions that the calibrated probability of the model is worth, where its blocks have no variances.',
+      ),
     propensities: z
       .strictObject({
         exactAdgroupsMax: z

@@ -39,6 +39,8 @@ export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
   const { isTTY } = options;
   const run = new RunReducer();
   const lines = updatingLine(options);
+  /** Each call of a command may start processes on a device that was named before. */
+  const devices = new Set<string>();
 
   const show: StampedEventSink = (event) => {
     run.admit(event);
@@ -62,6 +64,10 @@ export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
       default:
     }
     const { level, text } = sentenceOf(event);
+    if (event.kind === 'compute-ready') {
+      if (devices.has(text)) return;
+      devices.add(text);
+    }
     const isShown = level !== 'detail' || (event.kind === 'job-failed' && isUnsupervised(event));
     if (isShown) lines.write(level === 'notice' ? text : `warning: ${text}`);
   };
@@ -83,7 +89,8 @@ interface UpdatingLine {
 
 function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLine {
   let drawnLine: string | null = null;
-  let shownMs = Number.NEGATIVE_INFINITY;
+  // Plain output says nothing about a stage that is over before its first line is due.
+  let shownMs = clock.monotonicMs();
   let shownStage: string | null = null;
   return {
     write: (text) => {
@@ -94,10 +101,12 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
     update: (text, stage, isLast) => {
       const nowMs = clock.monotonicMs();
       const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
-      if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;
-      const line = printableText(text());
+      const isDue = nowMs - shownMs >= intervalMs || (isTTY && stage !== shownStage);
+      const isEnd = isLast && (isTTY || stage === shownStage);
+      if (!isDue && !isEnd) return;
       shownMs = nowMs;
       shownStage = isLast ? null : stage;
+      const line = printableText(text());
       if (!isTTY) {
         stream.write(`${line}\n`);
         return;

@@ -8,20 +8,15 @@
  *   phi_i <- phi_i - innerRate * grad L(phi_i ; S_i)
  *
  * e_r embeds the features of support row r, i_r is its share of the impressions, y_r that of the labels
- * beyond their level, in standard deviations. In first order, as in the authors' code, the inner
- * gradient is a constant, while gate and preference have their exact gradient. At the beginning W and
- * b are 0 and every gate is 1: MAML. (Theirs is sigmoid(.) alone, which begins by halving theta.)
+ * beyond their level, in standard deviations. As in the authors' code, the inner gradient is a constant,
+ * while gate and preference have their exact gradient. At the beginning W and b are 0 and every gate is
+ * 1: first-order MAML. (Theirs is sigmoid(.) alone, which begins by halving theta.)
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/named-tensors.js';
-import {
-  adaptationBy,
-  derivativeBy,
-  innerLoopSettings,
-  orderSettings,
-} from './inner-loop/inner-loop-settings.js';
+import { adaptationBy, FIRST_ORDER, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
 import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import {
@@ -42,7 +37,6 @@ const POOL_COUNT = 2;
 const settings = z.strictObject({
   kind: z.literal('paml-gate'),
   ...innerLoopSettings,
-  ...orderSettings,
   preferenceWidth: z
     .int()
     .min(1)
@@ -73,7 +67,7 @@ export const pamlGate = defineMethod({
       },
       start: (tasks) => gated(tasks, preferences(tasks, own)),
     }),
-    outer: derivativeBy(own),
+    outer: FIRST_ORDER,
     variables: (model) => gateVariables(model, own),
   }),
 });

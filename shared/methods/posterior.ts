@@ -18,9 +18,16 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../tensors/named-tensors.js';
+import { at } from '../base/arrays.js';
+import type { NamedTensors, Variable } from '../tensors/named-tensors.js';
 import { innerLoopSettings, LOG_DEVIATION_SCALE } from './inner-loop/inner-loop-settings.js';
-import type { AdaptingTasks, Blocks, InnerStep, Uncertainty } from './inner-loop/inner-loop.js';
+import type {
+  AdaptingTasks,
+  Blocks,
+  InnerStep,
+  NormalPrior,
+  Uncertainty,
+} from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
 import { featureNamesOf } from './inner-loop/support-features.js';
@@ -74,7 +81,8 @@ export const posterior = defineMethod({
       },
       ...(own.inputMeans ? { start: priorMeans } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
-      variances: (tasks, at) => variancesOf(tasks, at, own),
+      variances: (tasks, evidence) => variancesOf(tasks, evidence, own),
+      prior: (dense, personal) => normalPriorOf(dense, personal, own),
     },
     outer: { kind: 'derivative', order: 'last-step' },
     cold: null,
@@ -123,6 +131,38 @@ function posteriorVariables(
           : []),
       ];
     });
+}
+
+function normalPriorOf(
+  dense: NamedTensors,
+  personal: readonly string[],
+  { innerRate, inputMeans }: Settings,
+): NormalPrior {
+  const valuesOf = (name: string): Float32Array => {
+    const values = dense.get(name)?.values;
+    if (values === undefined) throw new Error(`no variable ${name}`);
+    return values;
+  };
+  const joined = (prefix: string): number[] =>
+    personal.flatMap((name) => [...valuesOf(prefix + name)]);
+  const means = Float32Array.from(joined(''));
+  const sizes = personal.map((name) => valuesOf(name).length);
+  const fieldCount = inputMeans ? valuesOf(MEAN_WEIGHT + at(personal, 0)).length / at(sizes, 0) : 0;
+  const rowOf = (field: number): number[] =>
+    personal.flatMap((name, place) => {
+      const size = at(sizes, place);
+      return [...valuesOf(MEAN_WEIGHT + name).subarray(field * size, (field + 1) * size)];
+    });
+  return {
+    means,
+    precisions: Float32Array.from(
+      joined(DEVIATION),
+      (value) => Math.exp(-2 * LOG_DEVIATION_SCALE * value) + PRECISION_MIN,
+    ),
+    fieldWeights: Float32Array.from(Array.from({ length: fieldCount }, (_, f) => rowOf(f)).flat()),
+    ...{ fieldShrinkage: MEAN_SHRINKAGE, stepLengthMax: STEP_LENGTH_MAX },
+    ...{ precisionMin: PRECISION_MIN, innerRate },
+  };
 }
 
 /** A task without support rows has the means that all tasks share. */

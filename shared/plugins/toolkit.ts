@@ -4,10 +4,8 @@ export { z } from 'zod';
 export { defineMethod } from '../methods/inner-loop/method.js';
 export {
   adaptationBy,
-  derivativeBy,
   FIRST_ORDER,
   innerLoopSettings,
-  orderSettings,
 } from '../methods/inner-loop/inner-loop-settings.js';
 export { defineModel } from '../models/kinds/model-definition.js';
 export { FIELD_OPTIONS } from '../models/kinds/model-options.js';

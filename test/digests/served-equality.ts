@@ -22,6 +22,7 @@ import {
   writeResult,
   type BenchHeader,
 } from '../bench/bench-header.js';
+import { MAML_PLUGIN } from './cases.js';
 import { type WorldCase, METHOD_CASES, MODEL_CASES } from './world-cases.js';
 import {
   CaseEqualitySchema,
@@ -32,7 +33,7 @@ import {
 import { RawRows } from './raw-rows.js';
 import { benchOptions } from '../bench/bench-options.js';
 import { listOf, oneOf } from '../bench/option-values.js';
-import { evaluate, prepare, synthesize, train } from '../../infra/library/index.js';
+import { evaluate, loadPlugins, prepare, synthesize, train } from '../../infra/library/index.js';
 import { RunConfigSchema, type RunConfig } from '../../shared/config/run-config.js';
 import { worldRun, type RunDepartures } from './world-run.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
@@ -115,9 +116,6 @@ const DATA = {
 /** One cell, so that nothing has to be chosen but the blocks of each size. */
 const EVALUATION = { innerRates: [0.3], innerSteps: [2] };
 
-/** It pairs as many support as query rows, which concerns training alone. */
-const NOT_COMPARED = ['meta-embedding-released'];
-
 const SHARED_CROSS_LAYERS: readonly WorldCase[] = [
   { name: 'dcn-v2-shared', model: { kind: 'dcn-v2', crossLayers: 2 } },
   {
@@ -127,7 +125,7 @@ const SHARED_CROSS_LAYERS: readonly WorldCase[] = [
 ];
 
 const EQUALITY_CASES: readonly WorldCase[] = [
-  ...METHOD_CASES.filter(({ name }) => !NOT_COMPARED.includes(name)),
+  ...METHOD_CASES,
   ...MODEL_CASES,
   ...SHARED_CROSS_LAYERS,
 ];
@@ -174,6 +172,9 @@ async function evaluatedCase(each: WorldCase, folder: string): Promise<RunConfig
 }
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+// Before the first config is read.
+await loadPlugins([MAML_PLUGIN]);
 
 // As the command does: a line for each captured graph would hide the rest.
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';

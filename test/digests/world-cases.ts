@@ -13,8 +13,7 @@ export interface WorldCase extends RunDepartures {
 }
 
 const STEPS = { innerSteps: 2, innerRate: 0.3 };
-const FIRST = { ...STEPS, order: 'first' };
-const SECOND = { ...STEPS, order: 'second' };
+/** The kind is a plugin's. */
 const MAML = { kind: 'maml', ...STEPS };
 const ATTRIBUTES = ['advertiser', 'category', 'brand'];
 const GENERATED = { adgroupEmbedding: false, generated: 'adgroup', personal: [] };
@@ -24,11 +23,7 @@ export const METHOD_CASES: readonly WorldCase[] = [
   { name: 'fomaml-cold', method: { kind: 'fomaml', ...STEPS, coldShare: 0.3 } },
   { name: 'maml', method: MAML },
   { name: 'maml-cold', method: { ...MAML, coldShare: 0.3 } },
-  { name: 'paml-gate', method: { kind: 'paml-gate', ...FIRST, attributes: ['category'] } },
-  { name: 'paml-gate-second', method: { kind: 'paml-gate', ...SECOND } },
-  { name: 'encoder', method: { kind: 'encoder', ...FIRST } },
-  { name: 'encoder-second', method: { kind: 'encoder', ...SECOND, features: ['user', 'hour'] } },
-  { name: 'encoder-alone', method: { kind: 'encoder', innerSteps: 0 } },
+  { name: 'paml-gate', method: { kind: 'paml-gate', ...STEPS, attributes: ['category'] } },
   {
     name: 'posterior',
     model: { adgroupEmbedding: false, personal: ['bias', 'output'] },
@@ -115,6 +110,6 @@ export const OTHER_CASES: readonly WorldCase[] = [
   {
     name: 'workers-gate',
     workers: 2,
-    method: { kind: 'paml-gate', ...SECOND },
+    method: { kind: 'paml-gate', ...STEPS, attributes: ['category'] },
   },
 ];

@@ -43,15 +43,6 @@ const DATA = {
   taskSplit: { by: 'hash', validationShare: 0.15, testShare: 0.2 },
 };
 
-/** Tasks with 8 support and 8 query rows: the released form of Meta-Embedding pairs them. */
-export const EVEN_DATA = {
-  store: 'stores/even',
-  rowSplit: {
-    ...{ by: 'time', supportShare: 0.5, supportRowsMin: 8, queryRowsMin: 8 },
-    ...{ supportRowsMax: 8, queryRowsMax: 8 },
-  },
-};
-
 const MODEL = {
   embeddingWidth: 4,
   hiddenWidths: [8],

@@ -11,7 +11,7 @@ import { smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 8;
-const METHOD = { kind: 'clipped-steps', innerSteps: 2, innerRate: 0.5, stepNormMax: 0.05 };
+const METHOD = { kind: 'maml', innerSteps: 2, innerRate: 0.5, stepNormMax: 0.05 };
 const MODEL = `
 import { defineModel, FIELD_OPTIONS, outputLayer, z } from 'qianmo/plugin';
 export default defineModel({
@@ -39,12 +39,12 @@ let inProcess: string;
 beforeAll(async () => {
   room = await commandRoom('own process');
   redis = await redisForTest();
-  source = await readFile('infra/examples/plugin/clipped-steps.js', 'utf8');
-  await room.write('clipped-steps.js', source);
+  source = await readFile('infra/examples/methods/maml.js', 'utf8');
+  await room.write('maml.js', source);
   await room.write('scaled-pairs.js', MODEL);
   const run = await configFor('in-process');
-  await room.done(['prepare', run, '--plugin', 'clipped-steps.js']);
-  inProcess = await trained(run, '--plugin', 'clipped-steps.js');
+  await room.done(['prepare', run, '--plugin', 'maml.js']);
+  inProcess = await trained(run, '--plugin', 'maml.js');
 });
 afterAll(async () => {
   await redis.close();
@@ -78,10 +78,12 @@ describe('a method from a plugin', () => {
 
   it('gives the same digest in process and on two workers, and clips', async () => {
     const twoWorkers = await configFor('two-workers');
-    const digest = await trained(twoWorkers, '--workers', '2', '--plugin', 'clipped-steps.js');
+    const digest = await trained(twoWorkers, '--workers', '2', '--plugin', 'maml.js');
     expect(digest).toBe(inProcess);
-    const unclipped = await configFor('unclipped', { method: { ...METHOD, stepNormMax: 100 } });
-    const other = await trained(unclipped, '--plugin', 'clipped-steps.js');
+    const unclipped = await configFor('unclipped', {
+      method: { ...METHOD, stepNormMax: undefined },
+    });
+    const other = await trained(unclipped, '--plugin', 'maml.js');
     expect(other).not.toBe(inProcess);
   });
 
@@ -91,16 +93,16 @@ describe('a method from a plugin', () => {
     const work = ['worker', ...queue, '--prefix', '{left-to-others}'];
     const training = room.start([
       ...['train', run, '--format', 'json', ...queue],
-      ...['--plugin', 'clipped-steps.js'],
+      ...['--plugin', 'maml.js'],
     ]);
     const without = room.start([...work, '--name', 'without']);
     await training.saw(
-      /worker without refuses .*the job needs the plugin that defines the method clipped-steps/,
+      /worker without refuses .*the job needs the plugin that defines the method maml/,
     );
     await room.write('other.js', `${source}// another content\n`);
     const other = room.start([...work, '--name', 'other', '--plugin', 'other.js']);
     await training.saw(/worker other refuses .*another content of it/);
-    const able = room.start([...work, '--name', 'able', '--plugin', 'clipped-steps.js']);
+    const able = room.start([...work, '--name', 'able', '--plugin', 'maml.js']);
     const ended = await training.ended;
     expect(ended.exitCode, ended.diagnostics).toBe(0);
     expect(digestIn(ended.output)).toBe(inProcess);
@@ -124,7 +126,7 @@ describe('a method from a plugin', () => {
     await room.refused(['train', 'in-process.yaml', '--resume'], {
       exitCode: 2,
       what: /run config/,
-      found: /method\.kind: expected one of encoder, .*global, found "clipped-steps"/,
+      found: /method\.kind: expected fomaml, or maml from --plugin .*, found "maml"/,
       cure: /./,
     });
     const failed = await room.start(['check', 'in-process.yaml', '--plugin', 'none.js']).ended;

@@ -106,12 +106,12 @@ describe('the same digest, in process and from two workers that serve run after 
   });
   afterAll(() => workers.stop());
 
-  const second = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
+  const fomaml = { kind: 'fomaml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
   it.each<[string, string, object, object?]>([
     [
-      'second-order MAML with dropped units and ids',
+      'first-order MAML with dropped units and ids',
       'dropped',
-      second,
+      fomaml,
       { dropout: 0.2, idDropout: 0.1 },
     ],
     [
@@ -121,9 +121,9 @@ describe('the same digest, in process and from two workers that serve run after 
       { rowsPerOuterStep: 50, leavesPerOuterStepMin: 3, taskWeight: 'examples', idDropout: 0.1 },
     ],
     [
-      'second-order MAML on episodes',
+      'first-order MAML on episodes',
       'episodes',
-      { ...second, coldShare: 0 },
+      { ...fomaml, coldShare: 0 },
       { rowsPerOuterStep: 30, leavesPerOuterStepMin: 2, taskWeight: 'examples' },
     ],
     ['gated starts', 'gate', { kind: 'paml-gate', innerSteps: 2 }],

@@ -49,9 +49,9 @@ const works: readonly (readonly [string, GradientCaseWork])[] = [
   ['global', { kind: 'gradient', method: { kind: 'global' }, taskWeights }],
   ['fomaml', { kind: 'gradient', method: methodOf({ kind: 'fomaml', ...STEPS }), taskWeights }],
   [
-    'maml with a cold share, dropout and losses before adaptation',
+    'fomaml with a cold share, dropout and losses before adaptation',
     {
-      ...{ kind: 'gradient', method: methodOf({ kind: 'maml', ...STEPS, coldShare: 0.4 }) },
+      ...{ kind: 'gradient', method: methodOf({ kind: 'fomaml', ...STEPS, coldShare: 0.4 }) },
       ...{ taskWeights, coldTaskWeights: weightsOf(0.017), queryLossBefore: true },
       dropout: { seed: 8, units: 0.3, inputs: 0.2, ids: 0.3 },
     },

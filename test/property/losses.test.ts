@@ -23,7 +23,7 @@ const mixed = tinyTaskStore({
   losses: ['binary', 'squared', 'binary'],
 });
 const methods = [
-  methodOf({ kind: 'maml', innerSteps: 2, innerRate: 0.2 }),
+  methodOf({ kind: 'posterior' }),
   methodOf({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2, coldShare: 0.4 }),
   methodOf({ kind: 'global' }),
 ] as const;

@@ -20,7 +20,7 @@ import {
   rowBatchOf,
   type RowRole,
 } from '../../worker/compute/models/row-batch.js';
-import { withSupportInputs } from '../../worker/compute/models/support-inputs.js';
+import { withSupportInputs } from '../../shared/bundle/support-rows.js';
 import {
   jobCaseOf,
   relativeDifference,

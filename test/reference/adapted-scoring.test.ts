@@ -39,11 +39,9 @@ const ATTRIBUTES = { attributes: ['category2'] };
 
 const CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS },
-  { kind: 'maml', ...STEPS },
   { kind: 'posterior', ...STEPS },
   { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, innerSteps: 2, innerRate: 0.2 },
-  { kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 },
   { kind: 'global' },
 ];
 

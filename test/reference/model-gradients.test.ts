@@ -28,7 +28,11 @@ import {
   weightedSum,
   type Values,
 } from './referee.js';
+import { loadPlugins } from '../../shared/plugins/load-plugins.js';
 import { adaptedLoss } from './second-order-referee.js';
+
+// Second order is that of an example plugin, and of the generator of Meta-Embedding.
+await loadPlugins(['infra/examples/methods/maml.js']);
 
 const small = { embeddingWidth: 3, hiddenWidths: [5, 4] };
 const embedded = { ...small, adgroupEmbedding: true };

@@ -8,7 +8,9 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BlockEncoding, RankingModel } from '../../shared/bundle/ranking-model.js';
 import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-definition.js';
+import type { NormalPrior } from '../../shared/methods/inner-loop/inner-loop.js';
 import { VARIANCES } from '../../shared/methods/inner-loop/personal-blocks.js';
+import type { Adaptation } from '../../shared/queue/protocol.js';
 import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import { supportInputAdder, type RankingRequest } from './ranking-request.js';
 import {
@@ -69,6 +71,29 @@ export interface ScoringAddon extends MappingAddon, ColumnsAddon {
     logits: Float32Array,
     variances: Float32Array,
   ): number;
+  /**
+   * Writes the mode and the variances of the posterior of the personal bias and output weights (`native/posterior.h`).
+   *
+   * @param numbers 1 for labels that are values; steps; factor of the prior variances; the numbers of the prior.
+   * @returns a status, as `score` does.
+   */
+  adapt(
+    model: NativeModel,
+    rowCount: number,
+    blocks: Int32Array,
+    contextIds: Int32Array,
+    candidateIds: Int32Array,
+    contextNumbers: Float32Array,
+    candidateNumbers: Float32Array,
+    clicks: Float32Array,
+    impressions: Float32Array,
+    means: Float32Array,
+    precisions: Float32Array,
+    fieldWeights: Float32Array,
+    numbers: Float64Array,
+    mode: Float32Array,
+    variances: Float32Array,
+  ): number;
   /** Frees the model now. What it read may be unmapped afterwards; scoring with it throws. */
   release(model: NativeModel): void;
 }
@@ -91,6 +116,14 @@ export function loadScoringAddon(path: string): ScoringAddon {
       cure: 'run qianmo setup, which compiles it or says why it cannot',
     });
   }
+}
+
+/** Labels of rows, `[rowCount]` each. */
+interface RowLabels {
+  /** Or, of values, impressions times standardised values. */
+  readonly clicks: Float32Array;
+  readonly impressions: Float32Array;
+  readonly areValues: boolean;
 }
 
 /** The scorer of one model for requests with some features in the context. */
@@ -125,19 +158,62 @@ export class KernelScorer {
    *
    * @param variances gets those of the logits before they were moderated: 0 where a block has none
    */
-  score(given: RankingRequest, logits: Float32Array, variances = NO_VARIANCES): void {
+  score(given: RankingRequest, logits: Float32Array, variances: Float32Array = NO_VARIANCES): void {
     const request = this.#withInputs(given);
-    const status = this.#addon.score(
-      this.#native,
-      request.candidateCount,
-      request.blocks,
-      request.contextIds,
-      request.candidateIds,
-      request.contextNumbers,
-      request.candidateNumbers,
-      logits,
-      variances,
+    this.#requireDone(
+      this.#addon.score(
+        this.#native,
+        request.candidateCount,
+        request.blocks,
+        request.contextIds,
+        request.candidateIds,
+        request.contextNumbers,
+        request.candidateNumbers,
+        logits,
+        variances,
+      ),
     );
+  }
+
+  /**
+   * The posterior of the personal parameters under a prior: its mode and its variances.
+   *
+   * @param rows with their support inputs, and a block of zeros each.
+   */
+  posterior(
+    rows: RankingRequest,
+    { clicks, impressions, areValues }: RowLabels,
+    prior: NormalPrior,
+    { innerSteps, innerRate }: Adaptation,
+  ): { readonly mode: Float32Array; readonly variances: Float32Array } {
+    const { means, precisions, fieldWeights } = prior;
+    const mode = new Float32Array(means.length);
+    const variances = new Float32Array(means.length);
+    const factor = innerSteps === 0 ? 1 : innerRate / prior.innerRate;
+    const numbers = [prior.fieldShrinkage, prior.stepLengthMax, prior.precisionMin];
+    this.#requireDone(
+      this.#addon.adapt(
+        this.#native,
+        rows.candidateCount,
+        rows.blocks,
+        rows.contextIds,
+        rows.candidateIds,
+        rows.contextNumbers,
+        rows.candidateNumbers,
+        clicks,
+        impressions,
+        means,
+        precisions,
+        fieldWeights,
+        Float64Array.of(Number(areValues), innerSteps, factor, ...numbers),
+        mode,
+        variances,
+      ),
+    );
+    return { mode, variances };
+  }
+
+  #requireDone(status: number): void {
     if (status !== 0) throw new RangeError(REFUSALS[status] ?? `status ${status}`);
     if (this.#kept.length === 0) throw new Error('a model has arrays');
   }

@@ -189,14 +189,17 @@ class SupportInputAdder {
   }
 }
 
-/** @param blocks of the rows, `[rowCount]`. */
+/**
+ * @param blocks of the rows, `[rowCount]`.
+ * @param layout with support inputs if the numbers of the rows have them.
+ */
 export function requestOfRows(
   spec: ModelSpec,
   rows: EncodedRows,
   blocks: Int32Array,
+  layout = requestLayoutOf(spec, []),
 ): RankingRequest {
   const { rowCount } = rows;
-  const layout = requestLayoutOf(spec, []);
   const { idCounts, numberCounts } = layout;
   const candidateIds = new Int32Array(rowCount * idCounts.candidate);
   const candidateNumbers = new Float32Array(rowCount * numberCounts.candidate);

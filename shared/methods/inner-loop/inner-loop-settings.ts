@@ -30,16 +30,6 @@ export const innerLoopSettings = {
     ),
 };
 
-/** The settings of methods that exist in both orders. */
-export const orderSettings = {
-  order: z
-    .enum(['first', 'second'])
-    .default('first')
-    .describe(
-      '`first` treats the inner gradients as constants; `second` differentiates through them.',
-    ),
-};
-
 type InnerLoopSettings = z.infer<z.ZodObject<typeof innerLoopSettings>>;
 
 /**
@@ -57,11 +47,6 @@ export function adaptationBy(
     innerLoop: { steps, reads: {}, ...own },
     cold: coldShare === 0 ? null : { share: coldShare, rows: 'all' },
   };
-}
-
-/** The outer gradient of a method that is differentiated in the order of its settings. */
-export function derivativeBy({ order }: z.infer<z.ZodObject<typeof orderSettings>>): OuterGradient {
-  return { kind: 'derivative', order };
 }
 
 export const FIRST_ORDER: OuterGradient = { kind: 'derivative', order: 'first' };

@@ -4,6 +4,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { NamedTensors } from '../../tensors/named-tensors.js';
 
 /** Personal blocks of all tasks by variable name: `[taskCount, ...shape]`. */
 export type Blocks = { readonly [name: string]: tfjs.Tensor };
@@ -121,6 +122,26 @@ interface InnerSteps {
   readonly rate: number;
 }
 
+/**
+ * A normal prior of the personal bias and output weights, in numbers, with logistic or squared losses of the support rows: all
+ * that a ranking server needs to find the posterior of an adgroup (`worker/serving/native/posterior.h`). Numbers of parameters
+ * are in the order of the model.
+ */
+export interface NormalPrior {
+  readonly means: Float32Array;
+  readonly precisions: Float32Array;
+  /** `[fields of all features, parameters]`: how means move with the mean of the support rows' fields; empty if they do not. */
+  readonly fieldWeights: Float32Array;
+  /** Impressions by which that mean is shrunk. */
+  readonly fieldShrinkage: number;
+  /** The largest change of a row's logit in a step. */
+  readonly stepLengthMax: number;
+  /** A share of the trace of the evidence that is added to precisions. */
+  readonly precisionMin: number;
+  /** An adaptation at another rate multiplies the prior variances by its ratio to this one. */
+  readonly innerRate: number;
+}
+
 /** How a task adapts: its start, then the inner steps. */
 export interface InnerLoop {
   readonly steps: InnerSteps;
@@ -134,6 +155,13 @@ export interface InnerLoop {
    * variance that they give them. When absent, blocks are points.
    */
   readonly variances?: (tasks: AdaptingTasks, at: Uncertainty) => tfjs.Tensor2D;
+  /**
+   * The prior whose posterior start, steps and variances compute. Ranking servers then adapt without the engine; they send
+   * adgroups of other methods to a compute process.
+   *
+   * @param dense the variables of the model and of the method.
+   */
+  readonly prior?: (dense: NamedTensors, personal: readonly string[]) => NormalPrior;
 }
 
 /** Whether the blocks of a task rest on its support rows after so many inner steps. */

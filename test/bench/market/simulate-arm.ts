@@ -189,6 +189,7 @@ class RunningMarket {
       ...this.#feedback.evidenceOf(adgroup),
       learnedImpressions:
         explorer.loggedImpressionsOf(adgroup) + this.#feedback.learnedImpressionsOf(adgroup),
+      modelImpressions: null,
       ageSeconds: this.#ageOf(auction, place),
       advertiserClass: at(classes, uint32At(market.advertiserOf, adgroup)),
     };

@@ -35,6 +35,7 @@ export interface TestRows {
 
 export interface WrittenCell {
   readonly files: CellFiles;
+  readonly roled: readonly RoledRow[];
   readonly test: TestRows;
   readonly taskCounts: Readonly<Record<'train' | 'validation' | 'test', number>>;
   /** Rows of tasks too small to be divided, which only teach what all tasks share. */
@@ -108,7 +109,7 @@ export function writtenCell(
     return new Set(found.map(({ task }) => task)).size;
   };
   return {
-    files,
+    ...{ files, roled },
     test: testRowsOf(log, roled),
     taskCounts: {
       train: tasksOf('train'),
@@ -136,7 +137,7 @@ function testRowsOf(log: SetLog, roled: readonly RoledRow[]): TestRows {
 }
 
 /** A file that is there is whole. Written only if it differs, so that later readers see it unchanged. */
-function writeWhole(path: string, text: string): void {
+export function writeWhole(path: string, text: string): void {
   if (existsSync(path) && readFileSync(path, 'utf8') === text) return;
   writeFileSync(`${path}.unfinished`, text);
   renameSync(`${path}.unfinished`, path);

@@ -14,7 +14,7 @@ import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arm
 import { qianmoIn } from '../qianmo-command.js';
 
 /** Its progress is not shown, because several cells may be made at once. */
-async function qianmo(...words: string[]): Promise<void> {
+export async function quietQianmo(...words: string[]): Promise<void> {
   await qianmoIn({ checkout: packageRoot.pathname, folder: process.cwd() }, ...words);
 }
 
@@ -42,7 +42,7 @@ async function evaluatedArms(
   const path = join(files.folder, `evaluate-${name}.yaml`);
   writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));
   const predictions = join(files.folder, `evaluate-${name}.parquet`);
-  await qianmo('evaluate', path, '--processes', '1', '--fresh', '--predictions', predictions);
+  await quietQianmo('evaluate', path, '--processes', '1', '--fresh', '--predictions', predictions);
   const reportPath = join(config.output, 'evaluation.json');
   const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
   const { model, method } = config;
@@ -166,8 +166,8 @@ export function productUnit(
       mkdirSync(output, { recursive: true });
       const path = join(output, 'run.yaml');
       writeFileSync(path, text);
-      await qianmo('prepare', path);
-      await qianmo(searches ? 'auto' : 'train', path, '--processes', '1', '--fresh');
+      await quietQianmo('prepare', path);
+      await quietQianmo(searches ? 'auto' : 'train', path, '--processes', '1', '--fresh');
       const search = join(output, 'auto');
       const model = searches
         ? { config: join(search, 'best.yaml'), tried: triedIn(join(search, 'auto.json')) }

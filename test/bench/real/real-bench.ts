@@ -19,6 +19,7 @@ import { at, numberAt } from '../../../shared/base/arrays.js';
 import { SEARCH_TRIALS_MAX } from '../../../shared/config/auto-config.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
+import { keepCell } from '../cell-record.js';
 import { inLanes } from '../in-lanes.js';
 import { withPython } from '../python-environment.js';
 import type { Unit } from './arm-units.js';
@@ -34,7 +35,7 @@ import {
 } from './cell-files.js';
 import { PRODUCT_SIDES, productUnit } from './product-units.js';
 import { realPage } from './real-page.js';
-import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
+import { RecordedCellSchema, type RecordedCell } from './real-record.js';
 import { REAL_SETS, supportName, type RealSet } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
 import { benchOptions } from '../bench-options.js';
@@ -163,7 +164,6 @@ async function rolesOfStore(store: TaskStore): Promise<RoledRow[]> {
 /** The key of the demo's cell in the record, and its name among the sets. */
 const DEMO = 'movielens-demo';
 const DEMO_SUPPORT = 'half of the rows';
-const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const SECONDS_PER_MINUTE = 60;
 
 const UNIT_NAMES: readonly string[] = [...PEER_NAMES, ...PRODUCT_SIDES.map(({ name }) => name)];
@@ -272,9 +272,7 @@ function wantedCells(): RealCell[] {
 }
 
 function keep(key: string, cell: RecordedCell): void {
-  writeRecord({ cells: { ...readRecord().cells, [key]: cell } });
-  // Read again, because writing rounds.
-  writeFileSync(join(RESULTS, 'real.md'), realPage(readRecord()));
+  keepCell('real', RecordedCellSchema, [key, cell], realPage);
 }
 
 const environment = {

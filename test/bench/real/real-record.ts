@@ -1,11 +1,6 @@
-/**
- * The record of the bench, `infra/results/real.json`: the figures of every cell, by its key, which stays the same. Cells
- * may be of several commits and machines; each names its own.
- */
+/** The figures of a cell in the record of the bench, `infra/results/real.json`. */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { packageRoot } from '../../../infra/library/package-root.js';
 
 const IntervalSchema = z.strictObject({ value: z.number(), low: z.number(), high: z.number() });
 
@@ -28,7 +23,7 @@ const DifferenceSchema = z.strictObject({
   ...IntervalSchema.shape,
 });
 
-const RecordedCellSchema = z.strictObject({
+export const RecordedCellSchema = z.strictObject({
   set: z.string(),
   support: z.string(),
   seed: z.int(),
@@ -61,25 +56,6 @@ const RecordedCellSchema = z.strictObject({
 export type RecordedCell = z.infer<typeof RecordedCellSchema>;
 export type RecordedDifference = z.infer<typeof DifferenceSchema>;
 
-const RealRecordSchema = z.strictObject({ cells: z.record(z.string(), RecordedCellSchema) });
-export type RealRecord = z.infer<typeof RealRecordSchema>;
-
-const PATH = new URL('infra/results/real.json', packageRoot);
-
-/** Without cells if there is no record. */
-export function readRecord(): RealRecord {
-  if (!existsSync(PATH)) return { cells: {} };
-  return RealRecordSchema.parse(JSON.parse(readFileSync(PATH, 'utf8')));
-}
-
-/** Cells are in the order of their keys, and figures have six digits. */
-export function writeRecord({ cells }: RealRecord): void {
-  const sorted = Object.entries(cells).sort(([one], [other]) => (one < other ? -1 : 1));
-  const text = JSON.stringify(
-    RealRecordSchema.parse({ cells: Object.fromEntries(sorted) }),
-    (_, value: unknown) =>
-      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value,
-    1,
-  );
-  writeFileSync(PATH, `${text}\n`);
+export interface RealRecord {
+  readonly cells: Readonly<Record<string, RecordedCell>>;
 }

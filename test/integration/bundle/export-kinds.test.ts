@@ -35,11 +35,9 @@ const ATTRIBUTES = { attributes: ['category2'] };
 
 const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS },
-  { kind: 'maml', ...STEPS },
   { kind: 'posterior', ...STEPS },
   { kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
   { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
-  { kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 },
   { kind: 'global' },
 ];
 

@@ -69,14 +69,14 @@ describe('a run that starts from another', () => {
   });
 
   it('so does its global arm, without the parameters that only the method trains', async () => {
-    const rates = await room.config('rates', (config) => {
-      Object.assign(config.training, { startFrom: 'base', trainable: ['rates/bias'] });
-      Object.assign(config, { method: { kind: 'encoder', innerSteps: 1 } });
+    const gated = await room.config('gated', (config) => {
+      Object.assign(config.training, { startFrom: 'base', trainable: ['preference.bias'] });
+      Object.assign(config, { method: { kind: 'paml-gate', innerSteps: 1 } });
       const evaluation = config['evaluation'] as object;
       config['evaluation'] = { ...evaluation, arms: ['global', 'meta-adapted'] };
     });
-    await room.done(['train', rates]);
-    const printed = await room.done(['evaluate', rates, '--format', 'json']);
+    await room.done(['train', gated]);
+    const printed = await room.done(['evaluate', gated, '--format', 'json']);
     expect(parseReport(printed, 'what was printed').run.globalDigest).toBe(baseDigest);
   });
 });

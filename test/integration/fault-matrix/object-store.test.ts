@@ -46,6 +46,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     scene = await FaultScene.open();
   });
   afterAll(async () => {
+    vi.unstubAllEnvs();
     await scene.close();
     await buckets.stop();
   });

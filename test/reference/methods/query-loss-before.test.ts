@@ -16,9 +16,7 @@ const STEPS = { innerSteps: 2, innerRate: 0.2 };
 const ATTRIBUTES = { attributes: ['category1'] };
 const CASES: readonly [settings: Parameters<typeof methodOf>[0], departures?: object][] = [
   [{ kind: 'fomaml', ...STEPS }],
-  [{ kind: 'maml', ...STEPS }],
   [{ kind: 'paml-gate', ...STEPS, ...ATTRIBUTES }],
-  [{ kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 }],
   [
     { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
     { personal: [], adgroupEmbedding: false, generated: 'category0' },

@@ -43,12 +43,8 @@ function gradientBy(settings: Parameters<typeof methodOf>[0]): Promise<NamedOutp
 // Posterior blocks moderate the logits of rows whose task is not known.
 test('a batch of trunk rows teaches methods of points what it teaches the global one', async () => {
   const expected = await gradientBy({ kind: 'global' });
-  for (const kind of ['fomaml', 'maml']) {
-    const found = await gradientBy({ kind });
-    for (const [name, tensor] of expected.tensors)
-      expect(relativeDifference(found.tensors.get(name)!, tensor), `${kind} ${name}`).toBeLessThan(
-        1e-5,
-      );
-    for (const values of found.tensors.values()) expect(values.every(Number.isFinite)).toBe(true);
-  }
+  const found = await gradientBy({ kind: 'fomaml' });
+  for (const [name, tensor] of expected.tensors)
+    expect(relativeDifference(found.tensors.get(name)!, tensor), name).toBeLessThan(1e-5);
+  for (const values of found.tensors.values()) expect(values.every(Number.isFinite)).toBe(true);
 });

@@ -41,17 +41,13 @@ interface Sections {
 }
 
 const CASES: Readonly<Record<string, Sections>> = {
-  'maml, dcn-v2': {
+  'fomaml, dcn-v2': {
     model: { kind: 'dcn-v2', ...tower, crossLayers: 2, personal: ['adgroupEmbedding'] },
-    method: { kind: 'maml', ...steps },
+    method: { kind: 'fomaml', ...steps },
   },
-  'encoder alone, trained padding': {
-    model: { ...deepfm, padding: 'trained' },
-    method: { kind: 'encoder', innerSteps: 0 },
-  },
-  'encoder, generated embedding': {
-    model: { ...deepfm, generated: 'category0' },
-    method: { kind: 'encoder', ...steps },
+  'paml-gate, trained padding and generated embedding': {
+    model: { ...deepfm, padding: 'trained', generated: 'category0' },
+    method: { kind: 'paml-gate', ...steps },
   },
   'fomaml, support inputs': {
     model: {

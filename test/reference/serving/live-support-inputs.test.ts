@@ -108,7 +108,8 @@ test('scores every row as the exported block does, also when more blocks than a 
       place % 2 === 0 ? low : high,
     );
     const scores = new Float32Array(task.rowCount);
-    expect(live.score(request, [], { hashes, scores })?.size).toBe(task.rowCount);
+    const variances = new Float32Array(task.rowCount);
+    expect(live.score(request, [], { hashes, scores, variances })?.size).toBe(task.rowCount);
     for (const [row, score] of scores.entries())
       expect(Math.abs(score - at(exported, row)), `${task.taskIndex} ${row}`).toBeLessThan(1e-5);
   }
@@ -124,7 +125,11 @@ test('keeps scorers of a few kinds of requests, and releases the others', async 
   const task = at(await readTasks(), 0);
   putIn(live, await adaptedOf(task), hashOf('adgroup'));
   const request = { ...exportedScores(task).request, candidateCount: 1 };
-  const asked = { hashes: Uint32Array.from(hashOf('adgroup')), scores: new Float32Array(1) };
+  const asked = {
+    hashes: Uint32Array.from(hashOf('adgroup')),
+    scores: new Float32Array(1),
+    variances: new Float32Array(1),
+  };
   for (let kind = 0; kind < 50; kind += 1) live.score(request, [`feature ${kind}`], asked);
   expect(openCount).toBe(8);
   live.release();

@@ -120,7 +120,7 @@ describe('the mean of trials', () => {
     ['of models without a mean', [trialOf('t01', { ...TOWER, kind: 'dcn-v2' })]],
     [
       'of blocks that steps adapt',
-      [trialOf('t01', { ...TOWER, personal: ['bias'] }, { kind: 'maml' })],
+      [trialOf('t01', { ...TOWER, personal: ['bias'] }, { kind: 'fomaml' })],
     ],
     ['of more than two towers', ['t01', 't02', 't03'].map((name) => trialOf(name, TOWER))],
   ])('does not exist for trials %s', (_, trials) => {

@@ -48,11 +48,14 @@ describe('trials', () => {
 
   it('of several grids are joined; a whole section is applied before fields within it', () => {
     const trials = plan([
-      { 'method.innerRate': [0.5], method: [{ kind: 'maml' }, { kind: 'fomaml', innerSteps: 7 }] },
+      {
+        'method.innerRate': [0.5],
+        method: [{ kind: 'paml-gate' }, { kind: 'fomaml', innerSteps: 7 }],
+      },
       { method: [{ kind: 'global' }] },
     ]);
     expect(trials.map(({ config }) => config.method)).toMatchObject([
-      { kind: 'maml', innerRate: 0.5, innerSteps: 3 },
+      { kind: 'paml-gate', innerRate: 0.5, innerSteps: 3 },
       { kind: 'fomaml', innerRate: 0.5, innerSteps: 7 },
       { kind: 'global' },
     ]);

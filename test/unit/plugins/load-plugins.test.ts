@@ -151,8 +151,8 @@ describe('a faulty plugin', () => {
     ],
     [
       'whose kind is built in',
-      METHOD.replace('own-method', 'maml'),
-      { what: 'the method maml is defined twice', found: 'maml is built in' },
+      METHOD.replace('own-method', 'fomaml'),
+      { what: 'the method fomaml is defined twice', found: 'fomaml is built in' },
     ],
     [
       'whose option means something else elsewhere',

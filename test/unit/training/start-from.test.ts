@@ -78,13 +78,17 @@ describe('a run that starts from another', () => {
 });
 
 test('the name of the method stands for all its variables, and for no others', () => {
-  expect(() => assertTrainable(spec, ['encoder'], 'encoder')).not.toThrow();
-  expect(refusalOf(() => assertTrainable(spec, ['posterior'], 'encoder')).report).toMatchObject({
+  expect(() => assertTrainable(spec, ['meta-embedding'], 'meta-embedding')).not.toThrow();
+  expect(
+    refusalOf(() => assertTrainable(spec, ['posterior'], 'meta-embedding')).report,
+  ).toMatchObject({
     found: 'posterior',
   });
   const ofModel = { ...spec, variables: spec.variables.slice(0, 1) };
-  expect(refusalOf(() => assertTrainable(ofModel, ['encoder'], 'encoder')).kind).toBe('usage');
-  expect(learnedNamesOf(spec, 'all', ['encoder', 't'])).toEqual({
+  expect(refusalOf(() => assertTrainable(ofModel, ['meta-embedding'], 'meta-embedding')).kind).toBe(
+    'usage',
+  );
+  expect(learnedNamesOf(spec, 'all', ['meta-embedding', 't'])).toEqual({
     variables: ['generator.weight'],
     tables: ['t'],
   });
@@ -92,7 +96,7 @@ test('the name of the method stands for all its variables, and for no others', (
   const dense = new Map(start.dense).set('generator.weight', {
     ...{ shape: [1], values: Float32Array.of(0) },
   });
-  const optimizer = optimizerOf(['encoder']);
+  const optimizer = optimizerOf(['meta-embedding']);
   const metaParameters = { ...start, dense };
   const moved = steppedState(
     optimizer,

@@ -462,3 +462,21 @@ export function fieldSums(tf: typeof tfjs, fields: tfjs.Tensor3D): tfjs.Tensor2D
     };
   })(fields) as tfjs.Tensor2D;
 }
+
+/**
+ * `[taskCount, 1, in]` by `[taskCount, in, 1]`. TensorFlow takes microseconds for each of the thousands of matrices of a
+ * gradient, all of whose elements are single products.
+ */
+export function productOfRows(tf: typeof tfjs, x: tfjs.Tensor, weight: tfjs.Tensor): tfjs.Tensor {
+  return tf.customGrad((a, b, save) => {
+    const [row, column] = [a as tfjs.Tensor, b as tfjs.Tensor];
+    (save as (tensors: tfjs.Tensor[]) => void)([row, column]);
+    return {
+      value: tf.matMul(row, column),
+      gradFunc: (dy, [savedRow = row, savedColumn = column]) => [
+        tf.mul(dy, tf.reshape(savedColumn, row.shape)),
+        tf.mul(dy, tf.reshape(savedRow, column.shape)),
+      ],
+    };
+  })(x, weight);
+}

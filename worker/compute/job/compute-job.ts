@@ -33,7 +33,7 @@ import {
   type AdaptingBatch,
   type LogitsInput,
 } from './adapt-tasks.js';
-import { supportSumsOf } from '../models/support-inputs.js';
+import { supportSumsOf } from '../../../shared/bundle/support-rows.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import { named } from '../meta-gradients/passes.js';
 import type { MicroBatch } from '../../../shared/tasks/micro-batches.js';

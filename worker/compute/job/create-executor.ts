@@ -47,7 +47,7 @@ import {
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
 import { measureDevice, requireDevice } from '../device/measure-device.js';
-import { withSupportInputs, type SupportReads } from '../models/support-inputs.js';
+import { withSupportInputs, type SupportReads } from '../../../shared/bundle/support-rows.js';
 
 type JobTasks = Parameters<typeof computeJob>[2];
 

@@ -19,7 +19,7 @@ import {
 } from '../../../shared/tensors/named-tensors.js';
 import { rowExtent, taskExtent, type MicroBatch } from '../../../shared/tasks/micro-batches.js';
 import { localIdsByTable } from '../models/row-batch.js';
-import { encodedColumnsOf, inputsOfOtherRows } from '../models/support-inputs.js';
+import { encodedColumnsOf, inputsOfOtherRows } from '../../../shared/bundle/support-rows.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.js';

@@ -20,7 +20,7 @@ import {
   type TrunkPass,
   type Variables,
 } from './fields.js';
-import { fieldSums } from '../engine/kernels.js';
+import { fieldSums, productOfRows } from '../engine/kernels.js';
 import { at } from '../../../shared/base/arrays.js';
 import { factorisedPairs, type ModelSpec } from '../../../shared/models/model-spec.js';
 
@@ -300,11 +300,8 @@ function spread(tf: typeof tfjs, met: tfjs.Tensor, isMet: readonly boolean[]): t
 
 /** `[.., in]` by shared weights `[in, out]`, or `[taskCount, rows, in]` by `[taskCount, in, out]`. */
 function product({ tf }: Engine, x: tfjs.Tensor, weight: tfjs.Tensor): tfjs.Tensor {
-  if (weight.rank === 3 && x.shape[1] === 1 && lastExtentOf(weight) === 1) {
-    // TensorFlow takes microseconds for each of thousands of matrices, mostly in the gradients.
-    const terms = tf.mul(tf.reshape(x, [-1, lastExtentOf(x)]), tf.squeeze(weight, [2]));
-    return tf.reshape(tf.sum(terms, 1), [-1, 1, 1]);
-  }
+  if (weight.rank === 3 && x.shape[1] === 1 && lastExtentOf(weight) === 1)
+    return productOfRows(tf, x, weight);
   if (weight.rank === 3 || x.rank === 2) return tf.matMul(x, weight);
   const [taskCount = 0, rowCount = 0, width = 0] = x.shape;
   const flat = tf.matMul(tf.reshape(x, [taskCount * rowCount, width]), weight);

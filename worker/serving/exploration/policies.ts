@@ -1,6 +1,7 @@
 /** The policies by name. Each chooses among candidates and knows the chances of its choice; the share of traffic is not theirs to decide. */
 
 import { at, float64At } from '../../../shared/base/arrays.js';
+import { sigmoid } from '../../../shared/base/logistic.js';
 import type { RandomStream } from '../../../shared/base/random.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RankedCandidate } from '../../../shared/config/decision-record.js';
@@ -20,15 +21,49 @@ interface Policy {
   exactChances(input: PolicyInput): Float64Array | null;
 }
 
-/** The evidence of the model and of the impressions since, as counts. */
+/** The evidence of the model as counts, with the impressions since then where its blocks have no variance. */
 function countsOf(
-  { probability, impressions, rewards }: RankedCandidate,
+  { probability, modelImpressions, impressions, rewards }: RankedCandidate,
   priorImpressions: number,
 ): { readonly trials: number; readonly successes: number } {
+  if (modelImpressions !== null)
+    return { trials: modelImpressions, successes: modelImpressions * probability };
   return {
     trials: priorImpressions + impressions,
     successes: priorImpressions * probability + rewards,
   };
+}
+
+/** Nodes of the trapezoidal rule over a normal logit lie within so many deviations; errors are far below 1e-6. */
+const LOGIT_DEVIATIONS = 6;
+const LOGIT_NODES = 24;
+/** As many as a setting may say. */
+const MODEL_IMPRESSIONS_MAX = 1e6;
+
+/**
+ * Impressions n that a probability is worth, if its logit is normal: the variance of the probability is q (1 - q) / (n + 1), as
+ * that of a Beta distribution of n impressions.
+ *
+ * @param probability of the moderated logit, from which the mean logit follows.
+ * @param variance of the logit.
+ */
+export function modelImpressionsOf(probability: number, variance: number): number {
+  const moderated = Math.log(probability / (1 - probability));
+  const mean = moderated * Math.sqrt(1 + (Math.PI / 8) * variance);
+  let [weights, first, second] = [0, 0, 0];
+  for (let node = -LOGIT_NODES; node <= LOGIT_NODES; node += 1) {
+    const x = (node * LOGIT_DEVIATIONS) / LOGIT_NODES;
+    const weight = Math.exp((-x * x) / 2);
+    const q = sigmoid(mean + x * Math.sqrt(variance));
+    weights += weight;
+    first += weight * q;
+    second += weight * q * q;
+  }
+  const rate = first / weights;
+  const spread = second / weights - rate * rate;
+  const found = (rate * (1 - rate)) / spread - 1;
+  // Rounding is left of the least variances, and nothing of probabilities of 0 and 1.
+  return found > 0 && found < MODEL_IMPRESSIONS_MAX ? found : MODEL_IMPRESSIONS_MAX;
 }
 
 /** The least parameter of a posterior: probabilities of 0 and 1 would give none. */

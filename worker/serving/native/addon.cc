@@ -1,6 +1,7 @@
-// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, mapped files, columns of
+// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)`, `adapt(model, ...)` and `release(model)`, mapped files, columns of
 // requests and the order of candidates (addon.h).
 #include "addon.h"
+#include "posterior.h"
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
@@ -372,9 +373,9 @@ void BuiltModel::readOutput() {
 // They are those of the bias and of the output weights that are personal.
 void BuiltModel::readVariances() {
   model_.variancesPart = word();
-  if (model_.variancesPart < 0) return;
-  const size_t extent = (model_.biasPart >= 0 ? 1 : 0) + (model_.outputPart >= 0 ? size_t(parts_[model_.outputPart].count) : 0);
-  part(model_.variancesPart, extent);
+  model_.slopeCount = (model_.biasPart >= 0 ? 1 : 0) + (model_.outputPart >= 0 ? parts_[model_.outputPart].count : 0);
+  model_.fieldWidth = model_.fieldCount * model_.rowWidth;
+  if (model_.variancesPart >= 0) part(model_.variancesPart, model_.slopeCount);
 }
 
 void BuiltModel::allocateScratch() {
@@ -437,11 +438,14 @@ Element* atLeast(View<Element> view, size_t count) {
   return view.data;
 }
 
-// score(model, count, blocks, contextIds, candidateIds, contextNumbers, candidateNumbers, logits, variances or none): Status.
-napi_value score(const Arguments& arguments) {
+const BuiltModel* builtOf(const Arguments& arguments) {
   const BuiltModel* built = heldOf(arguments, 0)->get();
   demand(built != nullptr, "the model is released");
-  const Model* model = built->model();
+  return built;
+}
+
+// Reads model, count, blocks, contextIds, candidateIds, contextNumbers and candidateNumbers.
+Request requestOf(const Arguments& arguments, const Model* model) {
   const size_t count = arguments.wholeNumber(1);
   demand(count <= INT32_MAX, "there are too many candidates");
   Request request{};
@@ -451,12 +455,54 @@ napi_value score(const Arguments& arguments) {
   request.candidateIds = atLeast(arguments.words(4), count * model->candidateIdCount);
   request.contextNumbers = atLeast(arguments.floats(5), model->contextNumberCount);
   request.candidateNumbers = atLeast(arguments.floats(6), count * model->candidateNumberCount);
-  const View<float> logits = arguments.floats(7);
-  atLeast(logits, count);
-  const View<float> variances = arguments.floats(8);
-  if (variances.count > 0) request.variances = atLeast(variances, count);
+  return request;
+}
+
+napi_value scored(const Arguments& arguments, const BuiltModel* built, const Request& request, float* logits) {
   napi_value status;
-  napi_create_int32(arguments.env(), built->kernel()->score(model, &request, logits.data), &status);
+  napi_create_int32(arguments.env(), built->kernel()->score(built->model(), &request, logits), &status);
+  return status;
+}
+
+// score(the request, logits, variances or none): Status.
+napi_value score(const Arguments& arguments) {
+  const BuiltModel* built = builtOf(arguments);
+  Request request = requestOf(arguments, built->model());
+  const View<float> variances = arguments.floats(8);
+  if (variances.count > 0) request.variances = atLeast(variances, request.count);
+  return scored(arguments, built, request, atLeast(arguments.floats(7), request.count));
+}
+
+// adapt(the rows as a request, clicks, impressions, means, precisions, weights of fields or none, numbers, mode, variances):
+// Status. Blocks of the rows are zeros, so that their logits are what the posterior adds to.
+napi_value adapt(const Arguments& arguments) {
+  const BuiltModel* built = builtOf(arguments);
+  const Model* model = built->model();
+  Request request = requestOf(arguments, model);
+  const size_t rows = request.count, count = model->slopeCount;
+  const View<float> fieldWeights = arguments.floats(11);
+  const double* numbers = atLeast(arguments.doubles(12), 6);
+  std::vector<float> logits(rows), slopes(rows * count), fields(fieldWeights.count > 0 ? rows * model->fieldWidth : 0);
+  request.slopes = slopes.data();
+  if (fieldWeights.count > 0) request.fields = fields.data();
+  Posterior posterior{};
+  posterior.rows = {rows, count, slopes.data(), logits.data(), atLeast(arguments.floats(7), rows),
+                    atLeast(arguments.floats(8), rows), numbers[0] != 0};
+  posterior.prior = {atLeast(arguments.floats(9), count), atLeast(arguments.floats(10), count)};
+  if (fieldWeights.count > 0) {
+    posterior.prior.fieldWeights = atLeast(fieldWeights, model->fieldWidth * count);
+    posterior.prior.fields = fields.data();
+    posterior.prior.fieldWidth = model->fieldWidth;
+  }
+  posterior.stepCount = size_t(numbers[1]);
+  posterior.factor = numbers[2];
+  posterior.prior.shrinkage = numbers[3];
+  posterior.stepLengthMax = numbers[4];
+  posterior.precisionMin = numbers[5];
+  float* mode = atLeast(arguments.floats(13), count);
+  float* variances = atLeast(arguments.floats(14), count);
+  napi_value status = scored(arguments, built, request, logits.data());
+  posterior.solve(mode, variances);
   return status;
 }
 
@@ -478,6 +524,7 @@ napi_value init(napi_env env, napi_value exports) {
   defineFunctions(env, exports,
                   {{"create", calledForValue<create>},
                    {"score", calledForValue<score>},
+                   {"adapt", calledForValue<adapt>},
                    {"release", calledForEffect<release>},
                    {"kernels", calledForValue<kernels>}});
   defineMapping(env, exports);

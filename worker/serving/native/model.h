@@ -61,6 +61,7 @@ struct Model {
   int32_t biasPart;
   float bias;
   int32_t variancesPart;  // -1 if blocks have none.
+  int32_t slopeCount, fieldWidth;
   int32_t strideByteCount, shardShift;
   int64_t blockCount;
   const uint8_t* const* shards;
@@ -76,6 +77,10 @@ struct Request {
   const float* contextNumbers;
   const float* candidateNumbers;
   float* variances;  // Of the logits; null if nobody reads them.
+  // What adapting reads of each row, or null: the slopes of its logit in the personal bias and output weights, `[slopeCount]`,
+  // and the fields of its features with their linear weights, `[fieldWidth]`.
+  float* slopes;
+  float* fields;
 };
 
 typedef int (*ScoreFunction)(const Model*, const Request*, float* logits);

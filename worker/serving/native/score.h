@@ -314,6 +314,24 @@ static float ownVariance(Pass* pass, const uint8_t* block, int weight, const flo
   return ownDot(m->parts + m->variancesPart, block, weight + (m->biasPart >= 0), pass->inputs, n);
 }
 
+// The slopes of a row from a personal weight on.
+static void writeSlopes(const Pass* pass, int candidate, int weight, const float* values, int n) {
+  float* slopes = pass->request->slopes + (size_t)candidate * pass->m->slopeCount + (pass->m->biasPart >= 0) + weight;
+  for (int k = 0; k < n; ++k) slopes[k] = values[k];
+}
+
+// The fields of a row's features as a table has them: vectors with their linear weights.
+static void writeFields(Pass* pass, int candidate) {
+  const Model* m = pass->m;
+  float* out = pass->request->fields + (size_t)candidate * m->fieldWidth;
+  for (int f = 0; f < m->fieldCount; ++f) {
+    float linear = 0;
+    const float* vector = fieldVector(pass, f, candidate, &linear);
+    for (int k = 0; k < m->width; ++k) *out++ = vector[k];
+    if (m->hasLinear) *out++ = linear;
+  }
+}
+
 static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
   const Model* m = pass->m;
   Rows pieces[3];
@@ -332,6 +350,7 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
                                 : ownDot(m->parts + m->outputPart, block, weight, values, pieces[p].count);
       if (m->variancesPart >= 0 && m->outputPart >= 0)
         pass->variances[r] += ownVariance(pass, block, weight, values, pieces[p].count);
+      if (pass->request->slopes && m->outputPart >= 0) writeSlopes(pass, first + r, weight, values, pieces[p].count);
       weight += pieces[p].count;
     }
     pass->logits[r] += term;
@@ -384,6 +403,8 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
     if (m->hasOutput) outputTerm(&pass, crossed, first, rows);
     fetchAhead(&pass.ahead, TILE_ROWS);
     for (int r = 0; r < rows; ++r) {
+      if (request->slopes && m->biasPart >= 0) request->slopes[(size_t)(first + r) * m->slopeCount] = 1;
+      if (request->fields) writeFields(&pass, first + r);
       moderate(&pass, r, first + r);
       logits[first + r] = pass.logits[r];
     }

@@ -14,6 +14,7 @@ import {
 } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
+import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { isSameText } from '../candidate-columns.js';
 import { hasExactShares } from '../explanation.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
@@ -219,6 +220,20 @@ export function probabilitiesOf(
   for (let candidate = 0; candidate < probabilities.length; candidate += 1)
     if (uint8At(isProbability, int32At(labels, candidate)) === 0) probabilities[candidate] = NaN;
   return probabilities;
+}
+
+/** Variances of the calibrated logits; null where blocks have none. */
+export function logitVariancesOf(
+  { loaded }: ServedBundle,
+  { blocks, variances, live }: Estimates,
+): Float64Array | null {
+  const { manifest, calibrations, model } = loaded;
+  if (!model.spec.ownVariables.some(({ name }) => name === VARIANCES)) return null;
+  return Float64Array.from(variances, (variance, candidate) => {
+    const calibration =
+      live?.get(candidate)?.calibration ?? int32At(calibrations, int32At(blocks, candidate));
+    return at(manifest.calibrations, calibration).slope ** 2 * variance;
+  });
 }
 
 /** The evidence of each candidate's block: its support rows, or their sums. */

@@ -1,6 +1,6 @@
 /**
- * Adapts adgroups of served bundles from labelled rows, which every bundle encodes and adapts again. A compute process adapts
- * them, and the thread that answers requests goes on meanwhile.
+ * Adapts adgroups of served bundles from labelled rows, which every bundle encodes and adapts again. Where the kernel cannot
+ * adapt them, a compute process does, and the thread that answers requests goes on meanwhile.
  */
 
 import { z } from 'zod';
@@ -18,15 +18,14 @@ import {
   decodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/bundle/adapted-tasks.js';
-import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, type Adaptation } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
-import type { LossKind } from '../../../shared/tasks/task-label.js';
 import { type TaskRows, withTrainedPadding } from '../../../shared/tasks/task-store.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { LogState, SharedLog } from '../state/shared-log.js';
+import { supportTaskOf, type LabelledRows } from './kernel-adapter.js';
 import type { LiveNotes } from './live-blocks.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
@@ -111,15 +110,6 @@ export interface AdaptEngine {
   execute(input: JobInput): Promise<Pick<JobOutput, 'output'>>;
 }
 
-/** Encoded rows with their labels, `[rowCount]`. */
-interface LabelledRows {
-  readonly rows: EncodedRows;
-  readonly loss: LossKind;
-  /** Clicks, or weight times the standardised value. */
-  readonly clicks: Float32Array;
-  readonly impressions: Float32Array;
-}
-
 /** Padded rows that are computed at once; a larger adgroup is computed alone. */
 const MICRO_BATCH_ROWS_MAX = 4_096;
 /** Keeps one adgroup from being padded to the shape of several, which takes twice as long. */
@@ -180,18 +170,12 @@ export class AdaptJobs {
     return decodeAdaptedTasks(output, layout, indices, 'adapted adgroups');
   }
 
-  #taskOf({ rows, loss, clicks, impressions }: LabelledRows, taskIndex: number): TaskRows {
-    const { rowCount, categoryIds, numbers } = rows;
+  #taskOf(labelled: LabelledRows, taskIndex: number): TaskRows {
     const { options, tables, categoryFeatures } = this.#loaded.model.spec;
     const paddingIdOf = (bag: number): number =>
       at(tables, categoryFeatures.length + bag).rowCount - 1;
-    return {
-      ...{ taskIndex, rowCount, supportRowCount: rowCount, loss, categoryIds, numbers },
-      bagIds: withTrainedPadding(options, rows.bagIds, paddingIdOf),
-      ...{ clicks, impressions, oracle: null },
-      times: new Float64Array(rowCount),
-      logRows: new Float64Array(rowCount),
-    };
+    const bagIds = withTrainedPadding(options, labelled.rows.bagIds, paddingIdOf);
+    return { ...supportTaskOf(labelled, taskIndex), bagIds };
   }
 }
 
@@ -211,8 +195,8 @@ export type LiveRowsLog = SharedLog<LiveRowsState, void>;
 
 /** Rows that this process appends, by their text. */
 interface OwnRows {
-  /** The output of their adapt job under one bundle; null for rows that remove what the adgroup had. */
-  readonly adapted: { readonly bundle: string; readonly output: Uint8Array } | null;
+  /** Adapted under one bundle; null for rows that remove what the adgroup had. */
+  readonly adapted: { readonly bundle: string; readonly task: AdaptedTask } | null;
   served: Promise<void>;
 }
 
@@ -257,7 +241,7 @@ export class LiveAdapter {
    */
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
-    const starting = this.#engine.start();
+    const starting = bundle.adapter === null ? this.#engine.start() : Promise.resolve();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
     const stored = new Set<string>();
@@ -295,9 +279,9 @@ export class LiveAdapter {
     if (rows.rows.length > 0) {
       // Rows that cannot be read or adapted are refused before they are stored.
       const read = readRows(bundle.loaded, rows);
-      const output = await this.#inTime(deadlineAtMs, this.#adaptGroup(bundle, [read]));
-      notes = read.notesOf(this.#finiteTask(bundle, output));
-      adapted = { bundle: bundle.digest, output };
+      const task = await this.#inTime(deadlineAtMs, this.#adaptOne(bundle, read));
+      notes = read.notesOf(task);
+      adapted = { bundle: bundle.digest, task };
     }
     if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text))
       throw new RefusedRequest({
@@ -342,9 +326,8 @@ export class LiveAdapter {
     const release = bundle.hold();
     try {
       const read = readRows(bundle.loaded, rows);
-      const output =
-        adapted?.bundle === bundle.digest ? adapted.output : await this.#adaptGroup(bundle, [read]);
-      putIn(bundle, read, this.#finiteTask(bundle, output));
+      const isKnown = adapted?.bundle === bundle.digest;
+      putIn(bundle, read, isKnown ? adapted.task : await this.#adaptOne(bundle, read));
     } catch (error) {
       // Rows that this bundle cannot read stay for others; until then its own block is served.
       if (!(error instanceof RefusedRequest)) throw error;
@@ -382,21 +365,34 @@ export class LiveAdapter {
     group: readonly ReadRows[],
     stored: ReadonlySet<string>,
   ): Promise<void> {
-    const output = await this.#adaptGroup(bundle, group);
-    const tasks = this.#jobsOf(bundle).tasksIn(output, group.length);
+    const tasks = await this.#adaptGroup(bundle, group);
     for (const [place, read] of group.entries())
       // Later rows are served already.
       if (!stored.has(read.key) && divergedPart(at(tasks, place)) === null)
         putIn(bundle, read, at(tasks, place));
   }
 
-  /** The output of the job of some adgroups that adapt alike. */
-  async #adaptGroup(bundle: ServedBundle, group: readonly ReadRows[]): Promise<Uint8Array> {
+  /** @throws RefusedRequest if the block is not finite. */
+  async #adaptOne(bundle: ServedBundle, read: ReadRows): Promise<AdaptedTask> {
+    const task = at(await this.#adaptGroup(bundle, [read]), 0);
+    requireFinite(task);
+    return task;
+  }
+
+  /** Some adgroups that adapt alike. */
+  async #adaptGroup(
+    bundle: ServedBundle,
+    group: readonly ReadRows[],
+  ): Promise<readonly AdaptedTask[]> {
     const labelled = group.map(({ encoded }) => encoded());
-    const input = this.#jobsOf(bundle).inputOf(labelled, at(group, 0).adaptation);
+    const { adaptation } = at(group, 0);
+    const { adapter } = bundle;
+    if (adapter !== null) return labelled.map((rows) => adapter.adapted(rows, adaptation));
+    const jobs = this.#jobsOf(bundle);
+    const input = jobs.inputOf(labelled, adaptation);
     for (let attempt = 1; ; attempt += 1)
       try {
-        return (await this.#engine.execute(input)).output;
+        return jobs.tasksIn((await this.#engine.execute(input)).output, group.length);
       } catch (error) {
         const isPassing = error instanceof QianmoError && error.kind === 'transient';
         if (!isPassing || attempt === ATTEMPTS_MAX) throw error;
@@ -404,7 +400,7 @@ export class LiveAdapter {
   }
 
   /** @throws RefusedRequest if the deadline comes first, or the engine fails. */
-  async #inTime(deadlineAtMs: number, adapting: Promise<Uint8Array>): Promise<Uint8Array> {
+  async #inTime(deadlineAtMs: number, adapting: Promise<AdaptedTask>): Promise<AdaptedTask> {
     const done = new AbortController();
     const leftMs = deadlineAtMs - this.#clock.monotonicMs();
     const late = this.#clock.sleep(Math.max(0, leftMs), done.signal).then((): never => {
@@ -421,12 +417,6 @@ export class LiveAdapter {
       // Aborted with the answer known, it is nobody's failure.
       late.catch(() => undefined);
     }
-  }
-
-  #finiteTask(bundle: ServedBundle, output: Uint8Array): AdaptedTask {
-    const task = at(this.#jobsOf(bundle).tasksIn(output, 1), 0);
-    requireFinite(task);
-    return task;
   }
 
   #jobsOf(bundle: ServedBundle): AdaptJobs {

@@ -1,6 +1,6 @@
 /** Blocks that adapted while a bundle is served, in place of the bundle's own. */
 
-import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
+import { float32At, uint32At } from '../../../shared/base/arrays.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import {
   blockBytes,
@@ -42,6 +42,12 @@ interface Entry {
 
 /** Candidates of one request that have live blocks, by their places. */
 export type LiveCandidates = ReadonlyMap<number, LiveNotes>;
+
+interface Scored {
+  readonly hashes: Uint32Array;
+  readonly scores: Float32Array;
+  readonly variances: Float32Array;
+}
 
 const BLOCKS_PER_SHARD = 1_024;
 const SCORERS_MAX = 8;
@@ -95,14 +101,14 @@ export class LiveBlocks {
   }
 
   /**
-   * Writes the scores of candidates that have live blocks over those of the bundle. Null if there are none.
+   * Writes the scores and variances of candidates that have live blocks over those of the bundle. Null if there are none.
    *
    * @param hashes `[candidateCount, 2]`.
    */
   score(
     request: RankingRequest,
     contextFeatures: readonly string[],
-    { hashes, scores }: { readonly hashes: Uint32Array; readonly scores: Float32Array },
+    { hashes, scores, variances }: Scored,
   ): LiveCandidates | null {
     if (this.#entries.size === 0 || this.#live === null) return null;
     const blocks = new Int32Array(request.candidateCount);
@@ -117,10 +123,12 @@ export class LiveBlocks {
       found.set(candidate, entry.notes);
     }
     if (found.size === 0) return null;
-    const logits = new Float32Array(blocks.length);
-    this.#scorerFor(this.#live, contextFeatures).score({ ...request, blocks }, logits);
-    for (let candidate = 0; candidate < blocks.length; candidate += 1)
-      if (int32At(blocks, candidate) > 0) scores[candidate] = float32At(logits, candidate);
+    const [logits, own] = [new Float32Array(blocks.length), new Float32Array(blocks.length)];
+    this.#scorerFor(this.#live, contextFeatures).score({ ...request, blocks }, logits, own);
+    for (const candidate of found.keys()) {
+      scores[candidate] = float32At(logits, candidate);
+      variances[candidate] = float32At(own, candidate);
+    }
     return found;
   }
 

@@ -14,6 +14,7 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
+import { KernelAdapter } from './kernel-adapter.js';
 import { LiveBlocks } from './live-blocks.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows } from '../ranking-request.js';
@@ -47,6 +48,8 @@ export class ServedBundle {
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #estimator: Estimator;
   readonly #free: () => void;
+  /** Undefined until it is asked for: most servers adapt nothing. */
+  #adapter: KernelAdapter | null | undefined;
   #holderCount = 0;
   #isRetired = false;
   #isFreed = false;
@@ -59,6 +62,12 @@ export class ServedBundle {
     this.#estimator = new Estimator(loaded, addon);
     this.#free = free;
     this.live = new LiveBlocks(loaded.model, (model, names) => this.#scorerOf(model, names));
+  }
+
+  /** Null if adgroups adapt by the engine. */
+  get adapter(): KernelAdapter | null {
+    this.#demandMemory();
+    return (this.#adapter ??= KernelAdapter.of(this.addon, this.loaded));
   }
 
   /** Such as `kernel avx2`. */
@@ -98,6 +107,7 @@ export class ServedBundle {
     this.#isFreed = true;
     for (const { scorer } of this.#sides.values()) scorer.release();
     this.live.release();
+    this.#adapter?.release();
     this.#free();
   }
 
@@ -157,7 +167,7 @@ export class ServedBundle {
     this.#count(blocks, body.candidateCount);
     const { encoder, scorer, contextFeatures } = this.#sideOf(body);
     const request = encoder.encode(body, blocks);
-    scorer.score(request, estimates.scores);
+    scorer.score(request, estimates.scores, estimates.variances);
     const live = this.live.score(request, contextFeatures, estimates);
     this.#estimator.complete(estimates, live);
     return live === null ? estimates : { ...estimates, live };
@@ -260,6 +270,8 @@ export interface Estimates {
   readonly blocks: Int32Array;
   /** The output of the scorer. */
   readonly scores: Float32Array;
+  /** Of the scores before they were moderated; 0 where blocks have none. */
+  readonly variances: Float32Array;
   /** The factor of a bid: the probability, or the expected value. */
   readonly expected: Float64Array;
   /** The place of the block's label in the manifest. */
@@ -298,12 +310,13 @@ export class Estimator {
   begin(candidateCount: number): Estimates {
     if (candidateCount === this.#last.candidateCount) return this.#last;
     if (candidateCount > this.#room.candidateCount) this.#room = allocateEstimates(candidateCount);
-    const { hashes, blocks, scores, expected, labels } = this.#room;
+    const { hashes, blocks, scores, variances, expected, labels } = this.#room;
     this.#last = {
       candidateCount,
       hashes: hashes.subarray(0, 2 * candidateCount),
       blocks: blocks.subarray(0, candidateCount),
       scores: scores.subarray(0, candidateCount),
+      variances: variances.subarray(0, candidateCount),
       expected: expected.subarray(0, candidateCount),
       labels: labels.subarray(0, candidateCount),
     };
@@ -368,6 +381,7 @@ function allocateEstimates(candidateCount: number): Estimates {
     hashes: new Uint32Array(2 * candidateCount),
     blocks: new Int32Array(candidateCount),
     scores: new Float32Array(candidateCount),
+    variances: new Float32Array(candidateCount),
     expected: new Float64Array(candidateCount),
     labels: new Int32Array(candidateCount),
   };

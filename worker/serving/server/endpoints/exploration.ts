@@ -18,6 +18,7 @@ import { valuesOf } from '../../candidate-columns.js';
 import { decide } from '../../exploration/chooser.js';
 import { openDecisionLog, type DecisionLog } from '../../exploration/decision-log.js';
 import { decisionIds, EVENT_ID_LENGTH_MAX, EventIds } from '../../exploration/event-ids.js';
+import { modelImpressionsOf } from '../../exploration/policies.js';
 import { keyLine, type EvidenceLog } from '../../exploration/evidence-ledger.js';
 import {
   FEEDBACK_EVENTS_MAX,
@@ -29,6 +30,7 @@ import {
   evidenceOf,
   explanationOf,
   jsonAnswerOf,
+  logitVariancesOf,
   probabilitiesOf,
   rankingOf,
   type Ranking,
@@ -128,6 +130,7 @@ export class Explorer {
     const nowMs = clock.epochMs();
     const probabilities = probabilitiesOf(bundle, estimates);
     const learned = evidenceOf(bundle, estimates, 'impressions');
+    const variances = logitVariancesOf(bundle, estimates);
     const column = features.get(classColumn);
     const classes = column === undefined ? null : valuesOf(column);
     return Array.from(order).flatMap((place) => {
@@ -142,6 +145,10 @@ export class Explorer {
         candidate: {
           ...{ adgroup, value, probability, impressions, rewards },
           learnedImpressions: float64At(learned, place),
+          modelImpressions:
+            variances === null
+              ? null
+              : modelImpressionsOf(probability, float64At(variances, place)),
           ageSeconds: firstMs === null ? 0 : Math.max(0, nowMs - firstMs) / MS_PER_SECOND,
           advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
         },

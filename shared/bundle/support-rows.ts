@@ -5,21 +5,21 @@
  * others or of those before it (`SupportReads`), and no query row's label enters any. No tensors here.
  */
 
-import { at } from '../../../shared/base/arrays.js';
-import { randomStream } from '../../../shared/base/random.js';
+import { at } from '../base/arrays.js';
+import { randomStream } from '../base/random.js';
 import {
   NO_LABELS,
   sumsByGroup,
   sumsReadBy,
   supportInputColumns,
   type SupportInputs,
-} from '../../../shared/models/kinds/support-inputs.js';
-import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { SupportSums } from '../../../shared/bundle/adapted-tasks.js';
-import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
-import type { LossKind } from '../../../shared/tasks/task-label.js';
-import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/task-copies.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
+} from '../models/kinds/support-inputs.js';
+import type { ModelSpec } from '../models/model-spec.js';
+import type { SupportSums } from './adapted-tasks.js';
+import type { EncodedFeature } from '../tasks/store-manifest.js';
+import type { LossKind } from '../tasks/task-label.js';
+import { drawnPart, withDrawnRows, type DrawnRows } from '../tasks/task-copies.js';
+import type { TaskRows } from '../tasks/task-store.js';
 
 /**
  * Which support rows of its task a support row reads. Where tasks adapt, the others, so that its inputs are like those of
