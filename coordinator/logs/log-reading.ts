@@ -298,8 +298,10 @@ export async function firstRowsSql(
   const source = { file, fileIndex: 0, found: columns, used: columns };
   const pointers = columns.map(({ name }) => literal(pointerOf(name))).join(', ');
   const rows = {
-    csv: async () => `SELECT * FROM ${await delimitedScan(source, 'ignore_errors = true', session)}`,
-    tsv: async () => `SELECT * FROM ${await delimitedScan(source, 'ignore_errors = true', session)}`,
+    csv: async () =>
+      `SELECT * FROM ${await delimitedScan(source, 'ignore_errors = true', session)}`,
+    tsv: async () =>
+      `SELECT * FROM ${await delimitedScan(source, 'ignore_errors = true', session)}`,
     jsonl: () =>
       `SELECT ${columns.map((_, index) => `"values"[${index + 1}] AS h${index}`).join(', ')} FROM
         (SELECT json_extract_string(line, [${pointers}]) AS "values" FROM ${linesOf(file)}

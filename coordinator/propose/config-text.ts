@@ -1,6 +1,6 @@
 /** Writes a proposed config as YAML with a comment for each reason. */
 
-import { stringify } from 'yaml';
+import { flowYamlOf as inline } from '../../shared/config/yaml-file.js';
 import type { ProposedData } from './propose-data.js';
 
 interface ProposedRun {
@@ -25,8 +25,12 @@ export function proposedConfigText({ run, logs, schema, data }: ProposedRun): st
     commented(`  label: ${inline(label.value)}`, label.reason),
     ...(time === null ? [] : [commented(`  time: ${inline(time.value)}`, time.reason)]),
     '  features:',
-    ...features.map(({ value, reason }) => commented(`    - ${inline(withoutDefaults(value))}`, reason)),
-    ...leftOut.map(({ column, reason }) => `    # left out: ${oneLine(column)} (${oneLine(reason)})`),
+    ...features.map(({ value, reason }) =>
+      commented(`    - ${inline(withoutDefaults(value))}`, reason),
+    ),
+    ...leftOut.map(
+      ({ column, reason }) => `    # left out: ${oneLine(column)} (${oneLine(reason)})`,
+    ),
     `  rowSplit: ${inline({ by: time === null ? 'hash' : 'time', ...rowCounts })}`,
     `  taskSplit: ${inline({ by: 'hash', validationShare: 0.15, testShare: 0.25 })}`,
     'auto: {} # searches for model, method and training',
@@ -35,11 +39,17 @@ export function proposedConfigText({ run, logs, schema, data }: ProposedRun): st
   return `${lines.join('\n')}\n`;
 }
 
-const DEFAULTS: Readonly<Record<string, unknown>> = { countMin: 1, lengthMax: 8, scale: 'standard' };
+const DEFAULTS: Readonly<Record<string, unknown>> = {
+  countMin: 1,
+  lengthMax: 8,
+  scale: 'standard',
+};
 
 function withoutDefaults(feature: object): object {
   return Object.fromEntries(
-    Object.entries(feature).filter(([field, value]) => DEFAULTS[field] !== value && value !== undefined),
+    Object.entries(feature).filter(
+      ([field, value]) => DEFAULTS[field] !== value && value !== undefined,
+    ),
   );
 }
 
@@ -49,10 +59,4 @@ function oneLine(text: string): string {
 
 function commented(line: string, reason: string | null): string {
   return reason === null ? line : `${line} # ${oneLine(reason)}`;
-}
-
-/** Readers of YAML 1.1 take a bare `off` for false, so such words are in quotes. */
-function inline(value: unknown): string {
-  const text = stringify(value, { compat: 'yaml-1.1', collectionStyle: 'flow', lineWidth: 0 });
-  return text.trimEnd();
 }

@@ -37,7 +37,7 @@ export interface ProposedData {
 }
 
 /** Columns, or SQL, that take the place of a proposal. */
-export interface Overrides {
+interface Overrides {
   readonly task?: string | undefined;
   readonly label?: string | undefined;
   readonly time?: string | undefined;
@@ -175,7 +175,9 @@ function proposeLabel(columns: readonly SampledColumn[], asked: string | undefin
   throw question(
     'which column is the label?',
     'a column that says whether an impression was clicked, or a condition',
-    binary.length > 0 ? `columns of two values: ${namesOf(binary)}` : `columns: ${namesOf(columns)}`,
+    binary.length > 0
+      ? `columns of two values: ${namesOf(binary)}`
+      : `columns: ${namesOf(columns)}`,
     'name it: --label COLUMN, or --label "rating >= 4"',
   );
 }

@@ -5,8 +5,7 @@ import type { SampledColumn } from './sampled-column.js';
 import { findBagSeparator, readNumbers, readTimes, readWords } from './text-forms.js';
 
 type FeatureProposal =
-  | { readonly value: FeatureConfig; readonly reason: string | null }
-  | { readonly leftOut: string };
+  { readonly value: FeatureConfig; readonly reason: string | null } | { readonly leftOut: string };
 
 /** Names that columns of the task store have already. */
 const TAKEN_NAMES = new Set(['row', 'role', 'time', 'clicks', 'impressions', 'oracle']);
@@ -42,7 +41,9 @@ export function proposeFeature(
     return { leftOut: readTimes(name, texts) === null ? 'another value in each row' : 'a time' };
   const told = toldShare(column.values, targets, numbers?.valueOf ?? null);
   if (told > LEAKED_SHARE)
-    return { leftOut: `it tells ${(told * 100).toFixed(0)} % of the label, so it is known only after it` };
+    return {
+      leftOut: `it tells ${(told * 100).toFixed(0)} % of the label, so it is known only after it`,
+    };
   const named = TAKEN_NAMES.has(name) ? { name: `${name}_value`, column: name } : { name };
   const isFeature = (fields: object, reason: string | null): FeatureProposal => ({
     value: FeatureSchema.parse({ ...named, ...fields }),
@@ -70,7 +71,10 @@ export function proposeFeature(
   }
   const separator = isWhole ? null : findBagSeparator(texts);
   if (separator !== null)
-    return isFeature({ kind: 'bag', separator }, `several values, with "${separator}" between them`);
+    return isFeature(
+      { kind: 'bag', separator },
+      `several values, with "${separator}" between them`,
+    );
   const words = isWhole ? { expression: null, reason: null } : readWords(name, texts);
   return isFeature(
     {
@@ -96,7 +100,7 @@ const NUMBER_PARTS = 20;
  * The share of the label's logloss that a value saves, learned on even rows and judged on odd ones.
  * Numbers are told apart by equal parts of their order.
  */
-export function toldShare(
+function toldShare(
   values: readonly (string | null)[],
   targets: readonly (number | null)[],
   valueOf: ((text: string) => number | null) | null,
@@ -134,8 +138,9 @@ function partsOf(
 ): (string | null)[] {
   const numbers = values.map((text) => (text === null ? null : valueOf(text)));
   const sorted = numbers.filter((value) => value !== null).sort((a, b) => a - b);
-  const edges = Array.from({ length: NUMBER_PARTS - 1 }, (_, part) =>
-    sorted[Math.floor(((part + 1) * sorted.length) / NUMBER_PARTS)] ?? 0,
+  const edges = Array.from(
+    { length: NUMBER_PARTS - 1 },
+    (_, part) => sorted[Math.floor(((part + 1) * sorted.length) / NUMBER_PARTS)] ?? 0,
   );
   return numbers.map((value) =>
     value === null ? null : String(edges.filter((edge) => value >= edge).length),

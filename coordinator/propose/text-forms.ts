@@ -7,14 +7,14 @@ import { counted } from '../../shared/names/counted.js';
 import { identifier, literal } from '../logs/sql.js';
 
 /** SQL of a value, and the reason in the words of a comment. */
-export interface Reading {
+interface Reading {
   /** Null if the column can be read as it is. */
   readonly expression: string | null;
   /** Null if there is nothing to explain. */
   readonly reason: string | null;
 }
 
-export interface NumberReading extends Reading {
+interface NumberReading extends Reading {
   readonly valueOf: (text: string) => number | null;
   /** True if some texts are not numbers. */
   readonly leavesOut: boolean;
@@ -90,6 +90,7 @@ const EPOCH_SECONDS_MAX = 4_102_444_800;
 /** Reads timestamps, seconds and milliseconds since 1970, and dates whose day or month comes first. */
 export function readTimes(name: string, texts: readonly string[]): TimeReading | null {
   const column = identifier(name);
+  const number = `CAST(${column} AS DOUBLE)`;
   const most = (isOf: (text: string) => boolean): boolean =>
     texts.length > 0 && texts.filter(isOf).length / texts.length >= FORM_SHARE_MIN;
   if (most((text) => ISO_TIME.test(text)))
@@ -105,12 +106,12 @@ export function readTimes(name: string, texts: readonly string[]): TimeReading |
   if (most(isSeconds(1)))
     return {
       ...{ expression: null, reason: 'seconds since 1970' },
-      hour: `hour(to_timestamp(${column}))`,
+      hour: hourOfSeconds(number),
     };
   if (most(isSeconds(1_000)))
     return {
-      ...{ expression: `${column} / 1000`, reason: 'milliseconds since 1970' },
-      hour: `hour(to_timestamp(${column} / 1000))`,
+      ...{ expression: `${number} / 1000`, reason: 'milliseconds since 1970' },
+      hour: hourOfSeconds(`${number} / 1000`),
     };
   if (!most((text) => DAY_FIRST.test(text))) return null;
   const parts = texts.flatMap((text) => {
@@ -118,11 +119,16 @@ export function readTimes(name: string, texts: readonly string[]): TimeReading |
     return first === undefined ? [] : [{ first, separator, second, clock, seconds }];
   });
   const isMonthFirst =
-    parts.some(({ second }) => Number(second) > 12) && !parts.some(({ first }) => Number(first) > 12);
+    parts.some(({ second }) => Number(second) > 12) &&
+    !parts.some(({ first }) => Number(first) > 12);
   const [{ separator = '/' } = {}] = parts;
   const dates = isMonthFirst ? ['%m', '%d', '%Y'] : ['%d', '%m', '%Y'];
   const hasClock = parts.some(({ clock }) => clock !== undefined);
-  const clock = !hasClock ? '' : parts.some(({ seconds }) => seconds !== undefined) ? ' %H:%M:%S' : ' %H:%M';
+  const clock = !hasClock
+    ? ''
+    : parts.some(({ seconds }) => seconds !== undefined)
+      ? ' %H:%M:%S'
+      : ' %H:%M';
   const expression = `strptime(${column}, ${literal(`${dates.join(separator)}${clock}`)})`;
   return {
     expression,
@@ -131,8 +137,35 @@ export function readTimes(name: string, texts: readonly string[]): TimeReading |
   };
 }
 
-const TRUE_WORDS = new Set(['1', 'yes', 'y', 'true', 't', 'click', 'clicked', 'ja', 'oui', 'si', '是']);
-const FALSE_WORDS = new Set(['0', 'no', 'n', 'false', 'f', 'none', 'not clicked', 'nein', 'non', '否']);
+function hourOfSeconds(seconds: string): string {
+  return `CAST(floor(${seconds} / 3600) AS BIGINT) % 24`;
+}
+
+const TRUE_WORDS = new Set([
+  '1',
+  'yes',
+  'y',
+  'true',
+  't',
+  'click',
+  'clicked',
+  'ja',
+  'oui',
+  'si',
+  '是',
+]);
+const FALSE_WORDS = new Set([
+  '0',
+  'no',
+  'n',
+  'false',
+  'f',
+  'none',
+  'not clicked',
+  'nein',
+  'non',
+  '否',
+]);
 
 /** 1 for a word that means clicked, 0 for one that means not clicked; null for any other. */
 export function truthOf(text: string): number | null {
@@ -148,8 +181,10 @@ export function readTruth(name: string, texts: readonly string[]): Reading | nul
   const [yes, no] = [found(TRUE_WORDS), found(FALSE_WORDS)];
   const known = new Set([...yes, ...no]);
   const knownCount = texts.filter((text) => known.has(text.trim().toLowerCase())).length;
-  if (yes.length === 0 || no.length === 0 || knownCount / texts.length < FORM_SHARE_MIN) return null;
-  if (words.every((word) => word === '0' || word === '1')) return { expression: null, reason: null };
+  if (yes.length === 0 || no.length === 0 || knownCount / texts.length < FORM_SHARE_MIN)
+    return null;
+  if (words.every((word) => word === '0' || word === '1'))
+    return { expression: null, reason: null };
   const text = `lower(trim(CAST(${identifier(name)} AS VARCHAR)))`;
   const list = (of: readonly string[]): string => of.map(literal).join(', ');
   return {

@@ -104,9 +104,7 @@ async function queryResult(sql: string, run: string, session: DuckSession): Prom
   const path = join('runs', run, 'query.parquet');
   await mkdir(dirname(path), { recursive: true });
   try {
-    await session.run(
-      `COPY (${sql.replace(/;\s*$/, '')}\n) TO ${literal(path)} (FORMAT parquet)`,
-    );
+    await session.run(`COPY (${sql.replace(/;\s*$/, '')}\n) TO ${literal(path)} (FORMAT parquet)`);
   } catch (cause) {
     if (cause instanceof QianmoError) throw cause;
     throw new QianmoError({

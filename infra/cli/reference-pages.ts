@@ -24,11 +24,10 @@ error. Paths are relative to the folder in which the command runs. [infra/exampl
 A name such as \`schedule.decay\` is a field of a section within the section; \`features[].name\` is a field of every entry of
 a list.`;
 
-/** The JSON Schema of a run config, by which editors check and complete it. */
+/** The JSON Schema of a run config, by which editors check and complete it. A search needs the data alone. */
 export function configSchema(): string {
-  // A section auto may be absent, and `method: auto` is one.
   const schema = z.toJSONSchema(RunConfigSchema, { io: 'input', unrepresentable: 'any' });
-  return `${JSON.stringify(schema, null, 2)}\n`;
+  return `${JSON.stringify({ ...schema, required: ['run', 'seed', 'data', 'output'] }, null, 2)}\n`;
 }
 
 export function configReference(): string {

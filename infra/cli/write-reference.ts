@@ -2,7 +2,12 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { configReference, configSchema, optionsReference, withMetricsTable } from './reference-pages.js';
+import {
+  configReference,
+  configSchema,
+  optionsReference,
+  withMetricsTable,
+} from './reference-pages.js';
 
 const CONFIG_PAGE = join('infra', 'docs', 'configuration.md');
 const SCHEMA_FILE = join('infra', 'examples', 'run.schema.json');

@@ -69,6 +69,15 @@ export function yamlOf(value: object): string {
   return stringify(value, { compat: 'yaml-1.1' });
 }
 
+/** A value on one line of such a file. */
+export function flowYamlOf(value: unknown): string {
+  return stringify(value, {
+    compat: 'yaml-1.1',
+    collectionStyle: 'flow',
+    lineWidth: 0,
+  }).trimEnd();
+}
+
 /** @throws QianmoError of kind `usage` when the text is not YAML, or empty. */
 export function parseYaml(yaml: string, where: string, kind: FileKind): unknown {
   const lines = new LineCounter();

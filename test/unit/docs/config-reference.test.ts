@@ -2,11 +2,19 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { configReference, optionsReference } from '../../../infra/cli/reference-pages.js';
+import {
+  configReference,
+  configSchema,
+  optionsReference,
+} from '../../../infra/cli/reference-pages.js';
 
 describe('configuration reference', () => {
   test('the page is up to date (npm run docs:reference writes it)', () => {
     expect(readFileSync('infra/docs/configuration.md', 'utf8')).toBe(configReference());
+  });
+
+  test('so is the schema for editors', () => {
+    expect(readFileSync('infra/examples/run.schema.json', 'utf8')).toBe(configSchema());
   });
 
   test('so is that of options, which all have a meaning', () => {

@@ -1,0 +1,173 @@
+// A log whose columns are written in drawn forms: the proposed SQL reads each back as it was.
+import type { DuckDBConnection } from '@duckdb/node-api';
+import { expect, test } from 'vitest';
+import { literal } from '../../coordinator/logs/sql.js';
+import { proposeData, type ProposedData } from '../../coordinator/propose/propose-data.js';
+import { at } from '../../shared/base/arrays.js';
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
+import { withDuckDb } from '../fixtures/duckdb-for-test.js';
+import { pick } from '../fixtures/odd-values.js';
+
+const LOG_COUNT = 40;
+const ROW_COUNT = 200;
+
+interface CleanRow {
+  readonly group: string;
+  readonly isClicked: boolean;
+  readonly price: number;
+  readonly epochSeconds: number;
+  readonly site: string;
+}
+
+type Written = (row: CleanRow, stream: RandomStream) => string;
+
+/** `12345.67` with a sign between thousands and another before the cents. */
+function grouped(value: number, thousands: string, decimal: string): string {
+  const [whole = '', cents = ''] = value.toFixed(2).split('.');
+  return `${whole.replace(/\B(?=(\d{3})+$)/g, thousands)}${decimal}${cents}`;
+}
+
+const pad = (value: number): string => String(value).padStart(2, '0');
+
+function clockOf(epochSeconds: number): { year: string; date: [string, string]; clock: string } {
+  const time = new Date(epochSeconds * 1000);
+  return {
+    year: String(time.getUTCFullYear()),
+    date: [pad(time.getUTCDate()), pad(time.getUTCMonth() + 1)],
+    clock: `${pad(time.getUTCHours())}:${pad(time.getUTCMinutes())}:${pad(time.getUTCSeconds())}`,
+  };
+}
+
+const PRICES: readonly Written[] = [
+  ({ price }) => price.toFixed(2),
+  ({ price }) => grouped(price, '', ','),
+  ({ price }) => grouped(price, '.', ','),
+  ({ price }) => grouped(price, ',', '.'),
+  ({ price }, stream) =>
+    stream.below(3) === 0 ? `$${price.toFixed(2)}` : `${price.toFixed(2)} EUR`,
+  ({ price }, stream) => (stream.below(20) === 0 ? 'n/a' : price.toFixed(2)),
+];
+const LABELS: readonly Written[] = [
+  ({ isClicked }) => (isClicked ? '1' : '0'),
+  ({ isClicked }) => (isClicked ? 'yes' : 'no'),
+  ({ isClicked }, stream) => pick(stream, isClicked ? ['TRUE', 'true '] : ['False']),
+  ({ isClicked }, stream) => (stream.below(30) === 0 ? '?' : isClicked ? 'Y' : 'n'),
+];
+const TIMES: readonly Written[] = [
+  ({ epochSeconds }) => new Date(epochSeconds * 1000).toISOString(),
+  ({ epochSeconds }) => String(epochSeconds),
+  ({ epochSeconds }) => String(epochSeconds * 1000),
+  ({ epochSeconds }) => {
+    const { year, date, clock } = clockOf(epochSeconds);
+    return `${date.join('/')}/${year} ${clock}`;
+  },
+  ({ epochSeconds }) => {
+    const { year, date, clock } = clockOf(epochSeconds);
+    return `${[...date].reverse().join('.')}.${year} ${clock}`;
+  },
+];
+const SITES: readonly Written[] = [
+  ({ site }) => site,
+  ({ site }, stream) => pick(stream, [site, site.toUpperCase(), ` ${site}`]),
+];
+const GROUPS: readonly Written[] = [
+  ({ group }) => group,
+  ({ group }, stream) => pick(stream, [group, group.toUpperCase()]),
+  ({ group }, stream) => (stream.below(15) === 0 ? 'NULL' : group),
+];
+const NAMES = {
+  group: ['ad group', 'campaign_id', 'AdSet', 'creative'],
+  label: ['clicked', 'is_click', 'label'],
+  time: ['shown at', 'event_time', 'ts'],
+} as const;
+
+test('each is read back', { timeout: 120_000 }, async () => {
+  await withDuckDb(async (connection) => {
+    await connection.run("SET TimeZone = 'UTC'");
+    for (let log = 0; log < LOG_COUNT; log += 1)
+      await checkLog(randomStream(log, 'proposed forms'), connection);
+  });
+});
+
+async function checkLog(stream: RandomStream, connection: DuckDBConnection): Promise<void> {
+  const rows = Array.from({ length: ROW_COUNT }, (_, row): CleanRow => ({
+    group: `ag-${stream.below(12)}`,
+    isClicked: stream.below(3) === 0,
+    price: 1 + stream.below(2_000_000) / 100,
+    epochSeconds: 1_790_000_000 + row * 9_973,
+    site: `${pick(stream, ['news', 'sport', 'mail'])}.example`,
+  }));
+  const names = {
+    group: pick(stream, NAMES.group),
+    label: pick(stream, NAMES.label),
+    time: pick(stream, NAMES.time),
+  };
+  const forms: readonly (readonly [string, Written])[] = [
+    [names.group, pick(stream, GROUPS)],
+    [names.label, pick(stream, LABELS)],
+    [names.time, pick(stream, TIMES)],
+    ['price', pick(stream, PRICES)],
+    ['site', pick(stream, SITES)],
+  ];
+  const columns = forms.map(([name, write]) => ({
+    ...{ name, type: null },
+    values: rows.map((row) => write(row, stream)),
+  }));
+  const data = proposeData(columns, {});
+  const table = rows.map(
+    (_, row) => `(${columns.map(({ values }) => literal(at(values, row))).join(', ')})`,
+  );
+  const header = columns.map(({ name }) => `"${name}"`).join(', ');
+  const read = async (sql: string): Promise<unknown[]> => {
+    const query = `SELECT ${sql} FROM (VALUES ${table.join(', ')}) log(${header})`;
+    return (await connection.runAndReadAll(query)).getRowsJson().map(([value]) => value);
+  };
+  const written = (name: string): readonly string[] =>
+    columns.find((column) => column.name === name)?.values ?? [];
+  const isKnown = (name: string, unknown: RegExp): readonly boolean[] =>
+    written(name).map((text) => !unknown.test(text));
+  const told = JSON.stringify(data);
+
+  const hasGroup = isKnown(names.group, /^NULL$/);
+  expect(
+    (await read(`lower(${sqlOf(data.task.value)})`)).map(
+      (value, row) => value ?? at(hasGroup, row),
+    ),
+    told,
+  ).toEqual(rows.map(({ group }, row) => (at(hasGroup, row) ? group : false)));
+  const hasLabel = isKnown(names.label, /^\?$/);
+  expect(await read(`CAST(${labelSql(data)} AS BOOLEAN)`), told).toEqual(
+    rows.map(({ isClicked }, row) => (at(hasLabel, row) ? isClicked : null)),
+  );
+  const time = data.time?.value;
+  if (typeof time === 'object') {
+    const seconds = `CASE WHEN typeof(${time.expression}) = 'TIMESTAMP' THEN epoch(TRY_CAST(CAST(${time.expression} AS VARCHAR) AS TIMESTAMP)) ELSE TRY_CAST(CAST(${time.expression} AS VARCHAR) AS DOUBLE) END`;
+    expect(
+      (await read(seconds)).map((value) => Math.round(Number(value))),
+      told,
+    ).toEqual(rows.map(({ epochSeconds }) => epochSeconds));
+  } else expect(time, told).toBe(names.time);
+  const hasPrice = isKnown('price', /^n\/a$/);
+  expect(await read(`TRY_CAST(${featureSql(data, 'price')} AS DOUBLE)`), told).toEqual(
+    rows.map(({ price }, row) => (at(hasPrice, row) ? price : null)),
+  );
+  expect(await read(featureSql(data, 'site')), told).toEqual(rows.map(({ site }) => site));
+}
+
+function featureSql({ features }: ProposedData, name: string): string {
+  const feature = features.find(({ value }) => value.name === name)?.value;
+  expect(feature?.kind).toBe(name === 'site' ? 'category' : 'number');
+  return feature !== undefined && 'expression' in feature
+    ? (feature.expression ?? `"${name}"`)
+    : `"${name}"`;
+}
+
+function sqlOf(value: string | { readonly expression: string }): string {
+  return typeof value === 'string' ? `"${value}"` : value.expression;
+}
+
+function labelSql({ label: { value } }: ProposedData): string {
+  if ('column' in value) return `"${value.column}"`;
+  if ('expression' in value) return value.expression;
+  throw new Error(`counts or values: ${JSON.stringify(value)}`);
+}
