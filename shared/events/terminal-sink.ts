@@ -89,8 +89,7 @@ interface UpdatingLine {
 
 function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLine {
   let drawnLine: string | null = null;
-  // Plain output says nothing about a stage that is over before its first line is due.
-  let shownMs = clock.monotonicMs();
+  let shownMs = Number.NEGATIVE_INFINITY;
   let shownStage: string | null = null;
   return {
     write: (text) => {
@@ -101,9 +100,7 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
     update: (text, stage, isLast) => {
       const nowMs = clock.monotonicMs();
       const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
-      const isDue = nowMs - shownMs >= intervalMs || (isTTY && stage !== shownStage);
-      const isEnd = isLast && (isTTY || stage === shownStage);
-      if (!isDue && !isEnd) return;
+      if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;
       shownMs = nowMs;
       shownStage = isLast ? null : stage;
       const line = printableText(text());
