@@ -120,11 +120,12 @@ const LINES_ABOVE_HEADER_MAX = 20;
 /**
  * Reports of ad platforms begin with a title and its dates.
  *
- * @throws QianmoError of kind `data` if a line further down has the column that the first line lacks.
+ * @param name the column that the first line lacks; null if any line of more than two fields is a header
+ * @throws QianmoError of kind `data` if a line further down is the header.
  */
 export async function requireHeaderFirst(
   file: LogFile,
-  name: string,
+  name: string | null,
   session: DuckSession,
 ): Promise<void> {
   if (file.format !== 'csv' && file.format !== 'tsv') return;
@@ -132,16 +133,17 @@ export async function requireHeaderFirst(
     `SELECT line FROM ${linesOf(file)} LIMIT ${LINES_ABOVE_HEADER_MAX + 1}`,
   );
   const lines = rows.map(([line]) => (typeof line === 'string' ? withoutMarks(line) : ''));
-  const above = lines.findIndex((line) =>
-    splitHeader(line, separatorOf(file, line)).includes(name),
-  );
+  const above = lines.findIndex((line) => {
+    const names = splitHeader(line, separatorOf(file, line));
+    return name === null ? names.length > 2 : names.includes(name);
+  });
   if (above < 1) return;
   throw new QianmoError({
     kind: 'data',
     what: 'the first line of a log is not its header',
     where: file.name,
-    expected: `the names of the columns, "${name}" among them`,
-    found: `"${lines[0] ?? ''}"; line ${above + 1} has it`,
+    expected: `the names of the columns${name === null ? '' : `, "${name}" among them`}`,
+    found: `"${lines[0] ?? ''}"; line ${above + 1} has ${name === null ? 'more fields' : 'it'}`,
     cure: `remove the ${above === 1 ? 'line' : `${above} lines`} above the header: tail -n +${above + 1}`,
   });
 }

@@ -313,15 +313,6 @@ export async function firstRowsSql(
   return { columns, sql: `${await rows[file.format]()} LIMIT ${rowCountMax}` };
 }
 
-export async function firstLinesOf(
-  file: LogFile,
-  lineCountMax: number,
-  session: DuckSession,
-): Promise<string[]> {
-  const rows = await session.rows(`SELECT line FROM ${linesOf(file)} LIMIT ${lineCountMax}`);
-  return rows.map(([line]) => (typeof line === 'string' ? line : ''));
-}
-
 /** SQL of the rows of a delimited file, whose used columns are the texts `t0`, `t1`, ... */
 async function delimitedRows(
   source: LogSource,

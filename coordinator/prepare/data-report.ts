@@ -57,7 +57,7 @@ const DATE_MIN = 1e8;
 /** Rows at the overall rate that the rate of a value is added to. */
 const SMOOTHING = 20;
 /** Above this, a column is probably known after the label alone. */
-const LEAKED_SHARE = 0.5;
+export const LEAKED_SHARE = 0.5;
 
 interface ReportedData extends SampledLabels {
   /** Encodings of `data.features`. */

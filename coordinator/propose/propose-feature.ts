@@ -1,5 +1,6 @@
 /** Proposes a feature for one column, or says why it is left out. */
 
+import { LEAKED_SHARE } from '../prepare/data-report.js';
 import { FeatureSchema, type FeatureConfig } from '../../shared/config/data-config.js';
 import type { SampledColumn } from './sampled-column.js';
 import { findBagSeparator, readNumbers, readTimes, readWords } from './text-forms.js';
@@ -18,7 +19,6 @@ const CODES_MAX = 50;
 const RARE_VALUES_FROM = 1_000;
 /** Numbers whose largest is so many times the median are put on a logarithm. */
 const LONG_TAIL = 20;
-const LEAKED_SHARE = 0.5;
 const NESTED_TYPE = /^(STRUCT|MAP|UNION)\b/;
 const ID_NAME = /(^|[^a-z])(id|ids|code|zip|zipcode|key)$|Id$/;
 
@@ -39,7 +39,7 @@ export function proposeFeature(
     texts.length >= VALUES_FOR_UNIQUENESS_MIN && distinct.size > ROW_ID_SHARE * texts.length;
   if (isUnique && (numbers === null || isWhole) && type?.endsWith(']') !== true)
     return { leftOut: readTimes(name, texts) === null ? 'another value in each row' : 'a time' };
-  const told = toldShare(column.values, targets, numbers?.valueOf ?? null);
+  const told = measureLeak(column.values, targets, numbers?.valueOf ?? null);
   if (told > LEAKED_SHARE)
     return {
       leftOut: `it tells ${(told * 100).toFixed(0)} % of the label, so it is known only after it`,
@@ -97,10 +97,11 @@ const SMOOTHING_ROWS = 20;
 const NUMBER_PARTS = 20;
 
 /**
- * The share of the label's logloss that a value saves, learned on even rows and judged on odd ones.
+ * The share of the label's logloss that a value saves, learned on even rows and judged on odd ones. `prepare` measures it
+ * on the whole store by SQL, which needs the config that is proposed here.
  * Numbers are told apart by equal parts of their order.
  */
-function toldShare(
+function measureLeak(
   values: readonly (string | null)[],
   targets: readonly (number | null)[],
   valueOf: ((text: string) => number | null) | null,

@@ -3,7 +3,8 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { LogFile } from '../logs/log-files.js';
-import { firstLinesOf, firstRowsSql } from '../logs/log-reading.js';
+import { requireHeaderFirst } from '../logs/log-columns.js';
+import { firstRowsSql } from '../logs/log-reading.js';
 
 /** A column of the first rows of a log. An empty field is null. */
 export interface SampledColumn {
@@ -14,12 +15,11 @@ export interface SampledColumn {
 }
 
 export const SAMPLED_ROWS_MAX = 50_000;
-const TITLE_LINES_MAX = 20;
 
 /** @throws QianmoError of kind `data` if the file has no rows, or no header in its first line. */
 export async function sampleColumns(file: LogFile, session: DuckSession): Promise<SampledColumn[]> {
   const { columns, sql } = await firstRowsSql(file, SAMPLED_ROWS_MAX, session);
-  if (columns.length === 1) await assertHeaderFirst(file, session);
+  if (columns.length === 1) await requireHeaderFirst(file, null, session);
   const rows = await session.rows(sql);
   if (rows.length === 0)
     throw new QianmoError({
@@ -37,20 +37,4 @@ export async function sampleColumns(file: LogFile, session: DuckSession): Promis
 
 function textOrNull(cell: unknown): string | null {
   return typeof cell === 'string' && cell !== '' ? cell : null;
-}
-
-/** Reports of ad platforms have a title and dates above the header. */
-async function assertHeaderFirst(file: LogFile, session: DuckSession): Promise<void> {
-  const lines = await firstLinesOf(file, TITLE_LINES_MAX, session);
-  const fieldCounts = lines.map((line) => line.split(/[,;\t|]/).length);
-  const above = fieldCounts.findIndex((count) => count > 2);
-  if (above < 1) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the first line of the log is not its header',
-    where: file.name,
-    expected: 'the names of the columns',
-    found: `"${lines[0] ?? ''}"; line ${above + 1} looks like the header`,
-    cure: `remove what is above it: tail -n +${above + 1} ${file.name} > log.csv`,
-  });
 }

@@ -1,6 +1,6 @@
 /** Proposes a config from a log, and writes it. */
 
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -44,10 +44,13 @@ export async function initRun(
     });
   if (!force) await assertAbsent(out);
   const run = name ?? runNameOf(sql === undefined ? logs : [basename(out)]);
+  const kept = join('runs', run, 'query.parquet');
   return withWorkFolder('prepare', tmpdir(), async (folder) => {
+    const queried = join(folder, 'query.parquet');
     const session = await openDuckSession(folder, MEMORY_MIB_MAX, context.signal);
     try {
-      const read = sql === undefined ? logs : [await queryResult(sql, run, session)];
+      if (sql !== undefined) await writeQueryResult(sql, queried, session);
+      const read = sql === undefined ? logs : [queried];
       const [file] = await findLogFiles(
         { logs: [...read], format: 'auto' },
         {
@@ -60,9 +63,14 @@ export async function initRun(
       const columns = await sampleColumns(file, session);
       const proposed = proposeData(columns, request);
       const schema = relative(dirname(resolve(out)), schemaPath);
-      const text = proposedConfigText({ run, logs: read, schema, data: proposed });
+      const named = sql === undefined ? logs : [kept];
+      const text = proposedConfigText({ run, logs: named, schema, data: proposed });
       // A proposal that the schema refuses is a bug, and must not be left as a file.
       parseConfig(RUN_CONFIG, text, out);
+      if (sql !== undefined) {
+        await mkdir(dirname(kept), { recursive: true });
+        await copyFile(queried, kept);
+      }
       await writeFile(out, text).catch((cause: unknown) => {
         throw systemFailure(cause, 'writing the config', out);
       });
@@ -99,10 +107,8 @@ function runNameOf(logs: readonly string[]): string {
   return stem === '' ? 'my-run' : stem;
 }
 
-/** Writes the rows of a query to a Parquet file, which `prepare` reads as any log. */
-async function queryResult(sql: string, run: string, session: DuckSession): Promise<string> {
-  const path = join('runs', run, 'query.parquet');
-  await mkdir(dirname(path), { recursive: true });
+/** Writes the rows of a query to a Parquet file, which `prepare` reads like any log. */
+async function writeQueryResult(sql: string, path: string, session: DuckSession): Promise<void> {
   try {
     await session.run(`COPY (${sql.replace(/;\s*$/, '')}\n) TO ${literal(path)} (FORMAT parquet)`);
   } catch (cause) {
@@ -115,5 +121,4 @@ async function queryResult(sql: string, run: string, session: DuckSession): Prom
       cure: 'correct the query',
     });
   }
-  return path;
 }

@@ -332,7 +332,8 @@ function waysOf(choice) {
  * @returns {Promise<void>}
  */
 export async function prefetchTensorFlow(announce) {
-  if (isNativeTensorFlowSettled() || process.env['QIANMO_TENSORFLOW'] === 'portable') return;
+  const [way] = waysOf(process.env['QIANMO_TENSORFLOW'] ?? 'auto');
+  if (isNativeTensorFlowSettled() || way !== 'wheel') return;
   await obtainTensorFlowLibrary('cpu', announce).catch(() => undefined);
 }
 

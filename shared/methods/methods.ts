@@ -1,7 +1,6 @@
 /** The list of methods: a new one is a file beside this and a line here. */
 
 import { z } from 'zod';
-import { isRecord } from '../base/canonical-json.js';
 import { KindRegistry, pluginDigestSchema } from '../names/kind-registry.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
@@ -19,12 +18,6 @@ import {
 } from './inner-loop/method.js';
 
 const BUILT_IN = [fomaml, metaEmbedding, pamlGate, posterior, globalMethod] as const;
-
-/** What a config should name in place of a method that is no longer built in. */
-const SUCCESSORS = new Map<unknown, string>([
-  ['encoder', 'posterior, which has replaced encoder'],
-  ['maml', 'fomaml, or maml from --plugin infra/examples/methods/maml.js'],
-]);
 
 type SettingsOf<Listed extends readonly { readonly settings: z.ZodObject }[]> = {
   [Place in keyof Listed]: Listed[Place]['settings'];
@@ -46,14 +39,8 @@ export const MethodConfigSchema = z.lazy(() =>
     'kind',
     // `map` forgets which place holds which schema.
     METHODS.seal().all().map(settingsOf) as unknown as SettingsOf<typeof BUILT_IN>,
-    { error: ({ input }) => successorOf(input) },
   ),
 );
-
-function successorOf(settings: unknown): string | undefined {
-  const successor = isRecord(settings) ? SUCCESSORS.get(settings['kind']) : undefined;
-  return successor === undefined ? undefined : `expected ${successor}`;
-}
 
 export type MethodConfig = z.infer<typeof MethodConfigSchema>;
 

@@ -126,7 +126,7 @@ describe('a method from a plugin', () => {
     await room.refused(['train', 'in-process.yaml', '--resume'], {
       exitCode: 2,
       what: /run config/,
-      found: /method\.kind: expected fomaml, or maml from --plugin .*, found "maml"/,
+      found: /method\.kind: expected one of fomaml, .*global, found "maml"/,
       cure: /./,
     });
     const failed = await room.start(['check', 'in-process.yaml', '--plugin', 'none.js']).ended;

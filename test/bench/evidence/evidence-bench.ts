@@ -34,7 +34,7 @@ interface EvidenceSet {
   readonly name: string;
   readonly supportRows: number;
   readonly seedCount: number;
-  /** Of worlds; of a real set, `of` names it. */
+  /** The click rate of a world. A real set has `of`, its name, instead. */
   readonly clickRate?: number;
   readonly of?: string;
 }

@@ -44,16 +44,16 @@ export const WORLD_SIZES: WorldSizes = {
 export interface EvidenceWorld {
   readonly roled: readonly RoledRow[];
   readonly test: readonly TestAdgroup[];
-  /** Of what an adgroup deviates by, one for each feature. */
+  /** Variances of an adgroup's deviations, one for each feature. */
   readonly priorVariances: readonly number[];
 }
 
 interface TestRow {
   readonly isSupport: boolean;
   readonly click: number;
-  /** The logit without what the adgroup itself deviates by. */
+  /** The logit without the adgroup's deviations. */
   readonly trunk: number;
-  /** What the deviations of an adgroup are multiplied by. */
+  /** Factors of the adgroup's deviations in the logit. */
   readonly features: readonly number[];
   /** The mean of these over the users of the same profile. */
   readonly ofProfile: readonly number[];
@@ -77,7 +77,7 @@ export function writeEvidenceWorld(
   const drawn = buildWorld({ ...options, setting: 'strong' });
   const adgroups = { ...drawn.adgroups, sizes: Uint32Array.from(splitOf, rowCountOf) };
   const world = { ...drawn, adgroups };
-  // The same draws without what adgroups deviate by.
+  // Draws are as above, but adgroups do not deviate.
   const trunk = buildWorld({ ...options, setting: 'homogeneous' });
   const intercept = solveIntercept(world, clickRate);
   const roled: RoledRow[] = [];
@@ -167,7 +167,7 @@ function priorVariancesOf(world: SyntheticWorld): number[] {
 /** The generator reads an adgroup as a level, as responses to profiles, or as responses to each user. */
 export const CEILINGS = ['bayes-level', 'bayes-profile', 'bayes'] as const;
 
-/** What of a row's features the generator reads; it knows the distribution of the rest. */
+/** The features of a row that the generator reads. It knows the distribution of the rest. */
 const READS = {
   'bayes-level': (_: TestRow, mean: readonly number[]) => mean,
   'bayes-profile': ({ ofProfile }: TestRow) => ofProfile,

@@ -45,7 +45,12 @@ test('an answer that the log does not give is asked for, with the option that gi
   });
 });
 
-test('a query is a log', async () => {
+test('a query is a log, and one without a label leaves nothing', async () => {
+  await room.refused(['init', '--sql', "select site, device from 'clicks.csv'"], {
+    exitCode: 2,
+    what: /which column is the label\?/,
+    cure: /--label COLUMN/,
+  });
   const sql = `select "ad group" as campaign, clicked = 'yes' as click, site from 'clicks.csv'`;
   await room.done(['init', '--sql', sql, '--name', 'joined', '--out', 'joined.yaml']);
   const prepared = await room.done(['prepare', 'joined.yaml']);

@@ -62,11 +62,6 @@ describe('a run config with errors', () => {
       ],
     ],
     [
-      'a method that is no longer built in',
-      set({ method: { kind: 'encoder' } }),
-      ['method.kind: expected posterior, which has replaced encoder, found "encoder"'],
-    ],
-    [
       'a prior deviation of a variable',
       set({ method: { kind: 'posterior', priorDeviation: { 'bias.weight': 2 } } }),
       ['method.priorDeviation.bias.weight: there is no such personal block; they are bias'],
