@@ -205,9 +205,17 @@ export function bestOf(validated: readonly ValidatedStep[] = []): ValidatedStep 
   return best;
 }
 
-export function scoresSinceBest(validated: readonly ValidatedStep[] = []): number {
-  const best = bestOf(validated);
-  return best === null ? 0 : validated.length - 1 - validated.indexOf(best);
+/** How often so many scores in a row were not better than the best before them. */
+export function plateausIn(validated: readonly ValidatedStep[] = [], patience: number): number {
+  let [plateaus, best, worse] = [0, Infinity, 0];
+  for (const { loss } of validated) {
+    worse = loss < best ? 0 : worse + 1;
+    best = Math.min(best, loss);
+    if (worse < patience) continue;
+    plateaus += 1;
+    worse = 0;
+  }
+  return plateaus;
 }
 
 /** Null if there is no checkpoint, or if it is damaged, which its reader reports. */

@@ -71,9 +71,10 @@ import {
 } from './run-files.js';
 import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { plateausMaxOf } from '../../shared/config/training-config.js';
 import {
   latestManifestOf,
-  scoresSinceBest,
+  plateausIn,
   type CheckpointManifest,
   outerStepsOf,
 } from '../checkpoints/checkpoint-manifest.js';
@@ -482,9 +483,10 @@ function requireTrainable(manifest: TrainedSoFar, { store, config, outerSteps }:
 
 /** Whether it has all its outer steps, or has stopped early. */
 function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
-  const { earlyStopping } = config.training;
+  const { earlyStopping, schedule } = config.training;
   const hasStoppedEarly =
-    earlyStopping !== undefined && scoresSinceBest(manifest.validated) >= earlyStopping.patience;
+    earlyStopping !== undefined &&
+    plateausIn(manifest.validated, earlyStopping.patience) >= plateausMaxOf(schedule);
   return hasStoppedEarly || manifest.outerStep >= outerStepsOf(manifest, config.training);
 }
 

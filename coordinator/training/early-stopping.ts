@@ -1,7 +1,9 @@
 /** Ends a run before its last outer step, when the loss of validation adgroups has stopped falling. */
 
-import { bestOf, scoresSinceBest, type TrainingState } from '../checkpoints/checkpoint-manifest.js';
+import { bestOf, plateausIn, type TrainingState } from '../checkpoints/checkpoint-manifest.js';
+import { plateausMaxOf } from '../../shared/config/training-config.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
+import { afterPlateaus } from './meta-optimizer.js';
 import type { TrainOptions } from './train-options.js';
 
 export function earlyStopping({
@@ -11,6 +13,7 @@ export function earlyStopping({
 }: Pick<TrainOptions, 'run' | 'validationLoss' | 'caller'>) {
   const terms = validationLoss === undefined ? undefined : config.training.earlyStopping;
   const { everyOuterSteps = Infinity, patience = Infinity } = terms ?? {};
+  const { schedule } = config.training;
   const isScored = ({
     outerStep,
     validated,
@@ -25,7 +28,8 @@ export function earlyStopping({
     const validated = [...earlier, { outerStep, loss }];
     const isBest = bestOf(validated)?.outerStep === outerStep;
     sink({ kind: 'run-validated', outerStep, loss, isBest });
-    return { ...state, validated };
+    const optimizer = afterPlateaus(state.optimizer, schedule, plateausIn(validated, patience));
+    return { ...state, validated, optimizer };
   };
   return {
     ...{ scored, isScored },
@@ -38,7 +42,7 @@ export function earlyStopping({
     },
     /** Whether the run ends here, although it has outer steps left. */
     isOver: ({ validated }: Pick<TrainingState, 'validated'>): boolean =>
-      scoresSinceBest(validated) >= patience,
+      plateausIn(validated, patience) >= plateausMaxOf(schedule),
     /** Reports that the run ends before its last outer step, if it does. */
     reportEnd({ outerStep, validated }: TrainingState, outerSteps: number): void {
       const best = terms === undefined ? null : bestOf(validated);

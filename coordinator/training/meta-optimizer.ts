@@ -515,6 +515,7 @@ export function takeDirections(
 }
 
 const STEP = 'schedule.outerStep';
+const PLATEAUS = 'schedule.plateaus';
 
 function scaleBySchedule(
   rate: number,
@@ -523,25 +524,40 @@ function scaleBySchedule(
 ): GradientTransformation {
   return {
     stage: 'schedule',
-    init: () => ({ ...emptyOptimizerState, scalars: { [STEP]: 0 } }),
+    init: () => ({ ...emptyOptimizerState, scalars: { [STEP]: 0, ...atPlateau(schedule, 0) } }),
     update(updates, state) {
       const outerStep = scalarOf(state, STEP);
-      const stepSize = rate * rateShareAt(outerStep, schedule, outerSteps);
+      const hasReachedPlateau = (state.scalars[PLATEAUS] ?? 0) > 0;
+      const stepSize = rate * rateShareAt(outerStep, schedule, outerSteps, hasReachedPlateau);
       scaleUpdates(updates, -stepSize);
       return [updates, { ...state, scalars: { ...state.scalars, [STEP]: outerStep + 1 } }];
     },
   };
 }
 
+/** The state of an optimizer whose validation loss has reached so many plateaus. */
+export function afterPlateaus(
+  state: OptimizerState,
+  schedule: ScheduleConfig,
+  plateaus: number,
+): OptimizerState {
+  const most = Math.max(plateaus, state.scalars[PLATEAUS] ?? 0);
+  return { ...state, scalars: { ...state.scalars, ...atPlateau(schedule, most) } };
+}
+
+const atPlateau = ({ decay }: ScheduleConfig, plateaus: number): OptimizerState['scalars'] =>
+  decay === 'plateau' ? { [PLATEAUS]: plateaus } : {};
+
 /**
  * Returns the share of the rate at outer step 0, 1, ... It rises as (outerStep + 1) /
  * warmupOuterSteps, so that no step has a rate of 0. Then it falls from 1 to `finalShare` at
- * `outerSteps`, linearly or as half a cosine (Loshchilov and Hutter, ICLR 2017).
+ * `outerSteps`, linearly or as half a cosine (Loshchilov and Hutter, ICLR 2017), or at once at a plateau.
  */
 export function rateShareAt(
   outerStep: number,
   { warmupOuterSteps, decay, finalShare }: ScheduleConfig,
   outerSteps: number,
+  hasReachedPlateau = false,
 ): number {
   if (outerStep < warmupOuterSteps) return (outerStep + 1) / warmupOuterSteps;
   const decaySteps = Math.max(1, outerSteps - warmupOuterSteps);
@@ -553,5 +569,7 @@ export function rateShareAt(
       return finalShare + (1 - finalShare) * (1 - progress);
     case 'cosine':
       return finalShare + (1 - finalShare) * 0.5 * (1 + Math.cos(Math.PI * progress));
+    case 'plateau':
+      return hasReachedPlateau ? finalShare : 1;
   }
 }

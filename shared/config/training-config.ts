@@ -36,9 +36,12 @@ const ScheduleConfigSchema = z
       .default(0)
       .describe('The rate rises linearly from 0 over this many outer steps.'),
     decay: z
-      .enum(['none', 'linear', 'cosine'])
+      .enum(['none', 'linear', 'cosine', 'plateau'])
       .default('none')
-      .describe('How the rate falls after the rise, until the last outer step.'),
+      .describe(
+        'How the rate falls after the rise: linearly or as half a cosine until the last outer step, or at once where the loss of ' +
+          'validation adgroups first stops falling (plateau). Training then ends where it stops falling for the second time.',
+      ),
     finalShare: z
       .number()
       .min(0)
@@ -48,6 +51,10 @@ const ScheduleConfigSchema = z
   })
   .describe('How the learning rate changes during training.');
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
+
+/** The plateaus of the validation loss after which a run ends. */
+export const plateausMaxOf = ({ decay }: Pick<ScheduleConfig, 'decay'>): number =>
+  decay === 'plateau' ? 2 : 1;
 
 const AVERAGED_RUNS_MAX = 16;
 
@@ -334,11 +341,29 @@ export const TrainingConfigSchema = z
       ...stalenessIssues(training),
       ...decayIssues(training),
       ...rowDrawIssues(training),
+      ...plateauIssues(training),
     ])
       context.addIssue({ code: 'custom', path: [path], message });
   })
   .describe('Meta-training.');
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
+
+/** What a rate that falls at a plateau of the validation loss needs. */
+function plateauIssues({
+  schedule: { decay, finalShare },
+  earlyStopping,
+}: {
+  readonly schedule: ScheduleConfig;
+  readonly earlyStopping?: EarlyStoppingConfig | undefined;
+}): { readonly path: string; readonly message: string }[] {
+  if (decay !== 'plateau') return [];
+  const unscored = 'a plateau is one of the validation loss: set earlyStopping, or another decay';
+  const still = 'the rate would be 0 after the first plateau: set a finalShare above 0, as 0.25';
+  return [
+    ...(earlyStopping === undefined ? [{ path: 'earlyStopping', message: unscored }] : []),
+    ...(finalShare === 0 ? [{ path: 'schedule', message: still }] : []),
+  ];
+}
 
 /** The fields that say how tasks are drawn, where rows are. */
 function rowDrawIssues({

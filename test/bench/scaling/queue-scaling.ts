@@ -13,6 +13,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
@@ -34,6 +35,7 @@ const WEAK_TASKS_PER_WORKER = 128;
 /** Workers share this many processes. */
 const WORKER_PROCESSES_MAX = 4;
 const BARE_STEPS = 10;
+const NO_JOINS = 512 * 1024 * 1024;
 const MS_PER_SECOND = 1_000;
 
 const CASES = {
@@ -79,8 +81,15 @@ async function measure({ name, workerCount, rates, limits }: Measured): Promise<
   const { msPerTask, steps } = CASES[name];
   const size = { ...FULL_W2, taskCount: weakTaskCountMax, tasksPerOuterStep };
   if (name !== 'strong') {
-    const run = { ...w2Run('w2.csv', 'w2-store', steps, size), run: 'weak', output: 'runs/weak' };
-    writeFileSync(join(folder, 'weak.yaml'), stringify(run));
+    const { training, ...run } = w2Run('w2.csv', 'w2-store', steps, size);
+    const weak = {
+      ...{ ...run, run: 'weak', output: 'runs/weak' },
+      // A leaf for each worker.
+      training: { ...training, leavesPerOuterStepMin: Math.max(16, workerCount) },
+      // Workers that do not compute know no ids, and sums can only be added on workers with theirs.
+      queue: { joinedSumByteCountMin: NO_JOINS },
+    };
+    writeFileSync(join(folder, 'weak.yaml'), stringify(weak));
   }
   const run = name === 'strong' ? 'heavy' : 'weak';
   const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
@@ -99,10 +108,11 @@ async function measure({ name, workerCount, rates, limits }: Measured): Promise<
     }
     const receivedBefore = await receivedByteCount(redis.url);
     const words = ['train', `${run}.yaml`, '--fresh', '--redis', redis.url];
-    const coordinator = startNode(folder, qianmoArgs(...words));
+    const coordinator = startNode(folder, qianmoArgs(...words), 'pipe');
     coordinator.stdout?.resume();
+    const said = coordinator.stderr === null ? Promise.resolve('') : text(coordinator.stderr);
     const [exitCode] = (await once(coordinator, 'close')) as [number | null];
-    if (exitCode !== 0) throw new Error(`qianmo train ended with ${exitCode}`);
+    if (exitCode !== 0) throw new Error(`qianmo train ended with ${exitCode}: ${await said}`);
     const events = join(folder, 'runs', run, 'events/events-000001.ndjson');
     const stepByteCount = ((await receivedByteCount(redis.url)) - receivedBefore) / steps;
     await stopAll(workers);
@@ -135,8 +145,12 @@ async function stopAll(workers: readonly ChildProcess[]): Promise<void> {
   }
 }
 
-function startNode(folder: string, args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, args, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
+function startNode(
+  folder: string,
+  args: readonly string[],
+  stderr: 'pipe' | 'ignore' = 'ignore',
+): ChildProcess {
+  return spawn(process.execPath, args, { cwd: folder, stdio: ['ignore', 'pipe', stderr] });
 }
 
 async function awaitWorkers(worker: ChildProcess, count: number): Promise<void> {

@@ -90,6 +90,36 @@ describe('training that stops early', () => {
     expect((await train({ ...again.options, validationLoss: losses() })).outerSteps).toBe(10);
   });
 
+  it('lowers the rate at a plateau and ends at the second one, with a resume between them', async () => {
+    const plateau = {
+      schedule: { decay: 'plateau', finalShare: 0.25 },
+      earlyStopping: { everyOuterSteps: 2, patience: 2 },
+    };
+    const config = logisticConfig({ ...training, ...plateau });
+    const given = [5, 4, 4.1, 4.2, 3.9, 4, 4.3];
+    const straight = await train({
+      ...tinyRun(config).options,
+      validationLoss: losses(...given),
+    });
+    expect(straight.outerSteps).toBe(14);
+    const checkpoints = mapCheckpoints();
+    const first = tinyRun(config, { checkpoints, stopAtOuterStep: 9 });
+    await train({ ...first.options, validationLoss: losses(...given.slice(0, 4)) });
+    const rest = tinyRun(config, { checkpoints, resume: true });
+    const resumed = await train({ ...rest.options, validationLoss: losses(...given.slice(4)) });
+    expect(resumed.digest).toBe(straight.digest);
+    // Until the first plateau, which is at outer step 8, the rate is that of a run without a decay.
+    const constant = logisticConfig({ ...training, earlyStopping: plateau.earlyStopping });
+    const valuesAfter = async (of: typeof config, stopAtOuterStep: number) => {
+      const { options } = tinyRun(of, { stopAtOuterStep });
+      const scores = losses(...given);
+      // A run without a decay ends at its first plateau.
+      const outcome = await train({ ...options, validationLoss: scores });
+      return outcome.state.metaParameters.dense;
+    };
+    expect(await valuesAfter(config, 8)).toEqual(await valuesAfter(constant, 8));
+  });
+
   it('scores the outer step whose score was interrupted when it is resumed', async () => {
     const config = logisticConfig(training);
     const straight = await train({

@@ -7,11 +7,15 @@ import {
   addRidge,
   clipByGlobalNorm,
   GRADIENT_NORM,
+  afterPlateaus,
   rateShareAt,
   scaleByAdam,
 } from '../../../coordinator/training/meta-optimizer.js';
 import { metaOptimizerOf, steppedState } from '../../../coordinator/training/meta-optimizer.js';
-import type { TrainingState } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
+import type {
+  OptimizerState,
+  TrainingState,
+} from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/named-tensors.js';
 import { gradients, parabola, parameters, valuesOf } from '../../fixtures/optimizer-problem.js';
@@ -157,6 +161,32 @@ describe('the schedule', () => {
     expect([2, 6, 10, 11].map((step) => rateShareAt(step, schedule, 10))).toEqual(
       close([1, 0.6, 0.2, 0.2]),
     );
+  });
+
+  it('takes the final share of a step after a plateau, and does not rise again', () => {
+    const schedule = { decay: 'plateau', finalShare: 0.25 } as const;
+    const optimizer = { kind: 'sgd', rate: 1, momentum: 0 };
+    const training = TrainingConfigSchema.parse({ optimizer, schedule, earlyStopping: {} });
+    const stages = metaOptimizerOf(training, []);
+    const start = parameters([0], []);
+    const stepOf = (state: OptimizerState): number | undefined => {
+      const [updates] = stages.update(gradients([1]), state, start);
+      return updates.dense.get('x')?.values[0];
+    };
+    const first = stages.init(start);
+    expect(stepOf(first)).toBe(-1);
+    const lowered = afterPlateaus(first, training.schedule, 1);
+    expect(stepOf(lowered)).toBe(-0.25);
+    // Appended logs begin a new list of scores.
+    expect(stepOf(afterPlateaus(lowered, training.schedule, 0))).toBe(-0.25);
+  });
+
+  it.each([
+    [{ decay: 'plateau', finalShare: 0.25 }, undefined, 'set earlyStopping'],
+    [{ decay: 'plateau' }, {}, 'finalShare above 0'],
+  ])('%j with earlyStopping %j is refused', (schedule, earlyStopping, message) => {
+    const found = TrainingConfigSchema.safeParse({ schedule, earlyStopping });
+    expect(found.error?.message).toContain(message);
   });
 
   it('falls along half a cosine to the final share', () => {
