@@ -2,7 +2,8 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { FeatureSchema, type FeatureConfig } from '../../shared/config/data-config.js';
-import { proposeFeature } from './propose-feature.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import { proposeFeature, type KnownLabel } from './propose-feature.js';
 import { SAMPLED_ROWS_MAX, type SampledColumn } from './sampled-column.js';
 import {
   readNames,
@@ -75,7 +76,11 @@ function wordsOf(name: string): string {
 const textsOf = ({ values }: SampledColumn): string[] => values.filter((value) => value !== null);
 
 /** @throws QianmoError of kind `usage` that asks one question and names the option that answers it. */
-export function proposeData(columns: readonly SampledColumn[], asked: Overrides): ProposedData {
+export async function proposeData(
+  columns: readonly SampledColumn[],
+  asked: Overrides,
+  session: DuckSession,
+): Promise<ProposedData> {
   const label = proposeLabel(columns, asked.label);
   const usedByLabel = new Set(label.columns);
   const task = proposeTask(
@@ -93,7 +98,7 @@ export function proposeData(columns: readonly SampledColumn[], asked: Overrides)
     if (used.has(column.name)) continue;
     const found = RATE_NAMES.test(wordsOf(column.name))
       ? { leftOut: 'a rate of the label, known only after the impression' }
-      : proposeFeature(column, label.targets);
+      : await proposeFeature(column, label, session);
     if ('leftOut' in found) leftOut.push({ column: column.name, reason: found.leftOut });
     else features.push(found);
   }
@@ -138,11 +143,9 @@ function isSql(text: string): boolean {
   return /[()<>='"]|\s(and|or|in|is)\s/i.test(text);
 }
 
-interface LabelChoice {
+interface LabelChoice extends KnownLabel {
   readonly chosen: Chosen<ProposedLabel>;
   readonly columns: readonly string[];
-  /** The label of each row as a number, to find columns that tell it; null where it has none. */
-  readonly targets: readonly (number | null)[];
 }
 
 function proposeLabel(columns: readonly SampledColumn[], asked: string | undefined): LabelChoice {
@@ -163,6 +166,7 @@ function proposeLabel(columns: readonly SampledColumn[], asked: string | undefin
         chosen: { value: { expression: asked }, reason: 'as --label says' },
         columns: columns.filter(({ name }) => asked.includes(name)).map(({ name }) => name),
         targets: [],
+        loss: 'binary',
       };
     throw noColumn('--label', asked, columns);
   }
@@ -211,6 +215,7 @@ function labelOf(
       chosen: { value: expression === null ? { column: name } : { expression }, reason },
       columns: [name],
       targets: column.values.map((text) => (text === null ? null : truthOf(text))),
+      loss: 'binary',
     };
   }
   const numbers = readNumbers(name, texts);
@@ -225,14 +230,15 @@ function labelOf(
       chosen: { value: { expression: sql }, reason: `ratings up to ${highest}` },
       columns: [name],
       targets: values.map((value) => (value === null ? null : Number(value >= from))),
+      loss: 'binary',
     };
   }
   if (!isAsked || levels.length < 2) return null;
-  const span = highest - (levels[0] ?? 0);
   return {
     chosen: { value: { value: name }, reason: 'a value, whose squared error is the loss' },
     columns: [name],
-    targets: values.map((value) => (value === null ? null : (value - (levels[0] ?? 0)) / span)),
+    targets: values,
+    loss: 'squared',
   };
 }
 
@@ -276,6 +282,7 @@ function countsLabelOf(
     },
     columns: [clicks.name, impressions.name],
     targets,
+    loss: 'binary',
   };
 }
 

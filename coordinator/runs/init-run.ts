@@ -61,7 +61,7 @@ export async function initRun(
       );
       if (file === undefined) throw new Error('logs that match have a file');
       const columns = await sampleColumns(file, session);
-      const proposed = proposeData(columns, request);
+      const proposed = await proposeData(columns, request, session);
       const schema = relative(dirname(resolve(out)), schemaPath);
       const named = sql === undefined ? logs : [kept];
       const text = proposedConfigText({ run, logs: named, schema, data: proposed });
