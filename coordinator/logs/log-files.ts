@@ -29,6 +29,8 @@ interface LogSource {
   readonly session: DuckSession;
   readonly objectStoreOf: (address: string) => ObjectStore;
   readonly temporaryFolder: string;
+  /** The first files in the order of their names are found, and fetched, alone. */
+  readonly fileCountMax?: number;
 }
 
 const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
@@ -82,7 +84,8 @@ export async function findLogFiles(
   const byName = [...found.values()].sort((a, b) =>
     a.name < b.name ? -1 : Number(a.name > b.name),
   );
-  for (const { name, path } of byName) files.push(await logFileOf(name, path, data.format));
+  for (const { name, path } of byName.slice(0, source.fileCountMax))
+    files.push(await logFileOf(name, path, data.format));
   return files;
 }
 
@@ -176,7 +179,8 @@ async function fetchFromStore(address: string, source: LogSource): Promise<Match
     wanted === null ? key === rest || key.startsWith(`${rest}/`) : wanted.test(key),
   );
   const matches: Match[] = [];
-  for (const key of keys) {
+  for (const key of keys.sort()) {
+    if (matches.length === source.fileCountMax) break;
     const name = `${folder}/${key}`;
     const path = downloadPathOf(name, source.temporaryFolder);
     if (!isVisible({ name, path })) continue;
