@@ -12,8 +12,13 @@ import { findLogFiles } from '../logs/log-files.js';
 import { literal } from '../logs/sql.js';
 import { withDuckSession } from '../logs/work-folder.js';
 import { proposedConfigText } from '../propose/config-text.js';
-import { proposeData, type ProposedData } from '../propose/propose-data.js';
-import { sampleColumns } from '../propose/sampled-column.js';
+import {
+  proposeData,
+  UndecidedColumn,
+  type Ask,
+  type ProposedData,
+} from '../propose/propose-data.js';
+import { sampleColumns, type SampledColumn } from '../propose/sampled-column.js';
 import { objectStoreAt } from './places.js';
 import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
@@ -29,10 +34,16 @@ export interface ProposedConfig {
 
 const MEMORY_MIB_MAX = 2_048;
 
+interface InitOptions {
+  readonly schemaPath: string;
+  /** Absent where nobody can be asked. */
+  readonly ask?: Ask | undefined;
+}
+
 export async function initRun(
   request: RequestOf<'init'>,
   context: RunContext,
-  schemaPath: string,
+  { schemaPath, ask }: InitOptions,
 ): Promise<ProposedConfig> {
   const { logs = [], sql, out, force, name } = request;
   if ((logs.length === 0) === (sql === undefined))
@@ -65,7 +76,8 @@ export async function initRun(
     );
     if (file === undefined) throw new Error('logs that match have a file');
     const columns = await sampleColumns(file, session);
-    const proposed = await proposeData(columns, request, session);
+    const decided = { session, ask, signal: context.signal };
+    const proposed = await decidedData(columns, request, decided);
     const schema = relative(dirname(resolve(out)), schemaPath);
     const named = sql === undefined ? logs : [kept];
     const text = proposedConfigText({ run, logs: named, schema, data: proposed });
@@ -80,6 +92,30 @@ export async function initRun(
     });
     return { path: out, text, proposed, rowCount: columns[0]?.values.length ?? 0 };
   });
+}
+
+interface Deciding {
+  readonly session: DuckSession;
+  readonly ask: Ask | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** Asks until nothing is left to decide. */
+async function decidedData(
+  columns: readonly SampledColumn[],
+  request: RequestOf<'init'>,
+  { session, ask, signal }: Deciding,
+): Promise<ProposedData> {
+  let asked = { ...request, mustBeCertain: ask !== undefined };
+  for (;;)
+    try {
+      return await proposeData(columns, asked, session);
+    } catch (error) {
+      if (!(error instanceof UndecidedColumn) || ask === undefined) throw error;
+      const answer = await ask(error.question, signal);
+      if (answer === null) throw error;
+      asked = { ...asked, [error.field]: answer };
+    }
 }
 
 async function assertAbsent(path: string): Promise<void> {

@@ -34,7 +34,8 @@ export const init = call('init', {
   about: 'propose a config from a log',
   operands: ['logs'],
   help: `
-It reads the first 50,000 rows. It never asks: if a column cannot be told, the error names the option that says it.
+It reads the first 50,000 rows. If a column cannot be told, it asks on a terminal; elsewhere, and with --format json, the
+error names the option that says it.
 
 Examples:
   qianmo init clicks.csv
@@ -43,7 +44,8 @@ Examples:
   run: async () => {
     const { initRun } = await import('../../coordinator/runs/init-run.js');
     const { configSchemaPath } = await import('./package-root.js');
-    return (request, context) => initRun(request, context, configSchemaPath());
+    return (request, context, { ask }) =>
+      initRun(request, context, { schemaPath: configSchemaPath(), ask });
   },
   show: (written) => ({ text: proposalText(written), json: written }),
 });
