@@ -42,11 +42,11 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_172],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_199],
   ['lines of shared', () => linesBelow('shared'), 22_325],
   ['lines of worker', () => linesBelow('worker'), 24_220],
   ['lines of infra', () => linesBelow('infra'), 11_005],
-  ['lines of test', () => linesBelow('test'), 71_947],
+  ['lines of test', () => linesBelow('test'), 71_964],
   ['source files', () => production.length, 433],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
   ['exported names', exportedCount, 2_106],
