@@ -49,6 +49,8 @@ const SweepRecordSchema = z.strictObject({
       output: z.string(),
       settings: z.record(z.string(), z.json()),
       configHash: z.string(),
+      /** Its kind, which says what the settings of the adaptation are. */
+      method: z.string().optional(),
       /** The trials of a search whose mean output this one has. It is tried at the end. */
       averageOf: z.array(z.string()).optional(),
       scores: z.array(TrialScoreSchema),
@@ -103,6 +105,7 @@ function withoutScores({ name, settings, config, averageOf }: Trial): TrialRecor
     output: config.output,
     settings: z.record(z.string(), z.json()).parse(settings),
     configHash: configHash(config),
+    method: config.method.kind,
     ...(averageOf === undefined ? {} : { averageOf: [...averageOf] }),
     scores: [],
   };

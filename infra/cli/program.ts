@@ -23,6 +23,8 @@ import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { type StampedEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { createTerminalSink } from '../../shared/events/terminal-sink.js';
+import type { CallOptions } from '../../coordinator/runs/run-handle.js';
+import { askOnTerminal, type CommandInput } from './ask-on-terminal.js';
 
 /** A verb with its options parsed, ready to run. */
 type ParsedVerb = (context: CommandContext) => Promise<void>;
@@ -155,9 +157,10 @@ function parsedVerb(table: TableCommand, given: Given): ParsedVerb {
     if (logFormat === 'json') context.showEventsAsLines();
     const { clock, signal, print, environment, onEvent, outputColumns } = context;
     const metrics = watched !== undefined && port !== undefined ? { port, host } : undefined;
+    const ask = format === 'json' ? undefined : context.ask();
     await verb.act(asked, extra, {
       ...{ clock, signal, print },
-      options: { signal, onEvent, environment, ownEnvironment: environment, metrics },
+      options: { signal, onEvent, environment, ownEnvironment: environment, metrics, ask },
       show: (shown) => {
         print(format === 'json' ? jsonOf(shown) : textOf(shown, outputColumns));
         if ('failure' in shown) throw shown.failure;
@@ -246,6 +249,8 @@ interface CommandSurroundings {
   /** Receives results, and nothing else. */
   readonly output: CommandStream;
   readonly diagnostics: CommandStream;
+  /** Opens standard input, which a command reads only to ask. */
+  readonly input?: () => CommandInput;
 }
 
 /** @returns the exit code of the process */
@@ -253,8 +258,8 @@ export async function runCommand(
   words: readonly string[],
   surroundings: CommandSurroundings,
 ): Promise<number> {
-  const { environment, output, diagnostics } = surroundings;
-  const context = openCommandContext(environment, output, diagnostics);
+  const { environment, output, diagnostics, input } = surroundings;
+  const context = openCommandContext(environment, output, diagnostics, input);
   try {
     const program = buildProgram(
       words,
@@ -420,6 +425,8 @@ interface CommandContext {
   /** Writes results, and nothing else, to standard output. */
   readonly print: (text: string) => void;
   readonly outputColumns: number;
+  /** Returns what asks a person; undefined unless input and output are terminals. */
+  readonly ask: () => CallOptions['ask'];
   /** Shows events on standard error. */
   readonly onEvent: StampedEventSink;
   /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP. */
@@ -450,6 +457,7 @@ export function openCommandContext(
   environment: Record<string, string | undefined>,
   output: CommandStream,
   diagnostics: CommandStream,
+  input?: () => CommandInput,
 ): CommandContext {
   const abort = new AbortController();
   const terminal = createTerminalSink({
@@ -483,6 +491,13 @@ export function openCommandContext(
       output.write(`${printableText(text)}\n`);
     },
     outputColumns: (output.isTTY ? output.columns : undefined) ?? OUTPUT_COLUMNS_DEFAULT,
+    ask: () => {
+      if (input === undefined || output.isTTY !== true) return undefined;
+      return askOnTerminal(input(), (text) => {
+        terminal.end();
+        output.write(printableText(text));
+      });
+    },
     onEvent: (event) => show(event),
     showEventsAsLines: () => {
       show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));

@@ -42,14 +42,14 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 34_815],
-  ['lines of shared', () => linesBelow('shared'), 22_325],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_262],
+  ['lines of shared', () => linesBelow('shared'), 22_335],
   ['lines of worker', () => linesBelow('worker'), 24_220],
-  ['lines of infra', () => linesBelow('infra'), 10_860],
-  ['lines of test', () => linesBelow('test'), 71_685],
-  ['source files', () => production.length, 430],
+  ['lines of infra', () => linesBelow('infra'), 11_005],
+  ['lines of test', () => linesBelow('test'), 72_033],
+  ['source files', () => production.length, 433],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_087],
+  ['exported names', exportedCount, 2_110],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
   ['KB of documentation', documentKilobytes, 464],
