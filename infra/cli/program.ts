@@ -49,10 +49,8 @@ export function buildProgram(
     .addHelpText(
       'after',
       `
-Example, from logs to an evaluated model:
-  qianmo prepare run.yaml
-  qianmo train run.yaml
-  qianmo evaluate run.yaml
+Example, from a log to a served model:
+  qianmo start clicks.csv
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,
 5 cancelled and resumable.`,
