@@ -93,7 +93,9 @@ export function proposeData(columns: readonly SampledColumn[], asked: Overrides)
     if (used.has(column.name)) continue;
     const found = RATE_NAMES.test(wordsOf(column.name))
       ? { leftOut: 'a rate of the label, known only after the impression' }
-      : proposeFeature(column, label.targets);
+      : task.column !== null && isAnotherName(column, task.column)
+        ? { leftOut: 'another name of the adgroup, which says nothing of a new one' }
+        : proposeFeature(column, label.targets);
     if ('leftOut' in found) leftOut.push({ column: column.name, reason: found.leftOut });
     else features.push(found);
   }
@@ -321,6 +323,25 @@ function proposeTask(columns: readonly SampledColumn[], asked: string | undefine
       ? `columns that could: ${namesOf(likely)}`
       : `none in the first ${SAMPLED_ROWS_MAX.toLocaleString('en')} rows; columns: ${namesOf(columns)}`,
     'name it: --task COLUMN',
+  );
+}
+
+/** The share of adgroups that must have a text of their own. */
+const OWN_NAMES_SHARE = 0.95;
+
+/** Whether each adgroup has one text, and nearly each another one. Numbers may differ by adgroup and still compare. */
+function isAnotherName(column: SampledColumn, task: SampledColumn): boolean {
+  const names = new Map<string, string>();
+  for (const [row, name] of column.values.entries()) {
+    const key = task.values[row] ?? null;
+    if (key === null || name === null) continue;
+    if ((names.get(key) ?? name) !== name) return false;
+    names.set(key, name);
+  }
+  const ownCount = new Set(names.values()).size;
+  return (
+    ownCount >= OWN_NAMES_SHARE * Math.max(TASKS_MIN, new Set(textsOf(task)).size) &&
+    readNumbers(column.name, textsOf(column)) === null
   );
 }
 

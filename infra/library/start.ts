@@ -68,8 +68,10 @@ export async function startFromLog(
 ): Promise<void> {
   const [only = ''] = files;
   const isConfig = files.length === 1 && /\.ya?ml$/.test(only);
-  if (isConfig)
+  if (isConfig) {
+    assertNothingProposed(only, proposal);
     return startFromConfig({ config: only, trialsMax, serve, fresh: proposal.force }, around);
+  }
   const { options } = around;
   const proposed = await startRun(surroundingsOf(options), options, (context) => {
     const request = { ...proposal, logs: files.length === 0 ? undefined : [...files] };
@@ -79,6 +81,20 @@ export async function startFromLog(
     options.onEvent?.({ ...noticeEvent('start', text), epochMs: around.clock.epochMs() });
   for (const line of proposalLines(proposed)) say(line);
   await startFromConfig({ config: proposed.path, trialsMax, serve, fresh: proposal.force }, around);
+}
+
+/** @throws QianmoError of kind `usage` if an option says what the config says. */
+function assertNothingProposed(config: string, given: Partial<Record<string, unknown>>): void {
+  const ofProposal = ['sql', 'task', 'label', 'time', 'name'] as const;
+  const found = ofProposal.filter((option) => given[option] !== undefined);
+  if (found.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the file is a config, which says this itself',
+    where: config,
+    found: found.map((option) => `--${option}`).join(', '),
+    cure: 'correct the config, or start from the log',
+  });
 }
 
 const SHOWN_SQL_LENGTH_MAX = 60;

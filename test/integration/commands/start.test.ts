@@ -141,5 +141,13 @@ test('a label that cannot be told is asked for, with the option that tells it', 
   });
 });
 
+test('what a config says is not said again', async () => {
+  await room.write('said.yaml', 'run: said\n');
+  await room.refused(['start', 'said.yaml', '--label', 'clicked'], {
+    ...{ exitCode: 2, what: /the file is a config/, where: /said\.yaml/, found: /--label/ },
+    cure: /correct the config/,
+  });
+});
+
 test('nothing to start from is refused', () =>
   room.refused(['start'], { exitCode: 2, what: /no log is given/, cure: /clicks\.csv/ }));

@@ -1,0 +1,26 @@
+// Which columns of a log are proposed as features.
+import { expect, test } from 'vitest';
+import { proposeData } from '../../../coordinator/propose/propose-data.js';
+
+const ROWS = Array.from({ length: 240 }, (_, row) => ({ film: row % 24, row }));
+
+const column = (name: string, of: (each: { film: number; row: number }) => unknown) => ({
+  ...{ name, type: null },
+  values: ROWS.map((each) => String(of(each))),
+});
+
+test('a text that only names the adgroup is left out, and a number or a shared text is not', () => {
+  const { task, features, leftOut } = proposeData(
+    [
+      column('movieId', ({ film }) => 100 + film),
+      column('title', ({ film }) => `Film ${film}`),
+      column('studio', ({ film }) => `Studio ${film % 5}`),
+      column('price', ({ film }) => 5 + film / 8),
+      column('clicked', ({ row }) => (row % 7 === 0 ? 1 : 0)),
+    ],
+    {},
+  );
+  expect(task.value).toBe('movieId');
+  expect(features.map(({ value }) => value.name)).toEqual(['studio', 'price']);
+  expect(leftOut).toEqual([{ column: 'title', reason: expect.stringMatching(/another name/) }]);
+});
