@@ -32,6 +32,8 @@ export interface ProposedData {
   readonly time: Chosen<Computed> | null;
   readonly features: readonly Chosen<FeatureConfig>[];
   readonly leftOut: readonly { readonly column: string; readonly reason: string }[];
+  /** A column with a name for each adgroup, which is no feature. */
+  readonly nameColumn: string | null;
   /** True if most rows are of adgroups with enough rows to demand some on both sides. */
   readonly hasLargeTasks: boolean;
 }
@@ -89,13 +91,17 @@ export function proposeData(columns: readonly SampledColumn[], asked: Overrides)
   const used = new Set([...usedByLabel, task.column?.name, time?.column]);
   const leftOut: { column: string; reason: string }[] = [];
   const features: Chosen<FeatureConfig>[] = [];
+  const isName = (column: SampledColumn): boolean =>
+    task.column !== null && isAnotherName(column, task.column);
+  let nameColumn: string | null = null;
   for (const column of columns) {
     if (used.has(column.name)) continue;
     const found = RATE_NAMES.test(wordsOf(column.name))
       ? { leftOut: 'a rate of the label, known only after the impression' }
-      : task.column !== null && isAnotherName(column, task.column)
+      : isName(column)
         ? { leftOut: 'another name of the adgroup, which says nothing of a new one' }
         : proposeFeature(column, label.targets);
+    if (isName(column)) nameColumn ??= column.name;
     if ('leftOut' in found) leftOut.push({ column: column.name, reason: found.leftOut });
     else features.push(found);
   }
@@ -113,7 +119,7 @@ export function proposeData(columns: readonly SampledColumn[], asked: Overrides)
       'add columns to the log, or name another --task or --label',
     );
   return {
-    ...{ task: task.chosen, label: label.chosen, features, leftOut },
+    ...{ task: task.chosen, label: label.chosen, features, leftOut, nameColumn },
     time: time === null ? null : time.chosen,
     hasLargeTasks: task.column !== null && rowsPerValue(task.column) >= 20,
   };

@@ -444,6 +444,11 @@ const EXIT_CODE_KILLED_TWICE = 130;
 /** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
 const SAME_SIGNAL_MS_MAX = 300;
 
+/** A terminal that has no size says 0. */
+function knownColumns({ isTTY = false, columns = 0 }: CommandStream): number | null {
+  return isTTY && columns > 0 ? columns : null;
+}
+
 export function openCommandContext(
   environment: Record<string, string | undefined>,
   output: CommandStream,
@@ -480,7 +485,7 @@ export function openCommandContext(
       terminal.end();
       output.write(`${printableText(text)}\n`);
     },
-    outputColumns: (output.isTTY ? output.columns : undefined) ?? OUTPUT_COLUMNS_DEFAULT,
+    outputColumns: knownColumns(output) ?? OUTPUT_COLUMNS_DEFAULT,
     onEvent: (event) => show(event),
     showEventsAsLines: () => {
       show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));

@@ -80,7 +80,10 @@ export async function startFromLog(
   const say = (text: string): void =>
     options.onEvent?.({ ...noticeEvent('start', text), epochMs: around.clock.epochMs() });
   for (const line of proposalLines(proposed)) say(line);
-  await startFromConfig({ config: proposed.path, trialsMax, serve, fresh: proposal.force }, around);
+  const { nameColumn } = proposed.proposed;
+  const named = nameColumn === null ? {} : { nameColumn };
+  const start = { config: proposed.path, trialsMax, serve, fresh: proposal.force, ...named };
+  await startFromConfig(start, around);
 }
 
 /** @throws QianmoError of kind `usage` if an option says what the config says. */
@@ -123,6 +126,8 @@ interface Start {
   readonly trialsMax?: number | undefined;
   /** Starts the search again although there is one. */
   readonly fresh?: boolean;
+  /** Trains a plain model too, to compare the others with. True by default. */
+  readonly hasPlain?: boolean;
   /** A column that names adgroups in words. */
   readonly nameColumn?: string;
   /** Serves until the command is stopped. */
@@ -167,7 +172,7 @@ interface Work {
 }
 
 async function startedModel(
-  { config: path, trialsMax, fresh = false, nameColumn }: Start,
+  { config: path, trialsMax, fresh = false, hasPlain = true, nameColumn }: Start,
   work: Work,
 ): Promise<StartedModel> {
   const { step, course, options } = work;
@@ -179,9 +184,9 @@ async function startedModel(
   course.begin('training');
   const search = { config: path, trialsMax, resume: !fresh, fresh };
   const record = await step((context) =>
-    autoRun({ ...search, hasPlain: true, replacesOther: true }, context),
+    autoRun({ ...search, hasPlain, replacesOther: true }, context),
   );
-  const judged = await judgedModels(record, work);
+  const judged = await judgedModels(record, hasPlain, work);
   course.begin('exporting');
   const bestConfig = record.best?.config ?? path;
   const out = joinAddress(config.output, 'bundles');
@@ -290,7 +295,11 @@ interface Judged {
 }
 
 /** Judges the trained trials, the served one and plain models on the same held-out adgroups. */
-async function judgedModels(record: SweepRecord, { step, course }: Work): Promise<JudgedPart> {
+async function judgedModels(
+  record: SweepRecord,
+  hasPlain: boolean,
+  { step, course }: Work,
+): Promise<JudgedPart> {
   const { best } = record;
   const trials = record.trials.filter(
     ({ name, averageOf, scores }) =>
@@ -318,18 +327,20 @@ async function judgedModels(record: SweepRecord, { step, course }: Work): Promis
     words: 'the same for every row',
     run: `${first.output}:constant`,
   });
-  const plain = await plainModels(trials, { step, course });
+  const plain = hasPlain ? await plainModels(trials, { step, course }) : [];
   const all = [...judged, ...plain];
   const compared = (...runs: readonly Judged[]): Promise<ComparisonReport> =>
     step((context) => compareEvaluated({ runs: runs.map(({ run }) => run) }, context));
   const servedIndex = judged.findIndex(({ name }) => name === best?.trial);
   const served = at(judged, servedIndex);
-  const encodings = judged[trials.findIndex(({ settings }) => settings['model'] === 'encodings')];
+  const withModel = (name: string): Judged | undefined =>
+    judged[trials.findIndex(({ settings }) => settings['model'] === name)];
   const baselines: Baseline[] = [];
   for (const { model, words } of [
     { model: plain[0], words: 'a plain model for all' },
     { model: plain[1], words: 'that model with a level for each adgroup' },
-    { model: encodings, words: 'a regression over encodings' },
+    { model: hasPlain ? undefined : withModel('deepfm'), words: 'one model for all' },
+    { model: withModel('encodings'), words: 'a regression over encodings' },
   ])
     if (model !== undefined)
       baselines.push({

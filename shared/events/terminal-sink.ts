@@ -117,7 +117,9 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
         return;
       }
       // A line that wraps cannot be redrawn in place.
-      const drawn = line.slice(0, (stream.columns ?? COLUMNS_DEFAULT) - 1);
+      const { columns = 0 } = stream;
+      // A terminal that has no size says 0.
+      const drawn = line.slice(0, (columns > 0 ? columns : COLUMNS_DEFAULT) - 1);
       drawnLine = isLast ? null : drawn;
       stream.write(`${CLEAR_LINE}${drawn}${isLast ? '\n' : ''}`);
     },

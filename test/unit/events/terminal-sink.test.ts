@@ -87,6 +87,14 @@ describe('on a terminal', () => {
   });
 });
 
+describe('on a terminal without a size', () => {
+  it('draws a line as wide as a usual one', () => {
+    const { sink, text } = printed(true, { columns: 0 });
+    sink({ kind: 'progress', stage: 'packing', done: 1, total: 4 });
+    expect(screenOf(text())[0]).toMatch(/packing {2}1\/4 {2}25 %$/);
+  });
+});
+
 describe('text from outside', () => {
   it.each([true, false])('brings no control character to the output (terminal: %s)', (isTTY) => {
     const { sink, text } = printed(isTTY);
