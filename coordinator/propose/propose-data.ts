@@ -33,6 +33,8 @@ export interface ProposedData {
   readonly time: Chosen<Computed> | null;
   readonly features: readonly Chosen<FeatureConfig>[];
   readonly leftOut: readonly { readonly column: string; readonly reason: string }[];
+  /** A column with a name for each adgroup, which is no feature. */
+  readonly nameColumn: string | null;
   /** True if most rows are of adgroups with enough rows to demand some on both sides. */
   readonly hasLargeTasks: boolean;
 }
@@ -126,11 +128,17 @@ export async function proposeData(
   const used = new Set([...usedByLabel, task.column?.name, time?.column]);
   const leftOut: { column: string; reason: string }[] = [];
   const features: Chosen<FeatureConfig>[] = [];
+  const isName = (column: SampledColumn): boolean =>
+    task.column !== null && isAnotherName(column, task.column);
+  let nameColumn: string | null = null;
   for (const column of columns) {
     if (used.has(column.name)) continue;
     const found = RATE_NAMES.test(wordsOf(column.name))
       ? { leftOut: 'a rate of the label, known only after the impression' }
-      : await proposeFeature(column, label, session);
+      : isName(column)
+        ? { leftOut: 'another name of the adgroup, which says nothing of a new one' }
+        : await proposeFeature(column, label, session);
+    if (isName(column)) nameColumn ??= column.name;
     if ('leftOut' in found) leftOut.push({ column: column.name, reason: found.leftOut });
     else features.push(found);
   }
@@ -149,7 +157,7 @@ export async function proposeData(
       cure: 'add columns to the log, or name another --task or --label',
     });
   return {
-    ...{ task: task.chosen, label: label.chosen, features, leftOut },
+    ...{ task: task.chosen, label: label.chosen, features, leftOut, nameColumn },
     time: time === null ? null : time.chosen,
     hasLargeTasks: task.column !== null && rowsPerValue(task.column) >= 20,
   };
@@ -403,6 +411,25 @@ function proposeTask(
     cure: 'name it: --task COLUMN',
   };
   throw new UndecidedColumn('task', report, new Set([...likely, ...columns]));
+}
+
+/** The share of adgroups that must have a text of their own. */
+const OWN_NAMES_SHARE = 0.95;
+
+/** Whether each adgroup has one text, and nearly each another one. Numbers may differ by adgroup and still compare. */
+function isAnotherName(column: SampledColumn, task: SampledColumn): boolean {
+  const names = new Map<string, string>();
+  for (const [row, name] of column.values.entries()) {
+    const key = task.values[row] ?? null;
+    if (key === null || name === null) continue;
+    if ((names.get(key) ?? name) !== name) return false;
+    names.set(key, name);
+  }
+  const ownCount = new Set(names.values()).size;
+  return (
+    ownCount >= OWN_NAMES_SHARE * Math.max(TASKS_MIN, new Set(textsOf(task)).size) &&
+    readNumbers(column.name, textsOf(column)) === null
+  );
 }
 
 function taskOf(column: SampledColumn): TaskChoice {

@@ -1,6 +1,6 @@
 /** Proposes a config from a log, and writes it. */
 
-import { copyFile, mkdir, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -34,6 +34,11 @@ export interface ProposedConfig {
 
 const MEMORY_MIB_MAX = 2_048;
 
+interface Init extends RequestOf<'init'> {
+  /** Accepts a config that is there already if it is what would be written. */
+  readonly keepsSame?: boolean;
+}
+
 interface InitOptions {
   readonly schemaPath: string;
   /** Absent where nobody can be asked. */
@@ -41,7 +46,7 @@ interface InitOptions {
 }
 
 export async function initRun(
-  request: RequestOf<'init'>,
+  { keepsSame = false, ...request }: Init,
   context: RunContext,
   { schemaPath, ask }: InitOptions,
 ): Promise<ProposedConfig> {
@@ -51,9 +56,10 @@ export async function initRun(
       kind: 'usage',
       what: logs.length === 0 ? 'no log is given' : 'logs and --sql are given',
       expected: 'log files, or a query with --sql',
-      cure: 'qianmo init clicks.csv, or qianmo init --sql "select ..."',
+      cure: 'name files, as clicks.csv, or give a query: --sql "select ..."',
     });
-  if (!force) await assertAbsent(out);
+  const present = force ? null : await textAt(out);
+  if (present !== null && !keepsSame) throw presentConfig(out);
   const run = name ?? runNameOf(sql === undefined ? logs : [basename(out)]);
   const kept = join('runs', run, 'query.parquet');
   const bounds = {
@@ -83,6 +89,7 @@ export async function initRun(
     const text = proposedConfigText({ run, logs: named, schema, data: proposed });
     // A proposal that the schema refuses is a bug, and must not be left as a file.
     parseConfig(RUN_CONFIG, text, out);
+    if (present !== null && present !== text) throw presentConfig(out);
     if (sql !== undefined) {
       await mkdir(dirname(kept), { recursive: true });
       await copyFile(queried, kept);
@@ -118,18 +125,22 @@ async function decidedData(
     }
 }
 
-async function assertAbsent(path: string): Promise<void> {
-  const isThere = await stat(path).then(
-    () => true,
-    (cause: unknown) => systemCodeOf(cause) !== 'ENOENT',
-  );
-  if (isThere)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'there is a config already',
-      where: path,
-      cure: 'write another file with --out, or replace this one with --force',
-    });
+/** Null if there is no file. */
+async function textAt(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    return systemCodeOf(cause) === 'ENOENT' ? null : '';
+  }
+}
+
+function presentConfig(path: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'there is a config already',
+    where: path,
+    cure: `use it with \`qianmo start ${path}\`, write another file with --out, or replace this one with --force`,
+  });
 }
 
 /** The name of a run from that of its first log. */

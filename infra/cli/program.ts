@@ -51,10 +51,8 @@ export function buildProgram(
     .addHelpText(
       'after',
       `
-Example, from logs to an evaluated model:
-  qianmo prepare run.yaml
-  qianmo train run.yaml
-  qianmo evaluate run.yaml
+Example, from a log to a served model:
+  qianmo start clicks.csv
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,
 5 cancelled and resumable.`,
@@ -453,6 +451,11 @@ const EXIT_CODE_KILLED_TWICE = 130;
 /** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
 const SAME_SIGNAL_MS_MAX = 300;
 
+/** A terminal that has no size says 0. */
+function knownColumns({ isTTY = false, columns = 0 }: CommandStream): number | null {
+  return isTTY && columns > 0 ? columns : null;
+}
+
 export function openCommandContext(
   environment: Record<string, string | undefined>,
   output: CommandStream,
@@ -490,7 +493,7 @@ export function openCommandContext(
       terminal.end();
       output.write(`${printableText(text)}\n`);
     },
-    outputColumns: (output.isTTY ? output.columns : undefined) ?? OUTPUT_COLUMNS_DEFAULT,
+    outputColumns: knownColumns(output) ?? OUTPUT_COLUMNS_DEFAULT,
     ask: () => {
       if (input === undefined || output.isTTY !== true) return undefined;
       return askOnTerminal(input(), (text) => {

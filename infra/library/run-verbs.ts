@@ -217,8 +217,8 @@ Example:
 });
 
 function proposalText({ path, text: yaml, rowCount }: ProposedConfig): string {
-  const next = `qianmo prepare ${path} && qianmo auto ${path}`;
-  return `${yaml}\nwrote ${path}, from ${counted(rowCount, 'row')}. Read it, then: ${next}`;
+  const from = counted(rowCount, 'row');
+  return `${yaml}\nwrote ${path}, from ${from}. Read it, then: qianmo start ${path}`;
 }
 
 function synthesisLines(report: SynthesisReport): string {
