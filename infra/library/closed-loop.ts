@@ -90,7 +90,7 @@ function csvOf(rows: readonly Rating[]): string {
 
 const OUTER_STEPS = 60;
 const CANDIDATE_COUNT = 10;
-const REQUESTS_MAX = 400;
+const REQUESTS_MAX = 150;
 const POLL_SECONDS = 0.2;
 const SWAP_TIMEOUT_MS = 60_000;
 const SWAP_LOOK_INTERVAL_MS = 50;
