@@ -5,6 +5,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { exchange } from '../../shared/base/http-exchange.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
+import { shownArm } from '../../shared/config/arms.js';
 import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
 import { addressBelow } from '../../shared/network/addresses.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -256,7 +257,7 @@ function largestSection(path: string, evaluation: Evaluation): Block {
 }
 
 function adgroupBlocks(evaluation: Evaluation, index: number): Block[] {
-  const { logits } = evaluation;
+  const { logits, report } = evaluation;
   const { clicks, impressions } = countsAt(evaluation, index);
   const loss = lossName(evaluation);
   const losses = [...logits.logits.keys()].map((arm) => ({
@@ -286,7 +287,7 @@ function adgroupBlocks(evaluation: Evaluation, index: number): Block[] {
         tableBlock(`Query ${loss} of each arm`, {
           columns: columnsOf('<arm', `query ${loss}`, 'above the best'),
           rows: losses.map((each) => [
-            each.arm,
+            shownArm(each.arm, report.run.personalBlocks),
             each.loss.toFixed(4),
             each.loss === best ? 'best' : (each.loss - best).toFixed(4),
           ]),

@@ -28,7 +28,7 @@ import type { QueueWatch } from './queue-watch.js';
 import type { RunCatalog } from './run-catalog.js';
 import { at } from '../../shared/base/arrays.js';
 import { parseComparison, type ComparisonReport } from '../scoring/compare-runs.js';
-import { comparisonDocument } from '../reports/comparison-document.js';
+import { comparisonDocument, shownLabel } from '../reports/comparison-document.js';
 import { sweepDocument, trainedTrialCount } from '../reports/sweep-document.js';
 import { parseSweepRecord, type SweepRecord } from '../sweep/sweep-record.js';
 
@@ -293,7 +293,8 @@ function summaryOf(findings: Findings | null): string[] {
     const losses = arms.map(({ metrics }) => metrics.logloss);
     const loss = Math.min(...losses);
     const { length } = findings.report.runs;
-    return [formatCount(length), at(arms, losses.indexOf(loss)).arm, formatNumber(loss, 4)];
+    const best = shownLabel(findings.report, at(arms, losses.indexOf(loss)).arm);
+    return [formatCount(length), best, formatNumber(loss, 4)];
   }
   const { trial = '-', validationLogloss: loss = null } = findings.record.best ?? {};
   return [formatCount(trainedTrialCount(findings.record)), trial, formatNumber(loss, 4)];

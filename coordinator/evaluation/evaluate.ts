@@ -76,6 +76,8 @@ interface EvaluateOptions {
   readonly caller: RunCaller;
   /** A Parquet file for the predictions of every arm for each test row, written last. */
   readonly predictionsPath?: string;
+  /** False leaves out the importance of features, which takes a pass for each of them. */
+  readonly hasImportance?: boolean;
 }
 
 interface Evaluation {
@@ -107,7 +109,7 @@ function digestsOf({ meta, global }: ArmPlan): ParameterDigests {
  * @throws whatever the dispatcher throws.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { run, trained, labelIndex = 0 } = options;
+  const { run, trained, labelIndex = 0, hasImportance = true } = options;
   const { config, store } = run;
   const { evaluation, seed } = config;
   const { confidence, bootstrapSamples, calibrationBins } = evaluation;
@@ -137,9 +139,11 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const shots = await predictShotCurve(passesOver, plan, knowledge, {
     ...{ taskIndices: tasksOf('test'), supportRowsMaxes: evaluation.shots ?? [], settings },
   });
-  const importance = await featureImportance(passesOver, adaptedModel(plan, choices), {
-    ...{ store, seed, taskIndices: tasksOf('validation') },
-  });
+  const importance = hasImportance
+    ? await featureImportance(passesOver, adaptedModel(plan, choices), {
+        ...{ store, seed, taskIndices: tasksOf('validation') },
+      })
+    : [];
   const testLogits = encodeTestLogits({
     ...scored,
     rows: test.query,

@@ -3,10 +3,9 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { openDuckSession } from './duckdb-session.js';
 import { findLogFiles } from './log-files.js';
 import { readRawLogs } from './log-reading.js';
-import { withWorkFolder } from './work-folder.js';
+import { withDuckSession } from './work-folder.js';
 import type { LoggedRows } from '../scoring/off-policy.js';
 
 const MEMORY_MIB_MAX = 1024;
@@ -37,19 +36,9 @@ export async function readChoiceTable(
   columns: ChoiceColumns,
   surroundings: TableSurroundings,
 ): Promise<LoggedRows> {
-  return withWorkFolder('ope', surroundings.temporaryFolder, (folder) =>
-    readInto(folder, paths, columns, surroundings),
-  );
-}
-
-async function readInto(
-  folder: string,
-  paths: readonly string[],
-  columns: ChoiceColumns,
-  { sink, signal, objectStoreOf }: TableSurroundings,
-): Promise<LoggedRows> {
-  const session = await openDuckSession(folder, MEMORY_MIB_MAX, signal);
-  try {
+  const { sink, objectStoreOf } = surroundings;
+  const bounds = { ...surroundings, memoryMiBMax: MEMORY_MIB_MAX };
+  return withDuckSession('ope', bounds, async (session, folder) => {
     const source = { session, objectStoreOf, temporaryFolder: folder };
     const files = await findLogFiles({ logs: [...paths], format: 'auto' }, source);
     const { decision, estimate, targetEstimate } = columns;
@@ -83,9 +72,7 @@ async function readInto(
     for await (const chunk of session.chunks(inOrder, rowCount))
       for (const cells of chunk.getRows()) addChoice(rows, row++, cells, { decisions, paths });
     return rows;
-  } finally {
-    session.close();
-  }
+  });
 }
 
 const NAMES = ['reward', 'propensity', 'target propensity', 'estimate', 'target estimate'];

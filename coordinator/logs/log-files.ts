@@ -29,6 +29,8 @@ interface LogSource {
   readonly session: DuckSession;
   readonly objectStoreOf: (address: string) => ObjectStore;
   readonly temporaryFolder: string;
+  /** The first files in the order of their names are found, and fetched, alone. */
+  readonly fileCountMax?: number;
 }
 
 const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
@@ -41,6 +43,17 @@ const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
   parquet: 'parquet',
   pq: 'parquet',
 };
+/** Commands that decompress what DuckDB does not read. */
+const DECOMPRESSING: Readonly<Record<string, string>> = {
+  xz: 'xz -dc',
+  lzma: 'xz -dc',
+  bz2: 'bzip2 -dc',
+  lz4: 'lz4 -dc',
+  br: 'brotli -dc',
+  zip: 'unzip -p',
+  '7z': '7z x -so',
+};
+const COMPRESSED = new RegExp(`\\.(gz|zst|zstd|${Object.keys(DECOMPRESSING).join('|')})$`);
 const READABLE = '.csv, .tsv, .jsonl or .parquet, the first three also with .gz or .zst';
 const READABLE_ADDRESS = /^(?:(?:file|s3):\/\/|(?![a-z0-9+.-]+:\/\/))/i;
 const GLOB = /[*?[\]{}]/;
@@ -82,7 +95,8 @@ export async function findLogFiles(
   const byName = [...found.values()].sort((a, b) =>
     a.name < b.name ? -1 : Number(a.name > b.name),
   );
-  for (const { name, path } of byName) files.push(await logFileOf(name, path, data.format));
+  for (const { name, path } of byName.slice(0, source.fileCountMax))
+    files.push(await logFileOf(name, path, data.format));
   return files;
 }
 
@@ -101,6 +115,7 @@ async function logFileOf(
   path: string,
   format: DataConfig['format'],
 ): Promise<LogFile> {
+  requireReadable(name);
   let byteCount: number;
   try {
     const handle = await open(path, 'r');
@@ -112,8 +127,22 @@ async function logFileOf(
   return { path, name, byteCount, format: format === 'auto' ? formatOf(name) : format };
 }
 
+/** @throws QianmoError of kind `usage` for a compression that is not read, also if the format is told. */
+function requireReadable(name: string): void {
+  const compression = name.slice(name.lastIndexOf('.') + 1).toLowerCase();
+  const command = DECOMPRESSING[compression];
+  if (command === undefined) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: `logs compressed as .${compression} are not read`,
+    where: name,
+    expected: READABLE,
+    cure: `compress it again: ${command} ${name} | gzip > ${name.slice(0, -compression.length)}gz`,
+  });
+}
+
 function endingOf(name: string): string | undefined {
-  const ending = name.toLowerCase().replace(/\.(gz|zst|zstd)$/, '');
+  const ending = name.toLowerCase().replace(COMPRESSED, '');
   return ending.slice(ending.lastIndexOf('.') + 1);
 }
 
@@ -176,11 +205,13 @@ async function fetchFromStore(address: string, source: LogSource): Promise<Match
     wanted === null ? key === rest || key.startsWith(`${rest}/`) : wanted.test(key),
   );
   const matches: Match[] = [];
-  for (const key of keys) {
+  for (const key of keys.sort()) {
+    if (matches.length === source.fileCountMax) break;
     const name = `${folder}/${key}`;
     const path = downloadPathOf(name, source.temporaryFolder);
     if (!isVisible({ name, path })) continue;
     if (FORMAT_BY_ENDING[endingOf(name) ?? ''] === undefined && key !== rest) continue;
+    requireReadable(name);
     await fetchObject(store, key, name, path);
     matches.push({ name, path });
   }

@@ -372,7 +372,7 @@ async function readWithRejects(
   session: DuckSession,
 ): Promise<void> {
   await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
-  if (/\.zstd?$/i.test(file.name)) {
+  if (/\.zstd?$/i.test(file.path)) {
     const failed = await session.run(await reading('store_rejects = false')).then(
       () => false,
       (cause: unknown) => {
@@ -448,8 +448,8 @@ export async function requireWholeFile(
   const { path, name } = file;
   const lines = new LineLengths();
   try {
-    if (/\.gz$/i.test(name)) await decompress(path, lines, signal);
-    else if (/\.zstd?$/i.test(name) && !(await endsWithFrame(path, signal))) throw cutShort(name);
+    if (/\.gz$/i.test(path)) await decompress(path, lines, signal);
+    else if (/\.zstd?$/i.test(path) && !(await endsWithFrame(path, signal))) throw cutShort(name);
   } catch (cause) {
     signal.throwIfAborted();
     const code = cause instanceof Error && 'code' in cause ? cause.code : null;

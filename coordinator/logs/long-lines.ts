@@ -42,7 +42,7 @@ export function tooLongLine(
  * @throws QianmoError of kind `data`
  */
 export async function requireShortLines(file: LogFile): Promise<void> {
-  if (file.format === 'parquet' || /\.(gz|zstd?)$/i.test(file.name)) return;
+  if (file.format === 'parquet' || /\.(gz|zstd?)$/i.test(file.path)) return;
   const found = await longLineIn(file.path).catch((cause: unknown) => {
     throw systemFailure(cause, 'reading a log file', file.name);
   });

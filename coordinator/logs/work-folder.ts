@@ -6,6 +6,7 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { openDuckSession, type DuckSession } from './duckdb-session.js';
 import { literal } from './sql.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
@@ -43,6 +44,28 @@ export async function withWorkFolder<Result>(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+interface DuckPlace {
+  readonly temporaryFolder: string;
+  readonly memoryMiBMax: number;
+  readonly signal: AbortSignal;
+}
+
+/** Does the work with a DuckDB of its own, whose folder holds what exceeds its memory. */
+export function withDuckSession<Result>(
+  kind: WorkKind,
+  { temporaryFolder, memoryMiBMax, signal }: DuckPlace,
+  work: (session: DuckSession, folder: string) => Promise<Result>,
+): Promise<Result> {
+  return withWorkFolder(kind, temporaryFolder, async (folder) => {
+    const session = await openDuckSession(folder, memoryMiBMax, signal);
+    try {
+      return await work(session, folder);
+    } finally {
+      session.close();
+    }
+  });
 }
 
 async function open(kind: WorkKind, parent: string): Promise<string> {

@@ -6,7 +6,14 @@
 import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { createRowSample, labelGain, type SampledLabels } from './row-sample.js';
+import {
+  createRowSample,
+  LEAKED_SHARE,
+  lossOfLabels,
+  toldShare,
+  valueSql,
+  type SampledLabels,
+} from './row-sample.js';
 
 export interface DataReport {
   /** The rows that were read. */
@@ -45,19 +52,14 @@ interface ReportedFeature {
   readonly toldShare: number | null;
 }
 
-/** Frequent values that are told apart over time; numbers have as many equal parts as `NUMBER_PARTS`. */
+/** Frequent values that are told apart over time. */
 const TIMED_VALUES_MAX = 50;
-const NUMBER_PARTS = 20;
 const PERIOD_ROWS_MIN = 200;
 const SECONDS_PER_DAY = 86_400;
 const DAYS_MAX = 60;
 const PARTS_OF_TIME = 10;
 /** Times below are no dates in seconds. */
 const DATE_MIN = 1e8;
-/** Rows at the overall rate that the rate of a value is added to. */
-const SMOOTHING = 20;
-/** Above this, a column is probably known after the label alone. */
-export const LEAKED_SHARE = 0.5;
 
 interface ReportedData extends SampledLabels {
   /** Encodings of `data.features`. */
@@ -94,9 +96,6 @@ export async function dataReportOf(
     const [missingShare, valueCount, drift, driftPeriod] = await session.row(
       featureSql(missing, value),
     );
-    const told = hasOneLabel
-      ? await labelGain([value], { labels, smoothing: SMOOTHING }, session)
-      : null;
     features.push({
       name: encoding.feature.name,
       missingShare: Number(missingShare),
@@ -104,7 +103,9 @@ export async function dataReportOf(
       unseenShare: await unseenShare(index, encoding, session),
       drift: numberOrNull(drift),
       driftPeriod: driftPeriod === null ? null : places.indexOf(Number(driftPeriod)),
-      toldShare: told === null ? null : Math.max(0, told.gain / told.lossBefore),
+      toldShare: hasOneLabel
+        ? await toldShare(value, { loss: lossOfLabels(labels) }, session)
+        : null,
     });
   }
   return {
@@ -138,13 +139,6 @@ function periodOf(first: number, last: number): Period {
     };
   const part = `floor((time - (${first}::DOUBLE)) / ${last - first}::DOUBLE * ${PARTS_OF_TIME})`;
   return { sql: `least(${part}, ${PARTS_OF_TIME - 1})`, nameOf };
-}
-
-/** SQL of a value, of numbers of the part of all rows that it lies in; null where it is missing. */
-function valueSql(column: string, isNumber: boolean): string {
-  if (!isNumber) return `CAST(${column} AS VARCHAR)`;
-  const rank = `percent_rank() OVER (PARTITION BY ${column} IS NULL ORDER BY ${column})`;
-  return `CASE WHEN ${column} IS NOT NULL THEN CAST(floor(${rank} * ${NUMBER_PARTS}) AS VARCHAR) END`;
 }
 
 /** One row: the share of missing values, distinct values, the drift and its period. */

@@ -8,7 +8,7 @@ import { encodedCategories } from '../../shared/config/data-config.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { DataReport } from './data-report.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { labelGain, type SampledLabels } from './row-sample.js';
+import { labelGain, lossOfLabels, type SampledLabels } from './row-sample.js';
 import { idsOf } from './target-encodings.js';
 
 /** Categories whose pairs are tried. */
@@ -42,7 +42,7 @@ export async function withChosenPairs(
     for (const other of alone.slice(index + 1)) {
       if (named.some((names) => names.includes(one.name) && names.includes(other.name))) continue;
       const { sql, joins } = idsOf([one.name, other.name], encodings);
-      const found = await labelGain(sql, { labels, smoothing, joins }, session);
+      const found = await labelGain(sql, { loss: lossOfLabels(labels), smoothing, joins }, session);
       pairs.push({ of: [one.name, other.name], gain: rounded(found?.gain ?? 0) });
     }
   const chosen = pairs

@@ -28,19 +28,15 @@ import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer
 import { dataReportOf, leaksOf, type DataReport } from './data-report.js';
 import { withChosenPairs } from './encoded-pairs.js';
 import { writeDictionaries, learnEncodings } from './feature-encoding.js';
-import {
-  type DuckSession,
-  interruption,
-  openDuckSession,
-  shortDuckMessage,
-} from '../logs/duckdb-session.js';
+import { type DuckSession, interruption, shortDuckMessage } from '../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import type { LogColumn } from '../logs/log-columns.js';
 import type { RawLogs } from '../logs/log-reading.js';
-import { withWorkFolder } from '../logs/work-folder.js';
+import { withDuckSession } from '../logs/work-folder.js';
 import {
   divideTasks,
   findKeptRows,
+  requireTrainingTasks,
   smallTasksLeftOut,
   type TrunkRows,
   describeKey,
@@ -97,7 +93,6 @@ export async function prepareTaskStore(
   config: RunConfig,
   options: PrepareOptions,
 ): Promise<PreparedTaskStore> {
-  checkFeatureNames(config);
   return inWorkplace('prepare', config, options, (place) => prepareInto(place, config, options));
 }
 
@@ -115,21 +110,29 @@ export function inWorkplace<Result>(
   options: PrepareOptions,
   work: (place: Workplace) => Promise<Result>,
 ): Promise<Result> {
-  return withWorkFolder(kind, options.temporaryFolder, async (folder) => {
-    let session: DuckSession | null = null;
-    let target: StoreTarget | null = null;
+  return inSession(kind, config, options, async (session, folder) => {
+    const target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
     try {
-      target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
-      session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
       return await work({ target, session, folder });
-    } catch (cause) {
-      if (options.signal.aborted) throw interruption();
-      throw prepareFailure(cause);
     } finally {
-      session?.close();
-      await target?.discard();
+      await target.discard();
     }
   });
+}
+
+/** Opens DuckDB within the memory that the config gives it. Failures of DuckDB are those of the logs. */
+export async function inSession<Result>(
+  kind: 'prepare' | 'append',
+  { data: { memoryMiBMax } }: RunConfig,
+  options: Pick<PrepareOptions, 'temporaryFolder' | 'signal'>,
+  work: (session: DuckSession, folder: string) => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await withDuckSession(kind, { ...options, memoryMiBMax }, work);
+  } catch (cause) {
+    if (options.signal.aborted) throw interruption();
+    throw prepareFailure(cause);
+  }
 }
 
 async function prepareInto(
@@ -149,16 +152,11 @@ async function prepareInto(
     sink(noticeEvent('store-kept', text));
     return { manifest: present, report: null };
   }
-  const logs = await judgeLogs(config, files, session, sink);
-  const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
+  const { logs, rejects, division, placeOf } = await divideLogs(config, files, session, sink);
+  requireTrainingTasks(config, division);
   await writeRejects(target.workFolder, rejects, files);
   await writeColumnTypes(target.workFolder, logs.columns, session);
-  await createAcceptedView(rejects, session);
-  if (config.data.splitFile !== undefined)
-    await readSplitFile(config.data.splitFile, logs, session);
   const placedBySplitFile = config.data.splitFile !== undefined;
-  const placeOf = (row: number): string => placeOfRow(row, logs, files);
-  const division = await divideTasks(config, placedBySplitFile, placeOf, session);
   const { trunk } = division;
   const keptRows = await findKeptRows(config, placedBySplitFile, placeOf, session);
   const rowLabels = rowLabelsOf(config.data);
@@ -202,6 +200,32 @@ async function prepareInto(
   return { manifest, report: dataReport };
 }
 
+interface DividedLogs {
+  readonly logs: RawLogs;
+  readonly rejects: Awaited<ReturnType<typeof collectRejects>>;
+  readonly division: TaskDivision;
+  /** The place of a row, for messages. */
+  readonly placeOf: (row: number) => string;
+}
+
+/** Reads and judges the rows, and divides the accepted ones into tasks. */
+export async function divideLogs(
+  config: RunConfig,
+  files: readonly LogFile[],
+  session: DuckSession,
+  sink: RunEventSink,
+): Promise<DividedLogs> {
+  const { splitFile, rejectedRowsMax } = config.data;
+  requireFeatureNames(config);
+  const logs = await judgeLogs(config, files, session, sink);
+  const rejects = await collectRejects(files, logs, rejectedRowsMax, session);
+  await createAcceptedView(rejects, session);
+  if (splitFile !== undefined) await readSplitFile(splitFile, logs, session);
+  const placeOf = (row: number): string => placeOfRow(row, logs, files);
+  const division = await divideTasks(config, splitFile !== undefined, placeOf, session);
+  return { logs, rejects, division, placeOf };
+}
+
 export async function writeJson(folder: string, name: string, value: object): Promise<void> {
   await writeStoreFile(folder, name, `${JSON.stringify(value, null, 2)}\n`);
 }
@@ -233,7 +257,7 @@ export async function storeFileOf(folder: string, name: string): Promise<StoreFi
   return { name, byteCount: (await stat(path)).size, sha256: await sha256OfFile(path) };
 }
 
-function checkFeatureNames(config: RunConfig): void {
+function requireFeatureNames(config: RunConfig): void {
   for (const [index, feature] of config.data.features.entries())
     if (RESERVED_NAMES.has(feature.name))
       throw new QianmoError({

@@ -95,10 +95,14 @@ export async function collectRejects(
   return rejects;
 }
 
-/** The first of the rows that are rejected for the commonest reason, whatever values they hold; null without any. */
-function commonestReject(
-  rejects: readonly Pick<Reject, 'reason'>[],
-): { readonly reason: string; readonly rowCount: number } | null {
+interface RejectedAlike {
+  /** That of the first of these rows, with the value that it holds. */
+  readonly reason: string;
+  readonly rowCount: number;
+}
+
+/** Rows that are rejected for one reason, whatever values they hold, the commonest reason first. */
+export function rejectsByReason(rejects: readonly Pick<Reject, 'reason'>[]): RejectedAlike[] {
   const alike = new Map<string, { readonly reason: string; rowCount: number }>();
   for (const { reason } of rejects) {
     const [kind = reason] = reason.split(' holds ');
@@ -106,8 +110,7 @@ function commonestReject(
     found.rowCount += 1;
     alike.set(kind, found);
   }
-  const [commonest = null] = [...alike.values()].sort((a, b) => b.rowCount - a.rowCount);
-  return commonest;
+  return [...alike.values()].sort((a, b) => b.rowCount - a.rowCount);
 }
 
 /** The event about rejected rows, whose list is a file of the store; none without any. */
@@ -115,8 +118,8 @@ export function rejectedRowsEvents(
   rejects: readonly Pick<Reject, 'reason'>[],
   file: string,
 ): RunEvent[] {
-  const commonest = commonestReject(rejects);
-  if (commonest === null) return [];
+  const [commonest] = rejectsByReason(rejects);
+  if (commonest === undefined) return [];
   const alike = rejects.length === 1 ? '' : `, ${commonest.rowCount} of them alike`;
   const text = `${counted(rejects.length, 'row')} rejected${alike}: ${commonest.reason}; see ${file} in the store`;
   return [warningEvent('rows-rejected', text)];

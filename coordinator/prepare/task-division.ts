@@ -19,6 +19,9 @@ import { literal, seededHash } from '../logs/sql.js';
 
 interface TaskDivision {
   readonly taskCount: number;
+  readonly trainTaskCount: number;
+  /** Tasks with too few rows, whether they are left out or train the trunk. */
+  readonly smallTaskCount: number;
   readonly tooSmall: SmallTasks;
   /** Null if no row trains the trunk only. */
   readonly trunk: TrunkRows | null;
@@ -37,10 +40,7 @@ interface SmallTasks {
 /** Upper end of the hash's range: 2^64. */
 const HASH_RANGE = '18446744073709551616.0';
 
-/**
- * @throws QianmoError of kind `usage` for contradictory bounds, `data` when no task is left to
- * train on.
- */
+/** @throws QianmoError of kind `usage` for contradictory bounds, `data` for rows that are not as the config says. */
 export async function divideTasks(
   config: RunConfig,
   placedBySplitFile: boolean,
@@ -80,21 +80,11 @@ export async function divideTasks(
         FROM task_sizes`,
     )
   ).map(Number);
-  const [taskCount = 0, trainCount] = (
+  const [taskCount = 0, trainTaskCount = 0] = (
     await session.row(
       `SELECT CAST(count(*) AS DOUBLE), CAST(count(*) FILTER (split = 0) AS DOUBLE) FROM tasks`,
     )
   ).map(Number);
-  if (taskCount === 0) throw noTasks(config, small);
-  if (trainCount === 0)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'no task is left to train on',
-      where: 'data.taskSplit',
-      expected: 'at least one training task',
-      found: `${taskCount} tasks, all held out`,
-      cure: 'lower validationShare and testShare, or provide logs with more tasks',
-    });
   await session.run(
     `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', p.role' : ''}
@@ -107,7 +97,25 @@ export async function divideTasks(
     `CREATE VIEW encodable AS FROM task_rows ${trunk === null ? '' : 'UNION ALL BY NAME FROM trunk_rows'}`,
   );
   const tooSmall = await smallTasks(config, isSmall, session);
-  return { taskCount, tooSmall, trunk, unplacedRowCount: tooLateRowCount ?? unplaced };
+  const counts = { taskCount, trainTaskCount, smallTaskCount: small };
+  return { ...counts, tooSmall, trunk, unplacedRowCount: tooLateRowCount ?? unplaced };
+}
+
+/** @throws QianmoError of kind `data` if no task is left to train on. */
+export function requireTrainingTasks(
+  config: RunConfig,
+  { taskCount, trainTaskCount, smallTaskCount }: TaskDivision,
+): void {
+  if (taskCount === 0) throw noTasks(config, smallTaskCount);
+  if (trainTaskCount > 0) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'no task is left to train on',
+    where: 'data.taskSplit',
+    expected: 'at least one training task',
+    found: `${taskCount} tasks, all held out`,
+    cure: 'lower validationShare and testShare, or provide logs with more tasks',
+  });
 }
 
 interface CutTasks {

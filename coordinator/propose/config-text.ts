@@ -15,7 +15,7 @@ export function proposedConfigText({ run, logs, schema, data }: ProposedRun): st
   const rowCounts = hasLargeTasks ? { supportRowsMin: 5, queryRowsMin: 5 } : {};
   const lines = [
     `# yaml-language-server: $schema=${schema}`,
-    '# Proposed by qianmo init from the first rows of the log. Correct what is wrong; prepare and auto need no more.',
+    '# Proposed from the first rows of the log. Correct what is wrong, then: qianmo start with this file.',
     `run: ${run}`,
     'seed: 7',
     'data:',

@@ -2,7 +2,8 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { FeatureSchema, type FeatureConfig } from '../../shared/config/data-config.js';
-import { proposeFeature } from './propose-feature.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import { proposeFeature, type KnownLabel } from './propose-feature.js';
 import { SAMPLED_ROWS_MAX, type SampledColumn } from './sampled-column.js';
 import {
   readNames,
@@ -32,15 +33,49 @@ export interface ProposedData {
   readonly time: Chosen<Computed> | null;
   readonly features: readonly Chosen<FeatureConfig>[];
   readonly leftOut: readonly { readonly column: string; readonly reason: string }[];
+  /** A column with a name for each adgroup, which is no feature. */
+  readonly nameColumn: string | null;
   /** True if most rows are of adgroups with enough rows to demand some on both sides. */
   readonly hasLargeTasks: boolean;
 }
 
+type DecidedField = 'task' | 'label' | 'time';
+
 /** Columns, or SQL, that take the place of a proposal. */
-interface Overrides {
-  readonly task?: string | undefined;
-  readonly label?: string | undefined;
-  readonly time?: string | undefined;
+interface Overrides extends Readonly<Partial<Record<DecidedField, string | undefined>>> {
+  /** True if a choice among several likely columns is an error, too. Otherwise the first one is taken. */
+  readonly mustBeCertain?: boolean;
+}
+
+/** What a log does not tell, for a person who may choose. */
+export interface Question {
+  readonly what: string;
+  /** Columns with some of their values, the most likely one first. */
+  readonly choices: readonly { readonly column: string; readonly values: readonly string[] }[];
+}
+
+/** Returns a column or SQL; null if nobody answers. */
+export type Ask = (question: Question, signal: AbortSignal) => Promise<string | null>;
+
+const SHOWN_VALUES_MAX = 3;
+const CHOICES_MAX = 30;
+
+/** The task, label or time cannot be told from the log. The report names the option that says it. */
+export class UndecidedColumn extends QianmoError {
+  readonly question: Question;
+
+  constructor(
+    readonly field: DecidedField,
+    report: { what: string; expected: string; found: string; cure: string },
+    columns: Iterable<SampledColumn>,
+  ) {
+    super({ kind: 'usage', ...report });
+    const choices = [...columns].slice(0, CHOICES_MAX).map((column) => ({
+      column: column.name,
+      values: [...new Set(textsOf(column))].slice(0, SHOWN_VALUES_MAX),
+    }));
+    this.question = { what: report.what, choices };
+  }
 }
 
 /** Names of adgroups, the most likely one first. */
@@ -74,26 +109,36 @@ function wordsOf(name: string): string {
 
 const textsOf = ({ values }: SampledColumn): string[] => values.filter((value) => value !== null);
 
-/** @throws QianmoError of kind `usage` that asks one question and names the option that answers it. */
-export function proposeData(columns: readonly SampledColumn[], asked: Overrides): ProposedData {
-  const label = proposeLabel(columns, asked.label);
+/** @throws UndecidedColumn, or QianmoError of kind `usage` if no column can be a feature. */
+export async function proposeData(
+  columns: readonly SampledColumn[],
+  asked: Overrides,
+  session: DuckSession,
+): Promise<ProposedData> {
+  const label = proposeLabel(columns, asked);
   const usedByLabel = new Set(label.columns);
   const task = proposeTask(
     columns.filter(({ name }) => !usedByLabel.has(name)),
-    asked.task,
+    asked,
   );
   const time = proposeTime(
     columns.filter(({ name }) => !usedByLabel.has(name) && name !== task.column?.name),
-    asked.time,
+    asked,
   );
   const used = new Set([...usedByLabel, task.column?.name, time?.column]);
   const leftOut: { column: string; reason: string }[] = [];
   const features: Chosen<FeatureConfig>[] = [];
+  const isName = (column: SampledColumn): boolean =>
+    task.column !== null && isAnotherName(column, task.column);
+  let nameColumn: string | null = null;
   for (const column of columns) {
     if (used.has(column.name)) continue;
     const found = RATE_NAMES.test(wordsOf(column.name))
       ? { leftOut: 'a rate of the label, known only after the impression' }
-      : proposeFeature(column, label.targets);
+      : isName(column)
+        ? { leftOut: 'another name of the adgroup, which says nothing of a new one' }
+        : await proposeFeature(column, label, session);
+    if (isName(column)) nameColumn ??= column.name;
     if ('leftOut' in found) leftOut.push({ column: column.name, reason: found.leftOut });
     else features.push(found);
   }
@@ -104,21 +149,25 @@ export function proposeData(columns: readonly SampledColumn[], asked: Overrides)
       reason: 'of the time',
     });
   if (features.length === 0)
-    throw question(
-      'no column is left to be a feature',
-      'columns that are known before the impression',
-      leftOut.map(({ column, reason }) => `${column}: ${reason}`).join('; '),
-      'add columns to the log, or name another --task or --label',
-    );
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'no column is left to be a feature',
+      expected: 'columns that are known before the impression',
+      found: leftOut.map(({ column, reason }) => `${column}: ${reason}`).join('; '),
+      cure: 'add columns to the log, or name another --task or --label',
+    });
   return {
-    ...{ task: task.chosen, label: label.chosen, features, leftOut },
+    ...{ task: task.chosen, label: label.chosen, features, leftOut, nameColumn },
     time: time === null ? null : time.chosen,
     hasLargeTasks: task.column !== null && rowsPerValue(task.column) >= 20,
   };
 }
 
-function question(what: string, expected: string, found: string, cure: string): QianmoError {
-  return new QianmoError({ kind: 'usage', what, expected, found, cure });
+function requireOne(field: DecidedField, what: string, columns: readonly SampledColumn[]): void {
+  if (columns.length < 2) return;
+  const found = `columns that could: ${namesOf(columns)}`;
+  const report = { what, expected: 'one such column', found, cure: `name it: --${field} COLUMN` };
+  throw new UndecidedColumn(field, report, columns);
 }
 
 function columnNamed(columns: readonly SampledColumn[], name: string): SampledColumn | null {
@@ -138,57 +187,85 @@ function isSql(text: string): boolean {
   return /[()<>='"]|\s(and|or|in|is)\s/i.test(text);
 }
 
-interface LabelChoice {
+interface LabelChoice extends KnownLabel {
   readonly chosen: Chosen<ProposedLabel>;
   readonly columns: readonly string[];
-  /** The label of each row as a number, to find columns that tell it; null where it has none. */
-  readonly targets: readonly (number | null)[];
 }
 
-function proposeLabel(columns: readonly SampledColumn[], asked: string | undefined): LabelChoice {
+const WHICH_LABEL = 'which column is the label?';
+
+function proposeLabel(
+  columns: readonly SampledColumn[],
+  { label: asked, mustBeCertain = false }: Overrides,
+): LabelChoice {
   if (asked !== undefined) {
     const column = columnNamed(columns, asked);
     if (column !== null) {
       const choice = labelOf(column, columns, true);
       if (choice !== null) return choice;
-      throw question(
-        `the column "${column.name}" cannot be the label as it is`,
-        'a column of 0 and 1, of yes and no, or of numbers',
-        `"${[...new Set(textsOf(column))].slice(0, 5).join('", "')}"`,
-        `write a condition: --label "${column.name} = '...'"`,
-      );
+      const report = {
+        what: `the column "${column.name}" cannot be the label as it is`,
+        expected: 'a column of 0 and 1, of yes and no, or of numbers',
+        found: `"${[...new Set(textsOf(column))].slice(0, 5).join('", "')}"`,
+        cure: `write a condition: --label "${column.name} = '...'"`,
+      };
+      throw new UndecidedColumn('label', report, fewestValuesFirst(columns));
     }
     if (isSql(asked))
       return {
         chosen: { value: { expression: asked }, reason: 'as --label says' },
         columns: columns.filter(({ name }) => asked.includes(name)).map(({ name }) => name),
         targets: [],
+        loss: 'binary',
       };
-    throw noColumn('--label', asked, columns);
+    throw noColumn('label', asked, columns);
   }
-  for (const pattern of LABEL_NAMES)
-    for (const column of columns.filter(({ name }) => pattern.test(wordsOf(name)))) {
-      const choice = labelOf(column, columns, false);
-      if (choice !== null) return choice;
-    }
+  for (const pattern of LABEL_NAMES) {
+    const likely = columns
+      .filter(({ name }) => pattern.test(wordsOf(name)))
+      .flatMap((column) => {
+        const choice = labelOf(column, columns, false);
+        return choice === null ? [] : [{ column, choice }];
+      });
+    if (mustBeCertain)
+      requireOne(
+        'label',
+        WHICH_LABEL,
+        likely.map(({ column }) => column),
+      );
+    const [found] = likely;
+    if (found !== undefined) return found.choice;
+  }
   const binary = columns.filter((column) => readTruth(column.name, textsOf(column)) !== null);
-  throw question(
-    'which column is the label?',
-    'a column that says whether an impression was clicked, or a condition',
-    binary.length > 0
-      ? `columns of two values: ${namesOf(binary)}`
-      : `columns: ${namesOf(columns)}`,
-    'name it: --label COLUMN, or --label "rating >= 4"',
-  );
+  const report = {
+    what: WHICH_LABEL,
+    expected: 'a column that says whether an impression was clicked, or a condition',
+    found:
+      binary.length > 0
+        ? `columns of two values: ${namesOf(binary)}`
+        : `columns: ${namesOf(columns)}`,
+    cure: 'name it: --label COLUMN, or --label "rating >= 4"',
+  };
+  throw new UndecidedColumn('label', report, new Set([...binary, ...fewestValuesFirst(columns)]));
 }
 
-function noColumn(option: string, asked: string, columns: readonly SampledColumn[]): QianmoError {
-  return question(
-    `the log has no column "${asked}"`,
-    `one of ${namesOf(columns)}`,
-    `${option} ${asked}`,
-    `correct ${option}`,
-  );
+function fewestValuesFirst(columns: readonly SampledColumn[]): SampledColumn[] {
+  const valueCount = new Map(columns.map((column) => [column, new Set(textsOf(column)).size]));
+  return [...columns].sort((a, b) => (valueCount.get(a) ?? 0) - (valueCount.get(b) ?? 0));
+}
+
+function noColumn(
+  field: DecidedField,
+  asked: string,
+  columns: readonly SampledColumn[],
+): UndecidedColumn {
+  const report = {
+    what: `the log has no column "${asked}"`,
+    expected: `one of ${namesOf(columns)}`,
+    found: `--${field} ${asked}`,
+    cure: `correct --${field}`,
+  };
+  return new UndecidedColumn(field, report, columns);
 }
 
 const LEVELS_MAX = 11;
@@ -211,6 +288,7 @@ function labelOf(
       chosen: { value: expression === null ? { column: name } : { expression }, reason },
       columns: [name],
       targets: column.values.map((text) => (text === null ? null : truthOf(text))),
+      loss: 'binary',
     };
   }
   const numbers = readNumbers(name, texts);
@@ -225,14 +303,15 @@ function labelOf(
       chosen: { value: { expression: sql }, reason: `ratings up to ${highest}` },
       columns: [name],
       targets: values.map((value) => (value === null ? null : Number(value >= from))),
+      loss: 'binary',
     };
   }
   if (!isAsked || levels.length < 2) return null;
-  const span = highest - (levels[0] ?? 0);
   return {
     chosen: { value: { value: name }, reason: 'a value, whose squared error is the loss' },
     columns: [name],
-    targets: values.map((value) => (value === null ? null : (value - (levels[0] ?? 0)) / span)),
+    targets: values,
+    loss: 'squared',
   };
 }
 
@@ -276,6 +355,7 @@ function countsLabelOf(
     },
     columns: [clicks.name, impressions.name],
     targets,
+    loss: 'binary',
   };
 }
 
@@ -296,31 +376,59 @@ function isTaskLike(column: SampledColumn): boolean {
   return rowsPerValue(column) >= TASK_ROWS_MIN && new Set(textsOf(column)).size >= TASKS_MIN;
 }
 
-function proposeTask(columns: readonly SampledColumn[], asked: string | undefined): TaskChoice {
+const WHICH_TASK = 'which column names the adgroup?';
+
+function proposeTask(
+  columns: readonly SampledColumn[],
+  { task: asked, mustBeCertain = false }: Overrides,
+): TaskChoice {
   if (asked !== undefined) {
     const column = columnNamed(columns, asked);
     if (column !== null) return taskOf(column);
     if (isSql(asked))
       return { chosen: { value: { expression: asked }, reason: 'as --task says' }, column: null };
-    throw noColumn('--task', asked, columns);
+    throw noColumn('task', asked, columns);
   }
   const likely = columns.filter(isTaskLike);
   for (const pattern of TASK_NAMES) {
-    const [found] = likely.filter(({ name }) => {
+    const named = likely.filter(({ name }) => {
       const words = wordsOf(name);
       return pattern.test(words) && !PERSON_NAMES.test(words);
     });
+    if (mustBeCertain) requireOne('task', WHICH_TASK, named);
+    const [found] = named;
     if (found !== undefined) return taskOf(found);
   }
   const id = likely.find(({ name }) => wordsOf(name) === 'id');
   if (id !== undefined) return taskOf(id);
-  throw question(
-    'which column names the adgroup?',
-    `a column with at least ${TASKS_MIN} values that have ${TASK_ROWS_MIN} rows or more on average`,
-    likely.length > 0
-      ? `columns that could: ${namesOf(likely)}`
-      : `none in the first ${SAMPLED_ROWS_MAX.toLocaleString('en')} rows; columns: ${namesOf(columns)}`,
-    'name it: --task COLUMN',
+  const report = {
+    what: WHICH_TASK,
+    expected: `a column with at least ${TASKS_MIN} values that have ${TASK_ROWS_MIN} rows or more on average`,
+    found:
+      likely.length > 0
+        ? `columns that could: ${namesOf(likely)}`
+        : `none in the first ${SAMPLED_ROWS_MAX.toLocaleString('en')} rows; columns: ${namesOf(columns)}`,
+    cure: 'name it: --task COLUMN',
+  };
+  throw new UndecidedColumn('task', report, new Set([...likely, ...columns]));
+}
+
+/** The share of adgroups that must have a text of their own. */
+const OWN_NAMES_SHARE = 0.95;
+
+/** Whether each adgroup has one text, and nearly each another one. Numbers may differ by adgroup and still compare. */
+function isAnotherName(column: SampledColumn, task: SampledColumn): boolean {
+  const names = new Map<string, string>();
+  for (const [row, name] of column.values.entries()) {
+    const key = task.values[row] ?? null;
+    if (key === null || name === null) continue;
+    if ((names.get(key) ?? name) !== name) return false;
+    names.set(key, name);
+  }
+  const ownCount = new Set(names.values()).size;
+  return (
+    ownCount >= OWN_NAMES_SHARE * Math.max(TASKS_MIN, new Set(textsOf(task)).size) &&
+    readNumbers(column.name, textsOf(column)) === null
   );
 }
 
@@ -337,7 +445,7 @@ interface TimeChoice {
 
 function proposeTime(
   columns: readonly SampledColumn[],
-  asked: string | undefined,
+  { time: asked, mustBeCertain = false }: Overrides,
 ): TimeChoice | null {
   if (asked !== undefined) {
     const column = columnNamed(columns, asked);
@@ -347,11 +455,18 @@ function proposeTime(
         chosen: { value: { expression: asked }, reason: 'as --time says' },
         ...{ column: null, reading: null },
       };
-    throw noColumn('--time', asked, columns);
+    throw noColumn('time', asked, columns);
   }
   const read = columns.flatMap((column) => timeOf(column) ?? []);
-  const named = read.find(({ column }) => TIME_NAMES.test(wordsOf(column ?? '')));
-  return named ?? read.find(({ reading }) => reading?.hour !== null) ?? null;
+  const named = read.filter(({ column }) => TIME_NAMES.test(wordsOf(column ?? '')));
+  const likely = named.length > 0 ? named : read.filter(({ reading }) => reading?.hour !== null);
+  if (mustBeCertain)
+    requireOne(
+      'time',
+      'which column orders the rows in time?',
+      columns.filter(({ name }) => likely.some(({ column }) => column === name)),
+    );
+  return likely[0] ?? null;
 }
 
 function timeOf(column: SampledColumn): TimeChoice | null {
@@ -369,10 +484,11 @@ function plainTime(column: SampledColumn): TimeChoice {
       chosen: { value: column.name, reason: 'numbers that grow with time' },
       ...{ column: column.name, reading: null },
     };
-  throw question(
-    `the times of "${column.name}" have a form that is not known`,
-    'timestamps, seconds or milliseconds since 1970, or numbers',
-    `"${textsOf(column).slice(0, 2).join('", "')}"`,
-    `say how they are written: --time "strptime(${column.name}, '%d/%m/%Y %H:%M')"`,
-  );
+  const report = {
+    what: `the times of "${column.name}" have a form that is not known`,
+    expected: 'timestamps, seconds or milliseconds since 1970, or numbers',
+    found: `"${textsOf(column).slice(0, 2).join('", "')}"`,
+    cure: `say how they are written: --time "strptime(${column.name}, '%d/%m/%Y %H:%M')"`,
+  };
+  throw new UndecidedColumn('time', report, [column]);
 }

@@ -1,6 +1,7 @@
 /** Proposes a feature for one column, or says why it is left out. */
 
-import { LEAKED_SHARE } from '../prepare/data-report.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import { LEAKED_SHARE, toldShareOfList } from '../prepare/row-sample.js';
 import { FeatureSchema, type FeatureConfig } from '../../shared/config/data-config.js';
 import type { SampledColumn } from './sampled-column.js';
 import { findBagSeparator, readNumbers, readTimes, readWords } from './text-forms.js';
@@ -22,11 +23,17 @@ const LONG_TAIL = 20;
 const NESTED_TYPE = /^(STRUCT|MAP|UNION)\b/;
 const ID_NAME = /(^|[^a-z])(id|ids|code|zip|zipcode|key)$|Id$/;
 
-/** @param targets the label of each row, from 0 to 1; none if it is not known */
-export function proposeFeature(
+export interface KnownLabel {
+  /** The label of each row, to find columns that tell it; null where a row has none, and empty if it is not known. */
+  readonly targets: readonly (number | null)[];
+  readonly loss: 'binary' | 'squared';
+}
+
+export async function proposeFeature(
   column: SampledColumn,
-  targets: readonly (number | null)[],
-): FeatureProposal {
+  { targets, loss }: KnownLabel,
+  session: DuckSession,
+): Promise<FeatureProposal> {
   const { name, type } = column;
   const texts = column.values.filter((value) => value !== null);
   const distinct = new Set(texts);
@@ -39,7 +46,12 @@ export function proposeFeature(
     texts.length >= VALUES_FOR_UNIQUENESS_MIN && distinct.size > ROW_ID_SHARE * texts.length;
   if (isUnique && (numbers === null || isWhole) && type?.endsWith(']') !== true)
     return { leftOut: readTimes(name, texts) === null ? 'another value in each row' : 'a time' };
-  const told = measureLeak(column.values, targets, numbers?.valueOf ?? null);
+  const values =
+    numbers === null
+      ? column.values
+      : column.values.map((text) => (text === null ? null : numbers.valueOf(text)));
+  const told =
+    targets.length === 0 ? 0 : ((await toldShareOfList({ values, targets, loss }, session)) ?? 0);
   if (told > LEAKED_SHARE)
     return {
       leftOut: `it tells ${(told * 100).toFixed(0)} % of the label, so it is known only after it`,
@@ -91,59 +103,4 @@ function sourceOf(name: string, expression: string): object {
   return TAKEN_NAMES.has(name)
     ? { name: `${name}_value`, column: undefined, expression }
     : { expression };
-}
-
-const SMOOTHING_ROWS = 20;
-const NUMBER_PARTS = 20;
-
-/**
- * The share of the label's logloss that a value saves, learned on even rows and judged on odd ones. `prepare` measures it
- * on the whole store by SQL, which needs the config that is proposed here.
- * Numbers are told apart by equal parts of their order.
- */
-function measureLeak(
-  values: readonly (string | null)[],
-  targets: readonly (number | null)[],
-  valueOf: ((text: string) => number | null) | null,
-): number {
-  const cells = valueOf === null ? values : partsOf(values, valueOf);
-  const sums = new Map<string, { sum: number; count: number }>();
-  let [total, totalCount] = [0, 0];
-  for (let row = 0; row < targets.length; row += 2) {
-    const target = targets[row] ?? null;
-    if (target === null) continue;
-    const cell = cells[row] ?? '';
-    const known = sums.get(cell) ?? { sum: 0, count: 0 };
-    sums.set(cell, { sum: known.sum + target, count: known.count + 1 });
-    total += target;
-    totalCount += 1;
-  }
-  if (total <= 0 || total >= totalCount) return 0;
-  const rate = total / totalCount;
-  const loss = (target: number, p: number): number =>
-    -target * Math.log(p) - (1 - target) * Math.log(1 - p);
-  let [before, after] = [0, 0];
-  for (let row = 1; row < targets.length; row += 2) {
-    const target = targets[row] ?? null;
-    if (target === null) continue;
-    const { sum, count } = sums.get(cells[row] ?? '') ?? { sum: 0, count: 0 };
-    before += loss(target, rate);
-    after += loss(target, (sum + SMOOTHING_ROWS * rate) / (count + SMOOTHING_ROWS));
-  }
-  return before === 0 ? 0 : 1 - after / before;
-}
-
-function partsOf(
-  values: readonly (string | null)[],
-  valueOf: (text: string) => number | null,
-): (string | null)[] {
-  const numbers = values.map((text) => (text === null ? null : valueOf(text)));
-  const sorted = numbers.filter((value) => value !== null).sort((a, b) => a - b);
-  const edges = Array.from(
-    { length: NUMBER_PARTS - 1 },
-    (_, part) => sorted[Math.floor(((part + 1) * sorted.length) / NUMBER_PARTS)] ?? 0,
-  );
-  return numbers.map((value) =>
-    value === null ? null : String(edges.filter((edge) => value >= edge).length),
-  );
 }

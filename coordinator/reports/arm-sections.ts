@@ -4,6 +4,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
+import { adaptationWordsOf } from '../../shared/methods/methods.js';
 import { counted } from '../../shared/names/counted.js';
 import type {
   ArmResult,
@@ -67,12 +68,13 @@ export function wordsOf({ label }: Pick<EvaluationReport, 'label'>): LabelWords 
 /** How arms are shown, by their names. */
 export interface ArmLook {
   readonly colorOf: (arm: string) => string;
+  readonly nameOf: (arm: string) => string;
   readonly hrefOf?: (arm: string) => string | null;
 }
 
-export function armCell(arm: string, { colorOf, hrefOf }: ArmLook): Piece {
+export function armCell(arm: string, { colorOf, nameOf, hrefOf }: ArmLook): Piece {
   const href = hrefOf?.(arm) ?? null;
-  return { text: arm, dot: colorOf(arm), ...(href === null ? {} : { href }) };
+  return { text: nameOf(arm), dot: colorOf(arm), ...(href === null ? {} : { href }) };
 }
 
 /** The oracle of an evaluation, or a compared run that is one. */
@@ -119,6 +121,7 @@ function verdictOf({ low, high }: Interval): Verdict {
 export function verdictSentence(
   { arm, difference, verdict }: ComparedPair,
   { loss, perRow }: LabelWords,
+  { nameOf }: Pick<ArmLook, 'nameOf'>,
 ): string {
   const { reference, perImpression, perAdgroup } = difference;
   const perAdgroupVerdict = verdictOf(perAdgroup);
@@ -129,7 +132,7 @@ export function verdictSentence(
   const { low, high } = perImpression;
   const why = low <= 0 && high >= 0 ? 'the interval holds 0' : 'the interval has no width';
   return (
-    `${arm} is ${wordOf(verdict)} than ${reference}: difference in ${loss} ` +
+    `${nameOf(arm)} is ${wordOf(verdict)} than ${nameOf(reference)}: difference in ${loss} ` +
     `${signedInterval(perImpression)} ${perRow}${verdict === 'undecided' ? ` (${why})` : ''}; ${addition}.`
   );
 }
@@ -147,12 +150,17 @@ function intervalCell({ value, low, high }: Interval): readonly (string | Piece)
   return [`${formatSigned(value)} `, small(`[${formatSigned(low)}, ${formatSigned(high)}]`)];
 }
 
-/** `inner rate 0.1, 5 inner steps`, or `shift ~ N(0, 0.45^2)`. */
-export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
+/**
+ * `inner rate 0.1, 5 inner steps`, or `shift ~ N(0, 0.45^2)`.
+ *
+ * @param method the kind of the run's method; null for an arm of the global model, which takes gradient steps
+ */
+export function describeCell({ cell }: Pick<Selection, 'cell'>, method: string | null): string {
   if (cell.kind === 'shift-prior') return `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
   const { innerRate, innerSteps } = cell;
   if (innerSteps === 0) return 'without adaptation';
-  return `inner rate ${innerRate}, ${counted(innerSteps, 'inner step')}`;
+  const { rate, step } = adaptationWordsOf(method);
+  return `${rate} ${innerRate}, ${counted(innerSteps, step)}`;
 }
 
 /** The verdict is that of the interval per impression. */
@@ -169,7 +177,7 @@ export function differencesTable(
       { title: 'per adgroup', unit, isOptional: true },
     ],
     rows: pairs.map(({ arm, difference, verdict }) => [
-      [armCell(arm, look), ` - ${difference.reference}`],
+      [armCell(arm, look), ` - ${look.nameOf(difference.reference)}`],
       intervalCell(difference.perImpression),
       { cell: wordOf(verdict), emphasis: verdict },
       intervalCell(difference.perAdgroup),
@@ -297,7 +305,9 @@ export function slicesSections(
         if (interval === undefined) return [];
         return [{ x, y: interval.value, low: interval.low, high: interval.high }];
       });
-      return points.length === 0 ? [] : [{ name: arm, color: look.colorOf(arm), points }];
+      return points.length === 0
+        ? []
+        : [{ name: look.nameOf(arm), color: look.colorOf(arm), points }];
     });
   const categories = slices.map(({ name, slice: { adgroupCount } }) => {
     return `${name}\n${counted(adgroupCount, 'adgroup', formatCount(adgroupCount))}`;
@@ -308,11 +318,14 @@ export function slicesSections(
     ({ differences: own }) => own.find((each) => each.reference === reference)?.perImpression,
   ).filter(({ name }) => name !== 'constant' && !isOracle(name));
   const y = { title: `${words.loss}, ${words.unit} ${words.perRow}` };
-  const minus = { title: `${words.loss} minus ${reference}, ${words.unit}`, hasZeroLine: true };
+  const minus = {
+    title: `${words.loss} minus ${look.nameOf(reference)}, ${words.unit}`,
+    hasZeroLine: true,
+  };
   const table: Table = {
     columns: [
       ...[leftColumn('support rows'), { title: 'adgroups' }],
-      ...arms.map((arm) => ({ title: arm, marksBest: true })),
+      ...arms.map((arm) => ({ title: look.nameOf(arm), marksBest: true })),
     ],
     rows: slices.map((each) => {
       const texts = arms.map((arm) => formatNumber(resultOf(each, arm)?.metrics.logloss, 4));
@@ -330,7 +343,13 @@ export function slicesSections(
     figure(words.lossTitle, '', { ...drawn, y, series: losses }),
     ...(differences.length === 0
       ? []
-      : [figure(`Difference from ${reference}`, '', { ...drawn, y: minus, series: differences })]),
+      : [
+          figure(`Difference from ${look.nameOf(reference)}`, '', {
+            ...drawn,
+            y: minus,
+            series: differences,
+          }),
+        ]),
     tableBlock(title, table),
   ]);
   return [whole];
@@ -343,7 +362,7 @@ export function calibrationSection(
     calibrationBins,
   }: { readonly calibrationCurves: readonly CalibrationCurve[]; readonly calibrationBins: number },
   { rate }: LabelWords,
-  { colorOf }: ArmLook,
+  { colorOf, nameOf }: ArmLook,
 ): Block {
   const curves = calibrationCurves.filter(({ arm }) => arm !== 'constant');
   const places = curves.flatMap(({ bins }) => bins.flatMap((b) => [b.meanPrediction, b.clickRate]));
@@ -360,7 +379,7 @@ export function calibrationSection(
         points: [min, max].map((place) => ({ x: place, y: place })),
       },
       ...curves.map(({ arm, bins }) => ({
-        ...{ name: arm, color: colorOf(arm) },
+        ...{ name: nameOf(arm), color: colorOf(arm) },
         look: isOracle(arm) ? ('dashed' as const) : ('dots' as const),
         points: bins.map(({ meanPrediction, clickRate }) => ({ x: meanPrediction, y: clickRate })),
       })),

@@ -1,6 +1,7 @@
 /** A comparison of runs as a document. */
 
 import { at } from '../../shared/base/arrays.js';
+import { isGlobalArm, shownArm } from '../../shared/config/arms.js';
 import { ComparisonReportSchema, type ComparisonReport } from '../scoring/compare-runs.js';
 import {
   armCell,
@@ -28,6 +29,16 @@ import {
 } from './document/document.js';
 import { formatCount, formatShare } from './document/format.js';
 
+/** The label of a compared run for people. */
+export function shownLabel({ runs }: Pick<ComparisonReport, 'runs'>, label: string): string {
+  const compared = runs.find((run) => run.label === label);
+  if (compared === undefined) return label;
+  const { run, arm, personalBlocks } = compared;
+  const name = `${run}:${arm}`;
+  if (!label.startsWith(name)) return label;
+  return `${run}:${shownArm(arm, personalBlocks)}${label.slice(name.length)}`;
+}
+
 /** @param hrefOf the page of a run; null without one */
 export function comparisonDocument(
   report: ComparisonReport,
@@ -36,19 +47,21 @@ export function comparisonDocument(
   const { runs, slices, confidence } = report;
   const [all, ...buckets] = slices;
   if (all === undefined) throw new Error('a comparison has test adgroups');
-  const first = at(runs, 0).label;
+  const nameOf = (label: string): string => shownLabel(report, label);
+  const first = nameOf(at(runs, 0).label);
   const words = wordsOf(report);
   const placeOf = (label: string): number => runs.findIndex((run) => run.label === label);
   const look: ArmLook = {
+    nameOf,
     colorOf: (label) => `var(--run-${placeOf(label)})`,
     hrefOf: (label) => hrefOf(at(runs, placeOf(label)).address),
   };
   const sentences = comparedPairs(all).map((pair) =>
-    textBlock(verdictSentence(pair, words), pair.verdict),
+    textBlock(verdictSentence(pair, words, look), pair.verdict),
   );
   return {
     title: `Comparison of ${runs.length} runs`,
-    subtitle: runs.map(({ label }) => label).join(', '),
+    subtitle: runs.map(({ label }) => nameOf(label)).join(', '),
     data: ComparisonReportSchema.parse(report),
     blocks: [
       factsBlock(...rowFacts(all, words)),
@@ -86,7 +99,10 @@ export function comparisonDocument(
 
 function runFields({ runs, ...report }: ComparisonReport, look: ArmLook): [Text, Text][] {
   return runs.map((run) => {
-    const chosen = run.cell === null ? '' : `; ${describeCell({ cell: run.cell })}`;
+    const chosen =
+      run.cell === null
+        ? ''
+        : `; ${describeCell({ cell: run.cell }, isGlobalArm(run.arm) ? null : run.method)}`;
     const validation =
       run.validationLogloss === null
         ? ''

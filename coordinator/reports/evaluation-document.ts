@@ -1,7 +1,7 @@
 /** The evaluation of a run as a document. */
 
 import { at } from '../../shared/base/arrays.js';
-import { EVALUATED_ARMS } from '../../shared/config/arms.js';
+import { EVALUATED_ARMS, isGlobalArm, shownArm } from '../../shared/config/arms.js';
 import { counted } from '../../shared/names/counted.js';
 import type {
   BlockChoice,
@@ -44,12 +44,18 @@ import {
 } from './document/document.js';
 import { formatCount, formatNumber, formatShare, formatSigned } from './document/format.js';
 
-const LOOK: ArmLook = { colorOf: (arm) => `var(--arm-${arm})` };
+function lookOf({ run }: EvaluationReport): ArmLook {
+  return {
+    colorOf: (arm) => `var(--arm-${arm})`,
+    nameOf: (arm) => shownArm(arm, run.personalBlocks),
+  };
+}
 
 export function evaluationDocument(report: EvaluationReport): Document {
   const { run, selection, validation, importance = [], shots = [] } = report;
   const all = at(report.slices, 0);
   const words = wordsOf(report);
+  const look = lookOf(report);
   const segment = report.label?.segment ?? null;
   const buckets = report.slices.slice(1);
   const { blocks } = selection;
@@ -62,22 +68,22 @@ export function evaluationDocument(report: EvaluationReport): Document {
         formatCount(report.counts.validationTasks),
         'adgroups to choose settings on',
       ]),
-      section('In short', '', conclusions(report, words), 'page'),
+      section('In short', '', conclusions(report, words, look), 'page'),
       section('All test adgroups', metricsNote(all), [
-        tableBlock('All test adgroups', metricsTable([all], LOOK)),
+        tableBlock('All test adgroups', metricsTable([all], look)),
       ]),
       section(
         'Paired differences',
         `${words.loss} of the arm minus that of the reference, ${words.unit}, with ${formatShare(report.confidence)} intervals from ` +
           `${formatCount(report.bootstrapSamples)} bootstrap draws of whole adgroups`,
-        [tableBlock('Paired differences', differencesTable(claimedPairs(all), words, LOOK))],
+        [tableBlock('Paired differences', differencesTable(claimedPairs(all), words, look))],
       ),
       ...slicesSections(
         {
           ...{ title: 'By size of the adgroup', note: '', chart: 'intervals', reference: 'global' },
           slices: buckets.map((slice) => ({ name: slice.name, slice })),
         },
-        ...([words, LOOK] as const),
+        ...([words, look] as const),
       ),
       ...slicesSections(
         {
@@ -88,15 +94,15 @@ export function evaluationDocument(report: EvaluationReport): Document {
             slice,
           })),
         },
-        ...([words, LOOK] as const),
+        ...([words, look] as const),
       ),
-      calibrationSection(report, words, LOOK),
-      ...(validation === undefined ? [] : [validationSection(validation, words)]),
+      calibrationSection(report, words, look),
+      ...(validation === undefined ? [] : [validationSection(validation, words, look)]),
       importanceSection(importance, words),
-      ...settingsSection(report, words),
-      ...(blocks === undefined ? [] : [blocksSection(blocks, words)]),
+      ...settingsSection(report, words, look),
+      ...(blocks === undefined ? [] : [blocksSection(blocks, words, look)]),
       section('The run', '', [fieldsBlock(runFields(report, words))], 'page'),
-      section('', '', conclusions(report, words), 'terminal'),
+      section('', '', conclusions(report, words, look), 'terminal'),
     ],
   };
 }
@@ -115,15 +121,15 @@ function claimedPairs(slice: Slice): ReturnType<typeof comparedPairs>[number][] 
 }
 
 /** About the arm that the run was made for: meta-adapted if it is there, else the last claiming arm. */
-function conclusions(report: EvaluationReport, words: LabelWords): Block[] {
+function conclusions(report: EvaluationReport, words: LabelWords, look: ArmLook): Block[] {
   const pairs = claimedPairs(at(report.slices, 0));
   const main = pairs.some(({ arm }) => arm === 'meta-adapted') ? 'meta-adapted' : pairs.at(-1)?.arm;
   return [
     ...pairs
       .filter(({ arm }) => arm === main)
-      .map((pair) => textBlock(verdictSentence(pair, words), pair.verdict)),
+      .map((pair) => textBlock(verdictSentence(pair, words, look), pair.verdict)),
     ...report.armsLeftOut.map(({ arm, reason }) =>
-      textBlock(`${arm} was left out: ${reason}.`, 'undecided'),
+      textBlock(`${look.nameOf(arm)} was left out: ${reason}.`, 'undecided'),
     ),
   ];
 }
@@ -145,7 +151,11 @@ function metricsNote({ arms: [first] }: Slice): Text {
   ];
 }
 
-function validationSection(validation: ValidationSummary, words: LabelWords): Section {
+function validationSection(
+  validation: ValidationSummary,
+  words: LabelWords,
+  look: ArmLook,
+): Section {
   const { adgroupCount, arms, chosen, foldCount } = validation;
   const title = 'Chosen on validation alone';
   const table: Table = {
@@ -158,7 +168,7 @@ function validationSection(validation: ValidationSummary, words: LabelWords): Se
     rows: arms.map(({ arm, logloss, heldOutLogloss, fromChosen }) => {
       const text = formatNumber(heldOutLogloss, 5);
       return [
-        armCell(arm, LOOK),
+        armCell(arm, look),
         formatNumber(logloss, 5),
         arm === chosen ? { cell: text, emphasis: 'best' } : text,
         fromChosen === null
@@ -170,7 +180,7 @@ function validationSection(validation: ValidationSummary, words: LabelWords): Se
   return section(
     title,
     `${words.loss} on the query rows of ${counted(adgroupCount, 'validation adgroup', formatCount(adgroupCount))}; test adgroups were not used`,
-    [tableBlock(title, table), textBlock(choiceSentence(validation))],
+    [tableBlock(title, table), textBlock(choiceSentence(validation, look))],
   );
 }
 
@@ -200,8 +210,12 @@ function importanceSection(
 }
 
 /** `Validation alone would choose A; not told apart from it: B.` */
-function choiceSentence({ arms, chosen, adgroupCount }: ValidationSummary): string {
-  if (chosen === null) return 'Every arm diverged on the validation adgroups.';
+function choiceSentence(
+  { arms, chosen: chosenArm, adgroupCount }: ValidationSummary,
+  { nameOf }: ArmLook,
+): string {
+  if (chosenArm === null) return 'Every arm diverged on the validation adgroups.';
+  const chosen = nameOf(chosenArm);
   if (adgroupCount === 1)
     return `Validation alone would choose ${chosen}; a single adgroup does not say how sure that is.`;
   const near = arms.filter(
@@ -210,7 +224,7 @@ function choiceSentence({ arms, chosen, adgroupCount }: ValidationSummary): stri
       fromChosen !== null &&
       Math.abs(fromChosen.value) <= STANDARD_ERRORS_APART * fromChosen.standardError,
   );
-  const names = near.map(({ arm }) => arm).join(', ');
+  const names = near.map(({ arm }) => nameOf(arm)).join(', ');
   const sure =
     names === ''
       ? `every other arm is worse by more than ${STANDARD_ERRORS_APART} standard errors`
@@ -218,15 +232,20 @@ function choiceSentence({ arms, chosen, adgroupCount }: ValidationSummary): stri
   return `Validation alone would choose ${chosen}; ${sure}.`;
 }
 
-function settingsSection({ selection }: EvaluationReport, { loss }: LabelWords): Section[] {
+function settingsSection(
+  { selection, run }: EvaluationReport,
+  { loss }: LabelWords,
+  look: ArmLook,
+): Section[] {
+  const methodOf = (arm: string): string | null => (isGlobalArm(arm) ? null : run.method);
   const { chosen, cellsPerArm, criterion } = selection;
   if (chosen.length === 0) return [];
   const title = 'Chosen settings';
   const table: Table = {
     columns: columnsOf('<', '<', '<'),
     rows: chosen.map((each) => [
-      armCell(each.arm, LOOK),
-      describeCell(each),
+      armCell(each.arm, look),
+      describeCell(each, methodOf(each.arm)),
       each.atGridEdge ? 'at the edge of its grid' : '',
     ]),
   };
@@ -237,7 +256,7 @@ function settingsSection({ selection }: EvaluationReport, { loss }: LabelWords):
         const text = validationLogloss?.toFixed(4) ?? 'diverged';
         const isBest = JSON.stringify(cell) === JSON.stringify(best);
         const shown: Cell = isBest ? { cell: text, emphasis: 'chosen' } : text;
-        return [armCell(arm, LOOK), describeCell({ cell }), shown];
+        return [armCell(arm, look), describeCell({ cell }, methodOf(arm)), shown];
       }),
     ),
   };
@@ -253,8 +272,9 @@ function settingsSection({ selection }: EvaluationReport, { loss }: LabelWords):
 function blocksSection(
   { rule, buckets }: { readonly rule: string; readonly buckets: readonly BlockChoice[] },
   { unit }: LabelWords,
+  { nameOf }: ArmLook,
 ): Section {
-  const title = 'Blocks that meta-chosen serves';
+  const title = `Blocks that ${nameOf('meta-chosen')} serves`;
   return section(title, rule, [
     tableBlock(title, {
       columns: [

@@ -139,11 +139,11 @@ function rungCell({ best, rungs }: SweepRecord, trial: TrialRecord, rungIndex: n
 }
 
 /** The adaptation settings of the last score, or a note that there is none. */
-function outcomeText({ scores }: TrialRecord): string {
+function outcomeText({ scores, method }: TrialRecord): string {
   const last = scores.at(-1);
   if (last === undefined) return 'not scored yet';
   if (last.cell === null) return 'diverged';
-  return describeCell({ cell: last.cell });
+  return describeCell({ cell: last.cell }, method ?? null);
 }
 
 /** A line for each trial; those with a color are drawn above the others. */

@@ -67,7 +67,7 @@ type SavedForStore = NonNullable<Awaited<ReturnType<typeof savedMetaParametersOf
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
-  request: RequestOf<'evaluate'>,
+  request: RequestOf<'evaluate'> & Pick<EvaluationSettings, 'hasImportance'>,
   context: RunContext,
 ): Promise<readonly EvaluationReport[]> {
   const config = await chosenConfigOf(request.config, context.environment);
@@ -83,6 +83,8 @@ export async function evaluateRun(
 interface EvaluationSettings {
   readonly predictions?: string | undefined;
   readonly fresh: boolean;
+  /** True by default. */
+  readonly hasImportance?: boolean;
 }
 
 /**
@@ -136,11 +138,10 @@ async function* writtenReports(
     isOwnGlobalArm && globalArm.outerSteps === outerSteps
       ? meta
       : await globalMetaParameters(globalArm, dispatch, options.fresh, context);
+  const { hasImportance = true } = options;
   const evaluation = {
-    run,
-    dispatcher: dispatch.dispatcher,
-    trained: { meta, global },
-    caller: context,
+    ...{ run, dispatcher: dispatch.dispatcher, trained: { meta, global } },
+    ...{ caller: context, hasImportance },
   };
   const output = objectStoreOf(config, config.output, context);
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {

@@ -1,19 +1,24 @@
 /** Proposes a config from a log, and writes it. */
 
-import { copyFile, mkdir, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { parseConfig } from '../../shared/config/yaml-file.js';
-import { openDuckSession, shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
+import { shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
 import { findLogFiles } from '../logs/log-files.js';
 import { literal } from '../logs/sql.js';
-import { withWorkFolder } from '../logs/work-folder.js';
+import { withDuckSession } from '../logs/work-folder.js';
 import { proposedConfigText } from '../propose/config-text.js';
-import { proposeData, type ProposedData } from '../propose/propose-data.js';
-import { sampleColumns } from '../propose/sampled-column.js';
+import {
+  proposeData,
+  UndecidedColumn,
+  type Ask,
+  type ProposedData,
+} from '../propose/propose-data.js';
+import { sampleColumns, type SampledColumn } from '../propose/sampled-column.js';
 import { objectStoreAt } from './places.js';
 import type { RequestOf } from './requests.js';
 import type { RunContext } from './run-context.js';
@@ -29,10 +34,21 @@ export interface ProposedConfig {
 
 const MEMORY_MIB_MAX = 2_048;
 
+interface Init extends RequestOf<'init'> {
+  /** Accepts a config that is there already if it is what would be written. */
+  readonly keepsSame?: boolean;
+}
+
+interface InitOptions {
+  readonly schemaPath: string;
+  /** Absent where nobody can be asked. */
+  readonly ask?: Ask | undefined;
+}
+
 export async function initRun(
-  request: RequestOf<'init'>,
+  { keepsSame = false, ...request }: Init,
   context: RunContext,
-  schemaPath: string,
+  { schemaPath, ask }: InitOptions,
 ): Promise<ProposedConfig> {
   const { logs = [], sql, out, force, name } = request;
   if ((logs.length === 0) === (sql === undefined))
@@ -40,59 +56,91 @@ export async function initRun(
       kind: 'usage',
       what: logs.length === 0 ? 'no log is given' : 'logs and --sql are given',
       expected: 'log files, or a query with --sql',
-      cure: 'qianmo init clicks.csv, or qianmo init --sql "select ..."',
+      cure: 'name files, as clicks.csv, or give a query: --sql "select ..."',
     });
-  if (!force) await assertAbsent(out);
+  const present = force ? null : await textAt(out);
+  if (present !== null && !keepsSame) throw presentConfig(out);
   const run = name ?? runNameOf(sql === undefined ? logs : [basename(out)]);
   const kept = join('runs', run, 'query.parquet');
-  return withWorkFolder('prepare', tmpdir(), async (folder) => {
+  const bounds = {
+    temporaryFolder: tmpdir(),
+    memoryMiBMax: MEMORY_MIB_MAX,
+    signal: context.signal,
+  };
+  return withDuckSession('prepare', bounds, async (session, folder) => {
     const queried = join(folder, 'query.parquet');
-    const session = await openDuckSession(folder, MEMORY_MIB_MAX, context.signal);
-    try {
-      if (sql !== undefined) await writeQueryResult(sql, queried, session);
-      const read = sql === undefined ? logs : [queried];
-      const [file] = await findLogFiles(
-        { logs: [...read], format: 'auto' },
-        {
-          session,
-          objectStoreOf: (address) => objectStoreAt(address, context.environment),
-          temporaryFolder: folder,
-        },
-      );
-      if (file === undefined) throw new Error('logs that match have a file');
-      const columns = await sampleColumns(file, session);
-      const proposed = proposeData(columns, request);
-      const schema = relative(dirname(resolve(out)), schemaPath);
-      const named = sql === undefined ? logs : [kept];
-      const text = proposedConfigText({ run, logs: named, schema, data: proposed });
-      // A proposal that the schema refuses is a bug, and must not be left as a file.
-      parseConfig(RUN_CONFIG, text, out);
-      if (sql !== undefined) {
-        await mkdir(dirname(kept), { recursive: true });
-        await copyFile(queried, kept);
-      }
-      await writeFile(out, text).catch((cause: unknown) => {
-        throw systemFailure(cause, 'writing the config', out);
-      });
-      return { path: out, text, proposed, rowCount: columns[0]?.values.length ?? 0 };
-    } finally {
-      session.close();
+    if (sql !== undefined) await writeQueryResult(sql, queried, session);
+    const read = sql === undefined ? logs : [queried];
+    const [file] = await findLogFiles(
+      { logs: [...read], format: 'auto' },
+      {
+        session,
+        objectStoreOf: (address) => objectStoreAt(address, context.environment),
+        temporaryFolder: folder,
+        fileCountMax: 1,
+      },
+    );
+    if (file === undefined) throw new Error('logs that match have a file');
+    const columns = await sampleColumns(file, session);
+    const decided = { session, ask, signal: context.signal };
+    const proposed = await decidedData(columns, request, decided);
+    const schema = relative(dirname(resolve(out)), schemaPath);
+    const named = sql === undefined ? logs : [kept];
+    const text = proposedConfigText({ run, logs: named, schema, data: proposed });
+    // A proposal that the schema refuses is a bug, and must not be left as a file.
+    parseConfig(RUN_CONFIG, text, out);
+    if (present !== null && present !== text) throw presentConfig(out);
+    if (sql !== undefined) {
+      await mkdir(dirname(kept), { recursive: true });
+      await copyFile(queried, kept);
     }
+    await writeFile(out, text).catch((cause: unknown) => {
+      throw systemFailure(cause, 'writing the config', out);
+    });
+    return { path: out, text, proposed, rowCount: columns[0]?.values.length ?? 0 };
   });
 }
 
-async function assertAbsent(path: string): Promise<void> {
-  const isThere = await stat(path).then(
-    () => true,
-    (cause: unknown) => systemCodeOf(cause) !== 'ENOENT',
-  );
-  if (isThere)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'there is a config already',
-      where: path,
-      cure: 'write another file with --out, or replace this one with --force',
-    });
+interface Deciding {
+  readonly session: DuckSession;
+  readonly ask: Ask | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** Asks until nothing is left to decide. */
+async function decidedData(
+  columns: readonly SampledColumn[],
+  request: RequestOf<'init'>,
+  { session, ask, signal }: Deciding,
+): Promise<ProposedData> {
+  let asked = { ...request, mustBeCertain: ask !== undefined };
+  for (;;)
+    try {
+      return await proposeData(columns, asked, session);
+    } catch (error) {
+      if (!(error instanceof UndecidedColumn) || ask === undefined) throw error;
+      const answer = await ask(error.question, signal);
+      if (answer === null) throw error;
+      asked = { ...asked, [error.field]: answer };
+    }
+}
+
+/** Null if there is no file. */
+async function textAt(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    return systemCodeOf(cause) === 'ENOENT' ? null : '';
+  }
+}
+
+function presentConfig(path: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'there is a config already',
+    where: path,
+    cure: `use it with \`qianmo start ${path}\`, write another file with --out, or replace this one with --force`,
+  });
 }
 
 /** The name of a run from that of its first log. */

@@ -264,7 +264,7 @@ export const REQUESTS = {
   }),
   check: z.strictObject({
     config: configSource<RunConfigSource>(
-      '<run.yaml> the run config, to check its config, store, queue and output too',
+      '<run.yaml> the run config, to check its logs or store, queue and output too',
     ).optional(),
     redis: text('<url> the Redis server, instead of the one in the config', REDIS).optional(),
     device: DEVICE.default('auto'),

@@ -17,6 +17,7 @@ import {
 } from '../../shared/events/run-events.js';
 import type { MetricSource } from '../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
+import type { Ask } from '../propose/propose-data.js';
 import type { Environment, Machine, RunContext } from './run-context.js';
 
 /** Options that every function of the library takes. */
@@ -34,6 +35,8 @@ export interface CallOptions {
   readonly ownEnvironment?: RunContext['ownEnvironment'] | undefined;
   /** The place of the metrics for Prometheus; nowhere if absent. */
   readonly metrics?: MetricsPlace | undefined;
+  /** Asks a person what `init` cannot tell; it fails instead if absent. */
+  readonly ask?: Ask | undefined;
 }
 
 /**

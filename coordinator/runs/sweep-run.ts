@@ -7,7 +7,7 @@ import { SWEEP_CONFIG, type SweepConfig } from '../../shared/config/sweep-config
 import { type EventKind, type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
+import { LATEST_KEY, latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { selectionCriterionOf } from '../evaluation/arms.js';
 import {
@@ -98,6 +98,8 @@ interface PlannedSweep {
   readonly base: RunConfig;
   readonly trials: readonly Trial[];
   readonly rungs: SweepPlan['rungs'];
+  /** Trained with them to compare them with, and not chosen. */
+  readonly plain?: Trial | null;
 }
 
 /** Validation adgroups that score each trial, spread over all of them. */
@@ -111,15 +113,16 @@ const FILES = {
 async function sweepTrials(
   planned: PlannedSweep,
   store: TaskStore,
-  request: Omit<SweepOrder, 'config'>,
+  request: Omit<SweepOrder, 'config'> & Pick<AutoOrder, 'replacesOther'>,
   context: RunContext,
 ): Promise<SweepRecord> {
-  const { kind, sweep, base, trials } = planned;
+  const { kind, sweep, base, trials, plain = null } = planned;
   const { plan, validation } = await plannedOn(store, planned);
   const output = objectStoreOf(base, sweep.output, context);
   const files = FILES[kind];
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
-  if (journal.record.best !== null) return journal.record;
+  const isWhole = plain === null || (await isTrained(plain));
+  if (journal.record.best !== null && isWhole) return journal.record;
   const runId = runNameOf(sweep.sweep);
   const { concurrentTrials } = sweep;
   const { dispatcher } = await dispatchForRun(
@@ -128,17 +131,19 @@ async function sweepTrials(
     ...([request, context] as const),
   );
   // All models are checked first: one that does not fit the store is refused before training starts.
-  const work = trialWork(plan, { store, validation }, dispatcher, context);
+  const companions = plain === null ? [] : [plain];
+  const trained = { rungs: plan.rungs, trials: [...trials, ...companions] };
+  const work = trialWork(trained, { store, validation }, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.
   const claim = await claimedPlace(base, { run: runId, address: sweep.output }, context);
   if (claim !== null) context.onClose(() => claim.release());
-  if (request.fresh) await discardEarlierTrials(output);
+  if (journal.isFresh) await discardEarlierTrials(output);
   // `train --resume` and `evaluate` accept the config of a trial.
   const writeConfig = ({ name, config }: Trial): Promise<unknown> => {
     const yaml = trialYaml(config, base, `Trial ${name} of sweep ${plan.sweep}.`);
     return output.put(`trials/${name}/run.yaml`, Buffer.from(yaml), { kind: 'always' });
   };
-  for (const trial of trials) await writeConfig(trial);
+  for (const trial of trained.trials) await writeConfig(trial);
   await journal.save(journal.record);
   const save = async (record: SweepRecord): Promise<void> => {
     await journal.save(record);
@@ -149,6 +154,7 @@ async function sweepTrials(
     ...{ ...work, record: withoutAverages(journal.record), concurrentTrials, save, sink, signal },
     // All trials of a search may be averaged.
     trialsKept: kind === 'search' ? trials.length : sweep.trialsKept,
+    companion: plain?.name,
   });
   const averages: Trial[] = [];
   if (kind === 'search') {
@@ -248,10 +254,15 @@ async function averageBest(
   }
 }
 
+async function isTrained({ config }: Trial): Promise<boolean> {
+  const checkpoints = objectStoreOf(config, checkpointAddressOf(config));
+  return (await latestManifestOf(checkpoints)) !== null;
+}
+
 /** A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
-    if (/^trials\/[at]\d+\/checkpoints\//.test(key)) await output.delete(key);
+    if (/^trials\/([at]\d+|plain)\/checkpoints\//.test(key)) await output.delete(key);
 }
 
 /** The config that the sweep used, but with as many checkpoints kept as the base config asks for. */
@@ -279,7 +290,10 @@ function trialWork(
   dispatcher: Dispatcher,
   context: RunContext,
 ): Pick<SweepOptions, 'runTrial' | 'discard'> {
-  const sink = sweepSink(context.sink, outerStepTotal(rungs));
+  const longest = rungs.at(-1)?.outerSteps ?? 0;
+  const ofAll = trials.map(({ config }) => Math.min(longest, config.training.outerSteps));
+  const total = rungs.length > 1 ? outerStepTotal(rungs) : ofAll.reduce((sum, of) => sum + of, 0);
+  const sink = sweepSink(context.sink, total);
   const runs = new Map(trials.map(({ name, config }) => [name, preparedRunOn(store, config)]));
   const runOf = (name: string): PreparedRun => {
     const run = runs.get(name);
@@ -372,7 +386,12 @@ function sweepSink(sink: RunEventSink, total: number): RunEventSink {
   };
 }
 
-type AutoOrder = RequestOf<'auto'>;
+interface AutoOrder extends RequestOf<'auto'> {
+  /** Trains a plain model too, as the run `plain`, to compare the others with. */
+  readonly hasPlain?: boolean;
+  /** A search of another config or store is replaced. */
+  readonly replacesOther?: boolean;
+}
 
 /** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
 const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
@@ -429,7 +448,20 @@ async function plannedSearch(
       ...(segment === undefined ? {} : { segment }),
     },
     ...{ base: own, trials, rungs: [{ outerSteps, trialCount: trials.length }] },
+    plain: request.hasPlain === true ? plainOf(trials, { sweep, output }) : null,
   };
+}
+
+/** The DeepFM for all without the click rate of an adgroup's own rows; null if the search has none. */
+function plainOf(
+  trials: readonly Trial[],
+  surroundings: Parameters<typeof asTrial>[1],
+): Trial | null {
+  const like = trials.find(({ settings }) => settings['model'] === 'deepfm');
+  if (like === undefined) return null;
+  const { supportInputs: _own, ...model } = like.config.model;
+  const name = 'plain';
+  return { name, settings: {}, config: asTrial({ ...like.config, model }, surroundings, name) };
 }
 
 /** The section `auto` adds target encodings to the data: a store that was prepared without it lacks them. */

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { at, spanAt } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { shownArm } from '../../shared/config/arms.js';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 import {
   CalibrationCurveSchema,
@@ -288,7 +289,9 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
 export function armOf({ address, report, logits }: EvaluatedRun, asked: string | null): string {
   const known = [...logits.logits.keys()];
   if (asked !== null) {
-    if (known.includes(asked)) return asked;
+    const isAsked = (arm: string): boolean => shownArm(arm, report.run.personalBlocks) === asked;
+    const found = known.includes(asked) ? asked : known.find(isAsked);
+    if (found !== undefined) return found;
     const nearest = nearestName(asked, known);
     throw new QianmoError({
       kind: 'usage',

@@ -84,6 +84,8 @@ interface SweepOptions {
   /** An empty record, or the record of this sweep when it was stopped. */
   readonly record: SweepRecord;
   readonly concurrentTrials: number;
+  /** A training that is no trial: it takes a lane after the trials of the first rung, and its score is dropped. */
+  readonly companion?: string | undefined;
   /** Checkpoints of this many best trials are kept at the end. */
   readonly trialsKept: number;
   /**
@@ -108,7 +110,7 @@ interface SweepOptions {
  *   after the other running trials have stopped.
  */
 export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
-  const { save, sink, concurrentTrials, signal: outer } = options;
+  const { save, sink, concurrentTrials, companion, signal: outer } = options;
   let { record } = options;
   let saved: Promise<void> = Promise.resolve();
   const discarded = new Set<string>();
@@ -126,8 +128,11 @@ export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
       (trial) => scoreAt(trial, rungIndex) === undefined,
     );
     await discardLosers(rungIndex);
-    await eachOf(pending, concurrentTrials, outer, async ({ name }, signal) => {
+    const names = pending.map(({ name }) => name);
+    if (companion !== undefined && rungIndex === 0) names.push(companion);
+    await eachOf(names, concurrentTrials, outer, async (name, signal) => {
       const score = await scoreOf(name, rungIndex, options, signal);
+      if (name === companion) return;
       // Scores of trials that end at the same time are saved one after the other.
       const saving = saved.then(async () => {
         record = withScore(record, name, score);

@@ -49,6 +49,8 @@ const SweepRecordSchema = z.strictObject({
       output: z.string(),
       settings: z.record(z.string(), z.json()),
       configHash: z.string(),
+      /** Its kind, which says what the settings of the adaptation are. */
+      method: z.string().optional(),
       /** The trials of a search whose mean output this one has. It is tried at the end. */
       averageOf: z.array(z.string()).optional(),
       scores: z.array(TrialScoreSchema),
@@ -103,6 +105,7 @@ function withoutScores({ name, settings, config, averageOf }: Trial): TrialRecor
     output: config.output,
     settings: z.record(z.string(), z.json()).parse(settings),
     configHash: configHash(config),
+    method: config.method.kind,
     ...(averageOf === undefined ? {} : { averageOf: [...averageOf] }),
     scores: [],
   };
@@ -161,8 +164,18 @@ export function rankedTrials(record: SweepRecord): TrialRecord[] {
 interface SweepJournal {
   /** The record that existed on opening, or the empty record. */
   readonly record: SweepRecord;
+  /** True if nothing of an earlier sweep may be used. */
+  readonly isFresh: boolean;
   /** Calls must not overlap. @throws QianmoError `failed` if another coordinator took over. */
   save(record: SweepRecord): Promise<void>;
+}
+
+interface JournalStart {
+  readonly resume: boolean;
+  readonly fresh: boolean;
+  /** Starts again where the sweep that exists is a different one. */
+  readonly replacesOther?: boolean | undefined;
+  readonly recordKey?: string;
 }
 
 /**
@@ -175,7 +188,7 @@ interface SweepJournal {
 export async function openSweepJournal(
   store: ObjectStore,
   empty: SweepRecord,
-  start: { readonly resume: boolean; readonly fresh: boolean; readonly recordKey?: string },
+  start: JournalStart,
 ): Promise<SweepJournal> {
   const { recordKey = 'sweep.json' } = start;
   const where = `${store.address}/${recordKey}`;
@@ -191,7 +204,8 @@ export async function openSweepJournal(
       where,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
-  if (found !== null && found.planHash !== empty.planHash)
+  const isOther = found !== null && found.planHash !== empty.planHash;
+  if (isOther && start.replacesOther !== true)
     throw new QianmoError({
       kind: 'usage',
       what: `the output contains a different ${found.kind}`,
@@ -201,7 +215,8 @@ export async function openSweepJournal(
     });
   let etag = object?.etag ?? null;
   return {
-    record: found ?? empty,
+    record: isOther ? empty : (found ?? empty),
+    isFresh: start.fresh || isOther,
     async save(record) {
       const text = JSON.stringify(SweepRecordSchema.parse(record), null, 2);
       const written = await store.put(

@@ -1,5 +1,5 @@
-// Compiles the TypeScript sources to dist/ when they are newer than the last build. Types are checked for tests and
-// packages alone, which doubles the time. When run directly (`npm run build`), it always compiles and fails on type errors.
+// Compiles the TypeScript sources to dist/ when they are newer than the last build. Types are checked for packages alone,
+// which doubles the time. When run directly (`npm run build`), it always compiles and fails on type errors.
 import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { extname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -14,7 +14,7 @@ const RESULTS = join(projectRoot, 'infra/results');
 const dist = join(projectRoot, 'dist');
 const stampPath = join(dist, '.qianmo-build.json');
 
-/** @typedef {{ digest: string, paths: string[], errors: string[], isChecked: boolean }} BuildStamp */
+/** @typedef {{ digest: string, paths: string[], errors: string[] }} BuildStamp */
 
 /** @typedef {{ digest: string, paths: string[] }} SourceSurvey digest: of names, times and sizes */
 
@@ -62,7 +62,7 @@ export function isBuildCurrent() {
 
 /**
  * @param {import('./base.mjs').Announce} announce
- * @param {{ force?: boolean, checksTypes?: boolean }} [options]
+ * @param {{ checksTypes?: boolean }} [options] with checked types, it always compiles
  * @returns {Promise<import('./base.mjs').StepOutcome & { errors: string[] }>} with the
  *   type errors; code with type errors is still written, so that a run need not wait for a fix
  */
@@ -70,8 +70,7 @@ export async function buildProject(announce, options = {}) {
   const sources = surveySources();
   const last = readStamp();
   const checksTypes = options.checksTypes ?? false;
-  if (last?.digest === sources.digest && (last.isChecked || !checksTypes) && !options.force)
-    return outcomeOf(last.errors, 'up to date');
+  if (last?.digest === sources.digest && !checksTypes) return outcomeOf(last.errors, 'up to date');
   announce('compiling (10 to 40 s)');
   if (last === undefined) rmSync(dist, { recursive: true, force: true });
   for (const path of last?.paths ?? []) {
@@ -87,7 +86,7 @@ export async function buildProject(announce, options = {}) {
     if (COPIED.has(extname(path))) cpSync(join(projectRoot, path), join(dist, path));
   }
   /** @type {BuildStamp} */
-  const stamp = { digest: sources.digest, paths: sources.paths, errors, isChecked: checksTypes };
+  const stamp = { digest: sources.digest, paths: sources.paths, errors };
   writeWhole(stampPath, JSON.stringify(stamp));
   return outcomeOf(errors, 'compiled to dist');
 }
@@ -111,7 +110,7 @@ function outcomeOf(errors, note) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { errors } = await buildProject(() => undefined, { force: true, checksTypes: true });
+  const { errors } = await buildProject(() => undefined, { checksTypes: true });
   for (const error of errors) console.error(error);
   process.exit(errors.length === 0 ? 0 : 1);
 }

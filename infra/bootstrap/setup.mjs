@@ -70,7 +70,6 @@ function checkWritable() {
 
 /**
  * @typedef {object} SetUpResult
- * @property {string[]} typeErrors
  * @property {import('./embedded-redis.mjs').RedisServerProgram | null} redisServer
  * @property {import('./s3-server.mjs').S3ServerProgram | null} s3Server
  * @property {string} s3Problem empty when there is an S3 server or none was requested
@@ -92,10 +91,10 @@ export async function setUp(options = {}) {
   return withSetupLock(async () => {
     const packages = isCheckout ? runStep('npm packages', installNpmPackages) : undefined;
     const afterPackages = Promise.resolve(packages).then(() => options.onPackages?.());
-    const [redisServer, s3, typeErrors] = await Promise.all([
+    const [redisServer, s3] = await Promise.all([
       obtainRedis(),
       options.forTests ? obtainS3() : { server: null, problem: '' },
-      afterPackages.then(() => (isCheckout ? build(options.forTests ?? false) : [])),
+      afterPackages.then(() => (isCheckout ? runStep('build', buildProject) : undefined)),
       runStep('native TensorFlow', async (announce) => {
         if (!options.gpu) await prefetchTensorFlow(announce);
         await afterPackages;
@@ -106,22 +105,8 @@ export async function setUp(options = {}) {
       runStep('loops over table rows', (announce) => rowAddon.install(announce, { retry })),
       runStep('scoring kernel', (announce) => scoringAddon.install(announce, { retry })),
     ]);
-    return { typeErrors, redisServer, s3Server: s3.server, s3Problem: s3.problem };
+    return { redisServer, s3Server: s3.server, s3Problem: s3.problem };
   });
-}
-
-/**
- * @param {boolean} checksTypes
- * @returns {Promise<string[]>} the type errors
- */
-async function build(checksTypes) {
-  let errors = /** @type {string[]} */ ([]);
-  await runStep('build', async (announce) => {
-    const built = await buildProject(announce, { checksTypes });
-    errors = built.errors;
-    return built;
-  });
-  return errors;
 }
 
 /** @returns {Promise<SetUpResult['redisServer']>} */

@@ -1,6 +1,5 @@
-// `npm test`: sets the checkout up, checks types, runs all tests with the given arguments, lints
-// beside them, and ends with the skipped tests, the reasons, and the counts. Linter, formatter and
-// type checker each count as one failure when they fail.
+// `npm test`: sets the checkout up, runs all tests with the given arguments, checks types, style and format
+// beside them, and ends with the skipped tests, the reasons, and the counts. A check that fails counts as one failure.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,6 +9,7 @@ import { setUp } from './setup.mjs';
 import { whyNoNativeTensorFlow } from './tensorflow.mjs';
 
 const SKIPPED_NAMES_SHOWN_MAX = 40;
+const PRETTIER = 'node_modules/prettier/bin/prettier.cjs';
 
 /** @typedef {import('./setup.mjs').SetUpResult} SetUpResult */
 
@@ -17,21 +17,19 @@ const SKIPPED_NAMES_SHOWN_MAX = 40;
 
 /**
  * @param {string} name
- * @param {string} program path inside node_modules
- * @param {string[]} args
+ * @param {string[]} args the program, relative to the project, and its arguments
  * @returns {Promise<Check>}
  */
-async function runCheck(name, program, args) {
-  const path = join(projectRoot, 'node_modules', program);
-  const { ok, output } = await runCommand(process.execPath, [path, ...args], { cwd: projectRoot });
+async function runCheck(name, args) {
+  const { ok, output } = await runCommand(process.execPath, args, { cwd: projectRoot });
   return { name, errors: ok ? [] : output.trimEnd().split('\n') };
 }
 
 /** @returns {Promise<Check>[]} */
 function startChecks() {
   return [
-    runCheck('lint', 'eslint/bin/eslint.js', ['--config', 'test/tidy/eslint.config.mjs', '.']),
-    runCheck('format', 'prettier/bin/prettier.cjs', ['--check', '.', '--log-level', 'warn']),
+    runCheck('types and lint', ['test/tidy/check-sources.mjs']),
+    runCheck('format', [PRETTIER, '--check', '.', '--log-level', 'warn']),
   ];
 }
 
@@ -132,7 +130,7 @@ async function main() {
     const result = await setUp({ forTests: true, onPackages: () => (running = startChecks()) });
     const reportPath = join(folder, 'report.json');
     const content = await runVitest(result, reportPath);
-    const checks = [...(await Promise.all(running)), { name: 'types', errors: result.typeErrors }];
+    const checks = await Promise.all(running);
     for (const check of checks) reportCheck(check);
     const failedChecks = checks.filter(({ errors }) => errors.length > 0).length;
     const counts = countTests(readIfThere(reportPath), projectRoot);

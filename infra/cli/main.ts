@@ -27,6 +27,7 @@ process.exitCode = await runCommand(words, {
   environment: process.env,
   output: process.stdout,
   diagnostics: process.stderr,
+  input: () => process.stdin,
 });
 
 /**

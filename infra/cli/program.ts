@@ -23,6 +23,8 @@ import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { type StampedEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { createTerminalSink } from '../../shared/events/terminal-sink.js';
+import type { CallOptions } from '../../coordinator/runs/run-handle.js';
+import { askOnTerminal, type CommandInput } from './ask-on-terminal.js';
 
 /** A verb with its options parsed, ready to run. */
 type ParsedVerb = (context: CommandContext) => Promise<void>;
@@ -49,10 +51,8 @@ export function buildProgram(
     .addHelpText(
       'after',
       `
-Example, from logs to an evaluated model:
-  qianmo prepare run.yaml
-  qianmo train run.yaml
-  qianmo evaluate run.yaml
+Example, from a log to a served model:
+  qianmo start clicks.csv
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,
 5 cancelled and resumable.`,
@@ -155,9 +155,10 @@ function parsedVerb(table: TableCommand, given: Given): ParsedVerb {
     if (logFormat === 'json') context.showEventsAsLines();
     const { clock, signal, print, environment, onEvent, outputColumns } = context;
     const metrics = watched !== undefined && port !== undefined ? { port, host } : undefined;
+    const ask = format === 'json' ? undefined : context.ask();
     await verb.act(asked, extra, {
       ...{ clock, signal, print },
-      options: { signal, onEvent, environment, ownEnvironment: environment, metrics },
+      options: { signal, onEvent, environment, ownEnvironment: environment, metrics, ask },
       show: (shown) => {
         print(format === 'json' ? jsonOf(shown) : textOf(shown, outputColumns));
         if ('failure' in shown) throw shown.failure;
@@ -246,6 +247,8 @@ interface CommandSurroundings {
   /** Receives results, and nothing else. */
   readonly output: CommandStream;
   readonly diagnostics: CommandStream;
+  /** Opens standard input, which a command reads only to ask. */
+  readonly input?: () => CommandInput;
 }
 
 /** @returns the exit code of the process */
@@ -253,8 +256,8 @@ export async function runCommand(
   words: readonly string[],
   surroundings: CommandSurroundings,
 ): Promise<number> {
-  const { environment, output, diagnostics } = surroundings;
-  const context = openCommandContext(environment, output, diagnostics);
+  const { environment, output, diagnostics, input } = surroundings;
+  const context = openCommandContext(environment, output, diagnostics, input);
   try {
     const program = buildProgram(
       words,
@@ -420,6 +423,8 @@ interface CommandContext {
   /** Writes results, and nothing else, to standard output. */
   readonly print: (text: string) => void;
   readonly outputColumns: number;
+  /** Returns what asks a person; undefined unless input and output are terminals. */
+  readonly ask: () => CallOptions['ask'];
   /** Shows events on standard error. */
   readonly onEvent: StampedEventSink;
   /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP. */
@@ -446,10 +451,16 @@ const EXIT_CODE_KILLED_TWICE = 130;
 /** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
 const SAME_SIGNAL_MS_MAX = 300;
 
+/** A terminal that has no size says 0. */
+function knownColumns({ isTTY = false, columns = 0 }: CommandStream): number | null {
+  return isTTY && columns > 0 ? columns : null;
+}
+
 export function openCommandContext(
   environment: Record<string, string | undefined>,
   output: CommandStream,
   diagnostics: CommandStream,
+  input?: () => CommandInput,
 ): CommandContext {
   const abort = new AbortController();
   const terminal = createTerminalSink({
@@ -482,7 +493,14 @@ export function openCommandContext(
       terminal.end();
       output.write(`${printableText(text)}\n`);
     },
-    outputColumns: (output.isTTY ? output.columns : undefined) ?? OUTPUT_COLUMNS_DEFAULT,
+    outputColumns: knownColumns(output) ?? OUTPUT_COLUMNS_DEFAULT,
+    ask: () => {
+      if (input === undefined || output.isTTY !== true) return undefined;
+      return askOnTerminal(input(), (text) => {
+        terminal.end();
+        output.write(printableText(text));
+      });
+    },
     onEvent: (event) => show(event),
     showEventsAsLines: () => {
       show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));

@@ -1,7 +1,7 @@
 /** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
 
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
-import { availableParallelism, freemem } from 'node:os';
+import { availableParallelism, freemem, tmpdir } from 'node:os';
 import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
@@ -11,6 +11,7 @@ import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
 import { configOf } from '../../coordinator/runs/places.js';
 import type { RequestOf } from '../../coordinator/runs/requests.js';
+import type { CheckedLogs } from '../../coordinator/prepare/check-logs.js';
 import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -18,6 +19,7 @@ import { counted } from '../../shared/names/counted.js';
 import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js';
 import { probeConditionalWrites } from '../../shared/storage/object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
+import { isNoStore } from '../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { objectStoreOf } from '../../coordinator/runs/run-files.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -26,6 +28,8 @@ import { failureOfSystemError } from '../../shared/base/system-errors.js';
 export interface MachineCheckResult extends CheckResult {
   /** The whole report, in the result of the check that starts a compute process. */
   readonly device?: DeviceReport;
+  /** What the logs say, in the result of the check that reads them. */
+  readonly logs?: CheckedLogs;
 }
 
 /** The section `compute` of a run; of a machine alone, its defaults. */
@@ -118,13 +122,13 @@ const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 async function checkRun(
   config: RunConfig,
   redisUrl: string,
-  context: Pick<RunContext, 'environment'>,
-): Promise<CheckResult[]> {
+  context: RunContext,
+): Promise<MachineCheckResult[]> {
   const method = config.auto === undefined ? config.method.kind : 'auto';
   return [
     { requirement: 'config', ...ok(`run ${config.run}, method ${method}`) },
     await check('Redis', () => checkQueue(redisUrl, context)),
-    await check('task store', () => checkStore(config)),
+    ...(await checkData(config, context)),
     await check('output', () => checkOutput(config)),
     await check('disk', () => checkDisk(config.output)),
   ];
@@ -157,13 +161,51 @@ async function checkQueue(
   }
 }
 
+/** The task store, and the logs until there is one. */
+async function checkData(config: RunConfig, context: RunContext): Promise<MachineCheckResult[]> {
+  const store = await check('task store', () => checkStore(config));
+  if (store.state !== 'warning') return [store];
+  return [await check('logs', () => checkFirstRows(config, context)), store];
+}
+
 async function checkStore(config: RunConfig): Promise<Finding> {
-  const store = await openTaskStore(config.data.store, {
+  const opened = await openTaskStore(config.data.store, {
     objectStoreOf: (address) => objectStoreOf(config, address),
+  }).catch((error: unknown) => {
+    if (isNoStore(error)) return null;
+    throw error;
   });
-  await store.close();
-  const { taskCount, rowCount } = store.manifest;
+  if (opened === null)
+    return {
+      state: 'warning',
+      detail: `there is none at ${config.data.store} yet`,
+      cure: 'write it with qianmo prepare; other commands need it',
+    };
+  await opened.close();
+  const { taskCount, rowCount } = opened.manifest;
   return ok(`${config.data.store}: ${counted(taskCount, 'task')}, ${counted(rowCount, 'row')}`);
+}
+
+async function checkFirstRows(
+  config: RunConfig,
+  { signal }: RunContext,
+): Promise<Finding & { logs: CheckedLogs }> {
+  const { checkLogs } = await import('../../coordinator/prepare/check-logs.js');
+  const logs = await checkLogs(config, {
+    signal,
+    // Progress and remarks are in the result.
+    sink: () => undefined,
+    objectStoreOf: (address) => objectStoreOf(config, address),
+    temporaryFolder: tmpdir(),
+  });
+  const rows = counted(logs.rowCount, 'row');
+  const detail = `${logs.isWhole ? `all ${rows}` : `a sample, the first ${rows},`} of ${logs.files.join(', ')}`;
+  const hasTasks = logs.division === null || logs.division.taskCountBySplit.train > 0;
+  if (hasTasks && logs.rejected.length === 0) return { ...ok(detail), logs };
+  const cure = hasTasks
+    ? 'correct the logs or the fields that read them, if too many rows are rejected'
+    : 'prepare needs an adgroup to train on: name coarser task columns, or look whether later rows have one';
+  return { state: 'warning', detail, cure, logs };
 }
 
 async function checkOutput(config: RunConfig): Promise<Finding> {
@@ -197,7 +239,7 @@ async function existingParentOf(folder: string): Promise<string> {
 
 interface CheckResult {
   readonly requirement: string;
-  /** A warning only makes the run slower; a problem prevents it. */
+  /** A run goes on after a warning; a problem prevents it. */
   readonly state: 'ok' | 'warning' | 'problem';
   readonly detail: string;
   readonly cure: string | null;
@@ -217,8 +259,11 @@ async function check<Found extends Finding>(
   } catch (error) {
     const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
     if (failure === null) throw error;
-    const { what, where, found, cure } = failure.report;
-    const detail = [what, where, found].filter((part) => part !== undefined).join('; ');
+    const { what, where, expected, found, cure } = failure.report;
+    const told = Object.entries({ expected, found }).flatMap(([label, part]) =>
+      part === undefined ? [] : [`${label} ${part}`],
+    );
+    const detail = [what, ...(where === undefined ? [] : [where]), ...told].join('; ');
     return { requirement, state: 'problem', detail, cure: cure ?? null };
   }
 }

@@ -4,8 +4,9 @@
  */
 
 import { existsSync } from 'node:fs';
-import { writeFile, mkdir } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import { at } from '../../shared/base/arrays.js';
@@ -22,8 +23,36 @@ import {
   serveRankings,
   type RankingService,
 } from './index.js';
-import { RankingClient, type FeedbackEvent } from './client.js';
-import { candidateOf, contextOf, demoConfig, readRatings, type Rating } from './demo.js';
+import { RankingClient, type Candidate, type ColumnValue, type FeedbackEvent } from './client.js';
+import { demoConfig } from './demo.js';
+
+type Rating = Readonly<Record<string, string>>;
+
+/** The ratings of the demo's log, by column, in order of the log. */
+async function readRatings(path: string): Promise<Rating[]> {
+  const text = gunzipSync(await readFile(path)).toString('utf8');
+  const [head = '', ...lines] = text.trimEnd().split('\n');
+  const columns = fieldsOf(head);
+  return lines.map((line) => {
+    const fields = fieldsOf(line);
+    return Object.fromEntries(columns.map((column, place) => [column, at(fields, place)]));
+  });
+}
+
+/** The fields of a line of CSV without line breaks in fields. */
+function fieldsOf(line: string): string[] {
+  return [...line.matchAll(/(?:^|,)("(?:[^"]|"")*"|[^",]*)/g)].map(([, field = '']) =>
+    field.startsWith('"') ? field.slice(1, -1).replaceAll('""', '"') : field,
+  );
+}
+
+function contextOf({ userId = '', timestamp }: Rating): Record<string, ColumnValue> {
+  return { userId, timestamp: Number(timestamp) };
+}
+
+function candidateOf({ movieId = '', genres = '', year }: Rating): Candidate {
+  return { adgroup: movieId, features: { genres, year: year === '' ? null : Number(year) } };
+}
 
 /** The share of the rows that come later. */
 const LATER_SHARE = 0.01;
@@ -61,7 +90,7 @@ function csvOf(rows: readonly Rating[]): string {
 
 const OUTER_STEPS = 60;
 const CANDIDATE_COUNT = 10;
-const REQUESTS_MAX = 400;
+const REQUESTS_MAX = 150;
 const POLL_SECONDS = 0.2;
 const SWAP_TIMEOUT_MS = 60_000;
 const SWAP_LOOK_INTERVAL_MS = 50;

@@ -8,6 +8,7 @@ import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import type { Machine, RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import {
   describeDevice,
@@ -100,6 +101,46 @@ export const localMachine: Machine = {
     }
   },
 };
+
+interface KeptMachine {
+  readonly machine: Machine;
+  /** Ends the executors. */
+  close(): Promise<void>;
+}
+
+/**
+ * A machine whose executors stay for the next call, so that calls one after the other start none again. All calls must
+ * make the same demand.
+ *
+ * @param sink takes the events of the executors
+ */
+export function keepExecutors(sink: RunEventSink): KeptMachine {
+  const kept: JobExecutor[] = [];
+  const closers: (() => Promise<void>)[] = [];
+  const lasting = (context: RunContext): RunContext => ({
+    ...{ ...context, sink },
+    onClose: (close) => void closers.push(close),
+  });
+  return {
+    machine: {
+      ...localMachine,
+      startExecutors: async (demand, count, context) => {
+        const missing = count - kept.length;
+        if (missing > 0)
+          kept.push(...(await localMachine.startExecutors(demand, missing, lasting(context))));
+        return [...kept];
+      },
+      startMoreExecutors: async (demand, wanted, context) => {
+        const more = await localMachine.startMoreExecutors(demand, wanted, lasting(context));
+        kept.push(...more);
+        return more;
+      },
+    },
+    close: async () => {
+      for (const close of closers.splice(0).reverse()) await close();
+    },
+  };
+}
 
 /** Compute processes of this process, whatever call they belong to: calls share the cores. */
 let executorCount = 0;

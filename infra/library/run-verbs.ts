@@ -9,6 +9,7 @@ import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js
 import { QianmoError } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
+import type { CheckedLogs } from '../../coordinator/prepare/check-logs.js';
 import type { MachineCheckResult } from './check-machine.js';
 import type { ReplayResult } from './explored-log.js';
 import { call, service, type Shown } from './verb.js';
@@ -33,7 +34,8 @@ export const init = call('init', {
   about: 'propose a config from a log',
   operands: ['logs'],
   help: `
-It reads the first 50,000 rows. It never asks: if a column cannot be told, the error names the option that says it.
+It reads the first 50,000 rows. If a column cannot be told, it asks on a terminal; elsewhere, and with --format json, the
+error names the option that says it.
 
 Examples:
   qianmo init clicks.csv
@@ -42,7 +44,8 @@ Examples:
   run: async () => {
     const { initRun } = await import('../../coordinator/runs/init-run.js');
     const { configSchemaPath } = await import('./package-root.js');
-    return (request, context) => initRun(request, context, configSchemaPath());
+    return (request, context, { ask }) =>
+      initRun(request, context, { schemaPath: configSchemaPath(), ask });
   },
   show: (written) => ({ text: proposalText(written), json: written }),
 });
@@ -203,14 +206,19 @@ export const check = call('check', {
   about: 'check what a run needs and say how to get what is missing',
   operands: ['config'],
   plugins: true,
-  help: '\nExample:\n  qianmo check run.yaml',
+  help: `
+Until there is a task store, it reads the first 50,000 rows of the logs as prepare would: it says which rows would be
+rejected, and how adgroups would be divided.
+
+Example:
+  qianmo check run.yaml`,
   run: async () => (await import('./check-machine.js')).checkRequirements,
   show: checkTexts,
 });
 
 function proposalText({ path, text: yaml, rowCount }: ProposedConfig): string {
-  const next = `qianmo prepare ${path} && qianmo auto ${path}`;
-  return `${yaml}\nwrote ${path}, from ${counted(rowCount, 'row')}. Read it, then: ${next}`;
+  const from = counted(rowCount, 'row');
+  return `${yaml}\nwrote ${path}, from ${from}. Read it, then: qianmo start ${path}`;
 }
 
 function synthesisLines(report: SynthesisReport): string {
@@ -239,16 +247,41 @@ function checkTexts(results: readonly MachineCheckResult[]): Shown {
 function checkTable(results: readonly MachineCheckResult[]): string {
   const width = Math.max(...results.map(({ requirement }) => requirement.length));
   return results
-    .flatMap(({ state, requirement, detail, cure, device }) => {
+    .flatMap(({ state, requirement, detail, cure, device, logs }) => {
       const margin = ' '.repeat(width + 11);
       const lines = [`${state.padEnd(7)}  ${requirement.padEnd(width)}  ${detail}`];
       if (cure !== null) lines.push(`${margin}cure: ${cure}`);
-      const facts = device === undefined ? [] : deviceReportLines(device);
+      const facts = [
+        ...(device === undefined ? [] : deviceReportLines(device)),
+        ...(logs === undefined ? [] : logLines(logs)),
+      ];
       const labelWidth = Math.max(...facts.map(([label]) => label.length));
       lines.push(...facts.map(([label, fact]) => `${margin}${label.padEnd(labelWidth)}  ${fact}`));
       return lines;
     })
     .join('\n');
+}
+
+/** What would become of the rows, as pairs of label and value. */
+function logLines({ rejected, division, remarks }: CheckedLogs): (readonly [string, string])[] {
+  const rejectedLines = rejected.map(
+    ({ reason, rowCount }) => ['rejected', `${counted(rowCount, 'row')}: ${reason}`] as const,
+  );
+  const remarkLines = remarks.map((remark) => ['remark', remark] as const);
+  if (division === null)
+    return [...rejectedLines, ['adgroups', 'as the split file says'], ...remarkLines];
+  const { taskCount, taskCountBySplit, supportRowCount, queryRowCount, trunkRowCount } = division;
+  const { train, validation, test } = taskCountBySplit;
+  const trunk = trunkRowCount === 0 ? '' : `, ${count(trunkRowCount)} that train the trunk only`;
+  return [
+    ...rejectedLines,
+    [
+      'adgroups',
+      `${count(taskCount)}: ${count(train)} train, ${count(validation)} validation, ${count(test)} test`,
+    ],
+    ['rows', `${count(supportRowCount)} support, ${count(queryRowCount)} query${trunk}`],
+    ...remarkLines,
+  ];
 }
 
 /** Fails after a decision that differs. */

@@ -3,6 +3,10 @@
 /** Arms that use the global model. Every other arm is compared with each of them. */
 export const GLOBAL_ARMS = ['global', 'global-shift', 'finetuned'] as const;
 
+export function isGlobalArm(arm: string): boolean {
+  return GLOBAL_ARMS.some((each) => each === arm);
+}
+
 /** Arms that use the meta-trained model. */
 export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as const;
 
@@ -13,3 +17,13 @@ export const EVALUATED_ARMS = ['constant', ...GLOBAL_ARMS, ...META_ARMS] as cons
 export const ARM_NAMES = [...EVALUATED_ARMS, 'oracle'] as const;
 
 export type ArmName = (typeof ARM_NAMES)[number];
+
+/**
+ * The name of an arm for people. Records keep the other one. Where the bias alone is personal, an adgroup learns its level
+ * and nothing else.
+ */
+export function shownArm(arm: string, personalBlocks: readonly string[]): string {
+  const isLevel = personalBlocks.length === 1 && personalBlocks[0] === 'bias';
+  if (!isLevel) return arm;
+  return arm === 'meta-adapted' ? 'level' : arm.replace(/^meta-/, 'level-');
+}

@@ -21,9 +21,11 @@ interface TerminalSink extends StampedEventSink {
   end(): void;
 }
 
-/** The least time between two updates of a terminal, and of plain output. */
+/** The least time between two updates of a terminal. */
 const REDRAW_INTERVAL_MS = 100;
-const PLAIN_LINE_INTERVAL_MS = 5_000;
+/** Between two plain lines, it grows with the time that the stage has taken. */
+const PLAIN_LINE_INTERVAL_MS = { min: 5_000, max: 60_000 } as const;
+const PLAIN_LINE_INTERVAL_SHARE = 0.2;
 const BAR_WIDTH = 20;
 const COLUMNS_DEFAULT = 80;
 const CLEAR_LINE = '\r\u001b[K';
@@ -91,6 +93,12 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
   let drawnLine: string | null = null;
   let shownMs = Number.NEGATIVE_INFINITY;
   let shownStage: string | null = null;
+  let stageStartMs = 0;
+  const intervalMsAt = (nowMs: number): number => {
+    const { min, max } = PLAIN_LINE_INTERVAL_MS;
+    const grown = PLAIN_LINE_INTERVAL_SHARE * (nowMs - stageStartMs);
+    return isTTY ? REDRAW_INTERVAL_MS : Math.min(max, Math.max(min, grown));
+  };
   return {
     write: (text) => {
       const line = printableText(text);
@@ -99,8 +107,8 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
     },
     update: (text, stage, isLast) => {
       const nowMs = clock.monotonicMs();
-      const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
-      if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;
+      if (!isLast && stage === shownStage && nowMs - shownMs < intervalMsAt(nowMs)) return;
+      if (stage !== shownStage) stageStartMs = nowMs;
       shownMs = nowMs;
       shownStage = isLast ? null : stage;
       const line = printableText(text());
@@ -109,7 +117,9 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
         return;
       }
       // A line that wraps cannot be redrawn in place.
-      const drawn = line.slice(0, (stream.columns ?? COLUMNS_DEFAULT) - 1);
+      const { columns = 0 } = stream;
+      // A terminal that has no size says 0.
+      const drawn = line.slice(0, (columns > 0 ? columns : COLUMNS_DEFAULT) - 1);
       drawnLine = isLast ? null : drawn;
       stream.write(`${CLEAR_LINE}${drawn}${isLast ? '\n' : ''}`);
     },

@@ -67,6 +67,16 @@ export function methodPlanOf(config: MethodConfig): MethodPlan {
   return methodOf(config).planOf(config);
 }
 
+type AdaptationWords = NonNullable<Method<z.ZodObject>['adaptationWords']>;
+
+const OF_GRADIENTS: AdaptationWords = { rate: 'inner rate', step: 'inner step' };
+
+/** @param kind null for gradient steps; one that this process does not know, as of a plugin, counts as such */
+export function adaptationWordsOf(kind: string | null): AdaptationWords {
+  const own = kind !== null && METHODS.kinds().includes(kind) ? METHODS.get(kind) : null;
+  return own?.adaptationWords ?? OF_GRADIENTS;
+}
+
 /** The settings of a method that do not fit a model. */
 export function methodMisfits(
   config: MethodConfig,

@@ -52,7 +52,7 @@ const settings = z.strictObject({
     .default(3)
     .describe('Newton steps to the mode of the posterior.'),
   innerRate: innerLoopSettings.innerRate.describe(
-    'How far its support rows move a task. Training learns the prior at this rate; an evaluated rate multiplies the prior variances by its ratio to this one.',
+    'How far its support rows move a task. Training learns the prior at this rate; an evaluated rate (the prior scale of reports) multiplies the prior variances by its ratio to this one.',
   ),
   priorDeviation: z
     .union([deviation, z.record(z.string(), deviation)])
@@ -72,6 +72,7 @@ type Settings = z.infer<typeof settings>;
 
 export const posterior = defineMethod({
   settings,
+  adaptationWords: { rate: 'prior scale', step: 'Newton step' },
   planOf: (own) => ({
     innerLoop: {
       steps: { count: own.innerSteps, rate: own.innerRate },

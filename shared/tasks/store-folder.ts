@@ -381,10 +381,16 @@ async function readLocalManifest(folder: string): Promise<ReadManifest> {
   return parseManifest(bytes, path);
 }
 
+const NO_STORE = 'there is no task store';
+
+export function isNoStore(error: unknown): boolean {
+  return error instanceof QianmoError && error.report.what === NO_STORE;
+}
+
 function noStoreAt(address: string): QianmoError {
   return new QianmoError({
     kind: 'data',
-    what: 'there is no task store',
+    what: NO_STORE,
     where: address,
     expected: `a folder with ${MANIFEST_FILE}`,
     cure: 'write it with `qianmo prepare`, or correct data.store',

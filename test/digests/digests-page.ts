@@ -7,7 +7,7 @@ export function digestsPage(recorded: RecordedDigests): string {
   return `# Digests of small runs
 
 Commit ${commit}, ${date}, ${machine}. Made by \`npm run check -- digests\`; the table shows the first 12
-hexadecimal digits of each value. \`digests.json\` contains the full values and the table that the demo prints.
+hexadecimal digits of each value. \`digests.json\` contains the full values and the table of the demo's example.
 
 To check that a refactoring computes the same, run
 \`npm run check -- digests --compare infra/results/digests.json\`. It exits with 1 and lists the values that differ.
@@ -19,7 +19,7 @@ Another processor or TensorFlow build may round differently; record the older ch
 | training   | digest of the trained meta-parameters |
 | logits     | SHA-256 of \`test-logits.safetensors\`, of all segments together |
 | evaluation | SHA-256 of \`evaluation.json\` with sorted keys, without times, addresses, device name and config hash |
-| outcome    | SHA-256 of a case's other output: logs and store tables, per-row predictions, the JSON of a sweep or comparison, the demo's printed table |
+| outcome    | SHA-256 of a case's other output: logs and store tables, per-row predictions, the JSON of a sweep or comparison, the table of the demo's example |
 | config     | hash of the parsed config, the only value that a new setting with a default changes |
 
 ${digestTable(cases).join('\n')}

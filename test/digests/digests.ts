@@ -1,5 +1,5 @@
 /**
- * `npm run check -- digests` records the digests of the demo, of small runs of every method and model,
+ * `npm run check -- digests` records the digests of the demo's example, of small runs of every method and model,
  * and of the other verbs that compute. A refactoring is checked against the record. The `qianmo`
  * command does all the work, so the same script can run the command of another checkout.
  *
@@ -12,7 +12,7 @@
  * one at a time.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { packageRoot } from '../../infra/library/package-root.js';
@@ -39,21 +39,24 @@ interface DemoOutcome {
   readonly table: string[];
 }
 
-async function runDemo(place: CommandPlace): Promise<DemoOutcome> {
-  const lines = (await qianmoIn(place, 'demo', '--full', '--out', DEMO)).trimEnd().split('\n');
-  const digests = lines.flatMap((line) => /^digest ([0-9a-f]{64})$/.exec(line)?.[1] ?? []);
-  const first = lines.findIndex((line) => line.startsWith('Evaluation of '));
-  const end = lines.findIndex((line) => line.startsWith('auto: '));
-  const [training] = digests;
-  if (training === undefined || first < 0 || end < first)
-    throw new Error(`the demo printed no digest and table:\n${lines.join('\n')}`);
-  const table = lines.slice(first, end);
+/** The example of the demo as it is written, with every arm. */
+async function runExample({ checkout, folder }: CommandPlace): Promise<DemoOutcome> {
+  const example = readFileSync(join(checkout, 'infra/examples/movielens.yaml'), 'utf8');
+  const config = `${DEMO}.yaml`;
+  writeFileSync(
+    join(folder, config),
+    example
+      .replaceAll('runs/movielens', DEMO)
+      .replace('logs: infra/', `logs: ${join(checkout, 'infra')}/`),
+  );
+  const done = (verb: string): Promise<string> => qianmoIn({ checkout, folder }, verb, config);
+  await done('prepare');
+  const [, training] = /digest ([0-9a-f]{64})/.exec(await done('train')) ?? [];
+  const table = (await done('evaluate')).trimEnd().split('\n');
+  if (training === undefined || table[0]?.startsWith('Evaluation of ') !== true)
+    throw new Error(`the example printed no digest and table:\n${table.join('\n')}`);
   return {
-    values: {
-      training,
-      ...evaluatedValues(join(place.folder, DEMO)),
-      outcome: sha256(table.join('\n')),
-    },
+    values: { training, ...evaluatedValues(join(folder, DEMO)), outcome: sha256(table.join('\n')) },
     table,
   };
 }
@@ -100,7 +103,7 @@ async function foundIn(place: CommandPlace): Promise<{
     {
       name: DEMO,
       run: async () => {
-        const demo = await runDemo(place);
+        const demo = await runExample(place);
         demoTable = demo.table;
         return demo.values;
       },

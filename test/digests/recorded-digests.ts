@@ -18,7 +18,7 @@ export const RecordedDigestsSchema = z.strictObject({
   cases: z.record(z.string(), CaseValuesSchema),
   /** The commits of cases that were recorded later than the others; older records have it. */
   addedAt: z.record(z.string(), z.string()).optional(),
-  /** The lines of the table that the demo prints; empty if the demo was not run. */
+  /** The lines of the evaluation of the demo's example; empty if it was not run. */
   demoTable: z.array(z.string()),
 });
 export type RecordedDigests = z.infer<typeof RecordedDigestsSchema>;

@@ -14,6 +14,7 @@ import type { StampedEvent } from '../../infra/library/index.js';
 import { parseEventLine } from '../../shared/events/event-lines.js';
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
 import { compiledLibrary } from '../fixtures/commands/compiled-library.js';
+import { keepComputeWarm } from '../fixtures/commands/warm-compute.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 
 const OUTER_STEPS = 8;
@@ -124,6 +125,8 @@ describe('the library', () => {
   });
 
   test('stops when the signal aborts; a resume ends like an undisturbed run', async () => {
+    // The tests above have seen how a compute process starts and ends.
+    await keepComputeWarm();
     const stop = new AbortController();
     const config = configOf('stopped');
     const training = library.train(

@@ -68,14 +68,6 @@ async function trained(run: string, ...options: string[]): Promise<string> {
 }
 
 describe('a method from a plugin', () => {
-  it('trains as the README defines it', async () => {
-    const [method = ''] = codeBlocks(pageAt('README.md'), 'js');
-    await room.write('clipped.js', method);
-    const run = await configFor('from-readme', { method: { kind: 'clipped', innerSteps: 2 } });
-    const digest = await trained(run, '--plugin', 'clipped.js');
-    expect(digest).toMatch(/^[0-9a-f]{64}$/);
-  });
-
   it('gives the same digest in process and on two workers, and clips', async () => {
     const twoWorkers = await configFor('two-workers');
     const digest = await trained(twoWorkers, '--workers', '2', '--plugin', 'maml.js');
@@ -140,14 +132,17 @@ describe('a method from a plugin', () => {
   });
 });
 
-describe('a model from a plugin', () => {
-  it('trains and is evaluated like any other', async () => {
+describe('the method of the README and a model from a plugin', () => {
+  it('train together and are evaluated like any other', async () => {
+    const [method = ''] = codeBlocks(pageAt('README.md'), 'js');
+    await room.write('clipped.js', method);
     const model = { kind: 'scaled-pairs', embeddingWidth: 4, hiddenWidths: [], scale: 2 };
-    const changed = { model: { ...model, personal: ['bias', 'output'] } };
-    const ours = { method: { kind: 'fomaml', innerSteps: 1, innerRate: 0.3 } };
-    const run = await configFor('scaled', { ...changed, ...ours });
-    const plugin = ['--plugin', 'scaled-pairs.js'];
-    await trained(run, ...plugin);
-    await room.done(['evaluate', run, ...plugin]);
+    const run = await configFor('scaled', {
+      model: { ...model, personal: ['bias', 'output'] },
+      method: { kind: 'clipped', innerSteps: 2 },
+    });
+    const plugins = ['--plugin', 'clipped.js', '--plugin', 'scaled-pairs.js'];
+    await trained(run, ...plugins);
+    await room.done(['evaluate', run, ...plugins]);
   });
 });

@@ -26,11 +26,13 @@ const UNDER_WAY = /checkpoint of outer step 4\b/;
 let room: CommandRoom;
 let redis: RedisForTest;
 let undisturbed: string;
+let overlapped: string;
 
 beforeAll(async () => {
   [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   await room.done(['prepare', await runFile('prepared')]);
   undisturbed = await digestOf(await runFile('undisturbed'));
+  overlapped = await digestOf(await overlappingFile('overlapped'));
 });
 
 afterAll(() => Promise.all([redis.close(), room.remove()]));
@@ -41,8 +43,18 @@ function runFile(name: string, departures: object = {}): Promise<string> {
   });
 }
 
-async function trained(name: string, ...options: string[]): Promise<RunningCommand> {
-  return room.start(['train', await runFile(name), '--format', 'json', ...options]);
+/** A run whose outer steps overlap. */
+function overlappingFile(name: string, departures: object = {}): Promise<string> {
+  const training = {
+    ...smallRun(name, OUTER_STEPS).training,
+    checkpointEveryOuterSteps: 6,
+    staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
+  };
+  return runFile(name, { ...departures, training });
+}
+
+function started(file: string, ...options: string[]): RunningCommand {
+  return room.start(['train', file, '--format', 'json', ...options]);
 }
 
 /** The coordinator is in this process. */
@@ -154,52 +166,35 @@ describe('the same digest, in process and from two workers that serve run after 
   });
 
   it('with outer steps that overlap, also stopped and resumed', async () => {
-    const fileOf = (name: string): Promise<string> => {
-      const training = {
-        ...smallRun(name, OUTER_STEPS).training,
-        checkpointEveryOuterSteps: 6,
-        staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
-      };
-      return runFile(name, { training, queue: workers.queue });
-    };
-    const inProcess = await digestOf(await fileOf('stale'));
-    expect(inProcess).not.toBe(undisturbed);
-    expect(await digestOf(await fileOf('stale-workers'), ...workers.options)).toBe(inProcess);
-    const stopped = await fileOf('stale-stopped');
-    const run = room.start(['train', stopped, ...workers.options]);
+    const { queue } = workers;
+    expect(overlapped).not.toBe(undisturbed);
+    const onWorkers = await overlappingFile('overlapped-workers', { queue });
+    expect(await digestOf(onWorkers, ...workers.options)).toBe(overlapped);
+    const stopped = await overlappingFile('overlapped-stopped', { queue });
+    const run = started(stopped, ...workers.options);
     await run.saw(/checkpoint of outer step 12\b/);
     run.signal('SIGINT');
     expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 48 is safe/);
-    expect(await digestOf(stopped, '--resume', ...workers.options)).toBe(inProcess);
+    expect(await digestOf(stopped, '--resume', ...workers.options)).toBe(overlapped);
   });
 });
 
 describe('the same digest', () => {
-  it('without a queue, in several processes, with outer steps that overlap', async () => {
-    const training = {
-      ...smallRun('stale-in-two', FEW_STEPS).training,
-      staleness: { outerSteps: 2, drainEveryOuterSteps: 4 },
-    };
-    const alone = await digestOf(await runFile('stale-in-one', { training }));
-    const inTwo = await runFile('stale-in-two', { training });
-    expect(await digestOf(inTwo, '--processes', '2')).toBe(alone);
-  });
-
   it.runIf(existsSync('/proc/self/task'))(
-    'without a queue, when one of two processes is killed in the middle of a job',
+    'without a queue, in two processes whose outer steps overlap, when one is killed in the middle of a job',
     async () => {
-      const run = await trained('killed-process', '--processes', '2');
-      await run.saw(UNDER_WAY);
+      const run = started(await overlappingFile('killed-process'), '--processes', '2');
+      await run.saw(/checkpoint of outer step 6\b/);
       const children = await readFile(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8');
       process.kill(Number(children.trim().split(' ')[0]), 'SIGKILL');
       const done = await run.ended;
-      expect(digestIn(done)).toBe(undisturbed);
+      expect(digestIn(done)).toBe(overlapped);
       expect(done.diagnostics).toMatch(/SIGKILL/);
     },
   );
 
   it('when the workers are killed in the middle of a job, and when Ctrl-C stops the run and it is resumed', async () => {
-    const run = await trained('unlucky-workers', '--workers', '2', '--redis', redis.url);
+    const run = started(await runFile('unlucky-workers'), '--workers', '2', '--redis', redis.url);
     const { input } = await run.saw(UNDER_WAY);
     const victims = workerPids(input);
     expect(victims.length).toBeGreaterThan(0);
@@ -220,7 +215,7 @@ describe('the same digest', () => {
   });
 
   it('when Redis loses everything, restarts, and is killed and loses its last second, and when the coordinator is killed and the run resumed', async () => {
-    const run = await trained('unlucky-redis', '--workers', '2', '--redis', redis.url);
+    const run = started(await runFile('unlucky-redis'), '--workers', '2', '--redis', redis.url);
     await run.saw(UNDER_WAY);
     await jobUnderWay(redis, '{unlucky-redis}');
     await redis.client.flushall();

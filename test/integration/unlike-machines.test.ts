@@ -6,7 +6,7 @@
 
 import { readFile, readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { EndedCommand } from '../fixtures/commands/command.js';
+import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
@@ -85,19 +85,29 @@ async function latestManifest(name: string): Promise<Manifest> {
   return JSON.parse(await readFile(`${manifests}/${latest}`, 'utf8')) as Manifest;
 }
 
-/** Runs `work` beside workers with these environments, and stops them afterwards. */
-async function besideWorkers<Result>(
+/** Workers that serve the runs of one queue, one after the other. */
+interface QueueWorkers {
+  readonly add: (environment: Readonly<Record<string, string>>) => Promise<unknown>;
+  readonly trained: (name: string, departures?: object) => Promise<EndedCommand>;
+}
+
+async function withWorkers(
   prefix: string,
-  environments: readonly Readonly<Record<string, string>>[],
-  work: () => Promise<Result>,
-): Promise<Result> {
-  const args = ['worker', '--redis', redis.url, '--prefix', `{${prefix}}`];
-  const workers = environments.map((environment, index) =>
-    room.start([...args, '--name', `w${index}`], environment),
-  );
+  work: (to: QueueWorkers) => Promise<void>,
+): Promise<void> {
+  const workers: RunningCommand[] = [];
+  const place = ['--redis', redis.url];
+  const add: QueueWorkers['add'] = (environment) => {
+    const args = ['worker', ...place, '--prefix', prefix, '--name', `w${workers.length}`];
+    const worker = room.start(args, environment);
+    workers.push(worker);
+    return worker.saw(/takes jobs from/);
+  };
   try {
-    await Promise.all(workers.map((worker) => worker.saw(/takes jobs from/)));
-    return await work();
+    await work({
+      add,
+      trained: (name, rest) => trained(name, place, { ...rest, queue: { prefix } }),
+    });
   } finally {
     for (const worker of workers) worker.signal('SIGTERM');
     await Promise.all(workers.map((worker) => worker.ended));
@@ -105,43 +115,45 @@ async function besideWorkers<Result>(
 }
 
 describe('the environment of a worker', () => {
-  it('does not decide the digest', async () => {
-    const environments = [
-      { TF_ENABLE_ONEDNN_OPTS: '0', TF_XLA_FLAGS: '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit' },
-      { ONEDNN_MAX_CPU_ISA: 'SSE41' },
-    ];
-    const done = await besideWorkers('environments', environments, () =>
-      trained('environments', ['--redis', redis.url]),
-    );
-    expect(digestIn(done)).toBe(undisturbed);
-    // A worker whose bits differ from those of the first one says so.
-    expect(done.diagnostics).not.toContain('refuses');
-  });
+  it('does not decide the digest, also not of a portable run between others', () =>
+    withWorkers('{environments}', async (workers) => {
+      const xla = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit';
+      await Promise.all([
+        workers.add({ TF_ENABLE_ONEDNN_OPTS: '0', TF_XLA_FLAGS: xla }),
+        workers.add({ ONEDNN_MAX_CPU_ISA: 'SSE41' }),
+      ]);
+      const departures = { compute: { portable: true } };
+      const inProcess = digestIn(await trained('portable', [], departures));
+      const portable = await workers.trained('portable-on-workers', departures);
+      expect(digestIn(portable)).toBe(inProcess);
+      const plain = await workers.trained('environments');
+      expect(digestIn(plain)).toBe(undisturbed);
+      // A worker whose bits differ from those of the first one says so.
+      expect(plain.diagnostics).not.toContain('refuses');
+    }));
 });
 
 describe('a worker of another kind', () => {
-  it('that was there from the start computes nothing when the config names the first kind', async () => {
-    const { computedOn } = await latestManifest('undisturbed');
-    const fingerprint = computedOn[0]?.fingerprint ?? 'none';
-    const done = await besideWorkers('demanded', [otherMachine, {}], () =>
-      trained('demanded', ['--redis', redis.url], { compute: { fingerprint } }),
-    );
-    expect(digestIn(done)).toBe(undisturbed);
-    expect(done.diagnostics).toMatch(/worker w0 refuses the jobs of this run/);
-    expect((await latestManifest('demanded')).computedOn).toEqual([{ outerStep: 0, fingerprint }]);
-  });
+  it('never mixes its bits in, and computes nothing when the config names the first kind', () =>
+    withWorkers('{kinds}', async (workers) => {
+      await workers.add(otherMachine);
+      const alone = await workers.trained('alone');
+      expect(digestIn(alone)).not.toBe(undisturbed);
 
-  it('never mixes its bits in, whichever worker answers first', async () => {
-    const alone = await besideWorkers('alone', [otherMachine], () =>
-      trained('alone', ['--redis', redis.url]),
-    );
-    expect(digestIn(alone)).not.toBe(undisturbed);
-    const mixed = await besideWorkers('mixed', [otherMachine, {}], () =>
-      trained('mixed', ['--redis', redis.url]),
-    );
-    expect([undisturbed, digestIn(alone)]).toContain(digestIn(mixed));
-    expect(mixed.diagnostics).toMatch(/worker w\d refuses the jobs of this run/);
-  });
+      await workers.add({});
+      const mixed = await workers.trained('mixed');
+      expect([undisturbed, digestIn(alone)]).toContain(digestIn(mixed));
+      expect(mixed.diagnostics).toMatch(/worker w\d refuses the jobs of this run/);
+
+      const { computedOn } = await latestManifest('undisturbed');
+      const fingerprint = computedOn[0]?.fingerprint ?? 'none';
+      const demanded = await workers.trained('demanded', { compute: { fingerprint } });
+      expect(digestIn(demanded)).toBe(undisturbed);
+      expect(demanded.diagnostics).toMatch(/worker w0 refuses the jobs of this run/);
+      expect((await latestManifest('demanded')).computedOn).toEqual([
+        { outerStep: 0, fingerprint },
+      ]);
+    }));
 });
 
 describe('a resume on another kind of machine', () => {
@@ -168,22 +180,5 @@ describe('a resume on another kind of machine', () => {
       { outerStep: 0, fingerprint: before },
       { outerStep: first.outerStep, fingerprint: after },
     ]);
-  });
-});
-
-describe('a portable run', () => {
-  it('has one digest in process and on workers, which serve other runs between its jobs', async () => {
-    const departures = { compute: { portable: true } };
-    const inProcess = digestIn(await trained('portable', [], departures));
-    const [portable, plain] = await besideWorkers('portable-shared', [{}, {}], async () => {
-      const queue = { prefix: '{portable-shared}' };
-      const options = ['--redis', redis.url];
-      return [
-        await trained('portable-shared', options, { ...departures, queue }),
-        await trained('plain-shared', options, { queue }),
-      ];
-    });
-    expect(digestIn(portable)).toBe(inProcess);
-    expect(digestIn(plain)).toBe(undisturbed);
   });
 });

@@ -1,6 +1,8 @@
 // A log whose columns are written in drawn forms: the proposed SQL reads each back as it was.
 import type { DuckDBConnection } from '@duckdb/node-api';
+import { tmpdir } from 'node:os';
 import { expect, test } from 'vitest';
+import { openDuckSession, type DuckSession } from '../../coordinator/logs/duckdb-session.js';
 import { literal } from '../../coordinator/logs/sql.js';
 import { proposeData, type ProposedData } from '../../coordinator/propose/propose-data.js';
 import { at } from '../../shared/base/arrays.js';
@@ -83,13 +85,19 @@ const NAMES = {
 
 test('each is read back', { timeout: 120_000 }, async () => {
   await withDuckDb(async (connection) => {
-    await connection.run("SET TimeZone = 'UTC'");
+    const session = await openDuckSession(tmpdir(), 512, new AbortController().signal);
     for (let log = 0; log < LOG_COUNT; log += 1)
-      await checkLog(randomStream(log, 'proposed forms'), connection);
+      await checkLog(randomStream(log, 'proposed forms'), { connection, session });
+    session.close();
   });
 });
 
-async function checkLog(stream: RandomStream, connection: DuckDBConnection): Promise<void> {
+interface Databases {
+  readonly connection: DuckDBConnection;
+  readonly session: DuckSession;
+}
+
+async function checkLog(stream: RandomStream, { connection, session }: Databases): Promise<void> {
   const rows = Array.from({ length: ROW_COUNT }, (_, row): CleanRow => ({
     group: `ag-${stream.below(12)}`,
     isClicked: stream.below(3) === 0,
@@ -113,7 +121,7 @@ async function checkLog(stream: RandomStream, connection: DuckDBConnection): Pro
     ...{ name, type: null },
     values: rows.map((row) => write(row, stream)),
   }));
-  const data = proposeData(columns, {});
+  const data = await proposeData(columns, {}, session);
   const table = rows.map(
     (_, row) => `(${columns.map(({ values }) => literal(at(values, row))).join(', ')})`,
   );

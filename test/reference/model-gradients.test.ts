@@ -247,7 +247,9 @@ describe.each(cases.map((each, place) => [...each, place] as const))(
   (_, options, model, place) => {
     const jobCase = jobCaseOf(tinyTaskStore(options), model);
 
-    test('second order', () => expectGradientOf(jobCase, maml));
+    // Second order differentiates the steps of all blocks at once, so it takes the models in which most blocks step.
+    if (jobCase.model.personal.length > 2)
+      test('second order', () => expectGradientOf(jobCase, maml));
 
     // By turns, since each is one computation for all models.
     const [name, loop] = place % 2 === 0 ? ['first order', fomaml] : ['the global model', null];

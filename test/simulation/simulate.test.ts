@@ -1,5 +1,5 @@
 /**
- * Simulated clusters under the faults of 20 seeds, which meet every kind. What `qianmo simulate --seed N` does, one by one:
+ * Simulated clusters under the faults of a few seeds, which meet every kind. What `qianmo simulate --seed N` does, one by one:
  * production coordinators and workers in virtual time, with invariants checked after every event.
  */
 
@@ -9,7 +9,8 @@ import { describedVariant, variantOf } from '../../infra/simulation/simulated-ru
 import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
 
 const WORKERS = 3;
-const seeds = Array.from({ length: 20 }, (_, seed) => seed);
+/** Few that meet every kind: each takes a second of a core, and `npm run simulate:seeds` tries thousands. */
+const seeds = [0, 3, 4, 5, 6, 7, 8, 11, 17];
 /** Runs among ten thousand that a fault of the runtime broke, with as few faults as that took. */
 const found = [
   // A checkpoint fails while outer steps overlap and the results of the next one are all there.

@@ -79,6 +79,8 @@ export interface Method<Settings extends z.ZodObject> {
   /** A strict object whose `kind` is a literal: the section `method` of a run config. */
   readonly settings: Settings;
   readonly planOf: (settings: z.infer<Settings>) => MethodPlan;
+  /** What reports call the rate and a step, if they are not those of gradients. */
+  readonly adaptationWords?: { readonly rate: string; readonly step: string };
   readonly misfitsOf?: (
     settings: z.infer<Settings>,
     model: ModelSettings,

@@ -75,6 +75,23 @@ const cases: [
     /cut short[^]*cut\.csv\.gz[^]*ends in the middle[^]*copy it again/,
   ],
   [
+    'a compression that is not read, whatever data.format says',
+    async () => ({ logs: await room.write('log.csv.xz', 'not read'), format: 'csv' }),
+    'usage',
+    /logs compressed as \.xz[^]*\.gz or \.zst[^]*: xz -dc \S*log\.csv\.xz \| gzip > \S*log\.csv\.gz$/,
+  ],
+  [
+    'a compression that is not read, in a folder of other logs',
+    async () => {
+      await mkdir(room.path('logs'));
+      await room.write('logs/a.csv', GOOD);
+      await room.write('logs/b.jsonl.bz2', 'not read');
+      return { logs: room.path('logs') };
+    },
+    'usage',
+    /logs compressed as \.bz2[^]*b\.jsonl\.bz2[^]*bzip2 -dc/,
+  ],
+  [
     'an address that is not read',
     () => ({ logs: 'https://example.com/log.csv' }),
     'usage',

@@ -94,6 +94,30 @@ describe('its table and page', () => {
   });
 });
 
+describe('a run whose bias alone is personal', () => {
+  it('is compared as its level, by either name', () => {
+    const withBlocks = (of: EvaluatedRun, personalBlocks: string[]): EvaluatedRun => ({
+      ...of,
+      report: { ...of.report, run: { ...of.report.run, personalBlocks } },
+    });
+    const [level, other] = [withBlocks(near, ['bias']), withBlocks(far, ['bias', 'output'])];
+    expect(armOf(level, 'level')).toBe('meta-adapted');
+    expect(armOf(level, 'meta-adapted')).toBe('meta-adapted');
+    const compared = compareRuns([
+      { evaluated: other, arm: null },
+      { evaluated: level, arm: 'level' },
+      { evaluated: level, arm: 'level' },
+    ]);
+    expect(compared.runs.map(({ label }) => label)).toEqual([
+      ...['far:meta-adapted', 'near:meta-adapted', 'near:meta-adapted #2'],
+    ]);
+    const { subtitle, blocks } = comparisonDocument(compared);
+    expect(subtitle).toBe('far:meta-adapted, near:level, near:level #2');
+    expect(JSON.stringify(blocks)).toMatch(/near:level #2 is .* than far:meta-adapted/);
+    expect(JSON.stringify(blocks)).not.toContain('near:meta-adapted');
+  });
+});
+
 describe('an argument', () => {
   it.each([
     ['runs/a', 'runs/a', null],

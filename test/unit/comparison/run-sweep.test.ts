@@ -14,6 +14,7 @@ import {
 } from '../../../coordinator/sweep/sweep-record.js';
 import { planTrials } from '../../../coordinator/sweep/trials.js';
 import { SweepConfigSchema } from '../../../shared/config/sweep-config.js';
+import { posterior } from '../../../shared/methods/posterior.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { failureOf } from '../../fixtures/failures.js';
@@ -181,6 +182,23 @@ describe('a sweep that is stopped', () => {
     expect(failure.report.what).toBe('disk full');
     expect(stopped).toEqual(['t01 before 18', 't03 before 18']);
   });
+});
+
+it('names the settings of a trial as its method does', async () => {
+  const plan = planOf(2);
+  const trials = plan.trials.map((trial, place) =>
+    place === 0
+      ? trial
+      : {
+          ...trial,
+          config: { ...trial.config, method: posterior.settings.parse({ kind: 'posterior' }) },
+        },
+  );
+  const record = await runSweep(room({ ...plan, trials }).options);
+  expect(record.trials.map(({ method }) => method)).toEqual(['fomaml', 'posterior']);
+  const table = asText(sweepDocument(record), 200);
+  expect(table).toMatch(/t01 .*inner rate 0\.1, 2 inner steps/);
+  expect(table).toMatch(/t02 .*prior scale 0\.1, 2 Newton steps/);
 });
 
 describe('a trial that diverges', () => {

@@ -10,7 +10,8 @@ import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 let report: EvaluationReport;
 beforeAll(async () => {
-  report = await evaluateFormula({ store: tinyTaskStore({ taskCount: 100 }) });
+  const found = await evaluateFormula({ store: tinyTaskStore({ taskCount: 100 }) });
+  report = { ...found, run: { ...found.run, personalBlocks: ['bias', 'output'] } };
 });
 
 /** The report with another difference of meta-adapted from global-shift. */
@@ -47,6 +48,31 @@ describe('verdicts', () => {
     expect([verdictOf(-0.2, -0.01), verdictOf(-0.2, 0), verdictOf(0.05, 0.2)]).toEqual([
       ...['better', 'not better', 'worse'],
     ]);
+  });
+});
+
+describe('names', () => {
+  const shown = (of: EvaluationReport): string =>
+    `${sentencesOf(of)} ${asPage(evaluationDocument(of))
+      .replace(/<style>[^]*?<\/style>/g, '')
+      .replace(/var\([^)]*\)/g, '')}`;
+
+  it('of arms whose bias alone is personal are those of a level, but in the data', () => {
+    const level = { ...report, run: { ...report.run, personalBlocks: ['bias'] } };
+    expect(shown(report)).toMatch(/meta-adapted is /);
+    expect(shown(level)).toMatch(/(^|\s)level is (not )?\w+ than global-shift/);
+    for (const name of ['level', 'level-unadapted', 'level-chosen'])
+      expect(shown(level)).toContain(`>${name}</`);
+    expect(shown(level)).not.toMatch(/meta-(un)?adapted|meta-chosen/);
+    expect(JSON.stringify(evaluationDocument(level).data)).toContain('"arm":"meta-adapted"');
+  });
+
+  it('of the settings are those of the method, and of gradient steps for the global model', () => {
+    const settings = (method: string): string =>
+      shown({ ...report, run: { ...report.run, method } });
+    expect(settings('fomaml')).not.toMatch(/prior scale/);
+    expect(settings('posterior')).toMatch(/meta-adapted\s+prior scale [\d.]+, \d+ Newton steps?\b/);
+    expect(settings('posterior')).toMatch(/finetuned\s+inner rate [\d.]+, \d+ inner steps?\b/);
   });
 });
 
