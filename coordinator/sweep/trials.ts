@@ -230,7 +230,13 @@ export function averageTrial(
   if (form === null || base === undefined || !isSmall) return null;
   const { earlyStopping: _stopping, trainable: _all, ...training } = base.training;
   const startFrom = { average: configs.map(({ output }) => output) };
-  const config = { ...base, training: { ...training, outerSteps: 0, startFrom }, ...form };
+  // Without outer steps, no rate has a meaning, and no score could lower one.
+  const schedule = { ...training.schedule, decay: 'none' as const };
+  const config = {
+    ...base,
+    training: { ...training, schedule, outerSteps: 0, startFrom },
+    ...form,
+  };
   const averageOf = members.map((member) => member.name);
   return {
     ...{ name, averageOf },

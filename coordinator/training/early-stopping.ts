@@ -6,11 +6,18 @@ import { noticeEvent } from '../../shared/events/run-events.js';
 import { afterPlateaus } from './meta-optimizer.js';
 import type { TrainOptions } from './train-options.js';
 
-export function earlyStopping({
-  run: { config },
-  validationLoss,
-  caller: { sink },
-}: Pick<TrainOptions, 'run' | 'validationLoss' | 'caller'>) {
+/**
+ * @param goBackToBest returns the state with the parameters of the best score. With `schedule.decay: plateau`, training goes on
+ *   from them at the first plateau.
+ */
+export function earlyStopping(
+  {
+    run: { config },
+    validationLoss,
+    caller: { sink },
+  }: Pick<TrainOptions, 'run' | 'validationLoss' | 'caller'>,
+  goBackToBest: (state: TrainingState) => Promise<TrainingState>,
+) {
   const terms = validationLoss === undefined ? undefined : config.training.earlyStopping;
   const { everyOuterSteps = Infinity, patience = Infinity } = terms ?? {};
   const { schedule } = config.training;
@@ -28,8 +35,11 @@ export function earlyStopping({
     const validated = [...earlier, { outerStep, loss }];
     const isBest = bestOf(validated)?.outerStep === outerStep;
     sink({ kind: 'run-validated', outerStep, loss, isBest });
-    const optimizer = afterPlateaus(state.optimizer, schedule, plateausIn(validated, patience));
-    return { ...state, validated, optimizer };
+    const plateaus = plateausIn(validated, patience);
+    const optimizer = afterPlateaus(state.optimizer, schedule, plateaus);
+    const reached = { ...state, validated, optimizer };
+    const isFirst = plateaus === 1 && plateausIn(earlier, patience) === 0;
+    return isFirst && schedule.decay === 'plateau' ? goBackToBest(reached) : reached;
   };
   return {
     ...{ scored, isScored },

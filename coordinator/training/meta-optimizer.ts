@@ -516,6 +516,7 @@ export function takeDirections(
 
 const STEP = 'schedule.outerStep';
 const PLATEAUS = 'schedule.plateaus';
+const LATEST_PLATEAU = 0.75;
 
 function scaleBySchedule(
   rate: number,
@@ -551,7 +552,8 @@ const atPlateau = ({ decay }: ScheduleConfig, plateaus: number): OptimizerState[
 /**
  * Returns the share of the rate at outer step 0, 1, ... It rises as (outerStep + 1) /
  * warmupOuterSteps, so that no step has a rate of 0. Then it falls from 1 to `finalShare` at
- * `outerSteps`, linearly or as half a cosine (Loshchilov and Hutter, ICLR 2017), or at once at a plateau.
+ * `outerSteps`, linearly or as half a cosine (Loshchilov and Hutter, ICLR 2017), or at once: at a plateau, and at the latest
+ * when a quarter of the outer steps is left.
  */
 export function rateShareAt(
   outerStep: number,
@@ -570,6 +572,6 @@ export function rateShareAt(
     case 'cosine':
       return finalShare + (1 - finalShare) * 0.5 * (1 + Math.cos(Math.PI * progress));
     case 'plateau':
-      return hasReachedPlateau ? finalShare : 1;
+      return hasReachedPlateau || progress >= LATEST_PLATEAU ? finalShare : 1;
   }
 }

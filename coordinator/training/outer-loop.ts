@@ -134,7 +134,13 @@ async function openTraining(options: TrainOptions) {
   const frozen = encodeFrozen(found.metaParameters, spec, config.queue.frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
   const report = stepReport(run, caller, found);
-  const stopping = earlyStopping(options);
+  const stopping = earlyStopping(options, async (state) => {
+    await checkpoints.settled();
+    const best = await options.checkpoints.best?.();
+    return best === null || best === undefined
+      ? state
+      : tables.goBackTo(best.metaParameters, state);
+  });
   let fingerprint = fingerprintToRequire(config.compute, found, caller.sink);
   const pipeline = stepPipeline(options, {
     ...{ planner, tables, frozen, endOuterStep, times },

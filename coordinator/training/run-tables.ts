@@ -11,7 +11,7 @@ import {
   metaOptimizerOf,
   steppedState,
 } from './meta-optimizer.js';
-import { copyUnknownRow } from '../../shared/models/meta-parameters.js';
+import { copyUnknownRow, type MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {
@@ -19,6 +19,8 @@ export interface RunTables {
   encodePack(layout: RowPackLayout): Uint8Array;
   /** Applies one outer step to dense variables and rows. It may write to the gradient. */
   step(state: TrainingState, gradient: MetaGradient): TrainingState;
+  /** Takes the values of an earlier state over. The optimizer's stay as they are. */
+  goBackTo(earlier: MetaParameters, state: TrainingState): TrainingState;
   /** The tables as they are now. It ends the use of an earlier snapshot. */
   snapshot(): TableSnapshot;
 }
@@ -43,6 +45,19 @@ export function runTables(
       const stepped = steppedState(optimizer, state, gradient);
       copyUnknownRows(stepped.metaParameters.tables, rows, copies);
       return stepped;
+    },
+    goBackTo(earlier, state) {
+      const everyRow = [...tables].map(([name, { rowCount }]): [string, { ids: Int32Array }] => [
+        name,
+        { ids: Int32Array.from({ length: rowCount }, (_, row) => row) },
+      ]);
+      tracked.willWriteRows(new Map(everyRow), state.outerStep);
+      for (const [name, { values }] of tables) {
+        const found = earlier.tables.get(name);
+        if (found === undefined) throw new Error(`the earlier state has no table ${name}`);
+        values.set(found.values);
+      }
+      return { ...state, metaParameters: { ...state.metaParameters, dense: earlier.dense } };
     },
     snapshot: () => tracked.snapshot(),
   };

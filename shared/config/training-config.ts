@@ -40,7 +40,8 @@ const ScheduleConfigSchema = z
       .default('none')
       .describe(
         'How the rate falls after the rise: linearly or as half a cosine until the last outer step, or at once where the loss of ' +
-          'validation adgroups first stops falling (plateau). Training then ends where it stops falling for the second time.',
+          'validation adgroups first stops falling (plateau), at the latest when a quarter of the outer steps is left. There training goes back to ' +
+          'the parameters with the lowest loss, and it ends where the loss stops falling for the second time.',
       ),
     finalShare: z
       .number()

@@ -107,6 +107,8 @@ describe('the mean of trials', () => {
       },
     });
     expect(average?.config.training).not.toHaveProperty('earlyStopping');
+    // A plateau would need it.
+    expect(average?.config.training.schedule.decay).toBe('none');
     expect(average?.config.training).not.toHaveProperty('trainable');
     // The config can be read again.
     expect(RUN_CONFIG.check(average?.config, 'best.yaml')).toEqual(average?.config);

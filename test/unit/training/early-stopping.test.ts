@@ -10,7 +10,12 @@ import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.j
 import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { logisticConfig, mapCheckpoints, tinyRun } from '../../fixtures/training/training-run.js';
+import {
+  logisticConfig,
+  mapCheckpoints,
+  stateDigest,
+  tinyRun,
+} from '../../fixtures/training/training-run.js';
 import { codeOf } from '../../../test/fixtures/told.js';
 
 const training = {
@@ -90,34 +95,36 @@ describe('training that stops early', () => {
     expect((await train({ ...again.options, validationLoss: losses() })).outerSteps).toBe(10);
   });
 
-  it('lowers the rate at a plateau and ends at the second one, with a resume between them', async () => {
-    const plateau = {
+  it('goes back to the best parameters at a plateau and ends at the second one, with a resume between them', async () => {
+    const config = logisticConfig({
+      ...training,
       schedule: { decay: 'plateau', finalShare: 0.25 },
       earlyStopping: { everyOuterSteps: 2, patience: 2 },
-    };
-    const config = logisticConfig({ ...training, ...plateau });
-    const given = [5, 4, 4.1, 4.2, 3.9, 4, 4.3];
-    const straight = await train({
-      ...tinyRun(config).options,
-      validationLoss: losses(...given),
     });
-    expect(straight.outerSteps).toBe(14);
-    const checkpoints = mapCheckpoints();
-    const first = tinyRun(config, { checkpoints, stopAtOuterStep: 9 });
-    await train({ ...first.options, validationLoss: losses(...given.slice(0, 4)) });
-    const rest = tinyRun(config, { checkpoints, resume: true });
-    const resumed = await train({ ...rest.options, validationLoss: losses(...given.slice(4)) });
-    expect(resumed.digest).toBe(straight.digest);
-    // Until the first plateau, which is at outer step 8, the rate is that of a run without a decay.
-    const constant = logisticConfig({ ...training, earlyStopping: plateau.earlyStopping });
-    const valuesAfter = async (of: typeof config, stopAtOuterStep: number) => {
-      const { options } = tinyRun(of, { stopAtOuterStep });
-      const scores = losses(...given);
-      // A run without a decay ends at its first plateau.
-      const outcome = await train({ ...options, validationLoss: scores });
-      return outcome.state.metaParameters.dense;
+    const given = [5, 4, 4.1, 4.2, 3.9, 4, 4.3];
+    const trained = async (
+      [from, to]: readonly [number, number],
+      store: MemoryObjectStore,
+      departures: Parameters<typeof tinyRun>[1],
+    ) => {
+      const { options } = tinyRun(config, departures);
+      const checkpoints = checkpointsIn(store, { spec: options.run.spec });
+      const validationLoss = losses(...given.slice(from, to));
+      return train({ ...options, checkpoints, validationLoss });
     };
-    expect(await valuesAfter(config, 8)).toEqual(await valuesAfter(constant, 8));
+    const straight = await trained([0, 7], new MemoryObjectStore(), {});
+    expect(straight.outerSteps).toBe(14);
+    const store = new MemoryObjectStore();
+    const atPlateau = await trained([0, 4], store, { stopAtOuterStep: 8 });
+    const best = await trained([0, 2], new MemoryObjectStore(), { stopAtOuterStep: 4 });
+    expect(stateDigest(atPlateau.state).metaParameters).toBe(
+      stateDigest(best.state).metaParameters,
+    );
+    expect(atPlateau.state).toMatchObject({ outerStep: 8, validated: [{}, {}, {}, {}] });
+    await trained([4, 4], store, { stopAtOuterStep: 9, resume: true });
+    const resumed = await trained([4, 7], store, { resume: true });
+    expect(resumed.digest).toBe(straight.digest);
+    expect(stateDigest(resumed.state)).toEqual(stateDigest(straight.state));
   });
 
   it('scores the outer step whose score was interrupted when it is resumed', async () => {

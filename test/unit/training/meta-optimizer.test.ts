@@ -179,6 +179,8 @@ describe('the schedule', () => {
     expect(stepOf(lowered)).toBe(-0.25);
     // Appended logs begin a new list of scores.
     expect(stepOf(afterPlateaus(lowered, training.schedule, 0))).toBe(-0.25);
+    const { schedule: of } = training;
+    expect([14, 15].map((step) => rateShareAt(step, of, 20))).toEqual([1, 0.25]);
   });
 
   it.each([
