@@ -49,6 +49,8 @@ function runVitest(result, reportPath) {
   const args = ['run', '--config', 'test/vitest.config.ts', '--reporter=default'];
   args.push('--reporter=json', `--outputFile.json=${reportPath}`, ...process.argv.slice(2));
   const environment = { ...process.env };
+  // The set-up has compiled them.
+  environment['QIANMO_TEST_COMPILED'] = 'yes';
   delete environment['QIANMO_TEST_S3_SERVER'];
   if (result.redisServer) environment['QIANMO_TEST_REDIS_SERVER'] = result.redisServer.path;
   if (result.s3Server) environment['QIANMO_TEST_S3_SERVER'] = JSON.stringify(result.s3Server);
