@@ -54,7 +54,7 @@ const ADAPTING = {
 } as const;
 
 /** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
-const RATES = { deepfm: 0.005, 'narrow deepfm': 0.003, encodings: 0.05 } as const;
+const RATES = { deepfm: 0.005, 'narrow deepfm': 0.005, encodings: 0.05 } as const;
 
 /** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
@@ -157,14 +157,10 @@ function episodeStepCount({ trainRowCount }: Pick<DataFacts, 'trainRowCount'>): 
 /** Scores of the validation adgroups in a training that does not stop early. */
 const SCORES = 20;
 
-function stoppingOf(
-  outerSteps: number,
-  segment: string | null,
-  patience = 5,
-): Record<string, unknown> {
+function stoppingOf(outerSteps: number, segment: string | null): Record<string, unknown> {
   return {
     earlyStopping: {
-      ...{ everyOuterSteps: outerSteps / SCORES, patience, tasksMax: 500 },
+      ...{ everyOuterSteps: outerSteps / SCORES, patience: 5, tasksMax: 500 },
       ...(segment === null ? {} : { segment }),
     },
     checkpointEveryOuterSteps: outerSteps,
