@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_760],
-  ['lines of shared', () => linesBelow('shared'), 22_345],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_800],
+  ['lines of shared', () => linesBelow('shared'), 22_375],
   ['lines of worker', () => linesBelow('worker'), 24_220],
   ['lines of infra', () => linesBelow('infra'), 11_420],
-  ['lines of test', () => linesBelow('test'), 72_400],
+  ['lines of test', () => linesBelow('test'), 72_450],
   ['source files', () => production.length, 436],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
   ['exported names', exportedCount, 2_120],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 470],
+  ['KB of documentation', documentKilobytes, 471],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
