@@ -10,7 +10,7 @@ import { rejectsByReason } from './rejected-rows.js';
 import { labelsThatNeverDiffer, rowLabelsOf } from './row-judgement.js';
 import { requireTrainingTasks, smallTasksLeftOut } from './task-division.js';
 
-/** What the rows that were read would become. */
+/** The tasks and rejects that `prepare` would make of the rows read so far. */
 export interface CheckedLogs {
   readonly files: readonly string[];
   /** True if these are all rows of the logs. Otherwise they are the first ones, and all counts are theirs. */

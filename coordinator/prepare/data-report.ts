@@ -10,7 +10,7 @@ import {
   createRowSample,
   LEAKED_SHARE,
   lossOfLabels,
-  toldShare,
+  measureToldShare,
   valueSql,
   type SampledLabels,
 } from './row-sample.js';
@@ -104,7 +104,7 @@ export async function dataReportOf(
       drift: numberOrNull(drift),
       driftPeriod: driftPeriod === null ? null : places.indexOf(Number(driftPeriod)),
       toldShare: hasOneLabel
-        ? await toldShare(value, { loss: lossOfLabels(labels) }, session)
+        ? await measureToldShare(value, { loss: lossOfLabels(labels) }, session)
         : null,
     });
   }

@@ -71,7 +71,7 @@ interface MeasuredRows {
  * @param value SQL over the rows, as `valueSql` makes it
  * @returns null if a half has no rows, or labels that do not differ.
  */
-export async function toldShare(
+export async function measureToldShare(
   value: string,
   rows: MeasuredRows,
   session: DuckSession,
@@ -88,8 +88,8 @@ interface ListedRows {
   readonly loss: Loss;
 }
 
-/** The same share for rows that are in no store. */
-export async function toldShareOfList(
+/** Measures the same share on a list of values and labels, before there is a store. */
+export async function measureListedToldShare(
   { values, targets, loss }: ListedRows,
   session: DuckSession,
 ): Promise<number | null> {
@@ -107,7 +107,7 @@ export async function toldShareOfList(
     `CREATE OR REPLACE TABLE listed_rows AS SELECT *, 1.0::DOUBLE AS n, 0 AS split FROM (SELECT ${list(numbers)} AS value,
       ${list(targets)} AS clicks, unnest(range(${targets.length})) % 2 AS task_half) WHERE clicks IS NOT NULL`,
   );
-  return toldShare(valueSql('value', isNumber), { loss, rows: 'listed_rows' }, session);
+  return measureToldShare(valueSql('value', isNumber), { loss, rows: 'listed_rows' }, session);
 }
 
 interface GainSettings extends MeasuredRows {

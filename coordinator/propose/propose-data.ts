@@ -47,7 +47,7 @@ interface Overrides extends Readonly<Partial<Record<DecidedField, string | undef
   readonly mustBeCertain?: boolean;
 }
 
-/** What a log does not tell, for a person who may choose. */
+/** A question about a column that the log leaves open, with the answers to choose from. */
 export interface Question {
   readonly what: string;
   /** Columns with some of their values, the most likely one first. */

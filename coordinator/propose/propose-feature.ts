@@ -1,7 +1,7 @@
 /** Proposes a feature for one column, or says why it is left out. */
 
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { LEAKED_SHARE, toldShareOfList } from '../prepare/row-sample.js';
+import { LEAKED_SHARE, measureListedToldShare } from '../prepare/row-sample.js';
 import { FeatureSchema, type FeatureConfig } from '../../shared/config/data-config.js';
 import type { SampledColumn } from './sampled-column.js';
 import { findBagSeparator, readNumbers, readTimes, readWords } from './text-forms.js';
@@ -51,7 +51,9 @@ export async function proposeFeature(
       ? column.values
       : column.values.map((text) => (text === null ? null : numbers.valueOf(text)));
   const told =
-    targets.length === 0 ? 0 : ((await toldShareOfList({ values, targets, loss }, session)) ?? 0);
+    targets.length === 0
+      ? 0
+      : ((await measureListedToldShare({ values, targets, loss }, session)) ?? 0);
   if (told > LEAKED_SHARE)
     return {
       leftOut: `it tells ${(told * 100).toFixed(0)} % of the label, so it is known only after it`,

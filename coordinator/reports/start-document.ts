@@ -25,7 +25,7 @@ interface JudgedModel {
   readonly words: string;
 }
 
-/** What the served model is measured against. */
+/** A model that the served one is compared with. */
 export interface Baseline {
   /** As in `a plain model for all`. */
   readonly words: string;

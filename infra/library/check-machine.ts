@@ -28,7 +28,7 @@ import { failureOfSystemError } from '../../shared/base/system-errors.js';
 export interface MachineCheckResult extends CheckResult {
   /** The whole report, in the result of the check that starts a compute process. */
   readonly device?: DeviceReport;
-  /** What the logs say, in the result of the check that reads them. */
+  /** The tasks and rejects of the logs; only in the result of the check that reads them. */
   readonly logs?: CheckedLogs;
 }
 

@@ -2,7 +2,7 @@
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDuckSession, type DuckSession } from '../../../coordinator/logs/duckdb-session.js';
-import { toldShareOfList } from '../../../coordinator/prepare/row-sample.js';
+import { measureListedToldShare } from '../../../coordinator/prepare/row-sample.js';
 
 let session: DuckSession;
 beforeAll(async () => {
@@ -17,20 +17,23 @@ test.each([
   ['texts', isSecond.map((second) => (second === 1 ? 'long' : 'short'))],
   ['numbers', isSecond.map((second) => (second === 1 ? 30.5 : null))],
 ])('%s that say the label: 20 rows and 20 at the rate of all give 0.75', async (_, values) => {
-  const told = await toldShareOfList({ values, targets: isSecond, loss: 'binary' }, session);
+  const told = await measureListedToldShare({ values, targets: isSecond, loss: 'binary' }, session);
   expect(told).toBeCloseTo(1 - Math.log(0.75) / Math.log(0.5), 9);
 });
 
 test('of a value, the squared error falls to a quarter', async () => {
   // The mean is 7, both values are 2 from it, and half of that is learned.
   const targets = isSecond.map((second) => (second === 1 ? 9 : 5));
-  const told = await toldShareOfList({ values: isSecond, targets, loss: 'squared' }, session);
+  const told = await measureListedToldShare(
+    { values: isSecond, targets, loss: 'squared' },
+    session,
+  );
   expect(told).toBeCloseTo(0.75, 9);
 });
 
 test('a value that says nothing, one of a row alone, and labels that do not differ', async () => {
   const share = (values: readonly (string | null)[], targets: readonly (number | null)[]) =>
-    toldShareOfList({ values, targets, loss: 'binary' }, session);
+    measureListedToldShare({ values, targets, loss: 'binary' }, session);
   expect(
     await share(
       isSecond.map(() => 'same'),
