@@ -230,8 +230,12 @@ export function averageTrial(
   if (form === null || base === undefined || !isSmall) return null;
   const { earlyStopping: _stopping, trainable: _all, ...training } = base.training;
   const startFrom = { average: configs.map(({ output }) => output) };
-  // Without outer steps, no rate has a meaning, and no score could lower one.
-  const schedule = { ...training.schedule, decay: 'none' as const };
+  // Without scores there is no plateau. A refresh trains on at the final share, as after a cosine.
+  const { decay } = training.schedule;
+  const schedule = {
+    ...training.schedule,
+    decay: decay === 'plateau' ? ('cosine' as const) : decay,
+  };
   const config = {
     ...base,
     training: { ...training, schedule, outerSteps: 0, startFrom },

@@ -42,11 +42,11 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_800],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_805],
   ['lines of shared', () => linesBelow('shared'), 22_375],
   ['lines of worker', () => linesBelow('worker'), 24_220],
   ['lines of infra', () => linesBelow('infra'), 11_420],
-  ['lines of test', () => linesBelow('test'), 72_450],
+  ['lines of test', () => linesBelow('test'), 72_460],
   ['source files', () => production.length, 436],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
   ['exported names', exportedCount, 2_120],

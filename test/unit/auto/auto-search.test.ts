@@ -107,11 +107,21 @@ describe('the mean of trials', () => {
       },
     });
     expect(average?.config.training).not.toHaveProperty('earlyStopping');
-    // A plateau would need it.
-    expect(average?.config.training.schedule.decay).toBe('none');
     expect(average?.config.training).not.toHaveProperty('trainable');
     // The config can be read again.
     expect(RUN_CONFIG.check(average?.config, 'best.yaml')).toEqual(average?.config);
+  });
+
+  it('has no plateau, which would need scores, and keeps the share of the rate for a refresh', () => {
+    const [linear, tower] = [trialOf('t03', LINEAR), trialOf('t02', TOWER)];
+    const scheduleOf = (schedule: Trial['config']['training']['schedule']) => {
+      const training = { ...tower.config.training, schedule };
+      const members = [{ ...tower, config: { ...tower.config, training } }, linear];
+      return meanOf(...members)?.config.training.schedule;
+    };
+    const cosine = { warmupOuterSteps: 2, decay: 'cosine', finalShare: 0.25 } as const;
+    expect(scheduleOf({ ...cosine, decay: 'plateau' })).toEqual(cosine);
+    expect(scheduleOf(cosine)).toEqual(cosine);
   });
 
   it.each<[string, Trial[]]>([
