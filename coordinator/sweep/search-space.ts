@@ -54,7 +54,7 @@ const ADAPTING = {
 } as const;
 
 /** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
-const RATES = { deepfm: 0.005, 'narrow deepfm': 0.005, encodings: 0.05 } as const;
+const RATES = { deepfm: 0.005, 'narrow deepfm': 0.003, encodings: 0.05 } as const;
 
 /** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
@@ -139,13 +139,20 @@ const ROWS_PER_OUTER_STEP_MAX = 32_768;
 /** The cell of training: a factor of a learned prior that few adgroups choose costs more than it brings. */
 const LEARNED_PRIOR = { innerRates: [0.1], innerSteps: [3] } as const;
 
-/** About sixteen episodes, which are small outer steps. */
-const EPISODES = { rowsPerOuterStep: 1_024, taskWeight: 'examples', sampling: 'uniform' } as const;
-const EPISODE_STEPS = { min: 800, max: 1_600, passes: 8 } as const;
+/**
+ * About sixteen episodes, which are small outer steps of one leaf, since a trial computes in one process. How many steps
+ * a posterior needs differs by log, so its rate falls where the validation loss no longer does.
+ */
+const EPISODES = {
+  ...{ rowsPerOuterStep: 1_024, taskWeight: 'examples', sampling: 'uniform' },
+  leavesPerOuterStepMin: 1,
+  schedule: { warmupOuterSteps: 20, decay: 'plateau', finalShare: 0.25 },
+} as const;
+const EPISODE_STEPS = { min: 1_200, max: 3_200, passes: 8, patience: 3 } as const;
 
 function episodeSteps(facts: DataFacts): Record<string, unknown> {
   const outerSteps = episodeStepCount(facts);
-  return { outerSteps, ...stoppingOf(outerSteps, facts.segment) };
+  return { outerSteps, ...stoppingOf(outerSteps, facts.segment, EPISODE_STEPS.patience) };
 }
 
 function episodeStepCount({ trainRowCount }: Pick<DataFacts, 'trainRowCount'>): number {
@@ -157,10 +164,14 @@ function episodeStepCount({ trainRowCount }: Pick<DataFacts, 'trainRowCount'>): 
 /** Scores of the validation adgroups in a training that does not stop early. */
 const SCORES = 20;
 
-function stoppingOf(outerSteps: number, segment: string | null): Record<string, unknown> {
+function stoppingOf(
+  outerSteps: number,
+  segment: string | null,
+  patience = 5,
+): Record<string, unknown> {
   return {
     earlyStopping: {
-      ...{ everyOuterSteps: outerSteps / SCORES, patience: 5, tasksMax: 500 },
+      ...{ everyOuterSteps: outerSteps / SCORES, patience, tasksMax: 500 },
       ...(segment === null ? {} : { segment }),
     },
     checkpointEveryOuterSteps: outerSteps,

@@ -73,10 +73,10 @@ describe('the outer steps of episodes', () => {
   it('read the rows about eight times, within bounds', () => {
     const outerStepsOf = (facts: Partial<DataFacts>) =>
       candidatesOf({ ...FACTS, ...facts }, 2)[1]?.length?.['outerSteps'];
-    expect(outerStepsOf({})).toBe(800);
-    // 8 * 128,000 / 1024, whichever of them are query rows.
-    expect(outerStepsOf({ trainRowCount: 128_000 })).toBe(1000);
-    expect(outerStepsOf({ trainRowCount: 1_280_000 })).toBe(1600);
+    expect(outerStepsOf({})).toBe(1200);
+    // 8 * 256,000 / 1024, whichever of them are query rows.
+    expect(outerStepsOf({ trainRowCount: 256_000 })).toBe(2000);
+    expect(outerStepsOf({ trainRowCount: 1_280_000 })).toBe(3200);
   });
 });
 
