@@ -14,7 +14,7 @@ import {
 } from './document/document.js';
 import { formatCount, formatNumber, formatShare } from './document/format.js';
 
-interface PreparedStore {
+export interface PreparedStore {
   /** Folder or `s3://` prefix of the task store. */
   readonly store: string;
   readonly manifest: StoreManifest;

@@ -17,7 +17,7 @@ const POLL_INTERVAL_MS = 200;
 const HEARD_WITHIN_MS = RUN_LEASE_MS + 1_000;
 
 /** A run after its coordinator has heard the command. */
-interface CancelResult {
+export interface CancelResult {
   readonly run: string;
   /** `ended`: the run has stopped already. */
   readonly state: 'stopping' | 'ended';

@@ -81,7 +81,7 @@ import {
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { rateShareAt } from '../training/meta-optimizer.js';
 
-interface ExportResult extends ExportedBundle {
+export interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
   readonly bundles: string;
   readonly label: string;
@@ -490,7 +490,7 @@ function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
   return hasStoppedEarly || manifest.outerStep >= outerStepsOf(manifest, config.training);
 }
 
-interface RefreshResult extends RefreshedExport, AppendedLogs {
+export interface RefreshResult extends RefreshedExport, AppendedLogs {
   /** Null if the trunk was not trained. */
   readonly trained: TrainedFurther | null;
   readonly appendMs: number;

@@ -42,7 +42,7 @@ export async function statusOfRun(
   return statusAt(record, context);
 }
 
-interface ListedRuns {
+export interface ListedRuns {
   /** The latest first. */
   readonly runs: readonly RunStatus[];
   /** There are more than are listed, or more folders than were looked into. */

@@ -1,5 +1,6 @@
 /** Verbs of bundles: written, kept, converted and served. */
 
+import type { ExportResult, RefreshResult } from '../../coordinator/runs/export-run.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { ConvertRequestSchema, ServeRequestSchema } from './requests.js';
 import { call, service } from './verb.js';
@@ -23,7 +24,7 @@ stopped goes on where it ended when it is started again.
 Example:
   qianmo export run.yaml --encoding float16`,
   run: async () => (await import('../../coordinator/runs/export-run.js')).exportRun,
-  show: async (exported) => (await documents()).exportDocument(exported),
+  show: async (exported: ExportResult) => (await documents()).exportDocument(exported),
 });
 
 /**
@@ -43,7 +44,7 @@ Examples:
   qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz
   qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50`,
   run: async () => (await import('../../coordinator/runs/export-run.js')).refreshRun,
-  show: async (refreshed) => (await documents()).refreshDocument(refreshed),
+  show: async (refreshed: RefreshResult) => (await documents()).refreshDocument(refreshed),
 });
 
 /** The bundles under an address, the last published first. */

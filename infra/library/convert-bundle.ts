@@ -19,7 +19,7 @@ import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel } from '../../worker/serving/interchange/onnx-graph.js';
 import type { ConvertRequestSchema } from './requests.js';
 
-interface ConvertedModel {
+export interface ConvertedModel {
   readonly format: 'onnx';
   readonly folder: string;
   /** The digest of the bundle. */

@@ -54,7 +54,7 @@ export async function replayLog(
   return { decisionCount, differingCount, differing };
 }
 
-interface OpeResult extends OffPolicyReport {
+export interface OpeResult extends OffPolicyReport {
   /** The content of a decision log; null for a table. */
   readonly log: LogCounts | null;
 }

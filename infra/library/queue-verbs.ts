@@ -1,6 +1,7 @@
 /** Verbs of runs under way: workers, records, control and pages. */
 
-import type { cancelRun } from '../../coordinator/runs/cancel-run.js';
+import type { CancelResult } from '../../coordinator/runs/cancel-run.js';
+import type { ListedRuns } from '../../coordinator/runs/record-calls.js';
 import { FORMAT, oneOf } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { boundedRate } from '../../shared/events/event-log.js';
@@ -12,7 +13,7 @@ const records = () => import('../../coordinator/runs/record-calls.js');
 const cancelling = () => import('../../coordinator/runs/cancel-run.js');
 const documents = () => import('../../coordinator/reports/run-documents.js');
 
-function cancelTexts(result: Awaited<ReturnType<typeof cancelRun>>): Shown {
+function cancelTexts(result: CancelResult): Shown {
   const { run, state, outerStep, outerSteps, coordinator } = result;
   const steps = outerStep === null ? '' : ` after outer step ${outerStep} of ${outerSteps ?? '?'}`;
   const where = `process ${coordinator.pid} on ${coordinator.host}`;
@@ -57,7 +58,7 @@ A run in a bucket is named by its whole s3:// prefix.
 Example:
   qianmo runs runs s3://models/movielens`,
   run: async () => (await records()).listRuns,
-  show: async ({ runs, isCut }) => (await documents()).runsDocument(runs, isCut),
+  show: async ({ runs, isCut }: ListedRuns) => (await documents()).runsDocument(runs, isCut),
 });
 
 /** The state and the progress of a run, from its output alone. No process of the run has to live. */

@@ -1,6 +1,7 @@
 /** Verbs that make a run: from logs to a trained, evaluated and chosen model. */
 
 import type { Document } from '../../coordinator/reports/document/document.js';
+import type { PreparedStore } from '../../coordinator/reports/store-document.js';
 import type { ProposedConfig } from '../../coordinator/runs/init-run.js';
 import { flag, text } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
@@ -58,7 +59,7 @@ export const prepare = call('prepare', {
   plugins: true,
   help: '\nExample:\n  qianmo prepare infra/examples/movielens.yaml',
   run: async () => (await import('../../coordinator/runs/prepare-run.js')).prepareRun,
-  show: async (prepared) =>
+  show: async (prepared: PreparedStore) =>
     (await import('../../coordinator/reports/store-document.js')).storeDocument(prepared),
 });
 

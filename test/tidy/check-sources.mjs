@@ -13,7 +13,13 @@ const host = {
 };
 const config = ts.getParsedCommandLineOfConfigFile('tsconfig.json', { noEmit: true }, host);
 const program = ts.createProgram(config.fileNames, config.options);
-const types = ts.formatDiagnostics(ts.getPreEmitDiagnostics(program), host);
+// The package ships the declarations of its library.
+const declared = program
+  .getSourceFiles()
+  .filter(({ fileName }) => /\/infra\/library\/[^/]*\.ts$/.test(fileName))
+  .flatMap((file) => program.getDeclarationDiagnostics(file));
+const found = [...ts.getPreEmitDiagnostics(program), ...declared];
+const types = ts.formatDiagnostics(found, host);
 
 const eslint = new ESLint({
   cwd: projectRoot,
