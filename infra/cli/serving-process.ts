@@ -8,6 +8,7 @@ import { failureRecordOf } from '../../shared/base/failure-record.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../shared/events/run-events.js';
+import { loadPluginsOfArguments } from '../../shared/plugins/load-plugins.js';
 import type { HandedOutcome } from '../../worker/serving/processes/connection-hand-out.js';
 import type {
   ServingOrder,
@@ -74,6 +75,7 @@ async function drain(): Promise<void> {
 
 async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }>): Promise<void> {
   try {
+    await loadPluginsOfArguments();
     const asked = ServeRequestSchema.parse(request);
     const onOpen = (taking: typeof take): void => {
       take = taking;

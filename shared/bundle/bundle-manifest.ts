@@ -208,7 +208,7 @@ export function parseBundleManifest(
       what: 'the manifest of a bundle cannot be read',
       where,
       found,
-      cure: 'restore the object from a copy, or export the run again with `qianmo export`',
+      cure: 'name the plugin that it was made with, if any; restore the object from a copy, or export the run again',
       ...(cause === undefined ? {} : { cause }),
     });
   const foundDigest = sha256Of(bytes);

@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import type { Method } from '../methods/inner-loop/method.js';
@@ -42,6 +43,12 @@ export function loadedPlugins(): readonly PluginFile[] {
 /** The arguments by which a process gives its plugins to a process that it starts. */
 export function pluginArguments(): string[] {
   return loadedPlugins().flatMap(({ path, sha256 }) => ['--plugin', `${sha256}:${path}`]);
+}
+
+/** Loads the plugins of a process or thread whose arguments are `pluginArguments` of the one that started it. */
+export async function loadPluginsOfArguments(): Promise<void> {
+  const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
+  await loadGivenPlugins(values.plugin ?? []);
 }
 
 /**

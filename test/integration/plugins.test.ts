@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/commands/command-room.js';
 import { codeBlocks, pageAt } from '../fixtures/documentation/markdown-page.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
+import { serveCommand } from '../fixtures/serving/served-command.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 8;
@@ -111,6 +112,22 @@ describe('a method from a plugin', () => {
       what: /^the checkpoint was made with another config/,
       found: /method\.plugin: "[0-9a-f]{64}" -> "[0-9a-f]{64}"/,
       cure: /^give --plugin the file that the run started with/,
+    });
+  });
+
+  it('is served, in one process and in two', async () => {
+    const plugin = ['--plugin', 'maml.js'];
+    await room.done(['evaluate', 'in-process.yaml', ...plugin]);
+    await room.done(['export', 'in-process.yaml', '--out', 'bundles', ...plugin]);
+    for (const processes of ['1', '2']) {
+      const options = ['--processes', processes, ...plugin];
+      await (await serveCommand(room.folder, 'bundles', options)).stop();
+    }
+    await room.refused(['serve', '--bundle', 'bundles', '--port', '0'], {
+      exitCode: 1,
+      what: /^the manifest of a bundle cannot be read/,
+      found: /method\.kind/,
+      cure: /^name the plugin/,
     });
   });
 

@@ -157,7 +157,11 @@ describe('documentation', () => {
   test('the page of plugins names every verb that takes them', () => {
     const sentence = /^.*take `--plugin`.*$/m.exec(pageAt('infra/docs/plugins.md').text)?.[0] ?? '';
     const named = [...sentence.matchAll(/`([a-z][a-z-]*)`/g)].map((match) => match[1]);
-    const taking = verbs().filter(({ options }) => options.some(({ long }) => long === '--plugin'));
+    const taking = verbs().filter((verb) =>
+      [verb, ...verb.commands].some(({ options }) =>
+        options.some(({ long }) => long === '--plugin'),
+      ),
+    );
     expect(named.sort()).toEqual(taking.map((verb) => verb.name()).sort());
   });
 

@@ -14,6 +14,7 @@ import { damagedFile } from '../../../shared/bundle/array-files.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
+import { loadPluginsOfArguments } from '../../../shared/plugins/load-plugins.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { loadScoringAddon, type ScoringAddon } from '../kernel-scorer.js';
@@ -278,7 +279,7 @@ if (parentPort !== null) {
     }
   };
   // One after the other: what a bundle shares with the one before is mapped once.
-  let before = Promise.resolve();
+  let before = loadPluginsOfArguments();
   port.on('message', (request: LoaderRequest) => {
     before = before.then(() => carryOut(request));
   });

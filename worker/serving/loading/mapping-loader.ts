@@ -8,6 +8,7 @@ import { errorFromRecord, type FailureRecord } from '../../../shared/base/failur
 import type { ReadFiles } from '../../../shared/bundle/array-files.js';
 import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
+import { pluginArguments } from '../../../shared/plugins/load-plugins.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { loadScoringAddon, type ScoringAddon } from '../kernel-scorer.js';
@@ -154,7 +155,10 @@ export class MappingLoader implements BundleLoader {
   }
 
   #startThread(): Worker {
-    const thread = new Worker(compiledThread(), { workerData: this.#settings });
+    const thread = new Worker(compiledThread(), {
+      workerData: this.#settings,
+      argv: pluginArguments(),
+    });
     thread.on('message', (reply: LoaderReply) => {
       const waiting = this.#waiting.get(reply.loadId);
       this.#waiting.delete(reply.loadId);

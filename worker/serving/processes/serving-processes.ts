@@ -12,6 +12,7 @@ import { endInTime, superviseProcess } from '../../../shared/base/supervise.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { RunEventSink, StampedEventSink } from '../../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
+import { pluginArguments } from '../../../shared/plugins/load-plugins.js';
 import { CONNECTIONS_MAX, DRAIN_MS_MAX } from '../server/server-limits.js';
 import { ConnectionHandOut, type HandedOutcome, type Taker } from './connection-hand-out.js';
 import type { ProcessesState, StateOrder, StateRequest } from './state-link.js';
@@ -187,7 +188,10 @@ export class ServingProcesses {
 
   #oneLife(place: number): Life {
     const { entry, requestOf, environment, state } = this.#terms;
-    const child = fork(entry, [], { env: { ...environment }, serialization: 'advanced' });
+    const child = fork(entry, pluginArguments(), {
+      env: { ...environment },
+      serialization: 'advanced',
+    });
     const taker = takerOf(child);
     this.#running.set(place, child);
     const ended = new Promise<ProcessEnd>((resolve) => {
