@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
 import {
   BootstrapError,
   cacheRoot,
@@ -127,6 +128,7 @@ async function installNow(names) {
   if (!canInstallSystemPackages()) {
     return { ok: false, problem: 'needs root on Debian or Ubuntu' };
   }
+  if (!(await isAllowed(names))) return { ok: false, problem: 'you said no' };
   const environment = { DEBIAN_FRONTEND: 'noninteractive' };
   if (!listsFetched) {
     const update = await runCommand('apt-get', ['update'], {
@@ -138,6 +140,20 @@ async function installNow(names) {
   }
   const args = ['install', '-y', '--no-install-recommends', ...names];
   return runCommand('apt-get', args, { environment, timeoutMs: APT_TIMEOUT_MS });
+}
+
+/**
+ * Asks on a terminal; a script has asked for the set-up, and nobody would answer.
+ *
+ * @param {string[]} names
+ * @returns {Promise<boolean>}
+ */
+async function isAllowed(names) {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return true;
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await terminal.question(`Install ${names.join(', ')} with apt-get? [Y/n] `);
+  terminal.close();
+  return !/^n/i.test(answer.trim());
 }
 
 const DOWNLOAD_TIMEOUT_MS = 15 * 60_000;

@@ -45,7 +45,7 @@ test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 35_820],
   ['lines of shared', () => linesBelow('shared'), 22_380],
   ['lines of worker', () => linesBelow('worker'), 24_230],
-  ['lines of infra', () => linesBelow('infra'), 11_420],
+  ['lines of infra', () => linesBelow('infra'), 11_440],
   ['lines of test', () => linesBelow('test'), 72_490],
   ['source files', () => production.length, 436],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
