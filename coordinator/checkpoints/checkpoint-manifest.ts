@@ -185,8 +185,9 @@ function parse<Value>(
   throw new QianmoError({ kind: 'data', what, where, found: z.prettifyError(result.error) });
 }
 
+const VersionedSchema = z.object({ formatVersion: z.int().positive() });
 function refuseOtherVersion(value: unknown, where: string): void {
-  const version = z.object({ formatVersion: z.int().positive() }).safeParse(value);
+  const version = VersionedSchema.safeParse(value);
   if (!version.success || version.data.formatVersion === CHECKPOINT_FORMAT_VERSION) return;
   throw new QianmoError({
     kind: 'environment',

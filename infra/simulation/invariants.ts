@@ -5,17 +5,16 @@
 import { RunFencedError } from '../../shared/storage/lease.js';
 import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { bestOf, type ValidatedStep } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import { inputRefsOf, type JobResult, type CarriedJob } from '../../shared/queue/protocol.js';
-import { blobKeyOf } from '../../shared/storage/blob-store.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import { NOT_OPENED, type CommandWatch, type ServerCommand } from './simulated-server.js';
 import type { SimulatedProcess, VirtualTime } from './machines.js';
 import {
   JOB_ATTEMPTS_MAX,
   LARGE_BLOBS,
+  madeOnce,
   OUTER_STEPS,
   QUERY_ROWS_PER_TASK,
   REFUSAL_WAIT_MS,
@@ -23,12 +22,14 @@ import {
 } from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
 import {
+  bestOf,
   blobsOf,
   LATEST_KEY,
   parseManifest,
   type CheckpointManifest,
+  type ValidatedStep,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import { blobRefOf } from '../../shared/storage/blob-store.js';
+import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 
 /** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
@@ -85,9 +86,11 @@ export class Invariants {
   /** The claim under which the pointer was replaced last. */
   #pointerEpoch = 0;
   isAnyObjectDamaged = false;
+  readonly #checkpoints: CheckedCheckpoints;
 
   constructor(world: Observed, reference: Reference) {
     this.#world = world;
+    this.#checkpoints = new CheckedCheckpoints(world.store.objects);
     this.#reference = reference;
   }
 
@@ -136,15 +139,8 @@ export class Invariants {
     if (known !== undefined) return known;
     const life: CoordinatorLife = {
       ...{ process, number: this.lives.length + 1, startMs: this.nowMs, endMs: Infinity },
-      ...{
-        epoch: 0,
-        hasBegun: false,
-        troubledMs: -Infinity,
-        lastStoreKey: '',
-        failureCountByJob: new Map(),
-      },
-      claimEpoch: 0,
-      isCancelled: false,
+      ...{ epoch: 0, hasBegun: false, troubledMs: -Infinity, lastStoreKey: '', claimEpoch: 0 },
+      ...{ failureCountByJob: new Map(), isCancelled: false },
     };
     this.lives.push(life);
     return life;
@@ -373,7 +369,7 @@ export class Invariants {
 
   async #checkCheckpoint(): Promise<void> {
     const { store } = this.#world;
-    const found = await checkedCheckpoint(store.objects, store.damagedKeys);
+    const found = await this.#checkpoints.latest(store.damagedKeys);
     if (found === null) return;
     if ('problem' in found) {
       this.violate('the latest checkpoint is whole', found.problem);
@@ -448,47 +444,54 @@ interface WholeCheckpoint {
 
 type FoundCheckpoint = WholeCheckpoint | { readonly problem: string };
 
-/**
- * Null before the first checkpoint.
- *
- * @param damagedKeys objects that a fault has changed, which are not looked at.
- */
-async function checkedCheckpoint(
-  store: ObjectStore,
-  damagedKeys: ReadonlySet<string>,
-): Promise<FoundCheckpoint | null> {
-  const pointer = await store.get(LATEST_KEY);
-  if (pointer === null) return null;
-  const { manifest: key } = PointerSchema.parse(
-    JSON.parse(Buffer.from(pointer.bytes).toString('utf8')),
-  );
-  const manifest = await wholeManifest(store, key, damagedKeys);
-  if ('problem' in manifest) return manifest;
-  const { outerStep, metaParametersDigest: digest, validated = [] } = manifest;
-  const found = { outerStep, digest, validated };
-  if (manifest.best === undefined) return { ...found, best: null };
-  const best = await wholeManifest(store, manifest.best.manifest, damagedKeys);
-  if ('problem' in best) return best;
-  return { ...found, best: { outerStep: best.outerStep, digest: best.metaParametersDigest } };
-}
+/** Reads the checkpoints of one store. Each version of an object is parsed and hashed once. */
+class CheckedCheckpoints {
+  readonly #store: ObjectStore;
+  readonly #manifest = madeOnce<CheckpointManifest>();
+  readonly #sha256 = madeOnce<string>();
 
-async function wholeManifest(
-  store: ObjectStore,
-  key: string,
-  damagedKeys: ReadonlySet<string>,
-): Promise<CheckpointManifest | { readonly problem: string }> {
-  const object = await store.get(key);
-  if (object === null) return { problem: `${key} is not there` };
-  const manifest = parseManifest(object.bytes, key);
-  for (const ref of blobsOf(manifest)) {
-    const blobKey = blobKeyOf(ref);
-    if (damagedKeys.has(blobKey)) continue;
-    const blob = await store.get(blobKey);
-    if (blob === null) return { problem: `${blobKey} of ${key} is not there` };
-    if (blobRefOf(blob.bytes).sha256 !== ref.sha256)
-      return { problem: `${blobKey} of ${key} has other bytes` };
+  constructor(store: ObjectStore) {
+    this.#store = store;
   }
-  return manifest;
+
+  /**
+   * Null before the first checkpoint.
+   *
+   * @param damagedKeys objects that a fault has changed, which are not looked at.
+   */
+  async latest(damagedKeys: ReadonlySet<string>): Promise<FoundCheckpoint | null> {
+    const pointer = await this.#store.get(LATEST_KEY);
+    if (pointer === null) return null;
+    const { manifest: key } = PointerSchema.parse(
+      JSON.parse(Buffer.from(pointer.bytes).toString('utf8')),
+    );
+    const manifest = await this.#whole(key, damagedKeys);
+    if ('problem' in manifest) return manifest;
+    const { outerStep, metaParametersDigest: digest, validated = [] } = manifest;
+    const found = { outerStep, digest, validated };
+    if (manifest.best === undefined) return { ...found, best: null };
+    const best = await this.#whole(manifest.best.manifest, damagedKeys);
+    if ('problem' in best) return best;
+    return { ...found, best: { outerStep: best.outerStep, digest: best.metaParametersDigest } };
+  }
+
+  async #whole(
+    key: string,
+    damagedKeys: ReadonlySet<string>,
+  ): Promise<CheckpointManifest | { readonly problem: string }> {
+    const object = await this.#store.get(key);
+    if (object === null) return { problem: `${key} is not there` };
+    const manifest = this.#manifest(key + object.etag, () => parseManifest(object.bytes, key));
+    for (const ref of blobsOf(manifest)) {
+      const blobKey = blobKeyOf(ref);
+      if (damagedKeys.has(blobKey)) continue;
+      const blob = await this.#store.get(blobKey);
+      if (blob === null) return { problem: `${blobKey} of ${key} is not there` };
+      const sha256 = this.#sha256(blobKey + blob.etag, () => blobRefOf(blob.bytes).sha256);
+      if (sha256 !== ref.sha256) return { problem: `${blobKey} of ${key} has other bytes` };
+    }
+    return manifest;
+  }
 }
 
 /** The beats of a dead coordinator may arrive this late. */

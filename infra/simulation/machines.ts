@@ -93,7 +93,8 @@ const ORIGIN_MS_MAX = 1_000_000;
 const DRIFT_MAX = 0.001;
 const LATENCY_MS_MAX = 6;
 
-const never = new Promise<never>(() => undefined);
+/** Each is another promise: one for all would hold all that ever waited for it. */
+const never = (): Promise<never> => new Promise(() => undefined);
 
 /** A computer: its clocks, and its link to the network. Processes on it come and go. */
 export class Machine {
@@ -219,7 +220,7 @@ export class SimulatedProcess {
 
   /** Makes a request of the process, and returns its outcome when the process can take it. */
   async lived<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
-    if (this.#isOver) return never;
+    if (this.#isOver) return never();
     try {
       const answer = await ask();
       await this.alive();
@@ -233,6 +234,6 @@ export class SimulatedProcess {
   /** Resolves when the process runs; never if it has ended. */
   async alive(): Promise<void> {
     while (this.#resumed !== null) await this.#resumed;
-    if (this.#isOver) await never;
+    if (this.#isOver) await never();
   }
 }

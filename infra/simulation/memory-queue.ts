@@ -40,6 +40,8 @@ import { ObjectBlobStore, type BlobStore } from '../../shared/storage/blob-store
 import { MemoryObjectStore, promised } from '../../shared/storage/memory-object-store.js';
 
 const RETRY_DELAY_MS = 500;
+/** Why a wait ends. A reason of its own avoids the exception that the platform would make. */
+const OVER = 'over';
 
 /** The lock of a job. It holds while the queue has the same token and its time has not passed. */
 interface JobLock {
@@ -337,7 +339,7 @@ export class MemoryJobQueue implements JobQueue {
       if (taken !== null || this.#nowMs() >= untilMs) return taken;
       // A job may have come, the time is over, or the consumer has stopped.
       const wait = new AbortController();
-      const end = (): void => wait.abort();
+      const end = (): void => wait.abort(OVER);
       stopped.addEventListener('abort', end, { once: true });
       this.#waits.add(wait);
       await this.#clock.sleep(untilMs - this.#nowMs(), wait.signal);
@@ -389,7 +391,7 @@ export class MemoryJobQueue implements JobQueue {
   }
 
   #endWaits(): void {
-    for (const wait of this.#waits) wait.abort();
+    for (const wait of this.#waits) wait.abort(OVER);
   }
 
   /**
@@ -461,7 +463,7 @@ export class CommandConsumer implements JobConsumer {
 
   pause(): void {
     this.#wanted = null;
-    this.#wait.abort();
+    this.#wait.abort(OVER);
   }
 
   async stop(): Promise<void> {
@@ -510,7 +512,7 @@ export class CommandConsumer implements JobConsumer {
     const [lost, ended] = [new AbortController(), new AbortController()];
     void this.#renew(lock, lost, ended.signal);
     const outcome = await this.#options.process({ jobId: lock.jobId, data }, lost.signal);
-    ended.abort();
+    ended.abort(OVER);
     if (outcome.kind === 'lost' || this.#closed.signal.aborted) return;
     // A lock that was lost ends, and the job is delivered again.
     await this.#commands.end(lock, outcome).catch((error: unknown) => {

@@ -18,6 +18,7 @@ import {
   BLOB_LIFETIME_MS,
   computedElsewhere,
   describedVariant,
+  madeOnce,
   queueOf,
   RUN_NAME,
   simulatedExecutorOf,
@@ -58,14 +59,12 @@ export interface SimulationResult {
 }
 
 /** Other differences change no digest. */
-const known = new Map<string, Promise<Reference>>();
+const references = madeOnce<Promise<Reference>>();
 
 function referenceOf(variant: Variant): Promise<Reference> {
   const { overlaps, leavesPerStep, stopsEarly } = variant;
   const key = JSON.stringify({ overlaps, leavesPerStep, stopsEarly });
-  const reference = known.get(key) ?? undisturbedRun(variant);
-  known.set(key, reference);
-  return reference;
+  return references(key, () => undisturbedRun(variant));
 }
 
 export async function simulate(request: SimulationRequest): Promise<SimulationResult> {

@@ -149,14 +149,22 @@ const plainConfig = {
   output: 'none',
 };
 
-const storeByTaskCount = new Map<number, TaskStore>();
+/** Returns a function that makes the value of a key when it is first asked for. */
+export function madeOnce<Value>(): (key: string, make: () => Value) => Value {
+  const made = new Map<string, Value>();
+  return (key, make) => {
+    const value = made.get(key) ?? make();
+    made.set(key, value);
+    return value;
+  };
+}
+
+const stores = madeOnce<TaskStore>();
 
 /** The tasks of runs with so many leaves in an outer step, one for each of its tasks. */
 export function simulatedStoreOf({ leavesPerStep }: Pick<Variant, 'leavesPerStep'>): TaskStore {
   const taskCount = leavesPerStep * TASKS_PER_DRAWN;
-  const store = storeByTaskCount.get(taskCount) ?? simulatedStore(taskCount);
-  storeByTaskCount.set(taskCount, store);
-  return store;
+  return stores(String(taskCount), () => simulatedStore(taskCount));
 }
 
 function simulatedStore(taskCount: number): TaskStore {
@@ -195,7 +203,13 @@ function taskRows(taskIndex: number): TaskRows {
 const plain = RunConfigSchema.parse(plainConfig);
 const spec = modelSpecOf(plain.model, FEATURES, plain.method, plain.training.trainable);
 
+const runs = madeOnce<PreparedRun>();
+
 export function simulatedRunOf(variant: Variant): PreparedRun {
+  return runs(JSON.stringify(variant), () => preparedRunOf(variant));
+}
+
+function preparedRunOf(variant: Variant): PreparedRun {
   const { leavesPerStep } = variant;
   const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
   const config = RunConfigSchema.parse({

@@ -5,7 +5,10 @@
 
 /** Keys are sorted, and those without a value are left out. */
 export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (Array.isArray(value))
+    return value.every((each) => typeof each === 'number')
+      ? JSON.stringify(value)
+      : `[${value.map(canonicalJson).join(',')}]`;
   if (!isRecord(value)) return value === undefined ? 'null' : JSON.stringify(value);
   const entries = Object.keys(value)
     .filter((key) => value[key] !== undefined)
