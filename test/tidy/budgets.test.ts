@@ -43,13 +43,13 @@ const filesIn = (folder: string): number =>
 
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 35_805],
-  ['lines of shared', () => linesBelow('shared'), 22_375],
-  ['lines of worker', () => linesBelow('worker'), 24_220],
+  ['lines of shared', () => linesBelow('shared'), 22_460],
+  ['lines of worker', () => linesBelow('worker'), 24_478],
   ['lines of infra', () => linesBelow('infra'), 11_420],
-  ['lines of test', () => linesBelow('test'), 72_460],
-  ['source files', () => production.length, 436],
+  ['lines of test', () => linesBelow('test'), 72_604],
+  ['source files', () => production.length, 437],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_120],
+  ['exported names', exportedCount, 2_122],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
   ['KB of documentation', documentKilobytes, 471],
