@@ -109,7 +109,7 @@ interface ServingSource extends Evaluated {
 }
 
 /** Returns whether an evaluation chooses the blocks that are served. */
-function needsEvaluation(method: MethodConfig): boolean {
+export function needsEvaluation(method: MethodConfig): boolean {
   return adapts(methodPlanOf(method));
 }
 
@@ -136,6 +136,18 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
         blocks: bucket.serves,
       })) ?? everywhere('adapted'),
   };
+}
+
+/** Says that validation would choose another arm than the one that is served; null if it would not. */
+export function otherChoice({
+  selection,
+  validation,
+}: Pick<EvaluationReport, 'selection' | 'validation'>): string | null {
+  const served = selection.blocks === undefined ? 'meta-adapted' : 'meta-chosen';
+  const from = validation?.arms.find(({ arm }) => arm === served)?.fromChosen ?? null;
+  if (validation === undefined || validation.chosen === null || from === null) return null;
+  const worse = `${from.value.toFixed(4)} ± ${from.standardError.toFixed(4)}`;
+  return `validation would choose ${validation.chosen}; the bundle serves ${served}, whose loss is higher by ${worse}`;
 }
 
 function requireEvaluation(

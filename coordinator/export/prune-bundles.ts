@@ -44,9 +44,9 @@ export async function pruneBundles(
     );
   const manifests = await manifestsOf(store);
   const oldManifests = await oldOf(MANIFEST_KEY_PREFIX);
-  const named = (await listLabels(store)).flatMap(({ bundle, earlier }) => [
+  const named = (await listLabels(store)).flatMap(({ bundle, earlier, left }) => [
     bundle,
-    ...earlier.slice(0, keptEarlierCount),
+    ...[earlier, left].flatMap((digests) => digests.slice(0, keptEarlierCount)),
   ]);
   const young = [...manifests.keys()].filter((digest) => !oldManifests.has(manifestKeyOf(digest)));
   const kept = new Set([...named, ...young]);

@@ -390,12 +390,10 @@ interface KeptSpan {
   readonly queryRowCount: number;
 }
 
+/** The newest rows: an adgroup with more than it may have adapts to those before the last query rows. */
 function spanToKeep(split: RowSplit, rowCount: number): KeptSpan {
   const boundary = boundaryOf(split, rowCount);
   const supportRowCount = Math.min(boundary, split.supportRowsMax);
-  return {
-    first: boundary - supportRowCount,
-    supportRowCount,
-    queryRowCount: Math.min(rowCount - boundary, split.queryRowsMax),
-  };
+  const queryRowCount = Math.min(rowCount - boundary, split.queryRowsMax);
+  return { first: rowCount - queryRowCount - supportRowCount, supportRowCount, queryRowCount };
 }

@@ -257,9 +257,12 @@ export function convertedDocument(written: {
 }
 
 export function labelDocument(moved: BundleLabel): Document {
-  const { name, bundle, earlier } = moved;
-  const before = earlier[0] === undefined ? '' : ` (before: ${earlier[0].slice(0, 12)})`;
-  return { data: moved, blocks: [textBlock(`${name} -> ${bundle}${before}`)] };
+  const { name, bundle, earlier, left } = moved;
+  const named = (what: string, digest?: string): string[] =>
+    digest === undefined ? [] : [`${what}: ${digest.slice(0, 12)}`];
+  const others = [...named('before', earlier[0]), ...named('left', left[0])].join(', ');
+  const text = `${name} -> ${bundle}${others === '' ? '' : ` (${others})`}`;
+  return { data: moved, blocks: [textBlock(text)] };
 }
 
 export function prunedDocument(pruned: PrunedBundles): Document {

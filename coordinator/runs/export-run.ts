@@ -39,7 +39,8 @@ import {
   type ExportSource,
   type ExportedChanges,
 } from '../export/export-bundle.js';
-import { servingOf } from '../export/adapted-shards.js';
+import { needsEvaluation, otherChoice, servingOf } from '../export/adapted-shards.js';
+import { warningEvent } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import {
   fileOfSegment,
@@ -137,6 +138,8 @@ async function sourceOf(
     const { method } = config;
     const made = { metaDigest: digest, storeDigest: store.digest, method, where };
     serving.push(servingOf(report, made));
+    const other = report === null || !needsEvaluation(method) ? null : otherChoice(report);
+    if (other !== null) context.sink(warningEvent('other-choice', other));
     const isOfThis = report?.run.metaDigest === digest && report.run.storeDigest === store.digest;
     testLogits.push(isOfThis ? logits : null);
   }

@@ -36,15 +36,15 @@ const LabelSchema = z.strictObject({
   bundle: BundleDigestSchema,
   /** Where the label pointed before, the last first. */
   earlier: z.array(BundleDigestSchema).max(EARLIER_COUNT_MAX),
+  /** The bundles that rollbacks have left, the last first. */
+  left: z.array(BundleDigestSchema).max(EARLIER_COUNT_MAX).default([]),
 });
 
 type LabelRecord = z.infer<typeof LabelSchema>;
+type LabelTarget = Omit<LabelRecord, 'formatVersion'>;
 
-export interface BundleLabel {
+export interface BundleLabel extends Readonly<LabelTarget> {
   readonly name: string;
-  /** The digest of the bundle. */
-  readonly bundle: string;
-  readonly earlier: readonly string[];
 }
 
 /** @throws QianmoError of kind `usage` if it is no name of a label. */
@@ -87,7 +87,8 @@ export function moveLabel(store: ObjectStore, name: string, bundle: string): Pro
 
 function withTarget(bundle: string, before: LabelTarget | null): LabelTarget {
   const earlier = before === null ? [] : [before.bundle, ...before.earlier];
-  return { bundle, earlier: earlier.slice(0, EARLIER_COUNT_MAX) };
+  const left = (before?.left ?? []).filter((digest) => digest !== bundle);
+  return { bundle, earlier: earlier.slice(0, EARLIER_COUNT_MAX), left };
 }
 
 /**
@@ -124,23 +125,23 @@ export function moveLabelFrom(
 export function rollBackLabel(store: ObjectStore, name: string): Promise<BundleLabel> {
   return changeLabel(store, name, (before) => {
     const [bundle, ...earlier] = before?.earlier ?? [];
-    if (bundle !== undefined) return { bundle, earlier };
+    if (before !== null && bundle !== undefined) {
+      const left = [before.bundle, ...before.left].slice(0, EARLIER_COUNT_MAX);
+      return { bundle, earlier, left };
+    }
     const where = `${store.address}/${keyOf(name)}`;
     if (before === null)
       throw new QianmoError({
         ...{ kind: 'usage', what: 'there is no such label', where },
         cure: 'list the labels with `qianmo bundle list`, or make one with `qianmo bundle label`',
       });
-    // A rollback forgets the bundle that it leaves, so that this may be the second one in a row.
     throw new QianmoError({
       ...{ kind: 'usage', what: 'the label remembers no bundle before its own', where },
-      found: `it points at ${before.bundle}`,
+      found: `it points at ${before.bundle}${before.left.length === 0 ? '' : `, and rollbacks have left ${before.left.join(', ')}`}`,
       cure: 'list the bundles with `qianmo bundle list`, and move the label to one with `qianmo bundle label`',
     });
   });
 }
-
-type LabelTarget = Pick<LabelRecord, 'bundle' | 'earlier'>;
 
 /** Reads, changes and writes the label until nobody else has written in between. */
 async function changeLabel(
@@ -176,7 +177,10 @@ function parseLabel(bytes: Uint8Array, store: ObjectStore, name: string): LabelT
   let found: string;
   try {
     const parsed = LabelSchema.safeParse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-    if (parsed.success) return { bundle: parsed.data.bundle, earlier: parsed.data.earlier };
+    if (parsed.success) {
+      const { formatVersion: _formatVersion, ...target } = parsed.data;
+      return target;
+    }
     found = z.prettifyError(parsed.error);
   } catch {
     found = 'text that is not JSON';

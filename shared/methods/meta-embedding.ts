@@ -16,7 +16,7 @@ import { GENERATED_BLOCK } from './inner-loop/personal-blocks.js';
 import type { Variable } from '../tensors/named-tensors.js';
 import type { InnerLoop } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
-import { requireFeatures } from './inner-loop/support-features.js';
+import { requireFeatures, timesVariable, variableNamed } from './inner-loop/support-features.js';
 
 const WEIGHT = 'generator.weight';
 
@@ -62,6 +62,17 @@ export const metaEmbedding = defineMethod({
           ),
           [GENERATED_BLOCK]: generated,
         };
+      },
+      attributeStart: {
+        attributes,
+        blocksOf: (dense, _personal, inputs) => {
+          const { shape } = variableNamed(dense, GENERATED_BLOCK);
+          const values = Float32Array.from(
+            timesVariable(inputs, dense, WEIGHT),
+            (sum) => Math.tanh(sum) / ELEMENTS_PER_UNIT,
+          );
+          return new Map([[GENERATED_BLOCK, { shape, values }]]);
+        },
       },
     };
     return {

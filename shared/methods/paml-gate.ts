@@ -15,16 +15,21 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
+import { at } from '../base/arrays.js';
+import { sigmoid } from '../base/logistic.js';
 import type { Variable } from '../tensors/named-tensors.js';
 import { adaptationBy, FIRST_ORDER, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
-import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
+import type { AdaptingTasks, AttributeStart, Blocks } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import {
   featureNamesOf,
+  NO_SUPPORT_FEATURES,
   requireFeatures,
   standardisedShares,
   SUPPORT_FEATURE_COUNT,
   supportFeatures,
+  timesVariable,
+  variableNamed,
 } from './inner-loop/support-features.js';
 
 const PREFERENCE_WEIGHT = 'preference.weight';
@@ -66,6 +71,9 @@ export const pamlGate = defineMethod({
         ...(own.attributes.length === 0 ? {} : { attributes: true as const }),
       },
       start: (tasks) => gated(tasks, preferences(tasks, own)),
+      ...(own.attributes.length === 0
+        ? {}
+        : { attributeStart: { attributes: own.attributes, blocksOf: gatedByAttributes } }),
     }),
     outer: FIRST_ORDER,
     variables: (model) => gateVariables(model, own),
@@ -110,6 +118,22 @@ function gated(tasks: AdaptingTasks, preference: tfjs.Tensor2D): Blocks {
     }),
   );
 }
+
+const gatedByAttributes: AttributeStart['blocksOf'] = (dense, personal, attributes) => {
+  // Without support rows, what is pooled of them is 0.
+  const known = [...NO_SUPPORT_FEATURES, ...attributes];
+  const preference = timesVariable(known, dense, PREFERENCE_WEIGHT, PREFERENCE_BIAS).map(Math.tanh);
+  return new Map(
+    personal.map((name) => {
+      const logits = timesVariable(preference, dense, GATE_WEIGHT + name, GATE_BIAS + name);
+      const { shape, values } = variableNamed(dense, name);
+      return [
+        name,
+        { shape, values: values.map((x, place) => 2 * x * sigmoid(at(logits, place))) },
+      ];
+    }),
+  );
+};
 
 function gateVariables(model: ModelShape, own: Settings): Variable[] {
   const { preferenceWidth, features = featureNamesOf(model), attributes } = own;

@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_820],
-  ['lines of shared', () => linesBelow('shared'), 22_380],
-  ['lines of worker', () => linesBelow('worker'), 24_230],
-  ['lines of infra', () => linesBelow('infra'), 11_440],
-  ['lines of test', () => linesBelow('test'), 72_490],
-  ['source files', () => production.length, 436],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_835],
+  ['lines of shared', () => linesBelow('shared'), 22_480],
+  ['lines of worker', () => linesBelow('worker'), 24_515],
+  ['lines of infra', () => linesBelow('infra'), 11_455],
+  ['lines of test', () => linesBelow('test'), 72_855],
+  ['source files', () => production.length, 437],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_125],
+  ['exported names', exportedCount, 2_140],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 471],
+  ['KB of documentation', documentKilobytes, 472],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [

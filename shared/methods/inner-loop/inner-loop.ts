@@ -142,6 +142,22 @@ export interface NormalPrior {
   readonly innerRate: number;
 }
 
+/** The start of a task without support rows, in numbers, where it depends on attributes. */
+export interface AttributeStart {
+  readonly attributes: readonly string[];
+  /**
+   * The blocks that do not start as all tasks share them.
+   *
+   * @param dense the variables of the model and of the method.
+   * @param attributes the embedded attributes, side by side.
+   */
+  readonly blocksOf: (
+    dense: NamedTensors,
+    personal: readonly string[],
+    attributes: Float32Array,
+  ) => NamedTensors;
+}
+
 /** How a task adapts: its start, then the inner steps. */
 export interface InnerLoop {
   readonly steps: InnerSteps;
@@ -162,6 +178,8 @@ export interface InnerLoop {
    * @param dense the variables of the model and of the method.
    */
   readonly prior?: (dense: NamedTensors, personal: readonly string[]) => NormalPrior;
+  /** Ranking servers make the blocks of new adgroups by it; absent where all tasks without support rows start alike. */
+  readonly attributeStart?: AttributeStart;
 }
 
 /** Whether the blocks of a task rest on its support rows after so many inner steps. */

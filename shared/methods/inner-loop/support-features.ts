@@ -4,12 +4,16 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../base/errors.js';
 import { labelVariances, type AdaptingTasks } from './inner-loop.js';
 import type { ModelShape } from './method.js';
+import { at, float32At } from '../../base/arrays.js';
+import type { NamedTensors } from '../../tensors/named-tensors.js';
 
 /** Clicks and impressions that the smoothed click rate begins with. */
 const SMOOTHING = { clicks: 1, impressions: 10 };
 
 /** Size and level. */
 export const SUPPORT_FEATURE_COUNT = 2;
+/** `supportFeatures` of a task without support rows. */
+export const NO_SUPPORT_FEATURES = [-1, 0];
 
 /**
  * `[taskCount, 2]`: half the logarithm of the impressions, less 1; and half that of the smoothed odds
@@ -86,4 +90,36 @@ export function requireFeatures(model: ModelShape, names: readonly string[], whe
       found: unknown,
       cure: 'name features of the task store',
     });
+}
+
+/**
+ * The product of a row vector and a variable `[rows, columns]`, of which it reads the last rows if it is shorter.
+ *
+ * @param constant names the variable that is added; null for none.
+ */
+export function timesVariable(
+  vector: ArrayLike<number>,
+  dense: NamedTensors,
+  name: string,
+  constant: string | null = null,
+): Float64Array {
+  const { shape, values } = variableNamed(dense, name);
+  const [rowCount, columnCount] = [at(shape, 0), at(shape, 1)];
+  const sums = new Float64Array(columnCount);
+  if (constant !== null) sums.set(variableNamed(dense, constant).values);
+  for (let index = 0; index < vector.length; index += 1) {
+    const first = (rowCount - vector.length + index) * columnCount;
+    for (let column = 0; column < columnCount; column += 1)
+      sums[column] = at(sums, column) + at(vector, index) * float32At(values, first + column);
+  }
+  return sums;
+}
+
+export function variableNamed(
+  dense: NamedTensors,
+  name: string,
+): NonNullable<ReturnType<NamedTensors['get']>> {
+  const found = dense.get(name);
+  if (found === undefined) throw new Error(`no variable ${name}`);
+  return found;
 }

@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test } from 'vitest';
 import { pruneBundles } from '../../../coordinator/export/prune-bundles.js';
-import { moveLabel } from '../../../shared/bundle/bundle-store.js';
+import { moveLabel, rollBackLabel } from '../../../shared/bundle/bundle-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ListedObject } from '../../../shared/storage/object-store.js';
 import { publishedBundles } from '../../fixtures/bundle/published-bundles.js';
@@ -43,22 +43,25 @@ describe('prune', () => {
   test('keeps what labels name and lately named', async () => {
     const [oldest, , last] = await publishedBundles(store, ['a', 'b', 'c']);
     const [newest] = await publishedBundles(store, ['d']);
+    const [left] = await publishedBundles(store, ['e']);
     const [gone] = await publishedBundles(store, ['f']);
     await moveLabel(store, 'stable', gone!);
     await moveLabel(store, 'stable', oldest!);
     await moveLabel(store, 'stable', last!);
     await moveLabel(store, 'latest', newest!);
+    await moveLabel(store, 'latest', left!);
+    await rollBackLabel(store, 'latest');
     await store.put('blobs/leftover', new Uint8Array(3), { kind: 'always' });
     await store.age(25);
     const dry = await pruneBundles(store, { ...CHOICE, dryRun: true }, clock);
-    expect((await digestsIn()).length).toBe(5);
+    expect((await digestsIn()).length).toBe(6);
     const pruned = await pruneBundles(store, CHOICE, clock);
     expect({ ...pruned, isDryRun: true }).toEqual(dry);
     // Bundle b was never named, and f is two back.
-    expect(await digestsIn()).toEqual([oldest!, last!, newest!].sort());
+    expect(await digestsIn()).toEqual([oldest!, last!, newest!, left!].sort());
     // A file of each, one that all have in common, and the leftover is gone.
-    expect((await store.list('blobs/')).length).toBe(4);
-    expect(pruned).toMatchObject({ removedFileCount: 3, keptBundleCount: 3, keptFileCount: 4 });
+    expect((await store.list('blobs/')).length).toBe(5);
+    expect(pruned).toMatchObject({ removedFileCount: 3, keptBundleCount: 4, keptFileCount: 5 });
   });
 
   test('keeps what is young, whatever names it', async () => {

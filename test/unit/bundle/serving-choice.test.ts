@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   exportShardsOf,
+  otherChoice,
   tasksInBlockOrder,
   servedBlocksOf,
   servingOf,
@@ -52,6 +53,25 @@ describe('what is served', () => {
     expect([0, 10, 11, 1000].map((count) => servedBlocksOf(serving, count))).toEqual([
       ...['unadapted', 'unadapted', 'adapted', 'adapted'],
     ]);
+  });
+
+  // Seen to fail: an export without a word.
+  test('is not silent about another arm that validation would choose', () => {
+    const choiceOf = (chosenArm: 'global-shift' | 'meta-adapted') =>
+      otherChoice({
+        ...reportOf({ chosen }),
+        validation: {
+          ...{ adgroupCount: 9, foldCount: 3, chosen: chosenArm },
+          arms: (['meta-adapted', 'global-shift'] as const).map((arm) => ({
+            ...{ arm, logloss: 0.5, heldOutLogloss: 0.5 },
+            fromChosen: arm === chosenArm ? null : { value: 0.0123, standardError: 0.002 },
+          })),
+        },
+      });
+    expect(choiceOf('global-shift')).toBe(
+      'validation would choose global-shift; the bundle serves meta-adapted, whose loss is higher by 0.0123 ± 0.0020',
+    );
+    expect(choiceOf('meta-adapted')).toBeNull();
   });
 
   test.each([

@@ -225,13 +225,13 @@ export function probabilitiesOf(
 /** Variances of the calibrated logits; null where blocks have none. */
 export function logitVariancesOf(
   { loaded }: ServedBundle,
-  { blocks, variances, live }: Estimates,
+  { blocks, variances, notes }: Estimates,
 ): Float64Array | null {
   const { manifest, calibrations, model } = loaded;
   if (!model.spec.ownVariables.some(({ name }) => name === VARIANCES)) return null;
   return Float64Array.from(variances, (variance, candidate) => {
     const calibration =
-      live?.get(candidate)?.calibration ?? int32At(calibrations, int32At(blocks, candidate));
+      notes?.get(candidate)?.calibration ?? int32At(calibrations, int32At(blocks, candidate));
     return at(manifest.calibrations, calibration).slope ** 2 * variance;
   });
 }
@@ -239,7 +239,7 @@ export function logitVariancesOf(
 /** The evidence of each candidate's block: its support rows, or their sums. */
 export function evidenceOf(
   { loaded }: ServedBundle,
-  { blocks, live }: Estimates,
+  { blocks, notes }: Estimates,
   part: Exclude<keyof LiveNotes, 'label' | 'calibration'>,
 ): Float64Array {
   const { supportRowCounts, ...sums } = loaded.model.blocks.evidence;
@@ -247,7 +247,7 @@ export function evidenceOf(
   const found = new Float64Array(blocks.length);
   for (let candidate = 0; candidate < blocks.length; candidate += 1)
     found[candidate] = numberAt(byBlock, int32At(blocks, candidate));
-  for (const [candidate, notes] of live ?? []) found[candidate] = notes[part];
+  for (const [candidate, own] of notes ?? []) found[candidate] = own[part];
   return found;
 }
 

@@ -142,7 +142,7 @@ export class RouteTable {
     if (endpoint.method === (method === 'HEAD' ? 'GET' : method)) return { endpoint, parameter };
     throw new RefusedRequest({
       ...{ reason: 'wrong-method', what: 'the path takes another method', where: path },
-      expected: endpoint.method === 'GET' ? 'GET or HEAD' : 'POST',
+      expected: endpoint.method === 'GET' ? 'GET, HEAD' : 'POST',
       found: method,
     });
   }

@@ -293,6 +293,7 @@ export class RankingServer {
     const exchange = new NodeExchange(response, () => this.#isDraining);
     try {
       const { headers } = request;
+      if ((request.headersDistinct['host'] ?? []).length > 1) throw twoHosts();
       const found = this.#routes.routeOf(request.method ?? '', request.url ?? '');
       arrival.route = found.endpoint.path;
       const routed = this.#routed(found, headers);
@@ -481,6 +482,7 @@ export class RankingServer {
     const answer = { mediaType: 'application/problem+json', content: problemOf(refusal) };
     exchange.send(status, answer, {
       ...(status === 429 || status === 503 ? { 'Retry-After': '1' } : {}),
+      ...(status === 405 ? { Allow: refusal.expected ?? '' } : {}),
       ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
     });
   }
@@ -585,6 +587,11 @@ function deadlineIn(headers: IncomingHttpHeaders, ofServerMs: number): number {
     expected: `a whole number from 1 to ${DEADLINE_MS_MAX}`,
     found: String(text),
   });
+}
+
+/** RFC 9112: servers and proxies that choose different ones would see different requests. */
+function twoHosts(): RefusedRequest {
+  return new RefusedRequest({ reason: 'malformed', what: 'the request names two hosts' });
 }
 
 function tooLarge(found: string): RefusedRequest {

@@ -21,6 +21,7 @@ import { requestOfRows } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
+import { StartBlocks } from './start-blocks.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { KernelScorer, type ScoringAddon } from '../kernel-scorer.js';
 
@@ -47,6 +48,7 @@ export class ServedBundle {
   readonly scored = { candidates: 0, unknown: 0 };
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #estimator: Estimator;
+  readonly #starts: StartBlocks;
   readonly #free: () => void;
   /** Undefined until it is asked for: most servers adapt nothing. */
   #adapter: KernelAdapter | null | undefined;
@@ -61,7 +63,10 @@ export class ServedBundle {
     this.addon = addon;
     this.#estimator = new Estimator(loaded, addon);
     this.#free = free;
-    this.live = new LiveBlocks(loaded.model, (model, names) => this.#scorerOf(model, names));
+    const scorerOf = (model: RankingModel, names: readonly string[]): KernelScorer =>
+      this.#scorerOf(model, names);
+    this.live = new LiveBlocks(loaded.model, scorerOf);
+    this.#starts = new StartBlocks(loaded, () => this.adapter, scorerOf);
   }
 
   /** Null if adgroups adapt by the engine. */
@@ -107,6 +112,7 @@ export class ServedBundle {
     this.#isFreed = true;
     for (const { scorer } of this.#sides.values()) scorer.release();
     this.live.release();
+    this.#starts.release();
     this.#adapter?.release();
     this.#free();
   }
@@ -168,9 +174,13 @@ export class ServedBundle {
     const { encoder, scorer, contextFeatures } = this.#sideOf(body);
     const request = encoder.encode(body, blocks);
     scorer.score(request, estimates.scores, estimates.variances);
+    const starts = this.#starts.score(body, request, contextFeatures, estimates);
     const live = this.live.score(request, contextFeatures, estimates);
-    this.#estimator.complete(estimates, live);
-    return live === null ? estimates : { ...estimates, live };
+    const notes =
+      starts === null || live === null ? (live ?? starts) : new Map([...starts, ...live]);
+    this.#estimator.complete(estimates, notes);
+    if (notes === null) return estimates;
+    return { ...estimates, notes, ...(live === null ? {} : { live }) };
   }
 
   #count(blocks: Int32Array, candidateCount: number): void {
@@ -192,7 +202,8 @@ export class ServedBundle {
     const byModel = new Map<RankingModel, ExplainedCandidate[]>();
     for (const place of places) {
       const hash = [uint32At(hashes, 2 * place), uint32At(hashes, 2 * place + 1)] as const;
-      const scored = this.live.scoredBy(hash) ?? { model, block: int32At(blocks, place) };
+      const scored = this.live.scoredBy(hash) ??
+        this.#starts.scoredBy(place) ?? { model, block: int32At(blocks, place) };
       const candidates = byModel.get(scored.model) ?? [];
       byModel.set(scored.model, [...candidates, { place, block: scored.block }]);
     }
@@ -278,6 +289,8 @@ export interface Estimates {
   readonly labels: Int32Array;
   /** Candidates whose blocks adapted while serving; absent if there are none. */
   readonly live?: LiveCandidates;
+  /** These, and unknown candidates whose blocks follow from their segments and attributes. */
+  readonly notes?: LiveCandidates;
 }
 
 /** Candidates that there is room for at first. */
@@ -324,11 +337,11 @@ export class Estimator {
   }
 
   /** Fills in what follows from blocks and scores. */
-  complete(estimates: Estimates, live: LiveCandidates | null): void {
+  complete(estimates: Estimates, notes: LiveCandidates | null): void {
     const { candidateCount, expected, labels } = estimates;
     const { areAll, isProbability, means, deviations } = this.#ofLabels;
     this.#calibrate(estimates);
-    for (const [candidate, { calibration, label }] of live ?? []) {
+    for (const [candidate, { calibration, label }] of notes ?? []) {
       const score = float32At(estimates.scores, candidate);
       const calibrated =
         float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);

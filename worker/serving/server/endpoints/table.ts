@@ -2,7 +2,8 @@
 
 import { uint32At } from '../../../../shared/base/arrays.js';
 import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
-import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
+import type { PackedDictionary } from '../../../../shared/features/packed-dictionary.js';
+import { JSON_TYPE, jsonAnswer, type Answer, type Endpoint, type ServerView } from '../endpoint.js';
 import { rankedAnswer, RANKING_TYPES, scoredAnswer } from '../answer-forms.js';
 import { RefusedRequest } from '../refused-request.js';
 
@@ -101,14 +102,28 @@ const dictionaryEndpoint: Endpoint = {
         where: '/v1/dictionaries',
         found: parameter,
       });
-    const { bytes, offsets } = feature.dictionary;
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const values = Array.from({ length: offsets.length - 1 }, (_, id) =>
-      id === 0 ? null : text.toString('utf8', uint32At(offsets, id), uint32At(offsets, id + 1)),
-    );
-    return jsonAnswer({ bundle: bundle.digest, values });
+    return dictionaryAnswer(bundle.digest, feature.dictionary);
   },
 };
+
+/** Values that are written at a time: a few milliseconds, between which others are answered. */
+const VALUES_AT_A_TIME = 10_000;
+
+async function dictionaryAnswer(
+  digest: string,
+  { bytes, offsets }: PackedDictionary,
+): Promise<Answer> {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const parts = [Buffer.from(`{"bundle":"${digest}","values":[null`)];
+  for (let id = 1; id < offsets.length - 1;) {
+    const values: string[] = [];
+    for (; id < offsets.length - 1 && values.length < VALUES_AT_A_TIME; id += 1)
+      values.push(text.toString('utf8', uint32At(offsets, id), uint32At(offsets, id + 1)));
+    parts.push(Buffer.from(`,${JSON.stringify(values).slice(1, -1)}`));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return { mediaType: JSON_TYPE, content: Buffer.concat([...parts, Buffer.from(']}')]) };
+}
 
 export const rankingEndpoints: readonly Endpoint[] = [
   rankEndpoint,
