@@ -470,7 +470,7 @@ function proposeTime(
 }
 
 function timeOf(column: SampledColumn): TimeChoice | null {
-  const reading = readTimes(column.name, textsOf(column));
+  const reading = readTimes(column.name, textsOf(column), column.type);
   if (reading === null) return null;
   const { expression, reason } = reading;
   const value = expression === null ? column.name : { expression };

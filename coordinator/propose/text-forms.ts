@@ -87,17 +87,28 @@ const DAY_FIRST = /^(\d{1,2})([./-])(\d{1,2})[./-]\d{4}( \d{1,2}:\d{2}(:\d{2})?)
 const EPOCH_SECONDS_MIN = 946_684_800;
 const EPOCH_SECONDS_MAX = 4_102_444_800;
 
-/** Reads timestamps, seconds and milliseconds since 1970, and dates whose day or month comes first. */
-export function readTimes(name: string, texts: readonly string[]): TimeReading | null {
+/**
+ * Reads timestamps, seconds and milliseconds since 1970, and dates whose day or month comes first.
+ *
+ * @param type of the column where the file has types: expressions over a text there do not take it for a time.
+ */
+export function readTimes(
+  name: string,
+  texts: readonly string[],
+  type: string | null = null,
+): TimeReading | null {
   const column = identifier(name);
   const number = `CAST(${column} AS DOUBLE)`;
   const most = (isOf: (text: string) => boolean): boolean =>
     texts.length > 0 && texts.filter(isOf).length / texts.length >= FORM_SHARE_MIN;
-  if (most((text) => ISO_TIME.test(text)))
+  if (most((text) => ISO_TIME.test(text))) {
+    const time = type === 'VARCHAR' ? parsedIsoTime(column, texts) : column;
+    const hasClock = texts.some((text) => text.includes(':'));
     return {
       ...{ expression: null, reason: null },
-      hour: texts.some((text) => text.includes(':')) ? `hour(${column})` : null,
+      hour: hasClock && time !== null ? `hour(${time})` : null,
     };
+  }
   if (most((text) => SLASH_TIME.test(text))) return { expression: null, reason: null, hour: null };
   const isSeconds = (scale: number) => (text: string) => {
     const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) / scale : 0;
@@ -135,6 +146,16 @@ export function readTimes(name: string, texts: readonly string[]): TimeReading |
     reason: isMonthFirst ? 'the month comes first' : 'the day comes first',
     hour: hasClock ? `hour(${expression})` : null,
   };
+}
+
+/** SQL that both DuckDB and ranking servers know; null if the texts have several forms, or offsets. */
+function parsedIsoTime(column: string, texts: readonly string[]): string | null {
+  const first = texts[0] ?? '';
+  const form = `%Y-%m-%d${first.charAt(10)}${first.length > 16 ? '%H:%M:%S' : '%H:%M'}`;
+  const isAlike = (text: string): boolean =>
+    text.length === first.length && text.charAt(10) === first.charAt(10);
+  const isPlain = first.length === 16 || first.length === 19;
+  return isPlain && texts.every(isAlike) ? `strptime(${column}, ${literal(form)})` : null;
 }
 
 function hourOfSeconds(seconds: string): string {

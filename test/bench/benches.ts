@@ -141,6 +141,11 @@ export const CHECKS: readonly Bench[] = [
     about: 'packs the npm package, installs it in an empty folder and uses it',
   },
   {
+    name: 'python',
+    file: 'deployment/check-python',
+    about: 'installs the Python package in an empty environment and runs the programs of its page',
+  },
+  {
     name: 'tutorial',
     file: 'deployment/check-tutorial',
     about: 'every command of the tutorial in order, in an empty home',

@@ -42,13 +42,13 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_835],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_860],
   ['lines of shared', () => linesBelow('shared'), 22_480],
   ['lines of worker', () => linesBelow('worker'), 24_515],
-  ['lines of infra', () => linesBelow('infra'), 11_455],
+  ['lines of infra', () => linesBelow('infra'), 11_630],
   ['lines of test', () => linesBelow('test'), 72_855],
-  ['source files', () => production.length, 437],
-  ['source folders', () => new Set(production.map(dirname)).size, 64],
+  ['source files', () => production.length, 438],
+  ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_140],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],

@@ -68,6 +68,16 @@ test.each([
   expect(readTimes('t', texts)).toMatchObject({ expression, hour });
 });
 
+test('texts of a file with types are parsed, since expressions do not take them for times', () => {
+  const texts = ['2026-10-01 00:00:34', '2026-10-01 00:02:21'];
+  expect(readTimes('t', texts, 'VARCHAR')?.hour).toBe(`hour(strptime("t", '%Y-%m-%d %H:%M:%S'))`);
+  expect(readTimes('t', ['2026-10-01T00:00'], 'VARCHAR')?.hour).toBe(
+    `hour(strptime("t", '%Y-%m-%dT%H:%M'))`,
+  );
+  expect(readTimes('t', [...texts, '2026-10-01'], 'VARCHAR')?.hour).toBeNull();
+  expect(readTimes('t', texts, 'TIMESTAMP')?.hour).toBe('hour("t")');
+});
+
 test('numbers that are no times, and words, are not times', () => {
   expect(readTimes('t', ['14', '15'])).toBeNull();
   expect(readTimes('t', ['phone'])).toBeNull();
