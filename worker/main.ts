@@ -32,6 +32,7 @@ async function main(words: readonly string[]): Promise<void> {
       'endpoint-allow': { type: 'string', multiple: true, default: [] },
       portable: { type: 'boolean', default: false },
       plugin: { type: 'string', multiple: true, default: [] },
+      'row-addon': { type: 'string' },
     },
   });
   const { redis: redisUrl, prefix, name, portable, plugin: plugins } = values;
@@ -53,7 +54,7 @@ async function main(words: readonly string[]): Promise<void> {
         });
   const { runWorkerProcess } = await import('./worker-process.js');
   await runWorkerProcess({
-    ...{ redisUrl, prefix, name, plugins, forked },
+    ...{ redisUrl, prefix, name, plugins, forked, rowAddon: values['row-addon'] },
     compute: { device, portable, environment },
     storesAllowed: values['store-allow'],
     endpointsAllowed: values['endpoint-allow'],

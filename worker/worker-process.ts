@@ -14,6 +14,7 @@ import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import { queueWithLargeBlobs } from '../shared/queue/large-blobs.js';
 import { signedJobQueue, signingKeyOf } from '../shared/queue/signed-job-queue.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
+import { loadNativeRows } from '../shared/tensors/native-rows.js';
 import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
 import { createComputeProcess } from './process/compute-process.js';
@@ -32,6 +33,8 @@ interface WorkerTerms {
   /** The compute process; null if it cannot be started, for the reason that its start will report. */
   readonly forked: ForkedEntry | null;
   readonly plugins: readonly string[];
+  /** The addon with loops over table rows, for joins here and for the compute process; absent where there is none. */
+  readonly rowAddon: string | undefined;
   readonly storesAllowed: readonly string[];
   readonly endpointsAllowed: readonly string[];
   readonly environment: Environment;
@@ -45,6 +48,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   const clock = systemClock;
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
   await loadGivenPlugins(terms.plugins);
+  if (terms.rowAddon !== undefined) loadNativeRows(terms.rowAddon);
   const signal = stopRequest();
   const channel = eventChannel();
   const onEvent = toldBy({ worker: name }, runEventSink({ clock }, channel.sink));

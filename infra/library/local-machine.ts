@@ -10,6 +10,7 @@ import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-co
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import {
   describeDevice,
   createComputeProcess,
@@ -66,8 +67,10 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores } = request;
-    const args = ['--prefix', prefix, '--device', device];
-    args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
+    const args = ['--prefix', prefix, '--device', device, ...pluginArguments()];
+    if (portable) args.push('--portable');
+    const rowAddon = nativeRowsPath();
+    if (rowAddon !== null) args.push('--row-addon', rowAddon);
     for (const { address, endpoint } of stores) {
       args.push('--store-allow', address);
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);

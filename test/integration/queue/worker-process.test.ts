@@ -2,8 +2,14 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { z } from 'zod';
+import { rowAddon } from '#bootstrap/native-addons.mjs';
+import { localMachine } from '../../../infra/library/local-machine.js';
+import { loadNativeRows } from '../../../shared/tensors/native-rows.js';
+import { parseEventLine } from '../../../shared/events/event-lines.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const WORKER_ENTRY = fileURLToPath(new URL('../../../dist/worker/main.js', import.meta.url));
@@ -24,3 +30,27 @@ it('ends when its parent exited before it was up', async () => {
   expect(await ended).toEqual([0, null]);
   clearTimeout(killed);
 });
+
+it.skipIf(process.platform !== 'linux')(
+  'has its compute process loop over table rows with the addon of its coordinator',
+  async () => {
+    loadNativeRows(rowAddon.path());
+    const { argsOf, env } = await localMachine.workerCommand({
+      ...{ redisUrl: redis.url, prefix: '{qianmo}', device: 'cpu', portable: false },
+      ...{ environment: process.env, stores: [] },
+    });
+    const [, ...words] = argsOf(0);
+    const worker = spawn(process.execPath, [WORKER_ENTRY, ...words], {
+      ...{ env, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] },
+    });
+    const computePid = await new Promise<number>((resolve) => {
+      worker.on('message', (line) => {
+        const event = parseEventLine(z.string().parse(line));
+        if (event.kind === 'compute-ready') resolve(event.pid);
+      });
+    });
+    expect(readFileSync(`/proc/${computePid}/maps`, 'utf8')).toContain(rowAddon.path());
+    worker.kill('SIGTERM');
+    await once(worker, 'exit');
+  },
+);
