@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_805],
-  ['lines of shared', () => linesBelow('shared'), 22_460],
-  ['lines of worker', () => linesBelow('worker'), 24_478],
+  ['lines of coordinator', () => linesBelow('coordinator'), 35_820],
+  ['lines of shared', () => linesBelow('shared'), 22_468],
+  ['lines of worker', () => linesBelow('worker'), 24_623],
   ['lines of infra', () => linesBelow('infra'), 11_420],
-  ['lines of test', () => linesBelow('test'), 72_604],
+  ['lines of test', () => linesBelow('test'), 72_747],
   ['source files', () => production.length, 437],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_122],
+  ['exported names', exportedCount, 2_126],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 471],
+  ['KB of documentation', documentKilobytes, 473],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
