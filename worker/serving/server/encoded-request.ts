@@ -255,7 +255,7 @@ function copyIds(
 }
 
 /** Leaves a candidate of the request out. */
-export type DropCandidate = (candidate: number, refusal: Refusal) => void;
+type DropCandidate = (candidate: number, refusal: Refusal) => void;
 
 /** Its values of an earlier request stay, and what is scored by them is not answered. */
 function dropFor(error: unknown, candidate: number, drop: DropCandidate): void {
