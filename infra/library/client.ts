@@ -101,6 +101,8 @@ const scored = {
   evidence: z.object({ supportRows: counts, clicks: counts, impressions: counts }),
   /** Where the request says `explain`. */
   explanation: ExplanationSchema.optional(),
+  /** The first candidates that are left out: by their places in the request, with the reasons. */
+  dropped: z.array(z.looseObject({ candidate: z.int(), reason: z.string() })).optional(),
 };
 const ScoreAnswerSchema = z.object(scored);
 const RankAnswerSchema = z.object({
@@ -143,7 +145,7 @@ const ProblemSchema = z.object({
 type RankAnswer = z.output<typeof RankAnswerSchema>;
 type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
 /** The fields that answers have beside lists. */
-type ScoreMark = 'bundle' | 'canary' | 'explanation';
+type ScoreMark = 'bundle' | 'canary' | 'explanation' | 'dropped';
 type RankMark = ScoreMark | 'seed' | 'exploration';
 type RankField = Exclude<keyof RankAnswer, RankMark>;
 type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;

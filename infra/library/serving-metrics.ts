@@ -44,7 +44,7 @@ export class ServingMetrics {
   readonly #registry = new MetricRegistry('server');
   readonly #setProcess: () => void;
   /** The candidates of each bundle that have been counted. */
-  readonly #counted = new WeakMap<ServedBundle, { candidates: number; unknown: number }>();
+  readonly #counted = new WeakMap<ServedBundle, ServedBundle['scored']>();
   #server: CountedServer | null = null;
 
   constructor(surroundings: { readonly clock: Clock; readonly version: string }) {
@@ -73,7 +73,7 @@ export class ServingMetrics {
   /** Counts the last candidates of the bundles in use. Those that warmed the next one are not counted. */
   replacedBy(next: ServedBundle): void {
     this.#readServer();
-    this.#counted.set(next, { ...next.scored });
+    this.#counted.set(next, structuredClone(next.scored));
   }
 
   #readServer(): void {
@@ -123,11 +123,15 @@ export class ServingMetrics {
   #readBundle(role: 'stable' | 'canary', bundle: ServedBundle): void {
     const registry = this.#registry;
     registry.set('qianmo_bundle_info', { role, bundle: bundle.digest }, 1);
-    const { candidates, unknown } = bundle.scored;
-    const before = this.#counted.get(bundle) ?? { candidates: 0, unknown: 0 };
-    registry.add('qianmo_scored_candidates_total', {}, candidates - before.candidates);
-    registry.add('qianmo_unknown_adgroups_total', {}, unknown - before.unknown);
-    this.#counted.set(bundle, { candidates, unknown });
+    const { candidates, unknown, dropped } = bundle.scored;
+    const before = this.#counted.get(bundle);
+    registry.add('qianmo_scored_candidates_total', {}, candidates - (before?.candidates ?? 0));
+    registry.add('qianmo_unknown_adgroups_total', {}, unknown - (before?.unknown ?? 0));
+    for (const reason of ['wrong-value', 'not-finite'] as const) {
+      const count = dropped[reason] - (before?.dropped[reason] ?? 0);
+      registry.add('qianmo_dropped_candidates_total', { reason }, count);
+    }
+    this.#counted.set(bundle, structuredClone(bundle.scored));
   }
 }
 

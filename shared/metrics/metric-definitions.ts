@@ -221,6 +221,10 @@ const METRICS = {
   qianmo_unknown_adgroups_total: server.counter(
     'Candidates that were scored whose adgroup the bundle does not have.',
   ),
+  qianmo_dropped_candidates_total: server.counter(
+    'Candidates that were left out of their auction: a wrong value, or a score that is not finite.',
+    { reason: ['wrong-value', 'not-finite'] },
+  ),
   qianmo_server_processes: server.gauge('Processes that answer on the port.', {
     state: ['wanted', 'ready'],
   }),

@@ -44,7 +44,7 @@ const filesIn = (folder: string): number =>
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 35_860],
   ['lines of shared', () => linesBelow('shared'), 22_480],
-  ['lines of worker', () => linesBelow('worker'), 24_515],
+  ['lines of worker', () => linesBelow('worker'), 24_623],
   ['lines of infra', () => linesBelow('infra'), 11_630],
   ['lines of test', () => linesBelow('test'), 72_970],
   ['source files', () => production.length, 438],
@@ -52,7 +52,7 @@ test.each([
   ['exported names', exportedCount, 2_140],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 472],
+  ['KB of documentation', documentKilobytes, 473],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [

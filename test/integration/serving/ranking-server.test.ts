@@ -145,6 +145,56 @@ describe('a request', () => {
     expect((await rank({ candidates: [] })).body).toMatchObject({ order: [], scores: [] });
   });
 
+  // Seen to fail: one bad value refused the whole auction, and an infinite score came first.
+  test('is ranked without its bad candidates, which are named and counted', async () => {
+    const with_ = (adgroup: string, changes: object = {}, own: object = {}) => ({
+      ...{ ...one, adgroup, features: { ...one.features, ...changes } },
+      ...own,
+    });
+    const candidates = [
+      with_('task3'),
+      with_('task1'),
+      with_('task2', { number0: 'cheap' }),
+      with_('task4', {}, { bid: -1 }),
+      with_('task5', { category0: { deep: true } }),
+      with_('task6', {}, { bid: 2 }),
+    ];
+    const addon = await compiledAddon();
+    const score: typeof addon.score = (...given) => {
+      const found = addon.score(...given);
+      // An overflow of the first candidate of the whole auction.
+      if (given[1] === candidates.length) given[7][0] = Infinity;
+      return found;
+    };
+    const { url, server, keeper } = await testServer(bundles.objects, {
+      addon: { ...addon, score },
+    });
+    const { body, status } = await posted(`${url}/v1/rank`, { candidates, explain: true });
+    expect(status, JSON.stringify(body)).toBe(200);
+    const alone = await rank({ candidates: [candidates[1], candidates[5]] });
+    const places = (alone.body['order'] as number[]).map((place) => [1, 5][place]);
+    expect(body['order']).toEqual(places);
+    expect((body['values'] as unknown[]).map((value) => value === null)).toEqual(
+      candidates.map((_, place) => place !== 1 && place !== 5),
+    );
+    expect(body['dropped']).toMatchObject([
+      { candidate: 0, reason: 'not-finite' },
+      { candidate: 2, reason: 'wrong-value', where: 'candidate 2' },
+      { candidate: 3, reason: 'wrong-value', found: expect.stringContaining('bid') as string },
+      {
+        candidate: 4,
+        reason: 'wrong-value',
+        found: expect.stringContaining('category0') as string,
+      },
+    ]);
+    expect(keeper.current.scored.dropped).toEqual({ 'wrong-value': 3, 'not-finite': 1 });
+    const scored = await posted(`${url}/v1/score`, { candidates });
+    expect((scored.body['scores'] as unknown[]).filter((value) => value !== null)).toHaveLength(2);
+    await server.drain();
+    // A bad context is an error.
+    expect((await rank({ context: { number0: 'cheap' }, candidates: [one] })).status).toBe(400);
+  });
+
   test('has the lists that it asks for', async () => {
     const asked = { candidates: [one], fields: ['order', 'expected'] };
     const { body, status } = await rank(asked);

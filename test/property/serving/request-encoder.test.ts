@@ -209,6 +209,9 @@ function foundOf(
     const request = new RequestEncoder(bundle, contextFeatures, addon).encode(
       body,
       new Int32Array(count),
+      (_, refusal) => {
+        throw new RefusedRequest(refusal);
+      },
     );
     return {
       context: { ids: [...request.contextIds], numbers: [...request.contextNumbers] },
@@ -267,7 +270,7 @@ test('columns are encoded as rows are', () => {
       ...{ context, candidateCount: count, features: new Map(features) },
       ...{ adgroups: columnOfTexts(keys), keyTexts: () => keys, bids: null, pacings: null },
       ...{ squash: 1, reserve: 0, seed: null, fields: null, bundle: null, slots: null },
-      ...{ requestKey: null, explain: false },
+      ...{ requestKey: null, explain: false, dropped: new Map() },
     };
     expectSame(foundOf(body, contextFeatures), expected, `seed ${seed}`);
     outcomes[expected === null ? 'refused' : 'encoded'] += 1;

@@ -39,10 +39,8 @@ describe('the body of a request', () => {
   });
 
   test.each([
-    ['{"candidates": [{"adgroup": 1.5}]}', /candidates\.0\.adgroup|candidates\[0\]\.adgroup/],
     ['{"candidates": [], "seed": -1}', /seed/],
     ['{"candidates": [], "squash": "1"}', /squash/],
-    ['{"candidates": [{"adgroup": "a", "features": {"x": {}}}]}', /features\.x/],
     ['{"columns": {"adgroup": []}, "candidates": []}', /columns: there is no such field/],
     ['{"candidates": [], "fields": ["scores", "score"]}', /fields/],
     [`{"candidates": ${JSON.stringify(Array(5_001).fill({ adgroup: 'a' }))}}`, /at most 5000/],
@@ -50,5 +48,17 @@ describe('the body of a request', () => {
     const refusal = refusalOf(text);
     expect(refusal.reason).toBe('wrong-value');
     expect(refusal.found).toMatch(found);
+  });
+
+  test.each([
+    ['{"adgroup": 1.5}', /adgroup/],
+    ['{"adgroup": "a", "features": {"x": {}}}', /features\.x/],
+    ['{"adgroup": "a", "bids": 2}', /bids: there is no such field/],
+  ])('%s is left out', (wrong, found) => {
+    const text = `{"candidates": [{"adgroup": "b"}, ${wrong}]}`;
+    const { candidateCount, dropped } = parseRankingBody(Buffer.from(text));
+    expect([candidateCount, ...dropped.keys()]).toEqual([2, 1]);
+    expect(dropped.get(1)).toMatchObject({ where: 'candidates.1', reason: 'wrong-value' });
+    expect(dropped.get(1)?.found).toMatch(found);
   });
 });

@@ -82,7 +82,7 @@ export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   requireDifferent(estimates, body);
   const { candidateCount } = body;
   const values = roomFor('values', candidateCount).subarray(0, candidateCount);
-  writeValues(estimates, body, values);
+  writeValues(bundle, estimates, body, values);
   const places = roomFor('order', candidateCount);
   const found = bundle.addon.order(values, body.reserve, places);
   const order = places.subarray(0, found < 0 ? -1 - found : found);
@@ -103,25 +103,41 @@ function roomFor<Name extends keyof typeof rooms>(name: Name, count: number): (t
   return rooms[name];
 }
 
+/** Candidates that are dropped have no value. */
 function writeValues(
+  bundle: ServedBundle,
   { expected, candidateCount }: Estimates,
-  { bids, pacings, squash }: RankingBody,
+  body: RankingBody,
   values: Float64Array,
 ): void {
+  const { bids, pacings, squash, dropped } = body;
   for (let candidate = 0; candidate < candidateCount; candidate += 1) {
     // A value that was predicted below 0 is worth nothing, and has no power.
     const positive = Math.max(0, float64At(expected, candidate));
     const bid = bids === null ? 1 : (bids[candidate] ?? NaN);
     const pacing = pacings === null ? 1 : (pacings[candidate] ?? NaN);
-    values[candidate] = pacing * bid * (squash === 1 ? positive : positive ** squash);
+    const value = pacing * bid * (squash === 1 ? positive : positive ** squash);
+    values[candidate] = value;
+    if (value < Infinity && !dropped.has(candidate)) continue;
+    bundle.drop(body, candidate, {
+      ...{ reason: 'not-finite', what: 'the value of a candidate is not finite' },
+      ...{ where: `candidate ${candidate}`, found: String(value) },
+    });
+    values[candidate] = NaN;
   }
 }
 
-function requireDifferent({ hashes, candidateCount }: Estimates, { adgroups }: RankingBody): void {
+function requireDifferent(
+  { hashes, candidateCount }: Estimates,
+  { adgroups, dropped }: RankingBody,
+): void {
   const repeated = firstRepeated(
     hashes,
     candidateCount,
-    (first, second) => adgroups.form === 'hashes' || isSameText(adgroups, first, second),
+    (first, second) =>
+      !dropped.has(first) &&
+      !dropped.has(second) &&
+      (adgroups.form === 'hashes' || isSameText(adgroups, first, second)),
   );
   if (repeated === null) return;
   throw new RefusedRequest({
@@ -334,6 +350,8 @@ interface AnswerContent {
   readonly seed: number | null | undefined;
   /** Undefined where the bundle is the one in use. */
   readonly canary: true | undefined;
+  /** Candidates that are left out, with their reasons; undefined where none is. */
+  readonly dropped: readonly object[] | undefined;
   /** Undefined for an answer without one. */
   readonly explanation?: AnswerExplanation | undefined;
   /** How the order was explored, where the server explores; null if its state did not work. */
@@ -355,14 +373,15 @@ let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
 export function jsonAnswerOf(answered: AnswerContent): Answer {
-  const { bundle, lists, seed, explanation, canary, exploration } = answered;
+  const { bundle, lists, seed, explanation, canary, exploration, dropped } = answered;
   const segments = lists.some(({ name }) => name === SEGMENTS) ? segmentTexts(bundle) : [];
   const longest = segments.reduce(
     (most, text) => Math.max(most, 3 * text.length + 1),
     NUMBER_BYTE_COUNT_MAX,
   );
   // Undefined fields are left out.
-  const head = JSON.stringify({ bundle: bundle.digest, seed, explanation, canary, exploration });
+  const told = { seed, explanation, canary, exploration, dropped };
+  const head = JSON.stringify({ bundle: bundle.digest, ...told });
   let byteCount = 3 * head.length + 8;
   for (const { values } of lists) byteCount += values.length * longest + 64;
   if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
@@ -418,14 +437,14 @@ function binaryAnswerOf(answered: AnswerContent): Answer {
 let lastHeader = { shape: '', bytes: Buffer.alloc(0) };
 
 function headerOf(answered: AnswerContent): Buffer {
-  const { bundle, lists, seed, canary, explanation, exploration } = answered;
-  const tellsMore = canary !== undefined || explanation !== undefined || exploration !== undefined;
+  const { bundle, lists, seed, ...told } = answered;
+  const tellsMore = Object.values(told).some((value) => value !== undefined);
   let shape = `${bundle.digest} ${seed}`;
   for (const { name, values } of lists) shape += ` ${name} ${values.length}`;
   if (!tellsMore && lastHeader.shape === shape) return lastHeader.bytes;
   const hasSegments = lists.some(({ name }) => name === SEGMENTS);
   const header = JSON.stringify({
-    ...{ bundle: bundle.digest, seed, explanation, canary, exploration },
+    ...{ bundle: bundle.digest, seed, ...told },
     lists: lists.map(({ name, values }) => [name, TYPES.get(values.constructor), values.length]),
     ...(hasSegments
       ? { segments: bundle.loaded.manifest.labels.map(({ segment }) => segment) }
@@ -434,6 +453,17 @@ function headerOf(answered: AnswerContent): Buffer {
   const bytes = Buffer.from(header);
   if (!tellsMore) lastHeader = { shape, bytes };
   return bytes;
+}
+
+const DROPPED_SHOWN_MAX = 100;
+
+/** The first candidates that are left out. */
+export function droppedList({ dropped }: RankingBody): AnswerContent['dropped'] {
+  if (dropped.size === 0) return undefined;
+  const sorted = [...dropped].sort(([first], [second]) => first - second);
+  return sorted
+    .slice(0, DROPPED_SHOWN_MAX)
+    .map(([candidate, refusal]) => ({ candidate, ...refusal }));
 }
 
 export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
@@ -461,7 +491,8 @@ export function rankedAnswer(request: ScoringRequest): Answer {
   const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
   const { explainedMax } = request.server;
   const explanation = explanationOf(bundle, body, ranking.order, explainedMax);
-  return inForm(request, { bundle, lists, seed: ranking.seed, explanation });
+  const dropped = droppedList(body);
+  return inForm(request, { bundle, lists, seed: ranking.seed, explanation, dropped });
 }
 
 export function scoredAnswer(request: ScoringRequest): Answer {
@@ -471,7 +502,8 @@ export function scoredAnswer(request: ScoringRequest): Answer {
   const places = Array.from({ length: body.candidateCount }, (_, place) => place);
   const explanation = body.explain ? explanationOf(bundle, body, places, explainedMax) : undefined;
   const lists = answerListsOf(bundle, body, bundle.estimates(body), null);
-  return inForm(request, { bundle, lists, seed: undefined, explanation });
+  const dropped = droppedList(body);
+  return inForm(request, { bundle, lists, seed: undefined, explanation, dropped });
 }
 
 /** Answers in the form of the request, unless it accepts the other. */
@@ -479,9 +511,9 @@ function inForm(
   { mediaType, headers, bundle }: ScoringRequest,
   answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
 ): Answer {
-  const { lists, seed, explanation } = answered;
+  const { lists, seed, explanation, dropped } = answered;
   const canary: true | undefined = answered.bundle === bundle ? undefined : true;
-  const content = { bundle: answered.bundle, lists, seed, canary, explanation };
+  const content = { bundle: answered.bundle, lists, seed, canary, explanation, dropped };
   const { accept = '' } = headers;
   const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
   const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);

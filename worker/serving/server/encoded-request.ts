@@ -17,7 +17,7 @@ import {
 import { valuesOf, type CandidateColumn } from '../candidate-columns.js';
 import { valueLookup, type ColumnsAddon, type Places, type ValueLookup } from '../kernel-scorer.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
-import { RefusedRequest, refusedValue } from './refused-request.js';
+import { RefusedRequest, refusedValue, type Refusal } from './refused-request.js';
 
 type EncodingBundle = Pick<LoadedBundle, 'manifest' | 'model' | 'encoder'>;
 
@@ -73,9 +73,10 @@ export class RequestEncoder {
    * The arrays are those of the next request, too.
    *
    * @param blocks of the candidates' adgroups.
-   * @throws RefusedRequest if a column is missing, or holds what `prepare` rejects.
+   * @param drop leaves a candidate out: a column is missing, or holds what `prepare` rejects.
+   * @throws RefusedRequest if that is so of the context.
    */
-  encode(body: RankingBody, blocks: Int32Array): RankingRequest {
+  encode(body: RankingBody, blocks: Int32Array, drop: DropCandidate): RankingRequest {
     const { candidateCount, context } = body;
     if (candidateCount > this.#room) {
       this.#room = candidateCount;
@@ -87,7 +88,7 @@ export class RequestEncoder {
       contextIds, candidateIds, contextNumbers, candidateNumbers, candidateCount, blocks,
     };
     if (candidateCount === 0) return request;
-    this.#demandKeyParts(body);
+    this.#dropWrongKeys(body, drop);
     for (const { encoder, firstPlace } of this.#ofContext)
       try {
         const target = encoder.kind === 'number' ? request.contextNumbers : request.contextIds;
@@ -99,8 +100,8 @@ export class RequestEncoder {
     for (const feature of this.#ofCandidates) {
       const { column } = feature.encoder;
       const values = column === null ? null : this.#columnOf(body, column);
-      if (values !== null) this.#encodeColumn(feature, values, request);
-      else this.#encodeRows(feature, (rows ??= this.#rowsOf(body)), request);
+      if (values !== null) this.#encodeColumn(feature, values, request, drop);
+      else this.#encodeRows(feature, (rows ??= this.#rowsOf(body)), request, drop);
     }
     this.#derived.write(request);
     return request;
@@ -116,15 +117,14 @@ export class RequestEncoder {
     };
   }
 
-  #demandKeyParts({ keyTexts }: RankingBody): void {
+  #dropWrongKeys({ keyTexts }: RankingBody, drop: DropCandidate): void {
     const { taskColumns } = this.#bundle.manifest;
     if (taskColumns.length === 1) return;
     for (const [candidate, key] of (keyTexts() ?? []).entries()) {
       const count = key.split(KEY_SEPARATOR).length;
       if (count === taskColumns.length) continue;
-      throw new RefusedRequest({
-        reason: 'wrong-value',
-        what: 'the key of an adgroup has another number of columns',
+      drop(candidate, {
+        ...{ reason: 'wrong-value', what: 'the key of an adgroup has another number of columns' },
         where: `candidate ${candidate}`,
         expected: `a list of ${taskColumns.length} values: ${taskColumns.join(', ')}`,
         found: `${count} values`,
@@ -143,7 +143,7 @@ export class RequestEncoder {
     const keys = keyTexts();
     if (keys === null) return given ?? null;
     const parts = keys.map((key) =>
-      taskColumns.length === 1 ? key : at(key.split(KEY_SEPARATOR), place),
+      taskColumns.length === 1 ? key : (key.split(KEY_SEPARATOR)[place] ?? ''),
     );
     if (given === undefined) return { form: 'values', values: parts };
     const values = given.values.map((value, candidate) =>
@@ -152,7 +152,12 @@ export class RequestEncoder {
     return { form: 'values', values };
   }
 
-  #encodeColumn(feature: PlacedFeature, column: CandidateColumn, request: RankingRequest): void {
+  #encodeColumn(
+    feature: PlacedFeature,
+    column: CandidateColumn,
+    request: RankingRequest,
+    drop: DropCandidate,
+  ): void {
     const { encoder } = feature;
     const { candidateCount: count } = request;
     const places = this.#placesOf(feature, request);
@@ -162,34 +167,37 @@ export class RequestEncoder {
       return;
     }
     if (column.form === 'ids' && isOfIds(places)) {
-      copyIds(encoder, column.ids, places);
+      copyIds(encoder, column.ids, places, drop);
       return;
     }
     const values = valuesOf(column);
     if (values === null) throw needsValues(encoder);
     const { target, first, stride } = places;
-    let candidate = 0;
-    try {
-      for (; candidate < count; candidate += 1) {
+    for (let candidate = 0; candidate < count; candidate += 1)
+      try {
         const value = values[candidate];
         // Without a value, what an empty row gives says so.
         const picked = value === undefined ? encoder.pick({}, {}) : value;
         encoder.encode(picked, target, first + candidate * stride);
+      } catch (error) {
+        dropFor(error, candidate, drop);
       }
-    } catch (error) {
-      throw refusedAt(`candidate ${candidate}`, error);
-    }
   }
 
   /** A feature that an expression computes, or whose column no candidate has. */
-  #encodeRows(feature: PlacedFeature, rows: readonly RawRow[], request: RankingRequest): void {
+  #encodeRows(
+    feature: PlacedFeature,
+    rows: readonly RawRow[],
+    request: RankingRequest,
+    drop: DropCandidate,
+  ): void {
     const { encoder } = feature;
     const { target, first, stride } = this.#placesOf(feature, request);
     for (const [candidate, row] of rows.entries())
       try {
         encoder.encode(encoder.pick(row, row), target, first + candidate * stride);
       } catch (error) {
-        throw refusedAt(`candidate ${candidate}`, error);
+        dropFor(error, candidate, drop);
       }
   }
 
@@ -228,22 +236,32 @@ function copyIds(
   encoder: FeatureEncoder,
   ids: Int32Array,
   { target, first, stride }: Places,
+  drop: DropCandidate,
 ): void {
   const { name, kind, textIds, dictionary } = encoder;
   if (kind !== 'category' || textIds === null || dictionary === null) throw needsValues(encoder);
   const valueCount = dictionary.offsets.length - 1;
   for (let candidate = 0; candidate < ids.length; candidate += 1) {
     const id = int32At(ids, candidate);
-    if (id < 0 || id >= valueCount)
-      throw new RefusedRequest({
-        reason: 'wrong-value',
+    const isKnown = id >= 0 && id < valueCount;
+    if (!isKnown)
+      drop(candidate, {
+        ...{ reason: 'wrong-value', where: `candidate ${candidate}`, found: String(id) },
         what: `the dictionary of the feature "${name}" has no such id`,
-        where: `candidate ${candidate}`,
         expected: `0 for an unknown value, or less than ${valueCount}`,
-        found: String(id),
       });
-    target[first + candidate * stride] = id;
+    target[first + candidate * stride] = isKnown ? id : 0;
   }
+}
+
+/** Leaves a candidate of the request out. */
+type DropCandidate = (candidate: number, refusal: Refusal) => void;
+
+/** Its values of an earlier request stay, and what is scored by them is not answered. */
+function dropFor(error: unknown, candidate: number, drop: DropCandidate): void {
+  const refused = refusedAt(`candidate ${candidate}`, error);
+  if (!(refused instanceof RefusedRequest)) throw refused;
+  drop(candidate, refused.refusal);
 }
 
 function refusedAt(where: string, error: unknown): unknown {

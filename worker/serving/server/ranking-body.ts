@@ -31,7 +31,7 @@ import {
   type HashesColumn,
   type TextsColumn,
 } from '../candidate-columns.js';
-import { RefusedRequest } from './refused-request.js';
+import { RefusedRequest, type Refusal } from './refused-request.js';
 import { isAscii, isUtf8 } from 'node:buffer';
 import { describeIssues } from '../../../shared/config/config-issues.js';
 import { int32At, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
@@ -92,6 +92,8 @@ export interface RankingBody extends BundleWish {
   readonly slots: number | null;
   /** True if the answer says what each feature adds to scores. */
   readonly explain: boolean;
+  /** By place, why candidates are left out of the auction. */
+  readonly dropped: Map<number, Refusal>;
 }
 
 const VALUE = `expected a text of at most ${TEXT_LENGTH_MAX} characters, a number, true, false, null or a list of at most ${LIST_LENGTH_MAX} of them`;
@@ -188,26 +190,39 @@ export const commonFields = {
   explain: z.boolean().default(false),
 };
 
+const CandidateSchema = z.strictObject({
+  adgroup: adgroupKeySchema,
+  features: valuesByColumn.default({}),
+  bid: bid.default(1),
+  pacing: pacing.default(1),
+});
+
 const RankingRequestSchema = z.strictObject({
   ...commonFields,
-  candidates: z
-    .array(
-      z.strictObject({
-        adgroup: adgroupKeySchema,
-        features: valuesByColumn.default({}),
-        bid: bid.default(1),
-        pacing: pacing.default(1),
-      }),
-    )
-    .max(CANDIDATES_MAX),
+  candidates: z.array(z.unknown()).max(CANDIDATES_MAX),
 });
+
+/** Stands where a candidate is dropped. */
+const NO_CANDIDATE: z.output<typeof CandidateSchema> = {
+  ...{ adgroup: '', features: {}, bid: 0, pacing: 0 },
+};
 
 /** @throws RefusedRequest if the bytes are not such a body. */
 export function parseRankingBody(bytes: Uint8Array): RankingBody {
   const content = jsonOf(bytes);
   if (!isObject(content))
     throw new RefusedRequest({ reason: 'wrong-value', what: 'the body is not an object' });
-  const { candidates, ...common } = parseWith(RankingRequestSchema, content);
+  const { candidates: sent, ...common } = parseWith(RankingRequestSchema, content);
+  const dropped: RankingBody['dropped'] = new Map();
+  const candidates = sent.map((candidate, place) => {
+    try {
+      return parseWith(CandidateSchema, candidate);
+    } catch (error) {
+      if (!(error instanceof RefusedRequest)) throw error;
+      dropped.set(place, { ...error.refusal, where: `candidates.${place}` });
+      return NO_CANDIDATE;
+    }
+  });
   const columns = new Map<string, unknown[]>();
   for (const [candidate, { features }] of candidates.entries())
     for (const [name, value] of Object.entries(features)) {
@@ -225,6 +240,7 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
     features: new Map([...columns].map(([name, values]) => [name, { form: 'values', values }])),
     bids: candidates.map((each) => each.bid),
     pacings: candidates.map((each) => each.pacing),
+    dropped,
   };
 }
 
@@ -252,11 +268,11 @@ function bodyOf(
   candidates: Omit<RankingBody, keyof CommonOfBody>,
 ): RankingBody {
   const { squash, reserve, explain, bundle, slots, requestKey, fields } = shared;
-  const { candidateCount, adgroups, keyTexts, features, bids, pacings } = candidates;
+  const { candidateCount, adgroups, keyTexts, features, bids, pacings, dropped } = candidates;
   // prettier-ignore
   return {
     context, seed, squash, reserve, explain, bundle, slots, requestKey, fields,
-    candidateCount, adgroups, keyTexts, features, bids, pacings,
+    candidateCount, adgroups, keyTexts, features, bids, pacings, dropped,
   };
 }
 
@@ -407,7 +423,8 @@ export class BodyScanner {
     const pacings = amountsOf(own.get('pacing'));
     if (keys === null || bids === undefined || pacings === undefined) return null;
     const { adgroups, keyTexts } = keys;
-    return bodyOf(fields, { candidateCount, adgroups, keyTexts, features, bids, pacings });
+    const dropped = new Map<number, Refusal>();
+    return bodyOf(fields, { candidateCount, adgroups, keyTexts, features, bids, pacings, dropped });
   }
 
   /** @param place the word of the column's form; the next ones say where its elements are. */
@@ -501,8 +518,9 @@ export function parseBinaryBody(received: Buffer): RankingBody {
   const arrays = new BinaryArrays(body, headerEnd, count);
   const adgroups =
     columns.adgroup === 'hash' ? arrays.hashes('adgroup') : arrays.texts('adgroup', false);
-  const bids = arrays.amounts('bid', columns.bid);
-  const pacings = arrays.amounts('pacing', columns.pacing);
+  const dropped: RankingBody['dropped'] = new Map();
+  const bids = arrays.amounts('bid', columns.bid, dropped);
+  const pacings = arrays.amounts('pacing', columns.pacing, dropped);
   const features = new Map<string, CandidateColumn>();
   for (const [name, type] of columns.features) {
     if (features.has(name)) throw malformedBody(`the column "${name}" is there twice`, 'each once');
@@ -513,7 +531,7 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     // Texts that may be empty, but not null, are strings.
     adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
   const candidateCount = count;
-  return bodyOf(header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
+  return bodyOf(header, { candidateCount, adgroups, keyTexts, bids, pacings, features, dropped });
 }
 
 class BinaryArrays {
@@ -532,18 +550,23 @@ class BinaryArrays {
     return { form: 'hashes', words: this.#view(Uint32Array, start, 2 * this.#count) };
   }
 
-  amounts(name: string, type: 'float64' | 'float32' | undefined): ArrayLike<number> | null {
+  amounts(
+    name: string,
+    type: 'float64' | 'float32' | undefined,
+    dropped: RankingBody['dropped'],
+  ): ArrayLike<number> | null {
     if (type === undefined) return null;
     const values = this.#numbers(name, type);
     for (let place = 0; place < values.length; place += 1) {
       const value = numberAt(values, place);
       if (value >= 0 && value <= BID_MAX) continue;
-      throw new RefusedRequest({
-        reason: 'wrong-value',
-        what: `candidate ${place} has no ${name}`,
-        where: `columns.${name}`,
-        expected: `a number from 0 to ${BID_MAX}`,
-        found: String(value),
+      dropped.set(place, {
+        ...{
+          reason: 'wrong-value',
+          what: `the candidate has no ${name}`,
+          where: `columns.${name}`,
+        },
+        ...{ expected: `a number from 0 to ${BID_MAX}`, found: String(value) },
       });
     }
     return values;

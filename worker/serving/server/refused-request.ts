@@ -8,6 +8,7 @@ export type RefusalReason = keyof typeof STATUS_BY_REASON;
 export const STATUS_BY_REASON = {
   malformed: 400,
   'wrong-value': 400,
+  'not-finite': 400,
   unauthorised: 401,
   'no-such-path': 404,
   'wrong-method': 405,

@@ -17,9 +17,9 @@ import { withDerived, RequestEncoder } from './encoded-request.js';
 import { KernelAdapter } from './kernel-adapter.js';
 import { LiveBlocks } from './live-blocks.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
-import { requestOfRows } from '../ranking-request.js';
+import { requestOfRows, type RankingRequest } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
-import { RefusedRequest } from './refused-request.js';
+import { RefusedRequest, type Refusal } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
 import { StartBlocks } from './start-blocks.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
@@ -45,7 +45,12 @@ export class ServedBundle {
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
   /** The candidates that it has scored, and those whose adgroup it does not have. */
-  readonly scored = { candidates: 0, unknown: 0 };
+  readonly scored = {
+    ...{ candidates: 0, unknown: 0 },
+    dropped: { 'wrong-value': 0, 'not-finite': 0 },
+  };
+  /** An explanation scores a request again. */
+  #lastCounted: RankingBody | null = null;
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #estimator: Estimator;
   readonly #starts: StartBlocks;
@@ -170,20 +175,60 @@ export class ServedBundle {
       this.addon.lookUpHashes(adgroups.words, index.hashes, index.blocks, blocks);
       hashes.set(adgroups.words);
     }
-    this.#count(blocks, body.candidateCount);
+    this.#count(blocks, body);
     const { encoder, scorer, contextFeatures } = this.#sideOf(body);
-    const request = encoder.encode(body, blocks);
+    const request = this.#encoded(body, blocks, encoder);
     scorer.score(request, estimates.scores, estimates.variances);
     const starts = this.#starts.score(body, request, contextFeatures, estimates);
     const live = this.live.score(request, contextFeatures, estimates);
     const notes =
       starts === null || live === null ? (live ?? starts) : new Map([...starts, ...live]);
     this.#estimator.complete(estimates, notes);
+    this.#dropWithoutScore(body, estimates);
     if (notes === null) return estimates;
     return { ...estimates, notes, ...(live === null ? {} : { live }) };
   }
 
-  #count(blocks: Int32Array, candidateCount: number): void {
+  /** Leaves a candidate out of the auction, and counts it. */
+  drop({ dropped }: RankingBody, candidate: number, refusal: Refusal): void {
+    if (dropped.has(candidate)) return;
+    dropped.set(candidate, refusal);
+    this.#countDropped(refusal);
+  }
+
+  #countDropped({ reason }: Refusal): void {
+    this.scored.dropped[reason === 'not-finite' ? reason : 'wrong-value'] += 1;
+  }
+
+  /** @throws RefusedRequest of the first candidate if all are left out: then it is the request that is wrong. */
+  #encoded(body: RankingBody, blocks: Int32Array, encoder: RequestEncoder): RankingRequest {
+    const request = encoder.encode(body, blocks, (candidate, refusal) =>
+      this.drop(body, candidate, refusal),
+    );
+    const [first] = body.dropped.values();
+    if (first !== undefined && body.dropped.size === body.candidateCount)
+      throw new RefusedRequest(first);
+    return request;
+  }
+
+  /** A score that is not finite says nothing, and would be first or nowhere. */
+  #dropWithoutScore(body: RankingBody, { scores, variances, expected }: Estimates): void {
+    for (let candidate = 0; candidate < scores.length; candidate += 1)
+      if (!Number.isFinite(scores[candidate]))
+        this.drop(body, candidate, {
+          ...{ reason: 'not-finite', what: 'the score of a candidate is not finite' },
+          ...{ where: `candidate ${candidate}`, found: String(scores[candidate]) },
+          cure: 'look for numbers far outside of those that the bundle was trained on',
+        });
+    for (const candidate of body.dropped.keys())
+      [scores[candidate], variances[candidate], expected[candidate]] = [NaN, 0, NaN];
+  }
+
+  #count(blocks: Int32Array, body: RankingBody): void {
+    if (body === this.#lastCounted) return;
+    this.#lastCounted = body;
+    const { candidateCount, dropped } = body;
+    for (const refusal of dropped.values()) this.#countDropped(refusal);
     this.scored.candidates += candidateCount;
     for (let candidate = 0; candidate < candidateCount; candidate += 1)
       if (int32At(blocks, candidate) === 0) this.scored.unknown += 1;
@@ -197,7 +242,7 @@ export class ServedBundle {
   explanations(body: RankingBody, places: readonly number[]): readonly ScoreExplanation[] {
     const { blocks, hashes } = this.estimates(body);
     const { encoder, contextFeatures } = this.#sideOf(body);
-    const asked = { request: encoder.encode(body, blocks), contextFeatures };
+    const asked = { request: this.#encoded(body, blocks, encoder), contextFeatures };
     const { model } = this.loaded;
     const byModel = new Map<RankingModel, ExplainedCandidate[]>();
     for (const place of places) {

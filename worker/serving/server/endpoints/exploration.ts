@@ -27,6 +27,7 @@ import {
 } from '../../exploration/feedback.js';
 import {
   answerListsOf,
+  droppedList,
   evidenceOf,
   explanationOf,
   jsonAnswerOf,
@@ -109,6 +110,7 @@ export class Explorer {
     return keptAnswer(
       jsonAnswerOf({
         ...{ bundle, canary: bundle === stable ? undefined : true, seed },
+        dropped: droppedList(parsed),
         lists: lists.map((list) => (list.name === 'order' ? { ...list, values: order } : list)),
         explanation: explanationOf(bundle, parsed, order, server.explainedMax),
         exploration: slate?.reported ?? null,
@@ -232,9 +234,11 @@ function nameIn(value: unknown): string | null {
 }
 
 /** @throws RefusedRequest if the log of decisions could not name an adgroup. */
-function namesOf({ keyTexts }: RankingBody): readonly string[] {
+function namesOf({ keyTexts, dropped }: RankingBody): readonly string[] {
   const keys = keyTexts();
-  const wrong = keys?.findIndex((key) => key === '' || key.length > NAME_LENGTH_MAX) ?? 0;
+  const isWrong = (key: string, place: number): boolean =>
+    (key === '' || key.length > NAME_LENGTH_MAX) && !dropped.has(place);
+  const wrong = keys?.findIndex(isWrong) ?? 0;
   if (keys !== null && wrong < 0) return keys;
   throw new RefusedRequest({
     reason: 'wrong-value',
