@@ -44,15 +44,15 @@ const filesIn = (folder: string): number =>
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 35_860],
   ['lines of shared', () => linesBelow('shared'), 22_480],
-  ['lines of worker', () => linesBelow('worker'), 24_623],
-  ['lines of infra', () => linesBelow('infra'), 11_630],
+  ['lines of worker', () => linesBelow('worker'), 24_640],
+  ['lines of infra', () => linesBelow('infra'), 11_640],
   ['lines of test', () => linesBelow('test'), 72_970],
   ['source files', () => production.length, 438],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_140],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 473],
+  ['KB of documentation', documentKilobytes, 474],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
