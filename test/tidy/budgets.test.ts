@@ -42,14 +42,14 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_805],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_034],
   ['lines of shared', () => linesBelow('shared'), 22_375],
   ['lines of worker', () => linesBelow('worker'), 24_220],
-  ['lines of infra', () => linesBelow('infra'), 11_420],
-  ['lines of test', () => linesBelow('test'), 72_460],
-  ['source files', () => production.length, 436],
+  ['lines of infra', () => linesBelow('infra'), 11_435],
+  ['lines of test', () => linesBelow('test'), 72_595],
+  ['source files', () => production.length, 437],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_120],
+  ['exported names', exportedCount, 2_126],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
   ['KB of documentation', documentKilobytes, 471],
