@@ -24,6 +24,8 @@ export {
 type Cell = string | number | boolean | null;
 
 export interface DuckSession {
+  /** Stops its queries. */
+  readonly signal: AbortSignal;
   readonly memoryMiBPerThread: number;
   run(sql: string): Promise<void>;
   /** Returns all rows. Numbers must be cast to DOUBLE, everything else to VARCHAR or BOOLEAN. */
@@ -104,6 +106,7 @@ export async function openDuckSession(
     }
   };
   return {
+    signal,
     memoryMiBPerThread: memoryMiB / threadCount,
     run: async (sql) => {
       await guarded(() => connection.run(sql));

@@ -191,7 +191,7 @@ export async function requireUsable(
 
 /**
  * Makes the view `typed_logs`. A column that leaves out texts is a column of texts instead where every expression that names it
- * needs texts: `replace(price, ',', '')` then reads `2,000` among numbers.
+ * needs texts: `replace(price, ',', '')` then reads `2,000` among numbers, and `CAST(label AS VARCHAR)` a `yes` among them.
  */
 export async function createLogsAsRead(
   columns: readonly LogColumn[],
@@ -209,11 +209,26 @@ export async function createLogsAsRead(
       if (names.includes(columns[index]?.name ?? '')) naming.push(expression);
     }
     const binding = async (): Promise<number> => (await boundOf(naming, session)).length;
-    if ((await binding()) > 0) continue;
+    const areCast = await areCastToTexts(columns[index]?.name ?? '', naming, session);
+    if (!areCast && (await binding()) > 0) continue;
     await createTypedLogs(columns, sqls.set(index, `c${index}`), session);
     if ((await binding()) === naming.length) continue;
     await createTypedLogs(columns, sqls.set(index, sql), session);
   }
+}
+
+/** Whether the expressions name the column only to make texts of it. */
+async function areCastToTexts(
+  name: string,
+  expressions: readonly ConfigExpression[],
+  session: DuckSession,
+): Promise<boolean> {
+  const cast = `CAST(${identifier(name)} AS VARCHAR)`;
+  for (const expression of expressions) {
+    const sql = expression.sql.replaceAll(cast, 'NULL');
+    if ((await columnsNamedIn({ ...expression, sql }, session)).includes(name)) return false;
+  }
+  return true;
 }
 
 async function boundOf(

@@ -11,6 +11,13 @@ import type { DataConfig } from '../../shared/config/data-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
+import {
+  COMPRESSED,
+  decompressFile,
+  needsDecompression,
+  READABLE,
+  requireNoArchive,
+} from './decompression.js';
 import type { DuckSession } from './duckdb-session.js';
 import { literal } from './sql.js';
 
@@ -28,6 +35,7 @@ export interface LogFile {
 interface LogSource {
   readonly session: DuckSession;
   readonly objectStoreOf: (address: string) => ObjectStore;
+  /** Takes fetched and decompressed files. Later calls with the same folder find them there. */
   readonly temporaryFolder: string;
   /** The first files in the order of their names are found, and fetched, alone. */
   readonly fileCountMax?: number;
@@ -43,18 +51,6 @@ const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
   parquet: 'parquet',
   pq: 'parquet',
 };
-/** Commands that decompress what DuckDB does not read. */
-const DECOMPRESSING: Readonly<Record<string, string>> = {
-  xz: 'xz -dc',
-  lzma: 'xz -dc',
-  bz2: 'bzip2 -dc',
-  lz4: 'lz4 -dc',
-  br: 'brotli -dc',
-  zip: 'unzip -p',
-  '7z': '7z x -so',
-};
-const COMPRESSED = new RegExp(`\\.(gz|zst|zstd|${Object.keys(DECOMPRESSING).join('|')})$`);
-const READABLE = '.csv, .tsv, .jsonl or .parquet, the first three also with .gz or .zst';
 const READABLE_ADDRESS = /^(?:(?:file|s3):\/\/|(?![a-z0-9+.-]+:\/\/))/i;
 const GLOB = /[*?[\]{}]/;
 /** Signs that glob() of DuckDB takes for themselves between brackets. */
@@ -96,7 +92,7 @@ export async function findLogFiles(
     a.name < b.name ? -1 : Number(a.name > b.name),
   );
   for (const { name, path } of byName.slice(0, source.fileCountMax))
-    files.push(await logFileOf(name, path, data.format));
+    files.push(await logFileOf({ name, path }, data.format, source));
   return files;
 }
 
@@ -111,11 +107,12 @@ function notAnAddress(pattern: string): QianmoError {
 }
 
 async function logFileOf(
-  name: string,
-  path: string,
+  match: Match,
   format: DataConfig['format'],
+  source: LogSource,
 ): Promise<LogFile> {
-  requireReadable(name);
+  const { name } = match;
+  const path = await readablePath(match, source);
   let byteCount: number;
   try {
     const handle = await open(path, 'r');
@@ -127,22 +124,38 @@ async function logFileOf(
   return { path, name, byteCount, format: format === 'auto' ? formatOf(name) : format };
 }
 
-/** @throws QianmoError of kind `usage` for a compression that is not read, also if the format is told. */
-function requireReadable(name: string): void {
-  const compression = name.slice(name.lastIndexOf('.') + 1).toLowerCase();
-  const command = DECOMPRESSING[compression];
-  if (command === undefined) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: `logs compressed as .${compression} are not read`,
-    where: name,
-    expected: READABLE,
-    cure: `compress it again: ${command} ${name} | gzip > ${name.slice(0, -compression.length)}gz`,
-  });
+const TEXT_LITERAL = /'((?:[^']|'')+)'/g;
+
+/** The query, reading decompressed copies of the files that it names and DuckDB does not decompress. */
+export async function withReadableFiles(sql: string, source: UnpackingSource): Promise<string> {
+  const parts: string[] = [];
+  let end = 0;
+  for (const { 0: written, 1: text = '', index } of sql.matchAll(TEXT_LITERAL)) {
+    const name = text.replaceAll("''", "'");
+    if (!needsDecompression(name) || (await stat(name).catch(() => null)) === null) continue;
+    parts.push(sql.slice(end, index), literal(await readablePath({ name, path: name }, source)));
+    end = index + written.length;
+  }
+  return [...parts, sql.slice(end)].join('');
+}
+
+type UnpackingSource = Pick<LogSource, 'session' | 'temporaryFolder'>;
+
+/** The path of the file, or of its decompressed copy if DuckDB does not decompress it. */
+async function readablePath(
+  { name, path }: Match,
+  { session, temporaryFolder }: UnpackingSource,
+): Promise<string> {
+  requireNoArchive(name);
+  if (!needsDecompression(name)) return path;
+  const known = name.startsWith('s3://') ? name : resolve(name);
+  const to = ownPathOf(known, temporaryFolder).replace(COMPRESSED, '');
+  await decompressFile({ name, from: path, to }, session.signal);
+  return to;
 }
 
 function endingOf(name: string): string | undefined {
-  const ending = name.toLowerCase().replace(COMPRESSED, '');
+  const ending = name.replace(COMPRESSED, '').toLowerCase();
   return ending.slice(ending.lastIndexOf('.') + 1);
 }
 
@@ -208,10 +221,10 @@ async function fetchFromStore(address: string, source: LogSource): Promise<Match
   for (const key of keys.sort()) {
     if (matches.length === source.fileCountMax) break;
     const name = `${folder}/${key}`;
-    const path = downloadPathOf(name, source.temporaryFolder);
+    const path = ownPathOf(name, source.temporaryFolder);
     if (!isVisible({ name, path })) continue;
     if (FORMAT_BY_ENDING[endingOf(name) ?? ''] === undefined && key !== rest) continue;
-    requireReadable(name);
+    requireNoArchive(name);
     await fetchObject(store, key, name, path);
     matches.push({ name, path });
   }
@@ -219,10 +232,10 @@ async function fetchFromStore(address: string, source: LogSource): Promise<Match
 }
 
 /** A path of its own for each address, also where `//` or `..` make others of it; the folders of its key may tell partitions. */
-function downloadPathOf(name: string, temporaryFolder: string): string {
-  const folders = name.split('/').filter((folder) => !['', '.', '..'].includes(folder));
+function ownPathOf(name: string, temporaryFolder: string): string {
+  const folders = name.split('/').filter((folder) => !['', '.', '..', 's3:'].includes(folder));
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
-  return join(temporaryFolder, 'fetched', hash, ...folders.slice(1));
+  return join(temporaryFolder, 'fetched', hash, ...folders);
 }
 
 async function fetchObject(
@@ -231,6 +244,8 @@ async function fetchObject(
   name: string,
   path: string,
 ): Promise<void> {
+  // An earlier call with the same folder has fetched it.
+  if ((await stat(path).catch(() => null)) !== null) return;
   try {
     await mkdir(dirname(path), { recursive: true });
     if (canDownload(store)) await store.downloadToFile(key, path);

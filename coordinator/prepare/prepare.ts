@@ -72,6 +72,8 @@ export interface PrepareOptions {
   readonly objectStoreOf: (address: string) => ObjectStore;
   /** A folder with space for about the size of the logs. */
   readonly temporaryFolder: string;
+  /** Has logs that were fetched or decompressed already, and takes others; the temporary folder of the call if absent. */
+  readonly logsFolder?: string | undefined;
   /** Writes the store again even if the existing one is of the same logs and config. */
   readonly force?: boolean;
   /** Writes what belongs to a new store. If it fails, there is none. */
@@ -142,7 +144,7 @@ async function prepareInto(
 ): Promise<PreparedTaskStore> {
   const { sink, clock, objectStoreOf } = options;
   const startedMs = clock.monotonicMs();
-  const source = { session, objectStoreOf, temporaryFolder: folder };
+  const source = { session, objectStoreOf, temporaryFolder: options.logsFolder ?? folder };
   const files = await findLogFiles(config.data, source);
   // Before the rows are read: a log that grows meanwhile then has another digest at the next prepare.
   const sourceDigest = await sourceDigestOf(config, files, options.signal);

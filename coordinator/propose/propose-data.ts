@@ -237,13 +237,20 @@ function proposeLabel(
     if (found !== undefined) return found.choice;
   }
   const binary = columns.filter((column) => readTruth(column.name, textsOf(column)) !== null);
+  const alike = columns.find(
+    (column) =>
+      LABEL_NAMES.some((pattern) => pattern.test(wordsOf(column.name))) &&
+      new Set(textsOf(column)).size === 1,
+  );
   const report = {
     what: WHICH_LABEL,
     expected: 'a column that says whether an impression was clicked, or a condition',
     found:
-      binary.length > 0
-        ? `columns of two values: ${namesOf(binary)}`
-        : `columns: ${namesOf(columns)}`,
+      alike !== undefined
+        ? `"${alike.name}", which is "${textsOf(alike)[0] ?? ''}" in all rows`
+        : binary.length > 0
+          ? `columns of two values: ${namesOf(binary)}`
+          : `columns: ${namesOf(columns)}`,
     cure: 'name it: --label COLUMN, or --label "rating >= 4"',
   };
   throw new UndecidedColumn('label', report, new Set([...binary, ...fewestValuesFirst(columns)]));

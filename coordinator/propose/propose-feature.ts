@@ -65,7 +65,7 @@ export async function proposeFeature(
   });
   if (type?.endsWith(']') === true || texts.every((text) => text.startsWith('[')))
     return isFeature({ kind: 'bag' }, 'lists');
-  const isCode = isWhole && (distinct.size <= CODES_MAX || ID_NAME.test(name));
+  const isCode = isWhole && (distinct.size <= CODES_MAX || areCodes(name, values, targets));
   if (numbers !== null && !isCode) {
     const values = texts.flatMap((text) => numbers.valueOf(text) ?? []).sort((a, b) => a - b);
     const median = values[Math.floor(values.length / 2)] ?? 0;
@@ -98,6 +98,60 @@ export async function proposeFeature(
     },
     words.reason,
   );
+}
+
+const RANGE_COUNT = 20;
+const PRIOR_ROWS = 10;
+const STANDARD_ERRORS_MIN = 3;
+
+/**
+ * Whether whole numbers stand for things, as ids of authors do: the labels of the same value tell more of a label than those of
+ * values near it. The first half of the rows tells of the second, so days of a log in time are not such numbers.
+ */
+function areCodes(
+  name: string,
+  values: readonly (string | number | null)[],
+  targets: KnownLabel['targets'],
+): boolean {
+  if (ID_NAME.test(name)) return true;
+  const rows = values.flatMap((value, row) => {
+    const target = targets[row] ?? null;
+    return typeof value !== 'number' || target === null ? [] : [{ value, target }];
+  });
+  const half = Math.floor(rows.length / 2);
+  const [known, judged] = [rows.slice(0, half), rows.slice(half)];
+  const sorted = known.map(({ value }) => value).sort((a, b) => a - b);
+  const bounds = Array.from(
+    { length: RANGE_COUNT - 1 },
+    (_, place) => sorted[Math.floor(((place + 1) * half) / RANGE_COUNT)] ?? 0,
+  );
+  const rangeOf = (value: number): number => bounds.filter((bound) => bound < value).length;
+  const byValue = expectedLabels(known, (value) => value);
+  const byRange = expectedLabels(known, rangeOf);
+  const gains = judged.map(
+    ({ value, target }) => (target - byRange(value)) ** 2 - (target - byValue(value)) ** 2,
+  );
+  const mean = gains.reduce((sum, gain) => sum + gain, 0) / Math.max(1, gains.length);
+  const spread = gains.reduce((sum, gain) => sum + (gain - mean) ** 2, 0);
+  return mean > 0 && mean * gains.length > STANDARD_ERRORS_MIN * Math.sqrt(spread);
+}
+
+/** The mean label of rows with the same key, drawn to that of all rows where they are few. */
+function expectedLabels(
+  rows: readonly { readonly value: number; readonly target: number }[],
+  keyOf: (value: number) => number,
+): (value: number) => number {
+  const overall = rows.reduce((sum, { target }) => sum + target, 0) / Math.max(1, rows.length);
+  const sums = new Map<number, { count: number; sum: number }>();
+  for (const { value, target } of rows) {
+    const key = keyOf(value);
+    const { count = 0, sum = 0 } = sums.get(key) ?? {};
+    sums.set(key, { count: count + 1, sum: sum + target });
+  }
+  return (value) => {
+    const { count = 0, sum = 0 } = sums.get(keyOf(value)) ?? {};
+    return (sum + PRIOR_ROWS * overall) / (count + PRIOR_ROWS);
+  };
 }
 
 /** A feature has a column or an expression. */

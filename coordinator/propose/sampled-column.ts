@@ -19,20 +19,42 @@ export const SAMPLED_ROWS_MAX = 50_000;
 /** @throws QianmoError of kind `data` if the file has no rows, or no header in its first line. */
 export async function sampleColumns(file: LogFile, session: DuckSession): Promise<SampledColumn[]> {
   const { columns, sql } = await firstRowsSql(file, SAMPLED_ROWS_MAX, session);
-  if (columns.length === 1) await requireHeaderFirst(file, null, session);
   const rows = await session.rows(sql);
-  if (rows.length === 0)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the log has no rows',
-      where: file.name,
-      expected: 'a header and at least one row',
-      cure: 'name a file with rows',
-    });
-  return columns.map(({ name, type }, index) => ({
+  if (columns.length === 1 || rows.length === 0) await requireHeaderFirst(file, null, session);
+  if (rows.length === 0) throw withoutRows(file);
+  const sampled = columns.map(({ name, type }, index) => ({
     ...{ name, type },
     values: rows.map((row) => textOrNull(row[index])),
   }));
+  if (file.format === 'csv' || file.format === 'tsv') assertNamed(sampled, file);
+  return sampled;
+}
+
+function withoutRows({ name, format }: LogFile): QianmoError {
+  const isOfLines = format === 'jsonl';
+  return new QianmoError({
+    kind: 'data',
+    what: 'the log has no rows',
+    where: name,
+    expected: isOfLines ? 'one JSON object per line' : 'a header and at least one row',
+    cure: isOfLines
+      ? `name a file with rows; jq makes lines of an array: jq -c '.[]' ${name}`
+      : 'name a file with rows',
+  });
+}
+
+/** Fails if the first line looks like the others: half of its fields occur again below. */
+function assertNamed(columns: readonly SampledColumn[], { name: where }: LogFile): void {
+  const asValues = columns.filter(({ name, values }) => values.includes(name));
+  if (asValues.length < 2 || asValues.length * 2 < columns.length) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the first line of a log is not its header',
+    where,
+    expected: 'the names of the columns',
+    found: `values that other lines have too: ${asValues.map(({ name }) => name).join(', ')}`,
+    cure: 'write a line with the names of the columns above it',
+  });
 }
 
 function textOrNull(cell: unknown): string | null {

@@ -8,7 +8,7 @@ import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js'
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { parseConfig } from '../../shared/config/yaml-file.js';
 import { shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
-import { findLogFiles } from '../logs/log-files.js';
+import { findLogFiles, withReadableFiles } from '../logs/log-files.js';
 import { literal } from '../logs/sql.js';
 import { withDuckSession } from '../logs/work-folder.js';
 import { proposedConfigText } from '../propose/config-text.js';
@@ -69,14 +69,20 @@ export async function initRun(
   };
   return withDuckSession('prepare', bounds, async (session, folder) => {
     const queried = join(folder, 'query.parquet');
-    if (sql !== undefined) await writeQueryResult(sql, queried, session);
+    const temporaryFolder = context.logsFolder ?? folder;
+    if (sql !== undefined)
+      await writeQueryResult(
+        await withReadableFiles(sql, { session, temporaryFolder }),
+        queried,
+        session,
+      );
     const read = sql === undefined ? logs : [queried];
     const [file] = await findLogFiles(
       { logs: [...read], format: 'auto' },
       {
         session,
         objectStoreOf: (address) => objectStoreAt(address, context.environment),
-        temporaryFolder: folder,
+        temporaryFolder,
         fileCountMax: 1,
       },
     );

@@ -42,6 +42,7 @@ function preparedStore(
     signal: context.signal,
     objectStoreOf: (address) => objectStoreOf(config, address),
     temporaryFolder: tmpdir(),
+    logsFolder: context.logsFolder,
     // Before the store, which would be kept without a report at the next prepare.
     beforePublishing: (prepared) => {
       const page = asPage(storeDocument({ store: config.data.store, ...prepared }));

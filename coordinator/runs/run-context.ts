@@ -21,6 +21,8 @@ export interface RunContext extends RunCaller {
   readonly machine: Machine;
   /** The version of the package; absent where nobody asks. */
   readonly version?: () => string;
+  /** Folder where this call finds logs that an earlier one has fetched or decompressed; absent where it does so for itself. */
+  readonly logsFolder?: string;
   /** Files of task stores that this call has checked; absent where it opens one store once. */
   readonly checkedFiles?: Set<string>;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */

@@ -1,56 +1,12 @@
 /** Verbs of the command alone: demos, set-up and simulation. */
 
 import { z } from 'zod';
-import {
-  describeField,
-  flag,
-  integer,
-  text,
-  texts,
-} from '../../coordinator/runs/request-fields.js';
+import { describeField, flag, integer, text } from '../../coordinator/runs/request-fields.js';
 import { interruptedAs } from '../../coordinator/runs/run-handle.js';
-import { REQUESTS } from '../../coordinator/runs/requests.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { AutoTrialsMaxSchema } from '../../shared/config/auto-config.js';
 import { packageVersion } from '../library/package-root.js';
 import { command } from '../library/verb.js';
 import type { SimulationResult } from '../simulation/simulate.js';
-
-const { logs: _logs, ...proposal } = REQUESTS.init.shape;
-
-command('start', {
-  request: z.strictObject({
-    files: texts(
-      '<file> logs as init reads them: CSV, TSV, JSON lines or Parquet; files, globs, s3://. Or a config that init or start has written',
-    ).optional(),
-    ...proposal,
-    trialsMax: describeField(AutoTrialsMaxSchema, '<count> how many trials to begin at most', {
-      option: 'trials',
-    }).optional(),
-    serve: flag('serve the model at once, until stopped'),
-  }),
-  operands: ['files'],
-  about: 'go from a log to a served model',
-  takesFormat: true,
-  help: `
-It proposes a config (init), prepares the rows, searches for a model (auto), compares it with plain models on held-out
-adgroups, exports it, and prints the command that serves it. It never asks: if a column cannot be told, the error names
-the option that says it. Correct the config where it is wrong, and start from it. A start that was stopped goes on when
-it is started again.
-
-Examples:
-  qianmo start clicks.csv
-  qianmo start 'logs/*.parquet' --task campaign --label clicked
-  qianmo start run.yaml --serve`,
-  act: async (request, around) => {
-    const { startFromLog } = await import('../library/start.js');
-    await interruptedAs(startFromLog(request, around), () => ({
-      what: 'the start was stopped',
-      where: request.out,
-      cure: 'run the same command again: it continues from the last checkpoint',
-    }));
-  },
-});
 
 const demoOut = (folder: string) =>
   z.strictObject({ out: text('<folder> folder for everything the demo makes').default(folder) });
@@ -62,11 +18,13 @@ command('demo', {
   help: '\nExample:\n  qianmo demo --out runs/demo',
   act: async ({ out }, around) => {
     const { runDemo } = await import('../library/demo.js');
-    await interruptedAs(runDemo(out, around), () => ({
+    const { startDocument } = await import('../../coordinator/reports/start-document.js');
+    const started = await interruptedAs(runDemo(out, around.options), () => ({
       what: 'the demo was stopped',
       where: out,
       cure: 'run the same command again: it continues from the last checkpoint',
     }));
+    around.show(startDocument(started));
   },
 });
 

@@ -251,11 +251,19 @@ interface CommandSurroundings {
   readonly input?: () => CommandInput;
 }
 
+/** `help VERB` is `VERB --help`, and `--version` the verb. */
+function usualWords([first = '', ...rest]: readonly string[]): readonly string[] {
+  if (first === 'help') return [...rest, '--help'];
+  if (first === '--version' && rest.length === 0) return ['version'];
+  return first === '' ? [] : [first, ...rest];
+}
+
 /** @returns the exit code of the process */
 export async function runCommand(
-  words: readonly string[],
+  given: readonly string[],
   surroundings: CommandSurroundings,
 ): Promise<number> {
+  const words = usualWords(given);
   const { environment, output, diagnostics, input } = surroundings;
   const context = openCommandContext(environment, output, diagnostics, input);
   try {

@@ -3,17 +3,19 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { StartedModel } from '../../coordinator/reports/start-document.js';
+import { startRun, type CallOptions } from '../../coordinator/runs/run-handle.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { loadConfig, yamlOf } from '../../shared/config/yaml-file.js';
 import { packageRoot } from './package-root.js';
 import { startFromConfig } from './start.js';
-import type { CommandSurroundings } from './verb.js';
+import { surroundingsOf } from './verb.js';
 
 const DEMO_EXAMPLE = 'infra/examples/movielens.yaml';
 
 /** Films stand in for adgroups, and ratings of 4 or more for clicks. A search chooses the model, so the example's own is left out. */
-export async function runDemo(out: string, around: CommandSurroundings): Promise<void> {
+export async function runDemo(out: string, options: CallOptions): Promise<StartedModel> {
   const { run, seed, data, output } = await demoConfig(out);
   const config = join(output, 'auto.yaml');
   const store = join(output, 'auto', 'store');
@@ -21,7 +23,10 @@ export async function runDemo(out: string, around: CommandSurroundings): Promise
   const ofData = { run: `${run}-auto`, seed, data: { ...data, store }, auto: {}, output };
   await writeFile(config, yamlOf(ofData));
   // A plain model would take a fifth of the time, and the example's own evaluation has one.
-  await startFromConfig({ config, hasPlain: false, nameColumn: 'title' }, around);
+  const start = { config, hasPlain: false, nameColumn: 'title' };
+  return startRun(surroundingsOf(options), options, (context) =>
+    startFromConfig(start, context, options),
+  );
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   integer,
   oneOf,
   text,
+  texts,
 } from '../../coordinator/runs/request-fields.js';
 import {
   DEVICE,
@@ -15,6 +16,7 @@ import {
   QUEUE_PREFIX_DEFAULT,
   REQUESTS,
 } from '../../coordinator/runs/requests.js';
+import { AutoTrialsMaxSchema } from '../../shared/config/auto-config.js';
 import { GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
 import { DEADLINE_MS_MAX, EXPLAINED_DEFAULT } from '../../worker/serving/server/server-limits.js';
 
@@ -22,6 +24,18 @@ export const ConvertRequestSchema = z.strictObject({
   ...REQUESTS.bundle.shape,
   format: oneOf(['onnx'], '<format> onnx'),
   out: text('<folder> the folder of the model, which must not be there or be empty'),
+});
+
+const { logs: _logs, ...proposal } = REQUESTS.init.shape;
+
+export const StartRequestSchema = z.strictObject({
+  files: texts(
+    '<file> logs as init reads them: CSV, TSV, JSON lines or Parquet; files, globs, s3://. Or a config that init or start has written',
+  ).optional(),
+  ...proposal,
+  trialsMax: describeField(AutoTrialsMaxSchema, '<count> how many trials to begin at most', {
+    option: 'trials',
+  }).optional(),
 });
 
 /** The place of the metrics of a process. */

@@ -13,12 +13,36 @@ import { counted } from '../../shared/names/counted.js';
 import type { CheckedLogs } from '../../coordinator/prepare/check-logs.js';
 import type { MachineCheckResult } from './check-machine.js';
 import type { ReplayResult } from './explored-log.js';
+import { StartRequestSchema } from './requests.js';
 import { call, service, type Shown } from './verb.js';
 
 const count = (value: number): string => value.toLocaleString('en');
 
 const searchDocument = async (record: SweepRecord): Promise<Document> =>
   (await import('../../coordinator/reports/sweep-document.js')).sweepDocument(record);
+
+/** Goes from a log, or a config with data alone, to a model that was compared with plain ones, exported and asked once. */
+export const start = call('start', {
+  request: StartRequestSchema,
+  about: 'go from a log to a served model',
+  operands: ['files'],
+  extra: { serve: flag('serve the model at once, until stopped') },
+  help: `
+It proposes a config (init), prepares the rows, searches for a model (auto), compares it with plain models on held-out
+adgroups, exports it, and prints the command that serves it. If a column cannot be told, it asks as init does. Correct the
+config where it is wrong, and start from it. A start that was stopped goes on when it is started again.
+
+Examples:
+  qianmo start clicks.csv
+  qianmo start 'logs/*.parquet' --task campaign --label clicked
+  qianmo start run.yaml --serve`,
+  run: async () => (await import('./start.js')).startFromLog,
+  show: async (started) =>
+    (await import('../../coordinator/reports/start-document.js')).startDocument(started),
+  after: async (started, { serve }, around) => {
+    if (serve) await (await import('./start.js')).serveStarted(started, around);
+  },
+});
 
 /** Writes an advertising log whose true click probabilities are known. */
 export const synthesize = call('synthesize', {

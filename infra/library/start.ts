@@ -4,9 +4,8 @@ import { once } from 'node:events';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname } from 'node:path/posix';
 import { z } from 'zod';
-import { openDuckSession } from '../../coordinator/logs/duckdb-session.js';
 import { findLogFiles } from '../../coordinator/logs/log-files.js';
-import { withWorkFolder } from '../../coordinator/logs/work-folder.js';
+import { withDuckSession, withWorkFolder } from '../../coordinator/logs/work-folder.js';
 import { rejectsByReason, REJECTS_FILE } from '../../coordinator/prepare/rejected-rows.js';
 import { exampleRequest } from '../../coordinator/propose/example-request.js';
 import { asPage } from '../../coordinator/reports/document/as-page.js';
@@ -23,17 +22,15 @@ import { initRun, type ProposedConfig } from '../../coordinator/runs/init-run.js
 import { configOf, objectStoreAt } from '../../coordinator/runs/places.js';
 import { prepareRun } from '../../coordinator/runs/prepare-run.js';
 import { compareEvaluated } from '../../coordinator/runs/record-calls.js';
-import type { RequestOf } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { objectStoreOf } from '../../coordinator/runs/run-files.js';
-import { startRun, type CallOptions } from '../../coordinator/runs/run-handle.js';
+import { interruptedAs, startRun, type CallOptions } from '../../coordinator/runs/run-handle.js';
 import { autoRun } from '../../coordinator/runs/sweep-run.js';
 import type { ComparisonReport } from '../../coordinator/scoring/compare-runs.js';
 import { searchSeconds } from '../../coordinator/sweep/search-space.js';
 import type { SweepRecord, TrialRecord } from '../../coordinator/sweep/sweep-record.js';
 import { describeValue } from '../../coordinator/sweep/trials.js';
 import { at } from '../../shared/base/arrays.js';
-import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-store.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
@@ -43,48 +40,42 @@ import {
   runEventSink,
   sentenceOf,
   warningEvent,
+  type RunEventSink,
   type StampedEventSink,
 } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import { joinAddress, type ObjectStore } from '../../shared/storage/object-store.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { RankingClient } from './client.js';
-import { serveRankings } from './index.js';
+import { serveRankings } from './bundle-verbs.js';
 import { keepExecutors } from './local-machine.js';
 import { configSchemaPath } from './package-root.js';
+import type { StartRequestSchema } from './requests.js';
 import { surroundingsOf, type CommandSurroundings } from './verb.js';
-
-/** A log, or what proposes it, as `init` takes it; or a config. */
-interface StartRequest extends Omit<RequestOf<'init'>, 'logs'> {
-  readonly files?: readonly string[] | undefined;
-  readonly trialsMax?: number | undefined;
-  readonly serve: boolean;
-}
 
 /** Proposes a config first, unless the file is one. */
 export async function startFromLog(
-  { files = [], trialsMax, serve, ...proposal }: StartRequest,
-  around: CommandSurroundings,
-): Promise<void> {
+  { files = [], trialsMax, ...proposal }: z.output<typeof StartRequestSchema>,
+  context: RunContext,
+  options: CallOptions,
+): Promise<StartedModel> {
   const [only = ''] = files;
   const isConfig = files.length === 1 && /\.ya?ml$/.test(only);
-  if (isConfig) {
-    assertNothingProposed(only, proposal);
-    return startFromConfig({ config: only, trialsMax, serve, fresh: proposal.force }, around);
-  }
-  const { options } = around;
-  const proposed = await startRun(surroundingsOf(options), options, (context) => {
+  if (isConfig) assertNothingProposed(only, proposal);
+  const propose = async (inStep: RunContext): Promise<NamedConfig> => {
     const request = { ...proposal, logs: files.length === 0 ? undefined : [...files] };
     const parts = { schemaPath: configSchemaPath(), ask: options.ask };
-    return initRun({ ...request, keepsSame: true }, context, parts);
-  });
-  const say = (text: string): void =>
-    options.onEvent?.({ ...noticeEvent('start', text), epochMs: around.clock.epochMs() });
-  for (const line of proposalLines(proposed)) say(line);
-  const { nameColumn } = proposed.proposed;
-  const named = nameColumn === null ? {} : { nameColumn };
-  const start = { config: proposed.path, trialsMax, serve, fresh: proposal.force, ...named };
-  await startFromConfig(start, around);
+    const proposed = await initRun({ ...request, keepsSame: true }, inStep, parts);
+    for (const line of proposalLines(proposed)) context.sink(noticeEvent('start', line));
+    return { path: proposed.path, nameColumn: proposed.proposed.nameColumn };
+  };
+  const config = isConfig ? only : propose;
+  const started = startFromConfig({ config, trialsMax, fresh: proposal.force }, context, options);
+  return interruptedAs(started, () => ({
+    what: 'the start was stopped',
+    where: isConfig ? only : proposal.out,
+    cure: 'run the same command again: it continues from the last checkpoint',
+  }));
 }
 
 /** @throws QianmoError of kind `usage` if an option says what the config says. */
@@ -121,40 +112,50 @@ function proposalLines({ path, rowCount, proposed }: ProposedConfig): string[] {
   ];
 }
 
+interface NamedConfig {
+  readonly path: string;
+  /** A column that names adgroups in words. */
+  readonly nameColumn: string | null;
+}
+
 interface Start {
-  /** A config with data alone. */
-  readonly config: string;
+  /** A config with data alone, or what writes it. */
+  readonly config: string | ((context: RunContext) => Promise<NamedConfig>);
   readonly trialsMax?: number | undefined;
   /** Starts the search again although there is one. */
   readonly fresh?: boolean;
   /** Trains a plain model too, to compare the others with. True by default. */
   readonly hasPlain?: boolean;
-  /** A column that names adgroups in words. */
   readonly nameColumn?: string;
-  /** Serves until the command is stopped. */
-  readonly serve?: boolean;
 }
 
 const SERVED_PORT = 8_080;
 const ANSWER_MS_MAX = 10_000;
 
-/** Prints one screen, and writes it as a page too. */
-export async function startFromConfig(start: Start, around: CommandSurroundings): Promise<void> {
-  const { clock, options, print, show, signal } = around;
-  const course = courseOf(clock, options.onEvent ?? (() => undefined));
-  const kept = keepExecutors(runEventSink({ clock }, course.sink));
+/** Computes all parts in the same processes, and writes the result as a page. */
+export async function startFromConfig(
+  start: Start,
+  context: RunContext,
+  options: CallOptions,
+): Promise<StartedModel> {
+  const course = courseOf(context.sink);
+  const kept = keepExecutors(runEventSink(context, course.sink));
   const surroundings = { ...surroundingsOf(options), machine: kept.machine };
-  const quiet = { ...options, onEvent: course.sink };
+  const quiet = { ...options, onEvent: course.sink, metrics: undefined };
   const step: Step = (work) => startRun(surroundings, quiet, work);
-  let started: StartedModel;
   try {
-    started = await startedModel(start, { step, course, options: quiet });
+    return await startedModel(start, { step, course, options: quiet });
   } finally {
     await kept.close();
   }
-  show(startDocument(started));
-  if (start.serve !== true) return;
-  const service = await serveRankings({ bundle: started.bundles, port: SERVED_PORT }, options);
+}
+
+/** Serves until the command is stopped. */
+export async function serveStarted(
+  { bundles }: StartedModel,
+  { options, print, signal }: CommandSurroundings,
+): Promise<void> {
+  const service = await serveRankings({ bundle: bundles, port: SERVED_PORT }, options);
   try {
     print(`rankings: ${service.url}/v1/rank (Ctrl-C stops it)`);
     if (!signal.aborted) await once(signal, 'abort');
@@ -172,16 +173,58 @@ interface Work {
   readonly options: CallOptions;
 }
 
-async function startedModel(
-  { config: path, trialsMax, fresh = false, hasPlain = true, nameColumn }: Start,
-  work: Work,
-): Promise<StartedModel> {
+interface PreparedStart {
+  readonly path: string;
+  readonly config: RunConfig;
+  readonly manifest: StoreManifest;
+  /** Null if the log has nothing to ask for. */
+  readonly example: Awaited<ReturnType<typeof exampleRequest>>;
+}
+
+/** Reads the logs, which are fetched and decompressed once. */
+function preparedStart(
+  { config: source, nameColumn }: Start,
+  { step, course }: Work,
+): Promise<PreparedStart> {
+  return withWorkFolder('prepare', tmpdir(), async (logsFolder) => {
+    const reading: Step = (work) => step((context) => work({ ...context, logsFolder }));
+    const named =
+      typeof source === 'string'
+        ? { path: source, nameColumn: nameColumn ?? null }
+        : await reading(source);
+    const { path } = named;
+    course.begin('preparing');
+    const { manifest } = await reading((context) =>
+      prepareRun({ config: path, force: false }, context),
+    );
+    const config = await step(({ environment }) => configOf(RUN_CONFIG, path, environment));
+    const example = await step(({ environment, signal }) =>
+      withDuckSession(
+        'prepare',
+        { temporaryFolder: tmpdir(), memoryMiBMax: config.data.memoryMiBMax, signal },
+        async (session) => {
+          const objectStore = (address: string): ObjectStore => objectStoreAt(address, environment);
+          const place = { session, objectStoreOf: objectStore, temporaryFolder: logsFolder };
+          const [file] = await findLogFiles(config.data, { ...place, fileCountMax: 1 });
+          if (file === undefined) throw new Error('logs that were prepared have a file');
+          return exampleRequest(config.data, {
+            file,
+            session,
+            nameColumn: named.nameColumn ?? undefined,
+          });
+        },
+      ),
+    );
+    return { path, config, manifest, example };
+  });
+}
+
+async function startedModel(start: Start, work: Work): Promise<StartedModel> {
+  const { trialsMax, fresh = false, hasPlain = true } = start;
   const { step, course, options } = work;
-  course.begin('preparing');
-  const prepared = await step((context) => prepareRun({ config: path, force: false }, context));
-  const config = await step(({ environment }) => configOf(RUN_CONFIG, path, environment));
-  for (const line of await storeLines(config, prepared.manifest, step)) course.say(line);
-  course.say(durationSentence(prepared.manifest, trialsMax));
+  const { path, config, manifest, example } = await preparedStart(start, work);
+  for (const line of await storeLines(config, manifest, step)) course.say(line);
+  course.say(durationSentence(manifest, trialsMax));
   course.begin('training');
   const search = { config: path, trialsMax, resume: !fresh, fresh };
   const record = await step((context) =>
@@ -202,7 +245,7 @@ async function startedModel(
     ...{ run: config.run, config: path, bestConfig, bundles, page },
     ...judged,
     serve: `${commandIn(options)} serve --bundle ${shellWord(bundles)} --port ${SERVED_PORT}`,
-    example: await rankedExample(config, { bundles, nameColumn }, work),
+    example: example === null ? null : await rankedExample(example, bundles, work),
   };
   const html = Buffer.from(asPage(startDocument(started)));
   await step((context) =>
@@ -395,28 +438,12 @@ async function plainModels(
   ];
 }
 
-/** Asks a server once, as people will. Null if the log has nothing to ask for, or the server refuses it. */
+/** Asks a server once, as people will. Null if the server refuses it. */
 async function rankedExample(
-  { data }: RunConfig,
-  { bundles, nameColumn }: { readonly bundles: string; readonly nameColumn: string | undefined },
-  { step, course, options }: Work,
+  { body, names }: NonNullable<PreparedStart['example']>,
+  bundles: string,
+  { course, options }: Work,
 ): Promise<RankedExample | null> {
-  const example = await step((context) =>
-    withWorkFolder('prepare', tmpdir(), async (temporaryFolder) => {
-      const session = await openDuckSession(temporaryFolder, data.memoryMiBMax, context.signal);
-      const objectStore = (address: string): ObjectStore =>
-        objectStoreAt(address, context.environment);
-      try {
-        const source = { session, objectStoreOf: objectStore, temporaryFolder };
-        const file = at(await findLogFiles(data, source), 0);
-        return await exampleRequest(data, { file, session, nameColumn });
-      } finally {
-        session.close();
-      }
-    }),
-  );
-  if (example === null) return null;
-  const { body, names } = example;
   const service = await serveRankings({ bundle: bundles, port: 0 }, options);
   try {
     const client = new RankingClient({ url: service.url, timeoutMs: ANSWER_MS_MAX });
@@ -455,8 +482,7 @@ interface Course {
 }
 
 /** Passes on warnings, and how far the present stage is. What single runs say is in their logs. */
-function courseOf(clock: Clock, show: StampedEventSink): Course {
-  const tell = runEventSink({ clock }, show);
+function courseOf(tell: RunEventSink): Course {
   let stage = '';
   let isCounted = false;
   const progress = (done: number, total: number | null): void => {
@@ -469,7 +495,7 @@ function courseOf(clock: Clock, show: StampedEventSink): Course {
       if (event.kind === 'progress' && !isCounted) progress(event.done, event.total);
       if (event.kind === 'outer-step' && !isCounted) progress(event.outerStep, event.outerSteps);
       const isSaid = event.kind === 'warning' && event.code === 'rows-rejected';
-      if (sentenceOf(event).level === 'warning' && !isSaid) show(event);
+      if (sentenceOf(event).level === 'warning' && !isSaid) tell(event);
     },
     begin: (name, parts) => {
       [stage, isCounted] = [name, parts !== undefined];

@@ -118,6 +118,12 @@ export function call<Schema extends z.ZodObject, Result, Extra extends Fields = 
       extra: Values<Extra>,
       around: CommandSurroundings,
     ) => Promise<StampedEventSink | null>;
+    /** Runs after the result was printed. */
+    readonly after?: (
+      result: Result,
+      extra: Values<Extra>,
+      around: CommandSurroundings,
+    ) => Promise<void>;
     /** The call ends without a failure if it is stopped, also before it began. */
     readonly untilStopped?: true;
   },
@@ -141,6 +147,7 @@ export function call<Schema extends z.ZodObject, Result, Extra extends Fields = 
       const onEvent = (await entry.onEvent?.(extra, around)) ?? around.options.onEvent;
       const result = await started(request, { ...around.options, onEvent });
       if (show !== undefined) around.show(await show(result, extra, around));
+      await entry.after?.(result, extra, around);
     },
   );
   return (...[request, options = {}]: CallArguments<z.input<Schema>>): RunHandle<Result> =>

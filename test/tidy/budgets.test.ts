@@ -42,7 +42,7 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 35_860],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_034],
   ['lines of shared', () => linesBelow('shared'), 22_480],
   ['lines of worker', () => linesBelow('worker'), 24_640],
   ['lines of infra', () => linesBelow('infra'), 11_640],

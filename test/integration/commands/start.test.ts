@@ -151,3 +151,8 @@ test('what a config says is not said again', async () => {
 
 test('nothing to start from is refused', () =>
   room.refused(['start'], { exitCode: 2, what: /no log is given/, cure: /clicks\.csv/ }));
+
+test('help and version answer in their usual forms', async () => {
+  expect(await room.done(['help', 'start'])).toBe(await room.done(['start', '--help']));
+  expect(await room.done(['--version'])).toMatch(/^qianmo \d/);
+});

@@ -75,21 +75,27 @@ const cases: [
     /cut short[^]*cut\.csv\.gz[^]*ends in the middle[^]*copy it again/,
   ],
   [
-    'a compression that is not read, whatever data.format says',
-    async () => ({ logs: await room.write('log.csv.xz', 'not read'), format: 'csv' }),
+    'an archive, whatever data.format says',
+    async () => ({ logs: await room.write('log.csv.zip', 'not read'), format: 'csv' }),
     'usage',
-    /logs compressed as \.xz[^]*\.gz or \.zst[^]*: xz -dc \S*log\.csv\.xz \| gzip > \S*log\.csv\.gz$/,
+    /logs compressed as \.zip[^]*\.gz or \.zst[^]*: unzip -p \S*log\.csv\.zip \| gzip > \S*log\.csv\.gz$/,
   ],
   [
-    'a compression that is not read, in a folder of other logs',
+    'not xz',
+    async () => ({ logs: await room.write('bad.csv.xz', 'plain') }),
+    'data',
+    /compressed log cannot be read to its end[^]*bad\.csv\.xz[^]*not recognized/,
+  ],
+  [
+    'an archive, in a folder of other logs',
     async () => {
       await mkdir(room.path('logs'));
       await room.write('logs/a.csv', GOOD);
-      await room.write('logs/b.jsonl.bz2', 'not read');
+      await room.write('logs/b.jsonl.7z', 'not read');
       return { logs: room.path('logs') };
     },
     'usage',
-    /logs compressed as \.bz2[^]*b\.jsonl\.bz2[^]*bzip2 -dc/,
+    /logs compressed as \.7z[^]*b\.jsonl\.7z[^]*7z x -so/,
   ],
   [
     'an address that is not read',

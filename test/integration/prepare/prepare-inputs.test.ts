@@ -1,5 +1,6 @@
 // Every input format, compression and arrangement of files gives the same store.
 import { describe, expect, test } from 'vitest';
+import { execFileSync } from 'node:child_process';
 import { mkdir, symlink } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -71,11 +72,14 @@ async function reference(): Promise<unknown> {
 
 describe('formats', () => {
   const csv = (): string => delimited(ROWS, ',');
+  const tsv = (): string => delimited(ROWS, '\t');
   const cases: [string, () => Promise<unknown>][] = [
-    ['log.tsv', () => room.write('log.tsv', delimited(ROWS, '\t'))],
+    ['log.tsv', () => room.write('log.tsv', tsv())],
     ['log.jsonl', () => room.write('log.jsonl', jsonLines(ROWS))],
     ['log.csv.gz', () => room.write('log.csv.gz', gzipSync(csv()))],
     ['log.jsonl.gz', () => room.write('log.jsonl.gz', gzipSync(jsonLines(ROWS)))],
+    ['log.csv.xz', () => room.write('log.csv.xz', execFileSync('xz', { input: csv() }))],
+    ['log.tsv.bz2', () => room.write('log.tsv.bz2', execFileSync('bzip2', { input: tsv() }))],
     [
       'log.csv.zst',
       async () => {
@@ -132,6 +136,16 @@ test('a file that several patterns name, however its path is written, is read on
     logs: [...logs, pathToFileURL(room.path('day/part.csv')).href],
   });
   expect(contentOf(await room.prepare(config))).toEqual(await reference());
+});
+
+test('logs on an object store are fetched once for calls that share a folder', async () => {
+  const bucket = new MemoryObjectStore('s3://logs/day');
+  const options = { objectStoreOf: () => bucket, logsFolder: room.path('fetched') };
+  const config = room.config({ ...SPLIT, logs: 's3://logs/day/a.csv' });
+  await bucket.put('a.csv', Buffer.from(delimited(ROWS, ',')), { kind: 'always' });
+  const first = contentOf(await room.prepare(config, options));
+  await bucket.put('a.csv', Buffer.from('changed'), { kind: 'always' });
+  expect(contentOf(await room.prepare(config, { ...options, force: true }))).toEqual(first);
 });
 
 test('logs and store on an object store', async () => {
