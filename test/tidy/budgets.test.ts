@@ -42,14 +42,14 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_034],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_090],
   ['lines of shared', () => linesBelow('shared'), 22_480],
   ['lines of worker', () => linesBelow('worker'), 24_640],
-  ['lines of infra', () => linesBelow('infra'), 11_640],
-  ['lines of test', () => linesBelow('test'), 72_970],
-  ['source files', () => production.length, 438],
+  ['lines of infra', () => linesBelow('infra'), 11_680],
+  ['lines of test', () => linesBelow('test'), 73_035],
+  ['source files', () => production.length, 439],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_140],
+  ['exported names', exportedCount, 2_150],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
   ['KB of documentation', documentKilobytes, 474],
