@@ -1,15 +1,10 @@
-/** Logged choices from the log of a ranking server: decisions joined with their outcomes. */
+/** Logged choices from the row log of a ranking server: decisions joined with feedback on what they showed. */
 
-import { createReadStream } from 'node:fs';
 import { QianmoError } from '../../shared/base/errors.js';
-import { systemFailure } from '../../shared/base/system-errors.js';
-import { linesOf } from '../../shared/events/event-log.js';
-import {
-  decodeExplorationLine,
-  type Decision,
-  type JudgedSlot,
-  type Outcome,
-} from '../../shared/config/decision-record.js';
+import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
+import { rowRecordsIn, type RowRecord } from '../../shared/config/row-record.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { rowLogAt, rowLogText } from './row-log.js';
 import type { LoggedRows } from '../scoring/off-policy.js';
 
 const SLOTS_MAX = 10_000_000;
@@ -19,10 +14,14 @@ const MS_PER_SECOND = 1_000;
 export interface LogCounts {
   readonly decisionCount: number;
   readonly outcomeCount: number;
+  /** Rankings without a policy, of which no other can be judged. */
+  readonly plainCount: number;
   /** Decisions of apprentice mode, whose slates nobody saw. */
   readonly apprenticeCount: number;
   /** Slots whose reward window had not ended when the log did, with an outcome or without: the former alone would be rewarded ones. */
   readonly immatureCount: number;
+  /** Slots of which no impression was reported: nobody saw them. */
+  readonly unrenderedCount: number;
   /** Outcomes after their window; they count as none. */
   readonly lateCount: number;
   /** Outcomes of a slot that had one, and outcomes of unknown slots. */
@@ -30,38 +29,23 @@ export interface LogCounts {
   readonly unknownCount: number;
 }
 
-/**
- * Reads line by line, in the order of the files. Half a line at the end of a file, which a server that was killed or
- * still writes may leave, is no record.
- */
-export async function* explorationLines(
-  paths: readonly string[],
+/** Reads addresses of row logs, and files of them, in their order. */
+export async function* loggedRecords(
+  logs: readonly string[],
+  objectStoreOf: (address: string) => ObjectStore,
   signal: AbortSignal,
-): AsyncGenerator<Decision | Outcome> {
-  for (const path of paths) {
-    const input = createReadStream(path, { encoding: 'utf8', signal });
-    let line = 0;
-    const read = { isWhole: true };
-    input.on('data', (chunk) => {
-      read.isWhole = chunk.at(-1) === '\n';
-    });
-    try {
-      let last: string | null = null;
-      for await (const text of linesOf(input)) {
-        if (last !== null) yield* recordsIn(last, `${path}:${line}`);
-        last = text;
-        line += 1;
+): AsyncGenerator<RowRecord> {
+  for (const log of logs) {
+    const rows = await rowLogAt(log, objectStoreOf);
+    if (rows === null) yield* rowRecordsIn(await rowLogText(log), log);
+    else
+      for (const key of rows.keys) {
+        signal.throwIfAborted();
+        const name = `${rows.store.address}/${key}`;
+        const text = await rowLogText(name, async () => (await rows.store.get(key))?.bytes);
+        yield* rowRecordsIn(text, name);
       }
-      if (last !== null && read.isWhole) yield* recordsIn(last, `${path}:${line}`);
-    } catch (cause) {
-      if (cause instanceof QianmoError || signal.aborted) throw cause;
-      throw systemFailure(cause, 'reading a decision log', path);
-    }
   }
-}
-
-function* recordsIn(text: string, where: string): Generator<Decision | Outcome> {
-  if (text.trim() !== '') yield decodeExplorationLine(text, where);
 }
 
 /** A decision as the target policy judges it. */
@@ -73,33 +57,44 @@ interface ShownDecision {
 }
 
 /**
- * Joins decisions with their outcomes, of which either may come first.
+ * Joins decisions with feedback, of which either may come first.
  *
  * @param judge gives the slots of a decision under the target policy
  */
 export async function joinedRows(
-  lines: AsyncIterable<Decision | Outcome>,
+  records: AsyncIterable<RowRecord>,
   judge: (decision: Decision) => readonly JudgedSlot[],
 ): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts }> {
-  const counts = { decisionCount: 0, outcomeCount: 0, apprenticeCount: 0, duplicateCount: 0 };
-  const outcomes = new Map<string, Outcome>();
+  const counts = { decisionCount: 0, plainCount: 0, outcomeCount: 0 };
+  const more = { apprenticeCount: 0, duplicateCount: 0 };
+  const feedback: Feedback = { outcomes: new Map(), rendered: new Set() };
   const shown: ShownDecision[] = [];
   let [endMs, slotCount] = [0, 0];
-  for await (const record of lines) {
-    if (record.kind === 'outcome') {
-      counts.outcomeCount += 1;
+  for await (const record of records) {
+    if (record.kind === 'feedback') {
       endMs = Math.max(endMs, record.epochMs);
       const name = slotName(record.decision, record.slot);
-      // The first one stays.
-      if (outcomes.has(name)) counts.duplicateCount += 1;
-      else outcomes.set(name, record);
+      if (record.reward === null) feedback.rendered.add(name);
+      else {
+        counts.outcomeCount += 1;
+        const known = feedback.outcomes.get(name);
+        if (known !== undefined) more.duplicateCount += 1;
+        // The first one counts.
+        if (known === undefined || record.epochMs < known.epochMs)
+          feedback.outcomes.set(name, { reward: record.reward, epochMs: record.epochMs });
+      }
+      continue;
+    }
+    if (record.kind === 'plain') {
+      counts.plainCount += 1;
+      endMs = Math.max(endMs, record.epochMs);
       continue;
     }
     const { id, epochMs: shownMs, settings } = record.input;
     counts.decisionCount += 1;
     endMs = Math.max(endMs, shownMs);
     if (!record.isShown) {
-      counts.apprenticeCount += 1;
+      more.apprenticeCount += 1;
       continue;
     }
     const slots = judge(record);
@@ -111,17 +106,26 @@ export async function joinedRows(
         ...{ expected: `at most ${SLOTS_MAX}`, cure: 'give fewer files' },
       });
   }
-  const { rows, ...late } = matureRows(shown, outcomes, endMs);
-  return { rows, log: { ...counts, ...late } };
+  const { rows, ...late } = matureRows(shown, feedback, endMs);
+  return { rows, log: { ...counts, ...more, ...late } };
 }
 
-/** The slots whose reward is known at the end of the log, in its order. */
+/** By the names of slots. */
+interface Feedback {
+  readonly outcomes: Map<string, { readonly reward: number; readonly epochMs: number }>;
+  readonly rendered: Set<string>;
+}
+
+/** The rendered slots whose reward is known at the end of the log, in its order. */
 function matureRows(
   shown: readonly ShownDecision[],
-  outcomes: ReadonlyMap<string, Outcome>,
+  { outcomes, rendered }: Feedback,
   endMs: number,
-): { rows: LoggedRows } & Pick<LogCounts, 'immatureCount' | 'lateCount' | 'unknownCount'> {
-  const late = { immatureCount: 0, lateCount: 0 };
+): { rows: LoggedRows } & Omit<
+  LogCounts,
+  'decisionCount' | 'plainCount' | 'outcomeCount' | 'apprenticeCount' | 'duplicateCount'
+> {
+  const late = { immatureCount: 0, unrenderedCount: 0, lateCount: 0 };
   const known = new Set<string>();
   const numbers = new Map<string, number>();
   const used: (JudgedSlot & { readonly decision: number; readonly reward: number })[] = [];
@@ -137,6 +141,7 @@ function matureRows(
       if (outcome !== undefined) known.add(name);
       if (isLate) late.lateCount += 1;
       if (isImmature) late.immatureCount += 1;
+      else if (!rendered.has(name)) late.unrenderedCount += 1;
       else
         used.push({
           ...slot,

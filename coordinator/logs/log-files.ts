@@ -19,6 +19,7 @@ import {
   requireNoArchive,
 } from './decompression.js';
 import type { DuckSession } from './duckdb-session.js';
+import { joinRows, rowLogAt, type ServedRows } from './row-log.js';
 import { literal } from './sql.js';
 
 type LogFormat = 'csv' | 'tsv' | 'jsonl' | 'parquet';
@@ -30,6 +31,8 @@ export interface LogFile {
   readonly name: string;
   readonly format: LogFormat;
   readonly byteCount: number;
+  /** Present if the file is that of a row log. */
+  readonly served?: ServedRows;
 }
 
 interface LogSource {
@@ -39,6 +42,8 @@ interface LogSource {
   readonly temporaryFolder: string;
   /** The first files in the order of their names are found, and fetched, alone. */
   readonly fileCountMax?: number;
+  /** Says which files of row logs are left out, by their digests. Without it, a row log without rows is refused. */
+  readonly isKnown?: (digest: string) => boolean;
 }
 
 const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
@@ -67,8 +72,14 @@ export async function findLogFiles(
 ): Promise<LogFile[]> {
   const patterns = typeof data.logs === 'string' ? [data.logs] : data.logs;
   const found = new Map<string, Match>();
+  const served: LogFile[] = [];
   for (const pattern of patterns) {
     if (!READABLE_ADDRESS.test(pattern)) throw notAnAddress(pattern);
+    const rows = await rowLogAt(pattern, source.objectStoreOf);
+    if (rows !== null) {
+      served.push(await servedFile(pattern, rows, source));
+      continue;
+    }
     const matches = pattern.startsWith('s3://')
       ? await fetchFromStore(pattern, source)
       : await localMatches(pattern, source.session);
@@ -86,7 +97,7 @@ export async function findLogFiles(
       if (!found.has(file)) found.set(file, match);
     }
   }
-  const files: LogFile[] = [];
+  const files = served;
   // One after another, since thousands of files at once exceed the number that a process may open.
   const byName = [...found.values()].sort((a, b) =>
     a.name < b.name ? -1 : Number(a.name > b.name),
@@ -94,6 +105,27 @@ export async function findLogFiles(
   for (const { name, path } of byName.slice(0, source.fileCountMax))
     files.push(await logFileOf({ name, path }, data.format, source));
   return files;
+}
+
+/** The rows of a row log as one file. */
+async function servedFile(
+  address: string,
+  rows: NonNullable<Awaited<ReturnType<typeof rowLogAt>>>,
+  { session, temporaryFolder, isKnown }: LogSource,
+): Promise<LogFile> {
+  const path = `${ownPathOf(address, temporaryFolder)}.rows`;
+  await mkdir(dirname(path), { recursive: true });
+  const served = await joinRows(rows, {
+    ...{ session, path, isKnown },
+    fetch: async (key) => {
+      const name = `${address}/${key}`;
+      const fetched = ownPathOf(name, temporaryFolder);
+      await fetchObject(rows.store, key, name, fetched);
+      return fetched;
+    },
+  });
+  const byteCount = served.rowCount === 0 ? 0 : (await stat(path)).size;
+  return { path, name: address, format: 'jsonl', byteCount, served };
 }
 
 function notAnAddress(pattern: string): QianmoError {
@@ -285,14 +317,15 @@ function patternOf(glob: string, address: string): RegExp {
 
 /**
  * SHA-256 of the file's size and all its bytes: a label that is corrected in the middle of a large log makes
- * another store. Costs about a hundredth of the reading.
+ * another store. Costs about a hundredth of the reading. Files of a row log are known by their digests.
  */
 export async function fingerprintOf(
-  file: Pick<LogFile, 'path' | 'name'>,
+  file: Pick<LogFile, 'path' | 'name' | 'served'>,
   signal: AbortSignal,
   doing = 'reading a log file',
 ): Promise<string> {
   const hash = createHash('sha256');
+  if (file.served !== undefined) return hash.update(file.served.digests.join('\n')).digest('hex');
   try {
     const handle = await open(file.path, 'r');
     try {

@@ -26,6 +26,7 @@ import {
 import type { TaskPlace, TaskStore } from '../../shared/tasks/task-store.js';
 import { type DuckSession, interruption } from '../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
+import { withServedRoles } from '../logs/row-log.js';
 import { writeRowFiles, writeStoreFile, type StoreFile } from './row-file-writer.js';
 import {
   writeDictionary,
@@ -127,18 +128,20 @@ async function appendInto(
   const { target, session, folder, store } = place;
   const { sink, clock, signal, objectStoreOf } = options;
   const startedMs = clock.monotonicMs();
-  const found = await findLogFiles(config.data, {
-    ...{ session, objectStoreOf, temporaryFolder: folder },
-  });
-  const { files, logDigests, knownFileCount } = await newFilesOf(found, store.manifest, signal);
+  const { appends = [], rowFiles = [] } = store.manifest;
+  const known = new Set([...rowFiles, ...appends.flatMap((append) => append.logDigests)]);
+  const isKnown = (digest: string): boolean => known.has(digest);
+  const source = { session, objectStoreOf, temporaryFolder: folder, isKnown };
+  const found = await findLogFiles(config.data, source);
+  const { files, logDigests, knownFileCount } = await newFilesOf(found, known, signal);
   if (files.length === 0) {
-    const known = `${counted(knownFileCount, 'log file')} in the task store at ${config.data.store}`;
-    sink(noticeEvent('logs-known', `${known} already: nothing appended`));
+    const text = `${counted(knownFileCount, 'log file')} in the task store at ${config.data.store}`;
+    sink(noticeEvent('logs-known', `${text} already: nothing appended`));
     return { append: null, knownFileCount };
   }
   // Dictionaries of a store hold texts.
   const stored = await store.readColumnTypes?.();
-  const raw = await judgeTexts(config, { files, stored }, session, sink);
+  const raw = await judgeTexts(withServedRoles(config, files), { files, stored }, session, sink);
   const rejects = await collectRejects(files, raw, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
   await createAcceptedView(rejects, session);
@@ -175,27 +178,35 @@ async function appendInto(
   return { append, knownFileCount };
 }
 
-/** Files whose content was not appended before. */
+/**
+ * Files whose content was not appended before.
+ *
+ * @param known digests, to which theirs are added.
+ */
 async function newFilesOf(
   found: readonly LogFile[],
-  { appends = [] }: StoreManifest,
+  known: Set<string>,
   signal: AbortSignal,
 ): Promise<{
   readonly files: LogFile[];
   readonly logDigests: string[];
   readonly knownFileCount: number;
 }> {
-  const known = new Set(appends.flatMap((append) => append.logDigests));
   const files: LogFile[] = [];
   const logDigests: string[] = [];
+  let knownFileCount = 0;
   for (const file of found) {
-    const digest = await fingerprintOf(file, signal);
-    if (known.has(digest)) continue;
-    known.add(digest);
+    const { digests, knownCount, rowCount } = file.served ?? {
+      ...{ digests: [await fingerprintOf(file, signal)], knownCount: 0, rowCount: null },
+    };
+    const fresh = digests.filter((digest) => !known.has(digest));
+    knownFileCount += knownCount + digests.length - fresh.length;
+    if (fresh.length === 0 || rowCount === 0) continue;
+    for (const digest of fresh) known.add(digest);
     files.push(file);
-    logDigests.push(digest);
+    logDigests.push(...fresh);
   }
-  return { files, logDigests, knownFileCount: found.length - files.length };
+  return { files, logDigests, knownFileCount };
 }
 
 /** A number that no row of the store has. */

@@ -32,6 +32,7 @@ import { type DuckSession, interruption, shortDuckMessage } from '../logs/duckdb
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import type { LogColumn } from '../logs/log-columns.js';
 import type { RawLogs } from '../logs/log-reading.js';
+import { withServedRoles } from '../logs/row-log.js';
 import { withDuckSession } from '../logs/work-folder.js';
 import {
   divideTasks,
@@ -190,6 +191,7 @@ async function prepareInto(
       ofTasks: await rowCountOfTasks(session),
       stored: counts.rowCount - (trunk?.rowCount ?? 0),
     }),
+    ...rowFilesOf(files),
     files: written.files,
   };
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
@@ -200,6 +202,11 @@ async function prepareInto(
   report(prepared, logs, clock.monotonicMs() - startedMs, sink);
   for (const leak of leaksOf(dataReport)) sink(leak);
   return { manifest, report: dataReport };
+}
+
+function rowFilesOf(files: readonly LogFile[]): Pick<StoreManifest, 'rowFiles'> {
+  const rowFiles = files.flatMap(({ served }) => served?.digests ?? []);
+  return rowFiles.length === 0 ? {} : { rowFiles };
 }
 
 interface DividedLogs {
@@ -219,7 +226,7 @@ export async function divideLogs(
 ): Promise<DividedLogs> {
   const { splitFile, rejectedRowsMax } = config.data;
   requireFeatureNames(config);
-  const logs = await judgeLogs(config, files, session, sink);
+  const logs = await judgeLogs(withServedRoles(config, files), files, session, sink);
   const rejects = await collectRejects(files, logs, rejectedRowsMax, session);
   await createAcceptedView(rejects, session);
   if (splitFile !== undefined) await readSplitFile(splitFile, logs, session);

@@ -65,8 +65,10 @@ export function offPolicyDocument(
 export function logSentence(log: LogCounts): string {
   return (
     `${formatCount(log.decisionCount)} decisions and ${formatCount(log.outcomeCount)} outcomes. Not used: ` +
+    `${formatCount(log.plainCount)} rankings without a policy, ` +
     `${formatCount(log.apprenticeCount)} decisions of apprentice mode, ${formatCount(log.immatureCount)} slots whose ` +
-    `window had not ended, ${formatCount(log.lateCount)} late outcomes, ${formatCount(log.duplicateCount)} repeated ` +
+    `window had not ended, ${formatCount(log.unrenderedCount)} without a reported impression, ` +
+    `${formatCount(log.lateCount)} late outcomes, ${formatCount(log.duplicateCount)} repeated ` +
     `ones, ${formatCount(log.unknownCount)} of unknown slots.`
   );
 }

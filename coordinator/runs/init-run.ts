@@ -9,6 +9,7 @@ import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { parseConfig } from '../../shared/config/yaml-file.js';
 import { shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
 import { findLogFiles, withReadableFiles } from '../logs/log-files.js';
+import { SERVED } from '../logs/row-log.js';
 import { literal } from '../logs/sql.js';
 import { withDuckSession } from '../logs/work-folder.js';
 import { proposedConfigText } from '../propose/config-text.js';
@@ -87,9 +88,16 @@ export async function initRun(
       },
     );
     if (file === undefined) throw new Error('logs that match have a file');
-    const columns = await sampleColumns(file, session);
+    const sampled = await sampleColumns(file, session);
+    const columns = file.served === undefined ? sampled : withoutServed(sampled);
     const decided = { session, ask, signal: context.signal };
-    const proposed = await decidedData(columns, request, decided);
+    const { task, label, time } = file.served === undefined ? NO_ROLES : SERVED_ROLES;
+    const roles = {
+      task: request.task ?? task,
+      label: request.label ?? label,
+      time: request.time ?? time,
+    };
+    const proposed = await decidedData(columns, { ...request, ...roles }, decided);
     const schema = relative(dirname(resolve(out)), schemaPath);
     const named = sql === undefined ? logs : [kept];
     const text = proposedConfigText({ run, logs: named, schema, data: proposed });
@@ -105,6 +113,21 @@ export async function initRun(
     });
     return { path: out, text, proposed, rowCount: columns[0]?.values.length ?? 0 };
   });
+}
+
+const NO_ROLES = { task: undefined, label: undefined, time: undefined };
+const SERVED_ROLES = { task: SERVED.adgroup, label: SERVED.click, time: SERVED.time };
+
+/** Columns of a row log without those of the server that have no role, and without copies of the key of the adgroup. */
+function withoutServed(columns: readonly SampledColumn[]): SampledColumn[] {
+  const roles: readonly string[] = Object.values(SERVED_ROLES);
+  const others: readonly string[] = Object.values(SERVED);
+  const keys = columns.find(({ name }) => name === SERVED.adgroup)?.values ?? [];
+  return columns.filter(({ name, values }) =>
+    roles.includes(name)
+      ? true
+      : !others.includes(name) && values.some((value, row) => value !== keys[row]),
+  );
 }
 
 interface Deciding {

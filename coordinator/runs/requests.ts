@@ -157,7 +157,9 @@ export const PORT = integer(0, 65_535, '<port> port, 0 for any free one');
 /** The request of each call, by the name of its work. */
 export const REQUESTS = {
   init: z.strictObject({
-    logs: texts('<file> logs: CSV, TSV, JSON lines or Parquet; files, globs, s3://').optional(),
+    logs: texts(
+      '<file> logs: CSV, TSV, JSON lines or Parquet; files, globs, s3://; or the row log of a server',
+    ).optional(),
     sql: text('<query> a query whose rows are the log; DuckDB runs it').optional(),
     task: text('<column> the column, or SQL, that names the adgroup').optional(),
     label: text('<column> the column, or a condition, that says what was clicked').optional(),
@@ -271,10 +273,10 @@ export const REQUESTS = {
   }),
   ope: z.strictObject({
     logs: texts(
-      '<log> decision logs (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet)',
+      '<log> row logs: addresses, or files of them (.ndjson, .ndjson.gz); or tables of choices (.csv, .tsv, .parquet)',
     ),
     policy: configSource<PolicySource>(
-      '<policy.yaml> a run config, or a file of serve --explore: its section exploration is the target policy of a decision log; by default the policy that logged',
+      '<policy.yaml> a run config, or a file of serve --explore: its section exploration is the target policy of a row log; by default the policy that logged',
     ).optional(),
     columns: z
       .strictObject({
@@ -307,7 +309,7 @@ export const REQUESTS = {
     confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
     seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
   }),
-  replay: z.strictObject({ logs: texts('<log> decision logs') }),
+  replay: z.strictObject({ logs: texts('<log> row logs') }),
   workers: z.strictObject(queueFields),
   cancel: z.strictObject({
     run: text('<run> the name of a run that is being computed: `run` in its config'),

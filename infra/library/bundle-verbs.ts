@@ -131,7 +131,8 @@ Examples:
   qianmo serve --bundle runs/shop/bundles
   qianmo serve --bundle s3://models/shop@stable --port 9000 --token-file token.txt
   qianmo serve --bundle runs/shop/bundles@stable --canary runs/shop/bundles@canary --canary-share 0.05
-  qianmo serve --bundle runs/shop/bundles --explore policy.yaml --state runs/shop/state`,
+  qianmo serve --bundle runs/shop/bundles --explore policy.yaml --state runs/shop/state
+  qianmo serve --bundle runs/shop/bundles --rows s3://logs/shop/rows --state runs/shop/state`,
   open: async () => (await import('./serve.js')).serveFromBundle,
   show: ({ url, bundle }) => ({
     text: `rankings: ${url}/v1/rank (Ctrl-C stops it)`,

@@ -161,6 +161,8 @@ export type FeedbackEvent =
       readonly epochMs?: number | null;
       /** From 0 to 1; 1 if absent. */
       readonly reward?: number;
+      /** What it was worth, for adgroups that predict values. */
+      readonly value?: number | null;
     };
 
 /** Labelled rows of an adgroup. */

@@ -1,17 +1,15 @@
-/** Joins the log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
+/** Joins the row log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
 
 import { POLICY } from '../../shared/config/load-run-config.js';
-import {
-  explorationLines,
-  joinedRows,
-  type LogCounts,
-} from '../../coordinator/logs/decision-log.js';
+import { joinedRows, loggedRecords, type LogCounts } from '../../coordinator/logs/decision-log.js';
+import { rowLogAt } from '../../coordinator/logs/row-log.js';
 import type { RequestOf } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/chooser.js';
 import { tmpdir } from 'node:os';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
 import { readChoiceTable } from '../../coordinator/logs/choice-table.js';
 import {
@@ -40,11 +38,12 @@ export function judgeLoggedChoices(
 
 export async function replayLog(
   { logs }: RequestOf<'replay'>,
-  { signal }: RunContext,
+  { environment, signal }: RunContext,
 ): Promise<ReplayResult> {
+  const objectStoreOf = (address: string): ObjectStore => objectStoreAt(address, environment);
   const differing: string[] = [];
   let [decisionCount, differingCount] = [0, 0];
-  for await (const record of explorationLines(logs, signal)) {
+  for await (const record of loggedRecords(logs, objectStoreOf, signal)) {
     if (record.kind !== 'decision') continue;
     decisionCount += 1;
     if (isRepeatable(record)) continue;
@@ -55,7 +54,7 @@ export async function replayLog(
 }
 
 export interface OpeResult extends OffPolicyReport {
-  /** The content of a decision log; null for a table. */
+  /** The content of a row log; null for a table. */
   readonly log: LogCounts | null;
 }
 
@@ -67,7 +66,8 @@ type JudgeDecision = (
 
 type OpeOrder = RequestOf<'ope'>;
 
-const DECISION_LOG = /\.(ndjson|jsonl)$/;
+/** A file of a row log. */
+const ROW_FILE = /\.ndjson(\.gz)?$/;
 
 async function opeRun(
   request: OpeOrder,
@@ -84,7 +84,7 @@ function nothingJudged(logs: readonly string[], log: LogCounts | null): QianmoEr
     kind: 'data',
     what: 'the log holds no choice that can be judged',
     where: logs.join(', '),
-    expected: 'at least one shown slot whose reward window has ended',
+    expected: 'at least one rendered slot whose reward window has ended',
     found: log === null ? 'no row' : logSentence(log),
     cure: cureOf(log),
   });
@@ -95,7 +95,7 @@ function cureOf(log: LogCounts | null): string {
     return 'an apprentice shows the best ones alone, so that its log is repeated with --replay; what mode: active has logged is judged';
   return log !== null && log.immatureCount > 0
     ? 'judge later, when the log has records from after the windows (exploration.feedback.windowSeconds)'
-    : 'give more of the log';
+    : 'give more of the log; a slot counts once its impression is reported to /v1/feedback';
 }
 
 async function rowsOf(
@@ -103,17 +103,19 @@ async function rowsOf(
   judge: JudgeDecision,
   { environment, signal, sink }: RunContext,
 ): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts | null }> {
-  const areDecisions = logs.map((path) => DECISION_LOG.test(path));
-  if (new Set(areDecisions).size > 1) throw mixtureError(logs);
-  if (areDecisions.includes(true)) {
+  const objectStoreOf = (address: string): ObjectStore => objectStoreAt(address, environment);
+  const areRows: boolean[] = [];
+  for (const log of logs)
+    areRows.push(ROW_FILE.test(log) || (await rowLogAt(log, objectStoreOf)) !== null);
+  if (new Set(areRows).size > 1) throw mixtureError(logs);
+  if (areRows.includes(true)) {
     const settings = policy === undefined ? null : await configOf(POLICY, policy, environment);
-    return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
+    const records = loggedRecords(logs, objectStoreOf, signal);
+    return joinedRows(records, (decision) => judge(decision, settings));
   }
   if (policy !== undefined) throw policyOfTable(logs);
   const rows = await readChoiceTable(logs, columns, {
-    sink,
-    signal,
-    objectStoreOf: (address) => objectStoreAt(address, environment),
+    ...{ sink, signal, objectStoreOf },
     temporaryFolder: tmpdir(),
   });
   return { rows, log: null };
@@ -122,9 +124,9 @@ async function rowsOf(
 function mixtureError(logs: readonly string[]): QianmoError {
   return new QianmoError({
     kind: 'usage',
-    what: 'decision logs and tables are judged apart',
+    what: 'row logs and tables are judged apart',
     where: logs.join(', '),
-    expected: 'only .ndjson and .jsonl files, or only .csv, .tsv and .parquet files',
+    expected: 'only row logs and .ndjson files of them, or only .csv, .tsv and .parquet files',
     cure: 'give the files of one kind',
   });
 }
@@ -134,8 +136,7 @@ function policyOfTable(logs: readonly string[]): QianmoError {
     kind: 'usage',
     what: 'a table of choices is judged under no policy of a file',
     where: logs.join(', '),
-    expected:
-      'a decision log beside --policy; a column of a table has the chances of the target policy',
+    expected: 'a row log beside --policy; a column of a table has the chances of the target policy',
     cure: 'leave --policy out and name the column by --target',
   });
 }

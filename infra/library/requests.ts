@@ -75,10 +75,21 @@ export const ServeRequestSchema = z.strictObject({
     '<candidates> candidates of a request whose scores are explained, if it asks for it',
   ).default(EXPLAINED_DEFAULT),
   explore: text('<policy.yaml> file with a section exploration; needs --state').optional(),
-  state: text(
-    '<folder> folder of this server alone: takes /v1/adapt, and keeps evidence and the log of decisions',
+  rows: text(
+    '<address> log of what is shown, as rows to train on: a folder or s3:// prefix; needs --state',
   ).optional(),
-  redis: text('<url> evidence of --explore in Redis, which several servers share').optional(),
+  rowsSeconds: decimal(
+    { from: 1, upTo: 86_400 },
+    '<seconds> seconds after which a file of rows is delivered there',
+  ).default(300),
+  rowsGib: decimal(
+    { above: 0, upTo: 1_048_576 },
+    '<size> size limit of the rows there in GiB; the oldest are removed',
+  ).default(16),
+  state: text(
+    '<folder> folder of this server alone: takes /v1/adapt, and keeps evidence, and rows until they are delivered',
+  ).optional(),
+  redis: text('<url> evidence of what was shown in Redis, which several servers share').optional(),
   ...METRICS_FIELDS,
 });
 

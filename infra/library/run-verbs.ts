@@ -204,8 +204,8 @@ export const ope = call('ope', {
 Example, a table that names the probability of each choice under both policies:
   qianmo ope choices.csv --propensity p_logged --target p_new --format json
 Example, the exploration of a config on what a server has logged:
-  qianmo ope runs/shop/state/decisions/*.ndjson --policy policy.yaml
-  qianmo ope decisions.ndjson --replay`,
+  qianmo ope runs/shop/state/rows --policy policy.yaml
+  qianmo ope s3://logs/shop/rows --replay`,
   run: async () => (await import('./explored-log.js')).judgeLoggedChoices,
   show: async (result) =>
     (await import('../../coordinator/reports/off-policy-document.js')).offPolicyDocument(result),

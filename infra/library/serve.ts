@@ -26,7 +26,7 @@ import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
 import { ProcessesMetrics, ServingMetrics } from './serving-metrics.js';
-import { openServedState, openProcessesState } from './served-state.js';
+import { defaultRowsIn, openServedState, openProcessesState } from './served-state.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-store.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
 import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
@@ -59,7 +59,8 @@ export async function serveFromBundle(
   { onEvent = () => undefined }: CallOptions,
   member?: ServingMember,
 ): Promise<RankingService> {
-  if (request.redis !== undefined && request.explore === undefined) throw nothingForRedis();
+  const { redis, explore, rows } = request;
+  if (redis !== undefined && explore === undefined && rows === undefined) throw nothingForRedis();
   if (member !== undefined) return serveAlone(request, { clock, environment }, onEvent, member);
   const serve = request.processes > 1 ? serveFromProcesses : serveAlone;
   const service = await serve(request, { clock, environment }, onEvent);
@@ -170,7 +171,7 @@ async function serveFromProcesses(
   { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
   onEvent: StampedEventSink,
 ): Promise<RankingService> {
-  const { state } = request;
+  const { state, explore, rows } = request;
   const version = packageVersion();
   const metrics = new ProcessesMetrics({ clock, version });
   const sink = runEventSink({ clock }, sinksTogether(onEvent, metrics.sink));
@@ -184,8 +185,11 @@ async function serveFromProcesses(
       listenAt: { host: request.host, port: request.port },
       requestOf: (place) => ({
         ...request,
-        // The log of decisions belongs to one process.
+        // A spool of rows belongs to one process; all deliver to one log.
         ...(state === undefined ? {} : { state: join(state, `process-${place}`) }),
+        ...(state === undefined || explore === undefined
+          ? {}
+          : { rows: rows ?? defaultRowsIn(state) }),
       }),
     });
   } catch (error) {
@@ -211,10 +215,10 @@ async function serveFromProcesses(
 function nothingForRedis(): QianmoError {
   return new QianmoError({
     kind: 'usage',
-    what: 'Redis would hold the evidence of exploration, and nothing explores',
+    what: 'Redis would hold the evidence of what was shown, and nothing is logged',
     where: '--redis',
-    expected: '--explore beside it',
-    cure: 'give --explore POLICY.yaml, or no --redis: rows that adgroups adapt from are kept in --state',
+    expected: '--explore or --rows beside it',
+    cure: 'give --explore POLICY.yaml or --rows ADDRESS, or no --redis: rows that adgroups adapt from are kept in --state',
   });
 }
 

@@ -1,6 +1,7 @@
-/** The state of a ranking server: adgroups that adapt from labelled rows, and exploration where it is asked for. */
+/** The state of a ranking server: adgroups that adapt from labelled rows, and where asked for, a log of rows and exploration. */
 
 import { secondsText } from '../../shared/names/counted.js';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Surroundings } from '../../coordinator/runs/run-handle.js';
@@ -10,6 +11,7 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
@@ -31,6 +33,10 @@ import { FileLog } from '../../worker/serving/state/shared-log.js';
 interface StateRequest {
   readonly bundle: string;
   readonly explore?: string | undefined;
+  readonly rows?: string | undefined;
+  readonly rowsSeconds: number;
+  readonly rowsGib: number;
+  readonly processes: number;
   readonly state?: string | undefined;
   readonly redis?: string | undefined;
 }
@@ -93,22 +99,24 @@ export async function openServedState(
   surroundings: StateSurroundings,
   parent: ParentLink | null,
 ): Promise<ServedState> {
-  const { state: folder, explore } = request;
+  const { state: folder, explore, rows } = request;
   if (folder === undefined) {
-    if (explore === undefined) return NO_STATE;
+    if (explore === undefined && rows === undefined) return NO_STATE;
     throw new QianmoError({
       ...{ kind: 'usage', what: 'a server that learns needs a place for its state' },
-      ...{ where: '--explore', expected: '--state with a folder of its own' },
+      where: explore === undefined ? '--rows' : '--explore',
+      expected: '--state with a folder of its own',
       cure: 'give --state FOLDER',
     });
   }
   // A policy that cannot be read leaves no folder behind.
-  const settings = explore === undefined ? null : await explorationIn(explore);
+  const settings = await explorationOf(request);
   const opened = new Opened();
   return opened.orClosed(async () => {
     const { clock, onEvent } = surroundings;
     const isWriter = parent === null || settings !== null;
     const assertOwned = isWriter ? await ownedFolder(folder, surroundings, opened) : undefined;
+    if (parent === null && settings !== null) await deliverRowsLeft(request, folder, surroundings);
     const file = { folder, clock, assertOwned };
     const nowMs = (): number => clock.epochMs();
     const log: LiveRowsLog =
@@ -133,7 +141,8 @@ export async function openServedState(
             : await parent.open('evidence', new EvidenceLedger(feedback), nowMs);
       const exploration = opened.add(
         await openExploration({
-          ...{ settings, evidence, clock, onEvent, folder: join(folder, 'decisions') },
+          ...{ settings, evidence, clock, onEvent },
+          rows: rowsPlaceOf(request, folder, surroundings),
           ...{ nonce: freshNonce(), freshKey: Array.from({ length: 4 }, freshNonce).join('') },
         }),
       );
@@ -154,15 +163,17 @@ export async function openServedState(
 
 /** The state of several processes, which their parent opens. Null without a folder. */
 export async function openProcessesState(
-  { state: folder, explore, redis }: StateRequest,
+  request: StateRequest,
   surroundings: StateSurroundings,
 ): Promise<{ readonly state: ProcessesState; close(): Promise<void> } | null> {
+  const { state: folder, redis } = request;
   if (folder === undefined) return null;
-  const settings = explore === undefined ? null : await explorationIn(explore);
+  const settings = await explorationOf(request);
   const opened = new Opened();
   return opened.orClosed(async () => {
     const { clock } = surroundings;
     const file = { folder, clock, assertOwned: await ownedFolder(folder, surroundings, opened) };
+    if (settings !== null) await deliverRowsLeft(request, folder, surroundings);
     const rows = opened.add(await rowsIn(file));
     const logs =
       settings === null || redis !== undefined
@@ -174,10 +185,71 @@ export async function openProcessesState(
 }
 
 /** Code that only exploration needs is loaded for it alone, so other servers start sooner. */
-async function explorationIn(path: string): Promise<ExplorationConfig> {
-  const { POLICY } = await import('../../shared/config/load-run-config.js');
-  const { loadConfig } = await import('../../shared/config/yaml-file.js');
-  return loadConfig(POLICY, path);
+async function explorationOf({ explore, rows }: StateRequest): Promise<ExplorationConfig | null> {
+  if (explore !== undefined) {
+    const { POLICY } = await import('../../shared/config/load-run-config.js');
+    const { loadConfig } = await import('../../shared/config/yaml-file.js');
+    return loadConfig(POLICY, explore);
+  }
+  if (rows === undefined) return null;
+  const { ExplorationConfigSchema } = await import('../../shared/config/exploration-config.js');
+  return ExplorationConfigSchema.parse({});
+}
+
+/** Rows of a process wait here, in its folder, until they are delivered. */
+const SPOOL_FOLDER = 'spool';
+const ROWS_FOLDER = 'rows';
+
+/** The address of the log of rows of a server that explores and names none. */
+export function defaultRowsIn(state: string): string {
+  return join(state, ROWS_FOLDER);
+}
+
+interface RowsPlace {
+  readonly store: ObjectStore;
+  readonly spool: string;
+  readonly deliverySeconds: number;
+  readonly storeByteCountMax: number;
+}
+
+function rowsPlaceOf(
+  { rows, rowsSeconds, rowsGib }: StateRequest,
+  folder: string,
+  { environment }: StateSurroundings,
+): RowsPlace {
+  return {
+    store: objectStoreAt(rows ?? defaultRowsIn(folder), environment),
+    spool: join(folder, SPOOL_FOLDER),
+    deliverySeconds: rowsSeconds,
+    storeByteCountMax: rowsGib * 2 ** 30,
+  };
+}
+
+/** Delivers what processes have left that this server does not start again. */
+async function deliverRowsLeft(
+  request: StateRequest,
+  folder: string,
+  surroundings: StateSurroundings,
+): Promise<void> {
+  const placeCount = request.processes > 1 ? request.processes : 0;
+  for (const name of await readdir(folder)) {
+    const place = /^process-(\d+)$/.exec(name)?.[1];
+    if (place === undefined || Number(place) < placeCount) continue;
+    const own = join(folder, name);
+    const left = await readdir(join(own, SPOOL_FOLDER)).catch((): string[] => []);
+    if (left.length === 0) continue;
+    const { openRowLog } = await import('../../worker/serving/exploration/row-log.js');
+    const opened = new Opened();
+    const rows = request.rows ?? defaultRowsIn(folder);
+    await opened.orClosed(async () => {
+      await ownedFolder(own, surroundings, opened);
+      const given = rowsPlaceOf({ ...request, rows }, own, surroundings);
+      opened.add(
+        await openRowLog({ ...given, ...surroundings, nonce: freshNonce(), firstLine: '' }),
+      );
+    });
+    await opened.close();
+  }
 }
 
 /** A compute process, which begins with the first bundle that adapts. It leaves GPUs to others. */

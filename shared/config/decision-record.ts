@@ -1,13 +1,12 @@
 /**
- * Records of exploration. The log has one JSON line for each decision, with everything that it was made from, and one for
- * each outcome. A ranking server writes it; replay and off-policy evaluation read it. The dashboard reads `ServedAdgroup`.
+ * Decisions of exploration, with everything that they were made from. A ranking server writes them into its row log; replay
+ * and off-policy evaluation read them. The dashboard reads `ServedAdgroup`.
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
 
-const CANDIDATES_MAX = 5000;
+export const CANDIDATES_MAX = 5000;
 /** Places of a slate. */
 export const SLOTS_MAX = 1000;
 
@@ -17,7 +16,7 @@ export const NAME_LENGTH_MAX = 200;
 const name = z.string().min(1).max(NAME_LENGTH_MAX);
 const chance = z.number().min(0).max(1);
 
-const RankedCandidateSchema = z.strictObject({
+export const RankedCandidateSchema = z.strictObject({
   adgroup: name,
   /** The value of a click: the bid, or 1. */
   value: z.number().positive(),
@@ -72,7 +71,7 @@ const DecidedSlotSchema = z.strictObject({
 });
 export type DecidedSlot = z.infer<typeof DecidedSlotSchema>;
 
-const DecisionSchema = z.strictObject({
+export const DecisionSchema = z.strictObject({
   kind: z.literal('decision'),
   input: DecisionInputSchema,
   /** False in apprentice mode: the slate without exploration was shown. */
@@ -80,36 +79,6 @@ const DecisionSchema = z.strictObject({
   decided: z.array(DecidedSlotSchema).max(SLOTS_MAX),
 });
 export type Decision = z.infer<typeof DecisionSchema>;
-
-const OutcomeSchema = z.strictObject({
-  kind: z.literal('outcome'),
-  /** The decision, and the place of the slate, the first being 1. */
-  decision: name,
-  slot: z.int().min(1).max(SLOTS_MAX),
-  reward: chance,
-  epochMs: z.number().nonnegative(),
-});
-export type Outcome = z.infer<typeof OutcomeSchema>;
-
-const LineSchema = z.discriminatedUnion('kind', [DecisionSchema, OutcomeSchema]);
-
-export function encodeExplorationLine(record: Decision | Outcome): string {
-  return `${JSON.stringify(record)}\n`;
-}
-
-/** @throws QianmoError `data` if the line is no record of a decision or an outcome. */
-export function decodeExplorationLine(line: string, where: string): Decision | Outcome {
-  try {
-    return LineSchema.parse(JSON.parse(line));
-  } catch (cause) {
-    const found = cause instanceof z.ZodError ? z.prettifyError(cause) : 'text that is not JSON';
-    throw new QianmoError({
-      ...{ kind: 'data', what: 'this line is no record of exploration', where, found, cause },
-      expected: 'a decision or an outcome, as a ranking server logs them',
-      cure: 'give the decision log of a server; infra/docs/exploration.md describes it',
-    });
-  }
-}
 
 /** One slot of a logged decision, as another policy would have filled it. */
 export interface JudgedSlot {

@@ -478,7 +478,7 @@ export async function openAppendedLines(
  * The lines of a file, which is closed when the reading ends, also where it ends early. `node:readline` ends a line at U+2028
  * and U+2029 too, from Node 24 on, and JSON has both within texts.
  */
-export async function* linesOf(input: ReadStream): AsyncGenerator<string> {
+async function* linesOf(input: ReadStream): AsyncGenerator<string> {
   const decoder = new StringDecoder('utf8');
   let begun = '';
   try {

@@ -146,6 +146,8 @@ export const StoreManifestSchema = z.strictObject({
       unplacedRowCount: count,
     })
     .optional(),
+  /** Files of row logs that the store was prepared from, by digests of their names: appends leave them out. */
+  rowFiles: z.array(sha256).optional(),
   /** Logs that were appended, in order. */
   appends: z.array(AppendSchema).optional(),
   /** Every other file of the store; the digest of the manifest therefore covers all of it. */

@@ -4,9 +4,15 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ope, replayDecisions } from '../../infra/library/index.js';
-import { encodeExplorationLine } from '../../shared/config/decision-record.js';
 import { decide } from '../../worker/serving/exploration/chooser.js';
-import { inputOf, settingsOf } from '../fixtures/decision-input.js';
+import { feedbackLine } from '../../shared/config/row-record.js';
+import {
+  decisionLine,
+  feedbackOn,
+  inputOf,
+  rowLogHead,
+  settingsOf,
+} from '../fixtures/decision-input.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -70,38 +76,50 @@ describe('a table of choices', () => {
   });
 });
 
-describe('a decision log', () => {
+describe('a row log', () => {
   const settings = settingsOf({
     share: { kind: 'fixed', share: 0.5 },
     feedback: { windowSeconds: 1 },
   });
   const lines = Array.from({ length: 30 }, (_, index) =>
-    encodeExplorationLine(decide(inputOf(settings, { id: `r${index}`, epochMs: index * 1000 }))),
+    decisionLine(decide(inputOf(settings, { id: `r${index}`, epochMs: index * 1000 }))),
+  );
+
+  const head = rowLogHead(settings);
+  const impressions = feedbackLine(
+    lines.flatMap((_, index) =>
+      [1, 2].map((slot) => feedbackOn(`r${index}`, index * 1000, { slot })),
+    ),
   );
 
   it('replays bit for bit, and tells which decisions do not', async () => {
-    const path = await written('decisions.ndjson', lines.join(''));
+    const path = await written('decisions.ndjson', [head, ...lines, impressions].join(''));
     expect(await replayDecisions({ logs: [path] })).toEqual({
       decisionCount: 30,
       differingCount: 0,
       differing: [],
     });
     const changed = lines.map((line) =>
-      line.includes('"id":"r7"') ? line.replace('"share":0.5', '"share":0.25') : line,
+      line.includes('"id":"r7"')
+        ? line.replace(
+            /"isExploration":\[(true|false)/,
+            (_, was) => `"isExploration":[${was === 'false'}`,
+          )
+        : line,
     );
-    const other = await written('changed.ndjson', changed.join(''));
+    const other = await written('changed.ndjson', [head, ...changed].join(''));
     expect((await replayDecisions({ logs: [other] })).differing).toEqual(['r7']);
   });
 
   it('is judged under its own policy', async () => {
-    const path = await written('decisions.ndjson', lines.join(''));
+    const path = await written('decisions.ndjson', [head, ...lines, impressions].join(''));
     const { weights, log } = await ope({ logs: [path] });
     expect(weights.mean?.value).toBeCloseTo(1, 9);
     expect(log).toMatchObject({ decisionCount: 30, immatureCount: 4 });
   });
 
   it('is not mixed with tables, and names a broken line', async () => {
-    const path = await written('broken.ndjson', `${lines[0]}{"kind":"decision"\n`);
+    const path = await written('broken.ndjson', `${head}{"kind":"ranking"\n`);
     await expect(ope({ logs: [path, 'choices.csv'] })).rejects.toMatchObject({ kind: 'usage' });
     await expect(ope({ logs: [path] })).rejects.toMatchObject({
       kind: 'data',

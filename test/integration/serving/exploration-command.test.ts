@@ -3,12 +3,13 @@
  * once whoever is killed, and servers share what they learn.
  */
 
-import { appendFile, readdir, readFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { encodeExplorationLine, type Decision } from '../../../shared/config/decision-record.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
+import { decisionLine, inputOf, rowLogHead, settingsOf } from '../../fixtures/decision-input.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
 
@@ -64,11 +65,6 @@ async function receiptsOf(url: string, events: readonly object[]): Promise<reado
   return body['receipts'] as readonly string[];
 }
 
-async function logOf(state: string): Promise<string[]> {
-  const names = await readdir(room.path(`${state}/decisions`));
-  return names.sort().map((name) => `${state}/decisions/${name}`);
-}
-
 const impressions = ({ exploration }: Explored): object[] =>
   exploration.events.map((event) => ({ kind: 'impression', event }));
 
@@ -101,26 +97,24 @@ describe('exploration', () => {
     expect(await receiptsOf(server.url, feedback)).toEqual([
       ...['counted', 'counted', 'duplicate', 'unknown', 'counted', 'late'],
     ]);
+    for (const each of slates) await receiptsOf(server.url, impressions(each));
     await server.stop();
 
-    const log = await logOf('explored');
-    expect(await room.done(['ope', ...log, '--replay'])).toMatch(/200 of 200 decisions/);
+    const log = 'explored/rows';
+    expect(await room.done(['ope', log, '--replay'])).toMatch(/200 of 200 decisions/);
     const none = 'the log holds no choice that can be judged';
-    await room.refused(['ope', ...log], {
+    await room.refused(['ope', log], {
       ...{ exitCode: 1, what: new RegExp(none), cure: /judge later.*feedback.windowSeconds/ },
       found: /200 decisions and 3 outcomes. Not used: .* 600 slots whose window had not ended/,
     });
     // An hour later, by another policy: the file of `serve --explore` is one.
-    const [path = ''] = log;
-    const [line = ''] = (await readFile(room.path(path), 'utf8')).split('\n');
-    const later = JSON.parse(line) as Decision;
-    const lasts = { id: 'later', epochMs: later.input.epochMs + 3_700_000 };
-    await appendFile(
-      room.path(path),
-      encodeExplorationLine({ ...later, input: { ...later.input, ...lasts } }),
+    const later = decide(inputOf(settingsOf(), { id: 'later', epochMs: Date.now() + 3_700_000 }));
+    await writeFile(
+      room.path('later.ndjson'),
+      rowLogHead(later.input.settings) + decisionLine(later),
     );
     const judged = JSON.parse(
-      await room.done(['ope', path, '--policy', 'policy.yaml', '--format', 'json']),
+      await room.done(['ope', log, 'later.ndjson', '--policy', 'policy.yaml', '--format', 'json']),
     ) as { readonly log: object; readonly rowCount: number };
     expect(judged.log).toMatchObject({ decisionCount: 201, outcomeCount: 3, duplicateCount: 1 });
     expect(judged.rowCount).toBe(600);
@@ -142,9 +136,9 @@ describe('exploration', () => {
     });
     await server.stop();
     await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
-    const log = await logOf('apprentice');
-    expect(await room.done(['ope', ...log, '--replay'])).toMatch(/20 of 20 decisions/);
-    await room.refused(['ope', ...log], {
+    const log = 'apprentice/rows';
+    expect(await room.done(['ope', log, '--replay'])).toMatch(/20 of 20 decisions/);
+    await room.refused(['ope', log], {
       ...{ exitCode: 1, what: /no choice that can be judged/, cure: /repeated with --replay/ },
     });
   });

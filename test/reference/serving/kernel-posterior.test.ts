@@ -3,9 +3,9 @@
  * of clicks and of values.
  */
 
-import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { rowLogText } from '../../../coordinator/logs/row-log.js';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
@@ -13,9 +13,11 @@ import { filesOf } from '../../../shared/bundle/array-files.js';
 import { moveLabel, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
-import { decodeExplorationLine, type Decision } from '../../../shared/config/decision-record.js';
+import type { Decision } from '../../../shared/config/decision-record.js';
+import { rowRecordsIn } from '../../../shared/config/row-record.js';
 import { isRepeatable } from '../../../worker/serving/exploration/chooser.js';
 import { modelImpressionsOf } from '../../../worker/serving/exploration/policies.js';
 import { KernelScorer, type ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
@@ -225,9 +227,9 @@ test('a server explores by the variance of its blocks, with the propensities tha
   };
   await served.server.drain();
   await exploration.close();
-  const [file] = await readdir(join(folder.path, 'decisions'));
-  const text = await readFile(join(folder.path, 'decisions', file!), 'utf8');
-  const decision = decodeExplorationLine(text.trim(), 'the log') as Decision;
+  const [file] = await new FileObjectStore({ folder: join(folder.path, 'rows') }).list('');
+  const text = await rowLogText(join(folder.path, 'rows', file!));
+  const decision = [...rowRecordsIn(text, 'the log')][0] as Decision;
   expect(isRepeatable(decision)).toBe(true);
   expect(reported.propensities).toEqual(decision.decided.map(({ propensity }) => propensity));
   // The three have the same features, and calibrations of an untrained run leave logits as they are.

@@ -2,14 +2,17 @@
 
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
-import {
-  decodeExplorationLine,
-  encodeExplorationLine,
-  type Decision,
-  type DecisionInput,
-} from '../../../shared/config/decision-record.js';
+import type { Decision, DecisionInput } from '../../../shared/config/decision-record.js';
+import { rowRecordsIn } from '../../../shared/config/row-record.js';
 import { decide, isRepeatable, judgedSlots } from '../../../worker/serving/exploration/chooser.js';
-import { CANDIDATES, candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
+import {
+  CANDIDATES,
+  candidateOf,
+  decisionLine,
+  inputOf,
+  rowLogHead,
+  settingsOf,
+} from '../../fixtures/decision-input.js';
 
 function decisionsOf(input: DecisionInput, count: number): Decision[] {
   return Array.from({ length: count }, (_, index) => decide({ ...input, id: `request-${index}` }));
@@ -104,25 +107,37 @@ describe('a record', () => {
 
   it('repeats bit for bit after it was written and read', () => {
     for (const decision of decisionsOf(inputOf(settings), 50)) {
-      const read = decodeExplorationLine(encodeExplorationLine(decision), 'log:1');
+      const [read] = rowRecordsIn(
+        rowLogHead(decision.input.settings) + decisionLine(decision),
+        'log',
+      );
       expect(canonicalJson(read)).toBe(canonicalJson(decision));
-      expect(read.kind === 'decision' && isRepeatable(read)).toBe(true);
+      expect(read?.kind === 'decision' && isRepeatable(read)).toBe(true);
     }
   });
 
   it.each([
     ['text', 'not JSON'],
-    ['{"kind":"decision"}', 'input'],
-    ['{"kind":"outcome","decision":"a","slot":0,"reward":1,"epochMs":1}', 'slot'],
+    ['{"kind":"ranking"}', 'shown'],
+    [
+      '{"kind":"feedback","decision":["a"],"slot":[0],"reward":[1],"value":[null],"epochMs":[1]}',
+      'slot',
+    ],
   ])('that is none is refused: %s', (line, found) => {
-    expect(() => decodeExplorationLine(line, 'log:3')).toThrow(
-      /no record of exploration \(log:3\)/,
+    const text = `${rowLogHead(settings)}${line}\n`;
+    expect(() => [...rowRecordsIn(text, 'log')]).toThrow(
+      expect.objectContaining({
+        report: expect.objectContaining({
+          ...{ where: 'log:2', found: expect.stringContaining(found) as string },
+        }) as object,
+      }) as Error,
     );
-    try {
-      decodeExplorationLine(line, 'log:3');
-    } catch (error) {
-      expect(error).toMatchObject({ report: { found: expect.stringContaining(found) as string } });
-    }
+  });
+
+  it('that has no end yet is none', () => {
+    const [decision] = decisionsOf(inputOf(settings), 1);
+    const text = rowLogHead(settings) + decisionLine(decision!);
+    expect([...rowRecordsIn(text.slice(0, -1), 'log')]).toEqual([]);
   });
 });
 

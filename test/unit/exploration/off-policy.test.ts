@@ -1,8 +1,8 @@
-/** Off-policy estimates by worked numbers, and the joining of decisions with outcomes. */
+/** Off-policy estimates by worked numbers, and the joining of decisions with feedback. */
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import type { Decision, Outcome } from '../../../shared/config/decision-record.js';
+import type { RowRecord } from '../../../shared/config/row-record.js';
 import { joinedRows } from '../../../coordinator/logs/decision-log.js';
 import {
   offPolicyReport,
@@ -11,7 +11,7 @@ import {
 } from '../../../coordinator/scoring/off-policy.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { judgedSlots } from '../../../worker/serving/exploration/chooser.js';
-import { candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
+import { candidateOf, feedbackOn, inputOf, settingsOf } from '../../fixtures/decision-input.js';
 
 const SETTINGS = { switchWeight: 2, samples: 500, confidence: 0.95, seed: 1 };
 
@@ -56,7 +56,7 @@ describe('estimates', () => {
 });
 
 /** Decisions of one policy in a world of known rates, with their outcomes. */
-function loggedWorld(share: number, count: number): (Decision | Outcome)[] {
+function loggedWorld(share: number, count: number): RowRecord[] {
   const settings = settingsOf({
     policy: 'epsilon-greedy',
     share: { kind: 'fixed', share },
@@ -74,24 +74,18 @@ function loggedWorld(share: number, count: number): (Decision | Outcome)[] {
   return Array.from({ length: count }, (_, index) => {
     const id = `request-${index}`;
     const decision = decide(inputOf(settings, { id, epochMs: index * 1000, candidates }));
-    const outcomes = decision.decided.flatMap(({ adgroup }, place): Outcome[] =>
-      stream.uniform() < (rates[adgroup] ?? 0)
-        ? [
-            {
-              kind: 'outcome',
-              decision: id,
-              slot: place + 1,
-              reward: 1,
-              epochMs: index * 1000 + 500,
-            },
-          ]
-        : [],
-    );
-    return [decision, ...outcomes];
+    const feedback = decision.decided.flatMap(({ adgroup }, place) => {
+      const [slot, epochMs] = [place + 1, index * 1000 + 500];
+      const impression = feedbackOn(id, epochMs, { slot });
+      return stream.uniform() < (rates[adgroup] ?? 0)
+        ? [impression, feedbackOn(id, epochMs, { slot, reward: 1 })]
+        : [impression];
+    });
+    return [decision, ...feedback];
   }).flat();
 }
 
-async function* streamed(records: readonly (Decision | Outcome)[]) {
+async function* streamed(records: readonly RowRecord[]) {
   for (const record of records) yield await Promise.resolve(record);
 }
 
@@ -124,13 +118,7 @@ describe('a decision log', () => {
     const settings = settingsOf({ feedback: { windowSeconds: 10 } });
     const decision = (id: string, epochMs: number, mode: 'active' | 'apprentice' = 'active') =>
       decide(inputOf({ ...settings, mode }, { id, epochMs, slots: 1 }));
-    const outcome = (id: string, epochMs: number): Outcome => ({
-      kind: 'outcome',
-      decision: id,
-      slot: 1,
-      reward: 1,
-      epochMs,
-    });
+    const outcome = (id: string, epochMs: number) => feedbackOn(id, epochMs, { reward: 1 });
     const { rows, log } = await joinedRows(
       streamed([
         outcome('early', 5000),
@@ -139,6 +127,11 @@ describe('a decision log', () => {
         decision('late', 1000),
         outcome('late', 11_001),
         decision('silent', 1000),
+        ...['early', 'late', 'silent'].map((id) => feedbackOn(id, 1000)),
+        // It has an outcome, and nobody says that it was rendered.
+        decision('hidden', 1000),
+        outcome('hidden', 2000),
+        { kind: 'plain', epochMs: 1000 },
         decision('shadow', 1000, 'apprentice'),
         outcome('nobody', 2000),
         decision('recent', 20_000),
@@ -150,10 +143,12 @@ describe('a decision log', () => {
     );
     expect([...rows.rewards]).toEqual([1, 0, 0]);
     expect(log).toEqual({
-      decisionCount: 6,
-      outcomeCount: 5,
+      decisionCount: 7,
+      plainCount: 1,
+      outcomeCount: 6,
       apprenticeCount: 1,
       immatureCount: 2,
+      unrenderedCount: 1,
       lateCount: 1,
       duplicateCount: 1,
       unknownCount: 1,

@@ -62,7 +62,7 @@ describe('calibration', () => {
   it('sums predictions, their variance and outcomes of what is acknowledged as counted', async () => {
     // Seen to fail: with every event that was taken counted, whatever its receipt.
     const { taker, ledger, eventOf } = takerAt(5_000);
-    const impression = { event: eventOf(), reward: null, epochMs: null };
+    const impression = { event: eventOf(), reward: null, value: null, epochMs: null };
     const outcome = { ...impression, reward: 1 };
     const unknown = { ...impression, event: `${impression.event}x` };
     const other = { ...impression, event: eventOf({ segment: null, probability: 0.5 }, 2) };
@@ -82,7 +82,7 @@ describe('calibration', () => {
     const bundleOf = (number: number): string => number.toString(16).padStart(12, '0');
     const take = async (number: number, reward: number | null): Promise<void> => {
       const event = eventOf({ bundle: bundleOf(number) }, number + 1);
-      await taker.take([{ event, reward, epochMs: null }]);
+      await taker.take([{ event, reward, value: null, epochMs: null }]);
     };
     for (let number = 0; number < 16; number += 1) await take(number, null);
     await take(0, 1);

@@ -1,14 +1,13 @@
 /**
- * Feedback on what was shown: impressions and outcomes by the ids of their events. Outcomes are logged for the judging
- * of policies, then everything is counted durably, each event once; only then it is acknowledged, and added to the sums
- * of calibration. A client without an acknowledgement sends again.
+ * Feedback on what was shown: impressions and outcomes by the ids of their events. They are logged for the rows that they
+ * belong to, then counted durably, each event once; only then they are acknowledged, and added to the sums of calibration. A
+ * client without an acknowledgement sends again.
  */
 
 import { shortDigest } from '../../../shared/names/counted.js';
 import type { Clock } from '../../../shared/base/clock.js';
-import type { Outcome } from '../../../shared/config/decision-record.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import type { DecisionLog } from './decision-log.js';
+import { feedbackLine } from '../../../shared/config/row-record.js';
 import type { EventIds, ShownChoice, ShownSlot } from './event-ids.js';
 import {
   eventsLine,
@@ -16,6 +15,7 @@ import {
   type FeedbackEvent,
   type Receipt,
 } from './evidence-ledger.js';
+import type { RowLog } from './row-log.js';
 
 /** Events of one request. */
 export const FEEDBACK_EVENTS_MAX = 1_000;
@@ -23,7 +23,7 @@ export const FEEDBACK_EVENTS_MAX = 1_000;
 interface FeedbackParts {
   readonly settings: ExplorationConfig['feedback'];
   readonly evidence: Pick<EvidenceLog, 'append'>;
-  readonly log: Pick<DecisionLog, 'append'>;
+  readonly log: Pick<RowLog, 'append'>;
   readonly ids: EventIds;
   readonly clock: Clock;
 }
@@ -33,6 +33,8 @@ interface SentFeedback {
   readonly event: string;
   /** Null for an impression. */
   readonly reward: number | null;
+  /** What an outcome was worth; null where nothing is said of it. */
+  readonly value: number | null;
   /** When it happened; null for now. */
   readonly epochMs: number | null;
 }
@@ -110,15 +112,22 @@ export class FeedbackTaker {
     const { clock, settings, ids, evidence, log } = this.#parts;
     const nowMs = clock.epochMs();
     const oldestMs = nowMs - settings.eventLifetimeSeconds * MS_PER_SECOND;
-    const named = sent.map(({ event, reward, epochMs }) => {
+    const named = sent.map(({ event, epochMs, ...outcome }) => {
       const slot = ids.slotOf(event);
       const isTaken = slot !== null && slot.decidedMs >= oldestMs;
-      return { slot, taken: isTaken ? { slot, reward, epochMs: epochMs ?? nowMs } : null };
+      return { slot, taken: isTaken ? { slot, ...outcome, epochMs: epochMs ?? nowMs } : null };
     });
     const taken = named.flatMap(({ taken }) => taken ?? []);
-    await log.append(taken.flatMap(outcomeOf));
-    const receipts =
-      taken.length === 0 ? [] : await evidence.append(eventsLine(taken.map(eventOf)));
+    let receipts: readonly Receipt[] = [];
+    if (taken.length > 0) {
+      // An event that is sent again is logged again; readers take the first.
+      await log.append(
+        feedbackLine(
+          taken.map(({ slot: { decision, slot }, ...event }) => ({ decision, slot, ...event })),
+        ),
+      );
+      receipts = await evidence.append(eventsLine(taken.map(eventOf)));
+    }
     for (const [place, each] of taken.entries())
       if (receipts[place] === 'counted') this.#addToCalibration(each);
     const given = receipts.values();
@@ -131,6 +140,8 @@ export class FeedbackTaker {
   }
 
   #addToCalibration({ reward, slot: { choice } }: TakenFeedback): void {
+    // A predicted value is no probability.
+    if (Number.isNaN(choice.probability)) return;
     const sums = this.#sumsOf(choice);
     if (reward !== null) sums.observed += reward;
     else {
@@ -159,12 +170,8 @@ export class FeedbackTaker {
 interface TakenFeedback {
   readonly slot: ShownSlot;
   readonly reward: number | null;
+  readonly value: number | null;
   readonly epochMs: number;
-}
-
-/** None for an impression. One that is sent again is logged again, and counts once by its slot. */
-function outcomeOf({ slot: { decision, slot }, reward, epochMs }: TakenFeedback): Outcome[] {
-  return reward === null ? [] : [{ kind: 'outcome', decision, slot, reward, epochMs }];
 }
 
 function eventOf({ slot: shown, reward, epochMs }: TakenFeedback): FeedbackEvent {

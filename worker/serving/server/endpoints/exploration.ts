@@ -1,10 +1,11 @@
 /**
- * Exploration as a server has it. The first places of a ranking may show adgroups with little evidence: a slate is decided
- * by the evidence of its candidates, and the decision is logged before it is shown. What cannot be logged is not explored.
+ * Rankings whose first places are logged with the features that they were scored by, and exploration: these places may show
+ * adgroups with little evidence. A slate is decided by the evidence of its candidates, if there is a policy, and is logged before
+ * it is shown. What cannot be logged is not explored.
  */
 
 import { z } from 'zod';
-import { at, float64At, int32At } from '../../../../shared/base/arrays.js';
+import { at, float64At, int32At, numberAt } from '../../../../shared/base/arrays.js';
 import type { Clock } from '../../../../shared/base/clock.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import {
@@ -13,13 +14,19 @@ import {
   type RankedCandidate,
 } from '../../../../shared/config/decision-record.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
+import {
+  rankingLine,
+  settingsLine,
+  type ShownPlace,
+} from '../../../../shared/config/row-record.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { valuesOf } from '../../candidate-columns.js';
 import { decide } from '../../exploration/chooser.js';
-import { openDecisionLog, type DecisionLog } from '../../exploration/decision-log.js';
 import { decisionIds, EVENT_ID_LENGTH_MAX, EventIds } from '../../exploration/event-ids.js';
 import { modelImpressionsOf } from '../../exploration/policies.js';
 import { keyLine, type EvidenceLog } from '../../exploration/evidence-ledger.js';
+import { openRowLog, type RowLog } from '../../exploration/row-log.js';
 import {
   FEEDBACK_EVENTS_MAX,
   FeedbackTaker,
@@ -44,15 +51,21 @@ import {
   type Endpoint,
   type ReceivedRequest,
 } from '../endpoint.js';
-import { jsonOf, parseWith, parseRankingBody, type RankingBody } from '../ranking-body.js';
+import {
+  jsonOf,
+  KEY_SEPARATOR,
+  parseRankingBody,
+  parseWith,
+  type RankingBody,
+} from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
-import type { ServedBundle } from '../served-bundle.js';
+import type { Estimates, ServedBundle } from '../served-bundle.js';
 import { rankEndpoint } from './table.js';
 
 interface ExplorerParts {
   readonly settings: ExplorationConfig;
   readonly evidence: Pick<EvidenceLog, 'state' | 'nowMs'>;
-  readonly log: Pick<DecisionLog, 'append'>;
+  readonly log: Pick<RowLog, 'append'>;
   readonly ids: EventIds;
   readonly nextDecision: (nowMs: number) => string;
   readonly clock: Clock;
@@ -72,8 +85,20 @@ interface Showable {
 }
 
 const MS_PER_SECOND = 1_000;
+/** The longest that a ranking waits until its line is with the system. */
+const PATIENCE_MS = 250;
 
-/** Ranks as a server without exploration does, and then decides on the first places. */
+/** The first places of a ranking. */
+interface Slate {
+  readonly decision: string;
+  /** Places in the request, in the order of the slots. */
+  readonly places: readonly number[];
+  readonly shown: readonly ShownPlace[];
+  /** The line of the log. */
+  readonly line: string;
+}
+
+/** Ranks as a server without a log does, and then decides on the first places. */
 export class Explorer {
   readonly #parts: ExplorerParts;
   #isFailing = false;
@@ -97,14 +122,14 @@ export class Explorer {
     const keys = namesOf(parsed);
     const ranking = rankingOf(bundle, parsed);
     const { seed, estimates } = ranking;
-    // Copies, because others are ranked while the decision is logged.
+    // Copies, because others are ranked while the slate is logged.
     const lists = answerListsOf(bundle, parsed, estimates, ranking).map(({ name, values }) => ({
       ...{ name, values: values.slice() },
     }));
     const byValue = ranking.order.slice();
-    const showable = this.#showableOf(bundle, parsed, ranking, keys);
-    const slate = await this.#slateOf(bundle.digest, parsed, showable);
-    const first = slate?.shown ?? [];
+    const slate = this.#slateOf(bundle, parsed, ranking, keys);
+    const isLogged = slate !== null && (await this.#isLogged(slate));
+    const first = isLogged ? slate.places : [];
     const isFirst = new Set(first);
     const order = Int32Array.from([...first, ...byValue.filter((place) => !isFirst.has(place))]);
     return keptAnswer(
@@ -113,9 +138,71 @@ export class Explorer {
         dropped: droppedList(parsed),
         lists: lists.map((list) => (list.name === 'order' ? { ...list, values: order } : list)),
         explanation: explanationOf(bundle, parsed, order, server.explainedMax),
-        exploration: slate?.reported ?? null,
+        exploration: isLogged ? this.#reported(bundle, slate) : null,
       }),
     );
+  }
+
+  /** Null if nothing may be shown. */
+  #slateOf(
+    bundle: ServedBundle,
+    body: RankingBody,
+    ranking: Ranking,
+    keys: readonly string[],
+  ): Slate | null {
+    const { settings, clock, nextDecision } = this.#parts;
+    const epochMs = clock.epochMs();
+    const id = nextDecision(epochMs);
+    const slots = body.slots ?? Math.max(1, ...settings.slots);
+    const chosen =
+      settings.mode === 'off'
+        ? bestOf(bundle, ranking, slots)
+        : this.#decidedOf(bundle, body, { id, epochMs, slots, ranking, keys });
+    if (chosen === null) return null;
+    const { places, decision } = chosen;
+    if (places.length === 0) return null;
+    const shown = chosen.shown.map((each, slot): ShownPlace => {
+      const place = at(places, slot);
+      const bid = body.bids === null ? 1 : numberAt(body.bids, place);
+      return { ...each, adgroup: at(keys, place), bid };
+    });
+    const line = rankingLine({
+      ...{ id, epochMs, bundle: bundle.digest, context: body.context, shown, decision },
+      features: featuresOf(bundle, body, places, keys),
+    });
+    return { decision: id, places, shown, line };
+  }
+
+  /** Null without candidates that may be shown. */
+  #decidedOf(
+    bundle: ServedBundle,
+    body: RankingBody,
+    { id, epochMs, slots, ranking, keys }: Deciding,
+  ): Chosen | null {
+    const showable = this.#showableOf(bundle, body, ranking, keys);
+    if (showable.length === 0) return null;
+    const { settings } = this.#parts;
+    const decision = decide({
+      ...{ id, seed: body.seed ?? this.#parts.seed, epochMs, bundle: bundle.digest, settings },
+      slots,
+      rounds: showable.reduce((sum, each) => sum + each.candidate.impressions + each.openCount, 0),
+      candidates: showable.map(({ candidate }) => candidate),
+    });
+    const { isShown, decided } = decision;
+    const byAdgroup = new Map(showable.map((each) => [each.candidate.adgroup, each]));
+    // An apprentice shows the best ones.
+    const shown = decided.map(({ adgroup }, slot) =>
+      isShown ? byAdgroup.get(adgroup) : showable[slot],
+    );
+    return {
+      decision,
+      places: shown.map((each) => each?.place ?? NaN),
+      shown: decided.map(({ isExploration, propensity, propensityError }, slot) => ({
+        ...(isShown ? { isExploration, propensity, propensityError } : CERTAIN),
+        segment: shown[slot]?.segment ?? null,
+        probability: shown[slot]?.candidate.probability ?? null,
+      })),
+    };
   }
 
   /** The most valuable first, without those that are worth nothing or predict a value, of which evidence says nothing. */
@@ -143,7 +230,7 @@ export class Explorer {
       const { impressions, rewards, open, firstMs } = state.evidenceOf(adgroup);
       return {
         ...{ place, openCount: open },
-        segment: at(bundle.loaded.manifest.labels, int32At(estimates.labels, place)).segment,
+        segment: segmentOf(bundle, estimates, place),
         candidate: {
           ...{ adgroup, value, probability, impressions, rewards },
           learnedImpressions: float64At(learned, place),
@@ -158,74 +245,104 @@ export class Explorer {
     });
   }
 
-  /** Null if nothing may be shown, or the state does not work: then the best ones are shown. */
-  async #slateOf(
-    bundle: string,
-    { slots, seed }: RankingBody,
-    showable: readonly Showable[],
-  ): Promise<Slate | null> {
-    const { log, clock, nextDecision, settings, onEvent } = this.#parts;
-    if (showable.length === 0) return null;
-    const epochMs = clock.epochMs();
-    const decision = decide({
-      ...{ id: nextDecision(epochMs), seed: seed ?? this.#parts.seed, epochMs, bundle, settings },
-      slots: slots ?? Math.max(1, ...settings.slots),
-      rounds: showable.reduce((sum, each) => sum + each.candidate.impressions + each.openCount, 0),
-      candidates: showable.map(({ candidate }) => candidate),
-    });
+  /** False if the log does not work: then the best ones are shown. */
+  async #isLogged({ line }: Slate): Promise<boolean> {
+    const { log, onEvent } = this.#parts;
     try {
-      await log.append([decision]);
+      await log.append(line, PATIENCE_MS);
     } catch (error) {
       if (!(error instanceof QianmoError)) throw error;
       if (!this.#isFailing) onEvent({ kind: 'exploration-state', failure: error.message });
       this.#isFailing = true;
-      return null;
+      return false;
     }
     if (this.#isFailing) onEvent({ kind: 'exploration-state', failure: null });
     this.#isFailing = false;
-    return this.#shownSlate(bundle, showable, decision);
+    return true;
   }
 
-  #shownSlate(
-    bundle: string,
-    showable: readonly Showable[],
-    { isShown, input, decided }: Decision,
-  ): Slate {
-    const places = new Map(showable.map(({ candidate }, index) => [candidate.adgroup, index]));
-    const slots = decided.map(({ adgroup, isExploration, propensity, propensityError }, index) => {
-      // An apprentice shows the best ones.
-      const choice = isShown
-        ? { isExploration, propensity }
-        : { isExploration: false, propensity: 1 };
-      const shown = at(showable, isShown ? (places.get(adgroup) ?? NaN) : index);
-      const { place, segment, candidate } = shown;
-      const event = this.#parts.ids.idOf({
-        ...{ decision: input.id, slot: index + 1, adgroup: candidate.adgroup },
-        choice: { ...choice, bundle, segment, probability: candidate.probability },
-      });
-      return { ...choice, place, event, propensityError: isShown ? propensityError : 0 };
-    });
+  /** The part of the answer. */
+  #reported({ digest }: ServedBundle, { decision, shown }: Slate): object {
     this.counts.decisions += 1;
-    this.counts.decidedSlots += slots.length;
-    this.counts.exploredSlots += slots.filter(({ isExploration }) => isExploration).length;
+    this.counts.decidedSlots += shown.length;
+    this.counts.exploredSlots += shown.filter(({ isExploration }) => isExploration).length;
     return {
-      shown: slots.map(({ place }) => place),
-      reported: {
-        decision: input.id,
-        events: slots.map(({ event }) => event),
-        isExploration: slots.map(({ isExploration }) => isExploration),
-        propensities: slots.map(({ propensity }) => propensity),
-        propensityErrors: slots.map(({ propensityError }) => propensityError),
-      },
+      decision,
+      events: shown.map(({ adgroup, segment, probability, propensity, isExploration }, index) =>
+        this.#parts.ids.idOf({
+          ...{ decision, slot: index + 1, adgroup },
+          choice: {
+            ...{ bundle: digest, segment, probability: probability ?? NaN },
+            ...{ propensity, isExploration },
+          },
+        }),
+      ),
+      isExploration: shown.map(({ isExploration }) => isExploration),
+      propensities: shown.map(({ propensity }) => propensity),
+      propensityErrors: shown.map(({ propensityError }) => propensityError),
     };
   }
 }
 
-interface Slate {
-  /** Places in the request, in the order of the slots that are shown. */
-  readonly shown: readonly number[];
-  /** The part of the answer. */
-  readonly reported: object;
+interface Deciding extends Pick<Decision['input'], 'id' | 'epochMs' | 'slots'> {
+  readonly ranking: Ranking;
+  readonly keys: readonly string[];
+}
+
+/** What is shown, without what the request says of it. */
+interface Chosen {
+  readonly places: readonly number[];
+  readonly shown: readonly Omit<ShownPlace, 'adgroup' | 'bid'>[];
+  readonly decision: Decision | null;
+}
+
+const CERTAIN = { isExploration: false, propensity: 1, propensityError: 0 };
+
+/** The slate of a server without a policy. */
+function bestOf(bundle: ServedBundle, { order, estimates }: Ranking, slots: number): Chosen {
+  const probabilities = probabilitiesOf(bundle, estimates);
+  const places = Array.from(order.subarray(0, slots));
+  const shown = places.map((place) => {
+    const probability = float64At(probabilities, place);
+    return {
+      ...CERTAIN,
+      segment: segmentOf(bundle, estimates, place),
+      probability: Number.isNaN(probability) ? null : probability,
+    };
+  });
+  return { places, shown, decision: null };
+}
+
+/** The segment whose label is predicted; null where tasks have none. */
+function segmentOf(bundle: ServedBundle, { labels }: Estimates, place: number): string | null {
+  return at(bundle.loaded.manifest.labels, int32At(labels, place)).segment;
+}
+
+/** Values by column as they were scored, with those of the key that the request leaves out. */
+function featuresOf(
+  { loaded }: ServedBundle,
+  { features }: RankingBody,
+  places: readonly number[],
+  keys: readonly string[],
+): Record<string, unknown[]> {
+  const ofKeys = loaded.manifest.taskColumns.map((name, part, { length }) => {
+    const own = places.map((place) => at(keys, place));
+    return [
+      name,
+      length === 1 ? own : own.map((key) => at(key.split(KEY_SEPARATOR), part)),
+    ] as const;
+  });
+  const columns = new Map<string, unknown[]>(ofKeys);
+  for (const [name, column] of features) {
+    const values = valuesOf(column);
+    const ofKey = columns.get(name);
+    if (values === null) continue;
+    columns.set(
+      name,
+      places.map((place, slot) => values[place] ?? (values[place] === null ? null : ofKey?.[slot])),
+    );
+  }
+  return Object.fromEntries(columns);
 }
 
 function nameIn(value: unknown): string | null {
@@ -233,7 +350,7 @@ function nameIn(value: unknown): string | null {
   return isName ? value : null;
 }
 
-/** @throws RefusedRequest if the log of decisions could not name an adgroup. */
+/** @throws RefusedRequest if the log of rows could not name an adgroup. */
 function namesOf({ keyTexts, dropped }: RankingBody): readonly string[] {
   const keys = keyTexts();
   const isWrong = (key: string, place: number): boolean =>
@@ -242,18 +359,25 @@ function namesOf({ keyTexts, dropped }: RankingBody): readonly string[] {
   if (keys !== null && wrong < 0) return keys;
   throw new RefusedRequest({
     reason: 'wrong-value',
-    what: 'the key of an adgroup cannot be named in the log of decisions',
+    what: 'the key of an adgroup cannot be named in the log of rows',
     where: `candidate ${wrong}`,
-    expected: `a text of 1 to ${NAME_LENGTH_MAX} characters, where the server explores`,
+    expected: `a text of 1 to ${NAME_LENGTH_MAX} characters, where the server logs rows`,
     found: keys === null ? 'a hash' : `${at(keys, wrong).length} characters`,
   });
 }
 
 interface ExplorationSource {
+  /** Of the mode `off` where nothing is decided. */
   readonly settings: ExplorationConfig;
   readonly evidence: EvidenceLog;
-  /** The folder of the log of decisions; no other process may use it. */
-  readonly folder: string;
+  readonly rows: {
+    /** Takes the log of rows. */
+    readonly store: ObjectStore;
+    /** A folder that no other process uses. */
+    readonly spool: string;
+    readonly deliverySeconds: number;
+    readonly storeByteCountMax: number;
+  };
   readonly clock: Clock;
   /** 16 hexadecimal digits that no other process has. */
   readonly nonce: string;
@@ -273,10 +397,11 @@ export type ExplorationCounts = Explorer['counts'] & {
   readonly calibration: readonly CalibrationSums[];
 };
 
-/** @throws QianmoError if the log of decisions cannot be opened. */
+/** @throws QianmoError if the log of rows cannot be opened. */
 export async function openExploration(source: ExplorationSource): Promise<ServedExploration> {
-  const { settings, evidence, folder, clock, nonce, freshKey, onEvent } = source;
-  const log = await openDecisionLog({ folder, clock, nonce });
+  const { settings, evidence, rows, clock, nonce, freshKey, onEvent } = source;
+  const firstLine = settingsLine(settings, rows.deliverySeconds);
+  const log = await openRowLog({ ...rows, clock, onEvent, nonce, firstLine });
   if (evidence.state.signingKey === '') await evidence.append(keyLine(freshKey));
   const ids = new EventIds(evidence.state.signingKey);
   const parts = { evidence, log, ids, clock };
@@ -328,6 +453,7 @@ const FeedbackBodySchema = z.strictObject({
           kind: z.literal('outcome'),
           ...common,
           reward: z.number().min(0).max(1).default(1),
+          value: z.number().nullable().default(null),
         }),
       ]),
     )
@@ -345,6 +471,7 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
         event: event.event,
         epochMs: event.epochMs,
         reward: event.kind === 'impression' ? null : event.reward,
+        value: event.kind === 'impression' ? null : event.value,
       }));
       const wrong = taker.wrongTime(sent);
       if (wrong !== null)

@@ -1,0 +1,211 @@
+/**
+ * Lines of a row log, which a ranking server writes: one for each ranking with what it showed, and one for each request of
+ * feedback. Values lie in columns by name, with an element for each shown place or event, because names would be most of a line.
+ * The first line of a file has the settings under which its rankings were decided. Training, `ope` and replay read them.
+ */
+
+import { z } from 'zod';
+import { QianmoError } from '../base/errors.js';
+import {
+  CANDIDATES_MAX,
+  DecisionSchema,
+  NAME_LENGTH_MAX,
+  RankedCandidateSchema,
+  SLOTS_MAX,
+  type Decision,
+} from './decision-record.js';
+import { ExplorationConfigSchema, type ExplorationConfig } from './exploration-config.js';
+
+/** Names of the objects of a row log: the time at which the file was begun, the process that wrote it, and a number. */
+export const ROW_FILE_KEY = /^rows-\d{15}-[0-9a-f]{16}-\d{6}\.ndjson\.gz$/;
+/** What all of these names begin with. */
+export const ROW_FILE_PREFIX = 'rows-';
+
+/** A place of a slate as it was shown. */
+export interface ShownPlace {
+  readonly adgroup: string;
+  /** The segment whose label was predicted; null where tasks have none. */
+  readonly segment: string | null;
+  readonly bid: number;
+  /** The calibrated probability; null for a candidate that predicts a value. */
+  readonly probability: number | null;
+  readonly propensity: number;
+  readonly propensityError: number;
+  readonly isExploration: boolean;
+}
+
+/** Feedback on a shown place: that it was rendered, or an outcome. */
+export interface FeedbackRecord {
+  readonly kind: 'feedback';
+  readonly decision: string;
+  /** The place of the slate, the first being 1. */
+  readonly slot: number;
+  /** Null for an impression. */
+  readonly reward: number | null;
+  /** What the outcome was worth, where tasks predict values; null where it was not sent. */
+  readonly value: number | null;
+  readonly epochMs: number;
+}
+
+/** A ranking whose slate no policy decided holds nothing that could be replayed or judged. */
+interface PlainRanking {
+  readonly kind: 'plain';
+  readonly epochMs: number;
+}
+
+export type RowRecord = Decision | FeedbackRecord | PlainRanking;
+
+const name = z.string().min(1).max(NAME_LENGTH_MAX);
+const columns = z.record(z.string(), z.array(z.unknown()).max(CANDIDATES_MAX));
+const epochMs = z.number().nonnegative();
+
+const LineSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('settings'),
+    /** Those without a policy have the mode `off`. */
+    settings: ExplorationConfigSchema,
+    /** The age at which a file is delivered. */
+    deliverySeconds: z.number().positive(),
+  }),
+  z.strictObject({
+    ...{ kind: z.literal('ranking'), id: name, epochMs, bundle: name },
+    context: z.record(z.string(), z.unknown()),
+    shown: columns,
+    /** Raw values of the shown candidates. A column that the context has, too, is whole here. */
+    features: columns,
+    /** The input of the policy; null where none decided. */
+    decision: z
+      .strictObject({
+        seed: z.int().nonnegative(),
+        slots: z.int().min(1).max(SLOTS_MAX),
+        rounds: z.int().nonnegative(),
+        candidates: columns,
+        /** What an apprentice decided and did not show; null where it was shown. */
+        decided: columns.nullable(),
+      })
+      .nullable(),
+  }),
+  z.strictObject({
+    kind: z.literal('feedback'),
+    decision: z.array(name),
+    slot: z.array(z.int().min(1).max(SLOTS_MAX)),
+    reward: z.array(z.number().min(0).max(1).nullable()),
+    value: z.array(z.number().nullable()),
+    epochMs: z.array(epochMs),
+  }),
+]);
+
+function columnsOf<Row extends object, Name extends keyof Row & string>(
+  rows: readonly Row[],
+  names: readonly Name[],
+): Record<string, Row[Name][]> {
+  return Object.fromEntries(names.map((each) => [each, rows.map((row) => row[each])]));
+}
+
+function rowsIn(read: z.output<typeof columns>): Record<string, unknown>[] {
+  const entries = Object.entries(read);
+  const count = Math.max(0, ...entries.map(([, values]) => values.length));
+  return Array.from({ length: count }, (_, place) =>
+    Object.fromEntries(entries.map(([each, values]) => [each, values[place]])),
+  );
+}
+
+const DECIDED = ['adgroup', 'isExploration', 'propensity', 'propensityError'] as const;
+const SHOWN = [...DECIDED, 'segment', 'bid', 'probability'] as const;
+const CANDIDATE = RankedCandidateSchema.keyof().options;
+const FEEDBACK = ['decision', 'slot', 'reward', 'value', 'epochMs'] as const;
+
+export function settingsLine(settings: ExplorationConfig, deliverySeconds: number): string {
+  return lineOf({ kind: 'settings', settings, deliverySeconds });
+}
+
+interface LoggedRanking {
+  readonly id: string;
+  readonly epochMs: number;
+  readonly bundle: string;
+  readonly context: Readonly<Record<string, unknown>>;
+  readonly shown: readonly ShownPlace[];
+  /** By column, a value for each shown place. */
+  readonly features: Readonly<Record<string, readonly unknown[]>>;
+  readonly decision: Decision | null;
+}
+
+export function rankingLine({ shown, decision, ...ranking }: LoggedRanking): string {
+  const { seed, slots, rounds, candidates } = decision?.input ?? {};
+  return lineOf({
+    ...{ kind: 'ranking', ...ranking, shown: columnsOf(shown, SHOWN) },
+    decision:
+      decision === null
+        ? null
+        : {
+            ...{ seed, slots, rounds, candidates: columnsOf(candidates ?? [], CANDIDATE) },
+            decided: decision.isShown ? null : columnsOf(decision.decided, DECIDED),
+          },
+  });
+}
+
+export function feedbackLine(events: readonly Omit<FeedbackRecord, 'kind'>[]): string {
+  return lineOf({ kind: 'feedback', ...columnsOf(events, FEEDBACK) });
+}
+
+function lineOf(content: object): string {
+  return `${JSON.stringify(content)}\n`;
+}
+
+/**
+ * The records in lines of one file. A last line without an end, as of a file that is being written, is no record.
+ *
+ * @throws QianmoError `data` for a line that no server writes.
+ */
+export function* rowRecordsIn(text: string, file: string): Generator<RowRecord> {
+  const lines = text.split('\n');
+  let settings: ExplorationConfig | null = null;
+  for (const [place, line] of lines.slice(0, -1).entries()) {
+    const where = `${file}:${place + 1}`;
+    try {
+      const read = LineSchema.parse(JSON.parse(line));
+      if (read.kind === 'settings') settings = read.settings;
+      else if (read.kind === 'feedback') {
+        const { kind, ...events } = read;
+        for (const event of rowsIn(events)) yield { kind, ...FeedbackSchema.parse(event) };
+      } else if (read.decision === null) yield { kind: 'plain', epochMs: read.epochMs };
+      else yield decisionIn(read, read.decision, settings);
+    } catch (cause) {
+      throw wrongLine(where, cause);
+    }
+  }
+}
+
+const FeedbackSchema = z.strictObject({
+  decision: name,
+  slot: z.int(),
+  reward: z.number().nullable(),
+  value: z.number().nullable(),
+  epochMs,
+});
+
+type RankingLine = Extract<z.output<typeof LineSchema>, { kind: 'ranking' }>;
+
+function decisionIn(
+  { id, epochMs: atMs, bundle, shown }: RankingLine,
+  { candidates, decided, ...input }: NonNullable<RankingLine['decision']>,
+  settings: ExplorationConfig | null,
+): Decision {
+  return DecisionSchema.parse({
+    kind: 'decision',
+    input: { id, epochMs: atMs, bundle, ...input, candidates: rowsIn(candidates), settings },
+    isShown: decided === null,
+    decided: rowsIn(
+      decided ?? Object.fromEntries(DECIDED.map((each) => [each, shown[each] ?? []])),
+    ),
+  });
+}
+
+function wrongLine(where: string, cause: unknown): QianmoError {
+  const found = cause instanceof z.ZodError ? z.prettifyError(cause) : 'text that is not JSON';
+  return new QianmoError({
+    ...{ kind: 'data', what: 'this line is not of a row log', where, found, cause },
+    expected: 'a ranking or feedback, as a ranking server logs them',
+    cure: 'give the row log of a server; infra/docs/exploration.md describes it',
+  });
+}
