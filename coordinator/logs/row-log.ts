@@ -267,7 +267,7 @@ function rowsSql(requested: readonly string[]): string {
         ${unnested.join('')}
       FROM (SELECT line, "windowMs", json_extract(line, [${paths.join(', ')}]::VARCHAR[]) AS found
         FROM row_lines JOIN row_files USING (key) WHERE kind = 'ranking'))
-    JOIN feedback USING (decision, slot) ORDER BY "epochMs", decision, slot`;
+    JOIN feedback USING (decision, slot) ORDER BY "epochMs", length(decision), decision, slot`;
 }
 
 /**
