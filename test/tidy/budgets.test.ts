@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_260],
-  ['lines of shared', () => linesBelow('shared'), 22_570],
-  ['lines of worker', () => linesBelow('worker'), 24_640],
-  ['lines of infra', () => linesBelow('infra'), 11_680],
-  ['lines of test', () => linesBelow('test'), 73_200],
-  ['source files', () => production.length, 439],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_510],
+  ['lines of shared', () => linesBelow('shared'), 22_665],
+  ['lines of worker', () => linesBelow('worker'), 24_920],
+  ['lines of infra', () => linesBelow('infra'), 11_770],
+  ['lines of test', () => linesBelow('test'), 73_615],
+  ['source files', () => production.length, 441],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_150],
+  ['exported names', exportedCount, 2_165],
   ['rows of configuration', configurationRowCount, 236],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 478],
+  ['KB of documentation', documentKilobytes, 480],
   ['decision records', () => filesIn('infra/decisions'), 31],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
