@@ -116,15 +116,12 @@ describe('a row', () => {
       row['served_value'],
     ]);
     expect(labels).toEqual([
-      ...[
-        ['clicked.1', 1, 1],
-        ['early.1', 1, 1],
-        ['late.1', 0, 0],
-      ],
-      ...[
-        ['part.1', 0.5, 0.5],
-        ['twice.1', 0, 0],
-      ],
+      // Of one time, in the order of their numbers.
+      ['late.1', 0, 0],
+      ['part.1', 0.5, 0.5],
+      ['early.1', 1, 1],
+      ['twice.1', 0, 0],
+      ['clicked.1', 1, 1],
     ]);
   });
 
