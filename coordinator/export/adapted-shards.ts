@@ -138,7 +138,7 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
   };
 }
 
-/** Says that validation would choose another arm than the one that is served; null if it would not. */
+/** Says that validation would choose another arm, by more than two standard errors, than the one that is served. */
 export function otherChoice({
   selection,
   validation,
@@ -146,6 +146,7 @@ export function otherChoice({
   const served = selection.blocks === undefined ? 'meta-adapted' : 'meta-chosen';
   const from = validation?.arms.find(({ arm }) => arm === served)?.fromChosen ?? null;
   if (validation === undefined || validation.chosen === null || from === null) return null;
+  if (from.value <= 2 * from.standardError) return null;
   const worse = `${from.value.toFixed(4)} ± ${from.standardError.toFixed(4)}`;
   return `validation would choose ${validation.chosen}; the bundle serves ${served}, whose loss is higher by ${worse}`;
 }

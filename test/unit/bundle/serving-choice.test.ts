@@ -57,14 +57,14 @@ describe('what is served', () => {
 
   // Seen to fail: an export without a word.
   test('is not silent about another arm that validation would choose', () => {
-    const choiceOf = (chosenArm: 'global-shift' | 'meta-adapted') =>
+    const choiceOf = (chosenArm: 'global-shift' | 'meta-adapted', standardError = 0.002) =>
       otherChoice({
         ...reportOf({ chosen }),
         validation: {
           ...{ adgroupCount: 9, foldCount: 3, chosen: chosenArm },
           arms: (['meta-adapted', 'global-shift'] as const).map((arm) => ({
             ...{ arm, logloss: 0.5, heldOutLogloss: 0.5 },
-            fromChosen: arm === chosenArm ? null : { value: 0.0123, standardError: 0.002 },
+            fromChosen: arm === chosenArm ? null : { value: 0.0123, standardError },
           })),
         },
       });
@@ -72,6 +72,7 @@ describe('what is served', () => {
       'validation would choose global-shift; the bundle serves meta-adapted, whose loss is higher by 0.0123 ± 0.0020',
     );
     expect(choiceOf('meta-adapted')).toBeNull();
+    expect(choiceOf('global-shift', 0.01), 'not told apart').toBeNull();
   });
 
   test.each([
