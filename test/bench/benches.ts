@@ -158,6 +158,11 @@ export const CHECKS: readonly Bench[] = [
     words: ['--record', 'infra/results/soak'],
   },
   {
+    name: 'step-memory',
+    file: 'soak/step-memory',
+    about: 'memory of a coordinator over 1,000 outer steps, however steps end',
+  },
+  {
     name: 'digests',
     file: 'digests/digests',
     about: 'digests of small runs of every method, model and verb, against the record',
