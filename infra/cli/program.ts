@@ -54,15 +54,40 @@ export function buildProgram(
 Example, from a log to a served model:
   qianmo start clicks.csv
 
+Further verbs: ${tableCommands()
+        .filter((each) => placeInHelp(each) === LISTED.length)
+        .map((each) => each.words.join(' '))
+        .join(', ')}.
+\`qianmo help VERB\` describes each verb.
+
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,
 5 cancelled and resumable.`,
     );
-  const commands = tableCommands();
+  const commands = tableCommands().sort((a, b) => placeInHelp(a) - placeInHelp(b));
   const named = commands.filter((each) => each.words[0] === words[0]);
   for (const each of named.length === 0 ? commands : named)
-    parentOf(each, program).addCommand(commandOf(each, carryOut));
+    parentOf(each, program).addCommand(commandOf(each, carryOut), {
+      hidden: placeInHelp(each) === LISTED.length,
+    });
+  for (const { name, heading } of LISTED)
+    program.commands.find((each) => each.name() === name)?.helpGroup(`${heading}:`);
   refuseClearly(program, 'qianmo', write);
   return program;
+}
+
+/** The verbs that the help lists. */
+const LISTED = Object.entries({
+  Start: ['start', 'init', 'check', 'demo'],
+  Train: ['prepare', 'train', 'evaluate', 'auto'],
+  Serve: ['export', 'serve', 'refresh', 'bundle'],
+  Operate: ['worker', 'runs', 'status', 'cancel', 'dashboard'],
+  Lab: ['sweep', 'compare', 'ope'],
+}).flatMap(([heading, names]) => names.map((name) => ({ name, heading })));
+
+/** That of a verb that is not listed is behind all others. */
+function placeInHelp({ words: [name] }: TableCommand): number {
+  const found = LISTED.findIndex((listed) => listed.name === name);
+  return found < 0 ? LISTED.length : found;
 }
 
 function parentOf({ words: [name = '', ...rest], verbs }: TableCommand, program: Command): Command {
@@ -94,7 +119,7 @@ function commandOf(table: TableCommand, carryOut: CarryOut): Command {
 
 function optionOf(field: CommandField, options: readonly CommandField[]): Option {
   const { kind, word, description, words, isRequired, variable, default: fallback } = field;
-  const flags = kind === 'flag' ? flagOf(field) : `${flagOf(field)} <${word}>`;
+  const flags = kind === 'flag' ? flagsOf(field) : `${flagsOf(field)} <${word}>`;
   const option = new Option(flags, description).makeOptionMandatory(isRequired);
   if (typeof fallback === 'string' || typeof fallback === 'number')
     option.default(String(fallback));
@@ -366,6 +391,17 @@ function schemasIn(shape: z.core.$ZodLooseShape): Record<string, z.ZodType> {
     schema instanceof z.ZodType ? [[name, schema] as const] : [],
   );
   return Object.fromEntries(found);
+}
+
+/** The letters of the options that are used most. */
+const LETTERS: Readonly<Record<string, string>> = {
+  ...{ format: 'f', out: 'o', port: 'p', resume: 'r', workers: 'w' },
+};
+
+/** `-f, --format`, or the flag alone. */
+export function flagsOf(field: CommandField): string {
+  const letter = LETTERS[field.name];
+  return letter === undefined ? flagOf(field) : `-${letter}, ${flagOf(field)}`;
 }
 
 /** `--log-format` for `logFormat`. */

@@ -4,6 +4,7 @@ import '../library/index.js';
 import './own-verbs.js';
 import {
   flagOf,
+  flagsOf,
   operandOf,
   tableCommands,
   type CommandField,
@@ -110,7 +111,7 @@ function verbSection(command: TableCommand, common: ReadonlySet<string>): string
 const inCode = (text: string): string => `\`${text}\``;
 const operandRow = (field: CommandField): string => rowOf(operandOf(field), field);
 const optionRow = (field: CommandField): string =>
-  rowOf(field.kind === 'flag' ? flagOf(field) : `${flagOf(field)} <${field.word}>`, field);
+  rowOf(field.kind === 'flag' ? flagsOf(field) : `${flagsOf(field)} <${field.word}>`, field);
 
 function rowOf(shown: string, field: CommandField): string {
   const { description, words, variable, isRequired, default: value } = field;

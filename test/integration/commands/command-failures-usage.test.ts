@@ -44,7 +44,7 @@ describe('a command line', () => {
     ['train run.yaml --format xml', value('--format', /^one of table, json$/, /^xml$/)],
     [
       'train run.yaml --resume --fresh',
-      { what: /'--fresh' cannot be used with option '--resume'/, cure: /--help/ },
+      { what: /'--fresh' cannot be used with option '-r, --resume'/, cure: /--help/ },
     ],
     [
       'worker',

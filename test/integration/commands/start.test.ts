@@ -152,7 +152,10 @@ test('what a config says is not said again', async () => {
 test('nothing to start from is refused', () =>
   room.refused(['start'], { exitCode: 2, what: /no log is given/, cure: /clicks\.csv/ }));
 
-test('help and version answer in their usual forms', async () => {
+test('help, version and letters answer in their usual forms', async () => {
+  expect(await room.done(['runs', '-f', 'json'])).toBe(
+    await room.done(['runs', '--format', 'json']),
+  );
   expect(await room.done(['help', 'start'])).toBe(await room.done(['start', '--help']));
   expect(await room.done(['--version'])).toMatch(/^qianmo \d/);
 });
