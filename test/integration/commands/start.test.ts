@@ -153,7 +153,7 @@ test('nothing to start from is refused', () =>
   room.refused(['start'], { exitCode: 2, what: /no log is given/, cure: /clicks\.csv/ }));
 
 test('help, version and letters answer in their usual forms', async () => {
-  expect(JSON.parse(await room.done(['runs', '-f', 'json']))).toHaveProperty('runs');
+  expect(JSON.parse(await room.done(['runs', '.', '-f', 'json']))).toHaveProperty('runs');
   expect(await room.done(['help', 'start'])).toBe(await room.done(['start', '--help']));
   expect(await room.done(['--version'])).toMatch(/^qianmo \d/);
 });
