@@ -17,6 +17,7 @@ import {
   taskCountOf,
 } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signed-job-queue.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
@@ -158,8 +159,9 @@ export class DispatchStep<Value extends object> {
     this.#call.signal.removeEventListener('abort', this.#interrupt);
   }
 
-  async close(): Promise<void> {
-    const { clock, producer, patience, blobs } = this.#context;
+  /** @returns whether another coordinator has taken over the run meanwhile */
+  async close(): Promise<boolean> {
+    const { beat, clock, producer, patience, blobs } = this.#context;
     this.abandon();
     const open = [...this.#openByJobId.values()];
     const unused = [
@@ -168,13 +170,18 @@ export class DispatchStep<Value extends object> {
     ];
     const jobIds = [...this.#openByJobId.keys()];
     this.#openByJobId.clear();
-    const tidy = async (): Promise<void> => {
+    const tidy = async (): Promise<boolean> => {
+      // A coordinator that stalled does not know yet that another one uses its blobs.
+      if (jobIds.length > 0) await beat();
       await producer.remove(jobIds);
       await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#stepBlobs.settled()]);
+      return false;
     };
     // Blobs left behind have a lifetime, and the next start of the run removes the jobs.
     const untilMs = clock.monotonicMs() + CLOSE_TIMEOUT_MS;
-    await patience.attemptQuietly(tidy, untilMs).catch(() => undefined);
+    return patience
+      .attemptQuietly(tidy, untilMs)
+      .catch((error: unknown) => error instanceof RunFencedError);
   }
 
   /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */

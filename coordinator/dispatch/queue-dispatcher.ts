@@ -212,7 +212,8 @@ class OpenSteps {
       if (this.isFenced) step.abandon();
       else {
         const { hasOpenJobs } = step;
-        this.tidied = Promise.all([this.tidied, step.close()]);
+        const closed = step.close().then((isFenced) => void (this.isFenced ||= isFenced));
+        this.tidied = Promise.all([this.tidied, closed]);
         // Deletions do not hold up the next outer step.
         if (hasOpenJobs) await this.tidied;
       }
