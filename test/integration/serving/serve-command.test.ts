@@ -83,7 +83,12 @@ describe('serve', () => {
   test('refuses an address of Redis without exploration', async () => {
     const words = ['serve', '--bundle', 'bundles', '--port', '0', '--processes', '2'];
     await room.refused([...words, '--redis', 'redis://127.0.0.1:1'], {
-      ...{ exitCode: 2, what: /^Redis would hold the evidence/, expected: /--explore/, cure: /--redis/ },
+      ...{
+        exitCode: 2,
+        what: /^Redis would hold the evidence/,
+        expected: /--explore/,
+        cure: /--redis/,
+      },
     });
   });
 
