@@ -46,7 +46,7 @@ test.each([
   ['lines of shared', () => linesBelow('shared'), 22_665],
   ['lines of worker', () => linesBelow('worker'), 24_920],
   ['lines of infra', () => linesBelow('infra'), 11_810],
-  ['lines of test', () => linesBelow('test'), 73_740],
+  ['lines of test', () => linesBelow('test'), 73_745],
   ['source files', () => production.length, 441],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_165],
