@@ -1,6 +1,6 @@
 /**
  * Row logs of ranking servers as logs to train on. Shown places are joined with their feedback into one file of JSON lines, which
- * is read as any other log: the columns of requests under their names, and those of the server under names with `served_`.
+ * everything behind reads like any log: the columns of requests under their names, and those of the server under names with `served_`.
  */
 
 import { readFile, stat } from 'node:fs/promises';
@@ -197,7 +197,7 @@ async function readLines(
       FROM row_lines JOIN (VALUES ${files.join(', ')}) AS files(path, key, "beganMs", "isFresh") USING (key)
       GROUP BY key, "beganMs", "isFresh"`,
   );
-  // Of events that were sent again, the first counts.
+  // An event that was sent again counts once, as it came first.
   await session.run(
     `CREATE OR REPLACE TABLE feedback AS SELECT decision, slot,
         min("epochMs") FILTER (reward IS NULL) AS "shownMs",

@@ -161,7 +161,7 @@ export type FeedbackEvent =
       readonly epochMs?: number | null;
       /** From 0 to 1; 1 if absent. */
       readonly reward?: number;
-      /** What it was worth, for adgroups that predict values. */
+      /** The value of the outcome, for adgroups that predict values. */
       readonly value?: number | null;
     };
 

@@ -18,7 +18,7 @@ import { ExplorationConfigSchema, type ExplorationConfig } from './exploration-c
 
 /** Names of the objects of a row log: the time at which the file was begun, the process that wrote it, and a number. */
 export const ROW_FILE_KEY = /^rows-\d{15}-[0-9a-f]{16}-\d{6}\.ndjson\.gz$/;
-/** What all of these names begin with. */
+/** The beginning of all these names. */
 export const ROW_FILE_PREFIX = 'rows-';
 
 /** A place of a slate as it was shown. */
@@ -42,7 +42,7 @@ export interface FeedbackRecord {
   readonly slot: number;
   /** Null for an impression. */
   readonly reward: number | null;
-  /** What the outcome was worth, where tasks predict values; null where it was not sent. */
+  /** The value of the outcome, where tasks predict values; null if it was not sent. */
   readonly value: number | null;
   readonly epochMs: number;
 }
@@ -62,7 +62,7 @@ const epochMs = z.number().nonnegative();
 const LineSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('settings'),
-    /** Those without a policy have the mode `off`. */
+    /** The mode is `off` if the server has no policy. */
     settings: ExplorationConfigSchema,
     /** The age at which a file is delivered. */
     deliverySeconds: z.number().positive(),
@@ -80,7 +80,7 @@ const LineSchema = z.discriminatedUnion('kind', [
         slots: z.int().min(1).max(SLOTS_MAX),
         rounds: z.int().nonnegative(),
         candidates: columns,
-        /** What an apprentice decided and did not show; null where it was shown. */
+        /** The slate that an apprentice decided and did not show; null if it was shown. */
         decided: columns.nullable(),
       })
       .nullable(),

@@ -61,7 +61,7 @@ const store = tinyTaskStore();
 const redis = await redisForTest();
 try {
   for (const rule of RULES) {
-    const held = await heldByteCounts(rule);
+    const held = await measureHeldBytes(rule);
     const part = (place: number): number =>
       median(held.slice(place * SAMPLES_PER_PART, (place + 1) * SAMPLES_PER_PART));
     const grown = part(PART_COUNT - 1) - part(1);
@@ -77,7 +77,7 @@ try {
 }
 
 /** The bytes in memory after garbage collections, in order of outer steps. */
-async function heldByteCounts({ training, limits }: Rule): Promise<number[]> {
+async function measureHeldBytes({ training, limits }: Rule): Promise<number[]> {
   const queue = redisQueue(redis.url, '{step-memory}');
   const config = {
     ...logisticConfig({
