@@ -170,8 +170,7 @@ const LOOKS_MAX = 600;
  * @throws Error when the coordinator has not started them within a minute.
  */
 async function pinWorkers(coordinatorPid: number, workerCount: number): Promise<void> {
-  const isWorker = (pid: number): boolean =>
-    readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/worker/main.js\0');
+  const isWorker = (pid: number): boolean => commandLineOf(pid).includes('/worker/main.js\0');
   for (let look = 0; look < LOOKS_MAX; look += 1) {
     const workers = familyOf(coordinatorPid).filter(isWorker);
     const computing = workers.flatMap((worker) => familyOf(worker).slice(1));
@@ -186,4 +185,13 @@ async function pinWorkers(coordinatorPid: number, workerCount: number): Promise<
     await systemClock.sleep(LOOK_MS);
   }
   throw new Error(`the coordinator has not started ${workerCount} workers`);
+}
+
+/** Empty if the process has ended meanwhile. */
+function commandLineOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
 }
