@@ -1,5 +1,6 @@
 /** The page of learning curves. Sentences are true for any figures: verdicts are computed. */
 
+import { at } from '../../../shared/base/arrays.js';
 import { grouped, markdownTable } from '../bench-header.js';
 import {
   curvesBySet,
@@ -42,8 +43,8 @@ export function evidencePage(record: EvidenceRecord): string {
     'rows only to adapt.',
     '',
     'The settings of `shift`, `finetuned` and `gradient` are chosen once, on validation adgroups with all of their support rows',
-    `(${grouped(WORLD_SIZES.validation.supportRows)} in worlds), and so suit fewer rows less. Worlds have ${adgroupsOf('train')} to train on, ${adgroupsOf('validation')}`,
-    `to choose on and ${adgroupsOf('test')} to test on: few and long ones, so that a run takes minutes.`,
+    `(${grouped(at(WORLD_SIZES.validation, 0).supportRows)} in worlds), and so suit fewer rows less. Worlds have ${adgroupsOf('train')} to train on,`,
+    `${adgroupsOf('validation')} to choose on and ${adgroupsOf('test')} to test on.`,
     '',
     'Figures are logloss per impression, means over seeds. Intervals are of 95 %: over seeds for worlds, which are drawn anew, and with the',
     'correction of Nadeau and Bengio for real sets, whose seeds divide the same rows. A verdict says that an interval lies on one side of 0.',
@@ -77,8 +78,11 @@ export function evidencePage(record: EvidenceRecord): string {
 }
 
 function adgroupsOf(split: 'train' | 'validation' | 'test'): string {
-  const { tasks, supportRows, queryRows } = WORLD_SIZES[split];
-  return `${grouped(tasks)} adgroups of ${grouped(supportRows + queryRows)} rows`;
+  const groups = WORLD_SIZES[split].map(
+    ({ tasks, supportRows, queryRows }) =>
+      `${grouped(tasks)} adgroups of ${grouped(supportRows + queryRows)} rows`,
+  );
+  return groups.join(' and ');
 }
 
 /** The table of the README. */

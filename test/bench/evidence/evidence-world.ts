@@ -28,16 +28,19 @@ interface TaskSizes {
   readonly queryRows: number;
 }
 
-/** By split. */
-export type WorldSizes = Readonly<Record<'train' | 'validation' | 'test', TaskSizes>> & {
+/** By split, adgroups of one or several sizes. */
+export type WorldSizes = Readonly<Record<'train' | 'validation' | 'test', readonly TaskSizes[]>> & {
   readonly users: number;
 };
 
 /** The worlds of the bench: test adgroups are few and long, the others many and thin, so that a run takes minutes. */
 export const WORLD_SIZES: WorldSizes = {
-  train: { tasks: 2_000, supportRows: 50, queryRows: 50 },
-  validation: { tasks: 150, supportRows: 100, queryRows: 200 },
-  test: { tasks: 60, supportRows: 5_000, queryRows: 1_000 },
+  train: [
+    { tasks: 1_800, supportRows: 50, queryRows: 50 },
+    { tasks: 200, supportRows: 1_000, queryRows: 1_000 },
+  ],
+  validation: [{ tasks: 150, supportRows: 200, queryRows: 200 }],
+  test: [{ tasks: 60, supportRows: 5_000, queryRows: 1_000 }],
   users: 8_000,
 };
 
@@ -67,23 +70,25 @@ export function writeEvidenceWorld(
   { log, split }: { readonly log: string; readonly split: string },
   { clickRate, seed, sizes }: { clickRate: number; seed: number; sizes: WorldSizes },
 ): EvidenceWorld {
-  const splitOf = SPLITS.flatMap((name) => Array.from({ length: sizes[name].tasks }, () => name));
-  const rowCountOf = (name: (typeof SPLITS)[number]): number =>
-    sizes[name].supportRows + sizes[name].queryRows;
+  const planned = SPLITS.flatMap((split) =>
+    sizes[split].flatMap(({ tasks, supportRows, queryRows }) =>
+      Array.from({ length: tasks }, () => ({ split, supportRows, rows: supportRows + queryRows })),
+    ),
+  );
   const options = {
-    ...{ clickRate, seed, adgroups: splitOf.length, users: sizes.users },
-    rows: splitOf.reduce((sum, name) => sum + rowCountOf(name), 0),
+    ...{ clickRate, seed, adgroups: planned.length, users: sizes.users },
+    rows: planned.reduce((sum, { rows }) => sum + rows, 0),
   };
   const drawn = buildWorld({ ...options, setting: 'strong' });
-  const adgroups = { ...drawn.adgroups, sizes: Uint32Array.from(splitOf, rowCountOf) };
+  const adgroups = { ...drawn.adgroups, sizes: Uint32Array.from(planned, ({ rows }) => rows) };
   const world = { ...drawn, adgroups };
   // Draws are as above, but adgroups do not deviate.
   const trunk = buildWorld({ ...options, setting: 'homogeneous' });
   const intercept = solveIntercept(world, clickRate);
   const roled: RoledRow[] = [];
-  const test = Array.from({ length: sizes.test.tasks }, (): TestAdgroup => []);
+  const test = planned.filter(({ split }) => split === 'test').map((): TestAdgroup => []);
   const known = featuresByUser(world);
-  const counts = new Uint32Array(splitOf.length);
+  const counts = new Uint32Array(planned.length);
   const texts = [`${CSV_COLUMNS.join(',')}\n`];
   for (let hour = 0; hour < HOUR_COUNT; hour += 1) {
     const { text } = rowsOfHour(world, intercept, hour);
@@ -92,12 +97,12 @@ export function writeEvidenceWorld(
       const cells = line.split(',');
       const cell = (name: string): number => Number(cells[CSV_COLUMNS.indexOf(name)]);
       const adgroup = cell('adgroup');
-      const name = at(splitOf, adgroup);
-      const isSupport = at(counts, adgroup) < sizes[name].supportRows;
-      counts[adgroup] = at(counts, adgroup) + 1;
-      const role = `${name}-${isSupport ? 'support' : 'query'}`;
+      const plan = at(planned, adgroup);
+      const isSupport = numberAt(counts, adgroup) < plan.supportRows;
+      counts[adgroup] = numberAt(counts, adgroup) + 1;
+      const role = `${plan.split}-${isSupport ? 'support' : 'query'}`;
       roled.push({ row: roled.length, task: String(adgroup), role });
-      if (name !== 'test') continue;
+      if (plan.split !== 'test') continue;
       const user = cell('user');
       const shared = intercept + hourSlotLogit(world, hour, cell('slot'));
       at(test, adgroup).push({

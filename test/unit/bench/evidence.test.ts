@@ -40,9 +40,12 @@ test('a level predicts as integration over it does', () => {
 });
 
 const SIZES = {
-  train: { tasks: 3, supportRows: 5, queryRows: 5 },
-  validation: { tasks: 2, supportRows: 4, queryRows: 3 },
-  test: { tasks: 400, supportRows: 30, queryRows: 10 },
+  train: [
+    { tasks: 2, supportRows: 5, queryRows: 5 },
+    { tasks: 1, supportRows: 5, queryRows: 15 },
+  ],
+  validation: [{ tasks: 2, supportRows: 4, queryRows: 3 }],
+  test: [{ tasks: 400, supportRows: 30, queryRows: 10 }],
   users: 500,
 };
 
@@ -52,11 +55,11 @@ test('the generator knows its trunk and how adgroups deviate from it', async () 
     const places = { log: `${folder.path}/rows.csv`, split: `${folder.path}/split.csv` };
     const world = writeEvidenceWorld(places, { clickRate: 0.1, seed: 1, sizes: SIZES });
     const [, ...lines] = readFileSync(places.log, 'utf8').trimEnd().split('\n');
-    expect(lines).toHaveLength(3 * 10 + 2 * 7 + 400 * 40);
+    expect(lines).toHaveLength(2 * 10 + 20 + 2 * 7 + 400 * 40);
     const counts = new Map<string, number>();
     for (const { role } of world.roled) counts.set(role, (counts.get(role) ?? 0) + 1);
     expect(Object.fromEntries(counts)).toEqual({
-      ...{ 'train-support': 15, 'train-query': 15, 'validation-support': 8 },
+      ...{ 'train-support': 15, 'train-query': 25, 'validation-support': 8 },
       ...{ 'validation-query': 6, 'test-support': 12_000, 'test-query': 4_000 },
     });
     const next = new Map<string, number>();
