@@ -12,6 +12,7 @@ import {
 } from './program.js';
 import { definitionOf, METRIC_NAMES } from '../../shared/metrics/metric-definitions.js';
 import { z } from 'zod';
+import { at } from '../../shared/base/arrays.js';
 import { RunConfigSchema } from '../../shared/config/run-config.js';
 import { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 
@@ -23,7 +24,13 @@ A run is described by one YAML file. Every field that is left out has the defaul
 error. Paths are relative to the folder in which the command runs. [infra/examples](../examples) has commented configs.
 
 A name such as \`schedule.decay\` is a field of a section within the section; \`features[].name\` is a field of every entry of
-a list.`;
+a list. Every field can be linked to by its full name, such as \`#data.task\`.`;
+
+/** The fields of a first config. A search decides about model, method and training. */
+const FIRST_FIELDS = [
+  ...['run', 'seed', 'output', 'data.logs', 'data.store', 'data.task', 'data.label'],
+  ...['data.time', 'data.features', 'data.rowSplit'],
+];
 
 /** The JSON Schema of a run config, by which editors check and complete it. A search needs the data alone. */
 export function configSchema(): string {
@@ -34,13 +41,31 @@ export function configSchema(): string {
 export function configReference(): string {
   const parts = [
     INTRODUCTION,
+    '## Ten fields to begin with',
+    '`qianmo start` writes them for your file, and `qianmo auto` needs no others.',
+    firstFields(),
     '## The run config',
     ...sectionsOf(RunConfigSchema),
     '## The sweep config',
     'The config of `qianmo sweep`.',
-    ...fieldTables(schemaNodeOf(SweepConfigSchema)),
+    ...fieldTables(schemaNodeOf(SweepConfigSchema), 'sweep.'),
   ];
   return `${parts.join('\n\n')}\n`;
+}
+
+function firstFields(): string {
+  const rows = rowsOf(schemaNodeOf(RunConfigSchema), '');
+  return [
+    '| field | meaning |',
+    '|---|---|',
+    ...FIRST_FIELDS.map((wanted) => {
+      const { name, meaning } = at(
+        rows.filter(({ name }) => name === wanted),
+        0,
+      );
+      return `| [\`${name}\`](#${name}) | ${cellText(meaning)} |`;
+    }),
+  ].join('\n');
 }
 
 /** The plain fields in one table, then a heading and tables for every section. */
@@ -49,13 +74,13 @@ function sectionsOf(schema: z.ZodType): string[] {
   const fields = Object.entries(root.properties ?? {});
   const plain = fields.filter(([, field]) => !isSection(field));
   return [
-    ...fieldTables({ ...root, properties: Object.fromEntries(plain) }),
+    ...fieldTables({ ...root, properties: Object.fromEntries(plain) }, ''),
     ...fields
       .filter(([, field]) => isSection(field))
       .flatMap(([name, field]) => [
         `### ${name}`,
         ...(field.description === undefined ? [] : [field.description]),
-        ...fieldTables(field),
+        ...fieldTables(field, `${name}.`),
       ]),
   ];
 }
@@ -202,14 +227,15 @@ function schemaNodeOf(schema: z.ZodType): SchemaNode {
   return NodeSchema.parse(json);
 }
 
-/** One table for an object, or one table per alternative for a union of objects. */
-function fieldTables(node: SchemaNode): string[] {
+/** One table for an object, or one table per alternative for a union of objects. Anchors are the names of fields behind `section`. */
+function fieldTables(node: SchemaNode, section: string): string[] {
   const alternatives = objectAlternatives(node);
-  if (alternatives.length === 0) return [tableOf(rowsOf(node, ''))];
+  if (alternatives.length === 0) return [tableOf(rowsOf(node, ''), section)];
+  const anchored = new Set<string>();
   return alternatives.map((alternative) => {
     const { label, node: rest } = labelled(alternative);
     const heading = label === '' ? '' : `**\`${label}\`**${textAfterColon(alternative)}\n\n`;
-    return `${heading}${tableOf(rowsOf(rest, ''))}`;
+    return `${heading}${tableOf(rowsOf(rest, ''), section, anchored)}`;
   });
 }
 
@@ -217,19 +243,46 @@ function textAfterColon({ description }: SchemaNode): string {
   return description === undefined ? '' : `: ${description}`;
 }
 
-function tableOf(rows: readonly FieldRow[]): string {
+/** A name that several alternatives have is an anchor once. */
+function tableOf(rows: readonly FieldRow[], section: string, anchored = new Set<string>()): string {
   if (rows.length === 0) return 'No settings.';
   return [
     '| field | expected | default | meaning |',
     '|---|---|---|---|',
-    ...rows.map(
-      ({ name, expected, default: value, meaning }) =>
-        `| ${[`\`${name}\``, expected, value, meaning].map(cellText).join(' | ')} |`,
-    ),
+    ...rows.map(({ name, expected, default: value, meaning }) => {
+      const anchor = anchored.has(name) ? '' : `<a id="${section}${name}"></a>`;
+      anchored.add(name);
+      const cells = [`${anchor}\`${name}\``, expected, value, meaning];
+      return `| ${cells.map(cellText).join(' | ')} |`;
+    }),
   ].join('\n');
 }
 
+/** The rows of a section. Sections alike are described once, and the others refer to it. */
 function rowsOf(node: SchemaNode, prefix: string): FieldRow[] {
+  const described = new Map<string, string>();
+  let rows = allRowsOf(node, prefix);
+  for (let place = 0; place < rows.length; place += 1) {
+    const row = at(rows, place);
+    const isWithin = ({ name }: FieldRow): boolean =>
+      /^(\[\])?\./.test(name.slice(row.name.length));
+    const isBelow = (other: FieldRow): boolean =>
+      other.name.startsWith(row.name) && isWithin(other);
+    const below = rows.filter(isBelow);
+    if (below.length === 0) continue;
+    const key = JSON.stringify(
+      below.map((each) => ({ ...each, name: each.name.slice(row.name.length) })),
+    );
+    const same = described.get(key);
+    described.set(key, same ?? row.name);
+    if (same === undefined) continue;
+    const meaning = `${row.meaning} Its fields are those of \`${same}\`.`;
+    rows = rows.filter((other) => !isBelow(other)).with(place, { ...row, meaning });
+  }
+  return rows;
+}
+
+function allRowsOf(node: SchemaNode, prefix: string): FieldRow[] {
   const required = new Set(node.required);
   return Object.entries(node.properties ?? {}).flatMap(([name, field]) =>
     rowsOfField(`${prefix}${name}`, field, required.has(name)),
@@ -248,7 +301,7 @@ function rowsOfField(name: string, field: SchemaNode, isRequired: boolean): Fiel
   const innerPrefix = field.type === 'array' ? `${name}[].` : `${name}.`;
   const alternatives = objectAlternatives(inner);
   if (alternatives.length > 0) return [own, ...rowsOfAlternatives(alternatives, innerPrefix)];
-  return [own, ...rowsOf(inner, innerPrefix)];
+  return [own, ...allRowsOf(inner, innerPrefix)];
 }
 
 /** Identical fields of several alternatives share one row, which names the alternatives. */
@@ -256,7 +309,7 @@ function rowsOfAlternatives(alternatives: readonly SchemaNode[], prefix: string)
   const merged = new Map<string, { readonly row: FieldRow; readonly labels: string[] }>();
   for (const alternative of alternatives) {
     const { label, node } = labelled(alternative);
-    for (const row of rowsOf(node, prefix)) {
+    for (const row of allRowsOf(node, prefix)) {
       const known = merged.get(JSON.stringify(row));
       if (known === undefined) merged.set(JSON.stringify(row), { row, labels: [label] });
       else known.labels.push(label);

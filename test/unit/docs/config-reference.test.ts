@@ -26,7 +26,13 @@ describe('configuration reference', () => {
   test('every field has a meaning', () => {
     const bare = configReference()
       .split('\n')
-      .filter((line) => /^\| `/.test(line) && /\|\s*\|$/.test(line));
+      .filter((line) => /^\| [[<`]/.test(line) && /\|\s*\|$/.test(line));
     expect(bare).toEqual([]);
+  });
+
+  test('every field is an anchor once', () => {
+    const anchors = [...configReference().matchAll(/<a id="([^"]+)">/g)].map(([, name]) => name);
+    expect(anchors.length).toBeGreaterThan(200);
+    expect(new Set(anchors).size).toBe(anchors.length);
   });
 });
