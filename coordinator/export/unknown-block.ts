@@ -8,7 +8,7 @@ import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { allocateEncodedRows, type EncodedRows } from '../../shared/features/row-encoder.js';
 import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
 import { VARIANCES } from '../../shared/methods/inner-loop/personal-blocks.js';
-import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { AdaptedTask } from '../../shared/bundle/adapted-tasks.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import {
@@ -42,10 +42,7 @@ export async function unknownBlockOf(
 ): Promise<UnknownBlock> {
   const { start, variances } = methodPlanOf(model.method).innerLoop;
   if (start === undefined && variances === undefined)
-    return {
-      block: initialBlock(context, model),
-      described: { block: 'initial', attributes: [] },
-    };
+    return { block: initialBlock(context, model), described: { block: 'initial' } };
   const store = storeForModel(context.config.model, storeOfNobody(context.store));
   const dispatcher = createInMemoryDispatcher({
     ...{ executors: [await compute.executorOn(store)], attemptsMax: ATTEMPTS_MAX },
@@ -63,17 +60,7 @@ export async function unknownBlockOf(
   // The block is one of the first label, and the prediction of a value is not moderated.
   if (labelOf(context.store.manifest, {}).loss === 'squared')
     block.blocks.get(VARIANCES)?.values.fill(0);
-  return {
-    block: { ...block, taskIndex: 0 },
-    described: { block: 'start-without-support', attributes: attributesOf(model.method) },
-  };
-}
-
-/** Features that the start of the method reads. */
-function attributesOf(method: MethodConfig): string[] {
-  return 'attributes' in method && Array.isArray(method.attributes)
-    ? method.attributes.map(String)
-    : [];
+  return { block: { ...block, taskIndex: 0 }, described: { block: 'start-without-support' } };
 }
 
 function initialBlock({ spec }: TaskJobContext, { parameters }: AdaptableModel): AdaptedTask {

@@ -29,19 +29,25 @@ command('demo', {
 });
 
 command('demo-serve', {
-  request: demoOut('runs/movielens-serve'),
-  about: 'train, export, serve, take feedback and refresh, on the MovieLens example',
+  request: demoOut('runs/movielens-serve').extend({
+    requests: integer(30, 1_000, '<count> requests that people send').default(600),
+  }),
+  about: 'train, export, serve, and refresh on what was served, on the MovieLens example',
   help: `
-The last hundredth of the ratings comes later: as requests to the server, as feedback, and as new logs.
+Some films are new: no rating of theirs trains the first model. People who have rated them send requests and click on those
+that they rated 4 or better. The next models train on what the server has logged, and on nothing else. An earlier demo in
+the folder is removed.
+
 Example:
   qianmo demo-serve --out runs/loop`,
-  act: async ({ out }, { clock, options, print }) => {
+  act: async ({ out, requests }, { clock, options, print }) => {
     const { runClosedLoop } = await import('../library/closed-loop.js');
     const startedMs = clock.monotonicMs();
-    await interruptedAs(runClosedLoop({ out, print, clock, options }), () => ({
+    const loop = { out, requestCount: requests, print, clock, options };
+    await interruptedAs(runClosedLoop(loop), () => ({
       what: 'the demo was stopped',
       where: out,
-      cure: 'remove the folder and run the same command again',
+      cure: 'run the same command again: it starts from nothing',
     }));
     print(`\nDone in ${Math.round((clock.monotonicMs() - startedMs) / 1000)} s.`);
   },

@@ -1,121 +1,75 @@
 /**
- * The closed loop on the demo's data: earlier ratings train a run and are exported, later ones come to a server
- * as requests and feedback, and then refresh what it serves.
+ * The closed loop on the demo's data: a model that knows nothing of some new films is served, people are asked and click, and what was
+ * served trains the next models. Refreshes read the row log of the server and nothing else.
  */
 
-import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
+import { openDuckSession } from '../../coordinator/logs/duckdb-session.js';
+import { literal } from '../../coordinator/logs/sql.js';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import { at } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { randomStream } from '../../shared/base/random.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { yamlOf } from '../../shared/config/yaml-file.js';
-import {
-  exportRun,
-  openRun,
-  prepare,
-  refresh,
-  serveRankings,
-  type RankingService,
-} from './index.js';
+import { shortDigest } from '../../shared/names/counted.js';
+import { evaluate, exportRun, prepare, refresh, serveRankings, train } from './index.js';
 import { RankingClient, type Candidate, type ColumnValue, type FeedbackEvent } from './client.js';
 import { demoConfig } from './demo.js';
-
-type Rating = Readonly<Record<string, string>>;
-
-/** The ratings of the demo's log, by column, in order of the log. */
-async function readRatings(path: string): Promise<Rating[]> {
-  const text = gunzipSync(await readFile(path)).toString('utf8');
-  const [head = '', ...lines] = text.trimEnd().split('\n');
-  const columns = fieldsOf(head);
-  return lines.map((line) => {
-    const fields = fieldsOf(line);
-    return Object.fromEntries(columns.map((column, place) => [column, at(fields, place)]));
-  });
-}
-
-/** The fields of a line of CSV without line breaks in fields. */
-function fieldsOf(line: string): string[] {
-  return [...line.matchAll(/(?:^|,)("(?:[^"]|"")*"|[^",]*)/g)].map(([, field = '']) =>
-    field.startsWith('"') ? field.slice(1, -1).replaceAll('""', '"') : field,
-  );
-}
-
-function contextOf({ userId = '', timestamp }: Rating): Record<string, ColumnValue> {
-  return { userId, timestamp: Number(timestamp) };
-}
-
-function candidateOf({ movieId = '', genres = '', year }: Rating): Candidate {
-  return { adgroup: movieId, features: { genres, year: year === '' ? null : Number(year) } };
-}
-
-/** The share of the rows that come later. */
-const LATER_SHARE = 0.01;
-
-interface CutLog {
-  readonly earlierPath: string;
-  readonly laterPath: string;
-  /** Rows of the later part in order of time, by column. */
-  readonly later: readonly Rating[];
-}
-
-/** @param path a gzip of CSV whose column `timestamp` is the time in seconds. */
-async function cutLog(path: string, folder: string): Promise<CutLog> {
-  const bySecond = (await readRatings(path))
-    .map((row) => ({ row, second: Number(row['timestamp']) }))
-    .sort((a, b) => a.second - b.second);
-  const cut = at(bySecond, Math.floor(bySecond.length * (1 - LATER_SHARE))).second;
-  const [earlierPath, laterPath] = [join(folder, 'earlier.csv'), join(folder, 'later.csv')];
-  await mkdir(folder, { recursive: true });
-  const write = async (file: string, isWanted: (second: number) => boolean): Promise<Rating[]> => {
-    const rows = bySecond.flatMap(({ row, second }) => (isWanted(second) ? [row] : []));
-    await writeFile(file, csvOf(rows));
-    return rows;
-  };
-  await write(earlierPath, (second) => second < cut);
-  return { earlierPath, laterPath, later: await write(laterPath, (second) => second >= cut) };
-}
-
-function csvOf(rows: readonly Rating[]): string {
-  const line = (fields: readonly string[]): string =>
-    fields.map((field) => `"${field.replaceAll('"', '""')}"`).join(',');
-  const lines = [Object.keys(rows[0] ?? {}), ...rows.map((row) => Object.values(row))].map(line);
-  return `${lines.join('\n')}\n`;
-}
+import { spoolIn } from './served-state.js';
 
 const OUTER_STEPS = 60;
-const CANDIDATE_COUNT = 10;
-const REQUESTS_MAX = 150;
-const POLL_SECONDS = 0.2;
-const SWAP_TIMEOUT_MS = 60_000;
-const SWAP_LOOK_INTERVAL_MS = 50;
+const NEW_FILM_COUNT = 60;
+/** Only people who have rated a film can be asked about it. */
+const NEW_FILM_RATINGS_MIN = 100;
+/** Fewer films train and are exported sooner. */
+const KNOWN_FILM_RATINGS_MIN = 20;
+const CANDIDATE_COUNT = 8;
 const SLOTS = [1, 2, 3];
+/** A refresh follows each part of the requests but the last. */
+const PART_COUNT = 3;
+const WINDOW_SECONDS = 1;
+const ROWS_SECONDS = 1;
+const POLL_SECONDS = 0.2;
+const LOOK_INTERVAL_MS = 50;
+/** Shows that the folder is the demo's. */
+const CONFIG_FILE = 'demo-serve.yaml';
+const DUCKDB_MEMORY_MIB = 512;
+/** Of the bar of a regret of 1. */
+const BAR_COLUMNS = 30;
+
+const EXPLORATION = {
+  ...{ mode: 'active', policy: 'thompson', slots: SLOTS },
+  share: { kind: 'fixed', share: 0.1 },
+  feedback: { windowSeconds: WINDOW_SECONDS },
+};
 
 interface ClosedLoop {
   /** The folder for everything that the loop makes. */
   readonly out: string;
+  readonly requestCount: number;
   readonly print: (text: string) => void;
   readonly options: CallOptions;
   readonly clock: Clock;
 }
 
-/** Returns when the refreshed bundle has been served. */
-export async function runClosedLoop({ out, print, options, clock }: ClosedLoop): Promise<void> {
+/** Starts from nothing, also where an earlier loop was stopped. */
+export async function runClosedLoop(loop: ClosedLoop): Promise<void> {
+  const { out, requestCount, print, options } = loop;
   const whole = await demoConfig(out);
-  if (existsSync(whole.data.store))
-    throw new QianmoError({
-      ...{ kind: 'usage', what: 'the demo was here before, and has appended later ratings' },
-      ...{ where: whole.data.store, cure: 'remove the folder, or name another one with --out' },
-    });
-  const log = await cutLog(at([whole.data.logs].flat(), 0), join(out, 'logs'));
+  await removeEarlier(out);
+  const logs = join(out, 'known-films.csv');
   const config: RunConfig = {
     ...whole,
-    data: { ...whole.data, logs: log.earlierPath },
+    data: {
+      ...{ ...whole.data, logs },
+      // Nothing that a new film shares with others, so only served rows tell it from them.
+      features: whole.data.features.filter(({ name }) => ['user', 'hour'].includes(name)),
+      // A new film adapts to as few served rows as there are.
+      rowSplit: { ...whole.data.rowSplit, supportRowsMin: 1, queryRowsMin: 1 },
+    },
     training: { ...whole.training, outerSteps: OUTER_STEPS },
     evaluation: {
       ...whole.evaluation,
@@ -126,157 +80,225 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
       bootstrapSamples: 200,
     },
   };
-  print(`1. prepare, train, evaluate: the ratings before the last ${log.later.length}`);
+  await writeFile(join(out, CONFIG_FILE), yamlOf(config));
+  const requests = (await divideRatings(whole, logs, loop)).slice(0, requestCount);
+  print(`1. Train and export, without ${NEW_FILM_COUNT} films, which are new`);
   await prepare({ config }, options);
-  const run = await openRun({ config }, options);
-  try {
-    await run.train({ resume: true });
-    await run.evaluate();
-  } finally {
-    await run.close();
-  }
-  print('\n2. export: a block for every film');
-  const exported = await exportRun({ config }, options);
-  const policyPath = join(out, 'policy.yaml');
-  const exploration = {
-    ...{ mode: 'active', policy: 'thompson', slots: SLOTS },
-    share: { kind: 'fixed', share: 0.1 },
-    cutOff: { impressions: 1_000 },
-  };
-  await writeFile(policyPath, yamlOf({ exploration }));
+  await train({ config }, options);
+  await evaluate({ config }, options);
+  const { bundles: bundle } = await exportRun({ config, rows: 'all' }, options);
 
-  print('\n3. serve: later ratings as requests, and what became of the films as feedback');
+  print(
+    `2. Serve ${requests.length} requests: each shows ${SLOTS.length} of ${CANDIDATE_COUNT} new films, and a person clicks on ` +
+      'those rated 4 or better',
+  );
+  const explore = join(out, 'policy.yaml');
+  await writeFile(explore, yamlOf({ exploration: EXPLORATION }));
+  const place = { state: join(out, 'state'), rows: join(out, 'rows') };
   const service = await serveRankings(
     {
-      ...{ bundle: exported.bundles, port: 0, pollSeconds: POLL_SECONDS },
-      ...{ explore: policyPath, state: join(out, 'state') },
+      ...{ ...place, bundle, explore },
+      ...{ port: 0, pollSeconds: POLL_SECONDS, rowsSeconds: ROWS_SECONDS },
     },
     { ...options, ownEnvironment: undefined },
   );
   try {
-    const film = mostRatedOf(log.later);
     const client = new RankingClient({ url: service.url, timeoutMs: 60_000 });
-    print(await answeredRequests(client, log.later));
-    const before = await scoreOf(client, film);
-
-    print(
-      `\n4. refresh: ${log.later.length} ratings are appended, films with new ones adapt again`,
-    );
-    const refreshed = await refresh(
-      { config, logs: log.laterPath },
-      // This process serves meanwhile, so that others compute.
-      { ...options, ownEnvironment: undefined },
-    );
-    const { refreshDocument } = await import('../../coordinator/reports/bundle-documents.js');
-    const { asText } = await import('../../coordinator/reports/document/as-text.js');
-    print(asText(refreshDocument(refreshed)));
-    await waitForSwap(service, refreshed.digest, clock);
-    print(comparison(film, before, await scoreOf(client, film)));
+    await servedInParts({ ...loop, ...place, config, client }, requests);
   } finally {
     await service.close();
   }
 }
 
-function mostRatedOf(rows: readonly Rating[]): Rating {
-  const counts = new Map<string, number>();
-  for (const { movieId = '' } of rows) counts.set(movieId, (counts.get(movieId) ?? 0) + 1);
-  const [most] = [...counts].sort(([, a], [, b]) => b - a);
-  const found = rows.find(({ movieId }) => movieId === most?.[0]);
-  if (found === undefined) throw new Error('the later part of the log has rows');
-  return found;
+/**
+ * Removes what an earlier loop has made. Its config stays until the next one replaces it, so that this can be stopped, too.
+ *
+ * @throws QianmoError `usage` if the folder has files of others.
+ */
+async function removeEarlier(out: string): Promise<void> {
+  await mkdir(out, { recursive: true });
+  const names = await readdir(out);
+  if (names.length > 0 && !names.includes(CONFIG_FILE))
+    throw new QianmoError({
+      ...{ kind: 'usage', what: 'the folder of the demo has other files', where: out },
+      ...{ expected: `none, or those of an earlier demo, with ${CONFIG_FILE}` },
+      ...{ found: names.slice(0, 3).join(', '), cure: 'name another folder with --out' },
+    });
+  for (const name of names)
+    if (name !== CONFIG_FILE) await rm(join(out, name), { recursive: true, force: true });
+}
+
+/** A candidate that the person of a request has rated. */
+interface RatedFilm {
+  readonly candidate: Candidate;
+  readonly title: string;
+  /** The person clicks on it: the label of the example's config. */
+  readonly isLiked: boolean;
+}
+
+interface PersonRequest {
+  readonly context: Readonly<Record<string, ColumnValue>>;
+  readonly films: readonly RatedFilm[];
+}
+
+/**
+ * Writes the ratings of films that are not new to a log. The ratings of the new ones are what people think: a person is asked about films
+ * that he has rated, and about each once. So every click follows a true rating, and its probability is 0 or 1.
+ */
+async function divideRatings(
+  { data }: RunConfig,
+  log: string,
+  { out, options }: ClosedLoop,
+): Promise<PersonRequest[]> {
+  const signal = options.signal ?? new AbortController().signal;
+  const session = await openDuckSession(out, DUCKDB_MEMORY_MIB, signal);
+  try {
+    const ratings = literal(at([data.logs].flat(), 0));
+    await session.run(
+      `CREATE TABLE ratings AS FROM read_csv(${ratings}, header = true, all_varchar = true);
+      CREATE TABLE films AS SELECT movieId FROM ratings GROUP BY movieId HAVING count(*) >= ${KNOWN_FILM_RATINGS_MIN};
+      CREATE TABLE new_films AS SELECT movieId FROM ratings GROUP BY movieId
+        HAVING count(*) >= ${NEW_FILM_RATINGS_MIN} ORDER BY md5(movieId) LIMIT ${NEW_FILM_COUNT};
+      COPY (FROM ratings WHERE movieId IN (FROM films EXCEPT FROM new_films) ORDER BY "timestamp"::BIGINT, userId, movieId)
+        TO ${literal(log)} (HEADER)`,
+    );
+    const rows = await session.rows(
+      `SELECT userId, movieId, title, rating::DOUBLE >= 4, (SELECT max("timestamp"::DOUBLE) FROM ratings)
+        FROM (SELECT *, (row_number() OVER (PARTITION BY userId ORDER BY md5(userId || ' ' || movieId)) - 1) // ${CANDIDATE_COUNT} AS slate
+          FROM ratings WHERE movieId IN (FROM new_films))
+        QUALIFY count(*) OVER (PARTITION BY userId, slate) = ${CANDIDATE_COUNT}
+        ORDER BY md5(userId || ' ' || slate), userId, movieId`,
+    );
+    return Array.from({ length: rows.length / CANDIDATE_COUNT }, (_, place): PersonRequest => {
+      const films = rows.slice(place * CANDIDATE_COUNT, (place + 1) * CANDIDATE_COUNT);
+      const [userId = null, , , , lastSecond] = at(films, 0);
+      return {
+        // One a minute, after all ratings.
+        context: { userId, timestamp: Number(lastSecond) + 60 * (place + 1) },
+        films: films.map(([, adgroup, title, isLiked]) => ({
+          ...{ candidate: { adgroup: String(adgroup) }, title: String(title) },
+          isLiked: isLiked === true,
+        })),
+      };
+    });
+  } finally {
+    session.close();
+  }
+}
+
+interface ServedLoop extends ClosedLoop {
+  readonly config: RunConfig;
+  readonly state: string;
+  /** The address of the row log. */
+  readonly rows: string;
+  readonly client: RankingClient;
+}
+
+async function servedInParts(loop: ServedLoop, requests: readonly PersonRequest[]): Promise<void> {
+  const { client, print, options } = loop;
+  const size = Math.ceil(requests.length / PART_COUNT);
+  const shownCounts = new Map<string, number>();
+  const countOf = ({ title }: RatedFilm): number => shownCounts.get(title) ?? 0;
+  const likedCount = (films: readonly RatedFilm[]): number =>
+    films.filter(({ isLiked }) => isLiked).length;
+  // No model learns what its person thinks of its films: it is served after the last refresh.
+  const fixed = at(requests, requests.length - 1);
+  let film = at(fixed.films, 0);
+  const facts: Readonly<Record<string, string>>[] = [];
+  for (let first = 0; first < requests.length; first += size) {
+    if (first > 0) await refreshOnRows(loop);
+    const part = requests.slice(first, first + size);
+    let lostCount = 0;
+    for (const request of part) {
+      options.signal?.throwIfAborted();
+      const shown = await shownTo(client, request);
+      lostCount += Math.min(shown.length, likedCount(request.films)) - likedCount(shown);
+      for (const each of shown) shownCounts.set(each.title, countOf(each) + 1);
+    }
+    const regret = lostCount / part.length;
+    const bar = '#'.repeat(Math.round(regret * BAR_COLUMNS));
+    print(`   requests ${first + 1} to ${first + part.length}: regret ${regret.toFixed(2)} ${bar}`);
+    if (first === 0)
+      film = fixed.films.reduce((most, each) => (countOf(each) > countOf(most) ? each : most));
+    if (first === 0 || first + size >= requests.length)
+      facts.push(await factsOf(client, fixed, film));
+  }
+  const [before = {}, after = {}] = facts;
+  print(
+    `3. ${film.title}, a film of the last request, before the first refresh and after the last`,
+  );
+  for (const [name, value] of Object.entries(before))
+    print(`   ${name.padEnd(28)}${value.padEnd(16)}${after[name]}`);
 }
 
 /** The part of an answer that the demo reads. */
-const ExplorationSchema = z.looseObject({
-  events: z.array(z.string()),
-  isExploration: z.array(z.boolean()),
-});
+const ExplorationSchema = z.looseObject({ events: z.array(z.string()) });
 
-/** Sends a request for each rating, and then what its user thought of the films that were shown. */
-async function answeredRequests(client: RankingClient, later: readonly Rating[]): Promise<string> {
-  const random = randomStream(3, 'candidates of the demo');
-  const liked = new Map(later.map((row) => [`${row['userId']} ${row['movieId']}`, isLiked(row)]));
-  const counts = { requests: 0, shown: 0, explored: 0, outcomes: 0, counted: 0 };
-  for (const row of later.slice(0, REQUESTS_MAX)) {
-    const films = new Map([[row['movieId'] ?? '', row]]);
-    while (films.size < CANDIDATE_COUNT) {
-      const other = at(later, random.below(later.length));
-      films.set(other['movieId'] ?? '', other);
+/** Sends a request and then its feedback. Returns the films that were shown. */
+async function shownTo(
+  client: RankingClient,
+  { context, films }: PersonRequest,
+): Promise<RatedFilm[]> {
+  const candidates = films.map(({ candidate }) => candidate);
+  const { order, exploration } = await client.rank({ context, candidates, slots: SLOTS.length });
+  const shown = order.slice(0, SLOTS.length).map((place) => at(films, place));
+  // A disk that hangs logs nothing, and then there is nothing to report.
+  const { events } = ExplorationSchema.parse(exploration ?? { events: [] });
+  const feedback = events.flatMap((event, place): FeedbackEvent[] => [
+    { kind: 'impression', event },
+    ...(at(shown, place).isLiked ? [{ kind: 'outcome', event } as const] : []),
+  ]);
+  if (feedback.length > 0) await client.feedback(feedback);
+  return shown;
+}
+
+/** Trains on the rows that were served since the last refresh, and waits until the server has the new bundle. */
+async function refreshOnRows(loop: ServedLoop): Promise<void> {
+  const { config, state, rows, client, clock, options, print } = loop;
+  const until = async (isSo: () => Promise<boolean>): Promise<void> => {
+    while (!(await isSo())) {
+      await clock.sleep(LOOK_INTERVAL_MS, options.signal);
+      options.signal?.throwIfAborted();
     }
-    const candidates = [...films.values()];
-    const ranked = await client.rank({
-      context: contextOf(row),
-      candidates: candidates.map(candidateOf),
-      slots: SLOTS.length,
-    });
-    const { events: shown, isExploration } = ExplorationSchema.parse(ranked.exploration);
-    const events = shown.flatMap((event, place): FeedbackEvent[] => {
-      const film = at(candidates, at(ranked.order, place));
-      const isKnown = liked.get(`${row['userId']} ${film['movieId']}`);
-      const impression = { kind: 'impression', event } as const;
-      return isKnown === true ? [impression, { kind: 'outcome', event }] : [impression];
-    });
-    const receipts = await client.feedback(events);
-    counts.requests += 1;
-    counts.shown += shown.length;
-    counts.explored += isExploration.filter(Boolean).length;
-    counts.outcomes += events.length - shown.length;
-    counts.counted += receipts.filter((receipt) => receipt === 'counted').length;
-  }
-  return [
-    `${counts.requests} requests, ${counts.shown} films shown, ${counts.explored} of them to explore;`,
-    `${counts.outcomes} were liked; ${counts.counted} events of feedback counted`,
-  ].join(' ');
-}
-
-function isLiked({ rating }: Rating): boolean {
-  return Number(rating) >= 4;
-}
-
-interface FilmScore {
-  readonly bundle: string;
-  readonly probability: number;
-  readonly supportRows: number;
-  readonly liked: number;
-}
-
-async function scoreOf(client: RankingClient, film: Rating): Promise<FilmScore> {
-  const { bundle, probabilities, evidence } = await client.score({
-    context: contextOf(film),
-    candidates: [candidateOf(film)],
-  });
-  return {
-    bundle,
-    probability: at(probabilities, 0) ?? 0,
-    supportRows: at(evidence.supportRows, 0),
-    liked: at(evidence.clicks, 0),
   };
+  await until(async () => (await readdir(spoolIn(state))).length === 0);
+  await clock.sleep(1_000 * (WINDOW_SECONDS + 2 * ROWS_SECONDS) + LOOK_INTERVAL_MS, options.signal);
+  // This process serves meanwhile, so that others compute.
+  const own = { ...options, ownEnvironment: undefined };
+  const { append, digest } = await refresh({ config, logs: rows }, own);
+  await until(async () => {
+    const { bundle, refused } = await client.bundle();
+    if (refused === null) return bundle === digest;
+    throw new QianmoError({
+      ...{ kind: 'failed', what: 'the server refuses the refreshed bundle' },
+      ...{ where: digest, found: JSON.stringify(refused) },
+    });
+  });
+  const { logRowCount = 0, newTaskCount = 0, changedTaskCount = 0 } = append ?? {};
+  print(
+    `   refresh: ${logRowCount} served rows; ${newTaskCount} films are new to the model, ${changedTaskCount} adapt again; ` +
+      `now serving ${shortDigest(digest)}`,
+  );
 }
 
-/** Waits until the server has found the label where the refresh has moved it. */
-async function waitForSwap(service: RankingService, digest: string, clock: Clock): Promise<void> {
-  const endMs = clock.monotonicMs() + SWAP_TIMEOUT_MS;
-  while (service.bundle !== digest) {
-    if (clock.monotonicMs() > endMs)
-      throw new QianmoError({
-        kind: 'failed',
-        what: 'the server does not serve the refreshed bundle',
-        expected: digest,
-        found: service.bundle,
-      });
-    await clock.sleep(SWAP_LOOK_INTERVAL_MS);
-  }
-}
-
-function comparison({ title, movieId }: Rating, before: FilmScore, after: FilmScore): string {
-  const line = (name: string, found: (score: FilmScore) => string): string =>
-    `  ${name.padEnd(24)}${found(before).padEnd(14)}${found(after)}`;
-  return [
-    `\nThe server has swapped. The film with most of the new ratings, ${title} (${movieId}), for one user:`,
-    line('', (score) => (score === before ? 'before' : 'after')),
-    line('bundle', ({ bundle }) => bundle.slice(0, 12)),
-    line('ratings it rests on', ({ supportRows }) => String(supportRows)),
-    line('liked among them', ({ liked }) => String(liked)),
-    line('probability to be liked', ({ probability }) => probability.toFixed(3)),
-  ].join('\n');
+async function factsOf(
+  client: RankingClient,
+  { context, films }: PersonRequest,
+  film: RatedFilm,
+): Promise<Readonly<Record<string, string>>> {
+  const candidates = films.map(({ candidate }) => candidate);
+  const { bundle, probabilities, evidence } = await client.score({ context, candidates });
+  const place = films.indexOf(film);
+  const probability = at(probabilities, place) ?? 0;
+  const countOf = (isSo: (other: number) => boolean): number =>
+    probabilities.filter((other) => isSo(other ?? 0)).length;
+  const rank =
+    countOf((other) => other > probability) + (1 + countOf((other) => other === probability)) / 2;
+  return {
+    bundle: shortDigest(bundle),
+    'served rows it rests on': String(at(evidence.supportRows, place)),
+    'clicks among them': String(at(evidence.clicks, place)),
+    'probability of a click': probability.toFixed(3),
+    'rank in that request': `${rank} of ${CANDIDATE_COUNT}`,
+  };
 }

@@ -200,6 +200,11 @@ async function explorationOf({ explore, rows }: StateRequest): Promise<Explorati
 const SPOOL_FOLDER = 'spool';
 const ROWS_FOLDER = 'rows';
 
+/** The folder of rows that a process with this state has not delivered. */
+export function spoolIn(state: string): string {
+  return join(state, SPOOL_FOLDER);
+}
+
 /** The address of the log of rows of a server that explores and names none. */
 export function defaultRowsIn(state: string): string {
   return join(state, ROWS_FOLDER);
@@ -219,7 +224,7 @@ function rowsPlaceOf(
 ): RowsPlace {
   return {
     store: objectStoreAt(rows ?? defaultRowsIn(folder), environment),
-    spool: join(folder, SPOOL_FOLDER),
+    spool: spoolIn(folder),
     deliverySeconds: rowsSeconds,
     storeByteCountMax: rowsGib * 2 ** 30,
   };
@@ -236,7 +241,7 @@ async function deliverRowsLeft(
     const place = /^process-(\d+)$/.exec(name)?.[1];
     if (place === undefined || Number(place) < placeCount) continue;
     const own = join(folder, name);
-    const left = await readdir(join(own, SPOOL_FOLDER)).catch((): string[] => []);
+    const left = await readdir(spoolIn(own)).catch((): string[] => []);
     if (left.length === 0) continue;
     const { openRowLog } = await import('../../worker/serving/exploration/row-log.js');
     const opened = new Opened();

@@ -152,11 +152,7 @@ const BundleManifestSchema = z.strictObject({
    * The block of an unknown adgroup: the initial blocks, or those that the method starts a task from
    * that has no support rows and unknown attributes.
    */
-  unknown: z.strictObject({
-    block: z.enum(['initial', 'start-without-support']),
-    /** Features that the method's start reads. */
-    attributes: z.array(z.string()),
-  }),
+  unknown: z.strictObject({ block: z.enum(['initial', 'start-without-support']) }),
   /** Hashes of keys have had seeds. */
   index: z.strictObject({ seed: z.literal(0) }),
   arrays: z.array(ArraySchema),

@@ -87,7 +87,7 @@ export function wrap(sentence: string, columnCount: number): string {
 }
 
 /** A table that is too wide loses its optional columns, then continues below with its left columns repeated. */
-export function textTable(table: Table, outputColumns = Infinity): string {
+function textTable(table: Table, outputColumns = Infinity): string {
   const shown = columnsOn('terminal', table);
   const fits = (lines: readonly string[]): boolean =>
     lines.every((line) => line.length <= outputColumns);

@@ -189,7 +189,7 @@ function manifestOf(
       ...{ count: blocks.blockCount, encoding: 'float32', rows: 'support' },
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },
     },
-    unknown: { block: 'initial', attributes: [] },
+    unknown: { block: 'initial' },
     index: { seed: 0 },
     arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
   };

@@ -119,6 +119,6 @@ describe('a bundle', () => {
       expect(supportRowCount <= (calibration.supportRowCountMax ?? Infinity)).toBe(true);
     }
     expect(blockOfKey(index, 'nobody')).toBe(0);
-    expect(manifest.unknown).toEqual({ block: 'initial', attributes: [] });
+    expect(manifest.unknown).toEqual({ block: 'initial' });
   });
 });

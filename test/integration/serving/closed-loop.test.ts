@@ -1,38 +1,41 @@
-// `qianmo demo-serve`: a run is trained and exported, a server answers and takes feedback, new logs refresh what it
-// serves, and it swaps.
+// `qianmo demo-serve`: a run is trained and exported without some films, a server answers, and what it showed trains the next
+// models, to which it swaps. The demo starts from nothing again, also where it was killed.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
+const WORDS = ['demo-serve', '--out', 'loop', '--requests', '450'];
+
 let room: CommandRoom;
-beforeAll(async () => {
-  room = await commandRoom('own process');
-});
+beforeAll(async () => (room = await commandRoom('own process')));
 afterAll(() => room.remove());
 
-/** The two columns behind a name of the last table. */
-function row(printed: string, name: string): [string, string] {
-  const [, before = '', after = ''] =
-    new RegExp(`^ +${name} +(\\S+) +(\\S+)$`, 'm').exec(printed) ?? [];
-  return [before, after];
-}
+test('what was served trains the next models, and fewer clicks are lost', async () => {
+  const printed = await room.done(WORDS);
+  expect(printed.split('\n').length).toBeLessThanOrEqual(60);
+  const refreshed = [...printed.matchAll(/refresh: (\d+) served rows/g)].map(([, rows]) => rows);
+  expect(refreshed).toEqual(['450', '450']);
+  const regrets = [...printed.matchAll(/regret ([\d.]+)/g)].map(([, regret]) => Number(regret));
+  expect(regrets.at(-1)).toBeLessThan(regrets[0]!);
+  const [, bundle, nextBundle] = /bundle +([0-9a-f]{12}) +([0-9a-f]{12})/.exec(printed) ?? [];
+  expect(nextBundle).not.toBe(bundle);
+  const [, before, after] = /served rows it rests on +(\d+) +(\d+)/.exec(printed) ?? [];
+  expect(before).toBe('0');
+  expect(Number(after)).toBeGreaterThan(0);
+  expect(printed).toMatch(/rank in that request +4\.5 of 8 +[\d.]+ of 8/);
+});
 
-test('the loop ends with another bundle, which rests on more ratings', async () => {
-  const printed = await room.done(['demo-serve', '--out', 'loop']);
-  const [, shown, counted] =
-    /requests, ([\d,]+) films shown.*; ([\d,]+) events/.exec(printed) ?? [];
-  // Each film that is shown is an impression, and some are liked.
-  expect(Number(counted)).toBeGreaterThan(Number(shown));
-  const [before, after] = row(printed, 'bundle');
-  expect(before).toMatch(/^[0-9a-f]{12}$/);
-  expect(after).toMatch(/^[0-9a-f]{12}$/);
-  expect(after).not.toBe(before);
-  const [ratingsBefore, ratingsAfter] = row(printed, 'ratings it rests on').map(Number);
-  expect(ratingsAfter).toBeGreaterThan(ratingsBefore!);
-  await room.refused(['demo-serve', '--out', 'loop'], {
+test('it starts again after its end and after a kill, and removes no files of others', async () => {
+  for (const _start of ['after the end', 'after the kill']) {
+    const again = room.start(WORDS);
+    await again.printed(/^1\. Train/m);
+    again.signal('SIGKILL');
+    expect((await again.ended).signal).toBe('SIGKILL');
+  }
+  await room.refused(['demo-serve', '--out', '.'], {
     exitCode: 2,
-    what: /the demo was here before/,
-    where: /loop\/store/,
-    cure: /name another one with --out/,
+    what: /the folder of the demo has other files/,
+    found: /log\.csv/,
+    cure: /name another folder with --out/,
   });
 });

@@ -41,7 +41,7 @@ const manifest: BundleManifest = {
   blocks: {
     ...{ count: 1, encoding: 'float32', strideByteCount: 64, blocksPerFile: 8, rows: 'support' },
   },
-  unknown: { block: 'initial', attributes: [] },
+  unknown: { block: 'initial' },
   index: { seed: 0 },
   arrays: [
     { name: 'blocks', type: 'U8', shape: [1, 64], files: [{ sha256: digest, byteCount: 64 }] },
