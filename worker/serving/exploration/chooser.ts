@@ -118,11 +118,13 @@ class Slate {
     const worthAt = (rank: number): number => float64At(worths, int32At(this.#order, rank));
     this.#order = Int32Array.from(worths.keys());
     this.#order.sort((a, b) => float64At(worths, b) - float64At(worths, a));
-    const stream = randomStream(seed, 'order', id);
+    let stream: RandomStream | null = null;
     for (let start = 0, end = 1; start < worths.length; start = end, end += 1) {
       while (end < worths.length && worthAt(end) === worthAt(start)) end += 1;
+      if (end - start === 1) continue;
+      stream ??= randomStream(seed, 'order', id);
       // In place.
-      if (end - start > 1) stream.shuffle(this.#order.subarray(start, end));
+      stream.shuffle(this.#order.subarray(start, end));
     }
   }
 

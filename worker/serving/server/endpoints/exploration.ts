@@ -233,6 +233,7 @@ export class Explorer {
     const variances = logitVariancesOf(bundle, estimates);
     const column = features.get(classColumn);
     const classes = column === undefined ? null : valuesOf(column);
+    // Written out: for each of hundreds of candidates, spreading an object takes microseconds.
     return Array.from(order).flatMap((place) => {
       const probability = float64At(probabilities, place);
       const value = float64At(values, place) / probability;
@@ -243,7 +244,11 @@ export class Explorer {
         place,
         segment: segmentOf(bundle, estimates, place),
         candidate: {
-          ...{ adgroup, value, probability, impressions, rewards },
+          adgroup,
+          value,
+          probability,
+          impressions,
+          rewards,
           openImpressions: open + state.awaitedCountOf(adgroup),
           learnedImpressions: float64At(learned, place),
           modelImpressions:
