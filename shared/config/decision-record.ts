@@ -24,6 +24,8 @@ export const RankedCandidateSchema = z.strictObject({
   probability: chance,
   impressions: z.number().nonnegative(),
   rewards: z.number().nonnegative(),
+  /** Impressions, shown or about to be, whose outcome may still arrive: they count for the cut-off alone. */
+  openImpressions: z.number().nonnegative().default(0),
   /** Impressions that the model has learned from. */
   learnedImpressions: z.number().nonnegative().default(0),
   /**
@@ -66,8 +68,6 @@ const DecidedSlotSchema = z.strictObject({
   isExploration: z.boolean(),
   /** The probability that this adgroup is here, given the slots before. */
   propensity: z.number().positive().max(1),
-  /** The standard error of the propensity; 0 where it is exact. */
-  propensityError: z.number().nonnegative(),
 });
 export type DecidedSlot = z.infer<typeof DecidedSlotSchema>;
 

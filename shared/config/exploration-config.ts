@@ -17,7 +17,7 @@ const ExplorationShareSchema = z.discriminatedUnion('kind', [
       lossMax: share
         .default(0.01)
         .describe(
-          'The expected value that a slot may lose, as a part of its value without exploration.',
+          'The expected value that a slot, and so a slate, may lose, as a part of its value without exploration. Classes divide it.',
         ),
       shareMax: share.default(0.2).describe('The largest share, however little it costs.'),
     })
@@ -112,7 +112,9 @@ export const ExplorationConfigSchema = z
           .min(1)
           .max(1_000_000_000)
           .default(1000)
-          .describe('An adgroup with this many impressions is no longer explored.'),
+          .describe(
+            'An adgroup with this many impressions, open ones included, is no longer explored.',
+          ),
         ageSeconds: z
           .number()
           .positive()
@@ -130,23 +132,6 @@ export const ExplorationConfigSchema = z
       .describe(
         'The number of impressions that the calibrated probability of the model is worth, where its blocks have no variances.',
       ),
-    propensities: z
-      .strictObject({
-        exactAdgroupsMax: z
-          .int()
-          .min(0)
-          .max(64)
-          .default(4)
-          .describe('Up to so many adgroups, propensities of `thompson` are integrated exactly.'),
-        draws: z
-          .int()
-          .min(100)
-          .max(1_000_000)
-          .default(1000)
-          .describe('Draws behind a propensity that is estimated.'),
-      })
-      .prefault({})
-      .describe('How the probability of what is shown is computed.'),
     feedback: FeedbackSchema.prefault({}).describe('Outcomes, and what is kept of them.'),
   })
   .superRefine(({ slots, classes }, context) => {

@@ -30,7 +30,6 @@ export interface ShownPlace {
   /** The calibrated probability; null for a candidate that predicts a value. */
   readonly probability: number | null;
   readonly propensity: number;
-  readonly propensityError: number;
   readonly isExploration: boolean;
 }
 
@@ -110,7 +109,7 @@ function rowsIn(read: z.output<typeof columns>): Record<string, unknown>[] {
   );
 }
 
-const DECIDED = ['adgroup', 'isExploration', 'propensity', 'propensityError'] as const;
+const DECIDED = ['adgroup', 'isExploration', 'propensity'] as const;
 const SHOWN = [...DECIDED, 'segment', 'bid', 'probability'] as const;
 const CANDIDATE = RankedCandidateSchema.keyof().options;
 const FEEDBACK = ['decision', 'slot', 'reward', 'value', 'epochMs'] as const;

@@ -21,6 +21,10 @@ interface Counts {
   readonly rewards: number;
 }
 
+interface OpenCounts extends Counts {
+  readonly openImpressions: number;
+}
+
 const NOTHING: Counts = { impressions: 0, rewards: 0 };
 
 export class MarketFeedback {
@@ -81,12 +85,14 @@ export class MarketFeedback {
   }
 
   /** Evidence since the model learned last. */
-  evidenceOf(adgroup: number): Counts {
-    const { impressions, rewards } = this.#terms.evidence?.evidenceOf(String(adgroup)) ?? NOTHING;
+  evidenceOf(adgroup: number): OpenCounts {
+    const found = this.#terms.evidence?.evidenceOf(String(adgroup));
+    const { impressions, rewards, open } = found ?? { ...NOTHING, open: 0 };
     const learned = this.#learned.get(adgroup) ?? NOTHING;
     return {
       impressions: impressions - learned.impressions,
       rewards: rewards - learned.rewards,
+      openImpressions: open,
     };
   }
 

@@ -97,8 +97,6 @@ export const MARKET = {
     classes: [{ name: 'small', share: { kind: 'fixed', share: 0.15 } }],
     cutOff: { impressions: 300, ageSeconds: 7 * 86_400 },
     priorImpressions: 100,
-    // Nobody reads the propensities of a simulation, so few draws estimate them.
-    propensities: { exactAdgroupsMax: 0, draws: 100 },
   }),
   /** A new adgroup is good if the oracle shows it this often, and found after so many deserved wins without exploration. */
   goodAdgroups: { oracleImpressions: 30, wins: 5 },

@@ -38,7 +38,7 @@ interface Shown {
 function ranking(id: string, { adgroups, epochMs, context = {}, features = {} }: Shown): string {
   const shown = adgroups.map((adgroup) => ({
     ...{ adgroup, segment: null, bid: 0.5, probability: 0.25 },
-    ...{ propensity: 1, propensityError: 0, isExploration: false },
+    ...{ propensity: 1, isExploration: false },
   }));
   return rankingLine({
     ...{ id, epochMs, bundle: 'b', context: { ...context }, features, shown, decision: null },

@@ -120,6 +120,22 @@ describe('exploration', () => {
     expect(judged.rowCount).toBe(600);
   });
 
+  test('ends at the cut-off, though no impression is reported', async () => {
+    const exploration = { ...POLICY, cutOff: { impressions: 3 } };
+    await room.write('policy.yaml', JSON.stringify({ exploration }));
+    const server = await served('cut-off');
+    const explored: string[] = [];
+    for (let request = 0; request < 80; request += 1) {
+      const { order, exploration: own } = await ranked(server.url);
+      if (own.isExploration[1] === true) explored.push(String(ADGROUPS[order[1] ?? NaN]));
+    }
+    const counts = ADGROUPS.map((name) => explored.filter((each) => each === name).length);
+    expect(explored.length).toBeGreaterThan(0);
+    expect(Math.max(...counts)).toBeLessThanOrEqual(3);
+    await server.stop();
+    await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
+  });
+
   test('by an apprentice is logged, and the best ones are shown', async () => {
     const exploration = { ...POLICY, mode: 'apprentice' };
     await room.write('policy.yaml', JSON.stringify({ exploration }));

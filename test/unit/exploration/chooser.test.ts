@@ -100,6 +100,47 @@ describe('a slate', () => {
     );
     expect(decision?.decided[0]?.propensity).toBeCloseTo(0.98, 12);
   });
+
+  it.each(['epsilon-greedy', 'thompson'] as const)(
+    'bounds the expected loss of all classes and slots together, by %s',
+    (policy) => {
+      // Seen to fail: each of five classes lost as much as the slot might lose, 0.05 together.
+      const share = { kind: 'loss-bound', lossMax: 0.01, shareMax: 0.2 } as const;
+      const names = ['a', 'b', 'c', 'd'];
+      const slots = [1, 2, 3];
+      const classes = names.map((name) => ({ name, share }));
+      const settings = settingsOf({ policy, slots, share, classes });
+      const candidates = [
+        ...[0.05, 0.049, 0.048].map((probability, place) =>
+          candidateOf(`known${place}`, { probability, impressions: 5000 }),
+        ),
+        ...[...names, null, null].map((advertiserClass, place) =>
+          candidateOf(`new${place}`, { probability: 0.01, advertiserClass }),
+        ),
+      ];
+      const decisions = decisionsOf(inputOf(settings, { candidates, slots: 3 }), 400);
+      const best = 0.05 + 0.049 + 0.048;
+      // Each slot is expected given the slots before.
+      const slates = decisions.map((decision) =>
+        judgedSlots(decision, null).reduce((sum, slot) => sum + slot.expectedOfTarget, 0),
+      );
+      // Where nothing was explored before, each slot loses what it may.
+      expect(1 - Math.min(...slates) / best).toBeCloseTo(0.01, 9);
+    },
+  );
+
+  it('lets open impressions count for the cut-off', () => {
+    const settings = settingsOf({
+      share: { kind: 'fixed', share: 1 },
+      cutOff: { impressions: 20 },
+    });
+    const chosenWith = (openImpressions: number): string | undefined => {
+      const fresh = candidateOf('new', { impressions: 5, learnedImpressions: 4, openImpressions });
+      const candidates = [candidateOf('giant', { probability: 0.05, impressions: 5000 }), fresh];
+      return decide(inputOf(settings, { candidates })).decided[0]?.adgroup;
+    };
+    expect([chosenWith(10), chosenWith(11)]).toEqual(['new', 'giant']);
+  });
 });
 
 describe('a record', () => {

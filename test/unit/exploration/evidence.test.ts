@@ -54,6 +54,26 @@ describe('a ledger', () => {
     expect(ledger.evidenceOf('a')).toMatchObject({ impressions: 2, rewards: 1, open: 0 });
   });
 
+  it('awaits the impression of an explored slot until it is reported or its window ends', () => {
+    const ledger = new EvidenceLedger(feedbackOf({ eventsMax: 3 }));
+    for (const [id, ms] of [
+      ['i', 0],
+      ['j', 4 * S],
+      ['k', 5 * S],
+    ] as const)
+      ledger.awaitImpression(id, 'a', ms);
+    expect([ledger.awaitedCountOf('a'), ledger.evidenceOf('a').open]).toEqual([3, 0]);
+    ledger.take([impression('j', 'a', 4 * S), impression('j', 'a', 4 * S)], 6 * S);
+    expect([ledger.awaitedCountOf('a'), ledger.evidenceOf('a').open]).toEqual([2, 1]);
+    ledger.take([], 10 * S + 1);
+    expect(ledger.awaitedCountOf('a')).toBe(1);
+    for (const id of ['l', 'm', 'n']) ledger.awaitImpression(id, 'b', 11 * S);
+    expect([ledger.awaitedCountOf('a'), ledger.awaitedCountOf('b')]).toEqual([0, 3]);
+    // An impression that is reported after all counts as ever.
+    ledger.take([impression('k', 'a', 5 * S)], 12 * S);
+    expect(ledger.evidenceOf('a').open).toBe(2);
+  });
+
   it('counts each event once, and late rewards as such', () => {
     const ledger = new EvidenceLedger(feedbackOf());
     const events = [

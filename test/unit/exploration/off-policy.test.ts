@@ -154,4 +154,28 @@ describe('a decision log', () => {
       unknownCount: 1,
     });
   });
+
+  it('has the same mean if half of the slates are not rendered, and requests and feedback are sent again', async () => {
+    const whole = loggedWorld(0.3, 6000);
+    const stream = randomStream(4, 'rendering');
+    let isRendered = true;
+    const repeated = whole.flatMap((record): RowRecord[] => {
+      if (record.kind !== 'decision')
+        return isRendered ? [record, { ...record, epochMs: record.epochMs + 100 }] : [];
+      isRendered = stream.uniform() < 0.5;
+      // A request that is sent again is decided again, and one of the answers is rendered.
+      return [decide({ ...record.input, id: `${record.input.id}-lost` }), record];
+    });
+    const judged = async (records: readonly RowRecord[]) => {
+      const { rows, log } = await joinedRows(streamed(records), (each) => judgedSlots(each, null));
+      return { log, report: offPolicyReport(rows, SETTINGS) };
+    };
+    const [all, half] = [await judged(whole), await judged(repeated)];
+    // Slots of the last second or two are immature.
+    expect(Math.abs(half.report.rowCount / all.report.rowCount - 0.5)).toBeLessThan(0.02);
+    expect(half.report.rowCount + half.log.unrenderedCount).toBe(2 * all.report.rowCount);
+    expect(half.report.weights.mean?.value).toBeCloseTo(1, 12);
+    expect(Number(half.report.logged?.low)).toBeLessThan(Number(all.report.logged?.value));
+    expect(Number(half.report.logged?.high)).toBeGreaterThan(Number(all.report.logged?.value));
+  });
 });

@@ -1,12 +1,11 @@
-/** Each policy by worked numbers, and its exact chances against simulated choices. */
+/** Each policy by worked numbers, and the chances of Thompson sampling against draws from Beta posteriors. */
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import type { chancesOf } from '../../../worker/serving/exploration/policies.js';
-import { policyOf } from '../../../worker/serving/exploration/policies.js';
-import { candidateOf, settingsOf } from '../../fixtures/decision-input.js';
+import { drawIndex, POLICIES } from '../../../worker/serving/exploration/policies.js';
+import { candidateOf } from '../../fixtures/decision-input.js';
 
-type PolicyInput = Parameters<typeof chancesOf>[1];
+type PolicyInput = Parameters<typeof POLICIES.thompson>[0];
 
 function policyInput(fields: Partial<PolicyInput> = {}): PolicyInput {
   const candidates = fields.candidates ?? [candidateOf('a'), candidateOf('b')];
@@ -18,22 +17,30 @@ function policyInput(fields: Partial<PolicyInput> = {}): PolicyInput {
   };
 }
 
-const chosenShares = (name: Parameters<typeof settingsOf>[0], input: PolicyInput): number[] => {
-  const policy = policyOf(settingsOf(name));
+interface Beta {
+  readonly a: number;
+  readonly b: number;
+  readonly value: number;
+}
+
+/** How often each has the largest draw. Parameters are whole numbers: Gamma draws are sums of exponential ones. */
+function drawnShares(posteriors: readonly Beta[], drawCount: number): number[] {
   const stream = randomStream(11, 'choices');
-  const counts = input.candidates.map(() => 0);
-  const drawCount = 40_000;
+  const gammaDraw = (shape: number): number =>
+    Array.from({ length: shape }).reduce<number>((sum) => sum - Math.log1p(-stream.uniform()), 0);
+  const shares = posteriors.map(() => 0);
   for (let draw = 0; draw < drawCount; draw += 1) {
-    const chosen = policy.choose(input, stream);
-    counts[chosen] = (counts[chosen] ?? 0) + 1;
+    const draws = posteriors.map(({ a, b, value }) => value / (1 + gammaDraw(b) / gammaDraw(a)));
+    const chosen = draws.indexOf(Math.max(...draws));
+    shares[chosen] = Number(shares[chosen]) + 1 / drawCount;
   }
-  return counts.map((count) => count / drawCount);
-};
+  return shares;
+}
 
 describe('Thompson sampling', () => {
-  const thompson = policyOf(settingsOf({ policy: 'thompson' }));
+  const { thompson } = POLICIES;
 
-  it('has the closed form of two Beta(1, b) posteriors', () => {
+  it('has nearly the closed form of two Beta(1, b) posteriors', () => {
     // P(X > Y) for X ~ Beta(1, m), Y ~ Beta(1, n) is n / (m + n): both are minima of uniforms.
     const [m, n] = [50, 200];
     const input = policyInput({
@@ -44,8 +51,7 @@ describe('Thompson sampling', () => {
       ],
       priorImpressions: m + 1,
     });
-    const chances = thompson.exactChances(input);
-    expect(chances?.[0]).toBeCloseTo(n / (m + n), 9);
+    expect(Math.abs(Number(thompson(input)[0]) - n / (m + n))).toBeLessThan(0.01);
   });
 
   it('weighs draws by the value of a click', () => {
@@ -55,29 +61,53 @@ describe('Thompson sampling', () => {
       candidates: [candidateOf('a', { ...uniform, value: 2 }), candidateOf('b', uniform)],
       priorImpressions: 2,
     });
-    expect(thompson.exactChances(input)?.[0]).toBeCloseTo(0.75, 9);
+    expect(Math.abs(Number(thompson(input)[0]) - 0.75)).toBeLessThan(0.01);
   });
 
-  it('chooses as often as its chances say, for unlike adgroups', () => {
-    const input = policyInput({
-      candidates: [
-        candidateOf('a', { probability: 0.05, impressions: 4000, rewards: 190, value: 0.8 }),
-        candidateOf('b', { probability: 0.03, impressions: 30, rewards: 2 }),
-        candidateOf('c', { probability: 0.01, value: 2 }),
-      ],
-      priorImpressions: 40,
-    });
-    const exact = [...(thompson.exactChances(input) ?? [])];
-    const shares = chosenShares({ policy: 'thompson' }, input);
-    expect(exact).toHaveLength(3);
+  const beta = (a: number, b: number, value = 1): Beta => ({ a, b, value });
+  it.each([
+    ['unlike ones', [beta(190, 3850, 0.8), beta(3, 67), beta(1, 39, 2)]],
+    ['one that is known well among new ones', [beta(200, 9_800), beta(1, 99), beta(2, 98)]],
+    ['many', Array.from({ length: 60 }, (_, index) => beta(1 + (index % 7), 60 + 3 * index))],
+  ])('has the chances of the largest Beta draw, for %s', (_name, posteriors) => {
+    const candidates = posteriors.map(({ a, b, value }, index) =>
+      candidateOf(String(index), { probability: a / (a + b), modelImpressions: a + b, value }),
+    );
+    const chances = [...thompson(policyInput({ candidates }))];
+    const shares = drawnShares(posteriors, 4_000);
+    expect(chances.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 12);
     for (const [index, share] of shares.entries())
-      expect(Math.abs(share - (exact[index] ?? NaN))).toBeLessThan(0.012);
+      expect(Math.abs(share - Number(chances[index]))).toBeLessThan(0.035);
+  });
+
+  it('chooses one of 500 with the chance that it states: inverse chances have the mean 1', () => {
+    // Chances that were counted in 1,000 simulated choices had the mean 0.82.
+    const stream = randomStream(5, 'arms');
+    const candidates = Array.from({ length: 500 }, (_, index) =>
+      candidateOf(String(index), {
+        probability: 0.002 + 0.05 * stream.uniform(),
+        impressions: stream.below(500),
+        rewards: stream.below(12),
+        value: 0.5 + stream.uniform(),
+      }),
+    );
+    const chances = thompson(policyInput({ candidates }));
+    // The target chooses one of the candidates that have a chance of more than a thousandth.
+    const likely = [...chances].map((chance) => chance > 1e-3);
+    const target = 1 / likely.filter(Boolean).length;
+    const drawCount = 200_000;
+    let sum = 0;
+    for (let draw = 0; draw < drawCount; draw += 1) {
+      const index = drawIndex(chances, stream);
+      if (likely[index] === true) sum += target / Number(chances[index]);
+    }
+    expect(target).toBeLessThan(0.1);
+    expect(Math.abs(sum / drawCount - 1)).toBeLessThan(0.02);
   });
 });
 
 describe('upper confidence bounds', () => {
-  const ucb = policyOf(settingsOf({ policy: 'ucb' }));
-  const chosen = (input: PolicyInput): number => ucb.choose(input, randomStream(1, 'ucb'));
+  const chosen = (input: PolicyInput): number => POLICIES.ucb(input).indexOf(1);
 
   it('takes the smaller of the bounds on clicks and on others', () => {
     // L = ln(e^4) / 2 = 2. For 10 of 100: 0.1 + 0.02 + sqrt(2 0.1 2 / 100 + 0.02^2) = 0.18633.

@@ -3,7 +3,7 @@
  * from its input, seed included, so that a record replays it bit for bit, or is judged under other settings.
  */
 
-import { at, float64At } from '../../../shared/base/arrays.js';
+import { at, float64At, int32At } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import type {
@@ -17,17 +17,15 @@ import type {
   JudgedSlot,
   RankedCandidate,
 } from '../../../shared/config/decision-record.js';
-import { chancesOf, policyOf, type Chances } from './policies.js';
+import { drawIndex, POLICIES } from './policies.js';
 
 /** Exploration of one class of advertisers in one slot. */
 interface Group {
   /** Places in the list of candidates. */
   readonly members: readonly number[];
   readonly share: number;
-  /** Computed when asked for, since simulated ones take long. */
-  readonly chances: () => Chances;
-  /** The place of the candidate that the policy chooses, if this group explores. */
-  readonly choice: number;
+  /** Of the members, if this group explores; computed when asked for. */
+  readonly chances: () => Float64Array;
 }
 
 /** The distribution of one slot, given the slots before. */
@@ -47,7 +45,7 @@ export function decide(input: DecisionInput): Decision {
     decided.push({
       adgroup: at(input.candidates, chosen).adgroup,
       isExploration: chosen !== chances.incumbent,
-      ...propensityOf(chosen, chances),
+      propensity: propensityOf(chosen, chances),
     });
     slate.placed.add(chosen);
   }
@@ -77,7 +75,7 @@ export function judgedSlots(
     const chosen = places.get(adgroup);
     if (chosen === undefined) throw new Error(`a decision names the unknown adgroup ${adgroup}`);
     const slot = slate.chancesAt(index + 1);
-    const chances = input.candidates.map((_, place) => propensityOf(place, slot).propensity);
+    const chances = input.candidates.map((_, place) => propensityOf(place, slot));
     const before = weight;
     weight *= at(chances, chosen) / propensity;
     slate.placed.add(chosen);
@@ -94,44 +92,47 @@ export function judgedSlots(
 }
 
 /** The probability of a candidate in a slot. */
-function propensityOf(
-  candidate: number,
-  { incumbent, groups }: SlotChances,
-): Pick<DecidedSlot, 'propensity' | 'propensityError'> {
+function propensityOf(candidate: number, { incumbent, groups }: SlotChances): number {
   const explored = groups.reduce((sum, { share }) => sum + share, 0);
   let propensity = candidate === incumbent ? 1 - explored : 0;
-  let propensityError = 0;
   for (const { members, share, chances } of groups) {
-    const place = members.indexOf(candidate);
-    if (place < 0 || share === 0) continue;
-    const { values, standardErrorMax } = chances();
-    propensity += share * float64At(values, place);
-    propensityError += share * standardErrorMax;
+    const place = share === 0 ? -1 : members.indexOf(candidate);
+    if (place >= 0) propensity += share * float64At(chances(), place);
   }
-  return { propensity: Math.min(1, Math.max(0, propensity)), propensityError };
+  return Math.min(1, Math.max(0, propensity));
 }
 
 class Slate {
   readonly #input: DecisionInput;
-  readonly #policy: ReturnType<typeof policyOf>;
-  /** By value times probability, the largest first. Equal ones are in an order that the seed decides. */
-  readonly #order: readonly number[];
+  /** Values times probabilities. */
+  readonly #worths: Float64Array;
+  /** By worth, the largest first. Equal ones are in an order that the seed decides. */
+  readonly #order: Int32Array;
   readonly placed = new Set<number>();
 
   constructor(input: DecisionInput) {
-    const { candidates, settings, seed, id } = input;
+    const { candidates, seed, id } = input;
     this.#input = input;
-    this.#policy = policyOf(settings);
-    this.#order = randomStream(seed, 'order', id)
-      .shuffle(Array.from(candidates.keys()))
-      .sort((a, b) => expectedValue(at(candidates, b)) - expectedValue(at(candidates, a)));
+    const worths = Float64Array.from(candidates, ({ value, probability }) => value * probability);
+    this.#worths = worths;
+    const worthAt = (rank: number): number => float64At(worths, int32At(this.#order, rank));
+    this.#order = Int32Array.from(worths.keys());
+    this.#order.sort((a, b) => float64At(worths, b) - float64At(worths, a));
+    let stream: RandomStream | null = null;
+    for (let start = 0, end = 1; start < worths.length; start = end, end += 1) {
+      while (end < worths.length && worthAt(end) === worthAt(start)) end += 1;
+      if (end - start === 1) continue;
+      stream ??= randomStream(seed, 'order', id);
+      // In place.
+      stream.shuffle(this.#order.subarray(start, end));
+    }
   }
 
   /** The distribution over the candidates that are not placed yet. */
   chancesAt(slot: number): SlotChances {
     const { candidates, settings } = this.#input;
     const left = this.#order.filter((candidate) => !this.placed.has(candidate));
-    const incumbent = at(left, 0);
+    const incumbent = int32At(left, 0);
     if (settings.mode === 'off' || !settings.slots.includes(slot)) return { incumbent, groups: [] };
     const shareByClass = new Map(settings.classes.map(({ name, share }) => [name, share]));
     const membersByClass = new Map<string, number[]>();
@@ -141,93 +142,71 @@ class Slate {
       const { advertiserClass } = candidate;
       const isKnown = advertiserClass !== null && shareByClass.has(advertiserClass);
       const name = isKnown ? advertiserClass : '';
-      membersByClass.set(name, [...(membersByClass.get(name) ?? []), place]);
+      const members = membersByClass.get(name);
+      if (members === undefined) membersByClass.set(name, [place]);
+      else members.push(place);
     }
-    const incumbentValue = expectedValue(at(candidates, incumbent));
     const groups = [...membersByClass].map(([name, members]) =>
-      this.#group(members, {
-        ...{ name, slot, incumbentValue },
-        share: shareByClass.get(name) ?? settings.share,
-      }),
+      this.#group(members, incumbent, shareByClass.get(name) ?? settings.share),
     );
-    const sum = groups.reduce((total, { share }) => total + share, 0);
+    // Groups whose loss is bounded divide one bound, and all groups divide one slot.
+    const usedSum = groups.reduce((sum, { lossUsed }) => sum + lossUsed, 0);
+    const bounded = groups.map(({ share, lossUsed, ...group }) => ({
+      ...group,
+      share: lossUsed > 0 && usedSum > 1 ? share / usedSum : share,
+    }));
+    const sum = bounded.reduce((total, { share }) => total + share, 0);
     return {
       incumbent,
-      groups: sum <= 1 ? groups : groups.map((group) => ({ ...group, share: group.share / sum })),
+      groups: sum <= 1 ? bounded : bounded.map((group) => ({ ...group, share: group.share / sum })),
     };
   }
 
   #group(
     members: readonly number[],
-    {
-      name,
-      slot,
-      incumbentValue,
-      share,
-    }: {
-      readonly name: string;
-      readonly slot: number;
-      /** The expected value of the slot without exploration. */
-      readonly incumbentValue: number;
-      readonly share: ExplorationShare;
-    },
-  ): Group {
-    const { candidates, settings, seed, id, rounds } = this.#input;
-    const own = members.map((member) => at(candidates, member));
-    const { priorImpressions, propensities } = settings;
-    const policyInput = { candidates: own, priorImpressions, rounds: Math.max(1, rounds) };
-    const choice = this.#policy.choose(policyInput, randomStream(seed, 'choice', id, slot, name));
-    let known: Chances | null = null;
-    const chances = (): Chances =>
-      (known ??= chancesOf(this.#policy, policyInput, choice, {
-        draws: propensities.draws,
-        stream: randomStream(seed, 'propensities', id, slot, name),
+    incumbent: number,
+    share: ExplorationShare,
+  ): Group & {
+    /** The part of its bound on loss that the share uses. */ readonly lossUsed: number;
+  } {
+    const { candidates, settings, rounds } = this.#input;
+    const { priorImpressions, policy } = settings;
+    let known: Float64Array | null = null;
+    const chances = (): Float64Array =>
+      (known ??= POLICIES[policy]({
+        candidates: members.map((member) => at(candidates, member)),
+        ...{ priorImpressions, rounds: Math.max(1, rounds) },
       }));
-    return {
-      ...{ members, chances, choice: at(members, choice) },
-      share: exploredShare(share, own, chances, incumbentValue),
-    };
+    if (share.kind === 'fixed') return { members, chances, share: share.share, lossUsed: 0 };
+    const incumbentWorth = float64At(this.#worths, incumbent);
+    // By the probabilities of the model.
+    const loss = members.reduce(
+      (sum, member, index) =>
+        sum + float64At(chances(), index) * (incumbentWorth - float64At(this.#worths, member)),
+      0,
+    );
+    const bound = loss > 0 ? (share.lossMax * incumbentWorth) / loss : Infinity;
+    const explored = Math.min(share.shareMax, bound);
+    return { members, chances, share: explored, lossUsed: bound > 0 ? explored / bound : 0 };
   }
 }
 
-function expectedValue({ value, probability }: RankedCandidate): number {
-  return value * probability;
-}
-
 function mayBeExplored(
-  { impressions, learnedImpressions, ageSeconds }: RankedCandidate,
+  { impressions, openImpressions, learnedImpressions, ageSeconds }: RankedCandidate,
   { cutOff }: ExplorationConfig,
 ): boolean {
   return (
-    impressions + learnedImpressions < cutOff.impressions &&
+    impressions + openImpressions + learnedImpressions < cutOff.impressions &&
     (cutOff.ageSeconds === undefined || ageSeconds < cutOff.ageSeconds)
   );
-}
-
-/** The share of a slot that explores: fixed, or by the expected value that it gives away by the probabilities of the model. */
-function exploredShare(
-  share: ExplorationShare,
-  candidates: readonly RankedCandidate[],
-  chances: () => Chances,
-  incumbentValue: number,
-): number {
-  if (share.kind === 'fixed') return share.share;
-  const { values } = chances();
-  const loss = candidates.reduce(
-    (sum, candidate, index) =>
-      sum + float64At(values, index) * (incumbentValue - expectedValue(candidate)),
-    0,
-  );
-  const lossMax = share.lossMax * incumbentValue;
-  return loss <= 0 ? share.shareMax : Math.min(share.shareMax, lossMax / loss);
 }
 
 /** A group explores with its share; otherwise the slot exploits. */
 function drawnFrom({ incumbent, groups }: SlotChances, stream: RandomStream): number {
   let left = stream.uniform();
-  for (const { share, choice } of groups) {
+  for (const { members, share, chances } of groups) {
     left -= share;
-    if (left < 0) return choice;
+    if (left < 0) return at(members, drawIndex(chances(), stream));
   }
   return incumbent;
 }

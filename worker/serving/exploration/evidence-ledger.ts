@@ -3,7 +3,7 @@
  * and the times of their arrival decide the state, so that a log of batches restores it exactly, in every process.
  *
  * An impression is open until its reward arrives or its window ends; then it counts. An open impression is no evidence: it
- * would count as one without a click.
+ * would count as one without a click. Slots that explored and wait for their impression are counted by their own process only.
  */
 
 import { z } from 'zod';
@@ -120,6 +120,12 @@ interface OpenEvent {
   isSettled: boolean;
 }
 
+/** An explored slot of which no impression was reported. */
+interface AwaitedSlot {
+  readonly adgroup: string;
+  readonly decidedMs: number;
+}
+
 interface AdgroupEvidence {
   impressions: number;
   rewards: number;
@@ -194,6 +200,9 @@ export class EvidenceLedger implements LogState<Receipt[]> {
   readonly #events = new ArrivalOrder<OpenEvent>();
   readonly #open = new ArrivalOrder<OpenEvent>();
   readonly #adgroups = new ArrivalOrder<AdgroupEvidence>();
+  /** Of this process; neither the log nor a snapshot has them. */
+  readonly #awaited = new ArrivalOrder<AwaitedSlot>();
+  readonly #awaitedCounts = new Map<string, number>();
   readonly #settings: FeedbackSettings;
   /** Never goes back, whatever the clock does. */
   #nowMs = 0;
@@ -237,6 +246,27 @@ export class EvidenceLedger implements LogState<Receipt[]> {
     if (found === undefined) return NO_EVIDENCE;
     const { impressions, rewards, open, firstMs } = found;
     return { impressions, rewards, open, firstMs };
+  }
+
+  /** Remembers an explored slot until its impression is reported or the window ends. The oldest make room. */
+  awaitImpression(id: string, adgroup: string, nowMs: number): void {
+    const oldest = this.#awaited.size < this.#settings.eventsMax ? null : this.#awaited.first();
+    if (oldest !== null) this.#endAwaited(oldest.key);
+    this.#awaited.put(id, { adgroup, decidedMs: nowMs });
+    this.#awaitedCounts.set(adgroup, this.awaitedCountOf(adgroup) + 1);
+  }
+
+  awaitedCountOf(adgroup: string): number {
+    return this.#awaitedCounts.get(adgroup) ?? 0;
+  }
+
+  #endAwaited(id: string): void {
+    const adgroup = this.#awaited.get(id)?.adgroup;
+    if (adgroup === undefined) return;
+    this.#awaited.delete(id);
+    const left = this.awaitedCountOf(adgroup) - 1;
+    if (left > 0) this.#awaitedCounts.set(adgroup, left);
+    else this.#awaitedCounts.delete(adgroup);
   }
 
   /** Counts of one adgroup, and of all of them since the evidence began. */
@@ -290,6 +320,7 @@ export class EvidenceLedger implements LogState<Receipt[]> {
     const evidence = this.#adgroups.get(adgroup) ?? this.#freshAdgroup(epochMs);
     if (evidence === null || (known === undefined && this.#isFull())) return 'full';
     this.#adgroups.put(adgroup, evidence);
+    this.#endAwaited(id);
     evidence.open += 1;
     evidence.firstMs = Math.min(evidence.firstMs, epochMs);
     evidence.lastMs = this.#nowMs;
@@ -345,6 +376,9 @@ export class EvidenceLedger implements LogState<Receipt[]> {
     endBefore(endedBefore(windowSeconds), this.#open, arrivalOf, (id, event) => {
       this.#settle(id, event, 0);
     });
+    endBefore(endedBefore(windowSeconds), this.#awaited, decisionOf, (id) => {
+      this.#endAwaited(id);
+    });
     endBefore(endedBefore(eventLifetimeSeconds), this.#events, arrivalOf, (id) => {
       this.#events.delete(id);
     });
@@ -372,6 +406,7 @@ export class EvidenceLedger implements LogState<Receipt[]> {
 export type EvidenceLog = SharedLog<EvidenceLedger, Receipt[]>;
 
 const arrivalOf = ({ arrivedMs }: OpenEvent): number => arrivedMs;
+const decisionOf = ({ decidedMs }: AwaitedSlot): number => decidedMs;
 const lastUseOf = ({ lastMs }: AdgroupEvidence): number => lastMs;
 
 /** @param end takes the entry out of the order. */

@@ -79,8 +79,6 @@ interface Showable {
   readonly place: number;
   /** The segment whose label it predicts; null where tasks have none. */
   readonly segment: string | null;
-  /** Impressions of which the outcome is not known. */
-  readonly openCount: number;
   readonly candidate: RankedCandidate;
 }
 
@@ -185,10 +183,15 @@ export class Explorer {
     const decision = decide({
       ...{ id, seed: body.seed ?? this.#parts.seed, epochMs, bundle: bundle.digest, settings },
       slots,
-      rounds: showable.reduce((sum, each) => sum + each.candidate.impressions + each.openCount, 0),
+      rounds: showable.reduce(
+        (sum, { candidate: { impressions, openImpressions } }) =>
+          sum + impressions + openImpressions,
+        0,
+      ),
       candidates: showable.map(({ candidate }) => candidate),
     });
     const { isShown, decided } = decision;
+    if (isShown) this.#await(id, decided);
     const byAdgroup = new Map(showable.map((each) => [each.candidate.adgroup, each]));
     // An apprentice shows the best ones.
     const shown = decided.map(({ adgroup }, slot) =>
@@ -197,12 +200,20 @@ export class Explorer {
     return {
       decision,
       places: shown.map((each) => each?.place ?? NaN),
-      shown: decided.map(({ isExploration, propensity, propensityError }, slot) => ({
-        ...(isShown ? { isExploration, propensity, propensityError } : CERTAIN),
+      shown: decided.map(({ isExploration, propensity }, slot) => ({
+        ...(isShown ? { isExploration, propensity } : CERTAIN),
         segment: shown[slot]?.segment ?? null,
         probability: shown[slot]?.candidate.probability ?? null,
       })),
     };
+  }
+
+  /** Impressions that are on their way count for the cut-off. */
+  #await(id: string, decided: Decision['decided']): void {
+    const { evidence } = this.#parts;
+    for (const [index, { adgroup, isExploration }] of decided.entries())
+      if (isExploration)
+        evidence.state.awaitImpression(`${id}.${index + 1}`, adgroup, evidence.nowMs());
   }
 
   /** The most valuable first, without those that are worth nothing or predict a value, of which evidence says nothing. */
@@ -222,6 +233,7 @@ export class Explorer {
     const variances = logitVariancesOf(bundle, estimates);
     const column = features.get(classColumn);
     const classes = column === undefined ? null : valuesOf(column);
+    // Written out: for each of hundreds of candidates, spreading an object takes microseconds.
     return Array.from(order).flatMap((place) => {
       const probability = float64At(probabilities, place);
       const value = float64At(values, place) / probability;
@@ -229,10 +241,15 @@ export class Explorer {
       const adgroup = at(keys, place);
       const { impressions, rewards, open, firstMs } = state.evidenceOf(adgroup);
       return {
-        ...{ place, openCount: open },
+        place,
         segment: segmentOf(bundle, estimates, place),
         candidate: {
-          ...{ adgroup, value, probability, impressions, rewards },
+          adgroup,
+          value,
+          probability,
+          impressions,
+          rewards,
+          openImpressions: open + state.awaitedCountOf(adgroup),
           learnedImpressions: float64At(learned, place),
           modelImpressions:
             variances === null
@@ -279,7 +296,6 @@ export class Explorer {
       ),
       isExploration: shown.map(({ isExploration }) => isExploration),
       propensities: shown.map(({ propensity }) => propensity),
-      propensityErrors: shown.map(({ propensityError }) => propensityError),
     };
   }
 }
@@ -296,7 +312,7 @@ interface Chosen {
   readonly decision: Decision | null;
 }
 
-const CERTAIN = { isExploration: false, propensity: 1, propensityError: 0 };
+const CERTAIN = { isExploration: false, propensity: 1 };
 
 /** The slate of a server without a policy. */
 function bestOf(bundle: ServedBundle, { order, estimates }: Ranking, slots: number): Chosen {
