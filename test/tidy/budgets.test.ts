@@ -42,7 +42,8 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_520],
+  // The rows of new adgroups that wait for a later refresh took 71.
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_591],
   ['lines of shared', () => linesBelow('shared'), 22_665],
   ['lines of worker', () => linesBelow('worker'), 24_920],
   ['lines of infra', () => linesBelow('infra'), 11_836],
