@@ -6,10 +6,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
-import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { METHODS } from '../../../shared/methods/methods.js';
@@ -23,6 +22,7 @@ import {
   exportableStore,
   exportRoom,
   exportSource,
+  loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 
@@ -106,8 +106,8 @@ describe('served outputs are evaluated outputs', () => {
     };
     const source = exportSource(config, store, [everywhere, everywhere]);
     const objects = new MemoryObjectStore();
-    const { manifest, digest } = await room.exported(source, objects);
-    const bundle = await readBundle(manifest, filesOf(objects), digest);
+    const { digest } = await room.exported(source, objects);
+    const bundle = await loadedBundle(objects, digest);
     let wave = 0;
     const context = {
       ...{ ...source.run, dispatcher: room.dispatcher(), runId: 'predict' },
@@ -130,7 +130,7 @@ describe('served outputs are evaluated outputs', () => {
       for (const taskIndex of taskIndices) {
         const block = blockOfKey(bundle.index, store.tasks[taskIndex]!.key);
         expect(bundle.labels[block]).toBe(labelIndex);
-        expect(manifest.calibrations[bundle.calibrations[block]!]!.label).toBe(labelIndex);
+        expect(bundle.manifest.calibrations[bundle.calibrations[block]!]!.label).toBe(labelIndex);
       }
     }
   });
@@ -150,9 +150,9 @@ test.each([
       method: { kind: 'posterior', ...STEPS },
     });
     const objects = new MemoryObjectStore();
-    const { manifest, digest } = await own.exported(exportSource(config, values), objects);
+    const { digest } = await own.exported(exportSource(config, values), objects);
     await own.close();
-    const { model, labels } = await readBundle(manifest, filesOf(objects), digest);
+    const { model, labels } = await loadedBundle(objects, digest);
     expect(labels[UNKNOWN_BLOCK]).toBe(0);
     const { values: variances } = adaptedTaskOf(model.blocks, UNKNOWN_BLOCK).blocks.get(VARIANCES)!;
     expect([...variances].map(Math.sign)).toEqual([share, share, share, share]);

@@ -6,16 +6,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
-import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
-import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
   exportableConfig,
   exportableStore,
   exportRoom,
   exportSource,
+  loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 
@@ -94,16 +92,11 @@ describe('an export that is killed', () => {
   });
 });
 
-async function loaded(objects: MemoryObjectStore, digest: string): Promise<LoadedBundle> {
-  const { manifest } = await readBundleManifest(objects, digest);
-  return readBundle(manifest, filesOf(objects), digest);
-}
-
 describe('a bundle', () => {
   test('serves unadapted blocks where evaluation chose them, and calibrates by size', async () => {
     const objects = new MemoryObjectStore();
     const { digest } = await room.exported(source, objects);
-    const { model, index, calibrations, manifest } = await loaded(objects, digest);
+    const { model, index, calibrations, manifest } = await loadedBundle(objects, digest);
     const initial = source.parameters.dense.get('bias')!.values;
     for (const { key, supportRowCount } of store.tasks) {
       const block = blockOfKey(index, key);

@@ -9,9 +9,8 @@ import { rowLogText } from '../../../coordinator/logs/row-log.js';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
-import { moveLabel, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
-import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { moveLabel } from '../../../shared/bundle/bundle-store.js';
+import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
@@ -31,6 +30,7 @@ import {
   exportableStore,
   exportRoom,
   exportSource,
+  loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { compiledAddon, posted, testServer } from '../../fixtures/serving/served-export.js';
@@ -88,8 +88,7 @@ async function exported({ model, method = {} }: (typeof CASES)[string]) {
   const config = exportableConfig(STORE, { model, method: { kind: 'posterior', ...method } });
   const { digest } = await room.exported(exportSource(config, STORE), objects);
   await moveLabel(objects, 'latest', digest);
-  const { manifest } = await readBundleManifest(objects, digest);
-  return { objects, digest, bundle: await readBundle(manifest, filesOf(objects), digest) };
+  return { objects, digest, bundle: await loadedBundle(objects, digest) };
 }
 
 /** Rows whose labels follow one of their ids, of a click rate that differs by adgroup. */

@@ -5,12 +5,10 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
 import { blockBytes, readBlock } from '../../../shared/bundle/block-codec.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
-import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
-import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -20,6 +18,7 @@ import {
   exportableStore,
   exportRoom,
   exportSource,
+  loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { supportRowsOf } from '../../fixtures/serving/support-rows-of.js';
@@ -105,8 +104,7 @@ async function exported({ model, method }: Sections): Promise<LoadedBundle> {
   const config = exportableConfig(STORE, { model, method });
   const ofLabels = labelsOf(STORE.manifest).map(() => serving);
   const { digest } = await room.exported(exportSource(config, STORE, ofLabels), objects);
-  const { manifest } = await readBundleManifest(objects, digest);
-  return readBundle(manifest, filesOf(objects), digest);
+  return loadedBundle(objects, digest);
 }
 
 function exportedBlock({ index, model }: LoadedBundle, task: TaskRows) {

@@ -6,10 +6,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
-import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { keyHashOf, blockOfKey } from '../../../shared/bundle/key-index.js';
-import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -26,6 +24,7 @@ import {
   exportableStore,
   exportRoom,
   exportSource,
+  loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { supportRowsOf } from '../../fixtures/serving/support-rows-of.js';
@@ -55,8 +54,7 @@ beforeAll(async () => {
   const objects = new MemoryObjectStore();
   const source = exportSource(exportableConfig(STORE, SECTIONS), STORE);
   const { digest } = await room.exported(source, objects);
-  const { manifest } = await readBundleManifest(objects, digest);
-  bundle = await readBundle(manifest, filesOf(objects), digest);
+  bundle = await loadedBundle(objects, digest);
 });
 afterAll(() => room.close());
 

@@ -5,9 +5,6 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
-import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
-import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -20,6 +17,7 @@ import {
   exportableStore,
   exportRoom,
   exportSource,
+  loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { compiledAddon } from '../../fixtures/serving/served-export.js';
@@ -83,10 +81,11 @@ test.each(CASES)('$method.kind', async ({ model, method }) => {
   const source = exportSource(config, STORE);
   const objects = new MemoryObjectStore();
   const { digest } = await room.exported(source, objects);
-  const { manifest } = await readBundleManifest(objects, digest);
+  const exported = await loadedBundle(objects, digest);
+  const { manifest } = exported;
   const segments = manifest.labels.map((label, place) => ({ ...label, segment: `shop ${place}` }));
   const loaded = {
-    ...(await readBundle(manifest, filesOf(objects), digest)),
+    ...exported,
     manifest: { ...manifest, segmentColumn: 'shop', labels: segments },
   };
   const bundle = new ServedBundle({ digest, loaded, addon: await compiledAddon() });
