@@ -42,11 +42,11 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_520],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_521],
   ['lines of shared', () => linesBelow('shared'), 22_665],
   ['lines of worker', () => linesBelow('worker'), 24_920],
   ['lines of infra', () => linesBelow('infra'), 11_889],
-  ['lines of test', () => linesBelow('test'), 73_897],
+  ['lines of test', () => linesBelow('test'), 73_918],
   ['source files', () => production.length, 441],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_165],
