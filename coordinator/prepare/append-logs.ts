@@ -16,6 +16,7 @@ import {
   MANIFEST_FILE,
   type StoreManifest,
   unseenBucketsOf,
+  waitingFileOf,
 } from '../../shared/tasks/store-manifest.js';
 import {
   type CatalogEntry,
@@ -44,7 +45,7 @@ import {
   writeJson,
   type Workplace,
 } from './prepare.js';
-import { smallTasksLeftOut, type TrunkRows } from './task-division.js';
+import type { TrunkRows } from './task-division.js';
 import {
   collectRejects,
   createAcceptedView,
@@ -54,7 +55,14 @@ import {
 } from './rejected-rows.js';
 import { columnKinds } from './row-assembly.js';
 import { judgeTexts } from './row-judgement.js';
-import { appendedTasksOf, freshRowsOf, redivideTasks } from './appended-tasks.js';
+import {
+  appendedTasksOf,
+  createWaitingView,
+  freshRowsOf,
+  redivideTasks,
+  waitingTasksEvent,
+  writeWaitingRows,
+} from './appended-tasks.js';
 import { noticeEvent } from '../../shared/events/run-events.js';
 import { secondsText, counted } from '../../shared/names/counted.js';
 import type { FeatureConfig } from '../../shared/config/data-config.js';
@@ -144,7 +152,10 @@ async function appendInto(
   const raw = await judgeTexts(withServedRoles(config, files), { files, stored }, session, sink);
   const rejects = await collectRejects(files, raw, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
-  await createAcceptedView(rejects, session);
+  const firstRow = nextRowOf(store.manifest);
+  const waited = await createWaitingView(store, session);
+  const alsoSql = waited.rowCount === 0 ? '' : 'UNION ALL BY NAME FROM waiting';
+  await createAcceptedView(rejects, session, { firstRow, alsoSql });
   const tasks = await appendedTasksOf(config, store, folder, session);
   const encodings = await grownEncodings(config, store, folder, session);
   const written = await writeAppend(place, { config, encodings, tasks }, signal);
@@ -152,15 +163,15 @@ async function appendInto(
   const append = {
     earlierDigest: store.digest,
     earlierRowCounts: dictionaryRowCounts(store.manifest),
-    ...{ logDigests, firstRow: nextRowOf(store.manifest), logRowCount: raw.rowCount },
+    ...{ logDigests, firstRow, logRowCount: raw.rowCount },
     changedTaskCount: tasks.tasks.filter(({ isNew }) => !isNew).length,
     newTaskCount: tasks.tasks.filter(({ isNew }) => isNew).length - (tasks.trunk?.batchCount ?? 0),
   };
   const refusedCount = rejects.filter(({ row }) => row !== null).length;
   const manifest = manifestOf(store.manifest, append, {
-    ...{ encodings, tasks, ...written, rejectedRowCount: rejects.length },
+    ...{ encodings, tasks, waited, ...written, rejectedRowCount: rejects.length },
     acceptedRowCount: Number(acceptedRowCount),
-    filteredRowCount: raw.rowCount - refusedCount - Number(acceptedRowCount),
+    filteredRowCount: raw.rowCount + waited.rowCount - refusedCount - Number(acceptedRowCount),
   });
   await writeJson(target.workFolder, MANIFEST_FILE, manifest);
   if (signal.aborted) throw interruption();
@@ -173,8 +184,7 @@ async function appendInto(
   sink(noticeEvent('logs-appended', text));
   const rejectsFile = rejectsFileOf(manifest.appends?.length ?? 0);
   for (const event of rejectedRowsEvents(rejects, rejectsFile)) sink(event);
-  const { tooSmallTaskCount: taskCount, tooSmallRowCount: rowCount } = tasks;
-  if (taskCount > 0) sink(smallTasksLeftOut({ taskCount, rowCount }, config));
+  if (tasks.tooSmallTaskCount > 0) sink(waitingTasksEvent(tasks, written.dropped, config));
   return { append, knownFileCount };
 }
 
@@ -235,9 +245,13 @@ interface JoinedCatalog {
   readonly places: readonly TaskPlace[];
 }
 
+type WaitingCounts = Awaited<ReturnType<typeof createWaitingView>>;
+
 interface WrittenAppend {
   readonly catalog: JoinedCatalog;
   readonly files: readonly StoreFile[];
+  /** Rows that waited, or came now, and are not kept. */
+  readonly dropped: WaitingCounts;
 }
 
 async function writeAppend(
@@ -256,8 +270,7 @@ async function writeAppend(
   const { manifest } = store;
   const append = (manifest.appends?.length ?? 0) + 1;
   const labels = manifest.labels ?? null;
-  const firstRow = nextRowOf(manifest);
-  const fresh = await freshRowsOf({ config, encodings, labels }, firstRow, session, signal);
+  const fresh = await freshRowsOf({ config, encodings, labels }, session, signal);
   const plan = { config, store, kinds: columnKinds({ config, encodings }), fresh, append };
   const firstFileIndex = manifest.files.filter(({ name }) => /^rows-\d+\.arrow$/.test(name)).length;
   const { result: changed, files: rows } = await writeRowFiles(
@@ -275,8 +288,14 @@ async function writeAppend(
     ...rows,
     ...(await grownDictionaryFiles({ workFolder, append }, encodings, store, session)),
   ];
-  for (const name of [catalogFile, rejectsFile]) files.push(await storeFileOf(workFolder, name));
-  return { catalog, files };
+  const names = [catalogFile, rejectsFile];
+  let dropped: WaitingCounts = { taskCount: 0, rowCount: 0 };
+  if (tasks.tooSmallTaskCount > 0) {
+    names.push(waitingFileOf(append));
+    dropped = await writeWaitingRows(join(workFolder, waitingFileOf(append)), session);
+  }
+  for (const name of names) files.push(await storeFileOf(workFolder, name));
+  return { catalog, files, dropped };
 }
 
 async function grownDictionaryFiles(
@@ -319,6 +338,8 @@ function joinedCatalog(
 }
 
 interface ManifestChanges extends WrittenAppend {
+  /** What waited before this append. */
+  readonly waited: WaitingCounts;
   readonly encodings: readonly FeatureEncoding[];
   readonly tasks: AppendedTasks;
   readonly rejectedRowCount: number;
@@ -331,7 +352,7 @@ function manifestOf(
   append: NonNullable<AppendedLogs['append']>,
   changes: ManifestChanges,
 ): StoreManifest {
-  const { catalog, files, encodings, tasks, rejectedRowCount } = changes;
+  const { catalog, files, encodings, tasks, rejectedRowCount, waited } = changes;
   const counts = countsOf(catalog.tasks);
   const { leftOut } = before;
   const largeRowCount = changes.acceptedRowCount - tasks.tooSmallRowCount;
@@ -347,15 +368,16 @@ function manifestOf(
           leftOut: {
             ...leftOut,
             filteredRowCount: leftOut.filteredRowCount + changes.filteredRowCount,
-            tooSmallTaskCount: leftOut.tooSmallTaskCount + tasks.tooSmallTaskCount,
-            tooSmallRowCount: leftOut.tooSmallRowCount + tasks.tooSmallRowCount,
+            tooSmallTaskCount:
+              leftOut.tooSmallTaskCount - waited.taskCount + tasks.tooSmallTaskCount,
+            tooSmallRowCount: leftOut.tooSmallRowCount - waited.rowCount + tasks.tooSmallRowCount,
             cappedRowCount:
               leftOut.cappedRowCount + before.rowCount + largeRowCount - counts.rowCount,
           },
         }),
     appends: [...(before.appends ?? []), append],
     files: [
-      ...before.files.filter(({ name }) => name !== catalogFileOf(before.appends?.length)),
+      ...before.files.filter(({ name }) => !replacedFiles(before.appends?.length).includes(name)),
       ...files,
     ],
   };
@@ -377,7 +399,12 @@ function rejectsFileOf(append: number): string {
 
 /** Files that neither this store nor the one before it needs. */
 function supersededFiles({ appends = [] }: StoreManifest): string[] {
-  return appends.length === 0 ? [] : [catalogFileOf(appends.length - 1)];
+  return appends.length === 0 ? [] : replacedFiles(appends.length - 1);
+}
+
+/** Files of a store with so many appends that the next append writes anew. */
+function replacedFiles(appendCount = 0): string[] {
+  return [catalogFileOf(appendCount), waitingFileOf(appendCount)];
 }
 
 /** @param folder takes the known values on their way into the tables. */

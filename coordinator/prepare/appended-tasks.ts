@@ -1,12 +1,15 @@
 /**
  * The tasks that appended logs have rows of: those of the store, which keep their index, split and label,
- * new ones that are large enough, and batches of small training tasks whose rows train the trunk. Creates the table `tasks` (task, key, split, and label if tasks differ
+ * new ones that are large enough, and batches of small training tasks whose rows train the trunk. Rows of other new tasks
+ * wait for later appends. Creates the table `tasks` (task, key, split, and label if tasks differ
  * in it) and the view `encodable` of their rows.
  */
 
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { noticeEvent, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 import { type CatalogTask, TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
 import {
   adgroupsOf,
@@ -15,7 +18,7 @@ import {
   type TaskStore,
 } from '../../shared/tasks/task-store.js';
 import { type DuckSession, interruption } from '../logs/duckdb-session.js';
-import { hexOfText, textOfHex } from '../logs/sql.js';
+import { hexOfText, literal, textOfHex } from '../logs/sql.js';
 import { csvSource } from '../logs/work-folder.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import {
@@ -226,6 +229,64 @@ async function createTables(
   );
 }
 
+/** Beyond these bounds, the adgroups whose last rows came first wait no longer. */
+const WAITING_TASKS_MAX = 100_000;
+const WAITING_ROWS_MAX = 1_000_000;
+
+interface TaskCounts {
+  readonly taskCount: number;
+  readonly rowCount: number;
+}
+
+/** Makes the view `waiting`, unless it would be empty: rows of adgroups that were too small at earlier appends. */
+export async function createWaitingView(
+  store: TaskStore,
+  session: DuckSession,
+): Promise<TaskCounts> {
+  const path = await store.waitingRowsPath?.();
+  if (path === undefined || path === null) return { taskCount: 0, rowCount: 0 };
+  await session.run(`CREATE VIEW waiting AS FROM read_parquet(${literal(path)})`);
+  const [taskCount, rowCount] = await session.row(
+    'SELECT CAST(count(DISTINCT key) AS DOUBLE), CAST(count(*) AS DOUBLE) FROM waiting',
+  );
+  return { taskCount: Number(taskCount), rowCount: Number(rowCount) };
+}
+
+/** Writes the rows of adgroups that are still too small. Returns how many are dropped. */
+export async function writeWaitingRows(path: string, session: DuckSession): Promise<TaskCounts> {
+  await session.run(
+    `CREATE TABLE small_rows AS SELECT * EXCLUDE (code) FROM accepted ANTI JOIN tasks USING (key);
+    CREATE TABLE dropped AS SELECT key, rows FROM
+      (SELECT key, rows, row_number() OVER newest AS place, sum(rows) OVER newest AS total FROM
+        (SELECT key, count(*) AS rows, max(row) AS last_row FROM small_rows GROUP BY key)
+        WINDOW newest AS (ORDER BY last_row DESC))
+      WHERE place > ${WAITING_TASKS_MAX} OR total > ${WAITING_ROWS_MAX};
+    COPY (FROM small_rows ANTI JOIN dropped USING (key) ORDER BY row) TO ${literal(path)} (FORMAT parquet)`,
+  );
+  const [taskCount, rowCount] = await session.row(
+    'SELECT CAST(count(*) AS DOUBLE), CAST(coalesce(sum(rows), 0) AS DOUBLE) FROM dropped',
+  );
+  return { taskCount: Number(taskCount), rowCount: Number(rowCount) };
+}
+
+/** The event about adgroups whose rows wait; a warning where some are dropped. */
+export function waitingTasksEvent(
+  { tooSmallTaskCount, tooSmallRowCount }: AppendedTasks,
+  dropped: TaskCounts,
+  { data: { rowSplit } }: RunConfig,
+): RunEvent {
+  const rowsMin = rowSplit.supportRowsMin + rowSplit.queryRowsMin;
+  const textOf = (taskCount: number, rowCount: number): string =>
+    `${counted(taskCount, 'new adgroup')} (${counted(rowCount, 'row')})`;
+  const small = `${textOf(tooSmallTaskCount, tooSmallRowCount)} below supportRowsMin + queryRowsMin = ${rowsMin} rows`;
+  if (dropped.taskCount === 0)
+    return noticeEvent('small-tasks-wait', `${small}: kept for a later refresh`);
+  const bounds = `${WAITING_TASKS_MAX} adgroups and ${WAITING_ROWS_MAX} rows`;
+  const oldest = textOf(dropped.taskCount, dropped.rowCount);
+  const text = `${small}: more than the ${bounds} that wait for a later refresh; ${oldest} dropped, oldest first`;
+  return warningEvent('small-tasks-dropped', text);
+}
+
 interface RedivisionPlan {
   readonly config: RunConfig;
   readonly store: TaskStore;
@@ -323,10 +384,8 @@ interface FreshRows extends RowsInMemory {
   readonly spans: ReadonlyMap<number, readonly [number, number]>;
 }
 
-/** @param firstRow the number of the first row of the logs. */
 export async function freshRowsOf(
   plan: Omit<AssemblyPlan, 'placedBySplitFile' | 'keptRows' | 'trunk'>,
-  firstRow: number,
   session: DuckSession,
   signal: AbortSignal,
 ): Promise<FreshRows> {
@@ -342,7 +401,7 @@ export async function freshRowsOf(
       spans.set(task, [spans.get(task)?.[0] ?? start + place, start + place + 1]);
     columns.append(sourceOf(chunk, kinds), 0, chunk.rowCount);
   }
-  const rows = Float64Array.from(columns.rowNumbers(), (row) => firstRow + Number(row));
+  const rows = Float64Array.from(columns.rowNumbers(), Number);
   const values = columns.values().map(({ width, values: of }) => ({ width: width ?? 1, of }));
   return { ...rowsInMemory(rows, columns.times(), values), spans };
 }

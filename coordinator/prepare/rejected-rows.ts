@@ -125,18 +125,25 @@ export function rejectedRowsEvents(
   return [warningEvent('rows-rejected', text)];
 }
 
+const FROM_START = { firstRow: 0, alsoSql: '' };
+
 /**
  * Creates the view `accepted`: the rows of `judged` that pass `where` and are not rejected. Rejected rows are
  * few, so it looks them up instead of judging every row again.
+ *
+ * @param firstRow the number of the first row of the logs.
+ * @param alsoSql SQL of earlier rows.
  */
 export async function createAcceptedView(
   rejects: readonly Reject[],
   session: DuckSession,
+  { firstRow, alsoSql }: { readonly firstRow: number; readonly alsoSql: string } = FROM_START,
 ): Promise<void> {
   const isAnyRefused = rejects.some(({ row }) => row !== null);
   await session.run(
-    `CREATE VIEW accepted AS SELECT * EXCLUDE (kept, reason) FROM judged
-      ${isAnyRefused ? 'ANTI JOIN rejected USING (row)' : ''} WHERE kept`,
+    `CREATE VIEW accepted AS SELECT * EXCLUDE (kept, reason)
+      ${firstRow === 0 ? '' : `REPLACE (row + ${firstRow} AS row)`} FROM judged
+      ${isAnyRefused ? 'ANTI JOIN rejected USING (row)' : ''} WHERE kept ${alsoSql}`,
   );
 }
 

@@ -181,19 +181,16 @@ async function cutInTime(
   return Number(tooLate);
 }
 
-/** Small tasks, of which those with too few support rows are told only where a split file or a cut in time may be why. */
-type FewerKnown = Pick<SmallTasks, 'taskCount' | 'rowCount'> & Partial<SmallTasks>;
-
-/** The event about tasks that are left out. */
+/** The event about tasks that are left out. Which rows are too few is told where a split file or a cut in time may be why. */
 export function smallTasksLeftOut(
-  { taskCount, rowCount, fewSupportTaskCount }: FewerKnown,
+  { taskCount, rowCount, fewSupportTaskCount }: SmallTasks,
   { data: { rowSplit, splitFile, taskSplit, trunkRows } }: RunConfig,
 ): RunEvent {
   const { supportRowsMin, queryRowsMin } = rowSplit;
   const fewerOf = (count: number, least: number, role: string): string[] =>
     count === 0 ? [] : [`${count} with fewer than ${least} ${role} rows (${role}RowsMin)`];
   const smallness =
-    (splitFile ?? taskSplit.trainUntil) === undefined || fewSupportTaskCount === undefined
+    (splitFile ?? taskSplit.trainUntil) === undefined
       ? `fewer than ${supportRowsMin + queryRowsMin} rows (supportRowsMin ${supportRowsMin}, queryRowsMin ${queryRowsMin})`
       : [
           ...fewerOf(fewSupportTaskCount, supportRowsMin, 'support'),

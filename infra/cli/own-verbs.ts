@@ -36,7 +36,7 @@ command('demo-serve', {
   help: `
 Some films are new: no rating of theirs trains the first model. People who have rated them send requests and click on those
 that they rated 4 or better. The next models train on what the server has logged, and on nothing else. An earlier demo in
-the folder is removed.
+the folder is removed; one that still runs there is an error.
 
 Example:
   qianmo demo-serve --out runs/loop`,

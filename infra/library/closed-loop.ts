@@ -12,9 +12,12 @@ import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import { at } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { freshNonce } from '../../shared/base/nonce.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { yamlOf } from '../../shared/config/yaml-file.js';
 import { shortDigest } from '../../shared/names/counted.js';
+import { FileObjectStore } from '../../shared/storage/file-object-store.js';
+import { holdLease } from '../../shared/storage/lease.js';
 import { evaluate, exportRun, prepare, refresh, serveRankings, train } from './index.js';
 import { RankingClient, type Candidate, type ColumnValue, type FeedbackEvent } from './client.js';
 import { demoConfig } from './demo.js';
@@ -34,8 +37,12 @@ const WINDOW_SECONDS = 1;
 const ROWS_SECONDS = 1;
 const POLL_SECONDS = 0.2;
 const LOOK_INTERVAL_MS = 50;
-/** Shows that the folder is the demo's. */
 const CONFIG_FILE = 'demo-serve.yaml';
+const LEASE_FOLDER = 'demo-serve.lease';
+/** They show that the folder is the demo's, and stay when the next one starts, so that this can be stopped, too. */
+const OWN_NAMES = [CONFIG_FILE, LEASE_FOLDER];
+const BEAT_INTERVAL_MS = 5_000;
+const SILENCE_MS_MAX = 20_000;
 const DUCKDB_MEMORY_MIB = 512;
 /** Of the bar of a regret of 1. */
 const BAR_COLUMNS = 30;
@@ -55,11 +62,36 @@ interface ClosedLoop {
   readonly clock: Clock;
 }
 
-/** Starts from nothing, also where an earlier loop was stopped. */
+/** Starts from nothing, also where an earlier loop was stopped. Of two in one folder, the second is refused. */
 export async function runClosedLoop(loop: ClosedLoop): Promise<void> {
+  const { out, clock, options } = loop;
+  await requireOwnFolder(out);
+  const lease = await holdLease({
+    ...{
+      store: new FileObjectStore({ folder: join(out, LEASE_FOLDER), clock }),
+      key: 'lease.json',
+    },
+    ...{ run: 'demo-serve', start: freshNonce(), clock, signal: options.signal },
+    ...{ beatIntervalMs: BEAT_INTERVAL_MS, silenceMsMax: SILENCE_MS_MAX, onWait: () => undefined },
+    busyError: ({ process: { pid, host } }) =>
+      new QianmoError({
+        ...{ kind: 'usage', what: 'another demo runs in this folder', where: out },
+        ...{ expected: 'one at a time', found: `process ${pid} on ${host}` },
+        cure: 'wait until it has finished, stop it, or name another folder with --out',
+      }),
+  });
+  try {
+    await runAlone(loop);
+  } finally {
+    await lease.release();
+  }
+}
+
+async function runAlone(loop: ClosedLoop): Promise<void> {
   const { out, requestCount, print, options } = loop;
   const whole = await demoConfig(out);
-  await removeEarlier(out);
+  for (const name of await readdir(out))
+    if (!OWN_NAMES.includes(name)) await rm(join(out, name), { recursive: true, force: true });
   const logs = join(out, 'known-films.csv');
   const config: RunConfig = {
     ...whole,
@@ -67,8 +99,6 @@ export async function runClosedLoop(loop: ClosedLoop): Promise<void> {
       ...{ ...whole.data, logs },
       // Nothing that a new film shares with others, so only served rows tell it from them.
       features: whole.data.features.filter(({ name }) => ['user', 'hour'].includes(name)),
-      // A new film adapts to as few served rows as there are.
-      rowSplit: { ...whole.data.rowSplit, supportRowsMin: 1, queryRowsMin: 1 },
     },
     training: { ...whole.training, outerSteps: OUTER_STEPS },
     evaluation: {
@@ -110,22 +140,16 @@ export async function runClosedLoop(loop: ClosedLoop): Promise<void> {
   }
 }
 
-/**
- * Removes what an earlier loop has made. Its config stays until the next one replaces it, so that this can be stopped, too.
- *
- * @throws QianmoError `usage` if the folder has files of others.
- */
-async function removeEarlier(out: string): Promise<void> {
+/** @throws QianmoError `usage` if the folder has files of others. */
+async function requireOwnFolder(out: string): Promise<void> {
   await mkdir(out, { recursive: true });
   const names = await readdir(out);
-  if (names.length > 0 && !names.includes(CONFIG_FILE))
+  if (names.length > 0 && !names.some((name) => OWN_NAMES.includes(name)))
     throw new QianmoError({
       ...{ kind: 'usage', what: 'the folder of the demo has other files', where: out },
       ...{ expected: `none, or those of an earlier demo, with ${CONFIG_FILE}` },
       ...{ found: names.slice(0, 3).join(', '), cure: 'name another folder with --out' },
     });
-  for (const name of names)
-    if (name !== CONFIG_FILE) await rm(join(out, name), { recursive: true, force: true });
 }
 
 /** A candidate that the person of a request has rated. */

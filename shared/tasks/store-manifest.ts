@@ -12,7 +12,8 @@
  *
  * Logs that are appended later add files and change none: `tasks-NNNN.arrow` is then the catalog,
  * `dictionaries/NNNN/NAME.arrow` has the values of the next ids, `rejects-NNNN.jsonl` the rows left out,
- * and the rows of changed tasks lie in new row files.
+ * `waiting-NNNN.parquet` the judged rows of new adgroups that are too small so far, and the rows of changed
+ * tasks lie in new row files.
  *
  * Columns of `rows-*.arrow`, by name:
  *   row          int64    number of the row in the logs, from 0 in order of reading
@@ -137,7 +138,7 @@ export const StoreManifestSchema = z.strictObject({
     .strictObject({
       /** Rows for which `where` is not true. */
       filteredRowCount: count,
-      /** Tasks below supportRowsMin or queryRowsMin whose rows train nothing, and these rows. */
+      /** Tasks below supportRowsMin or queryRowsMin whose rows train nothing, and these rows, also while they wait. */
       tooSmallTaskCount: count,
       tooSmallRowCount: count,
       /** Rows beyond supportRowsMax or queryRowsMax. */
@@ -185,6 +186,11 @@ export function catalogFileOf(appendCount = 0): string {
 /** @param append from 1. */
 export function appendNumber(append: number): string {
   return String(append).padStart(4, '0');
+}
+
+/** The rows of new adgroups that were too small at this append and those before. */
+export function waitingFileOf(appendCount = 0): string {
+  return `waiting-${appendNumber(appendCount)}.parquet`;
 }
 
 export const COLUMNS_FILE = 'columns.json';

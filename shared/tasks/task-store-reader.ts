@@ -32,6 +32,7 @@ import {
   type StoredColumnTypes,
   RESTORE_CURE,
   type StoreManifest,
+  waitingFileOf,
 } from './store-manifest.js';
 import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
 import { copiedStoreFolder, localStoreFolder } from './store-folder.js';
@@ -149,6 +150,10 @@ async function openedStore(
       if (!manifest.files.some(({ name }) => name === COLUMNS_FILE)) return {};
       const path = await store.ready(COLUMNS_FILE);
       return parseColumnTypes(await bytesAt(path), path);
+    },
+    waitingRowsPath: async () => {
+      const waiting = waitingFileOf(manifest.appends?.length);
+      return manifest.files.some(({ name }) => name === waiting) ? store.ready(waiting) : null;
     },
     close: async () => {
       await cache.close();

@@ -112,6 +112,12 @@ export interface TaskStore {
    * @throws as `readTasks` does.
    */
   readColumnTypes?(): Promise<StoredColumnTypes>;
+  /**
+   * The file of rows that wait until their adgroups are large enough; null if there are none.
+   *
+   * @throws as `readTasks` does.
+   */
+  waitingRowsPath?(): Promise<string | null>;
   close(): Promise<void>;
 }
 

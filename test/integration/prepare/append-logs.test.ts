@@ -3,7 +3,7 @@
  * kept; it is whole whenever the append is broken off, and the same logs are appended once.
  */
 
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
@@ -68,7 +68,7 @@ test('what is not taken of later logs is said: rejected rows, and adgroups that 
   room.events.length = 0;
   await room.append(config, 'late.csv');
   const told = room.events.filter((event) =>
-    ['rows-rejected', 'small-tasks-left-out'].includes(codeOf(event)),
+    ['rows-rejected', 'small-tasks-wait'].includes(codeOf(event)),
   );
   expect(told).toMatchObject([
     {
@@ -76,7 +76,9 @@ test('what is not taken of later logs is said: rejected rows, and adgroups that 
         /^2 rows rejected, 2 of them alike: .* see rejects-0001.jsonl/,
       ) as string,
     },
-    { text: expect.stringMatching(/^1 task \(1 row\) left out: .*train the trunk$/) as string },
+    {
+      text: expect.stringMatching(/^1 new adgroup \(1 row\) below .* = 2 rows: kept/) as string,
+    },
   ]);
 });
 
@@ -185,6 +187,78 @@ describe('a worked log', () => {
     const files = await readdir(room.path('store'));
     expect(await failureTextOf(room.append(config, 'late.csv'))).toMatch(message);
     expect(await readdir(room.path('store'))).toEqual(files);
+  });
+});
+
+describe('a new adgroup that is too small', () => {
+  const split = { by: 'time', supportShare: 0.5, supportRowsMin: 2, queryRowsMin: 2 };
+  const PARTS = [
+    ['d,zoo,w,3,60,0', 'a,news,x,3,61,0', 'e,bar,x,1,60,1'],
+    ['d,moon,x,2,50,1', 'a,zoo,x,3,62,0'],
+    ['d,zoo,v|w,1,80,0', 'd,news,x,1,70,1', 'd,sun,x,1,70,0', 'a,news,x,3,63,1'],
+  ];
+  const NAMES = PARTS.map((_, part) => `part-${part}.csv`);
+
+  async function prepared(): Promise<RunConfig> {
+    await room.write('log.csv', logOf(EARLY));
+    for (const [part, rows] of PARTS.entries()) await room.write(NAMES[part]!, logOf(rows));
+    const config = configOf({ rowSplit: split });
+    await room.prepare(config, { force: true });
+    return config;
+  }
+
+  const storedOf = async (adgroup: string) => {
+    const { tasks, rows, manifest } = await room.stored();
+    const found = tasks.find(({ key }) => key === adgroup);
+    const logRows = found && rows[found.taskIndex]!.logRows;
+    const { rowCount, leftOut, taskCount } = manifest;
+    const counts = { rowCount, leftOut, taskCount, firstSeenTime: found?.firstSeenTime };
+    return { ...counts, logRows, values: (await content())[adgroup] };
+  };
+
+  test('gets the rows of each refresh once it is large enough, as if one had brought them all', async () => {
+    const config = await prepared();
+    await room.append(config, ...NAMES);
+    const atOnce = await storedOf('d');
+    expect(atOnce.logRows).toEqual(Float64Array.of(10, 7, 13, 14, 12));
+    await room.prepare(config, { force: true });
+    for (const name of NAMES) await room.append(config, name);
+    expect(await storedOf('d')).toEqual(atOnce);
+    expect((await readdir(room.path('store'))).filter((name) => /waiting/.test(name))).toEqual([
+      'waiting-0002.parquet',
+      'waiting-0003.parquet',
+    ]);
+  });
+
+  test('keeps them where a refresh was killed before it put its manifest in place', async () => {
+    const config = await prepared();
+    await room.append(config, ...NAMES);
+    const atOnce = await storedOf('d');
+    await room.prepare(config, { force: true });
+    for (const name of NAMES) {
+      const before = await readFile(room.path('store/manifest.json'));
+      await room.append(config, name);
+      await room.write('store/manifest.json', before);
+      await room.append(config, name);
+    }
+    expect(await storedOf('d')).toEqual(atOnce);
+  });
+
+  test('waits as one of the last 100,000, and how many are dropped is said', async () => {
+    const config = await prepared();
+    await room.append(config, NAMES[0]!);
+    const others = Array.from({ length: 99_999 }, (_, n) => `small${n},news,x,1,${n},0`);
+    await room.write('many.csv', logOf(others));
+    room.events.length = 0;
+    await room.append(config, 'many.csv');
+    expect(room.events.find((event) => codeOf(event) === 'small-tasks-dropped')).toMatchObject({
+      text: expect.stringMatching(/; 1 new adgroup \(1 row\) dropped/) as string,
+    });
+    const { leftOut } = (await room.stored()).manifest;
+    expect(leftOut).toMatchObject({ tooSmallTaskCount: 100_003, tooSmallRowCount: 100_004 });
+    await room.append(config, ...NAMES.slice(1));
+    const logRows = Float64Array.of(100_009, 100_012, 100_013, 100_011);
+    expect(await storedOf('d')).toMatchObject({ logRows });
   });
 });
 

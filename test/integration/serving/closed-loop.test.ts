@@ -2,7 +2,11 @@
 // models, to which it swaps. The demo starts from nothing again, also where it was killed.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import {
+  commandRoom,
+  expectFailure,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
 
 const WORDS = ['demo-serve', '--out', 'loop', '--requests', '450'];
 
@@ -25,10 +29,16 @@ test('what was served trains the next models, and fewer clicks are lost', async 
   expect(printed).toMatch(/rank in that request +4\.5 of 8 +[\d.]+ of 8/);
 });
 
-test('it starts again after its end and after a kill, and removes no files of others', async () => {
+test('it starts again after its end and after a kill, alone, and removes no files of others', async () => {
   for (const _start of ['after the end', 'after the kill']) {
     const again = room.start(WORDS);
     await again.printed(/^1\. Train/m);
+    expectFailure(await room.ended(WORDS), {
+      exitCode: 2,
+      what: /another demo runs in this folder/,
+      found: /process \d+ on/,
+      cure: /wait .* --out/,
+    });
     again.signal('SIGKILL');
     expect((await again.ended).signal).toBe('SIGKILL');
   }
