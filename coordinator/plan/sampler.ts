@@ -233,6 +233,11 @@ export interface DrawnTask extends TaskEntry {
 const EPISODE_ROWS_MIN = 64;
 const EPISODE_ROWS_PER_SUPPORT_ROW = 3;
 
+/** At least a third of an episode is there to be predicted. */
+const SUPPORT_SHARE_MAX = 2 / 3;
+/** Half of the episodes of a task with many support rows have no more of them than this, since its first rows count too. */
+const FEW_SUPPORT_ROWS = 64;
+
 /**
  * An episode is some rows of one task, drawn from its support and query rows alike. The first k of them are its support
  * rows, k from 0 to twice as many as the task has. So a task adapts on other rows in each epoch, on none to many of them,
@@ -282,10 +287,12 @@ function episodeOf(
   const first = Math.floor((part * rowCount) / count);
   const end = Math.floor(((part + 1) * rowCount) / count);
   const support = randomStream(seed, 'episode support', epoch, taskIndex, part);
+  const most = Math.min(2 * supportRowCount, Math.floor(SUPPORT_SHARE_MAX * (end - first)));
+  const isOfFew = support.below(2) === 0;
   return {
     ...task,
     drawnRows: Array.from({ length: end - first }, (_, row) => order(first + row)),
-    drawnSupportCount: Math.min(support.below(2 * supportRowCount + 1), end - first - 1),
+    drawnSupportCount: support.below((isOfFew ? Math.min(most, FEW_SUPPORT_ROWS) : most) + 1),
   };
 }
 

@@ -499,7 +499,8 @@ async function factsOf(
   const train = store.tasks.filter((task) => task.split === 'train');
   const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
   const isOfClicks = labelOf(store.manifest, { labelIndex }).loss !== 'squared';
-  const queryRows = train.reduce((sum, { queryRowCount }) => sum + queryRowCount, 0);
+  const perTask = (key: 'supportRowCount' | 'queryRowCount'): number =>
+    train.reduce((sum, task) => sum + task[key], 0) / Math.max(1, train.length);
   const counted = await clicksOf(
     store,
     scored.map(({ taskIndex }) => taskIndex),
@@ -507,7 +508,8 @@ async function factsOf(
   return {
     segment,
     trainTaskCount: train.length,
-    queryRowsPerTask: queryRows / Math.max(1, train.length),
+    supportRowsPerTask: perTask('supportRowCount'),
+    queryRowsPerTask: perTask('queryRowCount'),
     trainRowCount: store.tasks
       .filter(({ split }) => split === 'train' || split === 'trunk')
       .reduce(

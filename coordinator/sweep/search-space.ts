@@ -5,6 +5,8 @@ import { SEARCH_TRIALS_MAX } from '../../shared/config/auto-config.js';
 /** The facts of the data that the search uses. */
 export interface DataFacts {
   readonly trainTaskCount: number;
+  /** Support rows of a training task, on average. */
+  readonly supportRowsPerTask: number;
   /** Query rows of a training task, on average. */
   readonly queryRowsPerTask: number;
   /** Support and query rows of training tasks, and trunk rows. */
@@ -53,6 +55,12 @@ const ADAPTING = {
   'posterior blocks': { personal: ['bias', 'output'], method: { kind: 'posterior' } },
 } as const;
 
+/**
+ * From so many support rows on, adgroups also learn how much each field counts together with the others. Where they have
+ * fewer, that brings nothing, and such a model has no mean with the other DeepFM.
+ */
+const SUPPORT_ROWS_BY_FIELD_MIN = 64;
+
 /** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
 const RATES = { deepfm: 0.005, 'narrow deepfm': 0.003, encodings: 0.05 } as const;
 
@@ -84,6 +92,8 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
   return CANDIDATES.slice(0, countMax).map(({ model, readsRate, adapts, regularisation }) => {
     const { personal, method } = ADAPTING[adapts];
     const rate = RATES[model];
+    const weighsFields =
+      adapts !== 'nothing' && facts.supportRowsPerTask >= SUPPORT_ROWS_BY_FIELD_MIN;
     return {
       words: {
         ...{ model, 'support inputs': readsRate ? 'rate' : 'none', adapts },
@@ -91,6 +101,7 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
       },
       model: {
         ...{ ...MODELS[model], personal: [...personal] },
+        ...(weighsFields ? { interactions: 'by-field' } : {}),
         ...(readsRate ? { supportInputs: supportInputsOf(facts) } : {}),
       },
       method,

@@ -57,6 +57,16 @@ export type RowRecord = Decision | FeedbackRecord | PlainRanking;
 const name = z.string().min(1).max(NAME_LENGTH_MAX);
 const columns = z.record(z.string(), z.array(z.unknown()).max(CANDIDATES_MAX));
 const epochMs = z.number().nonnegative();
+/** A value for each candidate, one for all, or doubles in base64, little-endian: a line has thousands of digits otherwise. */
+const compactColumns = z
+  .object({ adgroup: z.array(z.unknown()).max(CANDIDATES_MAX) })
+  .catchall(
+    z.union([
+      z.array(z.unknown()).max(CANDIDATES_MAX),
+      z.strictObject({ float64: z.base64() }),
+      z.union([z.string(), z.number(), z.null()]),
+    ]),
+  );
 
 const LineSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -78,7 +88,7 @@ const LineSchema = z.discriminatedUnion('kind', [
         seed: z.int().nonnegative(),
         slots: z.int().min(1).max(SLOTS_MAX),
         rounds: z.int().nonnegative(),
-        candidates: columns,
+        candidates: compactColumns,
         /** The slate that an apprentice decided and did not show; null if it was shown. */
         decided: columns.nullable(),
       })
@@ -109,6 +119,29 @@ function rowsIn(read: z.output<typeof columns>): Record<string, unknown>[] {
   );
 }
 
+function compactOf({ adgroup, ...others }: Record<string, readonly unknown[]>): object {
+  const compact = Object.entries(others).map(([each, values]) => {
+    if (values.every((value) => value === values[0])) return [each, values[0]];
+    const doubles = values.filter((value) => typeof value === 'number');
+    if (doubles.length < values.length || doubles.every(Number.isInteger)) return [each, values];
+    const bytes = Buffer.from(Float64Array.from(doubles).buffer);
+    return [each, { float64: bytes.toString('base64') }];
+  });
+  return { adgroup, ...Object.fromEntries(compact) };
+}
+
+/** Columns that `compactOf` wrote, or the whole ones of earlier versions. */
+function wholeColumnsIn(read: z.output<typeof compactColumns>): Record<string, unknown[]> {
+  const whole = Object.entries(read).map(([each, values]) => {
+    if (Array.isArray(values)) return [each, values];
+    if (typeof values !== 'object' || values === null)
+      return [each, read.adgroup.map(() => values)];
+    const bytes = Uint8Array.from(Buffer.from(values.float64, 'base64'));
+    return [each, Array.from(new Float64Array(bytes.buffer, 0, bytes.length >> 3))];
+  });
+  return Object.fromEntries(whole);
+}
+
 const DECIDED = ['adgroup', 'isExploration', 'propensity'] as const;
 const SHOWN = [...DECIDED, 'segment', 'bid', 'probability'] as const;
 const CANDIDATE = RankedCandidateSchema.keyof().options;
@@ -137,7 +170,8 @@ export function rankingLine({ shown, decision, ...ranking }: LoggedRanking): str
       decision === null
         ? null
         : {
-            ...{ seed, slots, rounds, candidates: columnsOf(candidates ?? [], CANDIDATE) },
+            ...{ seed, slots, rounds },
+            candidates: compactOf(columnsOf(candidates ?? [], CANDIDATE)),
             decided: decision.isShown ? null : columnsOf(decision.decided, DECIDED),
           },
   });
@@ -192,7 +226,14 @@ function decisionIn(
 ): Decision {
   return DecisionSchema.parse({
     kind: 'decision',
-    input: { id, epochMs: atMs, bundle, ...input, candidates: rowsIn(candidates), settings },
+    input: {
+      id,
+      epochMs: atMs,
+      bundle,
+      ...input,
+      candidates: rowsIn(wholeColumnsIn(candidates)),
+      settings,
+    },
     isShown: decided === null,
     decided: rowsIn(
       decided ?? Object.fromEntries(DECIDED.map((each) => [each, shown[each] ?? []])),

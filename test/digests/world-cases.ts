@@ -26,7 +26,7 @@ export const METHOD_CASES: readonly WorldCase[] = [
   { name: 'paml-gate', method: { kind: 'paml-gate', ...STEPS, attributes: ['category'] } },
   {
     name: 'posterior',
-    model: { adgroupEmbedding: false, personal: ['bias', 'output'] },
+    model: { interactions: 'by-field', adgroupEmbedding: false, personal: ['bias', 'output'] },
     method: { kind: 'posterior' },
     training: { rowsPerOuterStep: 400, taskWeight: 'examples' },
   },

@@ -41,26 +41,39 @@ export const NULL_START = 0xffffffff;
 /** Begins a value that a candidate does not have, in what the addon takes apart alone. */
 export const MISSING_START = 0xfffffffe;
 
-/** The value of each candidate as JSON holds it; null if something stands in their place. */
-export function valuesOf(column: CandidateColumn): readonly unknown[] | null {
+/**
+ * The value of each candidate as JSON holds it, or of those at some places; null if something stands in their place.
+ */
+export function valuesOf(
+  column: CandidateColumn,
+  places?: readonly number[],
+): readonly unknown[] | null {
   switch (column.form) {
     case 'values':
-      return column.values;
+      return places?.map((place) => column.values[place]) ?? column.values;
     case 'texts':
-      return textsOf(column);
-    case 'numbers':
-      return Array.from(column.numbers, (value) => (Number.isNaN(value) ? null : value));
+      return textsOf(
+        column,
+        places ?? Array.from({ length: column.spans.length / 2 }, (_, i) => i),
+      );
+    case 'numbers': {
+      const numbers = places?.map((place) => numberAt(column.numbers, place)) ?? column.numbers;
+      return Array.from(numbers, (value) => (Number.isNaN(value) ? null : value));
+    }
     case 'hashes':
     case 'ids':
       return null;
   }
 }
 
-function textsOf({ bytes, spans }: TextsColumn): readonly (string | null)[] {
+function textsOf(
+  { bytes, spans }: TextsColumn,
+  places: readonly number[],
+): readonly (string | null)[] {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: spans.length / 2 }, (_, candidate) => {
-    const start = uint32At(spans, 2 * candidate);
-    const end = uint32At(spans, 2 * candidate + 1);
+  return places.map((place) => {
+    const start = uint32At(spans, 2 * place);
+    const end = uint32At(spans, 2 * place + 1);
     return start === NULL_START ? null : buffer.toString('utf8', start, end);
   });
 }

@@ -155,9 +155,11 @@ function factsOf({ roled }: CurveFiles): DataFacts {
   const trainTaskCount = new Set(
     rows.filter(({ role }) => role !== 'train').map(({ task }) => task),
   ).size;
-  const queryRows = rows.filter(({ role }) => role === 'train-query').length;
+  const perTask = (wanted: string): number =>
+    rows.filter(({ role }) => role === wanted).length / trainTaskCount;
   return {
-    ...{ trainTaskCount, queryRowsPerTask: queryRows / trainTaskCount },
+    ...{ trainTaskCount, supportRowsPerTask: perTask('train-support') },
+    queryRowsPerTask: perTask('train-query'),
     ...{ trainRowCount: rows.length, impressions: rows.length },
     ...{ clickRate: null, segment: null },
   };

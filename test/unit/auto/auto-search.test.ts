@@ -23,7 +23,7 @@ const DATA = {
   ],
 };
 const FACTS: DataFacts = {
-  ...{ trainTaskCount: 640, queryRowsPerTask: 40, trainRowCount: 50_000 },
+  ...{ trainTaskCount: 640, supportRowsPerTask: 40, queryRowsPerTask: 40, trainRowCount: 50_000 },
   ...{ impressions: 32_000, clickRate: 0.02, segment: null },
 };
 
@@ -50,6 +50,15 @@ describe('candidates of a search', () => {
       priorRate: 0.02,
       smoothing: 100,
     });
+  });
+
+  it('weigh fields where adgroups have rows to learn it from', () => {
+    const fieldsOf = (supportRowsPerTask: number) =>
+      candidatesOf({ ...FACTS, supportRowsPerTask }, SEARCH_TRIALS_MAX).map(
+        ({ model }) => model['interactions'],
+      );
+    expect(fieldsOf(63)).toEqual([undefined, undefined, undefined]);
+    expect(fieldsOf(64)).toEqual([undefined, 'by-field', undefined]);
   });
 
   it('draw every task about ten times in small outer steps, within bounds', () => {

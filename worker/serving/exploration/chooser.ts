@@ -116,8 +116,11 @@ class Slate {
     const worths = Float64Array.from(candidates, ({ value, probability }) => value * probability);
     this.#worths = worths;
     const worthAt = (rank: number): number => float64At(worths, int32At(this.#order, rank));
-    this.#order = Int32Array.from(worths.keys());
-    this.#order.sort((a, b) => float64At(worths, b) - float64At(worths, a));
+    // As a list, whose sort is fast where the candidates come in this order.
+    const order = Array.from(worths.keys());
+    this.#order = Int32Array.from(
+      order.sort((a, b) => float64At(worths, b) - float64At(worths, a)),
+    );
     let stream: RandomStream | null = null;
     for (let start = 0, end = 1; start < worths.length; start = end, end += 1) {
       while (end < worths.length && worthAt(end) === worthAt(start)) end += 1;

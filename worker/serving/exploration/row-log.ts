@@ -163,13 +163,11 @@ export class RowLog {
   }
 
   /** Returns whether the file is full or old, or somebody has removed it. */
-  async #isOver({ name, handle, byteCount, beganMs }: OpenedFile, bytes: Buffer): Promise<boolean> {
+  async #isOver({ handle, byteCount, beganMs }: OpenedFile, bytes: Buffer): Promise<boolean> {
     const { clock, deliverySeconds, fileByteCountMax } = this.#options;
     if (byteCount + bytes.byteLength > fileByteCountMax) return true;
     if (clock.monotonicMs() - beganMs >= 1_000 * deliverySeconds) return true;
-    const path = this.#pathOf(name);
-    const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);
-    return named?.ino !== own.ino;
+    return (await handle.stat()).nlink === 0;
   }
 
   async #begin(): Promise<OpenedFile> {

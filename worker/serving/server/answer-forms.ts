@@ -478,7 +478,7 @@ interface ScoringRequest extends Pick<
 let scanner: BodyScanner | null = null;
 
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
-function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
+export function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
   if (scanner?.addon !== bundle.addon) scanner = new BodyScanner(bundle.addon);
   return scanner.scan(body) ?? parseRankingBody(body);

@@ -91,6 +91,16 @@ describe('episodes', () => {
     expect([...counts].sort((a, b) => a - b)).toEqual(Array.from({ length: 11 }, (_, k) => k));
   });
 
+  it('have rows to predict, and often few support rows, where a task has more of these than fit', () => {
+    // Episodes of 667 rows. Of the draws from 0 to 2,000 support rows, two thirds would leave a single row to predict.
+    const drawn = episodesOf(1, tasksOfSizes([[1_000, 1_000]]), 300);
+    const counts = drawn.map(({ drawnSupportCount = -1 }) => drawnSupportCount);
+    expect(Math.max(...counts)).toBeLessThanOrEqual(444);
+    expect(counts.filter((count) => count > 222).length).toBeGreaterThan(50);
+    expect(counts.filter((count) => count <= 64).length).toBeGreaterThan(135);
+    expect(counts.filter((count) => count <= 9).length).toBeGreaterThan(10);
+  });
+
   it('are larger where a task has many support rows, as far as a leaf can name them', () => {
     const sizesOf = (support: number, query: number) =>
       new Set(

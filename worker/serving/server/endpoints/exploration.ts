@@ -40,6 +40,7 @@ import {
   jsonAnswerOf,
   logitVariancesOf,
   probabilitiesOf,
+  rankingBodyOf,
   rankingOf,
   type Ranking,
 } from '../answer-forms.js';
@@ -51,13 +52,7 @@ import {
   type Endpoint,
   type ReceivedRequest,
 } from '../endpoint.js';
-import {
-  jsonOf,
-  KEY_SEPARATOR,
-  parseRankingBody,
-  parseWith,
-  type RankingBody,
-} from '../ranking-body.js';
+import { jsonOf, KEY_SEPARATOR, parseWith, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import type { Estimates, ServedBundle } from '../served-bundle.js';
 import { rankEndpoint } from './table.js';
@@ -114,28 +109,30 @@ export class Explorer {
     answer: (request) => this.#answer(request),
   };
 
-  async #answer({ bundle: stable, bundleFor, body, server }: ReceivedRequest): Promise<Answer> {
-    const parsed = parseRankingBody(body);
-    const bundle = bundleFor(parsed);
-    const keys = namesOf(parsed);
-    const ranking = rankingOf(bundle, parsed);
+  async #answer(request: ReceivedRequest): Promise<Answer> {
+    const body = rankingBodyOf(request);
+    const bundle = request.bundleFor(body);
+    const keys = namesOf(body);
+    const ranking = rankingOf(bundle, body);
     const { seed, estimates } = ranking;
     // Copies, because others are ranked while the slate is logged.
-    const lists = answerListsOf(bundle, parsed, estimates, ranking).map(({ name, values }) => ({
+    const lists = answerListsOf(bundle, body, estimates, ranking).map(({ name, values }) => ({
       ...{ name, values: values.slice() },
     }));
     const byValue = ranking.order.slice();
-    const slate = this.#slateOf(bundle, parsed, ranking, keys);
+    const slate = this.#slateOf(bundle, body, ranking, keys);
     const isLogged = slate !== null && (await this.#isLogged(slate));
     const first = isLogged ? slate.places : [];
     const isFirst = new Set(first);
     const order = Int32Array.from([...first, ...byValue.filter((place) => !isFirst.has(place))]);
     return keptAnswer(
       jsonAnswerOf({
-        ...{ bundle, canary: bundle === stable ? undefined : true, seed },
-        dropped: droppedList(parsed),
+        ...{ bundle, canary: bundle === request.bundle ? undefined : true, seed },
+        dropped: droppedList(body),
         lists: lists.map((list) => (list.name === 'order' ? { ...list, values: order } : list)),
-        explanation: explanationOf(bundle, parsed, order, server.explainedMax),
+        explanation: body.explain
+          ? explanationOf(bundle, rankingBodyOf(request), order, request.server.explainedMax)
+          : undefined,
         exploration: isLogged ? this.#reported(bundle, slate) : null,
       }),
     );
@@ -350,12 +347,12 @@ function featuresOf(
   });
   const columns = new Map<string, unknown[]>(ofKeys);
   for (const [name, column] of features) {
-    const values = valuesOf(column);
+    const values = valuesOf(column, places);
     const ofKey = columns.get(name);
     if (values === null) continue;
     columns.set(
       name,
-      places.map((place, slot) => values[place] ?? (values[place] === null ? null : ofKey?.[slot])),
+      values.map((value, slot) => (value === undefined ? ofKey?.[slot] : value)),
     );
   }
   return Object.fromEntries(columns);
