@@ -120,19 +120,19 @@ function rowsIn(read: z.output<typeof columns>): Record<string, unknown>[] {
 }
 
 function compactOf({ adgroup, ...others }: Record<string, readonly unknown[]>): object {
-  const compact = Object.entries(others).map(([each, values]) => {
+  const compact = Object.entries(others).map(([each, values]): [string, unknown] => {
     if (values.every((value) => value === values[0])) return [each, values[0]];
     const doubles = values.filter((value) => typeof value === 'number');
     if (doubles.length < values.length || doubles.every(Number.isInteger)) return [each, values];
-    const bytes = Buffer.from(Float64Array.from(doubles).buffer);
+    const bytes = Buffer.from(new Float64Array(doubles).buffer);
     return [each, { float64: bytes.toString('base64') }];
   });
   return { adgroup, ...Object.fromEntries(compact) };
 }
 
-/** Columns that `compactOf` wrote, or the whole ones of earlier versions. */
+/** The columns that `compactOf` was given. */
 function wholeColumnsIn(read: z.output<typeof compactColumns>): Record<string, unknown[]> {
-  const whole = Object.entries(read).map(([each, values]) => {
+  const whole = Object.entries(read).map(([each, values]): [string, unknown[]] => {
     if (Array.isArray(values)) return [each, values];
     if (typeof values !== 'object' || values === null)
       return [each, read.adgroup.map(() => values)];

@@ -41,9 +41,7 @@ export const NULL_START = 0xffffffff;
 /** Begins a value that a candidate does not have, in what the addon takes apart alone. */
 export const MISSING_START = 0xfffffffe;
 
-/**
- * The value of each candidate as JSON holds it, or of those at some places; null if something stands in their place.
- */
+/** Values of all candidates or of some as JSON holds them; null if something stands in their place. */
 export function valuesOf(
   column: CandidateColumn,
   places?: readonly number[],
@@ -52,10 +50,7 @@ export function valuesOf(
     case 'values':
       return places?.map((place) => column.values[place]) ?? column.values;
     case 'texts':
-      return textsOf(
-        column,
-        places ?? Array.from({ length: column.spans.length / 2 }, (_, i) => i),
-      );
+      return textsOf(column, places);
     case 'numbers': {
       const numbers = places?.map((place) => numberAt(column.numbers, place)) ?? column.numbers;
       return Array.from(numbers, (value) => (Number.isNaN(value) ? null : value));
@@ -68,7 +63,7 @@ export function valuesOf(
 
 function textsOf(
   { bytes, spans }: TextsColumn,
-  places: readonly number[],
+  places: readonly number[] = Array.from({ length: spans.length / 2 }, (_, place) => place),
 ): readonly (string | null)[] {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return places.map((place) => {

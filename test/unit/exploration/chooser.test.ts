@@ -104,7 +104,7 @@ describe('a slate', () => {
   it.each(['epsilon-greedy', 'thompson'] as const)(
     'bounds the expected loss of all classes and slots together, by %s',
     (policy) => {
-      // Seen to fail: each of five classes lost as much as the slot might lose, 0.05 together.
+      // Five classes, each of which could lose as much as the slot may.
       const share = { kind: 'loss-bound', lossMax: 0.01, shareMax: 0.2 } as const;
       const names = ['a', 'b', 'c', 'd'];
       const slots = [1, 2, 3];

@@ -113,13 +113,15 @@ class Slate {
   constructor(input: DecisionInput) {
     const { candidates, seed, id } = input;
     this.#input = input;
-    const worths = Float64Array.from(candidates, ({ value, probability }) => value * probability);
+    // Lists are quicker than typed arrays: they are filled without an iterator, and sorted sooner where they are in order.
+    const worths = new Float64Array(
+      candidates.map(({ value, probability }) => value * probability),
+    );
     this.#worths = worths;
     const worthAt = (rank: number): number => float64At(worths, int32At(this.#order, rank));
-    // As a list, whose sort is fast where the candidates come in this order.
-    const order = Array.from(worths.keys());
-    this.#order = Int32Array.from(
-      order.sort((a, b) => float64At(worths, b) - float64At(worths, a)),
+    const places = candidates.map((_, place) => place);
+    this.#order = new Int32Array(
+      places.sort((a, b) => float64At(worths, b) - float64At(worths, a)),
     );
     let stream: RandomStream | null = null;
     for (let start = 0, end = 1; start < worths.length; start = end, end += 1) {

@@ -72,8 +72,6 @@ interface ExplorerParts {
 /** A candidate that may be shown. */
 interface Showable {
   readonly place: number;
-  /** The segment whose label it predicts; null where tasks have none. */
-  readonly segment: string | null;
   readonly candidate: RankedCandidate;
 }
 
@@ -124,7 +122,12 @@ export class Explorer {
     const isLogged = slate !== null && (await this.#isLogged(slate));
     const first = isLogged ? slate.places : [];
     const isFirst = new Set(first);
-    const order = Int32Array.from([...first, ...byValue.filter((place) => !isFirst.has(place))]);
+    const order = new Int32Array(byValue.length);
+    order.set(first);
+    order.set(
+      byValue.filter((place) => !isFirst.has(place)),
+      first.length,
+    );
     return keptAnswer(
       jsonAnswerOf({
         ...{ bundle, canary: bundle === request.bundle ? undefined : true, seed },
@@ -149,17 +152,22 @@ export class Explorer {
     const epochMs = clock.epochMs();
     const id = nextDecision(epochMs);
     const slots = body.slots ?? Math.max(1, ...settings.slots);
-    const chosen =
+    const probabilities = probabilitiesOf(bundle, ranking.estimates);
+    const { places, decision } =
       settings.mode === 'off'
-        ? bestOf(bundle, ranking, slots)
-        : this.#decidedOf(bundle, body, { id, epochMs, slots, ranking, keys });
-    if (chosen === null) return null;
-    const { places, decision } = chosen;
+        ? { places: Array.from(ranking.order.subarray(0, slots)), decision: null }
+        : this.#decidedOf(bundle, body, { id, epochMs, slots, ranking, keys, probabilities });
     if (places.length === 0) return null;
-    const shown = chosen.shown.map((each, slot): ShownPlace => {
-      const place = at(places, slot);
-      const bid = body.bids === null ? 1 : numberAt(body.bids, place);
-      return { ...each, adgroup: at(keys, place), bid };
+    const shown = places.map((place, slot): ShownPlace => {
+      const probability = float64At(probabilities, place);
+      const { isExploration, propensity } =
+        decision?.isShown === true ? at(decision.decided, slot) : CERTAIN;
+      return {
+        ...{ adgroup: at(keys, place), isExploration, propensity },
+        segment: segmentOf(bundle, ranking.estimates, place),
+        bid: body.bids === null ? 1 : numberAt(body.bids, place),
+        probability: Number.isNaN(probability) ? null : probability,
+      };
     });
     const line = rankingLine({
       ...{ id, epochMs, bundle: bundle.digest, context: body.context, shown, decision },
@@ -168,14 +176,14 @@ export class Explorer {
     return { decision: id, places, shown, line };
   }
 
-  /** Null without candidates that may be shown. */
+  /** No places without candidates that may be shown. */
   #decidedOf(
     bundle: ServedBundle,
     body: RankingBody,
-    { id, epochMs, slots, ranking, keys }: Deciding,
-  ): Chosen | null {
-    const showable = this.#showableOf(bundle, body, ranking, keys);
-    if (showable.length === 0) return null;
+    { id, epochMs, slots, ...ranked }: Deciding,
+  ): { readonly places: readonly number[]; readonly decision: Decision | null } {
+    const showable = this.#showableOf(bundle, body, ranked);
+    if (showable.length === 0) return { places: [], decision: null };
     const { settings } = this.#parts;
     const decision = decide({
       ...{ id, seed: body.seed ?? this.#parts.seed, epochMs, bundle: bundle.digest, settings },
@@ -189,20 +197,11 @@ export class Explorer {
     });
     const { isShown, decided } = decision;
     if (isShown) this.#await(id, decided);
-    const byAdgroup = new Map(showable.map((each) => [each.candidate.adgroup, each]));
     // An apprentice shows the best ones.
     const shown = decided.map(({ adgroup }, slot) =>
-      isShown ? byAdgroup.get(adgroup) : showable[slot],
+      isShown ? showable.find(({ candidate }) => candidate.adgroup === adgroup) : showable[slot],
     );
-    return {
-      decision,
-      places: shown.map((each) => each?.place ?? NaN),
-      shown: decided.map(({ isExploration, propensity }, slot) => ({
-        ...(isShown ? { isExploration, propensity } : CERTAIN),
-        segment: shown[slot]?.segment ?? null,
-        probability: shown[slot]?.candidate.probability ?? null,
-      })),
-    };
+    return { decision, places: shown.map((each) => each?.place ?? NaN) };
   }
 
   /** Impressions that are on their way count for the cut-off. */
@@ -217,29 +216,27 @@ export class Explorer {
   #showableOf(
     bundle: ServedBundle,
     { context, features }: RankingBody,
-    { order, values, estimates }: Ranking,
-    keys: readonly string[],
+    { ranking: { order, values, estimates }, keys, probabilities }: Ranked,
   ): Showable[] {
     const { settings, evidence, clock } = this.#parts;
     const { classColumn } = settings;
     const { state } = evidence;
     state.endWindows(evidence.nowMs());
     const nowMs = clock.epochMs();
-    const probabilities = probabilitiesOf(bundle, estimates);
     const learned = evidenceOf(bundle, estimates, 'impressions');
     const variances = logitVariancesOf(bundle, estimates);
     const column = features.get(classColumn);
     const classes = column === undefined ? null : valuesOf(column);
+    const showable: Showable[] = [];
     // Written out: for each of hundreds of candidates, spreading an object takes microseconds.
-    return Array.from(order).flatMap((place) => {
+    for (const place of order) {
       const probability = float64At(probabilities, place);
       const value = float64At(values, place) / probability;
-      if (!(probability > 0 && value > 0 && value < Infinity)) return [];
+      if (!(probability > 0 && value > 0 && value < Infinity)) continue;
       const adgroup = at(keys, place);
       const { impressions, rewards, open, firstMs } = state.evidenceOf(adgroup);
-      return {
+      showable.push({
         place,
-        segment: segmentOf(bundle, estimates, place),
         candidate: {
           adgroup,
           value,
@@ -255,8 +252,9 @@ export class Explorer {
           ageSeconds: firstMs === null ? 0 : Math.max(0, nowMs - firstMs) / MS_PER_SECOND,
           advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
         },
-      };
-    });
+      });
+    }
+    return showable;
   }
 
   /** False if the log does not work: then the best ones are shown. */
@@ -297,34 +295,16 @@ export class Explorer {
   }
 }
 
-interface Deciding extends Pick<Decision['input'], 'id' | 'epochMs' | 'slots'> {
+interface Ranked {
   readonly ranking: Ranking;
   readonly keys: readonly string[];
+  /** NaN for those that predict a value. */
+  readonly probabilities: Float64Array;
 }
 
-/** What is shown, without what the request says of it. */
-interface Chosen {
-  readonly places: readonly number[];
-  readonly shown: readonly Omit<ShownPlace, 'adgroup' | 'bid'>[];
-  readonly decision: Decision | null;
-}
+interface Deciding extends Ranked, Pick<Decision['input'], 'id' | 'epochMs' | 'slots'> {}
 
 const CERTAIN = { isExploration: false, propensity: 1 };
-
-/** The slate of a server without a policy. */
-function bestOf(bundle: ServedBundle, { order, estimates }: Ranking, slots: number): Chosen {
-  const probabilities = probabilitiesOf(bundle, estimates);
-  const places = Array.from(order.subarray(0, slots));
-  const shown = places.map((place) => {
-    const probability = float64At(probabilities, place);
-    return {
-      ...CERTAIN,
-      segment: segmentOf(bundle, estimates, place),
-      probability: Number.isNaN(probability) ? null : probability,
-    };
-  });
-  return { places, shown, decision: null };
-}
 
 /** The segment whose label is predicted; null where tasks have none. */
 function segmentOf(bundle: ServedBundle, { labels }: Estimates, place: number): string | null {
