@@ -43,7 +43,7 @@ const filesIn = (folder: string): number =>
 
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 36_520],
-  ['lines of shared', () => linesBelow('shared'), 22_665],
+  ['lines of shared', () => linesBelow('shared'), 22_681],
   ['lines of worker', () => linesBelow('worker'), 24_920],
   ['lines of infra', () => linesBelow('infra'), 11_836],
   ['lines of test', () => linesBelow('test'), 73_745],
