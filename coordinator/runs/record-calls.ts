@@ -208,9 +208,10 @@ function finishedOrThrown(status: RunStatus): RunStatus {
 
 /** A bug, and a wrong config that was found late, are failures of the run to whoever waits for it. */
 function failureKindOf(failure: string): FailureKind {
-  return isInterruptionKind(failure) || failure === 'environment' || failure === 'transient'
+  const passing = ['environment', 'transient', 'taken'] as const;
+  return isInterruptionKind(failure)
     ? failure
-    : 'failed';
+    : (passing.find((kind) => kind === failure) ?? 'failed');
 }
 
 function stillUnderWay({ output, state }: RunStatus, timeoutSeconds: number): QianmoError {
