@@ -7,6 +7,8 @@ import {
   batchDefinitions,
   composeServices,
   deployedCommands,
+  documentsIn,
+  KUBERNETES_LIFE,
   DOCKERFILE,
   failingCodesOf,
   containersIn,
@@ -123,6 +125,11 @@ describe.each(containers)('$place', ({ pod, container }) => {
       isOfGpus,
     );
   });
+});
+
+test('the Redis for trials keeps every job until its pod ends', () => {
+  const text = JSON.stringify(documentsIn(KUBERNETES_LIFE));
+  expect(text).toContain('"redis-server","--appendonly","yes","--maxmemory-policy","noeviction"');
 });
 
 describe('images', () => {
