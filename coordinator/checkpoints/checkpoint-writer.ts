@@ -75,7 +75,7 @@ export interface Checkpoints {
    *
    * @param tables the tables of the state. With them, training may go on meanwhile, and only pieces that changed since
    *   the last checkpoint are written. Without them, every piece may have changed.
-   * @throws QianmoError `failed` if another coordinator has taken over the run.
+   * @throws QianmoError `taken` if another coordinator has taken over the run.
    */
   write(state: TrainingState, tables?: TableSnapshot): Promise<CheckpointReceipt>;
   /**
@@ -293,7 +293,7 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /**
-   * @throws QianmoError `failed` if `latest.json` is neither the known version nor what this coordinator
+   * @throws QianmoError `taken` if `latest.json` is neither the known version nor what this coordinator
    *   has sent.
    */
   async #ownLatestEtag(): Promise<string | null> {
@@ -338,7 +338,7 @@ class RunCheckpointStore implements Checkpoints {
    * A coordinator that was suspended between its check and its write may have replaced `latest.json` after
    * its claim was taken over. Whoever has the claim replaces it again.
    *
-   * @throws QianmoError `failed` if this coordinator has no claim.
+   * @throws QianmoError `taken` if this coordinator has no claim.
    */
   async #demandRightToReplace(found: StoredObject | null): Promise<void> {
     const { claim } = this.#options;
@@ -357,7 +357,7 @@ class RunCheckpointStore implements Checkpoints {
   #takenOver(found: StoredObject | null): QianmoError {
     const { store, runName } = this.#options;
     return new QianmoError({
-      kind: 'failed',
+      kind: found === null ? 'failed' : 'taken',
       what:
         found === null
           ? 'the pointer to the latest checkpoint was removed during this run'

@@ -62,7 +62,7 @@ const RELEASE_TIMEOUT_MS = 500;
  * Connects, checks the server, takes the lease of the run, and removes what a dead coordinator of it left
  * waiting.
  *
- * @throws QianmoError `environment` when the server is down, refuses, or may evict keys, `usage` when
+ * @throws QianmoError `environment` when the server is down, refuses, or may evict keys, `taken` when
  *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {

@@ -34,7 +34,7 @@ export function runLeaseTerms({ run, where, sink, ...terms }: RunLeaseOptions): 
     busyError: ({ process, sinceMs }, heldRun = run) => {
       const holder = `process ${process.pid} on ${process.host}, since ${new Date(sinceMs).toISOString()}`;
       return new QianmoError({
-        kind: 'usage',
+        kind: 'taken',
         what: `another coordinator works on run ${heldRun}: ${holder}`,
         where,
         expected: 'one coordinator at a time',
@@ -52,7 +52,7 @@ interface ClaimOptions extends Omit<RunLeaseOptions, 'where' | 'beatIntervalMs' 
   readonly process?: ProcessIdentity;
 }
 
-/** @throws QianmoError `usage` if another coordinator works on the run. */
+/** @throws QianmoError `taken` if another coordinator works on the run. */
 export function claimRun({ store, start, process, ...options }: ClaimOptions): Promise<HeldLease> {
   const terms = runLeaseTerms({
     ...options,

@@ -208,9 +208,8 @@ function finishedOrThrown(status: RunStatus): RunStatus {
 
 /** A bug, and a wrong config that was found late, are failures of the run to whoever waits for it. */
 function failureKindOf(failure: string): FailureKind {
-  return isInterruptionKind(failure) || failure === 'environment' || failure === 'transient'
-    ? failure
-    : 'failed';
+  const kinds = ['interrupted', 'cancelled', 'environment', 'transient', 'taken'] as const;
+  return kinds.find((kind) => kind === failure) ?? 'failed';
 }
 
 function stillUnderWay({ output, state }: RunStatus, timeoutSeconds: number): QianmoError {

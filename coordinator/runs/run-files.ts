@@ -177,7 +177,7 @@ export function checkpointAddressOf({ output }: Pick<RunConfig, 'output'>): stri
  * Claims a place for one coordinator. Returns null, with a warning, if its store ignores conditional
  * writes: two coordinators would collide.
  *
- * @throws QianmoError `usage` if another coordinator works there.
+ * @throws QianmoError `taken` if another coordinator works there.
  */
 export async function claimedPlace(
   config: RunConfig,

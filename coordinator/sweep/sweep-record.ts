@@ -166,7 +166,7 @@ interface SweepJournal {
   readonly record: SweepRecord;
   /** True if nothing of an earlier sweep may be used. */
   readonly isFresh: boolean;
-  /** Calls must not overlap. @throws QianmoError `failed` if another coordinator took over. */
+  /** Calls must not overlap. @throws QianmoError `taken` if another coordinator took over. */
   save(record: SweepRecord): Promise<void>;
 }
 
@@ -226,7 +226,7 @@ export async function openSweepJournal(
       );
       if (written === null)
         throw new QianmoError({
-          kind: 'failed',
+          kind: 'taken',
           what: 'another coordinator continued this sweep while this one was running',
           where,
           cure: 'run only one coordinator; this one has stopped without overwriting anything',

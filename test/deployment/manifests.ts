@@ -29,17 +29,24 @@ export function documentsIn(path: string): unknown[] {
     .filter((document) => document !== null);
 }
 
-export const renderedFiles = readdirSync(RENDERED).map((name) => join(RENDERED, name));
-export const KUBERNETES_JOB = join(DEPLOY, 'kubernetes/run.yaml');
+/** The whole life of a model without Helm: a rendered file that people apply. */
+export const KUBERNETES_LIFE = join(DEPLOY, 'kubernetes/life.yaml');
+export const renderedFiles = [
+  KUBERNETES_LIFE,
+  ...readdirSync(RENDERED).map((name) => join(RENDERED, name)),
+];
 export const DASHBOARDS = readdirSync(join(DEPLOY, 'grafana')).map((name) =>
   join(DEPLOY, 'grafana', name),
 );
 export const COMPOSE = join(DEPLOY, 'compose/compose.yaml');
 export const BATCH = join(DEPLOY, 'batch/job-definitions.yaml');
+export const BATCH_REFRESH = join(DEPLOY, 'batch/refresh.yaml');
 export const DOCKERFILE = join(DEPLOY, 'images/Dockerfile');
 export const SLURM = ['workers.sbatch', 'coordinator.sbatch'].map((name) =>
   join(DEPLOY, 'slurm', name),
 );
+/** Scripts that submit the commands of a run. */
+export const SUBMISSIONS = ['slurm/submit.sh', 'batch/submit.sh'].map((name) => join(DEPLOY, name));
 
 const words = z.array(z.string());
 const Variable = z.looseObject({ name: z.string(), value: z.string().optional() });
@@ -54,61 +61,66 @@ const Container = z.looseObject({
   resources: z.looseObject({ requests: z.unknown(), limits: z.unknown() }),
 });
 const Pod = z.looseObject({
-  terminationGracePeriodSeconds: z.number(),
   securityContext: z.looseObject({}),
+  /** They run one after another, before the container. */
+  initContainers: z.array(Container).default([]),
   containers: z.array(Container).length(1),
 });
-const Workload = z.looseObject({
-  kind: z.enum(['Job', 'Deployment']),
-  metadata: z.looseObject({ name: z.string() }),
-  spec: z.looseObject({ template: z.looseObject({ spec: Pod }) }),
+const Rule = z.looseObject({
+  action: z.string(),
+  onExitCodes: z.strictObject({ operator: z.string(), values: z.array(z.number()) }).optional(),
 });
-const JobRules = z.looseObject({
-  spec: z.looseObject({
-    podFailurePolicy: z.looseObject({
-      rules: z.array(
-        z.looseObject({
-          action: z.string(),
-          onExitCodes: z
-            .looseObject({ operator: z.string(), values: z.array(z.number()) })
-            .optional(),
-        }),
-      ),
-    }),
+const PodOwner = z.looseObject({
+  podFailurePolicy: z.looseObject({ rules: z.array(Rule) }).optional(),
+  template: z.looseObject({ spec: Pod }),
+});
+const Named = z.looseObject({ name: z.string() });
+const Workload = z.union([
+  z.looseObject({
+    kind: z.enum(['Job', 'Deployment', 'StatefulSet']),
+    metadata: Named,
+    spec: PodOwner,
   }),
-});
+  z
+    .looseObject({
+      kind: z.literal('CronJob'),
+      metadata: Named,
+      spec: z.looseObject({ jobTemplate: z.looseObject({ spec: PodOwner }) }),
+    })
+    .transform(({ kind, metadata, spec }) => ({ kind, metadata, spec: spec.jobTemplate.spec })),
+]);
+const Kind = z.looseObject({ kind: z.enum(['Job', 'CronJob', 'Deployment', 'StatefulSet']) });
 
-/** A pod of Kubernetes with its one container. */
-export interface DeployedPod {
+function workloadsIn(path: string): z.infer<typeof Workload>[] {
+  return documentsIn(path)
+    .filter((document) => Kind.safeParse(document).success)
+    .map((document) => Workload.parse(document));
+}
+
+/** A container of a pod of Kubernetes. */
+export interface DeployedContainer {
   readonly place: string;
-  readonly kind: 'Job' | 'Deployment';
+  readonly kind: z.infer<typeof Kind>['kind'];
   readonly pod: z.infer<typeof Pod>;
   readonly container: z.infer<typeof Container>;
 }
 
-export function podsIn(path: string): DeployedPod[] {
-  return documentsIn(path)
-    .flatMap((document) => {
-      const workload = Workload.safeParse(document);
-      if (!workload.success) return isWorkload(document) ? [Workload.parse(document)] : [];
-      return [workload.data];
-    })
-    .flatMap(({ kind, metadata, spec }) => {
-      const pod = spec.template.spec;
-      return pod.containers.map((container) => ({
-        ...{ place: `${path} ${metadata.name}`, kind, pod, container },
+/** Every container with an image of qianmo, in the order in which a pod runs them. */
+export function containersIn(path: string): DeployedContainer[] {
+  return workloadsIn(path).flatMap(({ kind, metadata, spec }) => {
+    const pod = spec.template.spec;
+    return [...pod.initContainers, ...pod.containers]
+      .filter(({ image }) => image.includes('qianmo-'))
+      .map((container) => ({
+        ...{ place: `${path} ${metadata.name} ${container.name}`, kind, pod, container },
       }));
-    });
+  });
 }
 
-const Kind = z.looseObject({ kind: z.enum(['Job', 'Deployment']) });
-const isWorkload = (document: unknown): boolean => Kind.safeParse(document).success;
-
-/** The exit codes with which a Job fails at once. */
+/** The exit codes with which a Job fails at once, whatever container has ended. */
 export function failingCodesOf(path: string): number[][] {
-  return documentsIn(path)
-    .map((document) => JobRules.safeParse(document))
-    .flatMap(({ data }) => data?.spec.podFailurePolicy.rules ?? [])
+  return workloadsIn(path)
+    .flatMap(({ spec }) => spec.podFailurePolicy?.rules ?? [])
     .flatMap(({ action, onExitCodes }) =>
       action === 'FailJob' && onExitCodes?.operator === 'In' ? [onExitCodes.values] : [],
     );
@@ -163,8 +175,8 @@ export interface DeployedCommand {
 
 /** Every command line, with texts in the place of what a cluster fills in. */
 export function deployedCommands(): DeployedCommand[] {
-  const ofPods = [KUBERNETES_JOB, ...renderedFiles]
-    .flatMap(podsIn)
+  const ofPods = renderedFiles
+    .flatMap(containersIn)
     .map(({ place, container }) => ({ place, words: container.args }));
   const ofBatch = Object.entries(batchDefinitions()).map(([name, { Properties }]) => ({
     place: `${BATCH} ${name}`,
@@ -176,7 +188,10 @@ export function deployedCommands(): DeployedCommand[] {
   const ofCompose = Object.entries(composeServices())
     .filter(([, { image }]) => image.startsWith('qianmo-'))
     .map(([name, { command = [] }]) => ({ place: `${COMPOSE} ${name}`, words: command }));
-  return [...ofPods, ...ofBatch, ...ofCompose, ...imageCommands(), ...SLURM.map(slurmCommand)];
+  return [
+    ...[...ofPods, ...ofBatch, refreshCommand(), ...ofCompose, ...imageCommands()],
+    ...[workersCommand(), ...SUBMISSIONS.flatMap(submittedCommands)],
+  ];
 }
 
 function imageCommands(): DeployedCommand[] {
@@ -187,14 +202,48 @@ function imageCommands(): DeployedCommand[] {
   }));
 }
 
-/** The call in a script, whose variables are replaced by their defaults or by a word. */
-function slurmCommand(path: string): DeployedCommand {
-  const text = readFileSync(path, 'utf8').replace(/\\\n\s*/g, '');
-  const call = /"\$\{qianmo\[@\]\}" (.*?)( &)?$/m.exec(text)?.[1];
-  if (call === undefined) throw new Error(`${path} calls no qianmo`);
+const RefreshTemplate = z.looseObject({
+  Parameters: z.record(z.string(), z.looseObject({ Default: z.string().optional() })),
+  Resources: z.looseObject({
+    Refresh: z.looseObject({
+      Properties: z.looseObject({ Target: z.looseObject({ Input: z.string() }) }),
+    }),
+  }),
+});
+const BatchSubmission = z.looseObject({
+  ContainerOverrides: z.looseObject({ Command: words }),
+});
+
+/** What the schedule of AWS submits, with the defaults of its parameters. */
+function refreshCommand(): DeployedCommand {
+  const { Parameters, Resources } = RefreshTemplate.parse(documentsIn(BATCH_REFRESH)[0]);
+  const text = Resources.Refresh.Properties.Target.Input.replace('!Sub ', '').replace(
+    /\$\{(\w+)\}/g,
+    (_, name: string) => Parameters[name]?.Default ?? 'word',
+  );
+  const { Command } = BatchSubmission.parse(JSON.parse(text)).ContainerOverrides;
+  return { place: BATCH_REFRESH, words: Command };
+}
+
+/** The worker that a script starts where it is given no other command, with its variables replaced. */
+function workersCommand(): DeployedCommand {
+  const [place = ''] = SLURM;
+  const text = readFileSync(place, 'utf8');
+  const call = /set -- (worker .*)$/m.exec(text)?.[1];
+  if (call === undefined) throw new Error(`${place} starts no worker`);
   const plain = call
     .replace(/\$\{\w+:-([^}]*)\}/g, '$1')
     .replace(/\$\w+/g, 'word')
     .replace(/"/g, '');
-  return { place: path, words: plain.trim().split(/\s+/) };
+  return { place, words: plain.trim().split(/\s+/) };
+}
+
+/** The commands that a script submits for a config alone. */
+function submittedCommands(place: string): DeployedCommand[] {
+  const list = /set -- (".*")$/m.exec(readFileSync(place, 'utf8'))?.[1];
+  if (list === undefined) throw new Error(`${place} submits no commands`);
+  return [...list.matchAll(/"([^"]*)"/g)].map(([, command = '']) => ({
+    place,
+    words: command.replace(/\$\w+/, 'run.yaml').split(' '),
+  }));
 }

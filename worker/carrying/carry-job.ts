@@ -235,6 +235,7 @@ const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
   failed: 'transient',
   interrupted: 'transient',
   cancelled: 'transient',
+  taken: 'transient',
 };
 
 function failureOf(error: unknown, job: Job | JoinJob): JobFailure {

@@ -3,9 +3,7 @@
 import type { SideName } from './sides/sides.js';
 import { median } from '../../../shared/base/arrays.js';
 
-/**
- * How a side uses the machine: one pinned core, two threads, or one process pinned to each core.
- */
+/** How a side uses the machine: one pinned core, two threads, or one process pinned to each core. */
 export const ARRANGEMENTS = ['one thread', 'two threads', 'two processes'] as const;
 export type Arrangement = (typeof ARRANGEMENTS)[number];
 

@@ -10,9 +10,10 @@ import {
   startEmbeddedRedis,
   type EmbeddedRedis,
 } from '../../../infra/bootstrap/embedded-redis.mjs';
-import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { laterLog, smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import type { Checks } from '../checks.js';
 import { DEPLOY, deployedCommands } from '../manifests.js';
+import { placedWords } from '../placed-words.js';
 import { digestIn, endedWith, run, startProgram, type RunningProgram } from '../programs.js';
 
 const OUTER_STEPS = 8;
@@ -25,7 +26,11 @@ export interface Place {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** A prepared store, a token and a Redis with the user of the compose file. */
+/** The policy of the values of the chart. */
+const POLICY =
+  'exploration: { mode: active, policy: thompson, slots: [2], share: { kind: fixed, share: 0.1 } }';
+
+/** A log, later rows, a policy, a token and a Redis with the user of the compose file. */
 export async function openPlace(folder: string): Promise<Place> {
   const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
   const environment = {
@@ -35,11 +40,11 @@ export async function openPlace(folder: string): Promise<Place> {
   };
   await mkdir(join(folder, 'data'));
   await writeFile(join(folder, 'log.csv'), smallLog());
+  await writeFile(join(folder, 'later.csv'), laterLog());
+  await writeFile(join(folder, 'policy.yaml'), POLICY);
   await writeFile(join(folder, 'token'), TOKEN);
   await writeRun(folder, 'run', OUTER_STEPS);
-  const place = { folder, redis, environment };
-  endedWith(await startQianmo(['prepare', 'run.yaml'], place).ended, 0);
-  return place;
+  return { folder, redis, environment };
 }
 
 /** `qianmo` with the address of Redis in its environment. */
@@ -52,7 +57,8 @@ export function startQianmo(words: readonly string[], place: Place): RunningProg
 export async function writeRun(folder: string, name: string, outerSteps: number): Promise<string> {
   const { queue: _own, ...plain } = smallRun(name, outerSteps);
   const store = join(folder, 'data/store');
-  const written = { ...plain, data: { ...plain.data, store }, output: join(folder, 'data', name) };
+  const data = { ...plain.data, store, rowSplit: { by: 'time' } };
+  const written = { ...plain, data, output: join(folder, 'data', name) };
   const path = join(folder, `${name}.yaml`);
   await writeFile(path, JSON.stringify(written));
   return path;
@@ -77,27 +83,11 @@ async function addressOfUser(folder: string, redis: EmbeddedRedis): Promise<stri
   return address.href;
 }
 
-/** The value of these options is a place or a name, which is another one here. */
-function placedHere(words: readonly string[], folder: string): string[] {
-  const values: Readonly<Record<string, string>> = {
-    '--store-allow': join(folder, 'data'),
-    '--bundle': join(folder, 'data/run/bundles'),
-    '--token-file': join(folder, 'token'),
-    '--cache': join(folder, 'data/cache'),
-    '--port': '0',
-    '--metrics-port': '0',
-    '--metrics-host': '127.0.0.1',
-    '--name': 'worker-1',
-  };
-  const placed = words.map((word, index) => values[words[index - 1] ?? ''] ?? word);
-  return placed[0] === 'train' ? ['train', join(folder, 'run.yaml'), ...placed.slice(2)] : placed;
-}
-
 /** Each distinct command line, with the places that have it. */
 function distinctCommands(folder: string): (readonly [words: string[], places: string[]])[] {
   const found = new Map<string, [string[], string[]]>();
   for (const { place, words } of deployedCommands()) {
-    const placed = placedHere(words, folder);
+    const placed = placedWords(words, folder);
     const known = found.get(placed.join(' ')) ?? [placed, []];
     known[1].push(place);
     found.set(placed.join(' '), known);
@@ -119,14 +109,15 @@ async function startAndStop(
   return 'started; ended with 0 after SIGTERM';
 }
 
-async function runTraining(words: readonly string[], place: Place): Promise<string> {
+/** Runs it to its end, with a worker that computes its jobs. */
+async function runToEnd(words: readonly string[], place: Place): Promise<string> {
   const options = ['worker', '--device', 'cpu', '--store-allow', join(place.folder, 'data')];
   const worker = startQianmo(options, place);
   try {
-    const digest = digestIn(endedWith(await startQianmo(words, place).ended, 0));
-    for (const verb of ['evaluate', 'export'])
-      endedWith(await startQianmo([verb, 'run.yaml'], place).ended, 0);
-    return `trained ${OUTER_STEPS} outer steps, digest ${digest}; evaluated and exported`;
+    const output = endedWith(await startQianmo(words, place).ended, 0);
+    return words[0] === 'train'
+      ? `trained ${OUTER_STEPS} outer steps, digest ${digestIn(output)}`
+      : 'ended with 0';
   } finally {
     worker.signal('SIGTERM');
     await worker.ended;
@@ -135,8 +126,12 @@ async function runTraining(words: readonly string[], place: Place): Promise<stri
 
 async function runCommandLine(words: readonly string[], place: Place): Promise<string> {
   switch (words[0]) {
+    case 'prepare':
     case 'train':
-      return runTraining(words, place);
+    case 'evaluate':
+    case 'export':
+    case 'refresh':
+      return runToEnd(words, place);
     case 'worker':
       if (words.includes('gpu')) {
         endedWith(await startQianmo(words, place).ended, 3);
@@ -151,9 +146,11 @@ async function runCommandLine(words: readonly string[], place: Place): Promise<s
 }
 
 export async function checkCommandLines({ check }: Checks, place: Place): Promise<void> {
-  const order = ['train', 'worker', 'serve', 'dashboard'];
+  const order = ['prepare', 'train', 'evaluate', 'export', 'refresh', 'worker', 'serve'];
+  const placeOf = (verb = ''): number =>
+    order.includes(verb) ? order.indexOf(verb) : order.length;
   const commands = distinctCommands(place.folder).sort(
-    ([one], [other]) => order.indexOf(one[0] ?? '') - order.indexOf(other[0] ?? ''),
+    ([one], [other]) => placeOf(one[0]) - placeOf(other[0]),
   );
   for (const [words, places] of commands) {
     const shown = words.join(' ').replaceAll(place.folder, '');

@@ -17,7 +17,8 @@ async function writePrograms(folder: string): Promise<string> {
   for (const name of ['scontrol', 'scancel'])
     await writeFile(join(programs, name), note, { mode: 0o755 });
   await writeFile(join(programs, 'squeue'), `${note}echo RUNNING\n`, { mode: 0o755 });
-  await writeFile(join(programs, 'sbatch'), `${note}echo 41\n`, { mode: 0o755 });
+  for (const name of ['sbatch', 'aws'])
+    await writeFile(join(programs, name), `${note}echo 41\n`, { mode: 0o755 });
   await writeFile(join(programs, 'calls'), '');
   return programs;
 }
@@ -45,7 +46,10 @@ export async function checkSlurm({ check }: Checks, place: Place): Promise<void>
   await writeRun(place.folder, 'slurm-run', OUTER_STEPS);
   const coordinator: Script = {
     name: 'coordinator.sbatch',
-    words: [join(place.folder, 'slurm-run.yaml')],
+    words: ['prepare', 'train --resume'].map((step) => {
+      const [verb = '', ...options] = step.split(' ');
+      return [verb, join(place.folder, 'slurm-run.yaml'), ...options].join(' ');
+    }),
     environment: { SLURM_JOB_ID: '7', QIANMO_WORKERS_JOB: '41' },
   };
   const worker = startScript(place, {
@@ -91,7 +95,10 @@ export async function checkSlurm({ check }: Checks, place: Place): Promise<void>
     return 'exit code 0, scontrol requeue';
   });
   await check('Slurm: a config that is not there is not queued again', async () => {
-    const script = startScript(place, { ...coordinator, words: ['no-such.yaml'] });
+    const script = startScript(place, {
+      ...coordinator,
+      words: ['prepare no-such.yaml', 'train no-such.yaml'],
+    });
     endedWith(await script.ended, 2);
     await expectCalls(/^scancel 41\n$/);
     return 'exit code 2, no requeue';
@@ -99,7 +106,38 @@ export async function checkSlurm({ check }: Checks, place: Place): Promise<void>
   await check('Slurm: an array and a coordinator are submitted', async () => {
     const words = ['run.yaml', '8'];
     endedWith(await startScript(place, { ...coordinator, name: 'submit.sh', words }).ended, 0);
-    await expectCalls(/--array=1-8 .*workers\.sbatch\n.*JOB=41 .*coordinator\.sbatch run\.yaml/);
+    await expectCalls(
+      /--array=1-8 .*workers\.sbatch\n.*JOB=41 .*coordinator\.sbatch prepare run\.yaml train run\.yaml --resume/,
+    );
     return 'sbatch twice';
+  });
+  await check('Slurm: a server is queued again when its time is up', async () => {
+    const bundle = join(place.folder, 'data/run/bundles');
+    const words = ['serve', '--bundle', bundle, '--port', '0'];
+    const script = startScript(place, {
+      name: 'workers.sbatch',
+      words,
+      environment: { SLURM_JOB_ID: '43' },
+    });
+    await script.saw(/rankings: /);
+    script.signal('SIGTERM');
+    endedWith(await script.ended, 0);
+    await expectCalls(/^scontrol requeue 43$/m);
+    return 'exit code 0, scontrol requeue';
+  });
+  await check('AWS Batch: each job waits for the one before', async () => {
+    const script = startProgram(
+      'bash',
+      [resolve(DEPLOY, 'batch/submit.sh'), 'queue', '/data/run.yaml'],
+      {
+        folder: place.folder,
+        environment: { PATH: `${programs}${delimiter}${process.env['PATH'] ?? ''}` },
+      },
+    );
+    endedWith(await script.ended, 0);
+    await expectCalls(
+      /command=prepare,\/data\/run\.yaml --query[^\n]*\n[^\n]*command=train,\/data\/run\.yaml,--resume --depends-on jobId=41 [^\n]*\n[^\n]*evaluate[^\n]*jobId=41[^\n]*\n[^\n]*export[^\n]*jobId=41/,
+    );
+    return 'submit-job four times';
   });
 }

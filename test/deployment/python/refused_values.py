@@ -12,6 +12,25 @@ REFUSED = {
     "a run without a config": {"run": {"config": ""}},
     "a run with two configs": {"run": {"config": "x", "existingConfigMap": "y"}},
     "servers without a bundle": {"run": {"config": "x"}, "server": {"enabled": True}},
+    "a run without steps": {"run": {"config": "x", "steps": []}},
+    "a refresh without a config": {"run": {"enabled": False}, "refresh": {"enabled": True}},
+    "served rows without a state": {
+        "run": {"enabled": False},
+        "server": {"enabled": True, "bundle": "/data/b", "rows": "/data/rows"},
+    },
+    "exploration without a policy": {
+        "run": {"enabled": False},
+        "server": {
+            "enabled": True,
+            "bundle": "/data/b",
+            "state": {"size": "1Gi"},
+            "explore": {"enabled": True},
+        },
+    },
+    "shared evidence of nothing": {
+        "run": {"enabled": False},
+        "server": {"enabled": True, "bundle": "/data/b", "evidenceInRedis": True},
+    },
     "scaling without a run": {
         "run": {"enabled": False},
         "pools": {"cpu": {"scaling": {"enabled": True}}},

@@ -1,8 +1,9 @@
-"""The job definitions of AWS Batch against the model of its own client: validate_batch.py TEMPLATE
+"""The job definitions of AWS Batch against the model of its own client: validate_batch.py TEMPLATE SCHEDULE
 
-cfn-lint knows the schema of the template; botocore knows the bounds of the call that a stack makes.
+cfn-lint knows the schema of the templates; botocore knows the bounds of the calls that a stack and a schedule make.
 """
 
+import json
 import sys
 
 import botocore.session
@@ -28,12 +29,21 @@ def camel(value, keeps_names=False):
     }
 
 
-def main(path: str) -> None:
+def problems_of_schedule(path: str, model) -> list[str]:
+    """The text that the schedule sends as the call SubmitJob."""
+    with open(path, encoding="utf8") as file:
+        target = yaml.load(file, Template)["Resources"]["Refresh"]["Properties"]["Target"]
+    submission = camel(json.loads(target["Input"].removeprefix("Sub-")))
+    report = ParamValidator().validate(submission, model.operation_model("SubmitJob").input_shape)
+    return [f"{path}: {report.generate_report()}"] if report.has_errors() else []
+
+
+def main(path: str, schedule: str) -> None:
     with open(path, encoding="utf8") as file:
         resources = yaml.load(file, Template)["Resources"]
     model = botocore.session.get_session().get_service_model("batch")
     shape = model.operation_model("RegisterJobDefinition").input_shape
-    problems = []
+    problems = problems_of_schedule(schedule, model)
     for name, resource in resources.items():
         given = camel(resource["Properties"])
         report = ParamValidator().validate(given, shape)
@@ -44,7 +54,7 @@ def main(path: str) -> None:
             problems.append(f"{name}: a timeout below 60 s")
     if problems:
         sys.exit("\n".join(problems))
-    print(f"{len(resources)} job definitions, botocore {botocore.__version__}")
+    print(f"{len(resources)} job definitions and a schedule, botocore {botocore.__version__}")
 
 
-main(sys.argv[1])
+main(sys.argv[1], sys.argv[2])

@@ -62,7 +62,7 @@ async function undisturbedDigest(outerSteps: number): Promise<unknown> {
 }
 
 const busy = (run: string, where: RegExp): ExpectedFailure => ({
-  exitCode: 2,
+  exitCode: 6,
   what: new RegExp(
     `^another coordinator works on run ${run}: process \\d+ on \\S+, since 20\\d\\d-`,
   ),
@@ -120,7 +120,7 @@ scene(
     await second.saw(/checkpoint of outer step/);
     first.signal('SIGCONT');
     expectFailure(await first.ended, {
-      exitCode: 1,
+      exitCode: 6,
       what: /^another coordinator has taken over this run$/,
       cure: /this one has stopped and changed nothing of it/,
     });

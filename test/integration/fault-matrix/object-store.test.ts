@@ -137,7 +137,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       await takeOver(name);
       proxy.release();
       await expectExclusion(run, {
-        exitCode: 1,
+        exitCode: 6,
         message: /another coordinator has taken over this run/,
       });
     }),

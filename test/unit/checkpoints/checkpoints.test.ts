@@ -104,7 +104,7 @@ describe('two coordinators of one run', () => {
     expect(formatFailure(failure as QianmoError)).toContain(
       'another coordinator wrote a checkpoint of run tiny during this run',
     );
-    expect(failure).toMatchObject({ kind: 'failed' });
+    expect(failure).toMatchObject({ kind: 'taken' });
     expect(await store.list('')).toEqual(keysBefore);
     expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
     await successor.write(stateAt(4));

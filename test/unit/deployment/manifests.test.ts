@@ -7,28 +7,29 @@ import {
   batchDefinitions,
   composeServices,
   deployedCommands,
+  documentsIn,
+  KUBERNETES_LIFE,
   DOCKERFILE,
   failingCodesOf,
-  KUBERNETES_JOB,
-  podsIn,
+  containersIn,
   renderedFiles,
   SLURM,
 } from '../../deployment/manifests.js';
 import { parseOnly } from '../../fixtures/documentation/command-lines.js';
 const BUG = 70;
-const { environment, interrupted, cancelled } = EXIT_CODE_BY_KIND;
-const resumable = [environment, interrupted];
+const { environment, interrupted, cancelled, taken } = EXIT_CODE_BY_KIND;
+const resumable = [environment, interrupted, taken];
 const final = [...new Set(Object.values(EXIT_CODE_BY_KIND)), BUG].filter(
   (code) => !resumable.includes(code),
 );
 const commands = deployedCommands();
-const pods = [KUBERNETES_JOB, ...renderedFiles].flatMap(podsIn);
+const containers = renderedFiles.flatMap(containersIn);
 
 describe('command lines', () => {
   test.each(commands)('$place: $words', ({ words }) => {
     // A required address comes from the environment there.
-    const redis = words[0] === 'serve' || words[0] === 'train' ? [] : ['--redis', 'redis://queue'];
-    parseOnly([...words, ...redis]);
+    const needsRedis = words[0] === 'worker' || words[0] === 'dashboard';
+    parseOnly([...words, ...(needsRedis ? ['--redis', 'redis://queue'] : [])]);
   });
 
   test('a coordinator can be started again', () => {
@@ -44,8 +45,8 @@ describe('command lines', () => {
 
 describe('exit codes', () => {
   test('a Job of Kubernetes fails at once with those that another try does not change', () => {
-    const rules = [KUBERNETES_JOB, ...renderedFiles].flatMap(failingCodesOf);
-    expect(rules.length).toBe(3);
+    const rules = renderedFiles.flatMap(failingCodesOf);
+    expect(rules.length).toBe(4);
     for (const codes of rules) expect(codes).toEqual(final.sort((a, b) => a - b));
   });
 
@@ -89,7 +90,7 @@ test('nothing starts a coordinator again whose run was cancelled', () => {
   expect(worker).not.toHaveProperty('entrypoint');
 });
 
-describe.each(pods)('$place', ({ pod, container }) => {
+describe.each(containers)('$place', ({ pod, container }) => {
   test('needs no rights and writes only to volumes', () => {
     expect(pod).toMatchObject({
       automountServiceAccountToken: false,
@@ -111,7 +112,10 @@ describe.each(pods)('$place', ({ pod, container }) => {
     const written = container.env.filter(
       ({ name, value }) => value !== undefined && /REDIS_URL|SECRET|SIGNING_KEY$|TOKEN/.test(name),
     );
-    expect(written).toEqual([]);
+    // The Redis for trials has no password.
+    expect(
+      written.filter(({ value }) => !/^redis:\/\/qianmo-redis:6379$/.test(value ?? '')),
+    ).toEqual([]);
   });
 
   test('starts on its device or not at all', () => {
@@ -121,6 +125,11 @@ describe.each(pods)('$place', ({ pod, container }) => {
       isOfGpus,
     );
   });
+});
+
+test('the Redis for trials keeps every job until its pod ends', () => {
+  const text = JSON.stringify(documentsIn(KUBERNETES_LIFE));
+  expect(text).toContain('"redis-server","--appendonly","yes","--maxmemory-policy","noeviction"');
 });
 
 describe('images', () => {

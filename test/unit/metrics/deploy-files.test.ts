@@ -24,7 +24,7 @@ it('alerts lead to sections of the runbook', () => {
       .replaceAll(' ', '-'),
   );
   const alerts = readFileSync('infra/deploy/prometheus/alerts.yml', 'utf8');
-  const links = [...alerts.matchAll(/runbook: infra\/docs\/runbook\.md#(\S+)/g)];
+  const links = [...alerts.matchAll(/runbook_url: infra\/docs\/runbook\.md#(\S+)/g)];
   expect(links).toHaveLength([...alerts.matchAll(/- alert:/g)].length);
   expect(links.map(([, anchor]) => anchor).filter((each) => !anchors.includes(each ?? ''))).toEqual(
     [],

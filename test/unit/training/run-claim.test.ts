@@ -54,7 +54,7 @@ describe('a claim', () => {
   inRoom('is refused at once while the process of another one is seen to run', async (room) => {
     const first = await room.claim('first');
     await expect(room.claim('second')).rejects.toMatchObject({
-      kind: 'usage',
+      kind: 'taken',
       report: {
         what: expect.stringMatching(
           new RegExp(
@@ -83,7 +83,7 @@ describe('a claim', () => {
 
   inRoom('is refused when a holder elsewhere says that it lives', async (room) => {
     const first = await room.claim('first', ELSEWHERE);
-    await expect(room.claim('second')).rejects.toMatchObject({ kind: 'usage' });
+    await expect(room.claim('second')).rejects.toMatchObject({ kind: 'taken' });
     expect(room.clock.monotonicMs()).toBeLessThanOrEqual(6_000);
     await first.demand();
     await first.release();
@@ -131,7 +131,7 @@ describe('a claim', () => {
     room.store.put = put;
     const second = await room.claim('second');
     expect([second.epoch, room.clock.monotonicMs()]).toEqual([2, 0]);
-    await expect(room.claim('third')).rejects.toMatchObject({ kind: 'usage' });
+    await expect(room.claim('third')).rejects.toMatchObject({ kind: 'taken' });
     await second.release();
   });
 

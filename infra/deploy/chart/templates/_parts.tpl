@@ -26,7 +26,20 @@ image: {{ printf "%sqianmo-%s:%s" $images.prefix .image ($images.tag | default .
 imagePullPolicy: {{ $images.pullPolicy }}
 {{- end -}}
 
-{{/* The pod around one container: rights, place and time to end. */}}
+{{/* Labels and annotations of a pod: its own, those of every pod, those of its component. */}}
+{{- define "qianmo.podMetadata" -}}
+labels:
+  {{- include "qianmo.labels" . | nindent 2 }}
+  {{- with merge (dict) (.settings.labels | default dict) .root.Values.pods.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.settings.annotations | default dict) .root.Values.pods.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What surrounds the containers of a pod: rights, place and time to end. */}}
 {{- define "qianmo.pod" -}}
 automountServiceAccountToken: false
 {{- with .root.Values.serviceAccount.name }}
@@ -55,6 +68,10 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .settings.affinity | default .root.Values.pods.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "qianmo.container" -}}
@@ -77,13 +94,25 @@ resources:
   containerPort: {{ .root.Values.metrics.port }}
 {{- end -}}
 
+{{/* The variables of several texts. */}}
+{{- define "qianmo.environment" -}}
+{{- with join "\n" . | fromYamlArray -}}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "qianmo.redisEnvironment" -}}
 {{- $values := .root.Values -}}
 - name: QIANMO_REDIS_URL
+  {{- if $values.redis.trial.enabled }}
+  value: redis://{{ include "qianmo.name" (dict "root" .root "component" "redis") }}:6379
+  {{- else }}
   valueFrom:
     secretKeyRef:
       name: {{ $values.redis.existingSecret }}
       key: {{ $values.redis.key }}
+  {{- end }}
 {{- if $values.redis.tlsSecret }}
 - name: QIANMO_REDIS_CA_FILE
   value: /secrets/redis/ca.crt
@@ -104,7 +133,8 @@ resources:
 {{- end }}
 {{- end -}}
 
-{{- define "qianmo.s3Environment" -}}
+{{/* The object store, and variables that the values add. */}}
+{{- define "qianmo.commonEnvironment" -}}
 {{- with .root.Values.s3 }}
 {{- if .existingSecret }}
 - name: AWS_ACCESS_KEY_ID
@@ -127,6 +157,9 @@ resources:
   value: {{ .endpoint }}
 {{- end }}
 {{- end }}
+{{- with concat .root.Values.pods.extraEnv (.settings.extraEnv | default list) }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Mounts that every pod has. readOnly: of the data. */}}
@@ -142,6 +175,9 @@ resources:
 - name: redis-tls
   mountPath: /secrets/redis
   readOnly: true
+{{- end }}
+{{- with concat .root.Values.pods.mounts (.settings.mounts | default list) }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
@@ -162,8 +198,69 @@ resources:
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
+{{- with concat .root.Values.pods.volumes (.settings.volumes | default list) }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
-{{- define "qianmo.configDigest" -}}
-{{- printf "%s%s" .Values.run.config .Values.run.existingConfigMap | sha256sum | trunc 8 -}}
+{{/* A Job does not change, so another config has another name. */}}
+{{- define "qianmo.runName" -}}
+{{- $digest := printf "%s%s%s" .Values.run.config .Values.run.existingConfigMap (toJson .Values.run.steps) | sha256sum | trunc 8 -}}
+{{- printf "%s-%s" (include "qianmo.name" (dict "root" $ "component" "coordinator")) $digest -}}
+{{- end -}}
+
+{{/* A Job that runs the commands of a coordinator one after another: each before the last is an init container. */}}
+{{- define "qianmo.jobOfSteps" -}}
+{{- $of := . -}}
+{{- $last := sub (len .steps) 1 | int -}}
+backoffLimit: {{ .settings.backoffLimit }}
+podFailurePolicy:
+  rules:
+    # A pod that had to leave its node counts as no failure.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+    # Failed, wrong usage, a bug: the same command would end the same way. 5: somebody cancelled the run.
+    - action: FailJob
+      onExitCodes:
+        operator: In
+        values: [1, 2, 5, 70]
+template:
+  metadata:
+    {{- include "qianmo.podMetadata" . | nindent 4 }}
+  spec:
+    restartPolicy: Never
+    {{- include "qianmo.pod" . | nindent 4 }}
+    {{- if gt $last 0 }}
+    initContainers:
+      {{- range $index, $words := initial .steps }}
+      {{- include "qianmo.step" (merge (dict "words" $words "index" $index) $of) | nindent 6 }}
+      {{- end }}
+    {{- end }}
+    containers:
+      {{- include "qianmo.step" (merge (dict "words" (last .steps) "index" $last) $of) | nindent 6 }}
+    volumes:
+      {{- include "qianmo.volumes" . | nindent 6 }}
+      - name: config
+        configMap:
+          name: {{ .root.Values.run.existingConfigMap | default (include "qianmo.runName" .root) }}
+{{- end -}}
+
+{{- define "qianmo.step" -}}
+{{- $hasMetrics := has (first .words) (list "train" "auto" "sweep" "evaluate" "export" "refresh") -}}
+- name: {{ first .words }}-{{ add1 .index }}
+  {{- include "qianmo.image" . | nindent 2 }}
+  args: [{{ range $index, $word := .words }}{{ if $index }}, {{ end }}{{ $word | quote }}{{ end }}{{ if $hasMetrics }}, {{ include "qianmo.metricsArguments" . }}{{ end }}]
+  {{- if $hasMetrics }}
+  ports:
+    {{- include "qianmo.metricsPort" . | nindent 4 }}
+  {{- end }}
+  {{- include "qianmo.environment" (list (include "qianmo.redisEnvironment" .) (include "qianmo.signingEnvironment" .) (include "qianmo.commonEnvironment" .)) | nindent 2 }}
+  {{- include "qianmo.container" . | nindent 2 }}
+  volumeMounts:
+    {{- include "qianmo.mounts" . | nindent 4 }}
+    - name: config
+      mountPath: /config
+      readOnly: true
 {{- end -}}

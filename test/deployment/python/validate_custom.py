@@ -1,4 +1,4 @@
-"""ScaledObjects against the definition that KEDA installs, closed: validate_keda.py DEFINITION MANIFESTS..."""
+"""Custom resources against the definition that a cluster has of them, closed: validate_custom.py DEFINITION KIND MANIFESTS..."""
 
 import sys
 
@@ -18,22 +18,27 @@ def closed(node):
     return copy
 
 
-def main(definition: str, manifests: list[str]) -> None:
+def main(definition: str, kind: str, manifests: list[str]) -> None:
     with open(definition, encoding="utf8") as file:
-        [version] = [v for v in yaml.safe_load(file)["spec"]["versions"] if v["name"] == "v1alpha1"]
-    schema = closed(version["schema"]["openAPIV3Schema"])
+        spec = yaml.safe_load(file)["spec"]
+    assert spec["names"]["kind"] == kind
+    schemas = {
+        f"{spec['group']}/{version['name']}": closed(version["schema"]["openAPIV3Schema"])
+        for version in spec["versions"]
+    }
     # The definition leaves the fields of every object's metadata to Kubernetes.
-    schema["properties"]["metadata"] = {"type": "object"}
+    for schema in schemas.values():
+        schema["properties"]["metadata"] = {"type": "object"}
     count = 0
     for path in manifests:
         with open(path, encoding="utf8") as file:
             for document in yaml.safe_load_all(file):
-                if document["kind"] == "ScaledObject":
-                    jsonschema.validate(document, schema)
+                if document["kind"] == kind:
+                    jsonschema.validate(document, schemas[document["apiVersion"]])
                     count += 1
     if count == 0:
-        sys.exit("no ScaledObject in the manifests")
-    print(f"{count} ScaledObjects")
+        sys.exit(f"no {kind} in the manifests")
+    print(f"{count} of kind {kind}")
 
 
-main(sys.argv[1], sys.argv[2:])
+main(sys.argv[1], sys.argv[2], sys.argv[3:])
