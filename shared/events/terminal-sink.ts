@@ -27,7 +27,7 @@ interface TerminalSink extends StampedEventSink {
 const REDRAW_INTERVAL_MS = 100;
 /** Between two plain lines, it grows with the time that the stage has taken. */
 const PLAIN_LINE_INTERVAL_MS = { min: 5_000, max: 60_000 } as const;
-const PLAIN_LINE_INTERVAL_SHARE = 0.2;
+const PLAIN_LINE_INTERVAL_SHARE = 0.5;
 const BAR_WIDTH = 20;
 const COLUMNS_DEFAULT = 80;
 const CLEAR_LINE = '\r\u001b[K';
