@@ -46,7 +46,7 @@ test.each([
   ['lines of shared', () => linesBelow('shared'), 22_698],
   ['lines of worker', () => linesBelow('worker'), 24_920],
   ['lines of infra', () => linesBelow('infra'), 11_987],
-  ['lines of test', () => linesBelow('test'), 74_248],
+  ['lines of test', () => linesBelow('test'), 74_299],
   ['source files', () => production.length, 441],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_165],

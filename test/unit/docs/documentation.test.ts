@@ -39,7 +39,8 @@ const docs = [...english, ...chinesePages.map((page) => pageAt(chinesePath(page)
 const decisions = readdirSync('infra/decisions').map((name) =>
   pageAt(join('infra/decisions', name)),
 );
-const pages = [readme, chineseReadme, ...docs, ...decisions, pageAt('infra/results/README.md')];
+const others = ['infra/results/README.md', 'infra/python/README.md'].map(pageAt);
+const pages = [readme, chineseReadme, ...docs, ...decisions, ...others];
 
 /** The folders that the fenced tree of a page draws, on lines of their own or named on the line of a parent. */
 function foldersDrawn({ text }: Page): string[] {
@@ -142,6 +143,17 @@ describe('documentation', () => {
   test('each README links to the other in its first lines', () => {
     expect(readme.text.split('\n').slice(0, 4).join('')).toContain('](README.zh.md)');
     expect(chineseReadme.text.split('\n').slice(0, 4).join('')).toContain('](README.md)');
+  });
+
+  test('notebooks are kept without what they printed, which would age', () => {
+    const notebooks = files.filter((path) => path.endsWith('.ipynb'));
+    expect(notebooks).toContain('infra/python/tour.ipynb');
+    for (const path of notebooks) {
+      const { cells } = JSON.parse(readFileSync(path, 'utf8')) as {
+        readonly cells: readonly { readonly outputs?: readonly unknown[] }[];
+      };
+      expect(cells.flatMap(({ outputs = [] }) => outputs)).toEqual([]);
+    }
   });
 
   test('the run configs of the README parse', () => {
