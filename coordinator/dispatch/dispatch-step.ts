@@ -18,7 +18,7 @@ import {
 } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/queue/signed-job-queue.js';
 import { RunFencedError } from '../../shared/storage/lease.js';
-import type { BlobStore } from '../../shared/storage/blob-store.js';
+import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission, FingerprintDemand, MachineChoice } from './admission.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import {
@@ -164,20 +164,24 @@ export class DispatchStep<Value extends object> {
     const { beat, clock, producer, patience, blobs } = this.#context;
     this.abandon();
     const open = [...this.#openByJobId.values()];
-    const unused = [
-      ...open.flatMap(({ order }) => this.#stepBlobs.released(order)),
-      ...this.#kept.release(),
-    ];
     const jobIds = [...this.#openByJobId.keys()];
     this.#openByJobId.clear();
+    let unused: readonly BlobRef[] | null = null;
+    const release = (): readonly BlobRef[] =>
+      (unused ??= [
+        ...open.flatMap(({ order }) => this.#stepBlobs.released(order)),
+        ...this.#kept.release(),
+      ]);
     const tidy = async (): Promise<boolean> => {
       // A coordinator that stalled does not know yet that another one uses its blobs.
       if (jobIds.length > 0) await beat();
       await producer.remove(jobIds);
-      await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#stepBlobs.settled()]);
+      // Not before, because a step that is closed meanwhile deletes what it is the last to use.
+      const refs = release();
+      await Promise.all([...refs.map((ref) => blobs.delete(ref)), this.#stepBlobs.settled()]);
       return false;
     };
-    // Blobs left behind have a lifetime, and the next start of the run removes the jobs.
+    // Otherwise blobs stay in use and have a lifetime, and the next start of the run removes the jobs.
     const untilMs = clock.monotonicMs() + CLOSE_TIMEOUT_MS;
     return patience
       .attemptQuietly(tidy, untilMs)

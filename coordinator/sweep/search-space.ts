@@ -59,7 +59,9 @@ const ADAPTING = {
  * From so many support rows on, adgroups also learn how much each field counts together with the others. Where they have
  * fewer, that brings nothing, and such a model has no mean with the other DeepFM.
  */
-const SUPPORT_ROWS_BY_FIELD_MIN = 64;
+const LONG_SUPPORT_ROWS_MIN = 64;
+/** Training on long tasks hardly shows what the mean of a few rows is worth. */
+const LONG_MEAN_SHRINKAGE = 30;
 
 /** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
 const RATES = { deepfm: 0.005, 'narrow deepfm': 0.003, encodings: 0.05 } as const;
@@ -92,8 +94,7 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
   return CANDIDATES.slice(0, countMax).map(({ model, readsRate, adapts, regularisation }) => {
     const { personal, method } = ADAPTING[adapts];
     const rate = RATES[model];
-    const weighsFields =
-      adapts !== 'nothing' && facts.supportRowsPerTask >= SUPPORT_ROWS_BY_FIELD_MIN;
+    const isLong = adapts !== 'nothing' && facts.supportRowsPerTask >= LONG_SUPPORT_ROWS_MIN;
     return {
       words: {
         ...{ model, 'support inputs': readsRate ? 'rate' : 'none', adapts },
@@ -101,10 +102,10 @@ export function candidatesOf(facts: DataFacts, countMax: number): Candidate[] {
       },
       model: {
         ...{ ...MODELS[model], personal: [...personal] },
-        ...(weighsFields ? { interactions: 'by-field' } : {}),
+        ...(isLong ? { interactions: 'by-field' } : {}),
         ...(readsRate ? { supportInputs: supportInputsOf(facts) } : {}),
       },
-      method,
+      method: isLong ? { ...method, meanShrinkage: LONG_MEAN_SHRINKAGE } : method,
       training: {
         optimizer: { kind: 'adam', rate },
         ...REGULARISATION[regularisation],

@@ -200,6 +200,8 @@ class EncodedPacks {
 
   /** The number of row packs that are still in memory although their outer steps are long over. */
   lingeringCount(): number {
+    // The first collection may end one that began while the row packs were in use, which keeps them.
+    collectGarbage();
     collectGarbage();
     const latest = this.#packs.reduce((most, { outerStep }) => Math.max(most, outerStep), 0);
     return this.#packs.filter(

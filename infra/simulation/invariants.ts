@@ -86,6 +86,8 @@ export class Invariants {
   /** The claim under which the pointer was replaced last. */
   #pointerEpoch = 0;
   isAnyObjectDamaged = false;
+  /** Whether a coordinator has warned of a checkpoint that it cannot read. */
+  #isDamageTold = false;
   readonly #checkpoints: CheckedCheckpoints;
 
   constructor(world: Observed, reference: Reference) {
@@ -167,9 +169,10 @@ export class Invariants {
 
   /** The run is complete. */
   onOutcome({ state: { outerStep, validated }, digest }: TrainingOutcome): void {
-    // The parameters with the lowest validation loss, or the last.
+    // The parameters with the lowest validation loss, or the last if there is none or its checkpoint is said to be damaged.
     const { outerStep: chosenStep } = bestOf(validated) ?? { outerStep };
-    if (digest !== this.#reference.digestByStep.get(chosenStep))
+    const steps = this.#isDamageTold ? [chosenStep, outerStep] : [chosenStep];
+    if (!steps.some((step) => digest === this.#reference.digestByStep.get(step)))
       this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
     const length = this.#reference.validated.at(-1)?.outerStep ?? OUTER_STEPS;
     if (outerStep !== length)
@@ -209,6 +212,7 @@ export class Invariants {
     if (event.kind === 'run-started') life.hasBegun = true;
     if (event.kind === 'outer-step') this.#checkLosses(event);
     if (event.kind === 'run-cancelled') life.isCancelled = true;
+    if (event.kind === 'warning' && event.code === 'checkpoint-damaged') this.#isDamageTold = true;
     if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
     if (event.kind === 'job-retried' && (event.cause === 'failed' || event.cause === 'rejected'))

@@ -3,9 +3,9 @@
  * prior. The output layer reads the features h of the layer below it, so the logit is linear in them,
  *
  *   logit_i(x) = z(x) + [1, h(x)]' phi_i        phi_i ~ N(m_i, diag(tau^2))
- *   m_i        = theta + M' sum_r i_r e_r / (n_i + 3)
+ *   m_i        = theta + M' sum_r i_r e_r / (n_i + s)
  *
- * with e_r the fields of support row r, i_r its impressions, n_i their sum, and no label. The mode is found by Newton
+ * with e_r the fields of support row r, i_r its impressions, n_i their sum, s `meanShrinkage`, and no label. The mode is found by Newton
  * steps on the support rows, in which J has the rows [1, h(x_r)] and V their i_r p_r (1 - p_r),
  *
  *   phi <- phi - (J'VJ + T)^-1 (n_i grad L(phi ; S_i) + T (phi - m_i))       T = diag(tau^-2)
@@ -34,8 +34,6 @@ import { featureNamesOf } from './inner-loop/support-features.js';
 
 export const DEVIATION = 'posterior.deviation/';
 export const MEAN_WEIGHT = 'posterior.mean/';
-/** Impressions by which the mean of the support rows' fields is shrunk. */
-const MEAN_SHRINKAGE = 3;
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
 const STEP_LENGTH_MAX = 2;
 /** Precisions are at least this share of 1 and the trace of the evidence, so that no matrix is singular, however wide a prior becomes. */
@@ -66,6 +64,14 @@ const settings = z.strictObject({
     .describe(
       "Makes the prior means a learned linear function of the mean of the support rows' inputs, without their labels. With false, all tasks share them.",
     ),
+  meanShrinkage: z
+    .number()
+    .positive()
+    .max(1e6)
+    .default(3)
+    .describe(
+      'Impressions by which that mean is shrunk to 0. A few rows say little of an audience, and training with long tasks hardly shows it.',
+    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -80,7 +86,7 @@ export const posterior = defineMethod({
         ...{ supportTotals: true, features: true },
         ...(own.inputMeans ? { supportFields: true as const } : {}),
       },
-      ...(own.inputMeans ? { start: priorMeans } : {}),
+      ...(own.inputMeans ? { start: (tasks) => priorMeans(tasks, own) } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
       variances: (tasks, evidence) => variancesOf(tasks, evidence, own),
       prior: (dense, personal) => normalPriorOf(dense, personal, own),
@@ -137,7 +143,7 @@ function posteriorVariables(
 function normalPriorOf(
   dense: NamedTensors,
   personal: readonly string[],
-  { innerRate, inputMeans }: Settings,
+  { innerRate, inputMeans, meanShrinkage }: Settings,
 ): NormalPrior {
   const valuesOf = (name: string): Float32Array => {
     const values = dense.get(name)?.values;
@@ -161,13 +167,13 @@ function normalPriorOf(
       (value) => Math.exp(-2 * LOG_DEVIATION_SCALE * value) + PRECISION_MIN,
     ),
     fieldWeights: Float32Array.from(Array.from({ length: fieldCount }, (_, f) => rowOf(f)).flat()),
-    ...{ fieldShrinkage: MEAN_SHRINKAGE, stepLengthMax: STEP_LENGTH_MAX },
+    ...{ fieldShrinkage: meanShrinkage, stepLengthMax: STEP_LENGTH_MAX },
     ...{ precisionMin: PRECISION_MIN, innerRate },
   };
 }
 
 /** A task without support rows has the means that all tasks share. */
-function priorMeans(tasks: AdaptingTasks): Blocks {
+function priorMeans(tasks: AdaptingTasks, { meanShrinkage }: Settings): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   const support = tasks.supportFields();
   const { impressions } = tasks.supportTotals();
@@ -179,7 +185,7 @@ function priorMeans(tasks: AdaptingTasks): Blocks {
             tf.matMul(tf.expandDims<tfjs.Tensor3D>(support.impressionShares, 1), support.fields),
             [taskCount, -1],
           ),
-          tf.expandDims(tf.div(impressions, tf.add(impressions, MEAN_SHRINKAGE)), 1),
+          tf.expandDims(tf.div(impressions, tf.add(impressions, meanShrinkage)), 1),
         );
   return Object.fromEntries(
     personal.map((name) => {
@@ -195,12 +201,13 @@ function priorMeans(tasks: AdaptingTasks): Blocks {
 function newtonStep(
   tasks: AdaptingTasks,
   { blocks, scaledGradients, rates, supportCurvature }: InnerStep,
-  { innerRate, inputMeans }: Settings,
+  own: Settings,
 ): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   const { impressions } = tasks.supportTotals();
   const curvature = supportCurvature();
-  const means = inputMeans ? priorMeans(tasks) : null;
+  const { innerRate, inputMeans } = own;
+  const means = inputMeans ? priorMeans(tasks, own) : null;
   const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D => sideBySide(tasks, of);
   const precisions = precisionsOf(tasks);
   const before = joined((name) => blockIn(blocks, name));

@@ -1,7 +1,7 @@
 /** The circumstances of every recorded measurement. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../shared/base/clock.js';
@@ -38,12 +38,33 @@ export function circumstances({ commit, date, machine, loadBefore }: BenchHeader
   return `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before.`;
 }
 
-/** Writes `NAME.json` and `NAME.md`, and prints the page. */
-export function writeResult(folder: string, name: string, record: object, page: string): void {
+/**
+ * Writes `NAME.json` and the page, and prints the text.
+ *
+ * @param text begins with its title, `# Title`. Texts of other titles that the page has stay.
+ * @param page the name of the page, which several benches may share.
+ */
+export function writeResult(
+  folder: string,
+  name: string,
+  record: object,
+  text: string,
+  page = name,
+): void {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(record, null, 1)}\n`);
-  writeFileSync(join(folder, `${name}.md`), page);
-  console.log(page);
+  const file = join(folder, `${page}.md`);
+  writeFileSync(file, withText(existsSync(file) ? readFileSync(file, 'utf8') : '', text));
+  console.log(text);
+}
+
+/** The page with the text in the place of that with the same title, or at the end. */
+export function withText(page: string, text: string): string {
+  const titleOf = (part: string): string => part.slice(0, part.indexOf('\n')).trim();
+  const parts = page.split(/^(?=# )/m).map((part) => part.trimEnd());
+  const found = parts.findIndex((part) => titleOf(`${part}\n`) === titleOf(text));
+  const all = found < 0 ? [...parts, text.trimEnd()] : parts.with(found, text.trimEnd());
+  return `${all.filter((part) => part !== '').join('\n\n')}\n`;
 }
 
 /** `| a | b |` lines: a header, the rule below it, the rows. */

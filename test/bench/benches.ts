@@ -49,7 +49,7 @@ export const BENCHES: readonly Bench[] = [
     name: 'scaling queue',
     file: 'bench/scaling/queue-scaling',
     about: 'outer steps over the queue with up to 64 workers, which sleep instead of computing',
-    page: 'queue-scaling.md',
+    page: 'scaling.md',
   },
   {
     name: 'serving kernel',
@@ -187,7 +187,7 @@ export const RECORDED_SCRIPTS: readonly Bench[] = [
     name: 'bench -- market',
     file: 'bench/market/market-bench',
     about: 'policies of exploration in that market, on the same models',
-    page: 'market-policies.md',
+    page: 'market.md',
     words: ['--policies'],
     keepsRuns: true,
   },

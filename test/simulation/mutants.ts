@@ -177,6 +177,15 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   ),
   mutant(
+    'inputs are released before the jobs that need them are removed',
+    1278,
+    change(
+      STEP,
+      'const tidy = async () => {',
+      'queueMicrotask(release); const tidy = async () => {',
+    ),
+  ),
+  mutant(
     'row packs are kept until the outer step ends',
     24,
     change(STEP, 'delivery.order.settled?.();', ''),

@@ -42,15 +42,15 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_611],
-  ['lines of shared', () => linesBelow('shared'), 22_698],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_616],
+  ['lines of shared', () => linesBelow('shared'), 22_705],
   ['lines of worker', () => linesBelow('worker'), 24_920],
-  ['lines of infra', () => linesBelow('infra'), 11_987],
-  ['lines of test', () => linesBelow('test'), 74_299],
+  ['lines of infra', () => linesBelow('infra'), 11_993],
+  ['lines of test', () => linesBelow('test'), 74_482],
   ['source files', () => production.length, 441],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_165],
-  ['rows of configuration', configurationRowCount, 217],
+  ['rows of configuration', configurationRowCount, 218],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
   ['KB of documentation', documentKilobytes, 488],
   ['decision records', () => filesIn('infra/decisions'), 30],

@@ -1,7 +1,7 @@
 /**
  * A synthetic market of advertisers, served by one global model, by qianmo with and without exploration, and by an oracle.
  * With `--policies`, the arms are the policies of exploration. Each seed is a world with a log, trained models and a market.
- * Completed seeds are kept, so an interrupted bench continues. Writes `infra/results/market.md` or `market-policies.md`, and `.json`.
+ * Completed seeds are kept, so an interrupted bench continues. Writes `infra/results/market.md`.
  *
  *   npm run bench -- market
  *   npm run bench -- market --policies
@@ -53,7 +53,7 @@ const options = benchOptions(import.meta.url, {
     default: folderOfCommit('market', header),
     about: 'folder of worlds, runs and completed seeds',
   },
-  name: { value: text, about: 'name of the record and its page' },
+  name: { value: text, default: 'market', about: 'name of the record and its page' },
 });
 const { rows, days, auctions: auctionsPerDay, steps: outerSteps } = options;
 const training = { ...MARKET.run.training, outerSteps, checkpointEveryOuterSteps: outerSteps };
@@ -110,5 +110,6 @@ const record: MarketRecord = {
     arms: measuredArmsOf(seed, settings),
   })),
 };
-const name = options.name ?? (options.policies ? 'market-policies' : 'market');
-writeResult(RESULTS, name, record, options.policies ? policiesPage(record) : marketPage(record));
+const { policies, name } = options;
+const result = policies ? policiesPage(record) : marketPage(record);
+writeResult(RESULTS, policies ? `${name}-policies` : name, record, result, name);

@@ -59,9 +59,9 @@ export function marketPage(record: MarketRecord): string {
 export function policiesPage(record: MarketRecord): string {
   const policies = Object.keys(record.seeds[0]?.arms ?? {}).filter((arm) => arm !== 'qianmo');
   return page([
-    '# Policies of exploration in a market',
+    '# Policies of exploration',
     circumstances(record),
-    `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Every policy has the same auctions, model and share of exploration.`,
+    `The market is that above, with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Every policy has the same auctions, model and share of exploration.`,
     'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds.',
     table(
       ['policy', 'explored', ...POLICY_MEASURES.map(({ title }) => title)],

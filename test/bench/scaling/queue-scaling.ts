@@ -187,7 +187,7 @@ try {
   for (let round = 1; round <= options.rounds; round += 1)
     for (const each of measured) await measure(each);
   const record = { ...header, rounds: options.rounds, measured };
-  writeResult(options.output, 'queue-scaling', record, pageOf(header, measured));
+  writeResult(options.output, 'scaling-queue', record, pageOf(header, measured), 'scaling');
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

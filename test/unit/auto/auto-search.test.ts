@@ -52,13 +52,15 @@ describe('candidates of a search', () => {
     });
   });
 
-  it('weigh fields where adgroups have rows to learn it from', () => {
+  it('weigh fields, and trust the mean of few rows less, where adgroups have many', () => {
     const fieldsOf = (supportRowsPerTask: number) =>
       candidatesOf({ ...FACTS, supportRowsPerTask }, SEARCH_TRIALS_MAX).map(
         ({ model }) => model['interactions'],
       );
     expect(fieldsOf(63)).toEqual([undefined, undefined, undefined]);
     expect(fieldsOf(64)).toEqual([undefined, 'by-field', undefined]);
+    const { method } = candidatesOf({ ...FACTS, supportRowsPerTask: 64 }, SEARCH_TRIALS_MAX)[1]!;
+    expect(method).toEqual({ kind: 'posterior', meanShrinkage: 30 });
   });
 
   it('draw every task about ten times in small outer steps, within bounds', () => {

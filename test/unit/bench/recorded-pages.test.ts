@@ -10,6 +10,7 @@ import { distributedPeersPage } from '../../bench/distributed-peers/distributed-
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
 import { marketPage, policiesPage } from '../../bench/market/market-page.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
+import { withText } from '../../bench/bench-header.js';
 import { realPage } from '../../bench/real/real-page.js';
 import { soakPage } from '../../soak/soak-page.js';
 
@@ -21,8 +22,7 @@ function recorded(name: string): never {
 test.each([
   ['digests', () => digestsPage(recorded('digests'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
-  ['market', () => marketPage(recorded('market'))],
-  ['market-policies', () => policiesPage(recorded('market-policies'))],
+  ['market', () => marketPage(recorded('market')) + policiesPage(recorded('market-policies'))],
   ['ope', () => offPolicyPage(recorded('ope'))],
   ['real', () => realPage(recorded('real'))],
   ['soak', () => soakPage(recorded('soak'))],
@@ -31,4 +31,11 @@ test.each([
   const rowsOf = (text: string): string[] => text.split('\n').filter((line) => /^\|/.test(line));
   const recordedRows = rowsOf(readFileSync(`infra/results/${name}.md`, 'utf8'));
   expect(rowsOf(page())).toEqual(recordedRows);
+});
+
+test('a text takes the place of that with its title in a page of several, or comes last', () => {
+  const page = '# One\n\n| a |\n\n## Detail\n\n# Two\n\n| b |\n';
+  expect(withText(page, '# One\n\n| c |\n')).toBe('# One\n\n| c |\n\n# Two\n\n| b |\n');
+  expect(withText(page, '# Three\n')).toBe(`${page}\n# Three\n`);
+  expect(withText('', '# One\n')).toBe('# One\n');
 });
