@@ -324,6 +324,9 @@ export class BootstrapError extends Error {
  * @returns {void}
  */
 
+/** What ends sooner is not announced. */
+const ANNOUNCED_AFTER_MS = 20_000;
+
 /**
  * Runs one step and reports it on stderr. Stdout belongs to the command that is being set up.
  * @param {string} name
@@ -332,16 +335,35 @@ export class BootstrapError extends Error {
  */
 export async function runStep(name, work) {
   const startedMs = performance.now();
-  let announced = false;
-  const outcome = await work((what) => {
-    announced = true;
-    say(`...  ${name}: ${what}`);
-  });
-  const tookS = (performance.now() - startedMs) / 1000;
-  const time = announced || tookS >= 1 ? `, ${tookS.toFixed(1)} s` : '';
-  say(`${outcome.state === 'ok' ? 'ok ' : '!! '}  ${name} (${outcome.note}${time})`);
-  for (const line of outcome.cure ?? []) say(`       ${line}`);
-  return outcome;
+  let doing = 'waiting';
+  const timer = setTimeout(() => tell(`...  ${name}: ${doing}`), ANNOUNCED_AFTER_MS);
+  try {
+    const outcome = await work((what) => (doing = what));
+    const tookS = (performance.now() - startedMs) / 1000;
+    const time = tookS >= 1 ? `, ${tookS.toFixed(1)} s` : '';
+    const isOk = outcome.state === 'ok';
+    const write = isOk ? tell : say;
+    write(`${isOk ? 'ok ' : '!! '}  ${name} (${outcome.note}${time})`);
+    for (const line of outcome.cure ?? []) say(`       ${line}`);
+    return outcome;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+let isQuiet = false;
+
+/** From now on, only problems are reported. */
+export function beQuiet() {
+  isQuiet = true;
+}
+
+/**
+ * Reports progress.
+ * @param {string} line
+ */
+export function tell(line) {
+  if (!isQuiet) say(line);
 }
 
 /** @param {string} line */

@@ -3,13 +3,14 @@
 // runs the compiled command line.
 import { existsSync } from 'node:fs';
 import { isBuildCurrent } from './build.mjs';
-import { failWith, isCheckout } from './base.mjs';
+import { beQuiet, failWith, isCheckout } from './base.mjs';
 import { checkNodeVersion, isSetUp, setUp } from './setup.mjs';
 
 // Verbs that compute nothing, and the setup verb, which decides itself what to install.
 const VERBS_WITHOUT_SETUP = ['setup', 'version', 'help', undefined];
 const words = process.argv.slice(2);
 const isHelp = words.includes('--help') || words.includes('-h');
+if (words.includes('-q') || words.includes('--quiet')) beQuiet();
 const main = new URL('../../dist/infra/cli/main.js', import.meta.url);
 try {
   checkNodeVersion();

@@ -28,6 +28,7 @@ import {
   projectRoot,
   runStep,
   say,
+  tell,
 } from './base.mjs';
 import { buildProject, isBuildCurrent } from './build.mjs';
 import { rowAddon, scoringAddon } from './native-addons.mjs';
@@ -85,7 +86,7 @@ export async function setUp(options = {}) {
   checkNodeVersion();
   if (!isSetUp()) checkWritable();
   if (!isNativeTensorFlowSettled()) {
-    say(`setting up; downloads are kept in ${cacheRoot()}; the first setup takes a few minutes`);
+    tell(`setting up; downloads are kept in ${cacheRoot()}; the first setup takes a few minutes`);
   }
   const retry = (options.retry ?? false) || (options.forTests ?? false);
   return withSetupLock(async () => {
@@ -157,7 +158,7 @@ export async function withSetupLock(work) {
   mkdirSync(join(cacheRoot(), 'locks'), { recursive: true });
   const deadlineMs = Date.now() + WAIT_MS_MAX;
   for (let attempt = 0; !tryTake(folder); attempt += 1) {
-    if (attempt === 0) say('...  another setup of this checkout is running: waiting for it');
+    if (attempt === 0) tell('...  another setup of this checkout is running: waiting for it');
     if (Date.now() > deadlineMs) {
       throw new BootstrapError('another setup of this checkout has been running for 15 minutes', [
         `stop it (process ${readHolder(folder) ?? 'unknown'}), then try again`,

@@ -11,6 +11,7 @@ import { type Shown, declaredVerbs, type Verb } from '../library/verb.js';
 import { printableText } from '../../shared/base/printable-text.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import {
+  describeField,
   fieldSettings,
   FORMAT,
   oneOf,
@@ -21,7 +22,7 @@ import { METRICS_FIELDS } from '../library/requests.js';
 import { type Clock, systemClock } from '../../shared/base/clock.js';
 import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
-import { type StampedEventSink, noticeEvent } from '../../shared/events/run-events.js';
+import { type StampedEventSink, noticeEvent, sentenceOf } from '../../shared/events/run-events.js';
 import { createTerminalSink } from '../../shared/events/terminal-sink.js';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import { askOnTerminal, type CommandInput } from './ask-on-terminal.js';
@@ -137,6 +138,8 @@ function optionOf(field: CommandField, options: readonly CommandField[]): Option
 const CommonSchema = z.looseObject({
   plugin: z.array(z.string()).default([]),
   logFormat: z.string().optional(),
+  quiet: z.boolean().default(false),
+  verbose: z.boolean().default(false),
   metricsPort: z.number().optional(),
   metricsHost: z.string().default(''),
   format: z.string().optional(),
@@ -171,13 +174,16 @@ function parsedVerb(table: TableCommand, given: Given): ParsedVerb {
   const {
     plugin,
     logFormat,
+    quiet,
+    verbose,
     metricsPort: port,
     metricsHost: host,
     format,
   } = CommonSchema.parse(extra);
   return async (context) => {
+    const verbosity = quiet ? 'quiet' : verbose ? 'verbose' : 'normal';
+    context.setDiagnostics(verbosity, { asLines: logFormat === 'json' });
     await loadPlugins(plugin);
-    if (logFormat === 'json') context.showEventsAsLines();
     const { clock, signal, print, environment, onEvent, outputColumns } = context;
     const metrics = watched !== undefined && port !== undefined ? { port, host } : undefined;
     const ask = format === 'json' ? undefined : context.ask();
@@ -301,22 +307,30 @@ export async function runCommand(
     return 0;
   } catch (error) {
     context.endProgress();
-    return report(error, diagnostics);
+    return report(error, diagnostics, context.verbosity());
   } finally {
     context.close();
   }
 }
 
-function report(error: unknown, diagnostics: CommandStream): number {
+function report(error: unknown, diagnostics: CommandStream, verbosity: Verbosity): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE_USAGE;
   const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
+  const traces = printableText(tracesOf(error).join('\ncaused by: '));
   if (failure !== null) {
-    diagnostics.write(`${formatFailure(failure)}\n`);
+    const details = verbosity === 'verbose' ? `${traces}\n` : '';
+    diagnostics.write(`${formatFailure(failure)}\n${details}`);
     return failure.exitCode;
   }
-  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  diagnostics.write(`error: this is a bug in qianmo, please report it\n${printableText(trace)}\n`);
+  diagnostics.write(`error: this is a bug in qianmo, please report it\n${traces}\n`);
   return EXIT_CODE_BUG;
+}
+
+/** Returns the stack traces of the error and of its causes, the outermost first. */
+function tracesOf(error: unknown): string[] {
+  if (!(error instanceof Error)) return [String(error)];
+  const causes = error.cause === undefined ? [] : tracesOf(error.cause);
+  return [error.stack ?? error.message, ...causes];
 }
 
 export interface TableCommand {
@@ -364,6 +378,12 @@ const LOG_FORMAT = oneOf(
   ['text', 'json'],
   '<format> how events are written to standard error: as sentences, or one JSON object per line',
 ).default('text');
+const QUIET_ABOUT = 'print only results, warnings and errors, without progress';
+const VERBOSE_ABOUT = 'print details too, and the stack traces and causes of an error';
+const VERBOSITY = {
+  quiet: describeField(z.boolean(), QUIET_ABOUT, { conflicts: 'verbose' }).optional(),
+  verbose: describeField(z.boolean(), VERBOSE_ABOUT).optional(),
+};
 const PLUGIN = texts('<file> a file that defines a method or model; repeat it for several');
 
 /** The options of an entry that are no fields of its request. */
@@ -375,6 +395,7 @@ function ownFields({ entry, takesFormat }: Verb): Record<string, z.ZodType> {
     ...(takesFormat ? { format: FORMAT } : {}),
     ...schemasIn(extra),
     ...(plugins === true ? { plugin: PLUGIN.optional() } : {}),
+    ...VERBOSITY,
   };
 }
 
@@ -396,6 +417,7 @@ function schemasIn(shape: z.core.$ZodLooseShape): Record<string, z.ZodType> {
 /** The letters of the options that are used most. */
 const LETTERS: Readonly<Record<string, string>> = {
   ...{ format: 'f', out: 'o', port: 'p', resume: 'r', workers: 'w' },
+  ...{ quiet: 'q', verbose: 'v' },
 };
 
 /** `-f, --format`, or the flag alone. */
@@ -473,13 +495,17 @@ interface CommandContext {
   readonly onEvent: StampedEventSink;
   /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP. */
   readonly signal: AbortSignal;
-  /** Writes events to standard error as lines of JSON from now on. */
-  showEventsAsLines(): void;
+  /** Sets what is written to standard error from now on. Lines of JSON always include details. */
+  setDiagnostics(verbosity: Verbosity, form: { readonly asLines: boolean }): void;
+  verbosity(): Verbosity;
   /** Ends the progress line, so that the next output starts on a new line. */
   endProgress(): void;
   /** Ends the progress line and removes the signal handlers. */
   close(): void;
 }
+
+/** Events on standard error: warnings; with progress and notices; with details as well. */
+type Verbosity = 'quiet' | 'normal' | 'verbose';
 
 /** The part of a stream of the process that a command uses. */
 interface CommandStream {
@@ -507,11 +533,15 @@ export function openCommandContext(
   input?: () => CommandInput,
 ): CommandContext {
   const abort = new AbortController();
-  const terminal = createTerminalSink({
-    stream: diagnostics,
-    isTTY: diagnostics.isTTY ?? false,
-    clock: systemClock,
-  });
+  const terminalAt = (verbosity: Verbosity) =>
+    createTerminalSink({
+      stream: diagnostics,
+      isTTY: diagnostics.isTTY ?? false,
+      clock: systemClock,
+      showsDetails: verbosity === 'verbose',
+    });
+  let verbosity: Verbosity = 'normal';
+  let terminal = terminalAt(verbosity);
   let show: StampedEventSink = terminal;
   let firstSignalMs: number | null = null;
   // The second signal ends the process at once, unless it comes from a terminal that is closed.
@@ -546,8 +576,16 @@ export function openCommandContext(
       });
     },
     onEvent: (event) => show(event),
-    showEventsAsLines: () => {
-      show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));
+    verbosity: () => verbosity,
+    setDiagnostics: (wanted, { asLines }) => {
+      verbosity = wanted;
+      terminal = terminalAt(verbosity);
+      const writeLine: StampedEventSink = (event) => diagnostics.write(`${encodeEvent(event)}\n`);
+      const all = asLines ? writeLine : terminal;
+      const sink = asLines || verbosity === 'verbose' ? boundedRate(systemClock, all) : all;
+      show = (event) => {
+        if (verbosity !== 'quiet' || sentenceOf(event).level === 'warning') sink(event);
+      };
     },
     signal: abort.signal,
     endProgress: () => terminal.end(),

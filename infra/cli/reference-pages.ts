@@ -95,11 +95,13 @@ const OPTIONS_HEAD = '| option | default | meaning |\n|---|---|---|\n';
 
 /** The options of every verb, with the functions of the library that take them. */
 export function optionsReference(): string {
-  const commands = tableCommands();
-  const rows = commands.flatMap(({ options }) => options.map(optionRow));
-  const common = new Set(
-    rows.filter((row) => rows.filter((each) => each === row).length >= COMMON_VERBS_MIN),
-  );
+  const all = tableCommands();
+  const ofAll = rowsIn(all, all.length);
+  const commands = all.map((command) => ({
+    ...command,
+    options: command.options.filter((field) => !ofAll.has(optionRow(field))),
+  }));
+  const common = rowsIn(commands, COMMON_VERBS_MIN);
   const parts = [
     `# Options
 
@@ -108,12 +110,22 @@ export function optionsReference(): string {
 The options of each [verb](command-line.md). [Functions](library.md) take those of their request by name: \`--outer-steps\` is
 \`outerSteps\`.
 
+## Options of every verb
+
+${OPTIONS_HEAD}${[...ofAll].join('\n')}
+
 ## Common options
 
 ${OPTIONS_HEAD}${[...common].join('\n')}`,
     ...commands.map((command) => verbSection(command, common)),
   ];
   return `${parts.join('\n\n')}\n`;
+}
+
+/** Returns the rows of the options that at least so many verbs take. */
+function rowsIn(commands: readonly TableCommand[], verbsMin: number): ReadonlySet<string> {
+  const rows = commands.flatMap(({ options }) => options.map(optionRow));
+  return new Set(rows.filter((row) => rows.filter((each) => each === row).length >= verbsMin));
 }
 
 function verbSection(command: TableCommand, common: ReadonlySet<string>): string {

@@ -14,6 +14,8 @@ interface TerminalSinkOptions {
   readonly stream: { write(text: string): unknown; readonly columns?: number };
   readonly isTTY: boolean;
   readonly clock: Clock;
+  /** Writes events of level `detail`, too. */
+  readonly showsDetails?: boolean;
 }
 
 interface TerminalSink extends StampedEventSink {
@@ -25,7 +27,7 @@ interface TerminalSink extends StampedEventSink {
 const REDRAW_INTERVAL_MS = 100;
 /** Between two plain lines, it grows with the time that the stage has taken. */
 const PLAIN_LINE_INTERVAL_MS = { min: 5_000, max: 60_000 } as const;
-const PLAIN_LINE_INTERVAL_SHARE = 0.2;
+const PLAIN_LINE_INTERVAL_SHARE = 0.5;
 const BAR_WIDTH = 20;
 const COLUMNS_DEFAULT = 80;
 const CLEAR_LINE = '\r\u001b[K';
@@ -38,7 +40,7 @@ type ProgressEvent = StampedEventOf<'progress'>;
  * Every other event is a line of its own, unless it is a detail.
  */
 export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
-  const { isTTY } = options;
+  const { isTTY, showsDetails = false } = options;
   const run = new RunReducer();
   const lines = updatingLine(options);
   /** Each call of a command may start processes on a device that was named before. */
@@ -60,18 +62,17 @@ export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
       case 'job-finished':
         if (isUnsupervised(event)) lines.update(() => sentenceOf(event).text, 'jobs', false);
         return;
-      case 'run-finished':
-        lines.end();
-        break;
       default:
     }
+    if (event.kind === 'run-finished') lines.end();
     const { level, text } = sentenceOf(event);
     if (event.kind === 'compute-ready') {
       if (devices.has(text)) return;
       devices.add(text);
     }
-    const isShown = level !== 'detail' || (event.kind === 'job-failed' && isUnsupervised(event));
-    if (isShown) lines.write(level === 'notice' ? text : `warning: ${text}`);
+    const isOwnFailure = event.kind === 'job-failed' && isUnsupervised(event);
+    if (level === 'warning' || isOwnFailure) lines.write(`warning: ${text}`);
+    else if (level === 'notice' || showsDetails) lines.write(text);
   };
   return Object.assign(show, { end: () => lines.end() });
 }
@@ -116,9 +117,8 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
         stream.write(`${line}\n`);
         return;
       }
-      // A line that wraps cannot be redrawn in place.
+      // A line that wraps cannot be redrawn in place. A terminal that has no size says 0.
       const { columns = 0 } = stream;
-      // A terminal that has no size says 0.
       const drawn = line.slice(0, (columns > 0 ? columns : COLUMNS_DEFAULT) - 1);
       drawnLine = isLast ? null : drawn;
       stream.write(`${CLEAR_LINE}${drawn}${isLast ? '\n' : ''}`);

@@ -1,9 +1,10 @@
-/** The Python package as a user installs it: a wheel in an empty environment, and the programs of its page. */
+/** The Python package as a user installs it: a wheel in an empty environment, its notebook and the programs of its page. */
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { projectRoot } from '../../infra/bootstrap/base.mjs';
 import { benchOptions } from '../bench/bench-options.js';
 import { codeBlocks, pageAt } from '../fixtures/documentation/markdown-page.js';
@@ -22,8 +23,38 @@ const [training = '', ranking = ''] = codeBlocks(
   'python',
 );
 
+const environment = { QIANMO: `${node} ${qianmo}` };
+
+/** The cells of a notebook, as far as they are read here. */
+const NotebookSchema = z.object({
+  cells: z.array(
+    z.object({
+      outputs: z
+        .array(z.object({ data: z.record(z.string(), z.unknown()).optional() }))
+        .default([]),
+    }),
+  ),
+});
+
+/** Returns the last table that the notebook shows, as text. */
+async function lastTableOf(notebook: string): Promise<string> {
+  const execute = join(room, 'venv/bin/jupyter-execute');
+  const done = join(room, 'done.ipynb');
+  // A notebook reads and writes next to itself.
+  cpSync(join(projectRoot, notebook), join(room, 'tour.ipynb'));
+  const words = ['--timeout', '-1', '--output', done, join(room, 'tour.ipynb')];
+  endedWith(await startProgram(execute, words, { folder: room, environment }).ended, 0);
+  const { cells } = NotebookSchema.parse(JSON.parse(readFileSync(done, 'utf8')));
+  const tables = cells
+    .flatMap(({ outputs }) => outputs)
+    .flatMap(({ data }) => (data?.['text/html'] === undefined ? [] : [data['text/plain']]))
+    .map((lines) => [z.string().or(z.array(z.string())).parse(lines)].flat().join(''));
+  const empty = tables.findIndex((table) => table.startsWith('Empty DataFrame'));
+  if (empty >= 0) throw new Error(`table ${empty + 1} of the notebook is empty`);
+  return tables.at(-1) ?? '';
+}
+
 async function printedBy(program: string, imports = ''): Promise<string> {
-  const environment = { QIANMO: `${node} ${qianmo}` };
   const words = ['-c', imports + program];
   return endedWith(
     await startProgram(python, words, { folder: room, environment }).ended,
@@ -41,11 +72,19 @@ try {
     await run(python, '-m', 'pip', 'install', join(room, 'qianmo-0.1.0-py3-none-any.whl'));
     return 'qianmo-0.1.0-py3-none-any.whl';
   });
-  await checks.check('from a DataFrame to a model', async () => {
+  await checks.check('the notebook, from a DataFrame to a ranking', async () => {
+    await run(python, '-m', 'pip', 'install', 'nbclient', 'ipykernel');
     const log = execFileSync(node, [join(projectRoot, 'infra/examples/tutorial/messy-log.mjs')], {
       maxBuffer: LOG_BYTE_COUNT_MAX,
     });
     writeFileSync(join(room, 'clicks.csv'), log);
+    const ranking = await lastTableOf('infra/python/tour.ipynb');
+    if (!/adgroup +probability\n(\d +AG-\d{4} +0\.\d+\n?){3}$/.test(ranking))
+      throw new Error(ranking);
+    return ranking.split('\n').slice(1).join(', ');
+  });
+  // The notebook has trained the model of the page.
+  await checks.check('the model of the page', async () => {
     const error = Number((await printedBy(training)).split('\n').at(-1));
     // A fifth of the impressions are clicked; a constant has 0.19.
     if (!(error > 0.1 && error < 0.19)) throw new Error(`squared error ${error}`);

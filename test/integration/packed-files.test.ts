@@ -17,6 +17,7 @@ test('it has the runtime, and no tests, sources or results', async () => {
   const paths = packed?.files.map(({ path }) => path) ?? [];
   expect(paths).toContain('dist/infra/cli/main.js');
   expect(paths).toContain('infra/bootstrap/qianmo.mjs');
+  expect(paths).toEqual(expect.arrayContaining(['README.md', 'README.zh.md']));
   const unwanted = /^(dist\/)?test\/|results\/|(?<!\.d)\.ts$|\.map$|\.log$|tsbuildinfo/;
   expect(paths.filter((path) => unwanted.test(path))).toEqual([]);
   expect(packed?.size).toBeLessThan(TARBALL_BYTE_COUNT_MAX);

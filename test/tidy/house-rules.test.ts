@@ -152,7 +152,9 @@ describe('house rules', () => {
       const [first = '', ...rest] = path.split('/');
       if (rest.length > 0) return !ROOMS.some((room) => room === first) && !first.startsWith('.');
       return (
-        !first.startsWith('.') && !TOP_LEVEL_FILES.has(first) && !/^[A-Z]+(\.md)?$/.test(first)
+        !first.startsWith('.') &&
+        !TOP_LEVEL_FILES.has(first) &&
+        !/^[A-Z]+((\.zh)?\.md)?$/.test(first)
       );
     });
     expect(unexpected).toEqual([]);

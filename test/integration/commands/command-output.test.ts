@@ -58,6 +58,40 @@ describe('--format json', () => {
   });
 });
 
+it('says on standard error as much as is asked for, and prints the same results', async () => {
+  const levels: readonly (readonly [string, readonly string[]])[] = [
+    ['quiet', ['-q']],
+    ['normal', []],
+    ['verbose', ['-v']],
+  ];
+  const diagnostics: Record<string, string> = {};
+  const tables = new Set<string>();
+  for (const [name, options] of levels) {
+    const config = await room.config(name, (small) => {
+      small.data['store'] = `${name}-store`;
+    });
+    diagnostics[name] = '';
+    for (const verb of ['prepare', 'train', 'evaluate']) {
+      const ended = await room.ended([verb, config, ...options]);
+      expect(ended.exitCode, ended.diagnostics).toBe(0);
+      diagnostics[name] += ended.diagnostics;
+      if (verb === 'evaluate') tables.add(ended.output.replaceAll(name, 'NAME'));
+    }
+  }
+  expect(diagnostics['quiet']).toBe('');
+  expect(diagnostics['normal']).toContain('step 2/2');
+  expect(diagnostics['normal']).not.toContain('in milliseconds');
+  expect(diagnostics['verbose']).toContain('step 2/2');
+  expect(diagnostics['verbose']).toMatch(/^outer step 2 in milliseconds: .*compute \d+/m);
+  expect(tables.size).toBe(1);
+});
+
+it('writes only warnings as lines of JSON with --quiet', async () => {
+  const quiet = ['train', run, '--fresh', '-q', '--log-format', 'json'];
+  const { exitCode, diagnostics } = await room.ended(quiet);
+  expect([exitCode, diagnostics]).toEqual([0, '']);
+});
+
 it('ends its work when nobody reads its progress any more', async () => {
   const unread = await room.config('unread', (config) => {
     config.data['store'] = 'unread-store';

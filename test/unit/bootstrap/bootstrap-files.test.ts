@@ -3,7 +3,13 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { findOnPath, publishFolder, runCommand } from '../../../infra/bootstrap/base.mjs';
+import {
+  beQuiet,
+  findOnPath,
+  publishFolder,
+  runCommand,
+  runStep,
+} from '../../../infra/bootstrap/base.mjs';
 
 let folder: string;
 beforeEach(async () => {
@@ -48,4 +54,45 @@ it('finds only executable files on PATH', async () => {
   expect(findOnPath('tool')).toBeUndefined();
   await writeFile(join(folder, 'other'), '', { mode: 0o755 });
   expect(findOnPath('other')).toBe(join(folder, 'other'));
+});
+
+describe('a step', () => {
+  let printed = '';
+  beforeEach(() => {
+    printed = '';
+    vi.useFakeTimers();
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      printed += String(text);
+      return true;
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  it('is one line, after a line on what takes long', async () => {
+    await runStep('quick', (announce) => {
+      announce('what is soon over');
+      return { state: 'ok', note: 'done' };
+    });
+    expect(printed).toBe('ok   quick (done)\n');
+    const slow = runStep('slow', async (announce) => {
+      announce('the first part');
+      announce('the second part');
+      await vi.advanceTimersByTimeAsync(30_000);
+      return { state: 'ok', note: 'done' };
+    });
+    await slow;
+    expect(printed).toMatch(
+      /^ok {3}quick.*\n\.{3} {2}slow: the second part\nok {3}slow \(done.*\n$/,
+    );
+  });
+
+  it('says nothing when it is to be quiet, unless something is wrong', async () => {
+    beQuiet();
+    await runStep('good', () => ({ state: 'ok', note: 'done' }));
+    await runStep('bad', () => ({ state: 'warning', note: 'missing', cure: ['install it'] }));
+    expect(printed).toBe('!!   bad (missing)\n       install it\n');
+  });
 });

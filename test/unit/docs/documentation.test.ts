@@ -33,12 +33,14 @@ import {
 import { sources } from '../../tidy/sources.js';
 
 const readme = pageAt('README.md');
+const chineseReadme = pageAt('README.zh.md');
 const english = englishPages.map((page) => pageAt(englishPath(page)));
 const docs = [...english, ...chinesePages.map((page) => pageAt(chinesePath(page)))];
 const decisions = readdirSync('infra/decisions').map((name) =>
   pageAt(join('infra/decisions', name)),
 );
-const pages = [readme, ...docs, ...decisions, pageAt('infra/results/README.md')];
+const others = ['infra/results/README.md', 'infra/python/README.md'].map(pageAt);
+const pages = [readme, chineseReadme, ...docs, ...decisions, ...others];
 
 /** The folders that the fenced tree of a page draws, on lines of their own or named on the line of a parent. */
 function foldersDrawn({ text }: Page): string[] {
@@ -99,7 +101,7 @@ test.each([readme, ...english])('the commands of $path are valid', (page) => {
     expect(() => parseOnly(words), words.join(' ')).not.toThrow();
 });
 
-describe.each([readme, ...docs])('$path', (page) => {
+describe.each([readme, chineseReadme, ...docs])('$path', (page) => {
   test('the verbs and options that its prose names exist', () => {
     for (const words of qianmoMentionsOf(page))
       expect(unknownIn(words), words.join(' ')).toEqual([]);
@@ -136,6 +138,22 @@ describe('documentation', () => {
     const listed = linksOf(pageAt('infra/docs/README.md'));
     const names = englishPages.filter((name) => name !== 'README.md');
     expect(names.filter((name) => !listed.includes(name))).toEqual([]);
+  });
+
+  test('each README links to the other in its first lines', () => {
+    expect(readme.text.split('\n').slice(0, 4).join('')).toContain('](README.zh.md)');
+    expect(chineseReadme.text.split('\n').slice(0, 4).join('')).toContain('](README.md)');
+  });
+
+  test('notebooks are kept without what they printed, which would age', () => {
+    const notebooks = files.filter((path) => path.endsWith('.ipynb'));
+    expect(notebooks).toContain('infra/python/tour.ipynb');
+    for (const path of notebooks) {
+      const { cells } = JSON.parse(readFileSync(path, 'utf8')) as {
+        readonly cells: readonly { readonly outputs?: readonly unknown[] }[];
+      };
+      expect(cells.flatMap(({ outputs = [] }) => outputs)).toEqual([]);
+    }
   });
 
   test('the run configs of the README parse', () => {

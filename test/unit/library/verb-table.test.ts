@@ -1,6 +1,6 @@
 /** One entry of the table of verbs is a function of the library and a command with options, help and exit codes. */
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import {
   decimal,
@@ -12,7 +12,9 @@ import {
 } from '../../../coordinator/runs/request-fields.js';
 import { runCommand } from '../../../infra/cli/program.js';
 import { call } from '../../../infra/library/verb.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { QianmoError } from '../../../shared/base/errors.js';
+import { noticeEvent, warningEvent } from '../../../shared/events/run-events.js';
 
 const entry = {
   request: z.strictObject({
@@ -47,6 +49,21 @@ call('tryDeeply', {
     json: result,
     failure: new QianmoError({ kind: 'failed', what: 'it is too deep' }),
   }),
+});
+
+call('tryLoudly', {
+  ...entry,
+  command: 'try entry',
+  extra: { loudly: flag('say something at every level, and fail') },
+  when: 'loudly',
+  run: () =>
+    Promise.resolve((_request: unknown, { sink }: RunContext) => {
+      sink(noticeEvent('loud', 'a notice'));
+      sink(warningEvent('loud', 'something odd'));
+      sink({ kind: 'call-ended', call: 'tryLoudly' });
+      const cause = new Error('the root', { cause: new Error('its own root') });
+      throw new QianmoError({ kind: 'failed', what: 'it is too loud', cause });
+    }),
 });
 
 async function ended(line: string) {
@@ -94,4 +111,40 @@ test('an option selects another entry, whose failure follows its result', async 
   const { exitCode, output, diagnostics } = await ended('a --deeply');
   expect([exitCode, output]).toEqual([1, 'deep\n']);
   expect(diagnostics).toContain('it is too deep');
+});
+
+describe('standard error', () => {
+  const failure = 'error: it is too loud\n  because:  the root\n';
+
+  test('has notices and warnings', async () => {
+    const { exitCode, output, diagnostics } = await ended('a --loudly');
+    expect([exitCode, output]).toEqual([1, '']);
+    expect(diagnostics).toBe(`a notice\nwarning: something odd\n${failure}`);
+  });
+
+  test.each(['-q', '--quiet'])('has only warnings and errors with %s', async (flagGiven) => {
+    const { exitCode, diagnostics } = await ended(`a --loudly ${flagGiven}`);
+    expect([exitCode, diagnostics]).toEqual([1, `warning: something odd\n${failure}`]);
+  });
+
+  test.each(['-v', '--verbose'])('has details and causes with %s', async (flagGiven) => {
+    const { exitCode, diagnostics } = await ended(`a --loudly ${flagGiven}`);
+    expect(exitCode).toBe(1);
+    expect(diagnostics).toContain(
+      `a notice\nwarning: something odd\ntryLoudly has ended\n${failure}`,
+    );
+    const traces = diagnostics.slice(diagnostics.indexOf(failure) + failure.length);
+    expect(traces.match(/^(caused by: )?\w+: .*$/gm)).toEqual([
+      'QianmoError: it is too loud',
+      'caused by: Error: the root',
+      'caused by: Error: its own root',
+    ]);
+    expect(traces).toMatch(/^ +at .*verb-table/m);
+  });
+
+  test('cannot be quiet and verbose', async () => {
+    const { exitCode, diagnostics } = await ended('a -q -v');
+    expect(exitCode).toBe(2);
+    expect(diagnostics).toMatch(/-q, --quiet.* cannot be used with .*-v, --verbose/);
+  });
 });
