@@ -24,10 +24,10 @@ import {
 import {
   BUNDLE_FORMAT_VERSION,
   type BundleArray,
-  type BundleCalibration,
   type BundleManifest,
   type BundleServing,
 } from '../../shared/bundle/bundle-manifest.js';
+import { NO_EVIDENCE, offsetOf, type BundleCalibration } from '../../shared/bundle/calibration.js';
 import { publishBundle, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import {
   blockOfKey,
@@ -60,7 +60,7 @@ import {
   type AdaptedRows,
   type ExportShard,
 } from './adapted-shards.js';
-import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
+import { calibrationsOf } from './calibrate.js';
 import { type LocalCompute, unknownBlockOf } from './unknown-block.js';
 import {
   checkedAdgroupsOf,
@@ -377,7 +377,10 @@ async function packPlan(
     before: before === null || isRewritten ? [] : before.published.manifest.arrays,
   });
   if (unknown !== null)
-    await packing.add(unknown, { supportRowCount: 0, labelIndex: 0, calibrationIndex: 0 });
+    await packing.add(unknown, {
+      ...{ supportRowCount: 0, labelIndex: 0 },
+      offset: offsetOf(at(plan.calibrations, 0), unknown.loss, NO_EVIDENCE),
+    });
   if (before !== null) for (const block of copied) await packing.copy(before.loaded, block);
   const done = progressOf(caller, 'packing adgroups', adgroupCount);
   const tasks = await packShards(plan, { adapting, packing, done }, checked);
@@ -438,7 +441,7 @@ async function packShards(
       await packing.add(task, {
         supportRowCount: isOnRows ? supportRowCount : 0,
         labelIndex,
-        calibrationIndex: calibrationIndexOf(calibrations, { labelIndex, supportRowCount }),
+        offset: offsetOf(at(calibrations, labelIndex), task.loss, task.support),
       });
       if (wanted.has(block)) tasks.set(block, ownCopy(task));
       block += 1;

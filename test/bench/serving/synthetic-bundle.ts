@@ -110,7 +110,7 @@ function evidenceArrays({ blocks }: RankingModel): NamedArray[] {
   const values = {
     ...{ supportRowCounts: evidence.supportRowCounts, clicks: evidence.clicks },
     ...{ impressions: evidence.impressions, isOfValues, isAlone },
-    ...{ labels: new Int32Array(blockCount), calibrations: new Int32Array(blockCount) },
+    ...{ labels: new Int32Array(blockCount), offsets: new Float32Array(blockCount) },
   };
   return Object.entries(values).map(([name, array]) => ({
     ...{ name: `blocks.${name}`, shape: [blockCount], values: array },
@@ -182,9 +182,12 @@ function manifestOf(
         served: [{ ...all, blocks: 'adapted' }],
       },
     ],
-    calibrations: (['unknown', 'known'] as const).map((of) => ({
-      ...{ label: 0, of, ...all, slope: 1, offset: 0, adgroupCount: 0, impressions: 0 },
-    })),
+    calibrations: [
+      {
+        ...{ slope: 1, offset: 0, withoutClick: [], clicks: [] },
+        ...{ adgroupCount: 0, impressions: 0 },
+      },
+    ],
     blocks: {
       ...{ count: blocks.blockCount, encoding: 'float32', rows: 'support' },
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },

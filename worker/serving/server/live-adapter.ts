@@ -9,6 +9,7 @@ import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { isForSize } from '../../../shared/bundle/bundle-manifest.js';
+import { offsetOf } from '../../../shared/bundle/calibration.js';
 import { keyHashOf, blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
@@ -450,17 +451,14 @@ function readRows(loaded: LoadedBundle, live: LiveRows): ReadRows {
   const { adaptation, served } = at(manifest.serving, labelIndex);
   const isAdapted = served.find((each) => isForSize(each, rowCount))?.blocks === 'adapted';
   const innerSteps = isAdapted ? adaptation.innerSteps : 0;
-  const calibration = manifest.calibrations.findIndex(
-    (each) => each.of === 'known' && each.label === labelIndex && isForSize(each, rowCount),
-  );
-  if (calibration < 0) throw new Error(`the bundle has no calibration for ${rowCount} rows`);
+  const calibration = at(manifest.calibrations, labelIndex);
   const loop = methodPlanOf(manifest.method).innerLoop;
   return {
     ...{ key: live.key, rowCount, adaptation: { ...adaptation, innerSteps } },
     encoded: () => encodedRows(loaded, live, labelIndex),
-    notesOf: ({ support: { clicks, impressions } }) => ({
+    notesOf: ({ loss, support: { clicks, impressions } }) => ({
       label: labelIndex,
-      calibration,
+      offset: offsetOf(calibration, loss, { clicks, impressions }),
       supportRows: restsOnSupport(loop, innerSteps) ? rowCount : 0,
       ...{ clicks, impressions },
     }),

@@ -342,10 +342,10 @@ export interface Estimates {
 const ROOM_MIN = 512;
 
 export class Estimator {
-  readonly #bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>;
+  readonly #bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'offsets'>;
   readonly #addon: Pick<ScoringAddon, 'calibrate'>;
+  /** By label. */
   readonly #slopes: Float64Array;
-  readonly #offsets: Float64Array;
   /** Numbers by label; the mean and the deviation of a probability are not read. */
   readonly #ofLabels: LabelNumbers;
   #room = allocateEstimates(ROOM_MIN);
@@ -353,14 +353,12 @@ export class Estimator {
   #last = allocateEstimates(0);
 
   constructor(
-    bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>,
+    bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'offsets'>,
     addon: Pick<ScoringAddon, 'calibrate'>,
   ) {
     this.#bundle = bundle;
     this.#addon = addon;
-    const { calibrations } = bundle.manifest;
-    this.#slopes = Float64Array.from(calibrations, ({ slope }) => slope);
-    this.#offsets = Float64Array.from(calibrations, ({ offset }) => offset);
+    this.#slopes = Float64Array.from(bundle.manifest.calibrations, ({ slope }) => slope);
     this.#ofLabels = labelNumbersOf(bundle.manifest.labels);
   }
 
@@ -386,10 +384,9 @@ export class Estimator {
     const { candidateCount, expected, labels } = estimates;
     const { areAll, isProbability, means, deviations } = this.#ofLabels;
     this.#calibrate(estimates);
-    for (const [candidate, { calibration, label }] of notes ?? []) {
+    for (const [candidate, { offset, label }] of notes ?? []) {
       const score = float32At(estimates.scores, candidate);
-      const calibrated =
-        float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);
+      const calibrated = float64At(this.#slopes, label) * score + offset;
       // The addon has taken the sigmoid of all others.
       expected[candidate] = areAll ? sigmoid(calibrated) : calibrated;
       labels[candidate] = label;
@@ -407,10 +404,9 @@ export class Estimator {
 
   /** Writes labels, and calibrated scores in place of what is expected; the addon their sigmoid where all are probabilities. */
   #calibrate({ blocks, scores, expected, labels }: Estimates): void {
-    const { labels: labelsOfBlocks, calibrations } = this.#bundle;
-    const ofBlocks = [calibrations, labelsOfBlocks, this.#slopes, this.#offsets] as const;
-    const ofLabels = [this.#bundle.manifest.labels.length, this.#ofLabels.areAll] as const;
-    this.#addon.calibrate(blocks, scores, ...ofBlocks, ...ofLabels, labels, expected);
+    const ofBlocks = [this.#bundle.offsets, this.#bundle.labels] as const;
+    const { areAll } = this.#ofLabels;
+    this.#addon.calibrate(blocks, scores, ...ofBlocks, this.#slopes, areAll, labels, expected);
   }
 }
 
