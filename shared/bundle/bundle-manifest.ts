@@ -25,7 +25,7 @@
  *                            `.index` U32 [slotCount] (`packed-dictionary.ts`)
  *   encodings/NAME.ids0      I32  [valueCount], `.ids1` of pairs, `.rates` and `.counts` F32: what values say in
  *                            a target encoding (`target-encoding.ts`)
- *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features
+ *   selfCheck.blocks         I32  [n], `selfCheck.logits` and `.expected` F32 [n], and the encoded features
  *   selfCheck.categories     I32  [features, n], `selfCheck.bag.NAME` I32 [n, lengthMax],
  *   selfCheck.numbers        F32  [features, n]
  *

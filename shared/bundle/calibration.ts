@@ -6,7 +6,8 @@
  */
 
 import { z } from 'zod';
-import type { LossKind } from '../tasks/task-label.js';
+import { sigmoid } from '../base/logistic.js';
+import type { LossKind, TaskLabel } from '../tasks/task-label.js';
 
 const count = z.number().nonnegative();
 
@@ -51,6 +52,17 @@ export function offsetOf(
   const counts = evidenceCounts(loss, evidence);
   const effects = effectAt(withoutClick, counts.withoutClick) + effectAt(clicks, counts.clicks);
   return Math.fround(offset + effects);
+}
+
+/** What an output stands for: a probability, or a value in its own unit. */
+export function expectedOf(
+  label: TaskLabel,
+  { slope }: Pick<BundleCalibration, 'slope'>,
+  offset: number,
+  output: number,
+): number {
+  const calibrated = slope * output + offset;
+  return label.loss === 'binary' ? sigmoid(calibrated) : label.mean + label.deviation * calibrated;
 }
 
 /** The two counts that an offset follows from. */

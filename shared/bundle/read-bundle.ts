@@ -32,6 +32,8 @@ interface SelfCheck {
   readonly rows: EncodedRows;
   /** `[rowCount]`; standardised values where the block predicts values. */
   readonly logits: Float32Array;
+  /** `[rowCount]`: calibrated probabilities, or values in their own unit. */
+  readonly expected: Float32Array;
 }
 
 export interface LoadedBundle {
@@ -239,6 +241,7 @@ async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfChec
     blocks: await arrays.int32('selfCheck.blocks', [rowCount]),
     rows,
     logits: await arrays.float32('selfCheck.logits', [rowCount]),
+    expected: await arrays.float32('selfCheck.expected', [rowCount]),
   };
 }
 

@@ -80,6 +80,7 @@ function smallBundle(addon: ScoringAddon): ServedBundle {
       blocks: new Int32Array(0),
       rows: allocateEncodedRows(encodedFeatures, 0),
       logits: new Float32Array(0),
+      expected: new Float32Array(0),
     },
   };
   return new ServedBundle({ digest: 'f'.repeat(64), loaded, addon });

@@ -2,6 +2,7 @@
 
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
+import { sigmoid } from '../../../shared/base/logistic.js';
 import { writeArray, type NamedArray } from '../../../shared/bundle/array-files.js';
 import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { publishBundle } from '../../../shared/bundle/bundle-store.js';
@@ -138,6 +139,7 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
   return [
     { name: 'selfCheck.blocks', shape: [n], values: request.blocks.slice(0, n) },
     { name: 'selfCheck.logits', shape: [n], values: logits },
+    { name: 'selfCheck.expected', shape: [n], values: logits.map(sigmoid) },
     { name: 'selfCheck.categories', shape: [contextCount + candidateCount, n], values: categories },
     { name: 'selfCheck.numbers', shape: [0, n], values: new Float32Array() },
   ];

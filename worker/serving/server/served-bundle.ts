@@ -21,6 +21,7 @@ import { requestOfRows, type RankingRequest } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest, type Refusal } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
+import { wronglyLookedUp, type Difference } from './self-check.js';
 import { StartBlocks } from './start-blocks.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { KernelScorer, type ScoringAddon } from '../kernel-scorer.js';
@@ -127,28 +128,57 @@ export class ServedBundle {
     if (this.#isFreed) throw new Error('a bundle is used whose memory was given back');
   }
 
-  /** @throws QianmoError if no scorer covers the model, or a row has another score. */
+  /**
+   * Scores and calibrates the self-check rows, and looks up the keys of their adgroups and the texts of their ids.
+   *
+   * @throws QianmoError if no scorer covers the model, or something is not what the export wrote.
+   */
   selfCheck(where: string): void {
-    requireCovered(this.loaded.model, where);
-    const { blocks, rows, logits } = this.loaded.selfCheck;
-    const found = new Float32Array(blocks.length);
-    const scorer = this.#scorerOf(this.loaded.model, []);
-    scorer.score(requestOfRows(this.loaded.model.spec, rows, blocks), found);
+    const { model, selfCheck } = this.loaded;
+    requireCovered(model, where);
+    const { blocks, rows, logits, expected } = selfCheck;
+    const found = this.#estimator.begin(blocks.length);
+    found.blocks.set(blocks);
+    const scorer = this.#scorerOf(model, []);
+    scorer.score(requestOfRows(model.spec, rows, blocks), found.scores, found.variances);
     scorer.release();
-    for (let row = 0; row < found.length; row += 1) {
-      const expected = float32At(logits, row);
-      const difference = Math.abs(float32At(found, row) - expected);
-      // A score that is not a number is never within the tolerance.
-      if (difference <= SELF_CHECK_TOLERANCE * Math.max(1, Math.abs(expected))) continue;
-      throw new QianmoError({
-        kind: 'data',
-        what: `the bundle fails its self-check: row ${row} has another score`,
+    this.#estimator.complete(found, null);
+    for (let row = 0; row < blocks.length; row += 1) {
+      const { scores, expected: calibrated } = found;
+      this.#requireAlike('score', row, [float32At(scores, row), float32At(logits, row)], where);
+      this.#requireAlike(
+        'calibrated value',
+        row,
+        [float64At(calibrated, row), float32At(expected, row)],
         where,
-        expected: `${expected} as the export scored it`,
-        found: `${float32At(found, row)} by ${this.scorerName}`,
-        cure: 'serve it with the version that exported it, or export the run again',
-      });
+      );
     }
+    const wrong = wronglyLookedUp(this.loaded, this.addon);
+    if (wrong !== null) throw this.#failedCheck(wrong, where);
+  }
+
+  #requireAlike(
+    what: string,
+    row: number,
+    [found, expected]: readonly [found: number, expected: number],
+    where: string,
+  ): void {
+    // What is not a number is never within the tolerance.
+    if (Math.abs(found - expected) <= SELF_CHECK_TOLERANCE * Math.max(1, Math.abs(expected)))
+      return;
+    const of = { what: `row ${row} has another ${what}`, expected: String(expected) };
+    throw this.#failedCheck({ ...of, found: String(found) }, where);
+  }
+
+  #failedCheck({ what, expected, found }: Difference, where: string): QianmoError {
+    return new QianmoError({
+      kind: 'data',
+      what: `the bundle fails its self-check: ${what}`,
+      where,
+      expected: `${expected} as the export has it`,
+      found: `${found} by ${this.scorerName}`,
+      cure: 'serve it with the version that exported it, or export the run again',
+    });
   }
 
   #scorerOf(model: RankingModel, contextFeatures: readonly string[]): KernelScorer {
