@@ -263,10 +263,11 @@ export function convertedDocument(written: {
 }
 
 export function labelDocument(moved: BundleLabel): Document {
-  const { name, bundle, earlier, left } = moved;
+  const { name, bundle, earlier, left, share } = moved;
   const named = (what: string, digest?: string): string[] =>
     digest === undefined ? [] : [`${what}: ${digest.slice(0, 12)}`];
-  const others = [...named('before', earlier[0]), ...named('left', left[0])].join(', ');
+  const ofShare = share === undefined ? [] : [`share: ${share}`];
+  const others = [...named('before', earlier[0]), ...named('left', left[0]), ...ofShare].join(', ');
   const text = `${name} -> ${bundle}${others === '' ? '' : ` (${others})`}`;
   return { data: moved, blocks: [textBlock(text)] };
 }

@@ -58,6 +58,9 @@ export const ServeRequestSchema = z.strictObject({
   host: HOST,
   port: PORT.default(8_080),
   tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
+  writeTokenFile: text(
+    '<file> token of requests that change what is served (/v1/adapt); also QIANMO_SERVE_WRITE_TOKEN; default: the token of requests',
+  ).optional(),
   processes: integer(1, 256, '<count> processes that answer on the port').default(1),
   pollSeconds: decimal(
     { above: 0, upTo: 3_600 },

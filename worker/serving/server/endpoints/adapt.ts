@@ -31,6 +31,7 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
     method: 'POST',
     path: '/v1/adapt',
     mediaTypes: [JSON_TYPE],
+    isWrite: true,
     answer: async ({ bundle, body, deadlineAtMs }) => {
       const { adgroup: key, segment, rows } = parseWith(AdaptBodySchema, jsonOf(body));
       try {
