@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_662],
-  ['lines of shared', () => linesBelow('shared'), 22_765],
-  ['lines of worker', () => linesBelow('worker'), 24_920],
-  ['lines of infra', () => linesBelow('infra'), 11_913],
-  ['lines of test', () => linesBelow('test'), 74_140],
-  ['source files', () => production.length, 442],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_682],
+  ['lines of shared', () => linesBelow('shared'), 22_802],
+  ['lines of worker', () => linesBelow('worker'), 24_942],
+  ['lines of infra', () => linesBelow('infra'), 11_918],
+  ['lines of test', () => linesBelow('test'), 74_176],
+  ['source files', () => production.length, 443],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_168],
+  ['exported names', exportedCount, 2_172],
   ['rows of configuration', configurationRowCount, 217],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 488],
+  ['KB of documentation', documentKilobytes, 489],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
