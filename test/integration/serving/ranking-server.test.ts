@@ -187,7 +187,7 @@ describe('a request', () => {
         found: expect.stringContaining('category0') as string,
       },
     ]);
-    expect(keeper.current.scored.dropped).toEqual({ 'wrong-value': 3, 'not-finite': 1 });
+    expect(keeper.current.scored.dropped).toMatchObject({ 'wrong-value': 3, 'not-finite': 1 });
     const scored = await posted(`${url}/v1/score`, { candidates });
     expect((scored.body['scores'] as unknown[]).filter((value) => value !== null)).toHaveLength(2);
     await server.drain();

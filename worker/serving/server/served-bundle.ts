@@ -13,6 +13,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { Catalog } from './catalog.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
 import { KernelAdapter } from './kernel-adapter.js';
 import { LiveBlocks } from './live-blocks.js';
@@ -45,10 +46,12 @@ export class ServedBundle {
   readonly addon: ScoringAddon;
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
+  /** What the server knows of adgroups; null where it keeps no state. */
+  catalog: Catalog | null = null;
   /** The candidates that it has scored, and those whose adgroup it does not have. */
   readonly scored = {
     ...{ candidates: 0, unknown: 0 },
-    dropped: { 'wrong-value': 0, 'not-finite': 0 },
+    dropped: { 'wrong-value': 0, 'not-finite': 0, paused: 0, removed: 0 },
   };
   /** An explanation scores a request again. */
   #lastCounted: RankingBody | null = null;
@@ -206,6 +209,10 @@ export class ServedBundle {
       hashes.set(adgroups.words);
     }
     this.#count(blocks, body);
+    const { segmentColumn } = this.loaded.manifest;
+    this.catalog?.complete(body, hashes, segmentColumn, (candidate, refusal) =>
+      this.drop(body, candidate, refusal),
+    );
     const { encoder, scorer, contextFeatures } = this.#sideOf(body);
     const request = this.#encoded(body, blocks, encoder);
     scorer.score(request, estimates.scores, estimates.variances);
@@ -227,15 +234,19 @@ export class ServedBundle {
   }
 
   #countDropped({ reason }: Refusal): void {
-    this.scored.dropped[reason === 'not-finite' ? reason : 'wrong-value'] += 1;
+    const { dropped } = this.scored;
+    // Other reasons of a candidate are that of its values.
+    dropped[Object.hasOwn(dropped, reason) ? (reason as keyof typeof dropped) : 'wrong-value'] += 1;
   }
 
-  /** @throws RefusedRequest of the first candidate if all are left out: then it is the request that is wrong. */
+  /** @throws RefusedRequest of the first wrong candidate if all are left out: then it is the request that is wrong. */
   #encoded(body: RankingBody, blocks: Int32Array, encoder: RequestEncoder): RankingRequest {
     const request = encoder.encode(body, blocks, (candidate, refusal) =>
       this.drop(body, candidate, refusal),
     );
-    const [first] = body.dropped.values();
+    const first = [...body.dropped.values()].find(
+      ({ reason }) => reason !== 'paused' && reason !== 'removed',
+    );
     if (first !== undefined && body.dropped.size === body.candidateCount)
       throw new RefusedRequest(first);
     return request;
