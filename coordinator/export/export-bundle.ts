@@ -24,10 +24,15 @@ import {
 import {
   BUNDLE_FORMAT_VERSION,
   type BundleArray,
-  type BundleCalibration,
   type BundleManifest,
   type BundleServing,
 } from '../../shared/bundle/bundle-manifest.js';
+import {
+  expectedOf,
+  NO_EVIDENCE,
+  offsetOf,
+  type BundleCalibration,
+} from '../../shared/bundle/calibration.js';
 import { publishBundle, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import {
   blockOfKey,
@@ -60,7 +65,7 @@ import {
   type AdaptedRows,
   type ExportShard,
 } from './adapted-shards.js';
-import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
+import { calibrationsOf } from './calibrate.js';
 import { type LocalCompute, unknownBlockOf } from './unknown-block.js';
 import {
   checkedAdgroupsOf,
@@ -377,7 +382,10 @@ async function packPlan(
     before: before === null || isRewritten ? [] : before.published.manifest.arrays,
   });
   if (unknown !== null)
-    await packing.add(unknown, { supportRowCount: 0, labelIndex: 0, calibrationIndex: 0 });
+    await packing.add(unknown, {
+      ...{ supportRowCount: 0, labelIndex: 0 },
+      offset: offsetOf(at(plan.calibrations, 0), unknown.loss, NO_EVIDENCE),
+    });
   if (before !== null) for (const block of copied) await packing.copy(before.loaded, block);
   const done = progressOf(caller, 'packing adgroups', adgroupCount);
   const tasks = await packShards(plan, { adapting, packing, done }, checked);
@@ -385,19 +393,28 @@ async function packPlan(
   const blocks = await packing.finish();
   const { tables, dense } = parameters;
   const scorer = await compute.scorerOf({ spec, tables, dense });
-  const outputsIn = (layout: BlockLayout): Float32Array[] =>
-    scorer.score(
-      checked.map((adgroup) => {
-        const task = tasks.get(adgroup.block);
-        const adapted = task === undefined ? earlierTask(plan, adgroup) : asStored(task, layout);
-        return { adapted, rows: encodedRowsOf(adgroup) };
-      }),
-    );
-  const outputs = outputsIn(plan.layout);
+  const scoredIn = (layout: BlockLayout) =>
+    checked.map((adgroup) => {
+      const task = tasks.get(adgroup.block);
+      const adapted = task === undefined ? earlierTask(plan, adgroup) : asStored(task, layout);
+      return { adapted, rows: encodedRowsOf(adgroup) };
+    });
+  const scored = scoredIn(plan.layout);
+  const outputs = scorer.score(scored);
+  const expected = scored.map(({ adapted: { loss, support } }, place) => {
+    const { block, task } = at(checked, place);
+    const { labelIndex = 0 } = at(store.tasks, task.taskIndex);
+    const [of, evidence] = block === UNKNOWN_BLOCK ? [0, NO_EVIDENCE] : [labelIndex, support];
+    const calibration = at(plan.calibrations, of);
+    const offset = offsetOf(calibration, loss, evidence);
+    const label = at(labelsOf(store.manifest), of);
+    return at(outputs, place).map((output) => expectedOf(label, calibration, offset, output));
+  });
   const { encoding } = plan.layout;
   const exactLayout = blockLayoutOf(spec, 'float32');
-  const exact = encoding === 'float32' || before !== null ? outputs : outputsIn(exactLayout);
-  const named = selfCheckArrays(checked, outputs, store.manifest.features);
+  const exact =
+    encoding === 'float32' || before !== null ? outputs : scorer.score(scoredIn(exactLayout));
+  const named = selfCheckArrays(checked, { outputs, expected }, store.manifest.features);
   const written = await Promise.all(named.map((array) => writeArray(array, put)));
   return {
     arrays: [...blocks, ...(await sharedArrays(plan, put)), ...written],
@@ -438,7 +455,7 @@ async function packShards(
       await packing.add(task, {
         supportRowCount: isOnRows ? supportRowCount : 0,
         labelIndex,
-        calibrationIndex: calibrationIndexOf(calibrations, { labelIndex, supportRowCount }),
+        offset: offsetOf(at(calibrations, labelIndex), task.loss, task.support),
       });
       if (wanted.has(block)) tasks.set(block, ownCopy(task));
       block += 1;

@@ -31,7 +31,8 @@ interface BlockNotes {
   /** Rows that it was adapted on; 0 for an unadapted one. */
   readonly supportRowCount: number;
   readonly labelIndex: number;
-  readonly calibrationIndex: number;
+  /** Of its calibrated outputs. */
+  readonly offset: number;
 }
 
 /** The largest power of two of blocks that fit a file. */
@@ -55,7 +56,7 @@ export class PackedBlocks {
   readonly #isOfValues: Uint8Array;
   readonly #isAlone: Uint8Array;
   readonly #labels: Int32Array;
-  readonly #calibrations: Int32Array;
+  readonly #offsets: Float32Array;
   readonly #sums: ValueColumns;
 
   constructor(target: BlockTarget) {
@@ -71,7 +72,7 @@ export class PackedBlocks {
     this.#isOfValues = new Uint8Array(blockCount);
     this.#isAlone = new Uint8Array(blockCount);
     this.#labels = new Int32Array(blockCount);
-    this.#calibrations = new Int32Array(blockCount);
+    this.#offsets = new Float32Array(blockCount);
   }
 
   async add(task: AdaptedTask, notes: BlockNotes): Promise<void> {
@@ -83,17 +84,14 @@ export class PackedBlocks {
     this.#isOfValues[block] = task.loss === 'squared' ? 1 : 0;
     this.#isAlone[block] = task.isAlone ? 1 : 0;
     this.#labels[block] = notes.labelIndex;
-    this.#calibrations[block] = notes.calibrationIndex;
+    this.#offsets[block] = notes.offset;
     for (const feature of this.#target.encodedFeatures.keys())
       this.#sums.add(task.support.byValue[feature], (sum) => [sum.clicks, sum.impressions]);
     await this.#endBlock();
   }
 
   /** Adds a block as another bundle has it. */
-  async copy(
-    { model: { blocks }, labels, calibrations }: LoadedBundle,
-    from: number,
-  ): Promise<void> {
+  async copy({ model: { blocks }, labels, offsets }: LoadedBundle, from: number): Promise<void> {
     const { evidence, isOfValues, isAlone } = blocks;
     const { supportRowCounts, clicks, impressions, byValue } = evidence;
     this.#nextBytes().set(blockBytes(blocks, from));
@@ -104,7 +102,7 @@ export class PackedBlocks {
     this.#isOfValues[block] = at(isOfValues, from);
     this.#isAlone[block] = at(isAlone, from);
     this.#labels[block] = at(labels, from);
-    this.#calibrations[block] = at(calibrations, from);
+    this.#offsets[block] = at(offsets, from);
     if (byValue !== null) this.#sums.copy(byValue, from, [byValue.clicks, byValue.impressions]);
     await this.#endBlock();
   }
@@ -124,7 +122,7 @@ export class PackedBlocks {
       vector('isOfValues', this.#isOfValues),
       vector('isAlone', this.#isAlone),
       vector('labels', this.#labels),
-      vector('calibrations', this.#calibrations),
+      vector('offsets', this.#offsets),
       ...(encodedFeatures.length === 0 ? [] : this.#sums.arrays('sums', Float64Array)),
     ];
     const countBefore = this.#before.get('blocks')?.shape[0] ?? 0;

@@ -91,11 +91,11 @@ export function encodedRowsOf({ task, places }: CheckedAdgroup): EncodedRows {
 /**
  * The rows with their outputs, as a bundle has them.
  *
- * @param outputs of each adgroup's rows.
+ * @param outputs of each adgroup's rows, and what they stand for.
  */
 export function selfCheckArrays(
   checked: readonly CheckedAdgroup[],
-  outputs: readonly Float32Array[],
+  { outputs, expected }: Record<'outputs' | 'expected', readonly Float32Array[]>,
   features: BundleManifest['encodedFeatures'],
 ): NamedArray[] {
   const rows = checked.map(encodedRowsOf);
@@ -123,6 +123,7 @@ export function selfCheckArrays(
   return [
     array('blocks', [rowCount], Int32Array.from(blocks)),
     array('logits', [rowCount], Float32Array.from(outputs.flatMap((values) => [...values]))),
+    array('expected', [rowCount], Float32Array.from(expected.flatMap((values) => [...values]))),
     array('categories', [categoryCount, rowCount], Int32Array.from(categories)),
     ...bags.map(({ name, lengthMax }, place) =>
       array(

@@ -6,7 +6,8 @@ import {
   type ListedBundle,
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
-import { adgroupCountOf, type BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
+import { adgroupCountOf } from '../../shared/bundle/bundle-manifest.js';
+import type { BundleCalibration } from '../../shared/bundle/calibration.js';
 import { counted } from '../../shared/names/counted.js';
 import type { ExportedChanges, ExportedBundle } from '../export/export-bundle.js';
 import type { PrunedBundles } from '../export/prune-bundles.js';
@@ -69,23 +70,28 @@ function earlierText(adgroupCount: number): string {
   return adgroupCount === 0 ? '' : `, ${adgroupCount} of them adapted by an earlier export`;
 }
 
+/** A row of each label without evidence, and one of each knot. */
 function calibrationsTable(calibrations: readonly BundleCalibration[]): Block {
-  const sizeOf = (each: BundleCalibration): string => {
-    if (each.of === 'unknown') return 'unknown';
-    const { supportRowCountMin: least, supportRowCountMax: most } = each;
-    return most === null ? `>= ${least}` : `${least}-${most}`;
-  };
+  const rows = calibrations.flatMap((each, label) => {
+    const { slope, offset, withoutClick, clicks, adgroupCount, impressions } = each;
+    const rowOf = (evidence: string, added: number): string[] => [
+      ...[evidence, String(label), slope.toFixed(3), (offset + added).toFixed(3)],
+      ...[String(adgroupCount), String(Math.round(impressions))],
+    ];
+    return [
+      rowOf('none', 0),
+      ...withoutClick.map(({ count, effect }) => rowOf(`${count} without a click`, effect)),
+      ...clicks.map(({ count, effect }) => rowOf(counted(count, 'click'), effect)),
+    ];
+  });
   return tableBlock('Calibrations', {
     columns: [
-      leftColumn('calibration', 'support rows'),
+      leftColumn('calibration', 'evidence'),
       ...columnsOf('label', 'slope', 'offset'),
       { title: 'adgroups', unit: 'validation' },
       { title: 'impressions' },
     ],
-    rows: calibrations.map((each) => [
-      ...[sizeOf(each), String(each.label), each.slope.toFixed(3), each.offset.toFixed(3)],
-      ...[String(each.adgroupCount), String(Math.round(each.impressions))],
-    ]),
+    rows,
   });
 }
 
@@ -257,10 +263,11 @@ export function convertedDocument(written: {
 }
 
 export function labelDocument(moved: BundleLabel): Document {
-  const { name, bundle, earlier, left } = moved;
+  const { name, bundle, earlier, left, share } = moved;
   const named = (what: string, digest?: string): string[] =>
     digest === undefined ? [] : [`${what}: ${digest.slice(0, 12)}`];
-  const others = [...named('before', earlier[0]), ...named('left', left[0])].join(', ');
+  const ofShare = share === undefined ? [] : [`share: ${share}`];
+  const others = [...named('before', earlier[0]), ...named('left', left[0]), ...ofShare].join(', ');
   const text = `${name} -> ${bundle}${others === '' ? '' : ` (${others})`}`;
   return { data: moved, blocks: [textBlock(text)] };
 }

@@ -41,12 +41,12 @@ export async function checkBundle(
 }
 
 export async function labelBundle(
-  { bundles, label, bundle }: RequestOf<'label'>,
+  { bundles, label, bundle, share }: RequestOf<'label'>,
   { environment }: RunContext,
 ): Promise<BundleLabel> {
   const store = objectStoreAt(bundles, environment);
   const { digest } = await readBundleManifest(store, await bundleDigestOf(store, bundle));
-  return moveLabel(store, label, digest);
+  return moveLabel(store, label, digest, share);
 }
 
 /** @throws QianmoError of kind `usage` if the bundle before was removed. */

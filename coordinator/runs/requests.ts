@@ -213,6 +213,10 @@ export const REQUESTS = {
   label: z.strictObject({
     ...labelFields,
     bundle: text('<bundle> another label, or the digest of a bundle or its beginning'),
+    share: decimal(
+      { from: 0, upTo: 1 },
+      '<share> fraction of requests while it is a canary; default: that of the server',
+    ).optional(),
   }),
   rollback: z.strictObject(labelFields),
   open: z.strictObject({ config, ...dispatchFields }),

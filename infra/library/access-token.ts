@@ -62,7 +62,7 @@ async function tokenIn(file: string): Promise<string> {
       what: 'the file of the token cannot be read',
       where: file,
       found: cause instanceof Error ? cause.message : String(cause),
-      cure: 'correct --token-file',
+      cure: 'name a file with the token, which this user can read',
       cause,
     });
   }

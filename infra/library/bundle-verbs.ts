@@ -92,7 +92,7 @@ export const labelBundle = call('labelBundle', {
   command: 'bundle label',
   plugins: true,
   operands: ['bundles', 'label', 'bundle'],
-  help: '\nExample:\n  qianmo bundle label runs/shop/bundles stable latest',
+  help: '\nExamples:\n  qianmo bundle label runs/shop/bundles stable latest\n  qianmo bundle label runs/shop/bundles canary canary --share 0.2',
   run: async () => (await managing()).labelBundle,
   show: async (moved) => (await documents()).labelDocument(moved),
 });

@@ -177,6 +177,15 @@ export interface AdaptRequest {
   }[];
 }
 
+/** What a server is told of an adgroup; what is absent stays. */
+export interface AdgroupDescription {
+  readonly adgroup: AdgroupKey;
+  readonly state?: 'active' | 'paused' | 'removed';
+  readonly segment?: string | null;
+  /** By column. */
+  readonly attributes?: Readonly<Record<string, ColumnValue>> | null;
+}
+
 type AdaptAnswer = z.output<typeof AdaptAnswerSchema>;
 type BundleReport = z.output<typeof BundleReportSchema>;
 type Dictionary = z.output<typeof DictionarySchema>;
@@ -246,6 +255,11 @@ export class RankingClient {
   /** Adapts an adgroup to labelled rows; its block is served from then on. @throws as `rank` does. */
   adapt(request: AdaptRequest, options: RankingCallOptions = {}): Promise<AdaptAnswer> {
     return this.#post('/v1/adapt', request, AdaptAnswerSchema, options);
+  }
+
+  /** Tells the server of an adgroup, so that requests may name it alone, pauses it or removes it. @throws as `rank` does. */
+  async adgroup(request: AdgroupDescription, options: RankingCallOptions = {}): Promise<void> {
+    await this.#post('/v1/adgroups', request, z.object({ state: z.string() }), options);
   }
 
   /** The bundle that is served, the columns it reads, and counts of requests. @throws as `rank` does. */

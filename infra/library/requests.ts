@@ -58,6 +58,9 @@ export const ServeRequestSchema = z.strictObject({
   host: HOST,
   port: PORT.default(8_080),
   tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
+  writeTokenFile: text(
+    '<file> token of requests that change what is served (/v1/adapt, /v1/adgroups); also QIANMO_SERVE_WRITE_TOKEN; default: the token of requests',
+  ).optional(),
   processes: integer(1, 256, '<count> processes that answer on the port').default(1),
   pollSeconds: decimal(
     { above: 0, upTo: 3_600 },
@@ -87,7 +90,7 @@ export const ServeRequestSchema = z.strictObject({
     '<size> size limit of the rows there in GiB; the oldest are removed',
   ).default(16),
   state: text(
-    '<folder> folder of this server alone: takes /v1/adapt, and keeps evidence, and rows until they are delivered',
+    '<folder> folder of this server alone: takes /v1/adapt and /v1/adgroups, and keeps evidence, and rows until they are delivered',
   ).optional(),
   redis: text('<url> evidence of what was shown in Redis, which several servers share').optional(),
   ...METRICS_FIELDS,

@@ -32,6 +32,7 @@ import { cacheFolder } from '../../shared/base/cache-folder.js';
 import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
+const WRITE_TOKEN_VARIABLE = 'QIANMO_SERVE_WRITE_TOKEN';
 
 export interface RankingService {
   /** Empty in a process that another one hands connections. */
@@ -94,7 +95,7 @@ async function serveAlone(
   member?: ServingMember,
 ): Promise<RankingService> {
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
-  const token = await tokenFor(request, environment);
+  const tokens = await tokensFor(request, environment);
   const isCounted = request.metricsPort !== undefined;
   const metrics = isCounted ? new ServingMetrics({ clock, version: packageVersion() }) : null;
   const told = metrics === null ? onEvent : sinksTogether(onEvent, metrics.sink);
@@ -119,7 +120,7 @@ async function serveAlone(
       ...{ ...parts, keeper, canary, placeOf: member?.placeOf },
       ...{ onRequest: metrics?.onRequest, endpoints: state.endpointsWith(rankingEndpoints) },
     };
-    const settings = { token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax };
+    const settings = { ...tokens, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax };
     server =
       member === undefined
         ? await RankingServer.listen(serverParts, { ...settings, host, port })
@@ -222,13 +223,14 @@ function nothingForRedis(): QianmoError {
   });
 }
 
-async function tokenFor(
-  { host, tokenFile: file }: z.output<typeof ServeRequestSchema>,
+async function tokensFor(
+  { host, tokenFile, writeTokenFile }: z.output<typeof ServeRequestSchema>,
   environment: Surroundings['environment'],
-): Promise<string | null> {
-  const token = await accessToken({ file, variable: TOKEN_VARIABLE, environment });
+): Promise<{ readonly token: string | null; readonly writeToken: string | null }> {
+  const token = await accessToken({ file: tokenFile, variable: TOKEN_VARIABLE, environment });
   requireTokenBeyondLoopback(host, token, TOKEN_VARIABLE);
-  return token;
+  const ofWrites = { file: writeTokenFile, variable: WRITE_TOKEN_VARIABLE, environment };
+  return { token, writeToken: (await accessToken(ofWrites)) ?? token };
 }
 
 type FollowedSource = Omit<Parameters<typeof BundleKeeper.open>[0], 'name'>;

@@ -127,7 +127,7 @@ export class ServingMetrics {
     const before = this.#counted.get(bundle);
     registry.add('qianmo_scored_candidates_total', {}, candidates - (before?.candidates ?? 0));
     registry.add('qianmo_unknown_adgroups_total', {}, unknown - (before?.unknown ?? 0));
-    for (const reason of ['wrong-value', 'not-finite'] as const) {
+    for (const reason of ['wrong-value', 'not-finite', 'paused', 'removed'] as const) {
       const count = dropped[reason] - (before?.dropped[reason] ?? 0);
       registry.add('qianmo_dropped_candidates_total', { reason }, count);
     }

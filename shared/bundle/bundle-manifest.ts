@@ -16,7 +16,7 @@
  *   blocks.supportRowCounts  U32  [B], `blocks.clicks` and `blocks.impressions` F64: its evidence
  *   blocks.isOfValues        U8   [B], and `blocks.isAlone`
  *   blocks.labels            I32  [B]: the place of its label in `labels`
- *   blocks.calibrations      I32  [B]: the place of its calibration in `calibrations`
+ *   blocks.offsets           F32  [B]: the offset of its calibrated outputs (`calibration.ts`)
  *   effects.offsets .ids     I32  effects by value of shifted features, `effects.effects` F32
  *   sums.offsets .ids        I32  sums by value of target encodings, `sums.clicks` `.impressions` F64
  *   index.hashes             U32  [slotCount, 2], `index.blocks` I32 [slotCount] (`key-index.ts`)
@@ -25,7 +25,7 @@
  *                            `.index` U32 [slotCount] (`packed-dictionary.ts`)
  *   encodings/NAME.ids0      I32  [valueCount], `.ids1` of pairs, `.rates` and `.counts` F32: what values say in
  *                            a target encoding (`target-encoding.ts`)
- *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features
+ *   selfCheck.blocks         I32  [n], `selfCheck.logits` and `.expected` F32 [n], and the encoded features
  *   selfCheck.categories     I32  [features, n], `selfCheck.bag.NAME` I32 [n, lengthMax],
  *   selfCheck.numbers        F32  [features, n]
  *
@@ -44,6 +44,7 @@ import { BlobRefSchema } from '../storage/blob-store.js';
 import { ColumnTypesSchema, EncodedFeatureSchema } from '../tasks/store-manifest.js';
 import { TaskLabelSchema } from '../tasks/task-label.js';
 import { sha256Of } from '../tensors/sha256.js';
+import { CalibrationSchema } from './calibration.js';
 import { BLOCK_ENCODINGS } from './ranking-model.js';
 
 /** Raised when a field or an array changes its meaning. */
@@ -89,22 +90,6 @@ const ServingSchema = z.strictObject({
   served: z.array(z.strictObject({ ...sizes, blocks: z.enum(['adapted', 'unadapted']) })).min(1),
 });
 
-/**
- * With z the output of the scorer, `slope * z + offset` is the calibrated output: a logit, or a
- * standardised value.
- */
-const CalibrationSchema = z.strictObject({
-  label: count,
-  /** `unknown`: of block 0. */
-  of: z.enum(['unknown', 'known']),
-  ...sizes,
-  slope: z.number().positive(),
-  offset: z.number(),
-  /** The validation adgroups that it was fitted on, and their impressions. */
-  adgroupCount: count,
-  impressions: z.number().nonnegative(),
-});
-
 const BundleManifestSchema = z.strictObject({
   formatVersion: z.literal(BUNDLE_FORMAT_VERSION),
   provenance: z.strictObject({
@@ -136,6 +121,7 @@ const BundleManifestSchema = z.strictObject({
   labels: z.array(TaskLabelSchema).min(1),
   /** By label. */
   serving: z.array(ServingSchema).min(1),
+  /** By label. */
   calibrations: z.array(CalibrationSchema).min(1),
   blocks: z.strictObject({
     count: z.int().positive(),
@@ -158,12 +144,11 @@ const BundleManifestSchema = z.strictObject({
   arrays: z.array(ArraySchema),
 });
 export type BundleManifest = z.infer<typeof BundleManifestSchema>;
-export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 export type BundleServing = z.infer<typeof ServingSchema>;
 
 /** Returns whether an entry is for adgroups with so many rows. */
 export function isForSize(
-  entry: Pick<BundleCalibration, 'supportRowCountMin' | 'supportRowCountMax'>,
+  entry: Pick<BundleServing['served'][number], 'supportRowCountMin' | 'supportRowCountMax'>,
   rowCount: number,
 ): boolean {
   const { supportRowCountMin: least, supportRowCountMax: most } = entry;

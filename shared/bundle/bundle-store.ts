@@ -38,6 +38,8 @@ const LabelSchema = z.strictObject({
   earlier: z.array(BundleDigestSchema).max(EARLIER_COUNT_MAX),
   /** The bundles that rollbacks have left, the last first. */
   left: z.array(BundleDigestSchema).max(EARLIER_COUNT_MAX).default([]),
+  /** The fraction of requests that it answers as a canary; absent where the server says. */
+  share: z.number().min(0).max(1).optional(),
 });
 
 type LabelRecord = z.infer<typeof LabelSchema>;
@@ -78,10 +80,22 @@ export async function listLabels(store: ObjectStore): Promise<BundleLabel[]> {
   return labels;
 }
 
-/** Points the label at a bundle, whatever it pointed at before. */
-export function moveLabel(store: ObjectStore, name: string, bundle: string): Promise<BundleLabel> {
+/**
+ * Points the label at a bundle, whatever it pointed at before.
+ *
+ * @param share of requests for a canary; without it, the label keeps that of the same bundle.
+ */
+export function moveLabel(
+  store: ObjectStore,
+  name: string,
+  bundle: string,
+  share?: number,
+): Promise<BundleLabel> {
   return changeLabel(store, name, (before) => {
-    return before?.bundle === bundle ? before : withTarget(bundle, before);
+    const isThere = before?.bundle === bundle;
+    if (isThere && (share === undefined || share === before.share)) return before;
+    const moved = isThere ? before : withTarget(bundle, before);
+    return share === undefined ? moved : { ...moved, share };
   });
 }
 
@@ -228,15 +242,23 @@ export async function readBundleManifest(
  * @throws QianmoError of kind `usage` if it means no bundle or several.
  */
 export async function bundleDigestOf(store: ObjectStore, name = LATEST_LABEL): Promise<string> {
-  if (BundleDigestSchema.safeParse(name).success) return name;
-  const label = /^[a-z][a-z0-9-]{0,31}$/.test(name) ? await readLabel(store, name) : null;
-  if (label !== null) return label.bundle;
+  return (await bundleNamed(store, name)).bundle;
+}
+
+/** That digest, and the share of the label. @throws as `bundleDigestOf`. */
+export async function bundleNamed(
+  store: ObjectStore,
+  name: string,
+): Promise<Pick<BundleLabel, 'bundle' | 'share'>> {
+  if (BundleDigestSchema.safeParse(name).success) return { bundle: name };
+  const label = LABEL_NAME.test(name) ? await readLabel(store, name) : null;
+  if (label !== null) return label;
   const digests = await bundleDigests(store);
   const found = /^[0-9a-f]{6,63}$/.test(name)
     ? digests.filter((digest) => digest.startsWith(name))
     : [];
   const [only] = found;
-  if (only !== undefined && found.length === 1) return only;
+  if (only !== undefined && found.length === 1) return { bundle: only };
   throw noSuchBundle(store, name);
 }
 

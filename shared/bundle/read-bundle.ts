@@ -32,15 +32,18 @@ interface SelfCheck {
   readonly rows: EncodedRows;
   /** `[rowCount]`; standardised values where the block predicts values. */
   readonly logits: Float32Array;
+  /** `[rowCount]`: calibrated probabilities, or values in their own unit. */
+  readonly expected: Float32Array;
 }
 
 export interface LoadedBundle {
   readonly manifest: BundleManifest;
   readonly model: RankingModel;
   readonly index: KeyIndexArrays;
-  /** `[blockCount]`: places in the labels and in the calibrations of the manifest. */
+  /** `[blockCount]`: places in the labels of the manifest, and in its calibrations. */
   readonly labels: Int32Array;
-  readonly calibrations: Int32Array;
+  /** `[blockCount]`: of calibrated outputs. */
+  readonly offsets: Float32Array;
   readonly encoder: RowEncoder;
   readonly selfCheck: SelfCheck;
 }
@@ -75,7 +78,7 @@ export async function readBundle(
     model: await modelOf(source),
     index: await indexOf(source),
     labels: await arrays.int32('blocks.labels', [blockCount]),
-    calibrations: await arrays.int32('blocks.calibrations', [blockCount]),
+    offsets: await arrays.float32('blocks.offsets', [blockCount]),
     encoder: await encoderOf(source),
     selfCheck: await selfCheckOf(source),
   };
@@ -238,6 +241,7 @@ async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfChec
     blocks: await arrays.int32('selfCheck.blocks', [rowCount]),
     rows,
     logits: await arrays.float32('selfCheck.logits', [rowCount]),
+    expected: await arrays.float32('selfCheck.expected', [rowCount]),
   };
 }
 

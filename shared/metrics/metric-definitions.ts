@@ -222,8 +222,8 @@ const METRICS = {
     'Candidates that were scored whose adgroup the bundle does not have.',
   ),
   qianmo_dropped_candidates_total: server.counter(
-    'Candidates that were left out of their auction: a wrong value, or a score that is not finite.',
-    { reason: ['wrong-value', 'not-finite'] },
+    'Candidates that were left out of their auction: a wrong value, a score that is not finite, or an adgroup that is paused or removed.',
+    { reason: ['wrong-value', 'not-finite', 'paused', 'removed'] },
   ),
   qianmo_server_processes: server.gauge('Processes that answer on the port.', {
     state: ['wanted', 'ready'],

@@ -67,19 +67,20 @@ function smallBundle(addon: ScoringAddon): ServedBundle {
         served: [{ ...all, blocks: 'adapted' }],
       },
     ],
-    calibrations: ['unknown', 'known'].map((of) => ({ label: 0, of, ...all, slope: 1, offset: 0 })),
+    calibrations: [{ slope: 1, offset: 0, withoutClick: [], clicks: [] }],
   } as unknown as LoadedBundle['manifest'];
   const loaded: LoadedBundle = {
     manifest,
     model: rankingModelOf(spec, tables, { encoding: 'float32', adgroupCount: blockCount }),
     index: buildKeyIndex(KEYS),
     labels: new Int32Array(blockCount),
-    calibrations: new Int32Array(blockCount),
+    offsets: new Float32Array(blockCount),
     encoder: rowEncoderOf({ features, encodedFeatures, dictionaries: new Map(), columns: {} }),
     selfCheck: {
       blocks: new Int32Array(0),
       rows: allocateEncodedRows(encodedFeatures, 0),
       logits: new Float32Array(0),
+      expected: new Float32Array(0),
     },
   };
   return new ServedBundle({ digest: 'f'.repeat(64), loaded, addon });

@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 36_616],
-  ['lines of shared', () => linesBelow('shared'), 22_705],
-  ['lines of worker', () => linesBelow('worker'), 24_920],
-  ['lines of infra', () => linesBelow('infra'), 11_990],
-  ['lines of test', () => linesBelow('test'), 74_771],
-  ['source files', () => production.length, 441],
+  ['lines of coordinator', () => linesBelow('coordinator'), 36_686],
+  ['lines of shared', () => linesBelow('shared'), 22_807],
+  ['lines of worker', () => linesBelow('worker'), 25_168],
+  ['lines of infra', () => linesBelow('infra'), 12_010],
+  ['lines of test', () => linesBelow('test'), 75_118],
+  ['source files', () => production.length, 445],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_165],
+  ['exported names', exportedCount, 2_181],
   ['rows of configuration', configurationRowCount, 218],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 493],
+  ['KB of documentation', documentKilobytes, 497],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [

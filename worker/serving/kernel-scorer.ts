@@ -469,19 +469,17 @@ export interface ColumnsAddon {
     at: number,
   ): number;
   /**
-   * Writes the label of each candidate, and its score by the slope and offset of its block's calibration.
+   * Writes the label of each candidate, and its score by the slope of the label and the offset of its block.
    *
-   * @param labelCount 1 where all blocks have label 0, which is not read then.
+   * @param slopes by label; where there is one, all blocks have label 0, which is not read then.
    * @param areProbabilities whether the sigmoid is taken of what is calibrated.
    */
   calibrate(
     blocks: Int32Array,
     scores: Float32Array,
-    calibrationsOfBlocks: Int32Array,
+    offsetsOfBlocks: Float32Array,
     labelsOfBlocks: Int32Array,
     slopes: Float64Array,
-    offsets: Float64Array,
-    labelCount: number,
     areProbabilities: boolean,
     labels: Int32Array,
     calibrated: Float64Array,

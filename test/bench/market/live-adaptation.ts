@@ -3,10 +3,11 @@
  * that were shown adapt again, by `adapt` jobs on their rows of the log and of the market.
  */
 
-import { at, float64At, int32At, numberAt } from '../../../shared/base/arrays.js';
+import { at, float32At, float64At, numberAt } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
+import { offsetOf } from '../../../shared/bundle/calibration.js';
 import type { BundleManifest, BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
@@ -16,7 +17,6 @@ import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { adaptTasks } from '../../../coordinator/evaluation/task-jobs.js';
-import { calibrationIndexOf } from '../../../coordinator/export/calibrate.js';
 import type { LocalCompute } from '../../../coordinator/export/unknown-block.js';
 import { servedBlocksOf } from '../../../coordinator/export/adapted-shards.js';
 import type { PreparedRun, RunCaller } from '../../../coordinator/plan/prepared-run.js';
@@ -34,22 +34,22 @@ export class LiveBundle {
   readonly manifest: BundleManifest;
   /** Block `adgroup + 1` is that of an adgroup. */
   readonly model: RankingModel;
-  /** The place among the calibrations: `[adgroupCount]`. */
-  readonly #calibrations: Int32Array;
+  /** Of calibrated outputs: `[adgroupCount]`. */
+  readonly #offsets: Float32Array;
   /** Impressions of the log that the bundle has adapted to: `[adgroupCount]`. */
   readonly #loggedImpressions: Float64Array;
 
   constructor(digest: string, loaded: LoadedBundle, adgroupCount: number) {
-    const { model, manifest, index, calibrations } = loaded;
+    const { model, manifest, index, offsets } = loaded;
     this.digest = digest;
     this.manifest = manifest;
-    this.#calibrations = new Int32Array(adgroupCount);
+    this.#offsets = new Float32Array(adgroupCount);
     this.#loggedImpressions = new Float64Array(adgroupCount);
     const blocks = blocksFor(adgroupCount, model.blocks);
     for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1) {
       const block = blockOfKey(index, String(adgroup));
       blockBytes(blocks, adgroup + 1).set(blockBytes(model.blocks, block));
-      this.#calibrations[adgroup] = int32At(calibrations, block);
+      this.#offsets[adgroup] = float32At(offsets, block);
       this.#loggedImpressions[adgroup] = float64At(model.blocks.evidence.impressions, block);
     }
     blockBytes(blocks, UNKNOWN_BLOCK).set(blockBytes(model.blocks, UNKNOWN_BLOCK));
@@ -58,23 +58,19 @@ export class LiveBundle {
 
   /** The calibrated probability of a click. */
   probabilityOf(adgroup: number, logit: number): number {
-    const { slope, offset } = at(this.manifest.calibrations, int32At(this.#calibrations, adgroup));
-    return sigmoid(slope * logit + offset);
+    const { slope } = at(this.manifest.calibrations, 0);
+    return sigmoid(slope * logit + float32At(this.#offsets, adgroup));
   }
 
   loggedImpressionsOf(adgroup: number): number {
     return float64At(this.#loggedImpressions, adgroup);
   }
 
-  /** Replaces the block of an adgroup by one that was adapted to `rowCount` rows. */
-  replace(adgroup: number, { blocks: variables }: AdaptedTask, rowCount: number): void {
+  replace(adgroup: number, { blocks: variables, loss, support }: AdaptedTask): void {
     const { blocks } = this.model;
     const target = blockBytes(blocks, adgroup + 1);
     writeBlock(blocks.layout, variables, target);
-    this.#calibrations[adgroup] = calibrationIndexOf(this.manifest.calibrations, {
-      labelIndex: 0,
-      supportRowCount: rowCount,
-    });
+    this.#offsets[adgroup] = offsetOf(at(this.manifest.calibrations, 0), loss, support);
   }
 }
 
@@ -148,8 +144,7 @@ export class LiveAdaptation {
     );
     this.#store.replace(adapting.map(({ rows }, taskIndex) => ({ ...rows, taskIndex })));
     for await (const task of this.#adapted(serving)) {
-      const { each, rows } = at(adapting, task.taskIndex);
-      bundle.replace(each.adgroup, task, rows.rowCount);
+      bundle.replace(at(adapting, task.taskIndex).each.adgroup, task);
     }
     return adapting.map(({ each }) => each.adgroup);
   }

@@ -2,6 +2,7 @@
 
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
+import { sigmoid } from '../../../shared/base/logistic.js';
 import { writeArray, type NamedArray } from '../../../shared/bundle/array-files.js';
 import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { publishBundle } from '../../../shared/bundle/bundle-store.js';
@@ -110,7 +111,7 @@ function evidenceArrays({ blocks }: RankingModel): NamedArray[] {
   const values = {
     ...{ supportRowCounts: evidence.supportRowCounts, clicks: evidence.clicks },
     ...{ impressions: evidence.impressions, isOfValues, isAlone },
-    ...{ labels: new Int32Array(blockCount), calibrations: new Int32Array(blockCount) },
+    ...{ labels: new Int32Array(blockCount), offsets: new Float32Array(blockCount) },
   };
   return Object.entries(values).map(([name, array]) => ({
     ...{ name: `blocks.${name}`, shape: [blockCount], values: array },
@@ -138,6 +139,7 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
   return [
     { name: 'selfCheck.blocks', shape: [n], values: request.blocks.slice(0, n) },
     { name: 'selfCheck.logits', shape: [n], values: logits },
+    { name: 'selfCheck.expected', shape: [n], values: logits.map(sigmoid) },
     { name: 'selfCheck.categories', shape: [contextCount + candidateCount, n], values: categories },
     { name: 'selfCheck.numbers', shape: [0, n], values: new Float32Array() },
   ];
@@ -182,9 +184,12 @@ function manifestOf(
         served: [{ ...all, blocks: 'adapted' }],
       },
     ],
-    calibrations: (['unknown', 'known'] as const).map((of) => ({
-      ...{ label: 0, of, ...all, slope: 1, offset: 0, adgroupCount: 0, impressions: 0 },
-    })),
+    calibrations: [
+      {
+        ...{ slope: 1, offset: 0, withoutClick: [], clicks: [] },
+        ...{ adgroupCount: 0, impressions: 0 },
+      },
+    ],
     blocks: {
       ...{ count: blocks.blockCount, encoding: 'float32', rows: 'support' },
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },

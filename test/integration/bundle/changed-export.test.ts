@@ -124,7 +124,7 @@ function checkedRows({ selfCheck, index }: LoadedBundle): unknown {
 }
 
 /** All that a bundle has of an adgroup. */
-function ofKey({ model, index, labels, calibrations }: LoadedBundle, key: string): unknown {
+function ofKey({ model, index, labels, offsets: ofBlocks }: LoadedBundle, key: string): unknown {
   const block = blockOfKey(index, key);
   const { evidence, isAlone } = model.blocks;
   const { offsets, ids, clicks, impressions } = evidence.byValue!;
@@ -133,7 +133,7 @@ function ofKey({ model, index, labels, calibrations }: LoadedBundle, key: string
     isKnown: block > 0,
     bytes: Array.from(blockBytes(model.blocks, block)),
     label: labels[block],
-    calibration: calibrations[block],
+    offset: ofBlocks[block],
     evidence: [
       evidence.supportRowCounts[block],
       evidence.clicks[block],

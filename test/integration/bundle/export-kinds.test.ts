@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
+import { offsetOf } from '../../../shared/bundle/calibration.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/row-encoder.js';
@@ -129,8 +130,15 @@ describe('served outputs are evaluated outputs', () => {
       expect(largestDifference(served, logits[0]!)).toBeLessThan(1e-5);
       for (const taskIndex of taskIndices) {
         const block = blockOfKey(bundle.index, store.tasks[taskIndex]!.key);
+        const { evidence } = bundle.model.blocks;
         expect(bundle.labels[block]).toBe(labelIndex);
-        expect(bundle.manifest.calibrations[bundle.calibrations[block]!]!.label).toBe(labelIndex);
+        expect(bundle.offsets[block]).toBe(
+          offsetOf(
+            bundle.manifest.calibrations[labelIndex]!,
+            labelIndex === 0 ? 'binary' : 'squared',
+            { clicks: evidence.clicks[block]!, impressions: evidence.impressions[block]! },
+          ),
+        );
       }
     }
   });

@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
+import { offsetOf } from '../../../shared/bundle/calibration.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
@@ -93,10 +94,10 @@ describe('an export that is killed', () => {
 });
 
 describe('a bundle', () => {
-  test('serves unadapted blocks where evaluation chose them, and calibrates by size', async () => {
+  test('serves unadapted blocks where evaluation chose them, and calibrates by evidence', async () => {
     const objects = new MemoryObjectStore();
     const { digest } = await room.exported(source, objects);
-    const { model, index, calibrations, manifest } = await loadedBundle(objects, digest);
+    const { model, index, offsets, manifest } = await loadedBundle(objects, digest);
     const initial = source.parameters.dense.get('bias')!.values;
     for (const { key, supportRowCount } of store.tasks) {
       const block = blockOfKey(index, key);
@@ -106,10 +107,10 @@ describe('a bundle', () => {
       expect(model.blocks.evidence.supportRowCounts[block]).toBe(
         supportRowCount <= 4 ? 0 : supportRowCount,
       );
-      const calibration = manifest.calibrations[calibrations[block]!]!;
-      expect(calibration.of).toBe('known');
-      expect(calibration.supportRowCountMin <= supportRowCount).toBe(true);
-      expect(supportRowCount <= (calibration.supportRowCountMax ?? Infinity)).toBe(true);
+      const { clicks, impressions } = model.blocks.evidence;
+      const evidence = { clicks: clicks[block]!, impressions: impressions[block]! };
+      expect(evidence.impressions).toBeGreaterThan(0);
+      expect(offsets[block]).toBe(offsetOf(manifest.calibrations[0]!, 'binary', evidence));
     }
     expect(blockOfKey(index, 'nobody')).toBe(0);
     expect(manifest.unknown).toEqual({ block: 'initial' });

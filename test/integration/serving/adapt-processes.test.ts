@@ -114,5 +114,15 @@ test('every process serves what one has acknowledged, whichever is killed', asyn
     ownCount = isDeepStrictEqual((await scoresOf(again.url, ['one', 'two'])).live, [1])
       ? ownCount + 1
       : 0;
+  // What one process has stored of an adgroup is soon known to every other one.
+  const paused = await fetch(`${again.url}/v1/adgroups`, {
+    ...{ method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' } },
+    body: JSON.stringify({ adgroup: 'two', state: 'paused' }),
+  });
+  expect(paused.status).toBe(200);
+  for (let ownCount = 0; ownCount < ASKED;)
+    ownCount = Number.isFinite((await scoresOf(again.url, ['one', 'two'])).scores[1])
+      ? 0
+      : ownCount + 1;
   await again.stop();
 });

@@ -112,6 +112,23 @@ describe('requests', () => {
     expect(none.status).toBe(409);
   });
 
+  // Seen to fail: the share of the settings alone.
+  test('go to the canary by the share of its label, while the server runs', async () => {
+    const { url, canary: keeper } = await served(0);
+    expect(await askedWith(url, {})).toBe(stable);
+    await moveLabel(bundles.objects, 'canary', canary, 1);
+    await keeper!.poll();
+    expect(await askedWith(url, {})).toBe(canary);
+    expect(await reportOf(url)).toMatchObject({ canary: { bundle: canary, share: 1 } });
+    await moveLabel(bundles.objects, 'canary', canary);
+    await keeper!.poll();
+    expect(keeper!.share).toBe(1);
+    // The share of one bundle is not that of the next.
+    await moveLabel(bundles.objects, 'canary', stable);
+    await keeper!.poll();
+    expect(keeper!.share).toBe(0);
+  });
+
   test('are ranked by the canary, with its mark', async () => {
     const { url } = await served(1);
     const { body } = await posted(`${url}/v1/rank`, RANKED);

@@ -23,6 +23,7 @@ describe('the client of a server that explores and adapts', () => {
   test('has a method for every path beside those of health and of the other protocol', () => {
     const calls = [
       ...['POST /v1/rank', 'POST /v1/score', 'POST /v1/feedback', 'POST /v1/adapt'],
+      'POST /v1/adgroups',
       ...['GET /v1/bundle', 'GET /v1/dictionaries/{feature}'],
       ...['GET /v1/exploration', 'GET /v1/exploration/{adgroup}'],
     ];
@@ -57,5 +58,12 @@ describe('the client of a server that explores and adapts', () => {
     const adapted = { bundle, live: true, evidence: { supportRows: 1 } };
     for (let time = 0; time < 2; time += 1)
       expect(await client.adapt(request)).toMatchObject(adapted);
+  });
+
+  test('tells the server of an adgroup', async () => {
+    await client.adgroup({ adgroup: 'told', attributes: { number0: 0.5 } });
+    await expect(client.adgroup({ adgroup: 'told', segment: 'nowhere' })).rejects.toMatchObject({
+      report: { found: expect.stringContaining('nowhere') as string },
+    });
   });
 });

@@ -61,7 +61,6 @@ test('candidates are in the order of their values, equal ones as they were', () 
 /** @param areProbabilities of all labels; one of two is a value otherwise. */
 function drawnBundle(random: RandomStream, blockCount: number, areProbabilities: boolean) {
   const labelCount = areProbabilities ? 1 + random.below(2) : 2;
-  const calibrationCount = 1 + random.below(4);
   const manifest = {
     labels: [
       { loss: 'binary', segment: null },
@@ -69,25 +68,21 @@ function drawnBundle(random: RandomStream, blockCount: number, areProbabilities:
         ? { loss: 'binary', segment: 'sales' }
         : { loss: 'squared', segment: 'sales', mean: random.normal(), deviation: random.uniform() },
     ].slice(0, labelCount),
-    calibrations: Array.from({ length: calibrationCount }, () => ({
-      slope: random.normal(),
-      offset: random.normal(),
-    })),
+    calibrations: Array.from({ length: labelCount }, () => ({ slope: random.normal() })),
     // Only what calibration reads.
   } as unknown as LoadedBundle['manifest'];
-  const drawn = (bound: number) =>
-    Int32Array.from({ length: blockCount }, () => random.below(bound));
-  return { manifest, labels: drawn(labelCount), calibrations: drawn(calibrationCount) };
+  const length = blockCount;
+  const labels = Int32Array.from({ length }, () => random.below(labelCount));
+  return { manifest, labels, offsets: Float32Array.from({ length }, () => random.normal()) };
 }
 
 /** The definition of what the addon's function writes. */
 const plainAddon: Pick<ScoringAddon, 'calibrate'> = {
-  calibrate: (blocks, scores, calibrations, labelsOf, slopes, offsets, _count, areAll, ...out) => {
-    const [labels, expected] = out;
+  calibrate: (blocks, scores, offsets, labelsOf, slopes, areAll, labels, expected) => {
     for (const [candidate, block] of blocks.entries()) {
-      const place = calibrations[block]!;
-      const calibrated = slopes[place]! * scores[candidate]! + offsets[place]!;
-      labels[candidate] = labelsOf[block]!;
+      const label = labelsOf[block]!;
+      const calibrated = slopes[label]! * scores[candidate]! + offsets[block]!;
+      labels[candidate] = label;
       expected[candidate] = areAll ? sigmoid(calibrated) : calibrated;
     }
   },
@@ -97,7 +92,7 @@ function completed(by: Estimator, blocks: Int32Array, scores: Float32Array, labe
   const estimates = by.begin(blocks.length);
   estimates.blocks.set(blocks);
   estimates.scores.set(scores);
-  const notes = { label, calibration: 0, supportRows: 3, clicks: 1, impressions: 3 };
+  const notes = { label, offset: 0.25, supportRows: 3, clicks: 1, impressions: 3 };
   by.complete(estimates, blocks.length > 2 ? new Map([[1, notes]]) : null);
   return estimates;
 }
@@ -116,9 +111,9 @@ test('scores are calibrated by the blocks of the candidates', () => {
     expect(isSame(native.labels, plain.labels), `seed ${seed}`).toBe(true);
     if (length <= 2) continue;
     const { labels, calibrations } = bundle.manifest;
-    const [{ slope, offset }, sales] = [calibrations[0]!, labels[1]!];
+    const [{ slope }, sales] = [calibrations[1]!, labels[1]!];
     const { mean, deviation } = sales as { readonly mean: number; readonly deviation: number };
-    expect(plain.expected[1]).toBe(mean + deviation * (slope * scores[1]! + offset));
+    expect(plain.expected[1]).toBe(mean + deviation * (slope * scores[1]! + 0.25));
     expect(plain.labels[1]).toBe(1);
   }
 });
@@ -151,25 +146,14 @@ test('probabilities are those of TypeScript', () => {
 test('what is out of bounds is refused', () => {
   const one = new Int32Array(1);
   const numbers = new Float64Array(1);
-  const ofCalibrations = new Float64Array(2);
-  const calibrate = (blocks: Int32Array, calibrations = one, expected = numbers) =>
-    addon.calibrate(
-      blocks,
-      new Float32Array(1),
-      calibrations,
-      one,
-      ofCalibrations,
-      ofCalibrations,
-      2,
-      false,
-      one,
-      expected,
-    );
+  const [floats, slopes] = [new Float32Array(1), new Float64Array(2)];
+  const calibrate = (blocks: Int32Array, labels = one, expected = numbers) =>
+    addon.calibrate(blocks, floats, floats, labels, slopes, false, one.slice(), expected);
   expect(() => calibrate(one)).not.toThrow();
   expect(() => calibrate(Int32Array.of(1))).toThrow('no block');
   expect(() => calibrate(Int32Array.of(-1))).toThrow('no block');
-  expect(() => calibrate(one, Int32Array.of(2))).toThrow('no calibration');
-  expect(() => calibrate(one, Int32Array.of(-1))).toThrow('no calibration');
+  expect(() => calibrate(one, Int32Array.of(2))).toThrow('no label');
+  expect(() => calibrate(one, Int32Array.of(-1))).toThrow('no label');
   expect(() => calibrate(one, one, new Float64Array(0))).toThrow('too short');
   expect(() => addon.order(new Float64Array(2), 0, one)).toThrow('too short');
   expect(() => addon.order(new Float32Array(1) as unknown as Float64Array, 0, one)).toThrow('type');

@@ -75,7 +75,7 @@ async function adaptedOf(task: TaskRows): Promise<AdaptedTask> {
 
 function putIn(live: LiveBlocks, { blocks, loss, support }: AdaptedTask, hash: Hash): void {
   const values = { variables: blocks, loss, support };
-  const notes = { label: 0, calibration: 0, supportRows: 1, clicks: 0, impressions: 0 };
+  const notes = { label: 0, offset: 0, supportRows: 1, clicks: 0, impressions: 0 };
   live.put(hash, values, notes);
 }
 

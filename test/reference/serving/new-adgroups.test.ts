@@ -1,6 +1,6 @@
 /**
  * New adgroups are served what evaluation predicts of adgroups without support rows: for every method with a start, from the
- * attributes in the request, and under the label of the segment that it names.
+ * attributes in the request or in the catalog, and under the label of the segment that it names.
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -10,6 +10,7 @@ import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.j
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { UNADAPTED } from '../../../coordinator/evaluation/arms.js';
 import { dividedStore, predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
+import { Catalog } from '../../../worker/serving/server/catalog.js';
 import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
 import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 import {
@@ -123,6 +124,18 @@ test.each(CASES)('$method.kind', async ({ model, method }) => {
       expect(Math.abs(mean + deviation * at(scores, row) - predicted)).toBeLessThan(1e-5);
     // A part of the features moves scores, or the case shows nothing.
     expect(new Set(scores).size).toBeGreaterThan(1);
+    const sent = [...scores];
+    bundle.catalog = new Catalog();
+    for (const [row, attributes] of rows.entries())
+      bundle.catalog.apply({
+        ...{ adgroup: `new ${row}`, state: 'active', segment: `shop ${labelIndex}`, attributes },
+      });
+    const named = candidates.map(({ adgroup }) => ({ adgroup }));
+    const alone = Buffer.from(JSON.stringify({ context: {}, candidates: named }));
+    const known = bundle.estimates(parseRankingBody(alone));
+    expect([...known.scores]).toEqual(sent);
+    expect([...known.labels]).toEqual(rows.map(() => labelIndex));
+    bundle.catalog = null;
   }
 });
 

@@ -94,7 +94,7 @@ describe('blocks', () => {
       encodedFeatures: ['site'],
     });
     for (const task of tasks)
-      await packing.add(task, { supportRowCount: 3, labelIndex: 0, calibrationIndex: 1 });
+      await packing.add(task, { supportRowCount: 3, labelIndex: 0, offset: 0.5 });
     const arrays = readerOf(objects, await packing.finish());
     const vector = [blockCount];
     const offsets = await arrays.int32('sums.offsets', [blockCount + 1]);

@@ -34,8 +34,8 @@ const manifest: BundleManifest = {
   ],
   calibrations: [
     {
-      ...{ label: 0, of: 'known', supportRowCountMin: 0, supportRowCountMax: null },
-      ...{ slope: 1, offset: 0, adgroupCount: 0, impressions: 0 },
+      ...{ slope: 1, offset: 0, withoutClick: [{ count: 1, effect: -0.1 }], clicks: [] },
+      ...{ adgroupCount: 0, impressions: 0 },
     },
   ],
   blocks: {

@@ -30,7 +30,7 @@ import {
 } from '../../../shared/models/kinds/support-inputs.js';
 import { elementCountOf, type DenseTensor } from '../../../shared/tensors/named-tensors.js';
 
-type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'calibrations'> & {
+type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'offsets'> & {
   readonly manifest: Pick<LoadedBundle['manifest'], 'labels' | 'calibrations'>;
 };
 
@@ -296,24 +296,22 @@ class ModelGraphWriter {
   /** Calibrated: a probability, or a value in its own unit. */
   #expected(logit: GraphValue): GraphValue {
     const graph = this.#graph;
-    const { manifest, labels, calibrations } = this.#bundle;
-    const byCalibration = (name: string, of: (place: number) => number): GraphValue =>
-      this.#arrays.byBlock(
-        name,
-        calibrations,
-        manifest.calibrations.map((_, place) => of(place)),
-      );
-    const calibrated = graph.add(
-      graph.mul(
-        logit,
-        byCalibration('slope', (place) => at(manifest.calibrations, place).slope),
-      ),
-      byCalibration('offset', (place) => at(manifest.calibrations, place).offset),
-    );
+    const { manifest, labels, offsets } = this.#bundle;
     const byLabel = (
       name: string,
-      of: (label: (typeof manifest.labels)[number]) => number,
-    ): GraphValue => this.#arrays.byBlock(name, labels, manifest.labels.map(of));
+      of: (label: (typeof manifest.labels)[number], place: number) => number,
+    ): GraphValue => {
+      const values = manifest.labels.map(of);
+      return this.#arrays.byBlock(
+        name,
+        Float32Array.from(labels, (place) => numberAt(values, place)),
+      );
+    };
+    const slopes = byLabel('slope', (_, place) => at(manifest.calibrations, place).slope);
+    const calibrated = graph.add(
+      graph.mul(logit, slopes),
+      this.#arrays.byBlock('offset', Float32Array.from(offsets)),
+    );
     const probability = graph.sigmoid(calibrated);
     if (manifest.labels.every(({ loss }) => loss === 'binary')) return probability;
     const value = graph.add(
@@ -463,12 +461,11 @@ class ModelArrays {
     return graph.reshape(graph.sum(graph.mul(isWanted, listed), 1), [1]);
   }
 
-  /** `values` of the place that each row's block has in a list, `[n, 1]`. */
-  byBlock(name: string, places: Int32Array, values: readonly number[]): GraphValue {
+  /** The value of each row's block, `[n, 1]`. */
+  byBlock(name: string, values: Float32Array): GraphValue {
     const graph = this.#graph;
-    const pieces = Float32Array.from(places, (place) => numberAt(values, place));
     return graph.rows(
-      graph.array(arrayOf(`blocks/${name}`, [places.length, 1], pieces)),
+      graph.array(arrayOf(`blocks/${name}`, [values.length, 1], values)),
       this.adgroups,
     );
   }

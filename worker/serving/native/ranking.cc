@@ -50,35 +50,33 @@ double sigmoid(double z) {
   return numerators[z >= 0] / (1 + odds);
 }
 
-// calibrate(blocks, scores, calibrations by block, labels by block, slopes, offsets, count of labels, whether all are probabilities,
-// labels, calibrated)
+// calibrate(blocks, scores, offsets by block, labels by block, slopes by label, whether all are probabilities, labels, calibrated)
 void calibrate(const Arguments& arguments) {
   const View<int32_t> blocks = arguments.words(0);
-  const View<float> scores = arguments.floats(1);
-  const View<int32_t> calibrationOf = arguments.words(2), labelOf = arguments.words(3);
-  const View<double> slopes = arguments.doubles(4), offsets = arguments.doubles(5);
-  // One label or calibration alone is that of every block.
-  const bool hasLabels = arguments.wholeNumber(6) > 1, hasCalibrations = slopes.count > 1;
-  const bool areProbabilities = arguments.boolean(7);
-  const View<int32_t> labels = arguments.words(8);
-  const View<double> calibrated = arguments.doubles(9);
+  const View<float> scores = arguments.floats(1), offsetOf = arguments.floats(2);
+  const View<int32_t> labelOf = arguments.words(3);
+  const View<double> slopes = arguments.doubles(4);
+  // One label alone is that of every block.
+  const bool hasLabels = slopes.count > 1;
+  const bool areProbabilities = arguments.boolean(5);
+  const View<int32_t> labels = arguments.words(6);
+  const View<double> calibrated = arguments.doubles(7);
   const size_t count = blocks.count;
   demand(scores.count >= count && labels.count >= count && calibrated.count >= count, "an array is too short");
-  demand(slopes.count == offsets.count && slopes.count > 0, "every calibration has a slope and an offset");
   for (size_t begin = 0; begin < count; begin += BATCH) {
     const size_t end = begin + BATCH < count ? begin + BATCH : count;
     for (size_t candidate = begin; candidate < end; ++candidate) {
       const uint32_t block = uint32_t(blocks.data[candidate]);
-      demand(block < calibrationOf.count && block < labelOf.count, "there is no block of this number");
-      if (hasCalibrations) __builtin_prefetch(calibrationOf.data + block);
+      demand(block < offsetOf.count && block < labelOf.count, "there is no block of this number");
+      __builtin_prefetch(offsetOf.data + block);
       if (hasLabels) __builtin_prefetch(labelOf.data + block);
     }
     for (size_t candidate = begin; candidate < end; ++candidate) {
       const int32_t block = blocks.data[candidate];
-      const uint32_t calibration = hasCalibrations ? uint32_t(calibrationOf.data[block]) : 0;
-      demand(calibration < slopes.count, "there is no calibration of this number");
-      calibrated.data[candidate] = slopes.data[calibration] * scores.data[candidate] + offsets.data[calibration];
-      labels.data[candidate] = hasLabels ? labelOf.data[block] : 0;
+      const uint32_t label = hasLabels ? uint32_t(labelOf.data[block]) : 0;
+      demand(label < slopes.count, "there is no label of this number");
+      calibrated.data[candidate] = slopes.data[label] * scores.data[candidate] + offsetOf.data[block];
+      labels.data[candidate] = int32_t(label);
     }
     for (size_t candidate = begin; areProbabilities && candidate < end; ++candidate)
       calibrated.data[candidate] = sigmoid(calibrated.data[candidate]);

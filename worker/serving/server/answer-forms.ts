@@ -241,22 +241,22 @@ export function probabilitiesOf(
 /** Variances of the calibrated logits; null where blocks have none. */
 export function logitVariancesOf(
   { loaded }: ServedBundle,
-  { blocks, variances, notes }: Estimates,
+  { labels, variances }: Estimates,
 ): Float64Array | null {
-  const { manifest, calibrations, model } = loaded;
+  const { manifest, model } = loaded;
   if (!model.spec.ownVariables.some(({ name }) => name === VARIANCES)) return null;
-  return Float64Array.from(variances, (variance, candidate) => {
-    const calibration =
-      notes?.get(candidate)?.calibration ?? int32At(calibrations, int32At(blocks, candidate));
-    return at(manifest.calibrations, calibration).slope ** 2 * variance;
-  });
+  return Float64Array.from(
+    variances,
+    (variance, candidate) =>
+      at(manifest.calibrations, int32At(labels, candidate)).slope ** 2 * variance,
+  );
 }
 
 /** The evidence of each candidate's block: its support rows, or their sums. */
 export function evidenceOf(
   { loaded }: ServedBundle,
   { blocks, notes }: Estimates,
-  part: Exclude<keyof LiveNotes, 'label' | 'calibration'>,
+  part: Exclude<keyof LiveNotes, 'label' | 'offset'>,
 ): Float64Array {
   const { supportRowCounts, ...sums } = loaded.model.blocks.evidence;
   const byBlock = part === 'supportRows' ? supportRowCounts : sums[part];

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
-import { bundleDigestOf } from '../../../shared/bundle/bundle-store.js';
+import { bundleDigestOf, bundleNamed } from '../../../shared/bundle/bundle-store.js';
 import {
   noticeEvent,
   type RunEventSink,
@@ -45,7 +45,7 @@ interface RefusedBundle {
 }
 
 interface CanarySource extends KeeperSource {
-  /** The fraction of requests that it answers. */
+  /** The fraction of requests that it answers, unless its label has one. */
   readonly share: number;
   /** The digest of the bundle in use. */
   readonly stable: () => string;
@@ -57,6 +57,8 @@ abstract class LabelFollower<Source extends KeeperSource> {
   protected readonly source: Source;
   /** The bundle that the label points at, if it could not be taken. */
   protected latestRefusal: RefusedBundle | null = null;
+  /** What the label says of a canary's share, if it does. */
+  protected labelShare: number | null = null;
   /** True if it would be refused again. Passing faults are tried again at the next poll. */
   #isLasting = false;
   #refusalCount = 0;
@@ -102,9 +104,10 @@ abstract class LabelFollower<Source extends KeeperSource> {
   protected async digest(isGone: (error: unknown) => boolean): Promise<string | null | undefined> {
     const { store, name, onEvent } = this.source;
     try {
-      const digest = await bundleDigestOf(store, name);
+      const { bundle, share = null } = await bundleNamed(store, name);
       this.#isLabelUnread = false;
-      return digest;
+      this.labelShare = share;
+      return bundle;
     } catch (error) {
       if (isGone(error)) return null;
       this.#labelFailureCount += 1;
@@ -214,7 +217,7 @@ export class CanaryKeeper extends LabelFollower<CanarySource> {
   }
 
   get share(): number {
-    return this.source.share;
+    return this.labelShare ?? this.source.share;
   }
 
   /** Null while there is none: the label is not there, points at the bundle in use, or at a refused one. */
@@ -231,22 +234,28 @@ export class CanaryKeeper extends LabelFollower<CanarySource> {
   async poll(): Promise<void> {
     const isUsage = (error: unknown): boolean =>
       error instanceof QianmoError && error.kind === 'usage';
+    const earlierShare = this.share;
     const digest = await this.digest(isUsage);
     if (digest === undefined) return;
     if (digest === null || digest === this.source.stable()) {
       this.latestRefusal = null;
       this.#end();
-    } else if (digest === this.#current?.digest) this.latestRefusal = null;
-    else if (!this.wouldRefuse(digest)) await this.#take(digest);
+    } else if (digest === this.#current?.digest) {
+      this.latestRefusal = null;
+      if (this.share !== earlierShare) this.#tellShare(digest, 'as its label says');
+    } else if (!this.wouldRefuse(digest)) await this.#take(digest);
+  }
+
+  #tellShare(digest: string, why: string): void {
+    const text = `canary ${shortDigest(digest)} answers ${100 * this.share} % of requests, ${why}`;
+    this.source.onEvent(noticeEvent('canary-served', text));
   }
 
   async #take(digest: string): Promise<void> {
-    const { onEvent, share } = this.source;
     const isServed = await this.load(digest, 'canary', (next, loadMs) => {
       this.#current?.retire();
       this.#current = next;
-      const text = `canary ${shortDigest(digest)} answers ${100 * share} % of requests, read in ${secondsText(loadMs)}`;
-      onEvent(noticeEvent('canary-served', text));
+      this.#tellShare(digest, `read in ${secondsText(loadMs)}`);
     });
     // The label does not point at the earlier one any more.
     if (!isServed) this.#end();

@@ -87,6 +87,8 @@ interface PostEndpoint extends AnsweringEndpoint {
   readonly method: 'POST';
   /** In small letters and without parameters. */
   readonly mediaTypes: readonly string[];
+  /** Changes what is served, so that a token for rankings alone does not suffice. */
+  readonly isWrite?: boolean;
 }
 
 export type Endpoint = ReadEndpoint | PostEndpoint;

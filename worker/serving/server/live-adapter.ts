@@ -9,6 +9,7 @@ import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { isForSize } from '../../../shared/bundle/bundle-manifest.js';
+import { offsetOf } from '../../../shared/bundle/calibration.js';
 import { keyHashOf, blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
@@ -25,6 +26,7 @@ import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.j
 import { type TaskRows, withTrainedPadding } from '../../../shared/tasks/task-store.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { LogState, SharedLog } from '../state/shared-log.js';
+import { Catalog, isCatalogLine, type CatalogLine } from './catalog.js';
 import { supportTaskOf, type LabelledRows } from './kernel-adapter.js';
 import type { LiveNotes } from './live-blocks.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
@@ -53,8 +55,9 @@ const LIVE_ADGROUPS_MAX = 65_536;
 /** Rows of all adgroups, as text. */
 const LIVE_ROWS_BYTE_COUNT_MAX = 256 * 2 ** 20;
 
-/** The labelled rows of adgroups that adapt while serving: the last rows of each adgroup. */
+/** The catalog, and the labelled rows of adgroups that adapt while serving: the last rows of each adgroup. */
 export class LiveRowsState implements LogState<void> {
+  readonly catalog = new Catalog();
   /** A line by key: text takes less memory than rows. */
   readonly #texts = new Map<string, string>();
   #byteCount = 0;
@@ -62,7 +65,12 @@ export class LiveRowsState implements LogState<void> {
   onRows: (rows: LiveRows, text: string) => void = () => undefined;
 
   apply(text: string): void {
-    const rows = parseRows(text);
+    const content: unknown = JSON.parse(text);
+    if (isCatalogLine(content)) {
+      this.catalog.apply(content);
+      return;
+    }
+    const rows = LiveRowsSchema.parse(content);
     this.#byteCount -= this.#texts.get(rows.key)?.length ?? 0;
     this.#texts.delete(rows.key);
     if (rows.rows.length > 0) {
@@ -72,8 +80,9 @@ export class LiveRowsState implements LogState<void> {
     this.onRows(rows, text);
   }
 
-  snapshot(): Iterable<string> {
-    return this.#texts.values();
+  *snapshot(): Iterable<string> {
+    yield* this.catalog.lines();
+    yield* this.#texts.values();
   }
 
   /** Adgroups that have rows. */
@@ -241,6 +250,7 @@ export class LiveAdapter {
    */
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
+    bundle.catalog = this.#log.state.catalog;
     const starting = bundle.adapter === null ? this.#engine.start() : Promise.resolve();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
@@ -259,6 +269,20 @@ export class LiveAdapter {
     } finally {
       this.#storedMeanwhile.delete(stored);
     }
+  }
+
+  /**
+   * Changes the catalog, soon in every process.
+   *
+   * @throws RefusedRequest if there is no room; QianmoError if the change is not known to be on disk.
+   */
+  async describe(line: CatalogLine): Promise<void> {
+    if (!this.#log.state.catalog.hasRoomFor(line))
+      throw new RefusedRequest({
+        ...{ reason: 'queue-full', what: 'the catalog has no room for another adgroup' },
+        cure: 'send fewer attributes, or begin another state folder with the adgroups that are left',
+      });
+    await this.#log.append(JSON.stringify(line));
   }
 
   /**
@@ -450,17 +474,14 @@ function readRows(loaded: LoadedBundle, live: LiveRows): ReadRows {
   const { adaptation, served } = at(manifest.serving, labelIndex);
   const isAdapted = served.find((each) => isForSize(each, rowCount))?.blocks === 'adapted';
   const innerSteps = isAdapted ? adaptation.innerSteps : 0;
-  const calibration = manifest.calibrations.findIndex(
-    (each) => each.of === 'known' && each.label === labelIndex && isForSize(each, rowCount),
-  );
-  if (calibration < 0) throw new Error(`the bundle has no calibration for ${rowCount} rows`);
+  const calibration = at(manifest.calibrations, labelIndex);
   const loop = methodPlanOf(manifest.method).innerLoop;
   return {
     ...{ key: live.key, rowCount, adaptation: { ...adaptation, innerSteps } },
     encoded: () => encodedRows(loaded, live, labelIndex),
-    notesOf: ({ support: { clicks, impressions } }) => ({
+    notesOf: ({ loss, support: { clicks, impressions } }) => ({
       label: labelIndex,
-      calibration,
+      offset: offsetOf(calibration, loss, { clicks, impressions }),
       supportRows: restsOnSupport(loop, innerSteps) ? rowCount : 0,
       ...{ clicks, impressions },
     }),

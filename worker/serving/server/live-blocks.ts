@@ -17,9 +17,10 @@ import type { RankingRequest } from '../ranking-request.js';
 
 /** The facts of a live block in addition to its values. */
 export interface LiveNotes {
-  /** Places in the labels and in the calibrations of the manifest. */
+  /** The place in the labels of the manifest, and in its calibrations. */
   readonly label: number;
-  readonly calibration: number;
+  /** Of its calibrated outputs. */
+  readonly offset: number;
   /** Rows that the block rests on; 0 where the bundle serves so few rows a block that reads none. */
   readonly supportRows: number;
   readonly clicks: number;

@@ -78,8 +78,8 @@ export interface RankingBody extends BundleWish {
   readonly adgroups: TextsColumn | HashesColumn;
   /** The keys; null where there are hashes in their place. */
   readonly keyTexts: () => readonly string[] | null;
-  /** Columns that a candidate has, at least one of them. */
-  readonly features: ReadonlyMap<string, CandidateColumn>;
+  /** Columns that a candidate has, at least one of them; those of a catalog are added. */
+  readonly features: Map<string, CandidateColumn>;
   /** Null where all are 1. */
   readonly bids: ArrayLike<number> | null;
   readonly pacings: ArrayLike<number> | null;

@@ -46,6 +46,8 @@ import { WorkQueue } from './work-queue.js';
 interface AnswerSettings {
   /** Demanded of every request but those of health; null demands none. */
   readonly token: string | null;
+  /** Demanded of requests that change what is served; that of the others if absent. */
+  readonly writeToken?: string | null;
   readonly queuedRequestsMax: number;
   readonly deadlineMs: number;
   /** Candidates of a request that are explained. */
@@ -330,7 +332,9 @@ export class RankingServer {
     headers: IncomingHttpHeaders,
   ): RoutedRequest {
     const isRead = endpoint.method === 'GET';
-    if (!isRead || endpoint.isOpen !== true) requireToken(headers, this.#settings.token);
+    const { token, writeToken = token } = this.#settings;
+    if (!isRead || endpoint.isOpen !== true)
+      requireToken(headers, !isRead && endpoint.isWrite === true ? writeToken : token);
     const mediaType = isRead ? '' : mediaTypeIn(headers, endpoint.mediaTypes);
     const deadlineMs = isRead ? Infinity : deadlineIn(headers, this.#settings.deadlineMs);
     return { endpoint, parameter, headers, mediaType, deadlineMs };
@@ -551,7 +555,7 @@ function requireToken(headers: IncomingHttpHeaders, token: string | null): void 
     reason: 'unauthorised',
     what: 'the request has no token, or another one',
     where: 'header Authorization',
-    expected: 'Bearer and the token that the server was started with',
+    expected: 'Bearer and the token that the server was started with, for writes its own',
     cure: 'ask whoever runs the server for the token',
   });
 }

@@ -13,6 +13,9 @@ export const STATUS_BY_REASON = {
   'no-such-path': 404,
   'wrong-method': 405,
   'other-bundle': 409,
+  /** Of candidates alone, whose adgroups take no part. */
+  paused: 409,
+  removed: 409,
   'too-large': 413,
   'wrong-content-type': 415,
   'queue-full': 429,

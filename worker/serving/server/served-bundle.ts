@@ -13,6 +13,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { Catalog } from './catalog.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
 import { KernelAdapter } from './kernel-adapter.js';
 import { LiveBlocks } from './live-blocks.js';
@@ -21,6 +22,7 @@ import { requestOfRows, type RankingRequest } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest, type Refusal } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
+import { wronglyLookedUp, type Difference } from './self-check.js';
 import { StartBlocks } from './start-blocks.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { KernelScorer, type ScoringAddon } from '../kernel-scorer.js';
@@ -44,10 +46,12 @@ export class ServedBundle {
   readonly addon: ScoringAddon;
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
+  /** What the server knows of adgroups; null where it keeps no state. */
+  catalog: Catalog | null = null;
   /** The candidates that it has scored, and those whose adgroup it does not have. */
   readonly scored = {
     ...{ candidates: 0, unknown: 0 },
-    dropped: { 'wrong-value': 0, 'not-finite': 0 },
+    dropped: { 'wrong-value': 0, 'not-finite': 0, paused: 0, removed: 0 },
   };
   /** An explanation scores a request again. */
   #lastCounted: RankingBody | null = null;
@@ -127,28 +131,57 @@ export class ServedBundle {
     if (this.#isFreed) throw new Error('a bundle is used whose memory was given back');
   }
 
-  /** @throws QianmoError if no scorer covers the model, or a row has another score. */
+  /**
+   * Scores and calibrates the self-check rows, and looks up the keys of their adgroups and the texts of their ids.
+   *
+   * @throws QianmoError if no scorer covers the model, or something is not what the export wrote.
+   */
   selfCheck(where: string): void {
-    requireCovered(this.loaded.model, where);
-    const { blocks, rows, logits } = this.loaded.selfCheck;
-    const found = new Float32Array(blocks.length);
-    const scorer = this.#scorerOf(this.loaded.model, []);
-    scorer.score(requestOfRows(this.loaded.model.spec, rows, blocks), found);
+    const { model, selfCheck } = this.loaded;
+    requireCovered(model, where);
+    const { blocks, rows, logits, expected } = selfCheck;
+    const found = this.#estimator.begin(blocks.length);
+    found.blocks.set(blocks);
+    const scorer = this.#scorerOf(model, []);
+    scorer.score(requestOfRows(model.spec, rows, blocks), found.scores, found.variances);
     scorer.release();
-    for (let row = 0; row < found.length; row += 1) {
-      const expected = float32At(logits, row);
-      const difference = Math.abs(float32At(found, row) - expected);
-      // A score that is not a number is never within the tolerance.
-      if (difference <= SELF_CHECK_TOLERANCE * Math.max(1, Math.abs(expected))) continue;
-      throw new QianmoError({
-        kind: 'data',
-        what: `the bundle fails its self-check: row ${row} has another score`,
+    this.#estimator.complete(found, null);
+    for (let row = 0; row < blocks.length; row += 1) {
+      const { scores, expected: calibrated } = found;
+      this.#requireAlike('score', row, [float32At(scores, row), float32At(logits, row)], where);
+      this.#requireAlike(
+        'calibrated value',
+        row,
+        [float64At(calibrated, row), float32At(expected, row)],
         where,
-        expected: `${expected} as the export scored it`,
-        found: `${float32At(found, row)} by ${this.scorerName}`,
-        cure: 'serve it with the version that exported it, or export the run again',
-      });
+      );
     }
+    const wrong = wronglyLookedUp(this.loaded, this.addon);
+    if (wrong !== null) throw this.#failedCheck(wrong, where);
+  }
+
+  #requireAlike(
+    what: string,
+    row: number,
+    [found, expected]: readonly [found: number, expected: number],
+    where: string,
+  ): void {
+    // What is not a number is never within the tolerance.
+    if (Math.abs(found - expected) <= SELF_CHECK_TOLERANCE * Math.max(1, Math.abs(expected)))
+      return;
+    const of = { what: `row ${row} has another ${what}`, expected: String(expected) };
+    throw this.#failedCheck({ ...of, found: String(found) }, where);
+  }
+
+  #failedCheck({ what, expected, found }: Difference, where: string): QianmoError {
+    return new QianmoError({
+      kind: 'data',
+      what: `the bundle fails its self-check: ${what}`,
+      where,
+      expected: `${expected} as the export has it`,
+      found: `${found} by ${this.scorerName}`,
+      cure: 'serve it with the version that exported it, or export the run again',
+    });
   }
 
   #scorerOf(model: RankingModel, contextFeatures: readonly string[]): KernelScorer {
@@ -176,6 +209,10 @@ export class ServedBundle {
       hashes.set(adgroups.words);
     }
     this.#count(blocks, body);
+    const { segmentColumn } = this.loaded.manifest;
+    this.catalog?.complete(body, hashes, segmentColumn, (candidate, refusal) =>
+      this.drop(body, candidate, refusal),
+    );
     const { encoder, scorer, contextFeatures } = this.#sideOf(body);
     const request = this.#encoded(body, blocks, encoder);
     scorer.score(request, estimates.scores, estimates.variances);
@@ -197,15 +234,19 @@ export class ServedBundle {
   }
 
   #countDropped({ reason }: Refusal): void {
-    this.scored.dropped[reason === 'not-finite' ? reason : 'wrong-value'] += 1;
+    const { dropped } = this.scored;
+    // Other reasons of a candidate are that of its values.
+    dropped[Object.hasOwn(dropped, reason) ? (reason as keyof typeof dropped) : 'wrong-value'] += 1;
   }
 
-  /** @throws RefusedRequest of the first candidate if all are left out: then it is the request that is wrong. */
+  /** @throws RefusedRequest of the first wrong candidate if all are left out: then it is the request that is wrong. */
   #encoded(body: RankingBody, blocks: Int32Array, encoder: RequestEncoder): RankingRequest {
     const request = encoder.encode(body, blocks, (candidate, refusal) =>
       this.drop(body, candidate, refusal),
     );
-    const [first] = body.dropped.values();
+    const first = [...body.dropped.values()].find(
+      ({ reason }) => reason !== 'paused' && reason !== 'removed',
+    );
     if (first !== undefined && body.dropped.size === body.candidateCount)
       throw new RefusedRequest(first);
     return request;
@@ -342,10 +383,10 @@ export interface Estimates {
 const ROOM_MIN = 512;
 
 export class Estimator {
-  readonly #bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>;
+  readonly #bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'offsets'>;
   readonly #addon: Pick<ScoringAddon, 'calibrate'>;
+  /** By label. */
   readonly #slopes: Float64Array;
-  readonly #offsets: Float64Array;
   /** Numbers by label; the mean and the deviation of a probability are not read. */
   readonly #ofLabels: LabelNumbers;
   #room = allocateEstimates(ROOM_MIN);
@@ -353,14 +394,12 @@ export class Estimator {
   #last = allocateEstimates(0);
 
   constructor(
-    bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>,
+    bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'offsets'>,
     addon: Pick<ScoringAddon, 'calibrate'>,
   ) {
     this.#bundle = bundle;
     this.#addon = addon;
-    const { calibrations } = bundle.manifest;
-    this.#slopes = Float64Array.from(calibrations, ({ slope }) => slope);
-    this.#offsets = Float64Array.from(calibrations, ({ offset }) => offset);
+    this.#slopes = Float64Array.from(bundle.manifest.calibrations, ({ slope }) => slope);
     this.#ofLabels = labelNumbersOf(bundle.manifest.labels);
   }
 
@@ -386,10 +425,9 @@ export class Estimator {
     const { candidateCount, expected, labels } = estimates;
     const { areAll, isProbability, means, deviations } = this.#ofLabels;
     this.#calibrate(estimates);
-    for (const [candidate, { calibration, label }] of notes ?? []) {
+    for (const [candidate, { offset, label }] of notes ?? []) {
       const score = float32At(estimates.scores, candidate);
-      const calibrated =
-        float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);
+      const calibrated = float64At(this.#slopes, label) * score + offset;
       // The addon has taken the sigmoid of all others.
       expected[candidate] = areAll ? sigmoid(calibrated) : calibrated;
       labels[candidate] = label;
@@ -407,10 +445,9 @@ export class Estimator {
 
   /** Writes labels, and calibrated scores in place of what is expected; the addon their sigmoid where all are probabilities. */
   #calibrate({ blocks, scores, expected, labels }: Estimates): void {
-    const { labels: labelsOfBlocks, calibrations } = this.#bundle;
-    const ofBlocks = [calibrations, labelsOfBlocks, this.#slopes, this.#offsets] as const;
-    const ofLabels = [this.#bundle.manifest.labels.length, this.#ofLabels.areAll] as const;
-    this.#addon.calibrate(blocks, scores, ...ofBlocks, ...ofLabels, labels, expected);
+    const ofBlocks = [this.#bundle.offsets, this.#bundle.labels] as const;
+    const { areAll } = this.#ofLabels;
+    this.#addon.calibrate(blocks, scores, ...ofBlocks, this.#slopes, areAll, labels, expected);
   }
 }
 

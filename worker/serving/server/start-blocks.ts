@@ -5,6 +5,7 @@
 
 import { at, float32At, int32At } from '../../../shared/base/arrays.js';
 import { blockBytes, readBlock } from '../../../shared/bundle/block-codec.js';
+import { NO_EVIDENCE, offsetOf } from '../../../shared/bundle/calibration.js';
 import { keyHashOf, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
@@ -147,10 +148,9 @@ export class StartBlocks {
   }
 
   #notesOf(label: number): LiveNotes {
-    const calibration = this.#loaded.manifest.calibrations.findIndex(
-      (each) => each.of === 'unknown' && each.label === label,
-    );
-    return { label, calibration, supportRows: 0, clicks: 0, impressions: 0 };
+    const { calibrations, labels } = this.#loaded.manifest;
+    const offset = offsetOf(at(calibrations, label), at(labels, label).loss, NO_EVIDENCE);
+    return { label, offset, supportRows: 0, ...NO_EVIDENCE };
   }
 }
 

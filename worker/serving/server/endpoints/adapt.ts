@@ -31,26 +31,35 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
     method: 'POST',
     path: '/v1/adapt',
     mediaTypes: [JSON_TYPE],
+    isWrite: true,
     answer: async ({ bundle, body, deadlineAtMs }) => {
       const { adgroup: key, segment, rows } = parseWith(AdaptBodySchema, jsonOf(body));
-      try {
-        const notes = await adapter.adapt(bundle, { key, segment, rows }, deadlineAtMs);
-        if (notes === null) return jsonAnswer({ bundle: bundle.digest, live: false });
-        const { supportRows, clicks, impressions } = notes;
-        const evidence = { supportRows, clicks, impressions };
-        return jsonAnswer({
-          ...{ bundle: bundle.digest, live: true, adapted: supportRows > 0, evidence },
-          segment: bundle.loaded.manifest.labels[notes.label]?.segment ?? null,
-        });
-      } catch (error) {
-        if (!(error instanceof QianmoError)) throw error;
-        throw new RefusedRequest({
-          reason: 'not-durable',
-          what: 'the rows are not known to be stored',
-          found: error.report.what,
-          cure: 'send them again',
-        });
-      }
+      const notes = await storedOrRefused('the rows are', () =>
+        adapter.adapt(bundle, { key, segment, rows }, deadlineAtMs),
+      );
+      if (notes === null) return jsonAnswer({ bundle: bundle.digest, live: false });
+      const { supportRows, clicks, impressions } = notes;
+      const evidence = { supportRows, clicks, impressions };
+      return jsonAnswer({
+        ...{ bundle: bundle.digest, live: true, adapted: supportRows > 0, evidence },
+        segment: bundle.loaded.manifest.labels[notes.label]?.segment ?? null,
+      });
     },
   };
+}
+
+/** @throws RefusedRequest if what is written is not known to be stored. */
+export async function storedOrRefused<Result>(
+  what: string,
+  write: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await write();
+  } catch (error) {
+    if (!(error instanceof QianmoError)) throw error;
+    throw new RefusedRequest({
+      ...{ reason: 'not-durable', what: `${what} not known to be stored` },
+      ...{ found: error.report.what, cure: 'send it again' },
+    });
+  }
 }

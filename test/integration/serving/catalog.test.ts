@@ -1,0 +1,137 @@
+/**
+ * `POST /v1/adgroups`: requests that name adgroups alone are ranked by what the server knows of them, from one start to the
+ * next, and adgroups that are paused or removed take no part.
+ */
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
+import { adgroupsEndpoint } from '../../../worker/serving/server/endpoints/adgroups.js';
+import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
+import { LiveAdapter, LiveRowsState } from '../../../worker/serving/server/live-adapter.js';
+import { liveRowsLog } from '../../fixtures/serving/whole-server.js';
+import {
+  posted,
+  testServer,
+  twoBundles,
+  type Answered,
+  type TwoBundles,
+} from '../../fixtures/serving/served-export.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const CONTEXT = { category0: 'category0-3' };
+const ATTRIBUTES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  task1: { category1: 'category1-1', bag0: ['bag0-1'], number0: 0.5 },
+  newcomer: { category1: 'category1-2', bag0: [], number0: -1 },
+};
+
+let bundles: TwoBundles;
+let room: TemporaryFolder;
+beforeAll(async () => {
+  [bundles, room] = [await twoBundles(), await temporaryFolder()];
+});
+afterAll(() => room.remove());
+
+interface Asking {
+  readonly put: (body: object) => Promise<Answered>;
+  /** Ranks adgroups with the features that are sent. */
+  readonly ranked: (candidates: readonly object[]) => Promise<Answered['body']>;
+  readonly dropped: () => object;
+}
+
+/** Starts a server on the state of the test, and ends it. */
+async function whileServed(ask: (asking: Asking) => Promise<void>): Promise<void> {
+  const log = await liveRowsLog(join(room.path, 'state.log'));
+  const none = (): Promise<never> => Promise.reject(new Error('no engine'));
+  const engine = { start: none, execute: none };
+  const adapter = new LiveAdapter({ log, engine, clock: systemClock });
+  const endpoints = [...rankingEndpoints, adaptEndpoint(adapter), adgroupsEndpoint(adapter)];
+  const { url, server, keeper } = await testServer(bundles.objects, { endpoints });
+  await adapter.prepare(keeper.current, null);
+  try {
+    await ask({
+      put: (body) => posted(`${url}/v1/adgroups`, body),
+      ranked: async (candidates) => {
+        const answer = await posted(`${url}/v1/rank`, { context: CONTEXT, candidates, seed: 1 });
+        expect(answer.status, JSON.stringify(answer.body)).toBe(200);
+        return answer.body;
+      },
+      dropped: () => keeper.current.scored.dropped,
+    });
+  } finally {
+    await server.drain();
+    await log.close();
+  }
+}
+
+const named = Object.keys(ATTRIBUTES).map((adgroup) => ({ adgroup, bid: 2 }));
+const sent = named.map((each) => ({ ...each, features: ATTRIBUTES[each.adgroup] }));
+
+// Seen to fail: a log that is not replayed, a column of the catalog over one that is sent, removed adgroups that rank.
+test('adgroups are ranked by what the server knows of them, until they are paused or removed', async () => {
+  let expected: unknown;
+  await whileServed(async ({ put, ranked, dropped }) => {
+    expected = (await ranked(sent))['scores'];
+    for (const [adgroup, attributes] of Object.entries(ATTRIBUTES))
+      expect(await put({ adgroup, attributes })).toMatchObject({
+        ...{ status: 200, body: { adgroup, state: 'active' } },
+      });
+    expect((await ranked(named))['scores']).toEqual(expected);
+    // What is sent comes first, for one candidate of two and one column of three.
+    const [first, second] = [named[0]!, named[1]!];
+    const own = { category1: 'category1-3' };
+    const whole = { ...ATTRIBUTES['newcomer'], ...own };
+    const { scores } = await ranked([first, { ...second, features: own }]);
+    expect(scores).toEqual((await ranked([sent[0]!, { ...second, features: whole }]))['scores']);
+    expect(scores).not.toEqual(expected);
+    expect(dropped()).toEqual({ 'wrong-value': 0, 'not-finite': 0, paused: 0, removed: 0 });
+  });
+  await whileServed(async ({ put, ranked, dropped }) => {
+    expect((await ranked(named))['scores']).toEqual(expected);
+    await put({ adgroup: 'newcomer', state: 'paused' });
+    const paused = await ranked(named);
+    expect(paused['scores']).toEqual([(expected as number[])[0], null]);
+    expect(paused['order']).toEqual([0]);
+    expect(paused['dropped']).toMatchObject([{ candidate: 1, reason: 'paused' }]);
+    await put({ adgroup: 'newcomer' });
+    expect((await ranked(named))['scores']).toEqual(expected);
+    for (const { adgroup } of named) await put({ adgroup, state: 'removed' });
+    const nothing = await ranked(named);
+    expect(nothing['order']).toEqual([]);
+    expect(nothing['scores']).toEqual([null, null]);
+    expect(dropped()).toMatchObject({ 'wrong-value': 0, paused: 1, removed: 2 });
+  });
+  await whileServed(async ({ put, ranked }) => {
+    expect((await ranked(sent))['order']).toEqual([]);
+    await put({ adgroup: 'task1', attributes: ATTRIBUTES['task1'] });
+    expect((await ranked(named))['scores']).toEqual([(expected as number[])[0], null]);
+  });
+});
+
+test('values and segments that the bundle cannot read are refused, and not stored', async () => {
+  await whileServed(async ({ put }) => {
+    const wrong = await put({ adgroup: 'task1', attributes: { number0: 'many' } });
+    expect(wrong).toMatchObject({ status: 400, body: { where: 'attributes.number0' } });
+    const other = await put({ adgroup: 'task1', segment: 'nowhere' });
+    expect(other).toMatchObject({ status: 400, body: { where: 'segment' } });
+    expect((await put({ adgroup: 'task1', state: 'gone' })).status).toBe(400);
+  });
+});
+
+test('a snapshot gives the same catalog', () => {
+  const state = new LiveRowsState();
+  const lineOf = (of: object): string =>
+    JSON.stringify({ segment: null, attributes: null, state: 'active', ...of });
+  state.apply(lineOf({ adgroup: 'a', segment: 'shop', attributes: { price: 1 } }));
+  state.apply(lineOf({ adgroup: 'a', state: 'paused' }));
+  state.apply(lineOf({ adgroup: 'b', attributes: { price: 2 } }));
+  state.apply(lineOf({ adgroup: 'b', state: 'removed' }));
+  const restored = new LiveRowsState();
+  for (const line of state.snapshot()) restored.apply(line);
+  expect([...restored.snapshot()]).toEqual([...state.snapshot()]);
+  expect([...state.snapshot()].map((line) => JSON.parse(line) as unknown)).toEqual([
+    { adgroup: 'a', state: 'paused', segment: 'shop', attributes: { price: 1 } },
+    { adgroup: 'b', state: 'removed', segment: null, attributes: {} },
+  ]);
+});

@@ -1,0 +1,124 @@
+/** The adgroups that a server owns: the values of their features, their segments, and whether they take part. */
+
+import { z } from 'zod';
+import { uint32At } from '../../../shared/base/arrays.js';
+import { keyHashOf } from '../../../shared/bundle/key-index.js';
+import type { RankingBody } from './ranking-body.js';
+import type { Refusal } from './refused-request.js';
+
+export const ADGROUP_STATES = ['active', 'paused', 'removed'] as const;
+
+/** A line of the log. Null keeps what the adgroup had; one that is removed has nothing. */
+const CatalogLineSchema = z.strictObject({
+  adgroup: z.string(),
+  state: z.enum(ADGROUP_STATES),
+  segment: z.string().nullable(),
+  attributes: z.record(z.string(), z.unknown()).nullable(),
+});
+export type CatalogLine = z.infer<typeof CatalogLineSchema>;
+
+interface CatalogEntry extends Pick<CatalogLine, 'adgroup' | 'state' | 'segment'> {
+  readonly high: number;
+  readonly attributes: ReadonlyMap<string, unknown>;
+  /** Of its line. */
+  readonly length: number;
+}
+
+/** Beyond it, nothing is added. */
+const ADGROUPS_MAX = 2 ** 20;
+const LENGTH_MAX = 256 * 2 ** 20;
+
+/** Returns whether a line of a log is one of the catalog. */
+export function isCatalogLine(content: unknown): boolean {
+  return typeof content === 'object' && content !== null && 'state' in content;
+}
+
+export class Catalog {
+  /** By the low word of the key's hash. */
+  readonly #entries = new Map<number, CatalogEntry[]>();
+  #count = 0;
+  #length = 0;
+
+  /** @throws ZodError if the content is no line of a catalog. */
+  apply(content: unknown): void {
+    const line = CatalogLineSchema.parse(content);
+    const { low, high } = keyHashOf(Buffer.from(line.adgroup));
+    const before = this.#entryOf(low, high);
+    const isRemoved = line.state === 'removed';
+    const attributes =
+      line.attributes === null ? before?.attributes : new Map(Object.entries(line.attributes));
+    const entry: CatalogEntry = {
+      ...{ adgroup: line.adgroup, state: line.state, high },
+      segment: isRemoved ? null : (line.segment ?? before?.segment ?? null),
+      attributes: isRemoved || attributes === undefined ? new Map() : attributes,
+      length: JSON.stringify(line).length,
+    };
+    const others = (this.#entries.get(low) ?? []).filter((each) => each !== before);
+    this.#entries.set(low, [...others, entry]);
+    this.#count += Number(before === null);
+    this.#length += entry.length - (before?.length ?? 0);
+  }
+
+  *lines(): Iterable<string> {
+    for (const entries of this.#entries.values())
+      for (const { adgroup, state, segment, attributes } of entries) {
+        const line: CatalogLine = {
+          ...{ adgroup, state, segment, attributes: Object.fromEntries(attributes) },
+        };
+        yield JSON.stringify(line);
+      }
+  }
+
+  hasRoomFor(line: CatalogLine): boolean {
+    const { low, high } = keyHashOf(Buffer.from(line.adgroup));
+    const isNew = this.#entryOf(low, high) === null;
+    const length = this.#length + JSON.stringify(line).length;
+    return (!isNew || this.#count < ADGROUPS_MAX) && length <= LENGTH_MAX;
+  }
+
+  /**
+   * Adds to the columns of a request what its candidates leave to the catalog, and leaves out those that take no part.
+   *
+   * @param hashes `[candidateCount, 2]`, of the candidates' keys.
+   */
+  complete(
+    { candidateCount, context, features }: RankingBody,
+    hashes: Uint32Array,
+    segmentColumn: string | undefined,
+    drop: (candidate: number, refusal: Refusal) => void,
+  ): void {
+    if (this.#count === 0) return;
+    const entries = Array.from({ length: candidateCount }, (_, candidate) =>
+      this.#entryOf(uint32At(hashes, 2 * candidate), uint32At(hashes, 2 * candidate + 1)),
+    );
+    const names = new Set<string>();
+    for (const [candidate, entry] of entries.entries()) {
+      if (entry === null) continue;
+      const { state, segment, attributes } = entry;
+      if (state !== 'active')
+        drop(candidate, {
+          ...{ reason: state, what: `the adgroup is ${state}` },
+          where: `candidate ${candidate}`,
+        });
+      for (const name of attributes.keys()) names.add(name);
+      if (segment !== null && segmentColumn !== undefined) names.add(segmentColumn);
+    }
+    for (const name of names) {
+      const given = features.get(name);
+      // A column of the context is that of all candidates, and one of another form has a value for each.
+      if (Object.hasOwn(context, name) || (given !== undefined && given.form !== 'values'))
+        continue;
+      const values = entries.map((entry, candidate) => {
+        const sent = given?.values[candidate];
+        if (sent !== undefined || entry === null) return sent;
+        const own = entry.attributes.get(name);
+        return own === undefined && name === segmentColumn ? (entry.segment ?? undefined) : own;
+      });
+      features.set(name, { form: 'values', values });
+    }
+  }
+
+  #entryOf(low: number, high: number): CatalogEntry | null {
+    return this.#entries.get(low)?.find((entry) => entry.high === high) ?? null;
+  }
+}
