@@ -112,7 +112,6 @@ describe('requests', () => {
     expect(none.status).toBe(409);
   });
 
-  // Seen to fail: the share of the settings alone.
   test('go to the canary by the share of its label, while the server runs', async () => {
     const { url, canary: keeper } = await served(0);
     expect(await askedWith(url, {})).toBe(stable);

@@ -262,7 +262,6 @@ describe('a request', () => {
     await server.drain();
   });
 
-  // Seen to fail: an endpoint that writes under the token of rankings.
   test('that writes demands the token of writes, which ranks nothing', async () => {
     const [token, writeToken] = ['a token of a test', 'a token of writes'];
     const write: Endpoint = {

@@ -30,7 +30,6 @@ test('passes what the export wrote', async () => {
   expect(bundle.loaded.selfCheck.blocks.length).toBeGreaterThan(8);
 });
 
-// Seen to fail: each without its part of the check.
 test.each<[what: string, change: (loaded: LoadedBundle) => void]>([
   ['another score', ({ selfCheck }) => selfCheck.logits.fill(0.5)],
   ['another calibrated value', ({ offsets }) => offsets.fill(0.5)],
