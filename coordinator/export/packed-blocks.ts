@@ -31,7 +31,7 @@ interface BlockNotes {
   /** Rows that it was adapted on; 0 for an unadapted one. */
   readonly supportRowCount: number;
   readonly labelIndex: number;
-  /** Of its calibrated outputs. */
+  /** The offset of its calibrated outputs. */
   readonly offset: number;
 }
 

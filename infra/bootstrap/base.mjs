@@ -324,7 +324,7 @@ export class BootstrapError extends Error {
  * @returns {void}
  */
 
-/** What ends sooner is not announced. */
+/** A step that ends sooner is not announced. */
 const ANNOUNCED_AFTER_MS = 20_000;
 
 /**

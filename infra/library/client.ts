@@ -177,7 +177,7 @@ export interface AdaptRequest {
   }[];
 }
 
-/** What a server is told of an adgroup; what is absent stays. */
+/** Facts of one adgroup for the catalog of a server; those that are absent stay. */
 export interface AdgroupDescription {
   readonly adgroup: AdgroupKey;
   readonly state?: 'active' | 'paused' | 'removed';

@@ -15,7 +15,7 @@ const count = z.number().nonnegative();
 const EffectsSchema = z.array(
   z.strictObject({
     count: z.number().positive(),
-    /** What is added to the offset. */
+    /** The offset grows by it. */
     effect: z.number(),
   }),
 );
@@ -25,7 +25,7 @@ export const CalibrationSchema = z.strictObject({
   slope: z.number().positive(),
   /** That of an adgroup without evidence. */
   offset: z.number(),
-  /** Of values, by all impressions. */
+  /** Labels that are values count all impressions here. */
   withoutClick: EffectsSchema,
   /** None for values. */
   clicks: EffectsSchema,
@@ -35,7 +35,7 @@ export const CalibrationSchema = z.strictObject({
 });
 export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 
-/** What a block has adapted to; clicks of values are sums of their standardised values. */
+/** The rows that a block has adapted to, in sums; for values, clicks are the sum of the standardised values. */
 export interface BlockEvidence {
   readonly clicks: number;
   readonly impressions: number;

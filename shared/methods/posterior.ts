@@ -5,8 +5,8 @@
  *   logit_i(x) = z(x) + [1, h(x)]' phi_i        phi_i ~ N(m_i, diag(tau^2))
  *   m_i        = theta + M' sum_r i_r e_r / (n_i + s)
  *
- * with e_r the fields of support row r, i_r its impressions, n_i their sum, s `meanShrinkage`, and no label. The mode is found by Newton
- * steps on the support rows, in which J has the rows [1, h(x_r)] and V their i_r p_r (1 - p_r),
+ * with e_r the fields of support row r, i_r its impressions, n_i their sum, s `meanShrinkage`, and no label. The mode is
+ * found by Newton steps on the support rows, in which J has the rows [1, h(x_r)] and V their i_r p_r (1 - p_r),
  *
  *   phi <- phi - (J'VJ + T)^-1 (n_i grad L(phi ; S_i) + T (phi - m_i))       T = diag(tau^-2)
  *

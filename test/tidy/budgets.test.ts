@@ -44,7 +44,7 @@ const filesIn = (folder: string): number =>
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 36_686],
   ['lines of shared', () => linesBelow('shared'), 22_807],
-  ['lines of worker', () => linesBelow('worker'), 25_168],
+  ['lines of worker', () => linesBelow('worker'), 25_189],
   ['lines of infra', () => linesBelow('infra'), 12_010],
   ['lines of test', () => linesBelow('test'), 75_118],
   ['source files', () => production.length, 445],

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
+import { Catalog } from '../../../worker/serving/server/catalog.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
 import { adgroupsEndpoint } from '../../../worker/serving/server/endpoints/adgroups.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
@@ -134,4 +135,19 @@ test('a snapshot gives the same catalog', () => {
     { adgroup: 'a', state: 'paused', segment: 'shop', attributes: { price: 1 } },
     { adgroup: 'b', state: 'removed', segment: null, attributes: {} },
   ]);
+});
+
+test('a catalog is bounded by what it keeps, and a full one still pauses and removes', () => {
+  const catalog = new Catalog({ adgroupsMax: 2, lengthMax: 300 });
+  const line = { adgroup: 'a', state: 'active', segment: null, attributes: null } as const;
+  catalog.apply({ ...line, attributes: { text: 'x'.repeat(150) } });
+  // A line without attributes keeps those of before, and their length.
+  catalog.apply({ ...line, state: 'paused' });
+  const large = { ...line, adgroup: 'b', attributes: { text: 'x'.repeat(100) } };
+  expect(catalog.hasRoomFor(large)).toBe(false);
+  catalog.apply({ ...line, adgroup: 'b' });
+  expect(catalog.hasRoomFor({ ...line, adgroup: 'c' })).toBe(false);
+  expect(catalog.hasRoomFor({ ...line, state: 'removed' })).toBe(true);
+  catalog.apply({ ...line, state: 'removed' });
+  expect(catalog.hasRoomFor(large)).toBe(true);
 });

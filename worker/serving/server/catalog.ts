@@ -18,15 +18,15 @@ const CatalogLineSchema = z.strictObject({
 export type CatalogLine = z.infer<typeof CatalogLineSchema>;
 
 interface CatalogEntry extends Pick<CatalogLine, 'adgroup' | 'state' | 'segment'> {
+  readonly low: number;
   readonly high: number;
   readonly attributes: ReadonlyMap<string, unknown>;
-  /** Of its line. */
+  /** The length of its line in a snapshot. */
   readonly length: number;
 }
 
-/** Beyond it, nothing is added. */
-const ADGROUPS_MAX = 2 ** 20;
-const LENGTH_MAX = 256 * 2 ** 20;
+/** A catalog takes no line that exceeds them. */
+const LIMITS = { adgroupsMax: 2 ** 20, lengthMax: 256 * 2 ** 20 };
 
 /** Returns whether a line of a log is one of the catalog. */
 export function isCatalogLine(content: unknown): boolean {
@@ -36,44 +36,53 @@ export function isCatalogLine(content: unknown): boolean {
 export class Catalog {
   /** By the low word of the key's hash. */
   readonly #entries = new Map<number, CatalogEntry[]>();
+  readonly #limits: typeof LIMITS;
   #count = 0;
   #length = 0;
 
+  constructor(limits = LIMITS) {
+    this.#limits = limits;
+  }
+
   /** @throws ZodError if the content is no line of a catalog. */
   apply(content: unknown): void {
-    const line = CatalogLineSchema.parse(content);
-    const { low, high } = keyHashOf(Buffer.from(line.adgroup));
-    const before = this.#entryOf(low, high);
-    const isRemoved = line.state === 'removed';
-    const attributes =
-      line.attributes === null ? before?.attributes : new Map(Object.entries(line.attributes));
-    const entry: CatalogEntry = {
-      ...{ adgroup: line.adgroup, state: line.state, high },
-      segment: isRemoved ? null : (line.segment ?? before?.segment ?? null),
-      attributes: isRemoved || attributes === undefined ? new Map() : attributes,
-      length: JSON.stringify(line).length,
-    };
-    const others = (this.#entries.get(low) ?? []).filter((each) => each !== before);
-    this.#entries.set(low, [...others, entry]);
+    const { before, entry } = this.#merged(CatalogLineSchema.parse(content));
+    const others = (this.#entries.get(entry.low) ?? []).filter((each) => each !== before);
+    this.#entries.set(entry.low, [...others, entry]);
     this.#count += Number(before === null);
     this.#length += entry.length - (before?.length ?? 0);
   }
 
   *lines(): Iterable<string> {
-    for (const entries of this.#entries.values())
-      for (const { adgroup, state, segment, attributes } of entries) {
-        const line: CatalogLine = {
-          ...{ adgroup, state, segment, attributes: Object.fromEntries(attributes) },
-        };
-        yield JSON.stringify(line);
-      }
+    for (const entries of this.#entries.values()) yield* entries.map(lineOf);
   }
 
+  /** What does not grow always has room, so that a full catalog still pauses and removes. */
   hasRoomFor(line: CatalogLine): boolean {
-    const { low, high } = keyHashOf(Buffer.from(line.adgroup));
-    const isNew = this.#entryOf(low, high) === null;
-    const length = this.#length + JSON.stringify(line).length;
-    return (!isNew || this.#count < ADGROUPS_MAX) && length <= LENGTH_MAX;
+    const { before, entry } = this.#merged(line);
+    if (before !== null && entry.length <= before.length) return true;
+    const { adgroupsMax, lengthMax } = this.#limits;
+    const isCounted = before !== null || this.#count < adgroupsMax;
+    return isCounted && this.#length + entry.length - (before?.length ?? 0) <= lengthMax;
+  }
+
+  /** The entry that a line makes of what the adgroup had. */
+  #merged({ adgroup, state, segment, attributes }: CatalogLine): {
+    readonly before: CatalogEntry | null;
+    readonly entry: CatalogEntry;
+  } {
+    const { low, high } = keyHashOf(Buffer.from(adgroup));
+    const before = this.#entryOf(low, high);
+    const kept = state === 'removed' ? null : before;
+    const entry = {
+      ...{ adgroup, state, low, high },
+      segment: state === 'removed' ? null : (segment ?? kept?.segment ?? null),
+      attributes:
+        state === 'removed' || attributes === null
+          ? (kept?.attributes ?? new Map<string, unknown>())
+          : new Map(Object.entries(attributes)),
+    };
+    return { before, entry: { ...entry, length: lineOf(entry).length } };
   }
 
   /**
@@ -121,4 +130,16 @@ export class Catalog {
   #entryOf(low: number, high: number): CatalogEntry | null {
     return this.#entries.get(low)?.find((entry) => entry.high === high) ?? null;
   }
+}
+
+function lineOf({
+  adgroup,
+  state,
+  segment,
+  attributes,
+}: Pick<CatalogEntry, 'adgroup' | 'state' | 'segment' | 'attributes'>): string {
+  const line: CatalogLine = {
+    ...{ adgroup, state, segment, attributes: Object.fromEntries(attributes) },
+  };
+  return JSON.stringify(line);
 }

@@ -19,7 +19,7 @@ import type { RankingRequest } from '../ranking-request.js';
 export interface LiveNotes {
   /** The place in the labels of the manifest, and in its calibrations. */
   readonly label: number;
-  /** Of its calibrated outputs. */
+  /** The offset of its calibrated outputs. */
   readonly offset: number;
   /** Rows that the block rests on; 0 where the bundle serves so few rows a block that reads none. */
   readonly supportRows: number;
