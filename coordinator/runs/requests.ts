@@ -313,6 +313,40 @@ export const REQUESTS = {
     confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
     seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
   }),
+  experiment: z.strictObject({
+    logs: texts('<log> row logs of servers, or logs of any format that `prepare` reads'),
+    columns: z.strictObject({
+      unit: column('what was drawn, such as the user: it must see one arm only'),
+      arm: column('the arm; by default the bundle that served a row').optional(),
+      outcome: column('the outcome; by default the click, or reward, of a row log').optional(),
+      impressions: column(
+        'impressions, if a row is several; by default each row is one',
+      ).optional(),
+      segment: column('the segment, to compare within each').optional(),
+      time: column('the time, for --from; by default when a row was served').optional(),
+    }),
+    arms: texts(
+      '<arm> the arms to compare, the control first, with commas between them; by default all, the control being the largest. The start of a name is enough',
+    ).optional(),
+    from: text(
+      '<time> when the test began, as 2026-12-01T08:00Z or in seconds since 1970; what units did before makes intervals narrower',
+    ).optional(),
+    share: decimal(
+      { above: 0, below: 1 },
+      '<share> of units that each arm but the control was to get: counts that differ from it are a warning',
+    ).optional(),
+    effect: decimal(
+      { above: 0, upTo: 10 },
+      '<share> the relative difference that is to be found, of which the number of units follows',
+    ).default(0.02),
+    power: decimal({ above: 0.5, below: 1 }, '<share> the probability to find it').default(0.8),
+    unitsPlanned: integer(
+      100,
+      1_000_000_000,
+      '<count> units of an arm at which intervals are narrowest; the same in every look',
+    ).default(10_000),
+    confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
+  }),
   replay: z.strictObject({ logs: texts('<log> row logs') }),
   workers: z.strictObject(queueFields),
   cancel: z.strictObject({

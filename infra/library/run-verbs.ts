@@ -140,6 +140,23 @@ export const openRun = service('openRun', {
   open: async () => (await import('../../coordinator/runs/evaluate-run.js')).openRun,
 });
 
+/** Compares the arms of an A/B test on logged rows, such as a bundle and its canary. */
+export const experiment = call('experiment', {
+  request: REQUESTS.experiment,
+  about: 'compare the arms of an A/B test on logged rows',
+  operands: ['logs'],
+  help: `
+Intervals hold however often you look. Rows of a server have the bundle as their arm, so a canary is compared with the
+bundle beside it.
+
+Examples:
+  qianmo experiment runs/shop/rows --unit user --from 2026-12-01T08:00Z --share 0.2
+  qianmo experiment test.csv --unit user --arm group --outcome ordered --segment country`,
+  run: async () => (await import('../../coordinator/runs/experiment-run.js')).compareArms,
+  show: async (report) =>
+    (await import('../../coordinator/reports/experiment-document.js')).experimentDocument(report),
+});
+
 /** Compares evaluated runs on the same test rows. The first run is the reference. */
 export const compare = call('compare', {
   request: REQUESTS.compare,

@@ -27,7 +27,7 @@ test.each([
   ['that a machine of the same name may use', 'qianmo-ope-1', { ...self, boot: 'other' }, true],
   ['of this process', 'qianmo-prepare-1', self, true],
   ['of another machine', 'qianmo-prepare-1', { ...ended, host: 'other', boot: 'other' }, true],
-  ['of another container', 'qianmo-stream-1', { ...ended, pidNamespace: 'pid:[1]' }, true],
+  ['of another container', 'qianmo-ope-1', { ...ended, pidNamespace: 'pid:[1]' }, true],
   ['that is being made', 'qianmo-prepare-1', null, true],
   ['of other work', 'qianmo-redis-1', ended, true],
 ])('of others: one %s', async (_, name, owner, stays) => {
