@@ -145,10 +145,21 @@ async function trained(
       coordinator: `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`,
     }),
     start: { resume: !fresh, fresh },
-    caller: { ...caller, signal: AbortSignal.any([caller.signal, claim.lost]) },
+    caller: { ...caller, signal: eitherOf(caller.signal, claim.lost) },
   });
   world.invariants.onPacksLeft(process, packs.lingeringCount());
   return outcome;
+}
+
+/** Node keeps what listens to `AbortSignal.any`, and with it the world of a coordinator that was killed. */
+function eitherOf(...sources: readonly AbortSignal[]): AbortSignal {
+  const stop = new AbortController();
+  for (const source of sources) {
+    const abort = (): void => stop.abort(source.reason);
+    if (source.aborted) abort();
+    else source.addEventListener('abort', abort, { once: true });
+  }
+  return stop.signal;
 }
 
 /** Shows each admitted result to the invariants. */
