@@ -167,14 +167,6 @@ function libraryPaths(variant) {
 }
 
 /**
- * @param {Variant} variant
- * @returns {boolean}
- */
-function isTensorFlowLibraryCached(variant) {
-  return existsSync(libraryPaths(variant).cc);
-}
-
-/**
  * Returns the library from the cache, and fills the cache first if it is empty.
  * @param {Variant} variant
  * @param {Announce} announce
@@ -321,7 +313,7 @@ export async function installNativeTensorFlow(announce, options) {
  */
 function waysOf(choice) {
   if (choice === 'portable') return [];
-  const hadGpu = isTensorFlowLibraryCached('gpu') && areCudaLibrariesCached();
+  const hadGpu = existsSync(libraryPaths('gpu').cc) && areCudaLibrariesCached();
   return hadGpu && findNvidiaDriver() !== null ? ['gpu-wheel', 'wheel'] : ['wheel'];
 }
 
