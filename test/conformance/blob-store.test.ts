@@ -5,7 +5,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
-import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
+import { startEmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
 import {
   BlobMissingError,
   type BlobRef,
@@ -16,7 +16,8 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
 /** As blobs lie in Redis. */
 const PIECE_BYTE_COUNT = 4 * 1024 * 1024;
@@ -169,22 +170,16 @@ describe('blob store over objects', () => {
 });
 
 describe('blob store in Redis', () => {
-  let folder: TemporaryFolder;
-  let server: EmbeddedRedis;
+  const folder = openedOnce(temporaryFolder);
+  const server = openedOnce(() => startEmbeddedRedis({ dataDir: folder.path }));
   let redis: Redis;
   const lifetimeMs = 600_000;
   const blobByteCountMax = 16 * 1024 * 1024;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-    server = await startEmbeddedRedis({ dataDir: folder.path });
+  beforeAll(() => {
     redis = new Redis(server.url, { maxRetriesPerRequest: 1 });
     redis.on('error', () => undefined);
   });
-  afterAll(async () => {
-    redis.disconnect();
-    await server.stop();
-    await folder.remove();
-  });
+  afterAll(() => redis.disconnect());
   const open = (options = {}): RedisBlobStore =>
     new RedisBlobStore({ redis, prefix: '{test}', lifetimeMs, blobByteCountMax, ...options });
   const keyOf = (ref: BlobRef): string => `{test}:blob:${ref.sha256}`;

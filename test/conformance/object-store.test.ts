@@ -5,7 +5,7 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import {
@@ -14,13 +14,9 @@ import {
   type PutCondition,
 } from '../../shared/storage/object-store.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../fixtures/stores/s3-buckets.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../fixtures/stores/s3-buckets.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
 const ABSENT: PutCondition = { kind: 'absent' };
 const ALWAYS: PutCondition = { kind: 'always' };
@@ -207,12 +203,8 @@ describe('object store in memory', () => {
 });
 
 describe('object store in a folder', () => {
-  let folder: TemporaryFolder;
+  const folder = openedOnce(temporaryFolder);
   let storeCount = 0;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-  });
-  afterAll(() => folder.remove());
   conformanceSuite(() => {
     storeCount += 1;
     return Promise.resolve(
@@ -228,13 +220,11 @@ describe('object store in a folder', () => {
 });
 
 describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, () => {
-  let s3: S3Buckets;
+  const s3 = openedOnce(startS3Buckets);
   let storeCount = 0;
   beforeAll(async () => {
-    s3 = await startS3Buckets();
     await s3.makeBucket('conformance');
   });
-  afterAll(() => s3.stop());
   const open = (bucket: string, prefix: string, options = s3.options): S3ObjectStore =>
     new S3ObjectStore({ ...options, bucket, prefix });
   conformanceSuite(() => {

@@ -3,7 +3,7 @@
 // refused and the jobs repeated.
 
 import { setImmediate } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import { adaptTasks } from '../../coordinator/evaluation/task-jobs.js';
@@ -18,8 +18,9 @@ import {
   decodeTensors,
   encodeTensors,
 } from '../../shared/tensors/tensor-codec.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training/training-run.js';
@@ -44,11 +45,7 @@ const request: AdaptRequest = {
   adaptation: { innerRate: 0.5, innerSteps: 2 },
 };
 
-let executor: LocalExecutor;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
-});
-afterAll(() => executor.close());
+const executor = openedOnce(() => createExecutor({ openStore: () => Promise.resolve(store) }));
 
 function contextOf(dispatcher: Dispatcher): TaskJobContext {
   let wave = 0;

@@ -3,9 +3,9 @@
 // and with a constant of c^2 / 2.
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, test } from 'vitest';
+import { describe, test } from 'vitest';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   type CaseWork,
   jobCaseOf,
@@ -14,6 +14,7 @@ import {
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { expectSumOf, namedGradient } from '../fixtures/compute/named-gradients.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const TASK_COUNT = 9;
@@ -28,12 +29,10 @@ const methods = [
   methodOf({ kind: 'global' }),
 ] as const;
 
-let executor: LocalExecutor;
+const executor = openedOnce(() =>
+  createExecutor({ openStore: () => Promise.resolve(current.store) }),
+);
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 /**
  * Gradient by variable and by `table/id`, and the losses, so that jobs with different packs can be

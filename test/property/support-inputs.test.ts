@@ -3,7 +3,7 @@
 // divided again, support rows that read all others in training before adaptation.
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   SupportInputsSchema,
   supportInputNames,
@@ -12,7 +12,7 @@ import { dividedTask } from '../../shared/tasks/task-copies.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   DistinctBags,
   localIdsByTable,
@@ -28,6 +28,7 @@ import {
   type JobCase,
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { expectGradient } from '../reference/gradient-expectations.js';
 import {
@@ -209,12 +210,10 @@ test.each<RowRole>(['support', 'query', 'all', 'flat', 'first'])(
 );
 
 describe('jobs', () => {
-  let executor: LocalExecutor;
+  const executor = openedOnce(() =>
+    createExecutor({ openStore: () => Promise.resolve(current.store) }),
+  );
   let current: JobCase;
-  beforeAll(async () => {
-    executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-  });
-  afterAll(() => executor.close());
   const model = { embeddingWidth: 3, hiddenWidths: [4], supportInputs: inputs };
   const weights = tasks.map((_, index) => 0.02 * (index + 1));
 

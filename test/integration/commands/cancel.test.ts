@@ -1,24 +1,16 @@
 /** `cancel` as a command, on a run that other processes compute. */
 
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  commandRoom,
-  expectFailure,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { beforeAll, expect, it } from 'vitest';
+import { commandRoom, expectFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const WAIT_MS_MAX = 120_000;
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 beforeAll(async () => {
-  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   await room.done(['prepare', await room.config('any')]);
-});
-afterAll(async () => {
-  await redis.close();
-  await room.remove();
 });
 
 it(

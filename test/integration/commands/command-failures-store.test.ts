@@ -5,19 +5,15 @@
 
 import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import {
-  commandRoom,
-  type CommandRoom,
-  type ExpectedFailure,
-} from '../../fixtures/commands/command-room.js';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { commandRoom, type ExpectedFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let run: string;
 
 /** One store and one trained run, copied back before every test. */
 beforeAll(async () => {
-  room = await commandRoom();
   run = await room.config('run');
   await room.done(['prepare', run]);
   await room.done(['train', run]);
@@ -28,7 +24,6 @@ beforeEach(async () => {
   await room.copy('whole-store', 'store');
   await room.copy('whole-run', 'run');
 });
-afterAll(() => room.remove());
 
 async function flipByteOf(path: string): Promise<void> {
   const bytes = await readFile(path);

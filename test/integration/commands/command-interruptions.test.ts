@@ -2,28 +2,22 @@
 
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { COMMAND } from '../../fixtures/commands/command.js';
-import {
-  commandRoom,
-  expectFailure,
-  resultFilesIn,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { commandRoom, expectFailure, resultFilesIn } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const PATIENCE = { timeout: 60_000, interval: 100 };
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 let run: string;
 beforeAll(async () => {
-  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   // The whole grid, so that an evaluation is under way when it is stopped.
   run = await room.config('run', (config) => void (config['evaluation'] = {}));
   await room.done(['prepare', run]);
 });
-afterAll(() => Promise.all([room.remove(), redis.close()]));
 
 // `same-digest.test.ts` compares a resume with an undisturbed run.
 it('train keeps complete steps', async () => {
@@ -108,20 +102,18 @@ it('prepare leaves nothing', async () => {
   expect(await resultFilesIn(room.folder)).toEqual(before);
 });
 
-describe('a service ends with 0', () => {
-  it.each([
-    ['worker', /worker .* takes jobs from/, []],
-    ['dashboard', null, ['--port', '0']],
-  ] as const)('%s', async (verb, sign, options) => {
-    const service = room.start([verb, '--redis', redis.url, ...options]);
-    if (sign !== null) await service.saw(sign);
-    while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))
-      await new Promise((resolve) => setImmediate(resolve));
-    service.signal('SIGINT');
-    const ended = await service.ended;
-    expect(ended.exitCode, ended.diagnostics).toBe(0);
-    expect(ended.diagnostics).not.toMatch(/error/);
-  });
+it.each([
+  ['worker', /worker .* takes jobs from/, []],
+  ['dashboard', null, ['--port', '0']],
+] as const)('a service ends with 0: %s', async (verb, sign, options) => {
+  const service = room.start([verb, '--redis', redis.url, ...options]);
+  if (sign !== null) await service.saw(sign);
+  while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))
+    await new Promise((resolve) => setImmediate(resolve));
+  service.signal('SIGINT');
+  const ended = await service.ended;
+  expect(ended.exitCode, ended.diagnostics).toBe(0);
+  expect(ended.diagnostics).not.toMatch(/error/);
 });
 
 describe('a terminal that closes', () => {

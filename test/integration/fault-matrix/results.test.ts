@@ -4,7 +4,7 @@
  */
 
 import { createSecretKey } from 'node:crypto';
-import { afterAll, beforeAll, expect } from 'vitest';
+import { expect } from 'vitest';
 import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { JobQueue } from '../../../shared/queue/job-queue.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
@@ -16,13 +16,10 @@ import {
 } from '../../../shared/queue/signed-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { expectExclusion, cell, FaultScene } from '../../fixtures/faults/fault-scene.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
-let scene: FaultScene;
-beforeAll(async () => {
-  scene = await FaultScene.open();
-});
-afterAll(() => scene.close());
+const scene = openedOnce(() => FaultScene.open());
 
 const KEY_TEXT = '0123456789abcdef0123456789abcdef';
 

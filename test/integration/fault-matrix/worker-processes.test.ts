@@ -1,6 +1,6 @@
 /** Workers and compute processes that are killed, suspended or sick, in each phase of a job. */
 
-import { afterAll, beforeAll, expect } from 'vitest';
+import { expect } from 'vitest';
 import type { CommandHere } from '../../fixtures/commands/command-here.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import {
@@ -11,17 +11,14 @@ import {
 } from '../../fixtures/faults/fault-scene.js';
 import { computePidOf, signalIfThere, stopped } from '../../fixtures/faults/processes.js';
 import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const LOST = /is tried again: the worker that held the job is lost/;
 
 /** A job of this scene takes milliseconds; one that is late all the same costs an attempt of five. */
 const JOB_TIMEOUT_MS = 6_000;
 
-let scene: FaultScene;
-beforeAll(async () => {
-  scene = await FaultScene.open();
-});
-afterAll(() => scene.close());
+const scene = openedOnce(() => FaultScene.open());
 
 /** A run whose only worker has reached a phase of its first job. */
 interface CaughtWorker {

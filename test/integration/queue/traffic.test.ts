@@ -15,6 +15,7 @@ import type { BlobRef, BlobStore } from '../../../shared/storage/blob-store.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
 import {
   dispatcherInTest,
@@ -22,20 +23,16 @@ import {
   redisQueue,
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, tinyRun } from '../../fixtures/training/training-run.js';
 
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let connection: RedisConnection;
 beforeAll(async () => {
-  redis = await redisForTest();
   connection = await connectRedis({ url: redis.url, role: 'producer' });
 });
-afterAll(async () => {
-  connection.disconnect();
-  await redis.close();
-});
+afterAll(() => connection.disconnect());
 
 const OUTER_STEPS = 4;
 

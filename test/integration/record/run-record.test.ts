@@ -1,14 +1,11 @@
 /** Views of a run from its output, while it lives, after it has ended, and after it was killed. */
 
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { expect, it } from 'vitest';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-let room: CommandRoom;
-beforeAll(async () => {
-  room = await commandRoom();
-});
-afterAll(() => room.remove());
+const room = openedOnce(commandRoom);
 
 const statusOf = async (run: string): Promise<Record<string, unknown>> =>
   JSON.parse(await room.done(['status', run, '--format', 'json'])) as Record<string, unknown>;

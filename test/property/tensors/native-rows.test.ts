@@ -211,7 +211,7 @@ function nodeOf(random: RandomStream, ids: readonly number[][], width: number): 
     valuesOf(random, count).map((value) =>
       random.below(4) === 0 ? (special[random.below(special.length)] ?? value) : value,
     );
-  const idsByTable = ids.map((ofTable) => Int32Array.from(ascending(ofTable)));
+  const idsByTable = ids.map((ofTable) => Int32Array.from([...ofTable].sort((a, b) => a - b)));
   const rowCount = idsByTable.reduce((sum, { length }) => sum + length, 0);
   return { dense: values(5), idsByTable, rows: values(rowCount * width) };
 }
@@ -227,7 +227,3 @@ function expectSameBits(found: readonly Float32Array[], expected: readonly Float
 }
 
 const hexOf = ({ buffer }: Float32Array): string => Buffer.from(buffer).toString('hex');
-
-function ascending(ids: readonly number[]): number[] {
-  return [...ids].sort((a, b) => a - b);
-}

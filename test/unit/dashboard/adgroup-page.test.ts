@@ -22,11 +22,6 @@ async function htmlOf(
   return partsHtml(await pages.page('r', output, new URLSearchParams(query)));
 }
 
-/** The name of the first adgroup in a list. */
-function firstIn(html: string): string {
-  return /<a href="[^"]*[?;]name=([^"&]+)"/.exec(html)?.[1] ?? '';
-}
-
 it('reads an evaluation once, and again when its report was written anew', async () => {
   // Seen to fail: without what is kept, and with what is kept for ever.
   const store = await evaluatedOutput('near', { store: taskStore });
@@ -37,7 +32,7 @@ it('reads an evaluation once, and again when its report was written anew', async
     return get(key, byteCountMax);
   };
   const pages = new AdgroupPages(null, systemClock);
-  const name = firstIn(await htmlOf(store, {}, pages));
+  const name = /<a href="[^"]*[?;]name=([^"&]+)"/.exec(await htmlOf(store, {}, pages))?.[1] ?? '';
   // The bias alone is personal.
   expect(await htmlOf(store, { name }, pages)).toContain('>level<');
   expect(reads.filter((key) => key === TEST_LOGITS_KEY)).toHaveLength(1);

@@ -1,19 +1,15 @@
 // One graph per shape with least-recently-used eviction.
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { leftoversOf } from '../../fixtures/compute/capture-soak.js';
 
 type Tensor = tfjs.Tensor;
 
-let engine: Engine;
-let tf: typeof tfjs;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-  tf = engine.tf;
-});
+const engine = await loadEngine('tensorflow', () => undefined);
+const { tf } = engine;
 
 describe('capture by shape', () => {
   let callCount = 0;

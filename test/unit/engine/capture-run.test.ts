@@ -3,24 +3,20 @@
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type * as tfjs from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { loadGraph, savedModelOf } from '../../../worker/compute/engine/capture/saved-model.js';
 import {
   leavesOf,
   type TensorStructure,
 } from '../../../worker/compute/engine/capture/record-graph.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
 
 type Tensor = tfjs.Tensor;
 
-let engine: Engine;
-let tf: typeof tfjs;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-  tf = engine.tf;
-});
+const engine = await loadEngine('tensorflow', () => undefined);
+const { tf } = engine;
 
 const options = { name: 'subject', rewrites: false };
 const tensors = (): number => tf.memory().numTensors;

@@ -28,15 +28,13 @@ describe('logloss', () => {
   });
 });
 
-describe('normalised entropy', () => {
-  it('is 1 for the click rate itself and null with one class', () => {
-    const rows = { clicks: [1, 0], impressions: [2, 2] };
-    const perImpression = lossSum([logit(0.25), logit(0.25)], rows) / 4;
-    // -0.25 ln 0.25 - 0.75 ln 0.75
-    expect(perImpression).toBeCloseTo(0.5623351446188, 12);
-    expect(normalisedEntropy(perImpression, rows)).toBeCloseTo(1, 12);
-    expect(normalisedEntropy(0.5, { clicks: [0], impressions: [4] })).toBeNull();
-  });
+it('normalised entropy is 1 for the click rate itself and null with one class', () => {
+  const rows = { clicks: [1, 0], impressions: [2, 2] };
+  const perImpression = lossSum([logit(0.25), logit(0.25)], rows) / 4;
+  // -0.25 ln 0.25 - 0.75 ln 0.75
+  expect(perImpression).toBeCloseTo(0.5623351446188, 12);
+  expect(normalisedEntropy(perImpression, rows)).toBeCloseTo(1, 12);
+  expect(normalisedEntropy(0.5, { clicks: [0], impressions: [4] })).toBeNull();
 });
 
 describe('AUC', () => {

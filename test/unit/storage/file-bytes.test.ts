@@ -2,20 +2,17 @@
 
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import {
   makeFolderDurably,
   readBytes,
   replaceDurably,
   writeDurably,
 } from '../../../shared/storage/file-bytes.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 it.each([1, 7, 100, 1000])('reads a file in pieces of %i bytes', async (pieceByteCountMax) => {
   const bytes = Uint8Array.from({ length: 257 }, (_, index) => index % 251);

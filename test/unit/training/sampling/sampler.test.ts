@@ -22,23 +22,21 @@ const rule: SamplingRule = {
   tasksPerOuterStep: 6,
 };
 
-describe('sampling', () => {
-  it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
-    'depends only on seed and outer step, not on earlier calls: %s',
-    (sampling) => {
-      const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
-      const drawn = { ...rule, sampling };
-      const sample = taskSampler(9, tasks, drawn);
-      const steps = [40, 3, 0, 17, 3, 41];
-      for (const outerStep of steps)
-        expect(indicesOf(sample(outerStep))).toEqual(
-          indicesOf(sampleTasks(9, outerStep, tasks, drawn)),
-        );
-      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sample(4)));
-      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
-    },
-  );
-});
+it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
+  'sampling depends only on seed and outer step, not on earlier calls: %s',
+  (sampling) => {
+    const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
+    const drawn = { ...rule, sampling };
+    const sample = taskSampler(9, tasks, drawn);
+    const steps = [40, 3, 0, 17, 3, 41];
+    for (const outerStep of steps)
+      expect(indicesOf(sample(outerStep))).toEqual(
+        indicesOf(sampleTasks(9, outerStep, tasks, drawn)),
+      );
+    expect(indicesOf(sample(3))).not.toEqual(indicesOf(sample(4)));
+    expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
+  },
+);
 
 describe('sequential sampling', () => {
   const inOrder: SamplingRule = {
