@@ -270,9 +270,7 @@ export function isGpuTensorFlowInstalled() {
   return readStamp()?.way === 'gpu-wheel';
 }
 
-/**
- * @returns {boolean} whether no action is needed, because it is installed or known to be impossible
- */
+/** @returns {boolean} whether no action is needed, because it is installed or known to be impossible */
 export function isNativeTensorFlowSettled() {
   return readStamp() !== undefined;
 }

@@ -14,9 +14,7 @@ interface Entry<Value> {
 export class LruCache<Key, Value> {
   readonly #countMax: number;
   readonly #byteCountMax: number;
-  /**
-   * A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest.
-   */
+  /** A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest. */
   readonly #entries = new Map<Key, Entry<Value>>();
   /** The last one of the map; null if it was deleted. */
   #newest: Entry<Value> | null = null;

@@ -165,19 +165,6 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     }
   });
 
-  it('never loses an increment of a counter with many writers', async () => {
-    await store.put('counter', text('0'), ABSENT);
-    const raise = async (): Promise<void> => {
-      for (;;) {
-        const found = (await store.get('counter'))!;
-        const next = String(Number(Buffer.from(found.bytes).toString()) + 1);
-        if ((await store.put('counter', text(next), unchanged(found.etag))) !== null) return;
-      }
-    };
-    await Promise.all(Array.from({ length: 10 }, raise));
-    expect(await textAt('counter')).toBe('10');
-  });
-
   it('stores objects beyond the limit of a single upload, including conditional puts', async () => {
     const large = new Uint8Array(9 * 1024 * 1024).fill(7);
     large[large.length - 1] = 1;

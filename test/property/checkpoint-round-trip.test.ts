@@ -14,9 +14,7 @@ import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
 import { temporaryFolder } from '../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec } from '../fixtures/training-states.js';
 
-/**
- * Only the canonical NaN is used, because JavaScript may change a payload whenever it moves one.
- */
+/** Only the canonical NaN is used, because JavaScript may change a payload whenever it moves one. */
 const float = fc.oneof(
   fc.float(),
   fc.constantFrom(NaN, -0, 0, 1e-45, -1e-42, 3.4028234663852886e38, Infinity, -Infinity),

@@ -9,6 +9,7 @@ import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-d
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
@@ -35,13 +36,8 @@ const WORKER_COUNT = 3;
 
 const configOf = (poisonTasks: 'stop' | 'quarantine') =>
   logisticConfig({
-    ...{
-      outerSteps: 6,
-      tasksPerOuterStep: 8,
-      leavesPerOuterStepMin: 2,
-      checkpointEveryOuterSteps: 1,
-    },
-    poisonTasks,
+    ...{ outerSteps: 6, tasksPerOuterStep: 8, leavesPerOuterStepMin: 2 },
+    ...{ checkpointEveryOuterSteps: 1, poisonTasks },
   });
 
 type Poison = 'kills' | 'fails' | 'spoils';
@@ -130,6 +126,10 @@ async function onQueue(poison: Poison, config: ReturnType<typeof configOf>): Pro
   return time.run(work, () => undefined);
 }
 
+function inMemory(executor: JobExecutor, clock: Clock, sink = (_: RunEvent): void => undefined) {
+  return createInMemoryDispatcher({ executors: [executor], clock, attemptsMax: 3, sink });
+}
+
 async function inProcess(
   poison: Poison,
   config: ReturnType<typeof configOf>,
@@ -140,13 +140,7 @@ async function inProcess(
   const sink = (event: RunEvent): void => void events.push(event);
   const dies = (): Promise<never> =>
     Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }));
-  const executor = poisonedExecutor(poison, dies);
-  const dispatcher = createInMemoryDispatcher({
-    executors: [executor],
-    clock,
-    attemptsMax: 3,
-    sink,
-  });
+  const dispatcher = inMemory(poisonedExecutor(poison, dies), clock, sink);
   const { options } = tinyRun(config, { dispatcher, clock, sink, ...departures }, store);
   return { outcome: await train(options).catch(errorOf), events, deathCount: 0 };
 }
@@ -216,13 +210,7 @@ describe('jobs that fail whatever their tasks are', () => {
       execute: () => Promise.reject(new QianmoError({ kind: 'transient', what: 'no memory' })),
       close: () => Promise.resolve(),
     };
-    const sink = (): void => undefined;
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor],
-      clock,
-      attemptsMax: 3,
-      sink,
-    });
+    const dispatcher = inMemory(executor, clock);
     const { options } = tinyRun(configOf('quarantine'), { dispatcher, clock }, store);
     await expect(train(options)).rejects.toMatchObject({
       report: { what: 'a job used up its attempts' },
@@ -252,13 +240,7 @@ describe('jobs that fail whatever their tasks are', () => {
         },
         close: () => Promise.resolve(),
       };
-      const sink = (): void => undefined;
-      const dispatcher = createInMemoryDispatcher({
-        executors: [executor],
-        clock,
-        attemptsMax: 3,
-        sink,
-      });
+      const dispatcher = inMemory(executor, clock);
       const { options } = tinyRun(config, { dispatcher, clock }, store);
       const undisturbed = await train(tinyRun(config, {}, store).options);
       expect((await train(options)).digest).toBe(undisturbed.digest);

@@ -1,6 +1,4 @@
-/**
- * Redis and the object store when they are down, misconfigured or refuse; a port that is in use.
- */
+/** Redis and the object store when they are down, misconfigured or refuse; a port that is in use. */
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';

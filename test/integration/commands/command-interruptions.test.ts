@@ -67,41 +67,6 @@ it('evaluate writes no report', async () => {
   expect(after.filter((file) => !file.startsWith('run/global/'))).toEqual(before);
 });
 
-it('synthesize leaves nothing', async () => {
-  const before = await resultFilesIn(room.folder);
-  const synthesis = room.start([
-    ...['synthesize', '--rows', '50M', '--users', '10k', '--adgroups', '100'],
-    ...['--out', 's.parquet'],
-  ]);
-  await synthesis.saw(/synthesize {2}\d/);
-  synthesis.signal('SIGINT');
-  expectFailure(await synthesis.ended, {
-    exitCode: 4,
-    what: /stopped before the log was complete/,
-    where: /^s\.parquet$/,
-    cure: /same command again/,
-  });
-  expect(await resultFilesIn(room.folder)).toEqual(before);
-});
-
-it('prepare leaves nothing', async () => {
-  await room.done(['synthesize', '--rows', '300k', '--out', 'big.csv']);
-  const big = await room.config('big', ({ data }) => {
-    Object.assign(data, { logs: 'big.csv', store: 'big-store', label: { column: 'click' } });
-    Object.assign(data, { time: 'time', features: [{ name: 'user', kind: 'category' }] });
-  });
-  const before = await resultFilesIn(room.folder);
-  const preparation = room.start(['prepare', big]);
-  await preparation.saw(/dictionaries {2}0/);
-  preparation.signal('SIGINT');
-  expectFailure(await preparation.ended, {
-    exitCode: 4,
-    what: /prepare was stopped on request and wrote nothing/,
-    cure: /again/,
-  });
-  expect(await resultFilesIn(room.folder)).toEqual(before);
-});
-
 it.each([
   ['worker', /worker .* takes jobs from/, []],
   ['dashboard', null, ['--port', '0']],

@@ -1,6 +1,4 @@
-/**
- * `qianmo sweep` on a tiny store with real inner loops: stop, resume, and refusals.
- */
+/** `qianmo sweep` on a tiny store with real inner loops: stop, resume, and refusals. */
 
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';

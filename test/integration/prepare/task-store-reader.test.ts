@@ -35,14 +35,6 @@ test('a truncated file is named', async () => {
   );
 });
 
-test('a single changed bit is found', async () => {
-  const path = `${copy}/rows-00000.arrow`;
-  const bytes = await readFile(path);
-  bytes[5000]! ^= 1;
-  await writeFile(path, bytes);
-  expect(await failureOf(openTaskStore(copy, {}))).toMatch(/was changed[^]*rows-00000\.arrow/);
-});
-
 test('a missing file, a broken manifest and a missing store are refused', async () => {
   await rm(`${copy}/tasks.arrow`);
   expect(await failureOf(openTaskStore(copy, {}))).toMatch(/missing[^]*tasks\.arrow/);
@@ -115,11 +107,11 @@ test('a damaged row file is a fault of this machine, until it is restored', asyn
   await store.close();
 });
 
-test('content that the same call has checked is not checked again; sizes are', async () => {
+test('a changed bit is found; content that the same call has checked is not checked again, sizes are', async () => {
   const checkedFiles = new Set<string>();
   await (await openTaskStore(copy, { checkedFiles })).close();
   await withChangedBit(`${copy}/${ROWS_FILE}`);
-  expect(await failureOf(openTaskStore(copy, {}))).toMatch(/was changed/);
+  expect(await failureOf(openTaskStore(copy, {}))).toMatch(/was changed[^]*rows-00000\.arrow/);
   await (await openTaskStore(copy, { checkedFiles })).close();
   await truncate(`${copy}/${ROWS_FILE}`, 100);
   expect(await failureOf(openTaskStore(copy, { checkedFiles }))).toMatch(/another size/);

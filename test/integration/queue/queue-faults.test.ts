@@ -89,16 +89,6 @@ it('several runs on one queue keep their jobs, except those that an earlier star
 });
 
 describe('refusals of the queue', () => {
-  it('say that a row pack is too large, and how to make it smaller', async () => {
-    const { dispatcher: sut } = await room.dispatcher({ blobByteCountMax: 2 });
-    await expect(
-      collected(sut.run(ordersForTest(1), admitAll, neverAborted)),
-    ).rejects.toMatchObject({
-      kind: 'usage',
-      report: { cure: expect.stringContaining('queue.blobByteCountMax') as string },
-    });
-  });
-
   it('say that a job names too many tasks', async () => {
     const { dispatcher: sut } = await room.dispatcher();
     const orders = ordersForTest(1).map((order) => ({

@@ -1,6 +1,4 @@
-/**
- * Traffic depends on the rows that jobs touch and not on the size of the tables, on a real Redis.
- */
+/** Traffic depends on the rows that jobs touch and not on the size of the tables, on a real Redis. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeDense } from '../../../coordinator/plan/step-orders.js';

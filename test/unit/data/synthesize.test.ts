@@ -70,9 +70,7 @@ describe('a synthetic log', () => {
   });
 });
 
-/**
-   * p_true of the rows of two adgroups with equal attributes differs only by their own deviations.
-   */
+/** p_true of the rows of two adgroups with equal attributes differs only by their own deviations. */
   it('homogeneous adgroups follow from their attributes, strong ones do not', () => {
     const options = { rows: 100_000, clickRate: 0.1, seed: 3, adgroups: 5000 };
     const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
@@ -151,7 +149,13 @@ describe('failures', () => {
       };
       const options = { rows: 20_000, out: path };
       const error = await failureOf(synthesizeSmall(options, { signal: stop.signal, sink }));
-      expect(error.kind).toBe('interrupted');
+      expect(error).toMatchObject({
+        kind: 'interrupted',
+        report: {
+          what: expect.stringContaining('stopped before the log was complete') as string,
+          ...{ where: path, cure: expect.stringContaining('same command again') as string },
+        },
+      });
       expect(events).toHaveLength(1);
       expect(events[0]).toMatchObject({ kind: 'progress', total: 20_000 });
       expect(await readdir(folder)).toEqual(['log.csv']);

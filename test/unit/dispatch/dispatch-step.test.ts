@@ -174,31 +174,24 @@ describe('a job on a sick machine', () => {
 });
 
 describe('a job that one worker fails', () => {
-  it('is left to another one before it is given up, and the worker is quarantined', async () => {
-    const answerTo = (n: number): Answer => (n <= 3 ? failed('a') : { state: 'done', worker: 'b' });
-    const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
-      jobAttemptsMax: 3,
-    });
-    expect(await results()).toHaveLength(1);
-    expect(quarantined).toEqual([['a', 5_000]]);
-    expect(warnings()).toEqual([
-      'worker a is sick and takes no job for 5.0 s: it failed one job 3 times: the compute process ended',
-    ]);
-  });
-
-  // Seen to fail: the job was given up, for nobody knew who had held it.
-  it('by stalling is left to another one, and the worker is quarantined', async () => {
-    const answerTo = (n: number): Answer =>
-      n <= 3 ? { state: 'stalled', holder: 'a' } : { state: 'done', worker: 'b' };
-    const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
-      jobAttemptsMax: 3,
-    });
-    expect(await results()).toHaveLength(1);
-    expect(quarantined).toEqual([['a', 5_000]]);
-    expect(warnings()).toEqual([
-      'worker a is sick and takes no job for 5.0 s: it failed one job 3 times: gone: worker a',
-    ]);
-  });
+  // Seen to fail: a job that stalled was given up, for nobody knew who had held it.
+  it.each([
+    [failed('a'), 'the compute process ended'],
+    [{ state: 'stalled', holder: 'a' } as const, 'gone: worker a'],
+  ])(
+    'is left to another one before it is given up, and the worker is quarantined',
+    async (failure, why) => {
+      const answerTo = (n: number): Answer => (n <= 3 ? failure : { state: 'done', worker: 'b' });
+      const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
+        jobAttemptsMax: 3,
+      });
+      expect(await results()).toHaveLength(1);
+      expect(quarantined).toEqual([['a', 5_000]]);
+      expect(warnings()).toEqual([
+        `worker a is sick and takes no job for 5.0 s: it failed one job 3 times: ${why}`,
+      ]);
+    },
+  );
 
   // Seen to fail: a worker that took the job again after its quarantine ended the run.
   it('is not given up as long as another one is healthy and has not tried it', async () => {
@@ -208,21 +201,14 @@ describe('a job that one worker fails', () => {
     expect(await results()).toHaveLength(1);
   });
 
-  it('by stalling is given up when another one stalls at it too', async () => {
-    const answerTo = (n: number): Answer => ({ state: 'stalled', holder: n <= 3 ? 'a' : 'b' });
-    const { results, addedMs } = stepScene(answerTo, ['a', 'b'], { jobAttemptsMax: 3 });
+  it.each([
+    [failed, 'the compute process ended'],
+    [(holder: string) => ({ state: 'stalled', holder }) as const, 'gone: worker b'],
+  ])('is given up when another worker has confirmed the failure', async (failure, found) => {
+    const answerTo = (n: number): Answer => failure(n <= 3 ? 'a' : 'b');
+    const { results, addedMs } = stepScene(answerTo, ['a', 'b', 'c'], { jobAttemptsMax: 3 });
     await expect(results()).rejects.toMatchObject({
-      report: { what: 'a job used up its attempts', found: 'gone: worker b' },
-    });
-    expect(addedMs).toHaveLength(4);
-  });
-
-  it('is given up when another worker has confirmed the failure', async () => {
-    const { results, addedMs } = stepScene((n) => failed(n <= 3 ? 'a' : 'b'), ['a', 'b', 'c'], {
-      jobAttemptsMax: 3,
-    });
-    await expect(results()).rejects.toMatchObject({
-      report: { what: 'a job used up its attempts' },
+      report: { what: 'a job used up its attempts', found },
     });
     expect(addedMs).toHaveLength(4);
   });

@@ -13,14 +13,9 @@ import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 // Seen to fail: each of three trials at once put its frozen inputs again in every outer step.
 it('BlobLeases holds a frozen blob of each training at once', () => {
   const leases = new BlobLeases(3);
-  const [a, b, c, d] = [1, 2, 3, 4].map((value) => Uint8Array.of(value)) as [
-    Uint8Array,
-    Uint8Array,
-    Uint8Array,
-    Uint8Array,
-  ];
-  expect([a, b, c, a].map((bytes) => leases.hold(bytes))).toEqual([[], [], [], []]);
-  expect(leases.hold(d)).toEqual([leases.refOf(b)]);
+  const [a, b, c, d] = [[1], [2], [3], [4]].map((values) => Uint8Array.from(values));
+  expect([a, b, c, a].map((bytes) => leases.hold(bytes!))).toEqual([[], [], [], []]);
+  expect(leases.hold(d!)).toEqual([leases.refOf(b!)]);
 });
 
 describe('InputCache', () => {

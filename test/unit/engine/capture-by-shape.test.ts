@@ -72,8 +72,12 @@ describe('capture by shape', () => {
 
   test('inlines its graph into a captured function that calls it', () => {
     const subject = capture(engine, total, { name: 'total', graphCountMax: 1 });
-    const outer = capture(engine, (at: Tensor) => tf.square(subject.run([at])), { name: 'outer' });
-    expect(tf.tidy(() => outer.run(tf.tensor1d([2, 3])).arraySync())).toBe(25);
+    const square = (at: Tensor): Tensor => tf.square(subject.run([at]));
+    const outer = capture(engine, (at: Tensor) => [square(at), tf.grad(square)(at)], {
+      name: 'outer',
+    });
+    const found = tf.tidy(() => outer.run(tf.tensor1d([2, 3])).map((each) => each.arraySync()));
+    expect(found).toEqual([25, [10, 10]]);
     expect(newGraphCount()).toBe(1);
     outer.dispose();
     subject.dispose();

@@ -177,14 +177,6 @@ describe('a captured function', () => {
     expect(resultsOf(compute, x)).toEqual([['', [160, 96]]]);
   });
 
-  test('is inlined into the graph of a captured function that calls it', () => {
-    const x = tf.scalar(3);
-    const square = capture(engine, (input: Tensor) => tf.square(input), options);
-    const outer = (input: Tensor): Tensor => tf.grad((at: Tensor) => square.run(at))(input);
-    expect(resultsOf(outer, tf.scalar(5), x)).toEqual([['', 10]]);
-    square.dispose();
-  });
-
   test('is loaded from a temporary folder that is removed when loading fails', () => {
     const backend = nativeBackendOf(tf)!;
     const type = { shape: [], dtype: 'float32' } as const;

@@ -1,6 +1,4 @@
-/**
- * Failures that only a folder can have: full disks, permissions, dead owners of locks.
- */
+/** Failures that only a folder can have: full disks, permissions, dead owners of locks. */
 
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
