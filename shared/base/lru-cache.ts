@@ -32,10 +32,6 @@ export class LruCache<Key, Value> {
     this.#byteCountMax = byteCountMax ?? Infinity;
   }
 
-  get size(): number {
-    return this.#entries.size;
-  }
-
   get byteCount(): number {
     return this.#byteCount;
   }
@@ -43,10 +39,6 @@ export class LruCache<Key, Value> {
   /** The least recently used first. */
   values(): Value[] {
     return [...this.#entries.values()].map(({ value }) => value);
-  }
-
-  has(key: Key): boolean {
-    return this.#entries.has(key);
   }
 
   /** Counts as a use of the entry. */

@@ -43,10 +43,10 @@ const filesIn = (folder: string): number =>
 
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 36_670],
-  ['lines of shared', () => linesBelow('shared'), 22_775],
+  ['lines of shared', () => linesBelow('shared'), 22_764],
   ['lines of worker', () => linesBelow('worker'), 25_164],
   ['lines of infra', () => linesBelow('infra'), 11_987],
-  ['lines of test', () => linesBelow('test'), 74_337],
+  ['lines of test', () => linesBelow('test'), 74_275],
   ['source files', () => production.length, 445],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_181],

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import {
   makeFolderDurably,
   readBytes,
-  replaceDurably,
+  replaceByPieces,
   writeDurably,
 } from '../../../shared/storage/file-bytes.js';
 import { openedForEach } from '../../fixtures/opened.js';
@@ -44,10 +44,12 @@ it('syncs the folder of every folder that it creates', async () => {
 
 it('replaces a file, and leaves nothing beside it, also where it cannot', async () => {
   const path = join(folder.path, 'file');
-  await replaceDurably(path, Buffer.from('old'));
-  await replaceDurably(path, Buffer.from('new'));
+  await replaceByPieces(path, [Buffer.from('old')]);
+  await replaceByPieces(path, [Buffer.from('new')]);
   expect(Buffer.from(await readBytes(path)).toString()).toBe('new');
   await mkdir(join(folder.path, 'taken', 'by'), { recursive: true });
-  await expect(replaceDurably(join(folder.path, 'taken'), Buffer.from('file'))).rejects.toThrow();
+  await expect(
+    replaceByPieces(join(folder.path, 'taken'), [Buffer.from('file')]),
+  ).rejects.toThrow();
   expect((await readdir(folder.path)).sort()).toEqual(['file', 'taken']);
 });
