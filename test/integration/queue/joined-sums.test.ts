@@ -8,7 +8,6 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import { connectRedis } from '../../../shared/queue/redis-connection.js';
 import { BlobMissingError, type BlobStore } from '../../../shared/storage/blob-store.js';
@@ -60,14 +59,7 @@ async function worker(
   return made;
 }
 
-interface Trained {
-  readonly digest: string;
-  readonly events: readonly RunEvent[];
-  /** By the coordinator, in each outer step. */
-  readonly readByteCount: number;
-}
-
-async function trained(config: RunConfig, store: TaskStore): Promise<Trained> {
+async function trained(config: RunConfig, store: TaskStore) {
   const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = config.queue;
   const redis = await connectRedis({ url: room.redis.url, role: 'producer' });
   const blobs = new RedisBlobStore({ redis, prefix: room.prefix, lifetimeMs, blobByteCountMax });

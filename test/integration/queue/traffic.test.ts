@@ -34,14 +34,6 @@ afterAll(() => connection.disconnect());
 
 const OUTER_STEPS = 4;
 
-interface Traffic {
-  readonly coordinator: { readonly written: number; readonly read: number };
-  readonly worker: { readonly written: number; readonly read: number };
-  /** Sizes of all blobs put, ascending. */
-  readonly blobByteCounts: readonly number[];
-  readonly losses: readonly number[];
-}
-
 /** The store also has bags, so that both kinds of table are present. */
 const smallStore = tinyTaskStore({ bags: [{ rowCount: 40, lengthMax: 3 }] });
 
@@ -62,7 +54,7 @@ function configWith(tasksPerOuterStep: number): RunConfig {
   });
 }
 
-async function trafficOf(config: RunConfig, store: TaskStore, prefix: string): Promise<Traffic> {
+async function trafficOf(config: RunConfig, store: TaskStore, prefix: string) {
   const queue = redisQueue(redis.url, prefix);
   const limits = queueConfig({ prefix });
   const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = limits;

@@ -8,7 +8,7 @@ import { rowAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { uniqueIdsOf } from '../../../shared/tasks/row-pack.js';
-import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
+import { gatherRows } from '../../../shared/tensors/named-tensors.js';
 import {
   loadNativeRows,
   nativeRows,
@@ -46,19 +46,13 @@ function valuesOf(random: RandomStream, count: number): Float32Array {
   );
 }
 
-interface Case {
-  readonly random: RandomStream;
-  readonly table: EmbeddingTable;
-  readonly ids: Int32Array;
-}
-
 const cases = fc
   .record({
     seed: fc.nat(),
     rowCount: fc.integer({ min: 1, max: 60 }),
     width: fc.integer({ min: 1, max: 40 }),
   })
-  .map(({ seed, rowCount, width }) => (): Case => {
+  .map(({ seed, rowCount, width }) => () => {
     const random = randomStream(seed, 'native rows');
     const table = { rowCount, width, values: valuesOf(random, rowCount * width) };
     const ids = [...Array(rowCount).keys()].filter(() => random.below(3) > 0);

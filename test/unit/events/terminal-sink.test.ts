@@ -1,21 +1,9 @@
 import { expect, it } from 'vitest';
 import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
-import {
-  runEventSink,
-  type RunEvent,
-  type RunEventSink,
-} from '../../../shared/events/run-events.js';
+import { runEventSink, type RunEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
-function printed(
-  isTTY: boolean,
-  { columns = 200 } = {},
-): {
-  sink: RunEventSink;
-  end: () => void;
-  clock: ReturnType<typeof instantClock>;
-  text: () => string;
-} {
+function printed(isTTY: boolean, { columns = 200 } = {}) {
   const clock = instantClock();
   let text = '';
   const stream = {
