@@ -24,6 +24,7 @@ import { openedOnce } from '../fixtures/opened.js';
 import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training/training-run.js';
+import { executorForTest } from '../conformance/dispatcher.js';
 
 type AdaptedWave = ReturnType<typeof adaptTasks> extends AsyncIterable<infer Wave> ? Wave : never;
 
@@ -170,14 +171,11 @@ describe('an output that does not fit is refused, and the job is repeated', () =
     ['of sums that are not numbers', changed('numbers', lastSum(NaN)), 'not_finite'],
   ] as const)('%s', async (_, spoil, reason) => {
     let callCount = 0;
-    const spoiling: JobExecutor = {
-      close: () => Promise.resolve(),
-      execute: async (input) => {
-        callCount += 1;
-        const { output, ...rest } = await executor.execute(input);
-        return { ...rest, output: callCount === 1 ? spoil(output) : output };
-      },
-    };
+    const spoiling = executorForTest(async (input) => {
+      callCount += 1;
+      const { output, ...rest } = await executor.execute(input);
+      return { ...rest, output: callCount === 1 ? spoil(output) : output };
+    });
     const few = { ...request, taskIndices: [5, 6] };
     const dispatcher = inProcess(spoiling, 2);
     const found = await collected(adaptTasks(contextOf(dispatcher), few));

@@ -28,6 +28,7 @@ import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../fixtures/training/training-run.js';
 import { tasksOfJob } from '../fixtures/queue/tasks-of-job.js';
+import { executorForTest } from '../conformance/dispatcher.js';
 
 const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
 /** A training task, and a step in which it is drawn. */
@@ -51,16 +52,13 @@ function spoilt({ output, ...rest }: JobOutput): JobOutput {
 /** @param die ends the process that computes. */
 function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecutor {
   const inner = logisticExecutor(store);
-  return {
-    execute: async (input, signal) => {
-      const output = await inner.execute(input, signal);
-      if (!tasksOfJob(input.job).includes(POISON)) return output;
-      if (poison === 'kills') return die();
-      if (poison === 'spoils') return spoilt(output);
-      throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
-    },
-    close: () => Promise.resolve(),
-  };
+  return executorForTest(async (input, signal) => {
+    const output = await inner.execute(input, signal);
+    if (!tasksOfJob(input.job).includes(POISON)) return output;
+    if (poison === 'kills') return die();
+    if (poison === 'spoils') return spoilt(output);
+    throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
+  });
 }
 
 /** Successive workers on a machine, until the signal aborts. */
@@ -206,10 +204,9 @@ describe('a quarantined task', () => {
 describe('jobs that fail whatever their tasks are', () => {
   it('blame no task', async () => {
     const clock = instantClock();
-    const executor: JobExecutor = {
-      execute: () => Promise.reject(new QianmoError({ kind: 'transient', what: 'no memory' })),
-      close: () => Promise.resolve(),
-    };
+    const executor = executorForTest(() =>
+      Promise.reject(new QianmoError({ kind: 'transient', what: 'no memory' })),
+    );
     const dispatcher = inMemory(executor, clock);
     const { options } = tinyRun(configOf('quarantine'), { dispatcher, clock }, store);
     await expect(train(options)).rejects.toMatchObject({
@@ -230,16 +227,13 @@ describe('jobs that fail whatever their tasks are', () => {
         ...{ checkpointEveryOuterSteps: 4, staleness },
       });
       let failureCount = 3;
-      const executor: JobExecutor = {
-        execute: (input) => {
-          // Other jobs of the outer step have results by then, and the tables have changed since they were sent.
-          const { outerStep, jobIndex } = input.job;
-          if (outerStep !== 1 || jobIndex !== 1 || failureCount === 0) return inner.execute(input);
-          failureCount -= 1;
-          return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
-        },
-        close: () => Promise.resolve(),
-      };
+      const executor = executorForTest((input) => {
+        // Other jobs of the outer step have results by then, and the tables have changed since they were sent.
+        const { outerStep, jobIndex } = input.job;
+        if (outerStep !== 1 || jobIndex !== 1 || failureCount === 0) return inner.execute(input);
+        failureCount -= 1;
+        return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
+      });
       const dispatcher = inMemory(executor, clock);
       const { options } = tinyRun(config, { dispatcher, clock }, store);
       const undisturbed = await train(tinyRun(config, {}, store).options);

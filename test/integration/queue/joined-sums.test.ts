@@ -25,6 +25,7 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
+import { executorForTest } from '../../conformance/dispatcher.js';
 
 const DEADLY_JOINER = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/deadly-joiner.js', import.meta.url),
@@ -161,25 +162,22 @@ describe('sums that workers add', () => {
 
 /** Gradients of the size of the model, each with bytes of its own. */
 function sizedExecutor(tasks: TaskStore): JobExecutor {
-  return {
-    execute: ({ job }) => {
-      const { method } = job.work;
-      const spec = modelSpecOf(job.model, tasks.manifest.features, method);
-      const dense = new Float32Array(denseCountOf(spec)).fill(job.jobIndex + job.outerStep / 100);
-      const losses = (): Float32Array => new Float32Array(job.taskIndices.length);
-      const asksBefore = job.work.kind === 'gradient' && job.work.queryLossBefore === true;
-      const sums = {
-        nodes: [{ dense, idsByTable: [], rows: new Float32Array(0) }],
-        losses: { query: losses(), support: losses(), queryBefore: asksBefore ? losses() : null },
-      };
-      return Promise.resolve({
-        output: encodeSums(sums, spec.tableRowWidth, job.keepsSums === true),
-        ...{ queryRowCount: 1, computeMs: 10 * job.taskIndices.length },
-        ...{ backend: 'test', fingerprint: 'test-01234567' },
-      });
-    },
-    close: () => Promise.resolve(),
-  };
+  return executorForTest(({ job }) => {
+    const { method } = job.work;
+    const spec = modelSpecOf(job.model, tasks.manifest.features, method);
+    const dense = new Float32Array(denseCountOf(spec)).fill(job.jobIndex + job.outerStep / 100);
+    const losses = (): Float32Array => new Float32Array(job.taskIndices.length);
+    const asksBefore = job.work.kind === 'gradient' && job.work.queryLossBefore === true;
+    const sums = {
+      nodes: [{ dense, idsByTable: [], rows: new Float32Array(0) }],
+      losses: { query: losses(), support: losses(), queryBefore: asksBefore ? losses() : null },
+    };
+    return Promise.resolve({
+      output: encodeSums(sums, spec.tableRowWidth, job.keepsSums === true),
+      ...{ queryRowCount: 1, computeMs: 10 * job.taskIndices.length },
+      ...{ backend: 'test', fingerprint: 'test-01234567' },
+    });
+  });
 }
 
 describe('the bytes that the coordinator reads', () => {

@@ -4,7 +4,12 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import {
+  executorForTest,
+  admitAll,
+  collected,
+  ordersForTest,
+} from '../../conformance/dispatcher.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import {
   dispatcherInTest,
@@ -54,11 +59,9 @@ it.each([
   ['the recipe and INFO', { with: '+info' }, ['command client|setinfo']],
 ])('%s is enough for a run and a worker', async (_, change, refused) => {
   const queue = await queueFor(change);
-  const executor = {
-    execute: (input: Parameters<typeof raisedOutput>[0]) =>
-      Promise.resolve(raisedOutput(input, 'test')),
-    close: () => Promise.resolve(),
-  };
+  const executor = executorForTest((input: Parameters<typeof raisedOutput>[0]) =>
+    Promise.resolve(raisedOutput(input, 'test')),
+  );
   const worker = workerInTest(queue, executor);
   const made = await dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
   const { dispatcher } = made;
