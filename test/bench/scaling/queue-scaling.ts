@@ -8,8 +8,7 @@
  */
 
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +23,7 @@ import { bareStepMs, receivedByteCount } from './bare-exchange.js';
 import { prepareConfigs, qianmoArgs } from './scaling-configs.js';
 import { steadyDeliveryCount, steadyTasksPerSecond } from './steady-rate.js';
 import { FULL_W2, w2Run, writeW2Log } from './w2-run.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const NO_COMPUTE_WORKER = fileURLToPath(
   new URL('../distributed-peers/no-compute-worker.js', import.meta.url),
@@ -129,30 +129,25 @@ async function measure({ name, workerCount, rates, limits }: Measured): Promise<
 }
 
 const weakTaskCountMax = WEAK_TASKS_PER_WORKER * Math.max(...options.workers);
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-workers-'));
-try {
-  const header = benchHeader();
-  const outerSteps = { heavy: CASES.strong.steps, demo: 1 };
-  if (options.cases.includes('strong'))
-    prepareConfigs(folder, ['heavy'], { rows: '1M', outerSteps });
-  if (options.cases.some((name) => name !== 'strong')) {
-    const size = { ...FULL_W2, taskCount: weakTaskCountMax };
-    writeW2Log(join(folder, 'w2.csv'), size);
-    writeFileSync(join(folder, 'w2.yaml'), stringify(w2Run('w2.csv', 'w2-store', 1, size)));
-    const prepared = startedNode(folder, qianmoArgs('prepare', 'w2.yaml'));
-    prepared.stdout?.resume();
-    await once(prepared, 'close');
-  }
-  const measured = options.cases.flatMap((name) =>
-    workersOf(name).map((workerCount): Measured => ({ name, workerCount, rates: [], limits: [] })),
-  );
-  for (let round = 1; round <= options.rounds; round += 1)
-    for (const each of measured) await measure(each);
-  const record = { ...header, rounds: options.rounds, measured };
-  writeResult(options.output, 'scaling-queue', record, pageOf(header, measured), 'scaling');
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+const folder = scratchFolder('workers');
+const header = benchHeader();
+const outerSteps = { heavy: CASES.strong.steps, demo: 1 };
+if (options.cases.includes('strong')) prepareConfigs(folder, ['heavy'], { rows: '1M', outerSteps });
+if (options.cases.some((name) => name !== 'strong')) {
+  const size = { ...FULL_W2, taskCount: weakTaskCountMax };
+  writeW2Log(join(folder, 'w2.csv'), size);
+  writeFileSync(join(folder, 'w2.yaml'), stringify(w2Run('w2.csv', 'w2-store', 1, size)));
+  const prepared = startedNode(folder, qianmoArgs('prepare', 'w2.yaml'));
+  prepared.stdout?.resume();
+  await once(prepared, 'close');
 }
+const measured = options.cases.flatMap((name) =>
+  workersOf(name).map((workerCount): Measured => ({ name, workerCount, rates: [], limits: [] })),
+);
+for (let round = 1; round <= options.rounds; round += 1)
+  for (const each of measured) await measure(each);
+const record = { ...header, rounds: options.rounds, measured };
+writeResult(options.output, 'scaling-queue', record, pageOf(header, measured), 'scaling');
 
 function pageOf(header: ReturnType<typeof benchHeader>, measured: readonly Measured[]): string {
   const rows = measured.map(({ name, workerCount, rates, limits }) => {
