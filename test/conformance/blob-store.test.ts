@@ -1,7 +1,7 @@
 /** The contract of every blob store, run on each implementation: over objects, a real Redis. */
 
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi, onTestFinished } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
 import { startEmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
 import {
@@ -256,14 +256,11 @@ describe('blob store in Redis', () => {
       counts.push((count += 1));
       return (send(command) as Promise<unknown>).finally(() => (count -= 1));
     });
-    try {
-      const ref = await store.put(bytes);
-      expect(Math.max(...counts.splice(0))).toBe(4);
-      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-      expect(Math.max(...counts)).toBe(4);
-    } finally {
-      sending.mockRestore();
-    }
+    onTestFinished(() => sending.mockRestore());
+    const ref = await store.put(bytes);
+    expect(Math.max(...counts.splice(0))).toBe(4);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+    expect(Math.max(...counts)).toBe(4);
   });
 
   it('neither finds nor deletes a blob of a claimed size beyond the limit', async () => {
@@ -292,12 +289,11 @@ describe('blob store in Redis', () => {
     await redis.flushdb();
     const used = /used_memory:(\d+)/.exec(await redis.info('memory'))?.[1];
     await redis.config('SET', 'maxmemory', String(Number(used) + 1_000_000));
-    try {
-      const large = patternOf(3 * PIECE_BYTE_COUNT);
-      await expect(open().put(large)).rejects.toThrow(/OOM/);
-    } finally {
+    onTestFinished(async () => {
       await redis.config('SET', 'maxmemory', '0');
-    }
+    });
+    const large = patternOf(3 * PIECE_BYTE_COUNT);
+    await expect(open().put(large)).rejects.toThrow(/OOM/);
   });
 
   it('reports that Redis is unreachable, and works again when it is back', async () => {

@@ -5,7 +5,7 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import {
@@ -228,18 +228,15 @@ describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, (
 
   it('streams an object to a file, or reports that it does not exist', async () => {
     const folder = await temporaryFolder();
-    try {
-      const store = open('conformance', 'download');
-      const bytes = new Uint8Array(300_000).map((_, index) => index % 251);
-      const etag = await store.put('k', bytes, ALWAYS);
-      const path = join(folder.path, 'inner', 'file.bin');
-      expect(await store.downloadToFile('k', path)).toBe(etag);
-      expect(Buffer.compare(await readFile(path), bytes)).toBe(0);
-      expect(await store.downloadToFile('missing', `${path}2`)).toBeNull();
-      expect(await readdir(join(folder.path, 'inner'))).toEqual(['file.bin']);
-    } finally {
-      await folder.remove();
-    }
+    onTestFinished(() => folder.remove());
+    const store = open('conformance', 'download');
+    const bytes = new Uint8Array(300_000).map((_, index) => index % 251);
+    const etag = await store.put('k', bytes, ALWAYS);
+    const path = join(folder.path, 'inner', 'file.bin');
+    expect(await store.downloadToFile('k', path)).toBe(etag);
+    expect(Buffer.compare(await readFile(path), bytes)).toBe(0);
+    expect(await store.downloadToFile('missing', `${path}2`)).toBeNull();
+    expect(await readdir(join(folder.path, 'inner'))).toEqual(['file.bin']);
   });
 
   it('reports that the bucket is missing, also on a conditional write', async () => {

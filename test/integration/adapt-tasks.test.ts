@@ -3,7 +3,7 @@
 // refused and the jobs repeated.
 
 import { setImmediate } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, onTestFinished } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import { adaptTasks } from '../../coordinator/evaluation/task-jobs.js';
@@ -82,13 +82,12 @@ test('every task comes once, in the order of the request, in process and over a 
   const queue = new MemoryJobQueue({ clock: systemClock });
   const { dispatcher } = await dispatcherInTest(queue, queueConfig());
   const worker = workerInTest(queue, executor);
-  try {
-    const carried = await collected(adaptTasks(contextOf(dispatcher), request));
-    expect(carried).toEqual(found);
-  } finally {
+  onTestFinished(async () => {
     await worker.stop();
     await dispatcher.close();
-  }
+  });
+  const carried = await collected(adaptTasks(contextOf(dispatcher), request));
+  expect(carried).toEqual(found);
 });
 
 // Seen to fail: tasks yielded in order of arrival.

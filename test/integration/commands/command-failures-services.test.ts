@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi, onTestFinished } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { commandRoom, type ExpectedFailure } from '../../fixtures/commands/command-room.js';
 import { openedOnce } from '../../fixtures/opened.js';
@@ -76,18 +76,17 @@ it('a port that is in use', async () => {
   await once(other, 'listening');
   const address = other.address();
   const port = typeof address === 'object' && address !== null ? String(address.port) : '';
-  try {
-    await room.refused(['dashboard', '--redis', redis.url, '--port', port], {
-      exitCode: 3,
-      what: /^another program listens on this port$/,
-      where: new RegExp(`^127\\.0\\.0\\.1:${port}$`),
-      found: /EADDRINUSE/,
-      cure: /another --port, or 0/,
-    });
-  } finally {
+  onTestFinished(async () => {
     other.close();
     await redis.close();
-  }
+  });
+  await room.refused(['dashboard', '--redis', redis.url, '--port', port], {
+    exitCode: 3,
+    what: /^another program listens on this port$/,
+    where: new RegExp(`^127\\.0\\.0\\.1:${port}$`),
+    found: /EADDRINUSE/,
+    cure: /another --port, or 0/,
+  });
 });
 
 describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { askOnce } from '../../../infra/bootstrap/server-process.mjs';
 import { findRedisServer, startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
 import { openedForEach } from '../../fixtures/opened.js';
@@ -42,17 +42,14 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
 
   it('shows its password in no list of processes, and its data to no other user', async () => {
     const redis = await startEmbeddedRedis({ dataDir: folder.path });
-    try {
-      const password = new URL(redis.url).password;
-      expect(password).toMatch(/^[0-9a-f]{48}$/);
-      const shown = await readFile(`/proc/${redis.pid}/cmdline`, 'utf8');
-      expect(shown).toContain('-server');
-      expect(shown).not.toContain(password);
-      expect((await stat(join(folder.path, 'redis.conf'))).mode & 0o777).toBe(0o600);
-      expect(await askOnce(redis.port, 'GET key\r\n')).toMatch(/^-NOAUTH/);
-    } finally {
-      await redis.stop();
-    }
+    onTestFinished(() => redis.stop());
+    const password = new URL(redis.url).password;
+    expect(password).toMatch(/^[0-9a-f]{48}$/);
+    const shown = await readFile(`/proc/${redis.pid}/cmdline`, 'utf8');
+    expect(shown).toContain('-server');
+    expect(shown).not.toContain(password);
+    expect((await stat(join(folder.path, 'redis.conf'))).mode & 0o777).toBe(0o600);
+    expect(await askOnce(redis.port, 'GET key\r\n')).toMatch(/^-NOAUTH/);
   });
 
   it('does not outlive a parent that was killed', async () => {

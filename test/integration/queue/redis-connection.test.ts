@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { checkRedis, connectRedis } from '../../../shared/queue/redis-connection.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
@@ -116,13 +116,12 @@ it('a server that goes away fails the calls of a producer and of its blobs with 
   const own = await redisForTest();
   const producer = await redisQueue(own.url, '{away}').openProducer('');
   const blobs = producer.blobs({ lifetimeMs: 60_000, blobByteCountMax: 1_000 });
-  try {
-    expect(await producer.read('j')).toEqual({ state: 'gone' });
-    await own.server.kill();
-    for (const call of [() => producer.read('j'), () => blobs.put(Uint8Array.of(1))])
-      await expect(call()).rejects.toBeInstanceOf(QueueUnavailableError);
-  } finally {
+  onTestFinished(async () => {
     await producer.close();
     await own.close();
-  }
+  });
+  expect(await producer.read('j')).toEqual({ state: 'gone' });
+  await own.server.kill();
+  for (const call of [() => producer.read('j'), () => blobs.put(Uint8Array.of(1))])
+    await expect(call()).rejects.toBeInstanceOf(QueueUnavailableError);
 });

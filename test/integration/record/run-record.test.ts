@@ -1,6 +1,6 @@
 /** Views of a run from its output, while it lives, after it has ended, and after it was killed. */
 
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -47,18 +47,17 @@ it('lists the workers of a queue', async () => {
   const redis = await redisForTest();
   const queue = ['--redis', redis.url, '--prefix', '{listed}'];
   const worker = room.start(['worker', ...queue, '--name', 'first', '--device', 'cpu']);
-  try {
-    expect(await room.done(['workers', '--redis', redis.url, '--prefix', '{other}'])).toBe(
-      'no workers\n',
-    );
-    await worker.saw(/ready|takes jobs|waits/);
-    // A worker that was started elsewhere tells its device and its memory itself.
-    expect(await room.done(['workers', ...queue])).toMatch(
-      /^first +CPU \(.+\) +\d+( \+ \d+)? MiB .* waits$/m,
-    );
-  } finally {
+  onTestFinished(async () => {
     worker.signal('SIGTERM');
     await worker.ended;
     await redis.close();
-  }
+  });
+  expect(await room.done(['workers', '--redis', redis.url, '--prefix', '{other}'])).toBe(
+    'no workers\n',
+  );
+  await worker.saw(/ready|takes jobs|waits/);
+  // A worker that was started elsewhere tells its device and its memory itself.
+  expect(await room.done(['workers', ...queue])).toMatch(
+    /^first +CPU \(.+\) +\d+( \+ \d+)? MiB .* waits$/m,
+  );
 });

@@ -1,6 +1,6 @@
 /** Pages of adgroups: of every segment of an evaluation, and with the answers of ranking servers. */
 
-import { expect, it, test } from 'vitest';
+import { expect, it, test, onTestFinished } from 'vitest';
 import { AdgroupPages } from '../../../coordinator/dashboard/adgroup-page.js';
 import { partsHtml } from '../../../coordinator/dashboard/page.js';
 import { REPORT_FILE } from '../../../coordinator/scoring/evaluation-report.js';
@@ -64,12 +64,9 @@ test.each([
   const server = await httpReceiver(() => ({ status, body }));
   const addresses = [`${server.url}/ads/ranking/`];
   const pages = new AdgroupPages({ addresses, token: 'a-token' }, systemClock);
-  try {
-    const html = await htmlOf(new MemoryObjectStore(), { name: SERVED.adgroup }, pages);
-    expect(html).toContain(expected);
-    const asked = server.received.map(({ path, headers }) => [path, headers.authorization]);
-    expect(asked).toEqual([['/ads/ranking/v1/exploration/a%2Fb%1Fc', 'Bearer a-token']]);
-  } finally {
-    await server.close();
-  }
+  onTestFinished(() => server.close());
+  const html = await htmlOf(new MemoryObjectStore(), { name: SERVED.adgroup }, pages);
+  expect(html).toContain(expected);
+  const asked = server.received.map(({ path, headers }) => [path, headers.authorization]);
+  expect(asked).toEqual([['/ads/ranking/v1/exploration/a%2Fb%1Fc', 'Bearer a-token']]);
 });
