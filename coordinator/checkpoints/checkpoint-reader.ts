@@ -305,9 +305,7 @@ function emptyStateOf(manifest: CheckpointManifest): TrainingState {
   };
 }
 
-/**
- * How names, shapes and order differ from those of the model, as sentences; empty when they do not.
- */
+/** How names, shapes and order differ from those of the model, as sentences; empty when they do not. */
 function modelMisfits(
   dense: NamedTensors,
   tables: readonly StoredTable[],

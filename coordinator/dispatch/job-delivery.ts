@@ -95,9 +95,7 @@ function fateOfFailure({ kind, reason }: JobFailure, worker: string): Fate {
   }
 }
 
-/**
- * A result of another job must not close this one: that job's own result would become a duplicate.
- */
+/** A result of another job must not close this one: that job's own result would become a duplicate. */
 function isOf(result: JobResult, { runId, outerStep, jobIndex }: CarriedJob): boolean {
   return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
 }

@@ -66,7 +66,8 @@ export function cutIntoDeliveries(
     tree.bestDivision(short, {
       countMax: Math.max(short.length, workerCount * DELIVERIES_PER_WORKER_MAX),
       timeMs: (nodes) =>
-        tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
+        tree.longestShare(nodes, workerCount) * msPerCost +
+        DELIVERY_OVERHEAD_MS * Math.ceil(nodes.length / workerCount),
     }),
   );
 }
@@ -103,10 +104,6 @@ export function withJoins(deliveries: readonly LeafRange[], leafCount: number): 
   };
   for (const node of below({ first: 0, end: leafCount }, READ_LEVEL)) placed(node, false);
   return all;
-}
-
-function overheadMs({ length }: readonly LeafRange[], workerCount: number): number {
-  return DELIVERY_OVERHEAD_MS * Math.ceil(length / workerCount);
 }
 
 class CostedTree {

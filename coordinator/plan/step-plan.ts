@@ -231,9 +231,7 @@ export function stepPlanner(
   };
 }
 
-/**
- * A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch.
- */
+/** A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch. */
 function samplingOf(
   { seed, method, training }: Pick<RunConfig, 'seed' | 'method' | 'training'>,
   store: Pick<TaskStore, 'tasks'>,

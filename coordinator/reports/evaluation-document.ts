@@ -44,18 +44,14 @@ import {
 } from './document/document.js';
 import { formatCount, formatNumber, formatShare, formatSigned } from './document/format.js';
 
-function lookOf({ run }: EvaluationReport): ArmLook {
-  return {
-    colorOf: (arm) => `var(--arm-${arm})`,
-    nameOf: (arm) => shownArm(arm, run.personalBlocks),
-  };
-}
-
 export function evaluationDocument(report: EvaluationReport): Document {
   const { run, selection, validation, importance = [], shots = [] } = report;
   const all = at(report.slices, 0);
   const words = wordsOf(report);
-  const look = lookOf(report);
+  const look: ArmLook = {
+    colorOf: (arm) => `var(--arm-${arm})`,
+    nameOf: (arm) => shownArm(arm, report.run.personalBlocks),
+  };
   const segment = report.label?.segment ?? null;
   const buckets = report.slices.slice(1);
   const { blocks } = selection;

@@ -7,7 +7,6 @@ import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/training-config.js';
 import { sumByteCountOf } from '../../shared/sums/gradient-node.js';
 import { outputByteCountOf } from '../../shared/sums/delivered-sums.js';
-import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/checkpoint-manifest.js';
 import type { Admitted, JobOrder } from '../dispatch/dispatcher.js';
 import {
@@ -142,7 +141,9 @@ async function send(
     ...{ run, frozen, fingerprint: parts.fingerprint() },
     packOf: (place) => times.took('pack', () => tables.encodePack(at(layouts, place))),
   });
-  const costs = cut.map((delivery) => costOf(plan, delivery));
+  const costs = cut.map((delivery) =>
+    plan.leaves.slice(delivery.first, delivery.end).reduce((sum, { cost }) => sum + cost, 0),
+  );
 
   const read = deliveryReader(run.spec, plan, deliveries);
   const dispatch = (): AsyncIterable<Admitted<ReadDelivery>> =>
@@ -169,10 +170,6 @@ function sharesOf(pace: WorkerPace, dispatcher: TrainOptions['dispatcher']): Wor
     workerCount: connectedCount === 0 ? pace.workerCount : connectedCount,
     msPerCost: pace.msPerCost,
   };
-}
-
-function costOf({ leaves }: StepPlan, { first, end }: LeafRange): number {
-  return leaves.slice(first, end).reduce((sum, { cost }) => sum + cost, 0);
 }
 
 type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;

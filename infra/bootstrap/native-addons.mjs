@@ -46,7 +46,7 @@ import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from './packages.
  * @returns {NativeAddon}
  */
 function nativeAddon(recipe) {
-  const sources = sourcesHere(recipe);
+  const sources = recipe.sources.filter(({ processor }) => isX86 || processor === 'x86-64');
   const target = () => targetFolder(recipe, sources);
   const problemPath = () => join(target(), 'problem.txt');
   const note = `compiling (about ${recipe.seconds} s)`;
@@ -78,14 +78,6 @@ function nativeAddon(recipe) {
 }
 
 const isX86 = process.arch === 'x64';
-
-/**
- * @param {AddonRecipe} recipe
- * @returns {AddonSource[]} those that this kind of processor may run
- */
-function sourcesHere({ sources }) {
-  return sources.filter(({ processor }) => isX86 || processor === 'x86-64');
-}
 
 /**
  * @param {AddonRecipe} recipe

@@ -19,9 +19,7 @@ import { checkNodeVersion, withSetupLock } from './setup.mjs';
 
 const dist = join(projectRoot, 'dist');
 
-/**
- * @returns {string[]} the type declarations named in package.json's `exports`, relative to `dist`
- */
+/** @returns {string[]} the type declarations named in package.json's `exports`, relative to `dist` */
 function typesOfExports() {
   /** @type {{ exports: Record<string, { types?: string }> }} */
   const manifest = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'));

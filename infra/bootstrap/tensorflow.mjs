@@ -167,14 +167,6 @@ function libraryPaths(variant) {
 }
 
 /**
- * @param {Variant} variant
- * @returns {boolean}
- */
-function isTensorFlowLibraryCached(variant) {
-  return existsSync(libraryPaths(variant).cc);
-}
-
-/**
  * Returns the library from the cache, and fills the cache first if it is empty.
  * @param {Variant} variant
  * @param {Announce} announce
@@ -278,9 +270,7 @@ export function isGpuTensorFlowInstalled() {
   return readStamp()?.way === 'gpu-wheel';
 }
 
-/**
- * @returns {boolean} whether no action is needed, because it is installed or known to be impossible
- */
+/** @returns {boolean} whether no action is needed, because it is installed or known to be impossible */
 export function isNativeTensorFlowSettled() {
   return readStamp() !== undefined;
 }
@@ -321,7 +311,7 @@ export async function installNativeTensorFlow(announce, options) {
  */
 function waysOf(choice) {
   if (choice === 'portable') return [];
-  const hadGpu = isTensorFlowLibraryCached('gpu') && areCudaLibrariesCached();
+  const hadGpu = existsSync(libraryPaths('gpu').cc) && areCudaLibrariesCached();
   return hadGpu && findNvidiaDriver() !== null ? ['gpu-wheel', 'wheel'] : ['wheel'];
 }
 

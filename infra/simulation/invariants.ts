@@ -1,6 +1,4 @@
-/**
- * What must hold after every event of a simulation. The first violation ends it.
- */
+/** What must hold after every event of a simulation. The first violation ends it. */
 
 import { RunFencedError } from '../../shared/storage/lease.js';
 import { z } from 'zod';
@@ -552,7 +550,10 @@ function unexplainedEnd(
         if (isOfStore && isOfCheckpoints && circumstances.waitsForStore)
           return life.lastStoreKey === '';
         if (isOfStore) return true;
-        return nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 && !isTimedOut(error);
+        return (
+          nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 &&
+          !error.report.what.startsWith('an outer step did not get')
+        );
       case 'failed':
         return (life.failureCountByJob.get(jobIn(error)) ?? 0) >= JOB_ATTEMPTS_MAX - 1;
       case 'environment':
@@ -578,8 +579,4 @@ function unexplainedEnd(
 function jobIn({ report: { where = '' } }: QianmoError): string {
   const [, outerStep, jobIndex] = /outer step (\d+), \w+ job (\d+)/.exec(where) ?? [];
   return `${outerStep}/${jobIndex}`;
-}
-
-function isTimedOut({ report }: QianmoError): boolean {
-  return report.what.startsWith('an outer step did not get');
 }

@@ -14,9 +14,7 @@ interface Entry<Value> {
 export class LruCache<Key, Value> {
   readonly #countMax: number;
   readonly #byteCountMax: number;
-  /**
-   * A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest.
-   */
+  /** A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest. */
   readonly #entries = new Map<Key, Entry<Value>>();
   /** The last one of the map; null if it was deleted. */
   #newest: Entry<Value> | null = null;
@@ -34,10 +32,6 @@ export class LruCache<Key, Value> {
     this.#byteCountMax = byteCountMax ?? Infinity;
   }
 
-  get size(): number {
-    return this.#entries.size;
-  }
-
   get byteCount(): number {
     return this.#byteCount;
   }
@@ -45,10 +39,6 @@ export class LruCache<Key, Value> {
   /** The least recently used first. */
   values(): Value[] {
     return [...this.#entries.values()].map(({ value }) => value);
-  }
-
-  has(key: Key): boolean {
-    return this.#entries.has(key);
   }
 
   /** Counts as a use of the entry. */

@@ -2,9 +2,7 @@
 
 import { at } from '../base/arrays.js';
 
-/**
- * The nearest name within two edits or a third of the length, ignoring case; null if none is near.
- */
+/** The nearest name within two edits or a third of the length, ignoring case; null if none is near. */
 export function nearestName(wanted: string, names: readonly string[]): string | null {
   let nearest: string | null = null;
   let distanceMin = Math.max(2, Math.floor(wanted.length / 3)) + 1;

@@ -172,16 +172,12 @@ export interface JobProducer {
    */
   add(jobs: readonly QueuedJob[]): Promise<void>;
   read(jobId: string): Promise<JobRecord>;
-  /**
-   * Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored.
-   */
+  /** Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored. */
   remove(jobIds: readonly string[]): Promise<void>;
   /** Removes the waiting jobs of a run that have an earlier epoch, and returns their number. */
   removeLeftovers(runId: string, epoch: number): Promise<number>;
   workers(): Promise<readonly ConnectedWorker[]>;
-  /**
-   * Asks a worker to take no job for this long, counted by the server. The latest request holds.
-   */
+  /** Asks a worker to take no job for this long, counted by the server. The latest request holds. */
   quarantine(worker: string, durationMs: number): Promise<void>;
   /** Returns the function that ends the subscription. */
   subscribe(listener: WakeUp): () => void;

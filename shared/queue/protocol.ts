@@ -357,9 +357,7 @@ export function idDropoutOf({
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
 }
 
-/**
- * Derived from the job, so that a job enqueued twice is one job. BullMQ refuses ids with a colon.
- */
+/** Derived from the job, so that a job enqueued twice is one job. BullMQ refuses ids with a colon. */
 export function jobIdOf(job: CarriedJob, attempt: number): string {
   return `${job.runId}-${job.work.kind}-${job.outerStep}-${job.jobIndex}-a${attempt}`;
 }

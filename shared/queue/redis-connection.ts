@@ -146,7 +146,7 @@ async function infoOf(redis: Redis): Promise<string | null> {
   try {
     return await redis.info();
   } catch (error) {
-    if (error instanceof Error && isForbidden(error)) return null;
+    if (error instanceof Error && refusalOf(error.message) === 'permission') return null;
     throw error;
   }
 }
@@ -336,10 +336,6 @@ export function queueErrorOf(error: unknown, where: string): unknown {
 /** Whether a new connection may reach a server that takes the command. */
 export function isOfChangedRole({ message }: Error): boolean {
   return CHANGED_ROLE.includes(codeOf(message));
-}
-
-function isForbidden({ message }: Error): boolean {
-  return refusalOf(message) === 'permission';
 }
 
 /**

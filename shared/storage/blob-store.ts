@@ -15,9 +15,7 @@ export const BlobRefSchema = z.strictObject({
 export type BlobRef = z.infer<typeof BlobRefSchema>;
 
 export interface BlobStore {
-  /**
-   * @param ref the reference of these bytes, if the caller has it; hashing costs more than a copy.
-   */
+  /** @param ref the reference of these bytes, if the caller has it; hashing costs more than a copy. */
   put(bytes: Uint8Array, ref?: BlobRef): Promise<BlobRef>;
   /**
    * @throws BlobMissingError if the blob does not exist, or not any more.

@@ -57,13 +57,10 @@ function* piecesOf(bytes: Uint8Array, byteCountMax: number): Iterable<Uint8Array
     yield bytes.subarray(position, position + byteCountMax);
 }
 
-/** Puts a file in the place of what is there. It is whole at every moment, also after a power failure. */
-export async function replaceDurably(path: string, bytes: Uint8Array, mode = 0o666): Promise<void> {
-  await replaceByPieces(path, piecesOf(bytes, WRITTEN_PIECE_BYTE_COUNT_MAX), mode);
-}
-
 /**
- * As `replaceDurably`, with bytes of which each piece is made when the one before is written, so that other work goes on between them.
+ * Puts a file in the place of what is there. It is whole at every moment, also after a power failure. Each piece is made when the one
+ * before is written, so that other work goes on between them.
+ *
  * @returns the number of bytes.
  */
 export async function replaceByPieces(

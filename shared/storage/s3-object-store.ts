@@ -102,7 +102,7 @@ export class S3ObjectStore implements ObjectStore {
     };
     return repeated(putOrDecide, where, (cause) => {
       const refusal = s3RefusalOf(cause);
-      return refusal.status === 409 || isCorruptedUpload(refusal);
+      return refusal.status === 409 || CORRUPTED.has(refusal.name);
     });
   }
 
@@ -363,11 +363,6 @@ const CORRUPTED: ReadonlySet<string> = new Set([
   'XAmzContentChecksumMismatch',
   'IncompleteBody',
 ]);
-
-/** True if another upload of the same bytes may succeed. */
-function isCorruptedUpload({ name }: S3Refusal): boolean {
-  return CORRUPTED.has(name);
-}
 
 /** Failures before the request was sent, and refusals to begin with it. */
 const NEVER_BEGUN: ReadonlySet<string> = new Set([

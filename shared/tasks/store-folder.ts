@@ -51,9 +51,7 @@ interface StoreFolder extends ReadManifest {
   close(): Promise<void>;
 }
 
-/**
- * @param checkedFiles receives those whose content was checked.
- */
+/** @param checkedFiles receives those whose content was checked. */
 export async function localStoreFolder(
   folder: string,
   checkedFiles = new Set<string>(),

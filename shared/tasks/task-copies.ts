@@ -96,11 +96,6 @@ interface ChosenRows {
   readonly supportRowCount: number;
 }
 
-/** The rows of one task at these places, in this order, the first `supportRowCount` of them support. */
-function taskRowsAt(task: TaskRows, places: readonly number[], supportRowCount: number): TaskRows {
-  return at(tasksRowsAt([task], [{ places, supportRowCount }]), 0);
-}
-
 /** The chosen rows of each task. */
 function tasksRowsAt(
   tasks: readonly TaskRows[],
@@ -292,7 +287,7 @@ export function dividedTask(task: TaskRows, { supportRowsMax }: Shots): TaskRows
   const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
   const rows = Array.from({ length: task.rowCount }, (_, row) => row);
   const kept = rows.filter((row) => row < supportRowCount || row >= task.supportRowCount);
-  return taskRowsAt(task, kept, supportRowCount);
+  return at(tasksRowsAt([task], [{ places: kept, supportRowCount }]), 0);
 }
 
 /** The id of unknown values in every table. */

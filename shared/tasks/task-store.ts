@@ -69,9 +69,7 @@ export interface TaskRows {
    */
   readonly clicks: Float32Array;
   readonly impressions: Float32Array;
-  /**
-   * Known true click probability, or for a squared loss the standardised true mean; otherwise null.
-   */
+  /** Known true click probability, or for a squared loss the standardised true mean; otherwise null. */
   readonly oracle: Float32Array | null;
   /** Seconds since the epoch or the number found, `[rowCount]`; 0 without a time column. */
   readonly times: Float64Array;

@@ -1,6 +1,4 @@
-/**
- * The context of a bench that trains: this machine, the terminal, and Ctrl-C, as in the command.
- */
+/** The context of a bench that trains: this machine, the terminal, and Ctrl-C, as in the command. */
 
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { openRunContext } from '../../coordinator/runs/run-handle.js';

@@ -161,10 +161,7 @@ function shown(value: string): string {
 }
 
 /** The first comment of a source: its text, and the lines of commands. */
-function headOf(text: string): {
-  readonly paragraphs: readonly string[];
-  readonly examples: readonly string[];
-} {
+function headOf(text: string) {
   const [, comment = ''] = /^\/\*\*(.*?)\*\//s.exec(text) ?? [];
   const lines = comment.split('\n').map((line) => line.replace(/^\s*\* ?/, '').trimEnd());
   const isExample = (line: string): boolean => /^ +npm run /.test(line);

@@ -86,11 +86,7 @@ export function familyOf(root: number): number[] {
   return family;
 }
 
-export function usageOf(pid: number): {
-  residentKiB: number;
-  highWaterKiB: number;
-  ticks: number;
-} {
+export function usageOf(pid: number) {
   const status = textOf(`/proc/${pid}/status`);
   const field = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);

@@ -20,18 +20,8 @@ interface Screen {
   readonly hasScript?: boolean;
 }
 
-interface DashboardRoom {
-  readonly room: CommandRoom;
-  readonly browser: Browser;
-  /** The address of a dashboard over the runs of the room. */
-  readonly url: string;
-  close(): Promise<void>;
-}
-
 /** @param makeRuns leaves what the dashboard shows in the room */
-export async function dashboardRoom(
-  makeRuns: (room: CommandRoom) => Promise<void>,
-): Promise<DashboardRoom> {
+export async function dashboardRoom(makeRuns: (room: CommandRoom) => Promise<void>) {
   const browser = await openChromium();
   const room = await commandRoom();
   await makeRuns(room);

@@ -1,26 +1,24 @@
 /** The dashboard in a browser, over a real run with two workers: live, controlled, refused, and by keyboard alone. */
 
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { thisProcess } from '../../shared/storage/process-identity.js';
-import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { commandRoom } from '../fixtures/commands/command-room.js';
 import type { RunningCommand } from '../fixtures/commands/command.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 import { writeRecord } from '../fixtures/written-record.js';
 import { openedPage, overhangOf, PHONE_WIDTH, picture, screenName } from './browser-room.js';
 import { openChromium, seriousFindings, tabTo } from './chromium.js';
 
-let room: CommandRoom;
-let redis: RedisForTest;
-let browser: Browser;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
+const browser = openedOnce(openChromium);
 let training: RunningCommand;
 let controlled: { readonly url: string; readonly service: RunningCommand };
 let readOnly: typeof controlled;
 
 beforeAll(async () => {
-  browser = await openChromium();
-  room = await commandRoom();
-  redis = await redisForTest();
   const run = await room.config('run', ({ training }) =>
     Object.assign(training, { outerSteps: 1_000_000, checkpointEveryOuterSteps: 1_000 }),
   );
@@ -40,13 +38,10 @@ beforeAll(async () => {
   readOnly = await dashboard([]);
 });
 afterAll(async () => {
-  await browser.close();
   for (const service of [training, controlled.service, readOnly.service]) {
     service.signal('SIGTERM');
     await service.ended;
   }
-  await redis.close();
-  await room.remove();
 });
 
 async function dashboard(options: readonly string[]): Promise<typeof controlled> {
@@ -153,21 +148,19 @@ it('is readable without script', async () => {
   await page.context().close();
 });
 
-describe('what is refused', () => {
-  it('a form of another page, even with the token', async () => {
-    const page = await opened(`${controlled.url}/runs/run`);
-    const csrf = (await page.inputValue('input[name=csrf]')) || '';
-    // A page without an address has the origin `null`.
-    const other = await page.context().newPage();
-    await other.setContent(
-      `<form method="post" action="${controlled.url}/cancel"><input name="csrf" value="${csrf}">` +
-        '<input name="run" value="run"><button>Go</button></form>',
-    );
-    const answered = other.waitForResponse(/cancel/);
-    await other.click('button');
-    expect((await answered).status()).toBe(403);
-    await page.context().close();
-  });
+it('a form of another page is refused, even with the token', async () => {
+  const page = await opened(`${controlled.url}/runs/run`);
+  const csrf = (await page.inputValue('input[name=csrf]')) || '';
+  // A page without an address has the origin `null`.
+  const other = await page.context().newPage();
+  await other.setContent(
+    `<form method="post" action="${controlled.url}/cancel"><input name="csrf" value="${csrf}">` +
+      '<input name="run" value="run"><button>Go</button></form>',
+  );
+  const answered = other.waitForResponse(/cancel/);
+  await other.click('button');
+  expect((await answered).status()).toBe(403);
+  await page.context().close();
 });
 
 it('cancels a run by keyboard, when control is allowed', async () => {

@@ -4,26 +4,27 @@
  */
 
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
 import { dashboardRoom, expectSoundPages, LOOKS, openedPage } from './browser-room.js';
 import { tabTo } from './chromium.js';
+import { openedOnce } from '../fixtures/opened.js';
 
-let opened: Awaited<ReturnType<typeof dashboardRoom>>;
-let browser: Browser;
-let url: string;
-
-beforeAll(async () => {
-  opened = await dashboardRoom(async (room) => {
+const opened = openedOnce(() =>
+  dashboardRoom(async (room) => {
     const run = segmentRun();
     run.training.outerSteps = 40;
     await room.write('log.csv', segmentLog());
     await room.write('run.yaml', JSON.stringify(run));
     for (const verb of ['prepare', 'train', 'evaluate']) await room.done([verb, 'run.yaml']);
-  });
+  }),
+);
+let browser: Browser;
+let url: string;
+
+beforeAll(() => {
   ({ browser, url } = opened);
 });
-afterAll(() => opened.close());
 
 it('leads by keyboard from the adgroups of a segment to those of another, and to one of them', async () => {
   const page = await openedPage(browser, `${url}/runs/run/adgroup`);

@@ -3,12 +3,13 @@
  * light and dark, and as narrow as a phone.
  */
 
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { commandRoom } from '../fixtures/commands/command-room.js';
 import type { RunningCommand } from '../fixtures/commands/command.js';
 import { LOOKS, openedPage, overhangOf, picture, screenName } from './browser-room.js';
 import { openChromium, seriousFindings, tabTo } from './chromium.js';
+import { openedOnce } from '../fixtures/opened.js';
 
 interface Served {
   readonly impressions: number;
@@ -20,8 +21,8 @@ const PAGES = [
   ...['/runs/shop/adgroup?name=g1', '/runs/shop/adgroup?name=nobody', '/serving'],
 ];
 
-let room: CommandRoom;
-let browser: Browser;
+const room = openedOnce(commandRoom);
+const browser = openedOnce(openChromium);
 let url: string;
 let ranking: string;
 /** A test adgroup of the run. */
@@ -29,8 +30,6 @@ let judged: string;
 const services: RunningCommand[] = [];
 
 beforeAll(async () => {
-  browser = await openChromium();
-  room = await commandRoom();
   await room.write('policy.json', POLICY);
   const config = await room.config('shop', (run) => {
     run['method'] = { kind: 'fomaml', innerSteps: 2, innerRate: 0.3 };
@@ -52,12 +51,10 @@ beforeAll(async () => {
   [, judged = ''] = /adgroup\?name=(\w+)"/.exec(page) ?? [];
 });
 afterAll(async () => {
-  await browser.close();
   for (const service of services) {
     service.signal('SIGTERM');
     await service.ended;
   }
-  await room.remove();
 });
 
 function started(words: readonly string[]): RunningCommand {

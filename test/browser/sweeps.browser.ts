@@ -1,21 +1,18 @@
 /** The pages of a real sweep and of a comparison: by keyboard alone, in light and dark, and as narrow as a phone. */
 
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { dashboardRoom, expectSoundPages, LOOKS, openedPage } from './browser-room.js';
 import { tabTo } from './chromium.js';
+import { openedOnce } from '../fixtures/opened.js';
 
 const SWEEP = {
   ...{ sweep: 'tiny', base: 'base.yaml', output: 'tiny', trialsKept: 3 },
   grid: { 'method.innerRate': [0.05, 0.1, 0.3] },
 };
 
-let opened: Awaited<ReturnType<typeof dashboardRoom>>;
-let browser: Browser;
-let url: string;
-
-beforeAll(async () => {
-  opened = await dashboardRoom(async (room) => {
+const opened = openedOnce(() =>
+  dashboardRoom(async (room) => {
     const base = await room.config('base', (config) => {
       config['method'] = { kind: 'fomaml', innerSteps: 2, innerRate: 0.1 };
       config.training['outerSteps'] = 6;
@@ -30,10 +27,14 @@ beforeAll(async () => {
     await room.done(['train', base]);
     await room.done(['evaluate', base]);
     await room.done(['compare', 'base', 'base:meta-unadapted', 'base:constant', '--out', 'arms']);
-  });
+  }),
+);
+let browser: Browser;
+let url: string;
+
+beforeAll(() => {
   ({ browser, url } = opened);
 });
-afterAll(() => opened.close());
 
 const followed = async (page: Page, name: RegExp, path: string): Promise<void> => {
   await tabTo(page, name);

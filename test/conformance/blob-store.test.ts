@@ -1,11 +1,9 @@
-/**
- * The contract of every blob store, run on each implementation: over objects, a real Redis.
- */
+/** The contract of every blob store, run on each implementation: over objects, a real Redis. */
 
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi, onTestFinished } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
-import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
+import { startEmbeddedRedis } from '../../infra/bootstrap/embedded-redis.mjs';
 import {
   BlobMissingError,
   type BlobRef,
@@ -16,7 +14,8 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
 /** As blobs lie in Redis. */
 const PIECE_BYTE_COUNT = 4 * 1024 * 1024;
@@ -33,20 +32,13 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     store = await freshStore();
   });
 
-  it('gives back the bytes under a reference that is their digest', async () => {
-    const bytes = patternOf(1000);
-    const ref = await store.put(bytes);
-    expect(ref).toEqual(blobRefOf(bytes));
-    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-    expect(await store.has(ref)).toBe(true);
-  });
-
-  it.each([0, 1, PIECE_BYTE_COUNT, 2 * PIECE_BYTE_COUNT + 1])(
-    'stores %i bytes',
+  it.each([0, 1, 1000, PIECE_BYTE_COUNT, 2 * PIECE_BYTE_COUNT + 1])(
+    'gives back %i bytes under a reference that is their digest',
     async (byteCount) => {
       const bytes = patternOf(byteCount);
       const ref = await store.put(bytes);
-      expect(ref.byteCount).toBe(byteCount);
+      expect(ref).toEqual(blobRefOf(bytes));
+      expect(await store.has(ref)).toBe(true);
       expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
     },
   );
@@ -169,22 +161,16 @@ describe('blob store over objects', () => {
 });
 
 describe('blob store in Redis', () => {
-  let folder: TemporaryFolder;
-  let server: EmbeddedRedis;
+  const folder = openedOnce(temporaryFolder);
+  const server = openedOnce(() => startEmbeddedRedis({ dataDir: folder.path }));
   let redis: Redis;
   const lifetimeMs = 600_000;
   const blobByteCountMax = 16 * 1024 * 1024;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-    server = await startEmbeddedRedis({ dataDir: folder.path });
+  beforeAll(() => {
     redis = new Redis(server.url, { maxRetriesPerRequest: 1 });
     redis.on('error', () => undefined);
   });
-  afterAll(async () => {
-    redis.disconnect();
-    await server.stop();
-    await folder.remove();
-  });
+  afterAll(() => redis.disconnect());
   const open = (options = {}): RedisBlobStore =>
     new RedisBlobStore({ redis, prefix: '{test}', lifetimeMs, blobByteCountMax, ...options });
   const keyOf = (ref: BlobRef): string => `{test}:blob:${ref.sha256}`;
@@ -270,14 +256,11 @@ describe('blob store in Redis', () => {
       counts.push((count += 1));
       return (send(command) as Promise<unknown>).finally(() => (count -= 1));
     });
-    try {
-      const ref = await store.put(bytes);
-      expect(Math.max(...counts.splice(0))).toBe(4);
-      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-      expect(Math.max(...counts)).toBe(4);
-    } finally {
-      sending.mockRestore();
-    }
+    onTestFinished(() => sending.mockRestore());
+    const ref = await store.put(bytes);
+    expect(Math.max(...counts.splice(0))).toBe(4);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+    expect(Math.max(...counts)).toBe(4);
   });
 
   it('neither finds nor deletes a blob of a claimed size beyond the limit', async () => {
@@ -290,7 +273,13 @@ describe('blob store in Redis', () => {
 
   it('refuses a blob beyond the limit, in both directions, before transferring any of it', async () => {
     const store = open({ blobByteCountMax: 63 });
-    const expected = { kind: 'usage', report: { expected: 'at most 63 bytes', found: '64 bytes' } };
+    const expected = {
+      kind: 'usage',
+      report: {
+        ...{ expected: 'at most 63 bytes', found: '64 bytes' },
+        cure: expect.stringContaining('queue.blobByteCountMax') as string,
+      },
+    };
     await expect(store.put(patternOf(64))).rejects.toMatchObject(expected);
     await expect(store.get(blobRefOf(patternOf(64)))).rejects.toMatchObject(expected);
     expect(store.bytesWritten).toBe(0);
@@ -300,12 +289,11 @@ describe('blob store in Redis', () => {
     await redis.flushdb();
     const used = /used_memory:(\d+)/.exec(await redis.info('memory'))?.[1];
     await redis.config('SET', 'maxmemory', String(Number(used) + 1_000_000));
-    try {
-      const large = patternOf(3 * PIECE_BYTE_COUNT);
-      await expect(open().put(large)).rejects.toThrow(/OOM/);
-    } finally {
+    onTestFinished(async () => {
       await redis.config('SET', 'maxmemory', '0');
-    }
+    });
+    const large = patternOf(3 * PIECE_BYTE_COUNT);
+    await expect(open().put(large)).rejects.toThrow(/OOM/);
   });
 
   it('reports that Redis is unreachable, and works again when it is back', async () => {

@@ -1,21 +1,17 @@
-import { afterAll, beforeAll } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import { type ConsumerCommands, MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { LOCK_DURATION_MS } from '../../shared/queue/timing.js';
 import { signedJobQueue, signingKeyOf } from '../../shared/queue/signed-job-queue.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { redisQueue } from '../fixtures/queue/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 import { simulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { describeJobQueue } from './job-queue.js';
 import type { JobQueueUnderTest } from './job-queue-scene.js';
 
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let queueCount = 0;
-beforeAll(async () => {
-  redis = await redisForTest();
-});
-afterAll(() => redis.close());
 
 describeJobQueue('BullMQ', () => {
   queueCount += 1;

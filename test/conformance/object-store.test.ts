@@ -5,7 +5,7 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import {
@@ -14,13 +14,9 @@ import {
   type PutCondition,
 } from '../../shared/storage/object-store.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../fixtures/stores/s3-buckets.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../fixtures/stores/s3-buckets.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
 const ABSENT: PutCondition = { kind: 'absent' };
 const ALWAYS: PutCondition = { kind: 'always' };
@@ -169,19 +165,6 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     }
   });
 
-  it('never loses an increment of a counter with many writers', async () => {
-    await store.put('counter', text('0'), ABSENT);
-    const raise = async (): Promise<void> => {
-      for (;;) {
-        const found = (await store.get('counter'))!;
-        const next = String(Number(Buffer.from(found.bytes).toString()) + 1);
-        if ((await store.put('counter', text(next), unchanged(found.etag))) !== null) return;
-      }
-    };
-    await Promise.all(Array.from({ length: 10 }, raise));
-    expect(await textAt('counter')).toBe('10');
-  });
-
   it('stores objects beyond the limit of a single upload, including conditional puts', async () => {
     const large = new Uint8Array(9 * 1024 * 1024).fill(7);
     large[large.length - 1] = 1;
@@ -207,12 +190,8 @@ describe('object store in memory', () => {
 });
 
 describe('object store in a folder', () => {
-  let folder: TemporaryFolder;
+  const folder = openedOnce(temporaryFolder);
   let storeCount = 0;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-  });
-  afterAll(() => folder.remove());
   conformanceSuite(() => {
     storeCount += 1;
     return Promise.resolve(
@@ -228,13 +207,11 @@ describe('object store in a folder', () => {
 });
 
 describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, () => {
-  let s3: S3Buckets;
+  const s3 = openedOnce(startS3Buckets);
   let storeCount = 0;
   beforeAll(async () => {
-    s3 = await startS3Buckets();
     await s3.makeBucket('conformance');
   });
-  afterAll(() => s3.stop());
   const open = (bucket: string, prefix: string, options = s3.options): S3ObjectStore =>
     new S3ObjectStore({ ...options, bucket, prefix });
   conformanceSuite(() => {
@@ -251,18 +228,15 @@ describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, (
 
   it('streams an object to a file, or reports that it does not exist', async () => {
     const folder = await temporaryFolder();
-    try {
-      const store = open('conformance', 'download');
-      const bytes = new Uint8Array(300_000).map((_, index) => index % 251);
-      const etag = await store.put('k', bytes, ALWAYS);
-      const path = join(folder.path, 'inner', 'file.bin');
-      expect(await store.downloadToFile('k', path)).toBe(etag);
-      expect(Buffer.compare(await readFile(path), bytes)).toBe(0);
-      expect(await store.downloadToFile('missing', `${path}2`)).toBeNull();
-      expect(await readdir(join(folder.path, 'inner'))).toEqual(['file.bin']);
-    } finally {
-      await folder.remove();
-    }
+    onTestFinished(() => folder.remove());
+    const store = open('conformance', 'download');
+    const bytes = new Uint8Array(300_000).map((_, index) => index % 251);
+    const etag = await store.put('k', bytes, ALWAYS);
+    const path = join(folder.path, 'inner', 'file.bin');
+    expect(await store.downloadToFile('k', path)).toBe(etag);
+    expect(Buffer.compare(await readFile(path), bytes)).toBe(0);
+    expect(await store.downloadToFile('missing', `${path}2`)).toBeNull();
+    expect(await readdir(join(folder.path, 'inner'))).toEqual(['file.bin']);
   });
 
   it('reports that the bucket is missing, also on a conditional write', async () => {

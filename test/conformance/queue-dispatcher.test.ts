@@ -1,22 +1,18 @@
-import { afterAll, beforeAll } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
+import { openedOnce } from '../fixtures/opened.js';
 import {
   dispatcherInTest,
   queueConfig,
   redisQueue,
   workerInTest,
 } from '../fixtures/queue/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 import { describeDispatcher, type DispatcherFactory } from './dispatcher.js';
 
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let queueCount = 0;
-beforeAll(async () => {
-  redis = await redisForTest();
-});
-afterAll(() => redis.close());
 
 /** The dispatcher over its own queue, served by one worker. */
 function overQueue(queueOf: (prefix: string) => JobQueue): DispatcherFactory {

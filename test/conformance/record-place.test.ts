@@ -1,25 +1,19 @@
 /** The version of a log in a real S3 bucket, whose listings tell times in whole seconds. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { RunRecord } from '../../coordinator/record/run-record.js';
 import { objectLogPlace } from '../../shared/events/event-log.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../fixtures/stores/s3-buckets.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../fixtures/stores/s3-buckets.js';
 
 const OUTPUT = 's3://record-place/run';
 
 describe.skipIf(!canStartS3)(`a log in a bucket${S3_SUITE_SUFFIX}`, () => {
-  let buckets: S3Buckets;
+  const buckets = openedOnce(startS3Buckets);
   beforeAll(async () => {
-    buckets = await startS3Buckets();
     await buckets.makeBucket('record-place');
   });
-  afterAll(() => buckets.stop());
 
   it('has another version after each time that it is put, also within a second', async () => {
     const log = objectLogPlace(openObjectStore(OUTPUT, buckets.options));

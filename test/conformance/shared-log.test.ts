@@ -3,7 +3,7 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import {
   EvidenceLedger,
@@ -17,19 +17,14 @@ import { ParentLink, ProcessesState } from '../../worker/serving/processes/state
 import { RedisLog } from '../../worker/serving/state/redis-log.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
 import { settingsOf } from '../fixtures/decision-input.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
-let redis: RedisForTest;
+const folder = openedOnce(temporaryFolder);
+const redis = openedOnce(redisForTest);
 beforeAll(async () => {
-  folder = await temporaryFolder();
-  redis = await redisForTest();
   await syncs('always');
-});
-afterAll(async () => {
-  await redis.close();
-  await folder.remove();
 });
 
 const syncs = (when: string): Promise<unknown> => redis.client.config('SET', 'appendfsync', when);

@@ -1,8 +1,7 @@
 /** The Python package as a user installs it: a wheel in an empty environment, its notebook and the programs of its page. */
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { projectRoot } from '../../infra/bootstrap/base.mjs';
@@ -10,12 +9,13 @@ import { benchOptions } from '../bench/bench-options.js';
 import { codeBlocks, pageAt } from '../fixtures/documentation/markdown-page.js';
 import { openChecks } from './checks.js';
 import { endedWith, run, startProgram } from './programs.js';
+import { scratchFolder } from '../bench/scratch-folder.js';
 
 const LOG_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 benchOptions(import.meta.url, {});
 const checks = openChecks();
-const room = mkdtempSync(join(tmpdir(), 'qianmo-python-'));
+const room = scratchFolder('python');
 const [node, qianmo] = [process.execPath, join(projectRoot, 'infra/bootstrap/qianmo.mjs')];
 const python = join(room, 'venv/bin/python');
 const [training = '', ranking = ''] = codeBlocks(
@@ -62,47 +62,43 @@ async function printedBy(program: string, imports = ''): Promise<string> {
   ).trim();
 }
 
-try {
-  await checks.check('pip wheel and pip install', async () => {
-    await run('python3', '-m', 'venv', join(room, 'venv'));
-    // The build writes beside the sources.
-    cpSync(join(projectRoot, 'infra/python'), join(room, 'sources'), { recursive: true });
-    const wheel = ['-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', room];
-    await run(python, ...wheel, join(room, 'sources'));
-    await run(python, '-m', 'pip', 'install', join(room, 'qianmo-0.1.0-py3-none-any.whl'));
-    return 'qianmo-0.1.0-py3-none-any.whl';
+await checks.check('pip wheel and pip install', async () => {
+  await run('python3', '-m', 'venv', join(room, 'venv'));
+  // The build writes beside the sources.
+  cpSync(join(projectRoot, 'infra/python'), join(room, 'sources'), { recursive: true });
+  const wheel = ['-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', room];
+  await run(python, ...wheel, join(room, 'sources'));
+  await run(python, '-m', 'pip', 'install', join(room, 'qianmo-0.1.0-py3-none-any.whl'));
+  return 'qianmo-0.1.0-py3-none-any.whl';
+});
+await checks.check('the notebook, from a DataFrame to a ranking', async () => {
+  await run(python, '-m', 'pip', 'install', 'nbclient', 'ipykernel');
+  const log = execFileSync(node, [join(projectRoot, 'infra/examples/tutorial/messy-log.mjs')], {
+    maxBuffer: LOG_BYTE_COUNT_MAX,
   });
-  await checks.check('the notebook, from a DataFrame to a ranking', async () => {
-    await run(python, '-m', 'pip', 'install', 'nbclient', 'ipykernel');
-    const log = execFileSync(node, [join(projectRoot, 'infra/examples/tutorial/messy-log.mjs')], {
-      maxBuffer: LOG_BYTE_COUNT_MAX,
-    });
-    writeFileSync(join(room, 'clicks.csv'), log);
-    const ranking = await lastTableOf('infra/python/tour.ipynb');
-    if (!/adgroup +probability\n(\d +AG-\d{4} +0\.\d+\n?){3}$/.test(ranking))
-      throw new Error(ranking);
-    return ranking.split('\n').slice(1).join(', ');
-  });
-  // The notebook has trained the model of the page.
-  await checks.check('the model of the page', async () => {
-    const error = Number((await printedBy(training)).split('\n').at(-1));
-    // A fifth of the impressions are clicked; a constant has 0.19.
-    if (!(error > 0.1 && error < 0.19)) throw new Error(`squared error ${error}`);
-    return `squared error ${error.toFixed(4)}`;
-  });
-  await checks.check('a ranking', async () => {
-    const bundle = join(room, 'shop/runs/run/bundles');
-    const server = startProgram(node, [qianmo, 'serve', '--bundle', bundle, '--port', '0']);
-    const [, port = ''] = await server.saw(/rankings: http:\/\/127\.0\.0\.1:(\d+)/);
-    try {
-      return await printedBy(ranking.replace('8080', port), 'import qianmo\n');
-    } finally {
-      server.signal('SIGTERM');
-      await server.ended;
-    }
-  });
-} finally {
-  rmSync(room, { recursive: true, force: true });
-}
+  writeFileSync(join(room, 'clicks.csv'), log);
+  const ranking = await lastTableOf('infra/python/tour.ipynb');
+  if (!/adgroup +probability\n(\d +AG-\d{4} +0\.\d+\n?){3}$/.test(ranking))
+    throw new Error(ranking);
+  return ranking.split('\n').slice(1).join(', ');
+});
+// The notebook has trained the model of the page.
+await checks.check('the model of the page', async () => {
+  const error = Number((await printedBy(training)).split('\n').at(-1));
+  // A fifth of the impressions are clicked; a constant has 0.19.
+  if (!(error > 0.1 && error < 0.19)) throw new Error(`squared error ${error}`);
+  return `squared error ${error.toFixed(4)}`;
+});
+await checks.check('a ranking', async () => {
+  const bundle = join(room, 'shop/runs/run/bundles');
+  const server = startProgram(node, [qianmo, 'serve', '--bundle', bundle, '--port', '0']);
+  const [, port = ''] = await server.saw(/rankings: http:\/\/127\.0\.0\.1:(\d+)/);
+  try {
+    return await printedBy(ranking.replace('8080', port), 'import qianmo\n');
+  } finally {
+    server.signal('SIGTERM');
+    await server.ended;
+  }
+});
 const failures = checks.finish({ title: 'Python', command: 'npm run check -- python' });
 process.exitCode = failures === 0 ? 0 : 1;

@@ -4,9 +4,9 @@
  */
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { once } from 'node:events';
@@ -20,6 +20,7 @@ import {
 } from '../fixtures/documentation/tutorial-script.js';
 import { markdownTable } from '../bench/bench-header.js';
 import { benchOptions } from '../bench/bench-options.js';
+import { scratchFolder } from '../bench/scratch-folder.js';
 
 const FINISHED = '@@ block finished';
 /** Another processor may round other digits; a probability of the page may be this far away. */
@@ -107,16 +108,12 @@ function tableOf(blocks: readonly Block[]): string {
 }
 
 benchOptions(import.meta.url, {});
-const home = mkdtempSync(join(tmpdir(), 'qianmo-tutorial-'));
-try {
-  const script = tutorialScript({
-    blocks: tutorialBlocks,
-    port: await freePort(),
-    finished: FINISHED,
-  });
-  const blocks = await carriedOut(script, home);
-  compareAnswer(home);
-  console.log(tableOf(blocks));
-} finally {
-  rmSync(home, { recursive: true, force: true });
-}
+const home = scratchFolder('tutorial');
+const script = tutorialScript({
+  blocks: tutorialBlocks,
+  port: await freePort(),
+  finished: FINISHED,
+});
+const blocks = await carriedOut(script, home);
+compareAnswer(home);
+console.log(tableOf(blocks));

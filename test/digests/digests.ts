@@ -33,14 +33,8 @@ import { evaluatedValues, sha256 } from './outcomes.js';
 
 const DEMO = 'demo';
 
-interface DemoOutcome {
-  readonly values: CaseValues;
-  /** The printed evaluation, without the run time and the paths. */
-  readonly table: string[];
-}
-
 /** The example of the demo as it is written, with every arm. */
-async function runExample({ checkout, folder }: CommandPlace): Promise<DemoOutcome> {
+async function runExample({ checkout, folder }: CommandPlace) {
   const example = readFileSync(join(checkout, 'infra/examples/movielens.yaml'), 'utf8');
   const config = `${DEMO}.yaml`;
   writeFileSync(
@@ -90,10 +84,7 @@ if (failures.length > 0) {
 } else if (options.compare !== undefined) compareWith(options.compare);
 else if (options.only === undefined) record();
 
-async function foundIn(place: CommandPlace): Promise<{
-  cases: Record<string, CaseValues>;
-  demoTable: string[];
-}> {
+async function foundIn(place: CommandPlace) {
   // Builds a stale checkout once, before several commands run side by side.
   await qianmoIn(place, 'version');
   await prepareStores(place);

@@ -97,12 +97,7 @@ export async function measuredCase(
   };
 }
 
-interface ExportedBundle {
-  readonly address: string;
-  readonly loaded: LoadedBundle;
-}
-
-async function exportedBundle(config: RunConfig, encoding: BlockEncoding): Promise<ExportedBundle> {
+async function exportedBundle(config: RunConfig, encoding: BlockEncoding) {
   const { bundles, digest, manifest } = await exportRun({ config, encoding, processes: 1 });
   const files = filesOf(objectStoreAt(bundles, {}));
   return {

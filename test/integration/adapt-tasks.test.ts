@@ -3,7 +3,7 @@
 // refused and the jobs repeated.
 
 import { setImmediate } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test, onTestFinished } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import { adaptTasks } from '../../coordinator/evaluation/task-jobs.js';
@@ -18,11 +18,13 @@ import {
   decodeTensors,
   encodeTensors,
 } from '../../shared/tensors/tensor-codec.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training/training-run.js';
+import { executorForTest } from '../conformance/dispatcher.js';
 
 type AdaptedWave = ReturnType<typeof adaptTasks> extends AsyncIterable<infer Wave> ? Wave : never;
 
@@ -44,11 +46,7 @@ const request: AdaptRequest = {
   adaptation: { innerRate: 0.5, innerSteps: 2 },
 };
 
-let executor: LocalExecutor;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
-});
-afterAll(() => executor.close());
+const executor = openedOnce(() => createExecutor({ openStore: () => Promise.resolve(store) }));
 
 function contextOf(dispatcher: Dispatcher): TaskJobContext {
   let wave = 0;
@@ -84,13 +82,12 @@ test('every task comes once, in the order of the request, in process and over a 
   const queue = new MemoryJobQueue({ clock: systemClock });
   const { dispatcher } = await dispatcherInTest(queue, queueConfig());
   const worker = workerInTest(queue, executor);
-  try {
-    const carried = await collected(adaptTasks(contextOf(dispatcher), request));
-    expect(carried).toEqual(found);
-  } finally {
+  onTestFinished(async () => {
     await worker.stop();
     await dispatcher.close();
-  }
+  });
+  const carried = await collected(adaptTasks(contextOf(dispatcher), request));
+  expect(carried).toEqual(found);
 });
 
 // Seen to fail: tasks yielded in order of arrival.
@@ -173,14 +170,11 @@ describe('an output that does not fit is refused, and the job is repeated', () =
     ['of sums that are not numbers', changed('numbers', lastSum(NaN)), 'not_finite'],
   ] as const)('%s', async (_, spoil, reason) => {
     let callCount = 0;
-    const spoiling: JobExecutor = {
-      close: () => Promise.resolve(),
-      execute: async (input) => {
-        callCount += 1;
-        const { output, ...rest } = await executor.execute(input);
-        return { ...rest, output: callCount === 1 ? spoil(output) : output };
-      },
-    };
+    const spoiling = executorForTest(async (input) => {
+      callCount += 1;
+      const { output, ...rest } = await executor.execute(input);
+      return { ...rest, output: callCount === 1 ? spoil(output) : output };
+    });
     const few = { ...request, taskIndices: [5, 6] };
     const dispatcher = inProcess(spoiling, 2);
     const found = await collected(adaptTasks(contextOf(dispatcher), few));

@@ -5,20 +5,17 @@ import { once } from 'node:events';
 import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedForEach } from '../fixtures/opened.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
 const compiled = (path: string): string => new URL(`dist/${path}`, packageRoot).href;
 const STORE_MODULE = JSON.stringify(compiled('shared/storage/file-object-store.js'));
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 describe('several processes', () => {
   /** Increments the counter this many times, and records each success as one byte of `raised`. */

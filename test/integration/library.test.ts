@@ -9,26 +9,25 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import type { StampedEvent } from '../../infra/library/index.js';
 import { parseEventLine } from '../../shared/events/event-lines.js';
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
 import { compiledLibrary } from '../fixtures/commands/compiled-library.js';
 import { keepComputeWarm } from '../fixtures/commands/warm-compute.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
 const OUTER_STEPS = 8;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'uncaughtException', 'unhandledRejection', 'exit'];
 
 const library = await compiledLibrary();
 
-let folder: TemporaryFolder;
+const folder = openedOnce(temporaryFolder);
 beforeAll(async () => {
-  folder = await temporaryFolder();
   await writeFile(join(folder.path, 'log.csv'), smallLog());
   await library.prepare({ config: configOf('prepared') });
 });
-afterAll(() => folder.remove());
 
 /** A run on the shared store, with absolute paths. */
 function configOf(name: string) {

@@ -2,7 +2,7 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ope, replayDecisions } from '../../infra/library/index.js';
 import { decide } from '../../worker/serving/exploration/chooser.js';
 import { feedbackLine } from '../../shared/config/row-record.js';
@@ -13,13 +13,10 @@ import {
   rowLogHead,
   settingsOf,
 } from '../fixtures/decision-input.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
-beforeAll(async () => {
-  folder = await temporaryFolder();
-});
-afterAll(() => folder.remove());
+const folder = openedOnce(temporaryFolder);
 
 const written = async (name: string, text: string): Promise<string> => {
   const path = join(folder.path, name);

@@ -4,12 +4,13 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { commandRoom, expectFailure } from '../fixtures/commands/command-room.js';
 import { codeBlocks, pageAt } from '../fixtures/documentation/markdown-page.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { serveCommand } from '../fixtures/serving/served-command.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 8;
 const METHOD = { kind: 'maml', innerSteps: 2, innerRate: 0.5, stepNormMax: 0.05 };
@@ -32,24 +33,18 @@ export default defineModel({
 });
 `;
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(() => commandRoom('own process'));
+const redis = openedOnce(redisForTest);
 let source: string;
 let inProcess: string;
 
 beforeAll(async () => {
-  room = await commandRoom('own process');
-  redis = await redisForTest();
   source = await readFile('infra/examples/methods/maml.js', 'utf8');
   await room.write('maml.js', source);
   await room.write('scaled-pairs.js', MODEL);
   const run = await configFor('in-process');
   await room.done(['prepare', run, '--plugin', 'maml.js']);
   inProcess = await trained(run, '--plugin', 'maml.js');
-});
-afterAll(async () => {
-  await redis.close();
-  await room.remove();
 });
 
 /** A config file that trains the method of the example. */
@@ -149,17 +144,15 @@ describe('a method from a plugin', () => {
   });
 });
 
-describe('the method of the README and a model from a plugin', () => {
-  it('train together and are evaluated like any other', async () => {
-    const [method = ''] = codeBlocks(pageAt('README.md'), 'js');
-    await room.write('clipped.js', method);
-    const model = { kind: 'scaled-pairs', embeddingWidth: 4, hiddenWidths: [], scale: 2 };
-    const run = await configFor('scaled', {
-      model: { ...model, personal: ['bias', 'output'] },
-      method: { kind: 'clipped', innerSteps: 2 },
-    });
-    const plugins = ['--plugin', 'clipped.js', '--plugin', 'scaled-pairs.js'];
-    await trained(run, ...plugins);
-    await room.done(['evaluate', run, ...plugins]);
+it('the method of the README and a model from a plugin train together and are evaluated like any other', async () => {
+  const [method = ''] = codeBlocks(pageAt('README.md'), 'js');
+  await room.write('clipped.js', method);
+  const model = { kind: 'scaled-pairs', embeddingWidth: 4, hiddenWidths: [], scale: 2 };
+  const run = await configFor('scaled', {
+    model: { ...model, personal: ['bias', 'output'] },
+    method: { kind: 'clipped', innerSteps: 2 },
   });
+  const plugins = ['--plugin', 'clipped.js', '--plugin', 'scaled-pairs.js'];
+  await trained(run, ...plugins);
+  await room.done(['evaluate', run, ...plugins]);
 });

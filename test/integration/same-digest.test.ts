@@ -5,14 +5,15 @@
 
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import { commandHere } from '../fixtures/commands/command-here.js';
 import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { commandRoom } from '../fixtures/commands/command-room.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 
 /** Enough for four faults one after the other, and for the last one to strike before the end. */
 const OUTER_STEPS = 48;
@@ -23,19 +24,16 @@ const OUTPUTS_PER_WORKER_MAX = 3;
 /** Printed a few outer steps into the run; the faults strike after it. */
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 let undisturbed: string;
 let overlapped: string;
 
 beforeAll(async () => {
-  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   await room.done(['prepare', await runFile('prepared')]);
   undisturbed = await digestOf(await runFile('undisturbed'));
   overlapped = await digestOf(await overlappingFile('overlapped'));
 });
-
-afterAll(() => Promise.all([redis.close(), room.remove()]));
 
 function runFile(name: string, departures: object = {}): Promise<string> {
   return room.config(name, (config) => {
@@ -112,11 +110,7 @@ async function sharedWorkers(): Promise<SharedWorkers> {
 }
 
 describe('the same digest, in process and from two workers that serve run after run,', () => {
-  let workers: SharedWorkers;
-  beforeAll(async () => {
-    workers = await sharedWorkers();
-  });
-  afterAll(() => workers.stop());
+  const workers = openedOnce(sharedWorkers);
 
   const fomaml = { kind: 'fomaml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
   it.each<[string, string, object, object?]>([

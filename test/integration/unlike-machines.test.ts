@@ -5,29 +5,27 @@
  */
 
 import { readFile, readdir } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { commandRoom } from '../fixtures/commands/command-room.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
-import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 8;
 const STOPPED_OUTER_STEPS = 40;
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 let otherMachine: Readonly<Record<string, string>>;
 let undisturbed: string;
 
 beforeAll(async () => {
-  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   otherMachine = await withoutNativeTensorFlow();
   await succeeded({ ended: room.ended(['prepare', await runFile('prepared')]) });
   undisturbed = digestIn(await trained('undisturbed', []));
 });
-
-afterAll(() => Promise.all([redis.close(), room.remove()]));
 
 /** The environment of a process in which the addon does not load. */
 async function withoutNativeTensorFlow(): Promise<Record<string, string>> {
@@ -114,70 +112,62 @@ async function withWorkers(
   }
 }
 
-describe('the environment of a worker', () => {
-  it('does not decide the digest, also not of a portable run between others', () =>
-    withWorkers('{environments}', async (workers) => {
-      const xla = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit';
-      await Promise.all([
-        workers.add({ TF_ENABLE_ONEDNN_OPTS: '0', TF_XLA_FLAGS: xla }),
-        workers.add({ ONEDNN_MAX_CPU_ISA: 'SSE41' }),
-      ]);
-      const departures = { compute: { portable: true } };
-      const inProcess = digestIn(await trained('portable', [], departures));
-      const portable = await workers.trained('portable-on-workers', departures);
-      expect(digestIn(portable)).toBe(inProcess);
-      const plain = await workers.trained('environments');
-      expect(digestIn(plain)).toBe(undisturbed);
-      // A worker whose bits differ from those of the first one says so.
-      expect(plain.diagnostics).not.toContain('refuses');
-    }));
-});
-
-describe('a worker of another kind', () => {
-  it('never mixes its bits in, and computes nothing when the config names the first kind', () =>
-    withWorkers('{kinds}', async (workers) => {
-      await workers.add(otherMachine);
-      const alone = await workers.trained('alone');
-      expect(digestIn(alone)).not.toBe(undisturbed);
-
-      const { computedOn } = await latestManifest('undisturbed');
-      const fingerprint = computedOn[0]?.fingerprint ?? 'none';
-      const demanded = await workers.started('demanded', { compute: { fingerprint } });
-      await demanded.saw(/worker w0 refuses the jobs of this run/);
-      await workers.add({});
-      expect(digestIn(await succeeded(demanded))).toBe(undisturbed);
-      expect((await latestManifest('demanded')).computedOn).toEqual([
-        { outerStep: 0, fingerprint },
-      ]);
-
-      const mixed = await workers.trained('mixed');
-      expect([undisturbed, digestIn(alone)]).toContain(digestIn(mixed));
-    }));
-});
-
-describe('a resume on another kind of machine', () => {
-  it('is refused with both names and the cure, and recorded when the config demands it', async () => {
-    const file = await runFile('moved', {}, STOPPED_OUTER_STEPS);
-    const run = room.start(['train', file]);
-    await run.saw(UNDER_WAY);
-    run.signal('SIGINT');
-    expect((await run.ended).exitCode).toBe(4);
-    const first = await latestManifest('moved');
-    const before = first.computedOn[0]?.fingerprint ?? 'none';
-
-    const resume = ['train', file, '--resume', '--format', 'json'];
-    const refused = await room.start(resume, otherMachine).ended;
-    expect(refused.exitCode, refused.diagnostics).toBe(3);
-    expect(refused.diagnostics).toContain(`fingerprint ${before}`);
-    const after = /set compute\.fingerprint: (\S+)/.exec(refused.diagnostics)?.[1] ?? 'none';
-    expect(after).toMatch(/^(wasm|js)-[0-9a-f]{8}$/);
-
-    await runFile('moved', { compute: { fingerprint: after } }, STOPPED_OUTER_STEPS);
-    const moved = await succeeded(room.start(resume, otherMachine));
-    expect(moved.diagnostics).toContain(`the run continues on ${after}`);
-    expect((await latestManifest('moved')).computedOn).toEqual([
-      { outerStep: 0, fingerprint: before },
-      { outerStep: first.outerStep, fingerprint: after },
+it('the environment of a worker does not decide the digest, also not of a portable run between others', () =>
+  withWorkers('{environments}', async (workers) => {
+    const xla = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit';
+    await Promise.all([
+      workers.add({ TF_ENABLE_ONEDNN_OPTS: '0', TF_XLA_FLAGS: xla }),
+      workers.add({ ONEDNN_MAX_CPU_ISA: 'SSE41' }),
     ]);
-  });
+    const departures = { compute: { portable: true } };
+    const inProcess = digestIn(await trained('portable', [], departures));
+    const portable = await workers.trained('portable-on-workers', departures);
+    expect(digestIn(portable)).toBe(inProcess);
+    const plain = await workers.trained('environments');
+    expect(digestIn(plain)).toBe(undisturbed);
+    // A worker whose bits differ from those of the first one says so.
+    expect(plain.diagnostics).not.toContain('refuses');
+  }));
+
+it('a worker of another kind never mixes its bits in, and computes nothing when the config names the first kind', () =>
+  withWorkers('{kinds}', async (workers) => {
+    await workers.add(otherMachine);
+    const alone = await workers.trained('alone');
+    expect(digestIn(alone)).not.toBe(undisturbed);
+
+    const { computedOn } = await latestManifest('undisturbed');
+    const fingerprint = computedOn[0]?.fingerprint ?? 'none';
+    const demanded = await workers.started('demanded', { compute: { fingerprint } });
+    await demanded.saw(/worker w0 refuses the jobs of this run/);
+    await workers.add({});
+    expect(digestIn(await succeeded(demanded))).toBe(undisturbed);
+    expect((await latestManifest('demanded')).computedOn).toEqual([{ outerStep: 0, fingerprint }]);
+
+    const mixed = await workers.trained('mixed');
+    expect([undisturbed, digestIn(alone)]).toContain(digestIn(mixed));
+  }));
+
+it('a resume on another kind of machine is refused with both names and the cure, and recorded when the config demands it', async () => {
+  const file = await runFile('moved', {}, STOPPED_OUTER_STEPS);
+  const run = room.start(['train', file]);
+  await run.saw(UNDER_WAY);
+  run.signal('SIGINT');
+  expect((await run.ended).exitCode).toBe(4);
+  const first = await latestManifest('moved');
+  const before = first.computedOn[0]?.fingerprint ?? 'none';
+
+  const resume = ['train', file, '--resume', '--format', 'json'];
+  const refused = await room.start(resume, otherMachine).ended;
+  expect(refused.exitCode, refused.diagnostics).toBe(3);
+  expect(refused.diagnostics).toContain(`fingerprint ${before}`);
+  const after = /set compute\.fingerprint: (\S+)/.exec(refused.diagnostics)?.[1] ?? 'none';
+  expect(after).toMatch(/^(wasm|js)-[0-9a-f]{8}$/);
+
+  await runFile('moved', { compute: { fingerprint: after } }, STOPPED_OUTER_STEPS);
+  const moved = await succeeded(room.start(resume, otherMachine));
+  expect(moved.diagnostics).toContain(`the run continues on ${after}`);
+  expect((await latestManifest('moved')).computedOn).toEqual([
+    { outerStep: 0, fingerprint: before },
+    { outerStep: first.outerStep, fingerprint: after },
+  ]);
 });

@@ -1,7 +1,7 @@
 /** Any state is restored bit for bit, from any store, with any size of the pieces. */
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { join } from 'node:path';
 import type { TrainingState } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
@@ -9,13 +9,12 @@ import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { EmbeddingTable, DenseTensor } from '../../shared/tensors/named-tensors.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec } from '../fixtures/training-states.js';
 
-/**
- * Only the canonical NaN is used, because JavaScript may change a payload whenever it moves one.
- */
+/** Only the canonical NaN is used, because JavaScript may change a payload whenever it moves one. */
 const float = fc.oneof(
   fc.float(),
   fc.constantFrom(NaN, -0, 0, 1e-45, -1e-42, 3.4028234663852886e38, Infinity, -Infinity),
@@ -109,11 +108,7 @@ async function expectRoundTrip(
 }
 
 describe('a checkpoint', () => {
-  let folder: TemporaryFolder;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-  });
-  afterAll(() => folder.remove());
+  const folder = openedOnce(temporaryFolder);
 
   it('restores any state from memory', async () => {
     await fc.assert(

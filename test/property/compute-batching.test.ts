@@ -4,7 +4,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   type CaseWork,
   jobCaseOf,
@@ -14,6 +14,7 @@ import {
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { expectSumOf, namedGradient } from '../fixtures/compute/named-gradients.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const options = {
@@ -30,12 +31,10 @@ const jobCase = jobCaseOf(tinyTaskStore(options), model);
 const settings = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 const method = methodOf(settings);
 
-let executor: LocalExecutor;
+const executor = openedOnce(() =>
+  createExecutor({ openStore: () => Promise.resolve(current.store) }),
+);
 let current: JobCase = jobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 const gradientWork = (taskWeights: number[], kind: 'fomaml' | 'global' = 'fomaml'): CaseWork => ({
   kind: 'gradient',

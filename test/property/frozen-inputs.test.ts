@@ -4,13 +4,13 @@
  * another order.
  */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { encodeDense, encodeFrozen, encodeUnchanging } from '../../coordinator/plan/step-orders.js';
 import type { JobInput } from '../../shared/queue/job-executor.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   type CaseWork,
   namedSum,
@@ -19,6 +19,7 @@ import {
   type JobCase,
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({
@@ -81,11 +82,7 @@ const cases: Record<string, FrozenCase> = {
   },
 };
 
-let executor: LocalExecutor;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
-});
-afterAll(() => executor.close());
+const executor = openedOnce(() => createExecutor({ openStore: () => Promise.resolve(store) }));
 
 /** The same job with the frozen part separate. */
 function withFrozen(

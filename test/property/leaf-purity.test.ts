@@ -5,7 +5,7 @@
  */
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { childrenOf, nodesIn, SumTree, type LeafRange } from '../../shared/sums/sum-tree.js';
 import { at } from '../../shared/base/arrays.js';
 import {
@@ -15,7 +15,7 @@ import {
   type TaskLosses,
 } from '../../shared/sums/delivered-sums.js';
 import { joinNodes, type GradientNode } from '../../shared/sums/gradient-node.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   jobCaseOf,
   jobInputOf,
@@ -24,6 +24,7 @@ import {
   type JobCase,
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/stores/tiny-task-store.js';
 
 const TASK_COUNT = 11;
@@ -75,12 +76,8 @@ const works: readonly (readonly [string, GradientCaseWork])[] = [
   ],
 ];
 
-let executor: LocalExecutor;
+const executor = openedOnce(() => createExecutor({ openStore: () => Promise.resolve(store) }));
 let store: JobCase['store'];
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
-});
-afterAll(() => executor.close());
 
 function hexOf(values: Float32Array): string {
   return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex');

@@ -3,18 +3,13 @@
 // and with a constant of c^2 / 2.
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, test } from 'vitest';
+import { describe, test } from 'vitest';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import {
-  type CaseWork,
-  jobCaseOf,
-  runJob,
-  type JobCase,
-} from '../fixtures/compute/compute-inputs.js';
+import { type CaseWork, jobCaseOf } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { expectSumOf, namedGradient } from '../fixtures/compute/named-gradients.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { jobRunner } from '../reference/job-runner.js';
 
 const TASK_COUNT = 9;
 const model = { embeddingWidth: 3, hiddenWidths: [5], personal: ['bias', 'output'] };
@@ -28,12 +23,7 @@ const methods = [
   methodOf({ kind: 'global' }),
 ] as const;
 
-let executor: LocalExecutor;
-let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
+const { run } = jobRunner();
 
 /**
  * Gradient by variable and by `table/id`, and the losses, so that jobs with different packs can be
@@ -44,7 +34,7 @@ async function outcomeOf(
   method: (typeof methods)[number],
   indices: readonly number[],
 ): Promise<Map<string, Float32Array>> {
-  current = jobCaseOf(store, model, 5, method);
+  const current = jobCaseOf(store, model, 5, method);
   const weights = indices.map((index) => 0.1 + index / 10);
   const work: CaseWork = {
     kind: 'gradient',
@@ -52,7 +42,7 @@ async function outcomeOf(
     taskWeights: weights,
     coldTaskWeights: weights,
   };
-  const found = await runJob(executor, current, indices, work);
+  const found = await run(current, work, indices);
   const byName = namedGradient(found, current.spec, await store.readTasks(indices));
   return byName.set('losses', Float32Array.of(found.weightedQueryLoss, found.weightedSupportLoss));
 }

@@ -1,13 +1,14 @@
 // Which rows adapt and which are predicted. A worker must compute with exactly those.
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { dividedStore } from '../../coordinator/evaluation/task-jobs.js';
 import { dividedTask, dividedTasks, type RowDivision } from '../../shared/tasks/task-copies.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import { jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const BAG_LENGTH = 3;
@@ -45,62 +46,54 @@ function expectRowsOf(task: TaskRows, divided: TaskRows): void {
   }
 }
 
-describe('a division by shots', () => {
-  test('keeps the first support rows and every query row', () => {
-    fc.assert(
-      fc.property(someTask, fc.integer({ min: 0, max: 15 }), (task, supportRowsMax) => {
-        const divided = dividedTask(task, { by: 'shots', supportRowsMax });
-        const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
-        expect(divided.supportRowCount).toBe(supportRowCount);
-        expect([...divided.logRows]).toEqual([
-          ...task.logRows.subarray(0, supportRowCount),
-          ...task.logRows.subarray(task.supportRowCount),
-        ]);
-        expectRowsOf(task, divided);
-      }),
-    );
-  });
+test('a division by shots keeps the first support rows and every query row', () => {
+  fc.assert(
+    fc.property(someTask, fc.integer({ min: 0, max: 15 }), (task, supportRowsMax) => {
+      const divided = dividedTask(task, { by: 'shots', supportRowsMax });
+      const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
+      expect(divided.supportRowCount).toBe(supportRowCount);
+      expect([...divided.logRows]).toEqual([
+        ...task.logRows.subarray(0, supportRowCount),
+        ...task.logRows.subarray(task.supportRowCount),
+      ]);
+      expectRowsOf(task, divided);
+    }),
+  );
 });
 
-describe('an exchange', () => {
-  test('changes query rows alone, in the feature and in encodings that read it', async () => {
-    const encodes = { of: ['category1', 'category0'], input: 'rate' as const };
-    const manifest = {
-      features: store.manifest.features.map((feature) =>
-        feature.kind === 'number' ? { ...feature, encodes } : feature,
-      ),
-    };
-    const changed = await dividedTasks({ ...store, manifest }, [2, 8, 7], {
-      ...{ by: 'exchange', feature: 'category0', tasks: [5, 2, 8] },
-    });
-    for (const [place, [index, from]] of [[2, 8] as const, [8, 5] as const].entries()) {
-      const [own, other, found] = [tasks[index]!, tasks[from]!, changed[place]!];
-      const otherCount = other.rowCount - other.supportRowCount;
-      expect(otherCount).toBeGreaterThan(0);
-      const exchanged = (mine: ArrayLike<number>, theirs: ArrayLike<number>): number[] =>
-        Array.from({ length: own.rowCount }, (_, row) =>
-          row < own.supportRowCount
-            ? mine[row]!
-            : theirs[other.supportRowCount + ((row - own.supportRowCount) % otherCount)]!,
-        );
-      const categoryIds = [
-        Int32Array.from(exchanged(own.categoryIds[0]!, other.categoryIds[0]!)),
-        own.categoryIds[1],
-      ];
-      const numbers = [Float32Array.from(exchanged(own.numbers[0]!, other.numbers[0]!))];
-      expect(found).toEqual({ ...own, categoryIds, numbers });
-    }
-    expect(changed[2]).toEqual(tasks[7]);
+test('an exchange changes query rows alone, in the feature and in encodings that read it', async () => {
+  const encodes = { of: ['category1', 'category0'], input: 'rate' as const };
+  const manifest = {
+    features: store.manifest.features.map((feature) =>
+      feature.kind === 'number' ? { ...feature, encodes } : feature,
+    ),
+  };
+  const changed = await dividedTasks({ ...store, manifest }, [2, 8, 7], {
+    ...{ by: 'exchange', feature: 'category0', tasks: [5, 2, 8] },
   });
+  for (const [place, [index, from]] of [[2, 8] as const, [8, 5] as const].entries()) {
+    const [own, other, found] = [tasks[index]!, tasks[from]!, changed[place]!];
+    const otherCount = other.rowCount - other.supportRowCount;
+    expect(otherCount).toBeGreaterThan(0);
+    const exchanged = (mine: ArrayLike<number>, theirs: ArrayLike<number>): number[] =>
+      Array.from({ length: own.rowCount }, (_, row) =>
+        row < own.supportRowCount
+          ? mine[row]!
+          : theirs[other.supportRowCount + ((row - own.supportRowCount) % otherCount)]!,
+      );
+    const categoryIds = [
+      Int32Array.from(exchanged(own.categoryIds[0]!, other.categoryIds[0]!)),
+      own.categoryIds[1],
+    ];
+    const numbers = [Float32Array.from(exchanged(own.numbers[0]!, other.numbers[0]!))];
+    expect(found).toEqual({ ...own, categoryIds, numbers });
+  }
+  expect(changed[2]).toEqual(tasks[7]);
 });
 
 describe('a predict job with a division', () => {
-  let executor: LocalExecutor;
+  const executor = openedOnce(() => createExecutor({ openStore: () => Promise.resolve(current) }));
   let current: TaskStore = store;
-  beforeAll(async () => {
-    executor = await createExecutor({ openStore: () => Promise.resolve(current) });
-  });
-  afterAll(() => executor.close());
 
   const divisions: RowDivision[] = [
     { by: 'shots', supportRowsMax: 0 },

@@ -3,7 +3,7 @@
 // divided again, support rows that read all others in training before adaptation.
 
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   SupportInputsSchema,
   supportInputNames,
@@ -12,7 +12,6 @@ import { dividedTask } from '../../shared/tasks/task-copies.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   DistinctBags,
   localIdsByTable,
@@ -21,12 +20,7 @@ import {
   type RowRole,
 } from '../../worker/compute/models/row-batch.js';
 import { withSupportInputs } from '../../shared/bundle/support-rows.js';
-import {
-  jobCaseOf,
-  relativeDifference,
-  runJob,
-  type JobCase,
-} from '../fixtures/compute/compute-inputs.js';
+import { jobCaseOf, relativeDifference } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { expectGradient } from '../reference/gradient-expectations.js';
@@ -38,6 +32,7 @@ import {
   taskLoss,
   weightedSum,
 } from '../reference/referee.js';
+import { jobRunner } from '../reference/job-runner.js';
 
 const store = tinyTaskStore({
   taskCount: 12,
@@ -53,8 +48,7 @@ const inputs = SupportInputsSchema.parse({
   targetEncodings: ['category1', 'category0'],
   smoothing: 3,
 });
-const taskIndices = store.tasks.map(({ taskIndex }) => taskIndex);
-const tasks = await store.readTasks(taskIndices);
+const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
 
 /** By input, `[rowCount]` each. */
 function inputsOf(task: TaskRows): number[][] {
@@ -209,21 +203,16 @@ test.each<RowRole>(['support', 'query', 'all', 'flat', 'first'])(
 );
 
 describe('jobs', () => {
-  let executor: LocalExecutor;
-  let current: JobCase;
-  beforeAll(async () => {
-    executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-  });
-  afterAll(() => executor.close());
+  const { run } = jobRunner();
   const model = { embeddingWidth: 3, hiddenWidths: [4], supportInputs: inputs };
   const weights = tasks.map((_, index) => 0.02 * (index + 1));
 
   test('the global gradient is that of the tasks with their inputs', async () => {
     const method = methodOf({ kind: 'global' });
-    current = jobCaseOf(store, model, 5, method);
+    const current = jobCaseOf(store, model, 5, method);
     const { spec, meta } = current;
     expect(spec.numberFeatures.slice(-4)).toEqual(supportInputNames(inputs));
-    const found = await runJob(executor, current, taskIndices, {
+    const found = await run(current, {
       kind: 'gradient',
       method,
       taskWeights: weights,
@@ -238,8 +227,8 @@ describe('jobs', () => {
     const share = 0.25;
     const gradientOf = (coldShare: number, taskWeights: number[], coldTaskWeights: number[]) => {
       const method = methodOf({ kind: 'fomaml', innerSteps: 2, coldShare });
-      current = jobCaseOf(store, model, 5, method);
-      return runJob(executor, current, taskIndices, {
+      const current = jobCaseOf(store, model, 5, method);
+      return run(current, {
         ...{ kind: 'gradient', method, taskWeights },
         ...(coldShare > 0 && { coldTaskWeights }),
       });
@@ -252,6 +241,8 @@ describe('jobs', () => {
       expect(relativeDifference(warm.tensors.get(name)!, expected), name).toBeLessThan(1e-5);
     }
     const cold = await gradientOf(share, none, weights);
+    const method = methodOf({ kind: 'fomaml', innerSteps: 2, coldShare: share });
+    const current = jobCaseOf(store, model, 5, method);
     const { spec, meta } = current;
     const seen = withSupportInputs(inputs, features, tasks, { reads: 'earlier' });
     const dense = denseValuesOf(meta);
@@ -292,7 +283,7 @@ describe('jobs', () => {
       };
       const method = methodOf({ kind: 'global' });
       const logistic = { kind: 'logistic', hiddenWidths: [], supportInputs: { [input]: true } };
-      current = jobCaseOf(ofTasks, logistic, 5, method);
+      const current = jobCaseOf(ofTasks, logistic, 5, method);
       const { spec, meta } = current;
       expect([spec.tableRowWidth, spec.numberFeatures]).toEqual([1, [`support.${input}`]]);
       const levels = meta.tables.get('category0')!.values;
@@ -300,7 +291,7 @@ describe('jobs', () => {
       const gradientAt = async (weight: number) => {
         meta.dense.get('numbers.linear')!.values.fill(weight);
         const work = { kind: 'gradient', method, taskWeights: indices.map(() => 1) } as const;
-        const { tensors } = await runJob(executor, current, indices, work);
+        const { tensors } = await run(current, work, indices);
         return { level: tensors.get('rows')!, weight: tensors.get('numbers.linear')![0]! };
       };
       const fittedAt = async (weight: number): Promise<number> => {
@@ -321,10 +312,10 @@ describe('jobs', () => {
 
   test('a prediction uses only the support rows of its division', async () => {
     const method = methodOf({ kind: 'fomaml' });
-    current = jobCaseOf(store, model, 5, method);
+    const current = jobCaseOf(store, model, 5, method);
     const { spec, meta } = current;
     const division = { by: 'shots', supportRowsMax: 2 } as const;
-    const found = await runJob(executor, current, taskIndices, {
+    const found = await run(current, {
       kind: 'predict',
       method,
       division,

@@ -4,9 +4,10 @@
  * support or query rows.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type MethodConfig, METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { goesWith, modelFor } from '../fixtures/training/model-for-method.js';
 import {
   adaptedLayoutOf,
@@ -16,7 +17,7 @@ import {
 import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
 import { dividedTask, type RowDivision } from '../../shared/tasks/task-copies.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import type { EncodedRows } from '../../shared/features/row-encoder.js';
 import { RowScorer } from '../../worker/compute/job/row-scorer.js';
 import { type JobCase, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
@@ -45,12 +46,10 @@ const CASES: readonly { readonly kind: string; readonly [setting: string]: unkno
   { kind: 'global' },
 ];
 
-let executor: LocalExecutor;
+const executor = openedOnce(() =>
+  createExecutor({ openStore: () => Promise.resolve(current.store) }),
+);
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 interface Compared {
   readonly adaptation?: Adaptation;
@@ -75,7 +74,12 @@ async function bothLogits(
   const work: AdaptWork = { kind: 'adapt', method, adaptation, rows: 'support', ...divided };
   const adapted = await adaptedBy(jobCase, work, microBatchRowsMax);
   const rows = (await jobCase.store.readTasks(allTasks)).map((task) =>
-    queryRows(division === undefined ? task : dividedTask(task, division)),
+    rowsAt(
+      division === undefined ? task : dividedTask(task, division),
+      [
+        ...Array((division === undefined ? task : dividedTask(task, division)).rowCount).keys(),
+      ].slice((division === undefined ? task : dividedTask(task, division)).supportRowCount),
+    ),
   );
   const values = tensors.get('logits')!;
   const rowCount = rows.reduce((sum, each) => sum + each.rowCount, 0);
@@ -102,10 +106,6 @@ async function adaptedBy(
 
 function scorerOf({ spec, meta }: JobCase): RowScorer {
   return new RowScorer(executor.engine, { spec, ...meta });
-}
-
-function queryRows(task: TaskRows): EncodedRows {
-  return rowsAt(task, [...Array(task.rowCount).keys()].slice(task.supportRowCount));
 }
 
 function rowsAt(task: TaskRows, places: readonly number[]): EncodedRows {
@@ -167,27 +167,25 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
 });
 
 /** Tasks of equal size are not padded. */
-describe('tasks of equal size', () => {
-  test.each([1, 2, 3])('with %d query rows each', async (queryRowCount) => {
-    for (const kind of someOfRow(MODELS.kinds(), queryRowCount)) {
-      const [jobCase, method] = caseOf(stepping, kind);
-      const whole = await jobCase.store.readTasks(allTasks);
-      const longest = whole.reduce((one, other) => (other.rowCount > one.rowCount ? other : one));
-      const cut = allTasks.map((taskIndex): TaskRows => ({
-        ...longest,
-        ...rowsAt(longest, [...Array(3 + queryRowCount).keys()]),
-        ...{ taskIndex, supportRowCount: 3 },
-        clicks: longest.clicks.map((clicks, row) => (row % 2 === taskIndex % 2 ? clicks : 0)),
-      }));
-      const alike = {
-        ...jobCase.store,
-        digest: `alike ${queryRowCount} ${kind}`,
-        readTasks: (indices: readonly number[]) => Promise.resolve(indices.map((at) => cut[at]!)),
-      };
-      const { predicted, scored } = await bothLogits({ ...jobCase, store: alike }, method);
-      expect(bitsOf(scored)).toEqual(bitsOf(predicted));
-    }
-  });
+test.each([1, 2, 3])('tasks of equal size, with %d query rows each,', async (queryRowCount) => {
+  for (const kind of someOfRow(MODELS.kinds(), queryRowCount)) {
+    const [jobCase, method] = caseOf(stepping, kind);
+    const whole = await jobCase.store.readTasks(allTasks);
+    const longest = whole.reduce((one, other) => (other.rowCount > one.rowCount ? other : one));
+    const cut = allTasks.map((taskIndex): TaskRows => ({
+      ...longest,
+      ...rowsAt(longest, [...Array(3 + queryRowCount).keys()]),
+      ...{ taskIndex, supportRowCount: 3 },
+      clicks: longest.clicks.map((clicks, row) => (row % 2 === taskIndex % 2 ? clicks : 0)),
+    }));
+    const alike = {
+      ...jobCase.store,
+      digest: `alike ${queryRowCount} ${kind}`,
+      readTasks: (indices: readonly number[]) => Promise.resolve(indices.map((at) => cut[at]!)),
+    };
+    const { predicted, scored } = await bothLogits({ ...jobCase, store: alike }, method);
+    expect(bitsOf(scored)).toEqual(bitsOf(predicted));
+  }
 });
 
 test('a task adapts on all of its rows as on a support set that contains them all', async () => {
@@ -208,9 +206,10 @@ test('a task adapts on all of its rows as on a support set that contains them al
   expect(found).not.toEqual(await adaptedBy(jobCase, { ...work, rows: 'support' }));
 });
 
-describe('a row has the same logit in every batch', () => {
-  // Seen to fail: a batch of one task.
-  test.each(MODELS.all().map(({ kind }) => kind))('%s', async (kind) => {
+// Seen to fail: a batch of one task.
+test.each(MODELS.all().map(({ kind }) => kind))(
+  'a row has the same logit in every batch %s',
+  async (kind) => {
     const [jobCase, method] = caseOf(stepping, kind);
     const { scored, adapted } = await bothLogits(jobCase, method);
     const tasks = await jobCase.store.readTasks(allTasks);
@@ -234,5 +233,5 @@ describe('a row has the same logit in every batch', () => {
       expect(bitsOf(logits).flat()).toEqual(whole);
     }
     scorer.dispose();
-  });
-});
+  },
+);

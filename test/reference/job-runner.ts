@@ -1,14 +1,14 @@
 /** Jobs of test cases on one executor, which lives as long as the tests of the file. */
 
-import { afterAll, beforeAll } from 'vitest';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   type CaseWork,
   runJob,
   type JobCase,
   type NamedOutput,
 } from '../fixtures/compute/compute-inputs.js';
+import { openedOnce } from '../fixtures/opened.js';
 
 export interface JobRunner {
   /** One job, with all tasks of the case's store by default. */
@@ -21,20 +21,18 @@ export interface JobRunner {
 
 /** To be called at the start of a test file. */
 export function jobRunner(): JobRunner {
-  let executor: LocalExecutor;
-  const stores = new Map<string, TaskStore>();
-  const digests = new Map<TaskStore, string>();
-  beforeAll(async () => {
-    executor = await createExecutor({
+  const executor = openedOnce(() =>
+    createExecutor({
       openStore: ({ digest }) => {
         const store = stores.get(digest);
         return store === undefined
           ? Promise.reject(new Error(`no case has the store ${digest}`))
           : Promise.resolve(store);
       },
-    });
-  });
-  afterAll(() => executor.close());
+    }),
+  );
+  const stores = new Map<string, TaskStore>();
+  const digests = new Map<TaskStore, string>();
 
   return {
     run: ({ store, ...jobCase }, work, taskIndices = allOf(store)) => {

@@ -48,9 +48,7 @@ interface MethodJobs extends JobRunner {
   ): Promise<void>;
 }
 
-/**
- * To be called at the start of a test file: the executor lives as long as the tests of the file.
- */
+/** To be called at the start of a test file: the executor lives as long as the tests of the file. */
 export function methodJobs(): MethodJobs {
   const { run } = jobRunner();
   return {

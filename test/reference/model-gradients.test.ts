@@ -2,7 +2,7 @@
 // block, and for stores with few kinds of features, values, empty sets and single rows. The referee itself is
 // checked against central finite differences.
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, onTestFinished } from 'vitest';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
@@ -336,12 +336,9 @@ test('a portable backend has the same gradient', async () => {
     openStore: () => Promise.resolve(jobCase.store),
     backend: 'cpu',
   });
-  try {
-    const indices = allTasksOf(jobCase.store);
-    const tasks = await jobCase.store.readTasks(indices);
-    const found = await runJob(portable, jobCase, indices, workOf(maml, tasks.length));
-    expectOutput(jobCase, found, maml, tasks);
-  } finally {
-    await portable.close();
-  }
+  onTestFinished(() => portable.close());
+  const indices = allTasksOf(jobCase.store);
+  const tasks = await jobCase.store.readTasks(indices);
+  const found = await runJob(portable, jobCase, indices, workOf(maml, tasks.length));
+  expectOutput(jobCase, found, maml, tasks);
 });

@@ -1,17 +1,16 @@
 // Logits worked out by hand.
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { expect, test } from 'vitest';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import { jobCaseOf, runJob, type JobCase } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
+import { openedOnce } from '../fixtures/opened.js';
 import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/stores/tiny-task-store.js';
 
-let executor: LocalExecutor;
+const executor = openedOnce(() =>
+  createExecutor({ openStore: () => Promise.resolve(current.store) }),
+);
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 async function logitsOf(
   options: TinyStoreOptions,

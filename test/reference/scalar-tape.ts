@@ -53,18 +53,6 @@ export class ScalarTape {
     );
     return node;
   }
-  exp(a: number): number {
-    const value = Math.exp(this.valueOf(a));
-    const node: number = this.#push(value, [a], [value], (slope) => this.multiply(slope, node));
-    return node;
-  }
-  reciprocal(a: number): number {
-    const value = 1 / this.valueOf(a);
-    const node: number = this.#push(value, [a], [-value * value], (slope) =>
-      this.scale(this.multiply(slope, this.multiply(node, node)), -1),
-    );
-    return node;
-  }
   /** The derivative of `output` with respect to every node so far. */
   gradient(output: number): Float64Array {
     const gradient = new Float64Array(this.#values.length);

@@ -34,9 +34,7 @@ export interface RefereeLoop {
   readonly step?: (tasks: RefereeTask, step: RefereeStep) => number[];
 }
 
-/**
- * The task's query loss after inner steps, and its gradient with respect to their starting point.
- */
+/** The task's query loss after inner steps, and its gradient with respect to their starting point. */
 export function adaptedLoss(
   spec: ModelSpec,
   meta: MetaParameters,

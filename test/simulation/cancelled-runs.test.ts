@@ -27,6 +27,7 @@ import {
   stateDigest,
   tinyRun,
 } from '../fixtures/training/training-run.js';
+import { executorForTest } from '../conformance/dispatcher.js';
 
 const RUN = 'tiny-run';
 const JOB_MS = 4_000;
@@ -127,13 +128,10 @@ class Scene {
 
   #slowExecutor(): JobExecutor {
     const inner = logisticExecutor(store, LEAF_IS_A_JOB);
-    return {
-      execute: async (input, signal) => {
-        await this.clock.sleep(JOB_MS, signal);
-        return inner.execute(input);
-      },
-      close: () => Promise.resolve(),
-    };
+    return executorForTest(async (input, signal) => {
+      await this.clock.sleep(JOB_MS, signal);
+      return inner.execute(input);
+    });
   }
 }
 

@@ -9,6 +9,7 @@ import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-d
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
@@ -27,6 +28,7 @@ import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../fixtures/training/training-run.js';
 import { tasksOfJob } from '../fixtures/queue/tasks-of-job.js';
+import { executorForTest } from '../conformance/dispatcher.js';
 
 const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
 /** A training task, and a step in which it is drawn. */
@@ -35,13 +37,8 @@ const WORKER_COUNT = 3;
 
 const configOf = (poisonTasks: 'stop' | 'quarantine') =>
   logisticConfig({
-    ...{
-      outerSteps: 6,
-      tasksPerOuterStep: 8,
-      leavesPerOuterStepMin: 2,
-      checkpointEveryOuterSteps: 1,
-    },
-    poisonTasks,
+    ...{ outerSteps: 6, tasksPerOuterStep: 8, leavesPerOuterStepMin: 2 },
+    ...{ checkpointEveryOuterSteps: 1, poisonTasks },
   });
 
 type Poison = 'kills' | 'fails' | 'spoils';
@@ -55,16 +52,13 @@ function spoilt({ output, ...rest }: JobOutput): JobOutput {
 /** @param die ends the process that computes. */
 function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecutor {
   const inner = logisticExecutor(store);
-  return {
-    execute: async (input, signal) => {
-      const output = await inner.execute(input, signal);
-      if (!tasksOfJob(input.job).includes(POISON)) return output;
-      if (poison === 'kills') return die();
-      if (poison === 'spoils') return spoilt(output);
-      throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
-    },
-    close: () => Promise.resolve(),
-  };
+  return executorForTest(async (input, signal) => {
+    const output = await inner.execute(input, signal);
+    if (!tasksOfJob(input.job).includes(POISON)) return output;
+    if (poison === 'kills') return die();
+    if (poison === 'spoils') return spoilt(output);
+    throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
+  });
 }
 
 /** Successive workers on a machine, until the signal aborts. */
@@ -130,6 +124,10 @@ async function onQueue(poison: Poison, config: ReturnType<typeof configOf>): Pro
   return time.run(work, () => undefined);
 }
 
+function inMemory(executor: JobExecutor, clock: Clock, sink = (_: RunEvent): void => undefined) {
+  return createInMemoryDispatcher({ executors: [executor], clock, attemptsMax: 3, sink });
+}
+
 async function inProcess(
   poison: Poison,
   config: ReturnType<typeof configOf>,
@@ -140,13 +138,7 @@ async function inProcess(
   const sink = (event: RunEvent): void => void events.push(event);
   const dies = (): Promise<never> =>
     Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }));
-  const executor = poisonedExecutor(poison, dies);
-  const dispatcher = createInMemoryDispatcher({
-    executors: [executor],
-    clock,
-    attemptsMax: 3,
-    sink,
-  });
+  const dispatcher = inMemory(poisonedExecutor(poison, dies), clock, sink);
   const { options } = tinyRun(config, { dispatcher, clock, sink, ...departures }, store);
   return { outcome: await train(options).catch(errorOf), events, deathCount: 0 };
 }
@@ -212,17 +204,10 @@ describe('a quarantined task', () => {
 describe('jobs that fail whatever their tasks are', () => {
   it('blame no task', async () => {
     const clock = instantClock();
-    const executor: JobExecutor = {
-      execute: () => Promise.reject(new QianmoError({ kind: 'transient', what: 'no memory' })),
-      close: () => Promise.resolve(),
-    };
-    const sink = (): void => undefined;
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor],
-      clock,
-      attemptsMax: 3,
-      sink,
-    });
+    const executor = executorForTest(() =>
+      Promise.reject(new QianmoError({ kind: 'transient', what: 'no memory' })),
+    );
+    const dispatcher = inMemory(executor, clock);
     const { options } = tinyRun(configOf('quarantine'), { dispatcher, clock }, store);
     await expect(train(options)).rejects.toMatchObject({
       report: { what: 'a job used up its attempts' },
@@ -242,23 +227,14 @@ describe('jobs that fail whatever their tasks are', () => {
         ...{ checkpointEveryOuterSteps: 4, staleness },
       });
       let failureCount = 3;
-      const executor: JobExecutor = {
-        execute: (input) => {
-          // Other jobs of the outer step have results by then, and the tables have changed since they were sent.
-          const { outerStep, jobIndex } = input.job;
-          if (outerStep !== 1 || jobIndex !== 1 || failureCount === 0) return inner.execute(input);
-          failureCount -= 1;
-          return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
-        },
-        close: () => Promise.resolve(),
-      };
-      const sink = (): void => undefined;
-      const dispatcher = createInMemoryDispatcher({
-        executors: [executor],
-        clock,
-        attemptsMax: 3,
-        sink,
+      const executor = executorForTest((input) => {
+        // Other jobs of the outer step have results by then, and the tables have changed since they were sent.
+        const { outerStep, jobIndex } = input.job;
+        if (outerStep !== 1 || jobIndex !== 1 || failureCount === 0) return inner.execute(input);
+        failureCount -= 1;
+        return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
       });
+      const dispatcher = inMemory(executor, clock);
       const { options } = tinyRun(config, { dispatcher, clock }, store);
       const undisturbed = await train(tinyRun(config, {}, store).options);
       expect((await train(options)).digest).toBe(undisturbed.digest);

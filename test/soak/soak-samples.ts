@@ -177,7 +177,7 @@ export function contentOf(folder: string): FolderContent {
       content.byteCount += inner.byteCount;
     } else {
       content.fileCount += 1;
-      content.byteCount += sizeOf(path);
+      content.byteCount += statSync(path, { throwIfNoEntry: false })?.size ?? 0;
     }
   }
   return content;
@@ -190,8 +190,4 @@ function entriesIn(folder: string): { name: string; isDirectory(): boolean }[] {
   } catch {
     return [];
   }
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

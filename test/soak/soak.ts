@@ -129,13 +129,14 @@ async function soak(): Promise<void> {
 
 async function digestInProcess(name: string, outerSteps: number): Promise<string> {
   const config = await room.writeRun(name, outerSteps);
-  return digestIn(
-    await room.done('train', config, '--processes', '1', '--fresh', '--format', 'json'),
-  );
-}
-
-function digestIn({ output }: { readonly output: string }): string {
-  return z.object({ digest: z.string() }).parse(JSON.parse(output)).digest;
+  return z
+    .object({ digest: z.string() })
+    .parse(
+      JSON.parse(
+        (await room.done('train', config, '--processes', '1', '--fresh', '--format', 'json'))
+          .output,
+      ),
+    ).digest;
 }
 
 async function endOf({ redis, temporary }: SoakRoom): Promise<SoakEnd> {

@@ -1,7 +1,7 @@
 // `npm run check -- digests` covers every method and model, and names each difference from the record.
 
 import { readFileSync } from 'node:fs';
-import { describe, expect, it, test } from 'vitest';
+import { expect, it, test } from 'vitest';
 import { METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import { DIGEST_CASES } from '../digests/cases.js';
@@ -41,13 +41,11 @@ const RECORDED = {
   demoTable: ['arm  logloss', 'global  0.5'],
 };
 
-describe('the comparison', () => {
-  it('names each value that differs, is missing or is new', () => {
-    const cases = { maml: { training: 'ab' }, fm: { training: 'cc', config: 'dd' } };
-    expect(differencesFrom(RECORDED, { cases, demoTable: [] })).toEqual([
-      'maml: training aa -> ab',
-      'maml: logits bb -> (none)',
-      'fm: config (none) -> dd',
-    ]);
-  });
+it('the comparison names each value that differs, is missing or is new', () => {
+  const cases = { maml: { training: 'ab' }, fm: { training: 'cc', config: 'dd' } };
+  expect(differencesFrom(RECORDED, { cases, demoTable: [] })).toEqual([
+    'maml: training aa -> ab',
+    'maml: logits bb -> (none)',
+    'fm: config (none) -> dd',
+  ]);
 });

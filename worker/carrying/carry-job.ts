@@ -32,9 +32,7 @@ import { type JobLimits, reasonToRefuse } from './job-limits.js';
 import { joinStored, lossesApart } from '../../shared/sums/delivered-sums.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 
-/**
- * Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run.
- */
+/** Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run. */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
 
 /** The part of a job that says where its blobs are, and for how long. */

@@ -77,9 +77,7 @@ export function labelVariances(
 
 export interface InnerStep {
   readonly blocks: Blocks;
-  /**
-   * Inner rate times the gradient of each task's mean support loss at `blocks`. A learned rate multiplies it.
-   */
+  /** Inner rate times the gradient of each task's mean support loss at `blocks`. A learned rate multiplies it. */
   readonly scaledGradients: Blocks;
   /** The inner rate of each task, `[taskCount]`. */
   readonly rates: tfjs.Tensor1D;

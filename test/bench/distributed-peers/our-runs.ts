@@ -1,14 +1,11 @@
 /** Our runs of W2 for the comparison: on one core in process, or a coordinator with workers that each have one core. */
 
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
@@ -17,6 +14,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { BenchContext } from '../bench-context.js';
 import { familyOf } from '../resident-memory.js';
+import { onOwnRedis, readyWorkers, startedNode } from '../scaling/bench-processes.js';
 import { bareStepMs, receivedByteCount } from '../scaling/bare-exchange.js';
 import { steadyDeliveryCount, steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';
@@ -88,77 +86,36 @@ export async function trainIn(
     await Promise.all([end, pinWorkers(coordinator.pid ?? 0, workerCount)]);
     return null;
   }
-  const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-distributed-'));
-  const redis = await startEmbeddedRedis({ dataDir, password: '' });
-  const workers: ChildProcess[] = [];
-  try {
+  return onOwnRedis(async (redisUrl, workers) => {
     for (let core = 0; core < workerCount; core += 1) {
       const name = `w${core}`;
-      const words = ['worker', '--redis', redis.url, '--name', name, '--format', 'json'];
+      const words = ['worker', '--redis', redisUrl, '--name', name, '--format', 'json'];
       workers.push(
         computes
           ? qianmo(room, words, core)
-          : started(room, [NO_COMPUTE_WORKER, redis.url, name], core),
+          : startedNode(room.folder, [NO_COMPUTE_WORKER, redisUrl, name], { core }),
       );
     }
-    await Promise.all(workers.map(ready));
-    const receivedBefore = await receivedByteCount(redis.url);
-    await ended(qianmo(room, [...train, '--redis', redis.url]), 'train');
+    await Promise.all(workers.map((worker) => readyWorkers(worker)));
+    const receivedBefore = await receivedByteCount(redisUrl);
+    await ended(qianmo(room, [...train, '--redis', redisUrl]), 'train');
     if (computes) return null;
-    const byteCount = (await receivedByteCount(redis.url)) - receivedBefore;
+    const byteCount = (await receivedByteCount(redisUrl)) - receivedBefore;
     const deliveryCount = steadyDeliveryCount(eventsIn(room));
     const each = Math.round(byteCount / room.outerSteps / 2 / deliveryCount);
     const bareStep = { deliveryCount, byteCount: each, computeMs: 0 };
-    return await bareStepMs(
-      redis.url,
-      new Array<number>(workerCount).fill(1),
-      bareStep,
-      BARE_STEPS,
-    );
-  } finally {
-    for (const worker of workers) {
-      if (worker.exitCode !== null || worker.signalCode !== null) continue;
-      worker.kill('SIGTERM');
-      await once(worker, 'close');
-    }
-    await redis.stop();
-    rmSync(dataDir, { recursive: true, force: true });
-  }
+    return bareStepMs(redisUrl, new Array<number>(workerCount).fill(1), bareStep, BARE_STEPS);
+  });
 }
 
 function qianmo(room: OurRoom, words: readonly string[], core?: number): ChildProcess {
-  return started(room, [QIANMO, ...words], core);
+  return startedNode(room.folder, [QIANMO, ...words], { core });
 }
-
-/** @param core that of all its processes and threads; any if absent */
-function started({ folder }: OurRoom, args: readonly string[], core?: number): ChildProcess {
-  const pin = core === undefined ? [] : ['taskset', '-c', String(core)];
-  const [program = '', ...words] = [...pin, process.execPath, ...args];
-  const child = spawn(program, words, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
-  running.add(child);
-  child.once('close', () => running.delete(child));
-  return child;
-}
-
-const running = new Set<ChildProcess>();
-process.once('exit', () => {
-  for (const child of running) child.kill('SIGTERM');
-});
 
 async function ended(child: ChildProcess, what: string): Promise<void> {
   child.stdout?.resume();
   await once(child, 'close');
   if (child.exitCode !== 0) throw new Error(`qianmo ${what} ended with ${child.exitCode}`);
-}
-
-async function ready(worker: ChildProcess): Promise<void> {
-  if (worker.stdout === null) throw new Error('a worker prints its events');
-  for await (const line of createInterface({ input: worker.stdout }))
-    if (line.includes('"worker-ready"')) {
-      worker.stdout.resume();
-      return;
-    }
-  throw new Error('a worker ended before it was ready');
 }
 
 const LOOK_MS = 100;

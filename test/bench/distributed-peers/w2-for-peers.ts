@@ -98,10 +98,7 @@ export function writeOurCheck(
   return writeTouchedRows(folder, arrays, { before, after: table }, 'W2');
 }
 
-function peerParameters({ dense, tables }: MetaParameters): {
-  readonly layers: readonly { name: string; shape: number[]; values: Float32Array }[];
-  readonly table: Float32Array;
-} {
+function peerParameters({ dense, tables }: MetaParameters) {
   const layers = Object.entries(OUR_NAMES).map(([name, ours]) => {
     const tensor = dense.get(ours);
     if (tensor === undefined) throw new Error(`the model has no ${ours}`);

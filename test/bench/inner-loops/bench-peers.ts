@@ -6,7 +6,6 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { benchHeader, writeResult } from '../bench-header.js';
@@ -28,6 +27,7 @@ import {
   text,
   wholeNumber,
 } from '../option-values.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const CELL_NAMES = CELLS.map(cellName);
 
@@ -57,51 +57,47 @@ const REFERENCE_TIMEOUT_MS = 10 * 60_000;
 
 async function compare(room: LaunchRoom & { readonly python: string }): Promise<void> {
   const cells = options.cells.map(cellOfName);
-  const folder = mkdtempSync(join(options.folder, 'qianmo-workloads-'));
-  try {
-    console.log('generating the workloads and their exact updates in float64');
-    writeWorkloads(folder);
-    const referenceFolder = join(folder, 'reference');
-    const wanted = { folder, cells: cells.map(cellName), output: referenceFolder };
-    execFileSync(room.python, ['-B', peerScript('reference.py'), JSON.stringify(wanted)], {
-      stdio: ['ignore', 'inherit', 'inherit'],
-      timeout: REFERENCE_TIMEOUT_MS,
-    });
-    const machine = benchHeader();
-    const arrays = readWorkloads(folder);
-    const results: CellResult[] = [];
-    for (const cell of cells) {
-      const [name, shape] = [cellName(cell), arrays.description.workloads[cell.workload]];
-      console.log(name);
-      const measured = {
-        ...{ cell: name, taskCount: shape.taskCount },
-        nominalGflop: nominalFlops(shape, cell) / 1e9,
-      };
-      results.push(
-        await measureCell(measured, {
-          workloadFolder: folder,
-          sides: options.sides,
-          accuracyOf: (...checked) =>
-            accuracyOf(arrays, cell.workload, join(referenceFolder, name), ...checked),
-          variantsOf: (side) => variantsOf(side, cell.workload),
-          launchOf: (side, parameters, core) => launchOf(side, parameters, core, room),
-          roundCount: options.rounds,
-          runMs: options['run-ms'],
-          say: (text) => console.log(text),
-        }),
-      );
-      const versions = results.flatMap(({ variants }) =>
-        variants.flatMap(({ versions }) => Object.entries(versions ?? {})),
-      );
-      const comparison: PeerComparison = {
-        ...{ machine, cells: results, versions: Object.fromEntries(versions) },
-        ...{ roundCount: options.rounds, runMs: options['run-ms'] },
-      };
-      // Written after every cell, so that an interrupted run keeps its results.
-      writeResult(options.output, 'inner-loops', comparison, comparisonMarkdown(comparison));
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+  const folder = scratchFolder('workloads', options.folder);
+  console.log('generating the workloads and their exact updates in float64');
+  writeWorkloads(folder);
+  const referenceFolder = join(folder, 'reference');
+  const wanted = { folder, cells: cells.map(cellName), output: referenceFolder };
+  execFileSync(room.python, ['-B', peerScript('reference.py'), JSON.stringify(wanted)], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: REFERENCE_TIMEOUT_MS,
+  });
+  const machine = benchHeader();
+  const arrays = readWorkloads(folder);
+  const results: CellResult[] = [];
+  for (const cell of cells) {
+    const [name, shape] = [cellName(cell), arrays.description.workloads[cell.workload]];
+    console.log(name);
+    const measured = {
+      ...{ cell: name, taskCount: shape.taskCount },
+      nominalGflop: nominalFlops(shape, cell) / 1e9,
+    };
+    results.push(
+      await measureCell(measured, {
+        workloadFolder: folder,
+        sides: options.sides,
+        accuracyOf: (...checked) =>
+          accuracyOf(arrays, cell.workload, join(referenceFolder, name), ...checked),
+        variantsOf: (side) => variantsOf(side, cell.workload),
+        launchOf: (side, parameters, core) => launchOf(side, parameters, core, room),
+        roundCount: options.rounds,
+        runMs: options['run-ms'],
+        say: (text) => console.log(text),
+      }),
+    );
+    const versions = results.flatMap(({ variants }) =>
+      variants.flatMap(({ versions }) => Object.entries(versions ?? {})),
+    );
+    const comparison: PeerComparison = {
+      ...{ machine, cells: results, versions: Object.fromEntries(versions) },
+      ...{ roundCount: options.rounds, runMs: options['run-ms'] },
+    };
+    // Written after every cell, so that an interrupted run keeps its results.
+    writeResult(options.output, 'inner-loops', comparison, comparisonMarkdown(comparison));
   }
 }
 

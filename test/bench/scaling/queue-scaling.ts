@@ -7,25 +7,23 @@
  *   npm run bench -- scaling queue --cases strong,weak-1s --workers 1,16
  */
 
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import { median } from '../../../shared/base/arrays.js';
 import { counted } from '../../../shared/names/counted.js';
 import { benchHeader, circumstances, markdownTable, writeResult } from '../bench-header.js';
 import { benchOptions } from '../bench-options.js';
 import { listOf, oneOf, outputOption, roundsOption, wholeNumber } from '../option-values.js';
+import { onOwnRedis, readyWorkers, startedNode, stopAll } from './bench-processes.js';
 import { bareStepMs, receivedByteCount } from './bare-exchange.js';
 import { prepareConfigs, qianmoArgs } from './scaling-configs.js';
 import { steadyDeliveryCount, steadyTasksPerSecond } from './steady-rate.js';
 import { FULL_W2, w2Run, writeW2Log } from './w2-run.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const NO_COMPUTE_WORKER = fileURLToPath(
   new URL('../distributed-peers/no-compute-worker.js', import.meta.url),
@@ -92,29 +90,26 @@ async function measure({ name, workerCount, rates, limits }: Measured): Promise<
     writeFileSync(join(folder, 'weak.yaml'), stringify(weak));
   }
   const run = name === 'strong' ? 'heavy' : 'weak';
-  const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
-  const redis = await startEmbeddedRedis({ dataDir, password: '' });
-  const workers: ChildProcess[] = [];
-  try {
+  await onOwnRedis(async (redisUrl, workers) => {
     const processCount = Math.min(workerCount, WORKER_PROCESSES_MAX);
     const shares = Array.from({ length: processCount }, (_, place) =>
       Math.floor((workerCount + place) / processCount),
     );
     for (const [place, share] of shares.entries()) {
-      const words = [redis.url, `p${place}`, String(share), String(msPerTask), 'sleeps'];
-      const worker = startNode(folder, [NO_COMPUTE_WORKER, ...words]);
+      const words = [redisUrl, `p${place}`, String(share), String(msPerTask), 'sleeps'];
+      const worker = startedNode(folder, [NO_COMPUTE_WORKER, ...words]);
       workers.push(worker);
-      await awaitWorkers(worker, share);
+      await readyWorkers(worker, share);
     }
-    const receivedBefore = await receivedByteCount(redis.url);
-    const words = ['train', `${run}.yaml`, '--fresh', '--redis', redis.url];
-    const coordinator = startNode(folder, qianmoArgs(...words), 'pipe');
+    const receivedBefore = await receivedByteCount(redisUrl);
+    const words = ['train', `${run}.yaml`, '--fresh', '--redis', redisUrl];
+    const coordinator = startedNode(folder, qianmoArgs(...words), { stderr: 'pipe' });
     coordinator.stdout?.resume();
     const said = coordinator.stderr === null ? Promise.resolve('') : text(coordinator.stderr);
     const [exitCode] = (await once(coordinator, 'close')) as [number | null];
     if (exitCode !== 0) throw new Error(`qianmo train ended with ${exitCode}: ${await said}`);
     const events = join(folder, 'runs', run, 'events/events-000001.ndjson');
-    const stepByteCount = ((await receivedByteCount(redis.url)) - receivedBefore) / steps;
+    const stepByteCount = ((await receivedByteCount(redisUrl)) - receivedBefore) / steps;
     await stopAll(workers);
     const deliveryCount = steadyDeliveryCount(events);
     const bareStep = {
@@ -122,7 +117,7 @@ async function measure({ name, workerCount, rates, limits }: Measured): Promise<
       byteCount: Math.round(stepByteCount / 2 / deliveryCount),
       computeMs: (msPerTask * tasksPerOuterStep) / deliveryCount,
     };
-    const limitMs = await bareStepMs(redis.url, shares, bareStep, BARE_STEPS);
+    const limitMs = await bareStepMs(redisUrl, shares, bareStep, BARE_STEPS);
     rates.push(steadyTasksPerSecond(events, tasksPerOuterStep));
     limits.push((tasksPerOuterStep * MS_PER_SECOND) / limitMs);
     const told = [...rates.slice(-1), ...limits.slice(-1)].map((rate) => rate.toFixed(0));
@@ -130,67 +125,29 @@ async function measure({ name, workerCount, rates, limits }: Measured): Promise<
     console.log(
       `${name}, ${counted(workerCount, 'worker')}: ${told.join(' of ')} tasks/s, ${deliveryCount} x ${byteCount} B`,
     );
-  } finally {
-    await stopAll(workers);
-    await redis.stop();
-    rmSync(dataDir, { recursive: true, force: true });
-  }
-}
-
-async function stopAll(workers: readonly ChildProcess[]): Promise<void> {
-  for (const worker of workers) {
-    if (worker.exitCode !== null || worker.signalCode !== null) continue;
-    worker.kill('SIGTERM');
-    await once(worker, 'close');
-  }
-}
-
-function startNode(
-  folder: string,
-  args: readonly string[],
-  stderr: 'pipe' | 'ignore' = 'ignore',
-): ChildProcess {
-  return spawn(process.execPath, args, { cwd: folder, stdio: ['ignore', 'pipe', stderr] });
-}
-
-async function awaitWorkers(worker: ChildProcess, count: number): Promise<void> {
-  if (worker.stdout === null) throw new Error('a worker prints its events');
-  let readyCount = 0;
-  for await (const line of createInterface({ input: worker.stdout })) {
-    if (line.includes('"worker-ready"')) readyCount += 1;
-    if (readyCount === count) {
-      worker.stdout.resume();
-      return;
-    }
-  }
-  throw new Error('a worker ended before it was ready');
+  });
 }
 
 const weakTaskCountMax = WEAK_TASKS_PER_WORKER * Math.max(...options.workers);
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-workers-'));
-try {
-  const header = benchHeader();
-  const outerSteps = { heavy: CASES.strong.steps, demo: 1 };
-  if (options.cases.includes('strong'))
-    prepareConfigs(folder, ['heavy'], { rows: '1M', outerSteps });
-  if (options.cases.some((name) => name !== 'strong')) {
-    const size = { ...FULL_W2, taskCount: weakTaskCountMax };
-    writeW2Log(join(folder, 'w2.csv'), size);
-    writeFileSync(join(folder, 'w2.yaml'), stringify(w2Run('w2.csv', 'w2-store', 1, size)));
-    const prepared = startNode(folder, qianmoArgs('prepare', 'w2.yaml'));
-    prepared.stdout?.resume();
-    await once(prepared, 'close');
-  }
-  const measured = options.cases.flatMap((name) =>
-    workersOf(name).map((workerCount): Measured => ({ name, workerCount, rates: [], limits: [] })),
-  );
-  for (let round = 1; round <= options.rounds; round += 1)
-    for (const each of measured) await measure(each);
-  const record = { ...header, rounds: options.rounds, measured };
-  writeResult(options.output, 'scaling-queue', record, pageOf(header, measured), 'scaling');
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+const folder = scratchFolder('workers');
+const header = benchHeader();
+const outerSteps = { heavy: CASES.strong.steps, demo: 1 };
+if (options.cases.includes('strong')) prepareConfigs(folder, ['heavy'], { rows: '1M', outerSteps });
+if (options.cases.some((name) => name !== 'strong')) {
+  const size = { ...FULL_W2, taskCount: weakTaskCountMax };
+  writeW2Log(join(folder, 'w2.csv'), size);
+  writeFileSync(join(folder, 'w2.yaml'), stringify(w2Run('w2.csv', 'w2-store', 1, size)));
+  const prepared = startedNode(folder, qianmoArgs('prepare', 'w2.yaml'));
+  prepared.stdout?.resume();
+  await once(prepared, 'close');
 }
+const measured = options.cases.flatMap((name) =>
+  workersOf(name).map((workerCount): Measured => ({ name, workerCount, rates: [], limits: [] })),
+);
+for (let round = 1; round <= options.rounds; round += 1)
+  for (const each of measured) await measure(each);
+const record = { ...header, rounds: options.rounds, measured };
+writeResult(options.output, 'scaling-queue', record, pageOf(header, measured), 'scaling');
 
 function pageOf(header: ReturnType<typeof benchHeader>, measured: readonly Measured[]): string {
   const rows = measured.map(({ name, workerCount, rates, limits }) => {

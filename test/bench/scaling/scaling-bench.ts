@@ -8,8 +8,7 @@
  */
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { median } from '../../../shared/base/arrays.js';
 import {
@@ -38,6 +37,7 @@ import {
   roundsOption,
   rowsAsWritten,
 } from '../option-values.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
@@ -86,7 +86,7 @@ const outerSteps = {
   demo: outerStepsOf(700),
 };
 
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
+const folder = scratchFolder('scaling');
 
 /** Trains to the end, and returns the tasks per second. `core` pins all processes of the run. */
 async function trained(
@@ -128,26 +128,22 @@ interface Result {
   readonly tasksPerSecond: Readonly<Record<Way, number[]>>;
 }
 
-try {
-  const header = benchHeader();
-  prepareConfigs(folder, configs, { rows: options.rows, outerSteps });
-  const results = configs.map((config) => {
-    const noRates = WAYS.map((way) => [way, new Array<number>()] as const);
-    // Every way has an entry.
-    return { config, tasksPerSecond: Object.fromEntries(noRates) as Record<Way, number[]> };
-  });
-  for (let round = 1; round <= rounds; round += 1)
-    for (const { config, tasksPerSecond } of results)
-      for (const way of ways) {
-        const rate = await measured(config, way);
-        tasksPerSecond[way].push(rate);
-        console.log(`${config}, ${way}, round ${round}: ${rate.toFixed(0)}`);
-      }
-  const record = { ...header, rounds, rows: options.rows, results };
-  writeResult(options.output, 'scaling', record, scalingPage(results, header));
-} finally {
-  rmSync(folder, { recursive: true, force: true });
-}
+const header = benchHeader();
+prepareConfigs(folder, configs, { rows: options.rows, outerSteps });
+const results = configs.map((config) => {
+  const noRates = WAYS.map((way) => [way, new Array<number>()] as const);
+  // Every way has an entry.
+  return { config, tasksPerSecond: Object.fromEntries(noRates) as Record<Way, number[]> };
+});
+for (let round = 1; round <= rounds; round += 1)
+  for (const { config, tasksPerSecond } of results)
+    for (const way of ways) {
+      const rate = await measured(config, way);
+      tasksPerSecond[way].push(rate);
+      console.log(`${config}, ${way}, round ${round}: ${rate.toFixed(0)}`);
+    }
+const record = { ...header, rounds, rows: options.rows, results };
+writeResult(options.output, 'scaling', record, scalingPage(results, header));
 
 function scalingPage(results: readonly Result[], header: BenchHeader): string {
   const rows = results.map(({ config, tasksPerSecond }) => {

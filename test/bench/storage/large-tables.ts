@@ -9,8 +9,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -19,6 +18,7 @@ import { benchHeader, circumstances, grouped, markdownTable } from '../bench-hea
 import { watched, type WatchedCommand } from '../resident-memory.js';
 import { benchOptions } from '../bench-options.js';
 import { wholeNumber } from '../option-values.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const options = benchOptions(import.meta.url, {
   rows: { value: wholeNumber(), default: '100000000', about: 'rows of the table' },
@@ -141,30 +141,26 @@ function tableOf(rows: readonly Row[]): string[] {
 }
 
 const header = benchHeader();
-const folder = await mkdtemp(join(tmpdir(), 'qianmo-large-tables-'));
-try {
-  await writeFile(join(folder, 'log.csv'), smallLog());
-  const { 'smaller-rows': smaller } = options;
-  const rows: Row[] = [];
-  for (const given of [
-    { name: 'flat', rowCount: smaller, isKilled: false },
-    { name: 'smaller', rowCount: smaller, isKilled: true },
-    { name: 'large', rowCount: options.rows, isKilled: true },
-  ]) {
-    rows.push(...(await rowsOf(folder, given)));
-    await rm(join(folder, given.name), { recursive: true, force: true });
-  }
-  const text = [
-    `# Tables of ${grouped(options.rows)} rows`,
-    '',
-    `${circumstances(header)} ${OUTER_STEPS} outer steps with Adam on rows of 9 floats, a checkpoint every ${CHECKPOINT_EVERY}. The coordinator is killed`,
-    'in the second checkpoint. Digests are over pieces of tables.',
-    '',
-    ...tableOf(rows),
-    '',
-  ].join('\n');
-  console.log(text);
-  await writeFile(RESULT, text);
-} finally {
-  await rm(folder, { recursive: true, force: true });
+const folder = scratchFolder('large-tables');
+await writeFile(join(folder, 'log.csv'), smallLog());
+const { 'smaller-rows': smaller } = options;
+const rows: Row[] = [];
+for (const given of [
+  { name: 'flat', rowCount: smaller, isKilled: false },
+  { name: 'smaller', rowCount: smaller, isKilled: true },
+  { name: 'large', rowCount: options.rows, isKilled: true },
+]) {
+  rows.push(...(await rowsOf(folder, given)));
+  await rm(join(folder, given.name), { recursive: true, force: true });
 }
+const text = [
+  `# Tables of ${grouped(options.rows)} rows`,
+  '',
+  `${circumstances(header)} ${OUTER_STEPS} outer steps with Adam on rows of 9 floats, a checkpoint every ${CHECKPOINT_EVERY}. The coordinator is killed`,
+  'in the second checkpoint. Digests are over pieces of tables.',
+  '',
+  ...tableOf(rows),
+  '',
+].join('\n');
+console.log(text);
+await writeFile(RESULT, text);

@@ -7,7 +7,7 @@
  *   npm run bench -- prepare --rows 10M --memory 2048,1024 --rounds 3
  */
 
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,6 +27,7 @@ import {
 import { watched, type WatchedCommand } from '../resident-memory.js';
 import { benchOptions } from '../bench-options.js';
 import { listOf, roundsOption, rowsAsWritten, text, wholeNumber } from '../option-values.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 /** Not the executable, which first checks the setup. */
 const COMMAND = fileURLToPath(new URL('../../../infra/cli/main.js', import.meta.url));
@@ -192,14 +193,10 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
 
 async function measure(): Promise<void> {
   const header = benchHeader();
-  const folder = mkdtempSync(join(options.folder, 'qianmo-log-to-store-'));
-  try {
-    const stages = await stagesIn(folder);
-    const text = report(header, stages);
-    writeResult(RESULTS, 'log-to-store', { ...header, rows: rowCount, stages }, text);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const folder = scratchFolder('log-to-store', options.folder);
+  const stages = await stagesIn(folder);
+  const text = report(header, stages);
+  writeResult(RESULTS, 'log-to-store', { ...header, rows: rowCount, stages }, text);
 }
 
 await (options.plain === undefined ? measure() : sortByDuckDb(options.plain));

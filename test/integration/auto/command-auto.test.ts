@@ -1,7 +1,7 @@
 /** `qianmo auto` on a tiny store: data alone in, one trained run and its config out. */
 
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
@@ -9,15 +9,15 @@ import type { ArmName } from '../../../shared/config/arms.js';
 import { parseSweepRecord, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { loadConfig } from '../../../shared/config/yaml-file.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const ExportSchema = z.looseObject({ evaluatedDifferenceMax: z.number() });
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let data: string;
 
 beforeAll(async () => {
-  room = await commandRoom();
   data = await room.config('data', (config) => {
     config['model'] = undefined;
     config['method'] = 'auto';
@@ -34,7 +34,6 @@ beforeAll(async () => {
   });
   await room.done(['prepare', data]);
 });
-afterAll(() => room.remove());
 
 describe('qianmo auto', () => {
   it('is named by the commands that need its choice', () =>

@@ -3,7 +3,7 @@
  * of the bundle before, and now and then write all blocks again.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import {
   exportChanged,
   type ExportedChanges,
@@ -19,12 +19,8 @@ import { grownParameters } from '../../../coordinator/checkpoints/checkpoint-rea
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskEntry, TaskStore } from '../../../shared/tasks/task-store.js';
 import { ADDED, CHANGED, storeAt } from '../../fixtures/bundle/grown-stores.js';
-import {
-  exportableConfig,
-  exportRoom,
-  exportSource,
-  type ExportRoom,
-} from '../../fixtures/bundle/tiny-export.js';
+import { exportableConfig, exportRoom, exportSource } from '../../fixtures/bundle/tiny-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { servedBundle } from '../../fixtures/serving/served-export.js';
 
 const STORES = [storeAt(0), storeAt(1), storeAt(2)] as const;
@@ -56,14 +52,12 @@ function sourceAt(version: 0 | 1 | 2): ExportSource {
   };
 }
 
-let room: ExportRoom;
+const room = openedOnce(() => exportRoom(() => current));
 let current: TaskStore;
 let served: Exports;
 beforeAll(async () => {
-  room = await exportRoom(() => current);
   served = await exportsOf('float32');
 });
-afterAll(() => room.close());
 
 interface Exports {
   readonly objects: MemoryObjectStore;

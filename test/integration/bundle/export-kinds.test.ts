@@ -3,7 +3,7 @@
  * evaluation predicts for the same rows, whatever the encoding says of them.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
@@ -14,6 +14,7 @@ import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { modelFor } from '../../fixtures/training/model-for-method.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -24,7 +25,6 @@ import {
   exportRoom,
   exportSource,
   loadedBundle,
-  type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 
 const store = exportableStore({
@@ -42,11 +42,7 @@ const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]
   { kind: 'global' },
 ];
 
-let room: ExportRoom;
-beforeAll(async () => {
-  room = await exportRoom(() => store);
-});
-afterAll(() => room.close());
+const room = openedOnce(() => exportRoom(() => store));
 
 function queryRows(task: TaskRows): EncodedRows {
   const { supportRowCount: first, rowCount } = task;

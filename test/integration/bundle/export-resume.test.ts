@@ -3,7 +3,7 @@
  * has them.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
 import { offsetOf } from '../../../shared/bundle/calibration.js';
@@ -15,8 +15,8 @@ import {
   exportRoom,
   exportSource,
   loadedBundle,
-  type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 /** Three waves of single-task jobs. */
 const store = exportableStore({ taskCount: 150, supportRowCountMax: 8, queryRowCountMax: 4 });
@@ -36,11 +36,7 @@ const source = exportSource(config, store, [
   },
 ]);
 
-let room: ExportRoom;
-beforeAll(async () => {
-  room = await exportRoom(() => store);
-});
-afterAll(() => room.close());
+const room = openedOnce(() => exportRoom(() => store));
 
 /** Counts its calls, and fails at one of them. */
 function failingAt(call: number): Dispatcher & { readonly calls: () => number } {
@@ -93,26 +89,24 @@ describe('an export that is killed', () => {
   });
 });
 
-describe('a bundle', () => {
-  test('serves unadapted blocks where evaluation chose them, and calibrates by evidence', async () => {
-    const objects = new MemoryObjectStore();
-    const { digest } = await room.exported(source, objects);
-    const { model, index, offsets, manifest } = await loadedBundle(objects, digest);
-    const initial = source.parameters.dense.get('bias')!.values;
-    for (const { key, supportRowCount } of store.tasks) {
-      const block = blockOfKey(index, key);
-      const { blocks } = adaptedTaskOf(model.blocks, block);
-      const isInitial = blocks.get('bias')!.values[0] === initial[0];
-      expect(isInitial).toBe(supportRowCount <= 4);
-      expect(model.blocks.evidence.supportRowCounts[block]).toBe(
-        supportRowCount <= 4 ? 0 : supportRowCount,
-      );
-      const { clicks, impressions } = model.blocks.evidence;
-      const evidence = { clicks: clicks[block]!, impressions: impressions[block]! };
-      expect(evidence.impressions).toBeGreaterThan(0);
-      expect(offsets[block]).toBe(offsetOf(manifest.calibrations[0]!, 'binary', evidence));
-    }
-    expect(blockOfKey(index, 'nobody')).toBe(0);
-    expect(manifest.unknown).toEqual({ block: 'initial' });
-  });
+test('a bundle serves unadapted blocks where evaluation chose them, and calibrates by evidence', async () => {
+  const objects = new MemoryObjectStore();
+  const { digest } = await room.exported(source, objects);
+  const { model, index, offsets, manifest } = await loadedBundle(objects, digest);
+  const initial = source.parameters.dense.get('bias')!.values;
+  for (const { key, supportRowCount } of store.tasks) {
+    const block = blockOfKey(index, key);
+    const { blocks } = adaptedTaskOf(model.blocks, block);
+    const isInitial = blocks.get('bias')!.values[0] === initial[0];
+    expect(isInitial).toBe(supportRowCount <= 4);
+    expect(model.blocks.evidence.supportRowCounts[block]).toBe(
+      supportRowCount <= 4 ? 0 : supportRowCount,
+    );
+    const { clicks, impressions } = model.blocks.evidence;
+    const evidence = { clicks: clicks[block]!, impressions: impressions[block]! };
+    expect(evidence.impressions).toBeGreaterThan(0);
+    expect(offsets[block]).toBe(offsetOf(manifest.calibrations[0]!, 'binary', evidence));
+  }
+  expect(blockOfKey(index, 'nobody')).toBe(0);
+  expect(manifest.unknown).toEqual({ block: 'initial' });
 });

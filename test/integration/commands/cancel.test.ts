@@ -1,24 +1,16 @@
 /** `cancel` as a command, on a run that other processes compute. */
 
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  commandRoom,
-  expectFailure,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { beforeAll, expect, it, onTestFinished } from 'vitest';
+import { commandRoom, expectFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const WAIT_MS_MAX = 120_000;
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 beforeAll(async () => {
-  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   await room.done(['prepare', await room.config('any')]);
-});
-afterAll(async () => {
-  await redis.close();
-  await room.remove();
 });
 
 it(
@@ -31,27 +23,26 @@ it(
     const queue = ['--redis', redis.url, '--prefix', '{steered}', '--format', 'json'];
     const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
     const first = room.start(train);
-    try {
-      await first.saw(/checkpoint of outer step 4:/);
-      const cancelled = JSON.parse(await room.done(['cancel', 'steered', ...queue])) as unknown;
-      expect(cancelled).toMatchObject({
-        ...{ run: 'steered', outerSteps, coordinator: { pid: first.pid } },
-        state: expect.stringMatching(/^(stopping|ended)$/) as string,
-      });
-      expectFailure(await first.ended, {
-        exitCode: 5,
-        what: /^the run was cancelled; outer step \d+ of 1000000 is safe$/,
-        cure: /qianmo train run\.yaml --resume/,
-      });
-      await room.refused(['wait', config], {
-        exitCode: 5,
-        what: /^run steered ended: the run was cancelled; outer step \d+ of 1000000 is safe/,
-        cure: /--resume/,
-      });
-    } finally {
+    onTestFinished(async () => {
       first.signal('SIGKILL');
       await first.ended;
-    }
+    });
+    await first.saw(/checkpoint of outer step 4:/);
+    const cancelled = JSON.parse(await room.done(['cancel', 'steered', ...queue])) as unknown;
+    expect(cancelled).toMatchObject({
+      ...{ run: 'steered', outerSteps, coordinator: { pid: first.pid } },
+      state: expect.stringMatching(/^(stopping|ended)$/) as string,
+    });
+    expectFailure(await first.ended, {
+      exitCode: 5,
+      what: /^the run was cancelled; outer step \d+ of 1000000 is safe$/,
+      cure: /qianmo train run\.yaml --resume/,
+    });
+    await room.refused(['wait', config], {
+      exitCode: 5,
+      what: /^run steered ended: the run was cancelled; outer step \d+ of 1000000 is safe/,
+      cure: /--resume/,
+    });
   },
   WAIT_MS_MAX,
 );

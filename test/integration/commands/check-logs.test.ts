@@ -1,18 +1,11 @@
 // `qianmo check` before `prepare`: what it says about logs whose flaws are known.
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { z } from 'zod';
-import {
-  commandRoom,
-  expectFailure,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, expectFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
-beforeAll(async () => {
-  room = await commandRoom();
-});
-afterAll(() => room.remove());
+const room = openedOnce(commandRoom);
 
 const ResultSchema = z.looseObject({
   requirement: z.string(),

@@ -8,14 +8,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { containersIn, documentsIn, KUBERNETES_LIFE } from '../../deployment/manifests.js';
 import { placedWords } from '../../deployment/placed-words.js';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { laterLog } from '../../fixtures/commands/small-run.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { posted } from '../../fixtures/serving/served-export.js';
 
 const TOKEN = 'a-token-of-this-test-alone';
@@ -29,13 +26,11 @@ const [policy = ''] = documentsIn(KUBERNETES_LIFE).flatMap(
   (document) => PolicyMap.safeParse(document).data?.data['policy.yaml'] ?? [],
 );
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 const running: RunningCommand[] = [];
 
 beforeAll(async () => {
-  redis = await redisForTest();
-  room = await commandRoom();
   await mkdir(room.path('data'));
   await room.config('run', (config) => {
     Object.assign(config.data, { store: 'data/store', rowSplit: { by: 'time' } });
@@ -52,8 +47,6 @@ afterAll(async () => {
     command.signal('SIGKILL');
     await command.ended;
   }
-  await room.remove();
-  await redis.close();
 });
 
 function started(words: readonly string[]): RunningCommand {

@@ -4,30 +4,24 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
-import {
-  commandRoom,
-  filesIn,
-  resultFilesIn,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, filesIn, resultFilesIn } from '../../fixtures/commands/command-room.js';
 import { canMountDisks, smallDisk, type SmallDisk } from '../../fixtures/faults/small-disk.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const DISK_BYTE_COUNT = 256 * 1024;
 
 const suffix = canMountDisks ? '' : ' (SKIPPED: no file system can be mounted here)';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let small: SmallDisk;
 let disk: string;
 beforeAll(async () => {
-  room = await commandRoom();
   if (!canMountDisks) return;
   small = smallDisk(DISK_BYTE_COUNT);
   disk = small.folder;
   await room.done(['prepare', await room.config('run')]);
 });
-afterAll(async () => {
-  await room.remove();
+afterAll(() => {
   if (canMountDisks) small.close();
 });
 

@@ -1,42 +1,26 @@
-/**
- * Redis and the object store when they are down, misconfigured or refuse; a port that is in use.
- */
+/** Redis and the object store when they are down, misconfigured or refuse; a port that is in use. */
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi, onTestFinished } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
-import {
-  commandRoom,
-  type CommandRoom,
-  type ExpectedFailure,
-} from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../../fixtures/stores/s3-buckets.js';
+import { commandRoom, type ExpectedFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../../fixtures/stores/s3-buckets.js';
 
 /** Nothing listens on port 1. */
 const NOBODY = 'redis://127.0.0.1:1';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let run: string;
 beforeAll(async () => {
-  room = await commandRoom();
   run = await room.config('run');
   await room.done(['prepare', run]);
 });
-afterAll(() => room.remove());
 
 describe('Redis', () => {
-  let redis: RedisForTest;
-  beforeAll(async () => {
-    redis = await redisForTest();
-  });
-  afterAll(() => redis.close());
+  const redis = openedOnce(redisForTest);
 
   const verbs: readonly (readonly string[])[] = [
     ['train', 'run.yaml', '--workers', '1'],
@@ -92,32 +76,29 @@ it('a port that is in use', async () => {
   await once(other, 'listening');
   const address = other.address();
   const port = typeof address === 'object' && address !== null ? String(address.port) : '';
-  try {
-    await room.refused(['dashboard', '--redis', redis.url, '--port', port], {
-      exitCode: 3,
-      what: /^another program listens on this port$/,
-      where: new RegExp(`^127\\.0\\.0\\.1:${port}$`),
-      found: /EADDRINUSE/,
-      cure: /another --port, or 0/,
-    });
-  } finally {
+  onTestFinished(async () => {
     other.close();
     await redis.close();
-  }
+  });
+  await room.refused(['dashboard', '--redis', redis.url, '--port', port], {
+    exitCode: 3,
+    what: /^another program listens on this port$/,
+    where: new RegExp(`^127\\.0\\.0\\.1:${port}$`),
+    found: /EADDRINUSE/,
+    cure: /another --port, or 0/,
+  });
 });
 
 describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
-  let s3: S3Buckets;
+  const s3 = openedOnce(startS3Buckets);
   let credentials: Record<string, string>;
   beforeAll(async () => {
-    s3 = await startS3Buckets();
     credentials = {
       AWS_ACCESS_KEY_ID: s3.options.credentials?.accessKeyId ?? '',
       AWS_SECRET_ACCESS_KEY: s3.options.credentials?.secretAccessKey ?? '',
     };
     await s3.makeBucket('there');
   });
-  afterAll(() => s3.stop());
 
   afterEach(() => void vi.unstubAllEnvs());
 

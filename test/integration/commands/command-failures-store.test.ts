@@ -3,21 +3,17 @@
  * file is touched.
  */
 
-import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import {
-  commandRoom,
-  type CommandRoom,
-  type ExpectedFailure,
-} from '../../fixtures/commands/command-room.js';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { commandRoom, type ExpectedFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let run: string;
 
 /** One store and one trained run, copied back before every test. */
 beforeAll(async () => {
-  room = await commandRoom();
   run = await room.config('run');
   await room.done(['prepare', run]);
   await room.done(['train', run]);
@@ -28,14 +24,6 @@ beforeEach(async () => {
   await room.copy('whole-store', 'store');
   await room.copy('whole-run', 'run');
 });
-afterAll(() => room.remove());
-
-async function flipByteOf(path: string): Promise<void> {
-  const bytes = await readFile(path);
-  const middle = Math.floor(bytes.length / 2);
-  bytes.writeUInt8(bytes.readUInt8(middle) ^ 1, middle);
-  await writeFile(path, bytes);
-}
 
 async function replaceIn(path: string, from: string, to: string): Promise<void> {
   const text = await readFile(path, 'utf8');
@@ -44,7 +32,6 @@ async function replaceIn(path: string, from: string, to: string): Promise<void> 
 }
 
 const RESTORE = /restore the store from a copy, or write it again with `qianmo prepare --force`/;
-const checkpoint = (...names: string[]): string => join('run', 'checkpoints', ...names);
 
 describe('a task store', () => {
   it.each<[string, (store: string) => Promise<void>, Omit<ExpectedFailure, 'exitCode'>]>([
@@ -93,18 +80,6 @@ describe('a task store', () => {
 });
 
 describe('checkpoints', () => {
-  it('with blobs that were changed', async () => {
-    const blobs = await readdir(room.path(checkpoint('blobs')));
-    for (const name of blobs) await flipByteOf(room.path(checkpoint('blobs', name)));
-    await room.refused(['train', run, '--resume'], {
-      exitCode: 1,
-      what: /^there are checkpoints, but none is complete$/,
-      where: /run\/checkpoints$/,
-      found: /blobs\/[0-9a-f]{64}: a blob does not match its reference/,
-      cure: /restore .* or start again with --fresh/,
-    });
-  });
-
   it('that do not exist', async () => {
     await rm(room.path('run'), { recursive: true });
     await room.refused(['evaluate', run], {
@@ -112,16 +87,6 @@ describe('checkpoints', () => {
       what: /no checkpoint to evaluate/,
       where: /run\/checkpoints/,
       cure: /qianmo train/,
-    });
-  });
-
-  it('of a finished run are not overwritten without an explicit option', async () => {
-    await room.refused(['train', run], {
-      exitCode: 2,
-      what: /^this output has a finished run$/,
-      where: /^run$/,
-      found: /outer step 2 of 2/,
-      cure: /--resume .* --fresh/,
     });
   });
 

@@ -1,20 +1,15 @@
 /** A wrong command line or config is refused before anything is started. */
 
 import { mkdir } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  commandRoom,
-  type CommandRoom,
-  type ExpectedFailure,
-} from '../../fixtures/commands/command-room.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { commandRoom, type ExpectedFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   await room.config('run');
   await mkdir(room.path('folder.csv'));
 });
-afterAll(() => room.remove());
 
 type Line = readonly [args: string, expected: Omit<ExpectedFailure, 'exitCode'>];
 

@@ -2,28 +2,22 @@
 
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { COMMAND } from '../../fixtures/commands/command.js';
-import {
-  commandRoom,
-  expectFailure,
-  resultFilesIn,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { commandRoom, expectFailure, resultFilesIn } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const PATIENCE = { timeout: 60_000, interval: 100 };
 
-let room: CommandRoom;
-let redis: RedisForTest;
+const room = openedOnce(commandRoom);
+const redis = openedOnce(redisForTest);
 let run: string;
 beforeAll(async () => {
-  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
   // The whole grid, so that an evaluation is under way when it is stopped.
   run = await room.config('run', (config) => void (config['evaluation'] = {}));
   await room.done(['prepare', run]);
 });
-afterAll(() => Promise.all([room.remove(), redis.close()]));
 
 // `same-digest.test.ts` compares a resume with an undisturbed run.
 it('train keeps complete steps', async () => {
@@ -73,55 +67,18 @@ it('evaluate writes no report', async () => {
   expect(after.filter((file) => !file.startsWith('run/global/'))).toEqual(before);
 });
 
-it('synthesize leaves nothing', async () => {
-  const before = await resultFilesIn(room.folder);
-  const synthesis = room.start([
-    ...['synthesize', '--rows', '50M', '--users', '10k', '--adgroups', '100'],
-    ...['--out', 's.parquet'],
-  ]);
-  await synthesis.saw(/synthesize {2}\d/);
-  synthesis.signal('SIGINT');
-  expectFailure(await synthesis.ended, {
-    exitCode: 4,
-    what: /stopped before the log was complete/,
-    where: /^s\.parquet$/,
-    cure: /same command again/,
-  });
-  expect(await resultFilesIn(room.folder)).toEqual(before);
-});
-
-it('prepare leaves nothing', async () => {
-  await room.done(['synthesize', '--rows', '300k', '--out', 'big.csv']);
-  const big = await room.config('big', ({ data }) => {
-    Object.assign(data, { logs: 'big.csv', store: 'big-store', label: { column: 'click' } });
-    Object.assign(data, { time: 'time', features: [{ name: 'user', kind: 'category' }] });
-  });
-  const before = await resultFilesIn(room.folder);
-  const preparation = room.start(['prepare', big]);
-  await preparation.saw(/dictionaries {2}0/);
-  preparation.signal('SIGINT');
-  expectFailure(await preparation.ended, {
-    exitCode: 4,
-    what: /prepare was stopped on request and wrote nothing/,
-    cure: /again/,
-  });
-  expect(await resultFilesIn(room.folder)).toEqual(before);
-});
-
-describe('a service ends with 0', () => {
-  it.each([
-    ['worker', /worker .* takes jobs from/, []],
-    ['dashboard', null, ['--port', '0']],
-  ] as const)('%s', async (verb, sign, options) => {
-    const service = room.start([verb, '--redis', redis.url, ...options]);
-    if (sign !== null) await service.saw(sign);
-    while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))
-      await new Promise((resolve) => setImmediate(resolve));
-    service.signal('SIGINT');
-    const ended = await service.ended;
-    expect(ended.exitCode, ended.diagnostics).toBe(0);
-    expect(ended.diagnostics).not.toMatch(/error/);
-  });
+it.each([
+  ['worker', /worker .* takes jobs from/, []],
+  ['dashboard', null, ['--port', '0']],
+] as const)('a service ends with 0: %s', async (verb, sign, options) => {
+  const service = room.start([verb, '--redis', redis.url, ...options]);
+  if (sign !== null) await service.saw(sign);
+  while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))
+    await new Promise((resolve) => setImmediate(resolve));
+  service.signal('SIGINT');
+  const ended = await service.ended;
+  expect(ended.exitCode, ended.diagnostics).toBe(0);
+  expect(ended.diagnostics).not.toMatch(/error/);
 });
 
 describe('a terminal that closes', () => {

@@ -3,25 +3,20 @@
  * table.
  */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import {
-  commandRoom,
-  expectFailure,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, expectFailure } from '../../fixtures/commands/command-room.js';
 import { findNvidiaDriver } from '../../../infra/bootstrap/cuda-libraries.mjs';
 import { ComparisonReportSchema } from '../../../coordinator/scoring/compare-runs.js';
 import { DeviceReportSchema } from '../../../shared/events/device-report.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let run: string;
 beforeAll(async () => {
-  room = await commandRoom();
   run = await room.config('run');
 });
-afterAll(() => room.remove());
 
 async function json(...args: string[]): Promise<unknown> {
   return JSON.parse(await room.done([...args, '--format', 'json']));
@@ -29,32 +24,30 @@ async function json(...args: string[]): Promise<unknown> {
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 
-describe('--format json', () => {
-  it('of prepare, train and evaluate, in sequence', async () => {
-    const prepared = z
-      .object({ taskCount: z.literal(24), rowCount: z.literal(480), store: z.literal('store') })
-      .parse(await json('prepare', run));
-    expect(prepared.taskCount).toBe(24);
-    // The second time the store is kept and reported as the same.
-    expect(await json('prepare', run)).toMatchObject(prepared);
-    const trained = z
-      .strictObject({
-        run: z.literal('run'),
-        outerSteps: z.literal(2),
-        checkpoint: z.string().startsWith('file://'),
-        digest,
-      })
-      .parse(await json('train', run));
-    expect(await json('evaluate', run)).toMatchObject({
-      run: { run: 'run', metaDigest: trained.digest },
-      counts: { trainTasks: expect.any(Number) as number },
-    });
-    const runs = ['run:global', 'run:meta-adapted'];
-    const report = ComparisonReportSchema.parse(await json('compare', ...runs, '--out', 'out'));
-    expect(report.slices[0]?.arms).toHaveLength(2);
-    await room.refused(['compare', 'run', 'nowhere'], {
-      ...{ exitCode: 2, what: /not evaluated/, where: /nowhere$/, cure: /a run's output/ },
-    });
+it('--format json of prepare, train and evaluate, in sequence', async () => {
+  const prepared = z
+    .object({ taskCount: z.literal(24), rowCount: z.literal(480), store: z.literal('store') })
+    .parse(await json('prepare', run));
+  expect(prepared.taskCount).toBe(24);
+  // The second time the store is kept and reported as the same.
+  expect(await json('prepare', run)).toMatchObject(prepared);
+  const trained = z
+    .strictObject({
+      run: z.literal('run'),
+      outerSteps: z.literal(2),
+      checkpoint: z.string().startsWith('file://'),
+      digest,
+    })
+    .parse(await json('train', run));
+  expect(await json('evaluate', run)).toMatchObject({
+    run: { run: 'run', metaDigest: trained.digest },
+    counts: { trainTasks: expect.any(Number) as number },
+  });
+  const runs = ['run:global', 'run:meta-adapted'];
+  const report = ComparisonReportSchema.parse(await json('compare', ...runs, '--out', 'out'));
+  expect(report.slices[0]?.arms).toHaveLength(2);
+  await room.refused(['compare', 'run', 'nowhere'], {
+    ...{ exitCode: 2, what: /not evaluated/, where: /nowhere$/, cure: /a run's output/ },
   });
 });
 

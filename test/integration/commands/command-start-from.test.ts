@@ -5,19 +5,16 @@
  */
 
 import { rm } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { parseSweepRecord } from '../../../coordinator/sweep/sweep-record.js';
-import {
-  commandRoom,
-  type CommandRoom,
-  type ExpectedFailure,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, type ExpectedFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 /** Moves no parameter, so a run ends with the parameters it started with. */
 const STANDING_STILL = { kind: 'sgd', rate: 1e-60 };
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let baseDigest: string;
 
 function digestIn(output: string): string {
@@ -35,12 +32,10 @@ function followingRun(name: string, startFrom: string, model = {}): Promise<stri
 }
 
 beforeAll(async () => {
-  room = await commandRoom();
   const base = await room.config('base');
   await room.done(['prepare', base]);
   baseDigest = digestIn(await room.done(['train', base]));
 });
-afterAll(() => room.remove());
 
 describe('a run that starts from another', () => {
   it('starts with the parameters of that run, and does not need it after its first checkpoint', async () => {

@@ -1,18 +1,17 @@
-/**
- * `qianmo sweep` on a tiny store with real inner loops: stop, resume, and refusals.
- */
+/** `qianmo sweep` on a tiny store with real inner loops: stop, resume, and refusals. */
 
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { parseSweepRecord, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { loadConfig, parseConfig } from '../../../shared/config/yaml-file.js';
 import { SWEEP_CONFIG } from '../../../shared/config/sweep-config.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { smallLog } from '../../fixtures/commands/small-run.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 
 /** The example with another base, and with its own grids and halving. */
 const EXAMPLE = 'infra/examples/sweep.yaml';
@@ -29,7 +28,6 @@ async function sweepFile(changes: Record<string, unknown> = {}): Promise<string>
 }
 
 beforeAll(async () => {
-  room = await commandRoom();
   const base = await room.config('base', (config) => {
     Object.assign(config.training, { outerSteps: 6, optimizer: { kind: 'adam', rate: 0.01 } });
     config['evaluation'] = {
@@ -41,61 +39,58 @@ beforeAll(async () => {
   });
   await room.done(['prepare', base]);
 });
-afterAll(() => room.remove());
 
-describe('qianmo sweep', () => {
-  it('stops, resumes, and leaves the best trial as a run that can be evaluated', async () => {
-    const sweep = await sweepFile();
-    const first = room.start(['sweep', sweep]);
-    await first.saw(/t01 at outer step 1: validation logloss/);
-    first.signal('SIGINT');
-    const stopped = await first.ended;
-    expect(stopped.exitCode, stopped.diagnostics).toBe(4);
-    expect(stopped.diagnostics).toMatch(
-      /its scores and the checkpoints of unfinished trials are kept[^]*--resume/,
-    );
-    await room.refused(['sweep', sweep], {
-      exitCode: 2,
-      what: /contains a sweep that was started before/,
-      where: /sweep\/sweep\.json$/,
-      cure: /--resume .* --fresh/,
-    });
-
-    const printed = await room.done(['sweep', sweep, '--resume', '--format', 'json']);
-    const record = parseSweepRecord(printed, 'the output');
-    expect(record.rungs).toEqual([
-      { outerSteps: 1, trialCount: 12 },
-      { outerSteps: 2, trialCount: 4 },
-      { outerSteps: 6, trialCount: 1 },
-    ]);
-    const kept = record.trials.filter(({ scores }) => scores.length === 3).map(({ name }) => name);
-    expect(kept).toEqual([record.best?.trial]);
-    const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
-    expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
-
-    // Eliminated trials have no checkpoint left; every trial has its config, and the record of its training.
-    for (const { name } of record.trials) {
-      const files = await readdir(room.path(`sweep/trials/${name}`), { recursive: true });
-      expect(files.includes('run.yaml'), name).toBe(true);
-      const status = await room.done(['status', `sweep/trials/${name}`, '--format', 'json']);
-      expect(JSON.parse(status), name).toMatchObject({
-        ...{ run: `tiny-${name}`, callName: 'trial', state: 'finished' },
-        training: {
-          outerStep: record.trials.find((trial) => trial.name === name)?.scores.at(-1)?.outerSteps,
-        },
-      });
-      expect(files.includes('checkpoints/latest.json'), name).toBe(kept.includes(name));
-    }
-    const best = await loadConfig(RUN_CONFIG, room.path('sweep/best.yaml'));
-    expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
-    const trained = await room.done(['train', 'sweep/best.yaml', '--resume']);
-    const digest = record.trials.find(({ name }) => name === kept[0])?.scores[2]?.metaDigest;
-    expect(trained).toContain(digest);
-
-    const table = await room.done(['sweep', sweep, '--resume']);
-    expect(table).toMatch(/^config +sweep\/best\.yaml$/m);
-    await room.done(['evaluate', 'sweep/best.yaml']);
+it('qianmo sweep stops, resumes, and leaves the best trial as a run that can be evaluated', async () => {
+  const sweep = await sweepFile();
+  const first = room.start(['sweep', sweep]);
+  await first.saw(/t01 at outer step 1: validation logloss/);
+  first.signal('SIGINT');
+  const stopped = await first.ended;
+  expect(stopped.exitCode, stopped.diagnostics).toBe(4);
+  expect(stopped.diagnostics).toMatch(
+    /its scores and the checkpoints of unfinished trials are kept[^]*--resume/,
+  );
+  await room.refused(['sweep', sweep], {
+    exitCode: 2,
+    what: /contains a sweep that was started before/,
+    where: /sweep\/sweep\.json$/,
+    cure: /--resume .* --fresh/,
   });
+
+  const printed = await room.done(['sweep', sweep, '--resume', '--format', 'json']);
+  const record = parseSweepRecord(printed, 'the output');
+  expect(record.rungs).toEqual([
+    { outerSteps: 1, trialCount: 12 },
+    { outerSteps: 2, trialCount: 4 },
+    { outerSteps: 6, trialCount: 1 },
+  ]);
+  const kept = record.trials.filter(({ scores }) => scores.length === 3).map(({ name }) => name);
+  expect(kept).toEqual([record.best?.trial]);
+  const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
+  expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
+
+  // Eliminated trials have no checkpoint left; every trial has its config, and the record of its training.
+  for (const { name } of record.trials) {
+    const files = await readdir(room.path(`sweep/trials/${name}`), { recursive: true });
+    expect(files.includes('run.yaml'), name).toBe(true);
+    const status = await room.done(['status', `sweep/trials/${name}`, '--format', 'json']);
+    expect(JSON.parse(status), name).toMatchObject({
+      ...{ run: `tiny-${name}`, callName: 'trial', state: 'finished' },
+      training: {
+        outerStep: record.trials.find((trial) => trial.name === name)?.scores.at(-1)?.outerSteps,
+      },
+    });
+    expect(files.includes('checkpoints/latest.json'), name).toBe(kept.includes(name));
+  }
+  const best = await loadConfig(RUN_CONFIG, room.path('sweep/best.yaml'));
+  expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
+  const trained = await room.done(['train', 'sweep/best.yaml', '--resume']);
+  const digest = record.trials.find(({ name }) => name === kept[0])?.scores[2]?.metaDigest;
+  expect(trained).toContain(digest);
+
+  const table = await room.done(['sweep', sweep, '--resume']);
+  expect(table).toMatch(/^config +sweep\/best\.yaml$/m);
+  await room.done(['evaluate', 'sweep/best.yaml']);
 });
 
 /** A record as `--format json` prints it, and the messages printed meanwhile. */
@@ -154,24 +149,17 @@ describe('a trial of qianmo sweep', () => {
   });
 });
 
-describe('qianmo sweep refuses', () => {
-  it.each<[string, Record<string, unknown>, RegExp, RegExp]>([
-    ['an empty grid', { grid: {} }, /nothing to choose from/, /grid/],
-    [
-      'a path that does not exist',
-      { grid: { 'method.x': [1, 2] } },
-      /fields that are wrong/,
-      /t01/,
-    ],
-    ['a base that does not exist', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
-    [
-      'another sweep in its output',
-      { output: 'sweep', grid: { seed: [1, 2] } },
-      /the output contains/,
-      /./,
-    ],
-  ])('%s', async (_, changes, what, where) => {
-    const sweep = await sweepFile({ output: 'other', ...changes });
-    await room.refused(['sweep', sweep], { exitCode: 2, what, where, cure: /./ });
-  });
+it.each<[string, Record<string, unknown>, RegExp, RegExp]>([
+  ['an empty grid', { grid: {} }, /nothing to choose from/, /grid/],
+  ['a path that does not exist', { grid: { 'method.x': [1, 2] } }, /fields that are wrong/, /t01/],
+  ['a base that does not exist', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
+  [
+    'another sweep in its output',
+    { output: 'sweep', grid: { seed: [1, 2] } },
+    /the output contains/,
+    /./,
+  ],
+])('qianmo sweep refuses %s', async (_, changes, what, where) => {
+  const sweep = await sweepFile({ output: 'other', ...changes });
+  await room.refused(['sweep', sweep], { exitCode: 2, what, where, cure: /./ });
 });

@@ -4,12 +4,9 @@
  */
 
 import { readdir, readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 interface PrintedExport {
   readonly digest: string;
@@ -18,16 +15,14 @@ interface PrintedExport {
   readonly evaluatedDifferenceMax: number;
 }
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   await room.config('small', (config) => {
     config['evaluation'] = EXPORT_EVALUATION;
   });
   await room.done(['prepare', 'small.yaml']);
   await room.done(['train', 'small.yaml']);
 });
-afterAll(() => room.remove());
 
 const exported = async (...options: string[]): Promise<PrintedExport> =>
   JSON.parse(

@@ -1,25 +1,20 @@
 // `qianmo init`: from a log without a config to one that prepares.
 import { execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { projectRoot } from '../../../infra/bootstrap/base.mjs';
-import {
-  commandRoom,
-  expectFailure,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, expectFailure } from '../../fixtures/commands/command-room.js';
 import { onTerminal } from '../../fixtures/commands/command-here.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   const script = `${projectRoot}/infra/examples/tutorial/messy-log.mjs`;
   await room.write(
     'clicks.csv',
     execFileSync('node', [script], { encoding: 'utf8', maxBuffer: 2 ** 26 }),
   );
 });
-afterAll(() => room.remove());
 
 test('the config of the tutorial log reads as many rows as the one written by hand', async () => {
   const printed = await room.done(['init', 'clicks.csv', '--out', 'tutorial.yaml']);

@@ -6,10 +6,11 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startEmbeddedRedis, type EmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 /** Follows an `@`, which must not end the password in a message. */
 const CANARY = 'nary7f3a9c';
@@ -18,15 +19,15 @@ const KEY_CANARY = 'nary2d8b41';
 const SIGNING_KEY = `ca${KEY_CANARY}-0123456789abcdef0123456789`;
 const CANARIES = [CANARY, KEY_CANARY];
 
-let room: CommandRoom;
-let redisFolder: TemporaryFolder;
-let redis: EmbeddedRedis;
+const room = openedOnce(commandRoom);
+const redisFolder = openedOnce(temporaryFolder);
+const redis = openedOnce(() =>
+  startEmbeddedRedis({ dataDir: redisFolder.path, password: PASSWORD }),
+);
 let run: string;
 /** It runs until it is stopped, so that one worker cannot do all its jobs before another is ready. */
 let endless: string;
 beforeAll(async () => {
-  [room, redisFolder] = await Promise.all([commandRoom(), temporaryFolder()]);
-  redis = await startEmbeddedRedis({ dataDir: redisFolder.path, password: PASSWORD });
   run = await room.config('run', (config) => {
     Object.assign(config.training, { outerSteps: 6 });
   });
@@ -34,10 +35,6 @@ beforeAll(async () => {
     Object.assign(config.training, { outerSteps: 100_000, checkpointEveryOuterSteps: 1000 });
   });
   await room.done(['prepare', run]);
-});
-afterAll(async () => {
-  await redis.stop();
-  await Promise.all([room.remove(), redisFolder.remove()]);
 });
 
 /** The arguments of every process of this machine. */
@@ -113,22 +110,20 @@ describe('the password of Redis and the signing key', () => {
   });
 });
 
-describe('an embedded Redis', () => {
-  it('tells nobody but its user how to reach it', async () => {
-    const training = room.start(['train', run, '--fresh', '--redis', 'embedded']);
-    const [, file = ''] = await training.saw(/QIANMO_REDIS_URL=\$\(cat (\S+)\) qianmo worker/);
-    const url = (await readFile(file, 'utf8')).trim();
-    const { password } = new URL(url);
-    expect(password).toHaveLength(48);
-    expect(await processList()).not.toContain(password);
-    const worker = room.start(['worker', '--prefix', '{run}'], { QIANMO_REDIS_URL: url });
-    const trained = await training.ended;
-    worker.signal('SIGTERM');
-    const worked = await worker.ended;
-    expect(trained.exitCode, trained.diagnostics).toBe(0);
-    for (const { output, diagnostics } of [trained, worked])
-      expect(output + diagnostics).not.toContain(password);
-    expect(await filesWith(room.folder, password)).toEqual([]);
-    await expect(readFile(file)).rejects.toMatchObject({ code: 'ENOENT' });
-  });
+it('an embedded Redis tells nobody but its user how to reach it', async () => {
+  const training = room.start(['train', run, '--fresh', '--redis', 'embedded']);
+  const [, file = ''] = await training.saw(/QIANMO_REDIS_URL=\$\(cat (\S+)\) qianmo worker/);
+  const url = (await readFile(file, 'utf8')).trim();
+  const { password } = new URL(url);
+  expect(password).toHaveLength(48);
+  expect(await processList()).not.toContain(password);
+  const worker = room.start(['worker', '--prefix', '{run}'], { QIANMO_REDIS_URL: url });
+  const trained = await training.ended;
+  worker.signal('SIGTERM');
+  const worked = await worker.ended;
+  expect(trained.exitCode, trained.diagnostics).toBe(0);
+  for (const { output, diagnostics } of [trained, worked])
+    expect(output + diagnostics).not.toContain(password);
+  expect(await filesWith(room.folder, password)).toEqual([]);
+  await expect(readFile(file)).rejects.toMatchObject({ code: 'ENOENT' });
 });

@@ -6,18 +6,10 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../../fixtures/stores/s3-buckets.js';
+import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../../fixtures/stores/s3-buckets.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { sha256Of } from '../../../shared/tensors/sha256.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
@@ -27,13 +19,12 @@ const BUCKET = 'adgroups';
 const LEFTOVER_OF_REMOTE = `blobs/${sha256Of(Buffer.from('remote')).slice(0, 32)}/blobs/${'a'.repeat(64)}`;
 
 describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
-  let room: CommandRoom;
-  let redis: RedisForTest;
-  let buckets: S3Buckets;
+  const room = openedOnce(commandRoom);
+  const redis = openedOnce(redisForTest);
+  const buckets = openedOnce(startS3Buckets);
   let bucket: S3ObjectStore;
 
   beforeAll(async () => {
-    [room, redis, buckets] = await Promise.all([commandRoom(), redisForTest(), startS3Buckets()]);
     await buckets.makeBucket(BUCKET);
     bucket = new S3ObjectStore({ ...buckets.options, bucket: BUCKET, prefix: '' });
     const { credentials } = buckets.options;
@@ -41,10 +32,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', credentials?.secretAccessKey);
   });
 
-  afterAll(async () => {
-    vi.unstubAllEnvs();
-    await Promise.all([room.remove(), redis.close(), buckets.stop()]);
-  });
+  afterAll(() => vi.unstubAllEnvs());
 
   async function runFile(name: string, onS3: boolean, training: object = {}): Promise<string> {
     const run = smallRun(name, 8);

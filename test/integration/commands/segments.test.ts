@@ -5,20 +5,20 @@
 
 import { readFile } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   parseReport,
   type EvaluationReport,
 } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let reports: EvaluationReport[];
 
 beforeAll(async () => {
-  room = await commandRoom();
   await room.write('log.csv', segmentLog());
   // JSON is valid YAML.
   await room.write('run.yaml', JSON.stringify(segmentRun()));
@@ -29,7 +29,6 @@ beforeAll(async () => {
   const { segments } = JSON.parse(output) as { segments: unknown[] };
   reports = segments.map((report) => parseReport(JSON.stringify(report), 'the output'));
 });
-afterAll(() => room.remove());
 
 function metricsOf(report: EvaluationReport, arm: ArmName) {
   const found = report.slices[0]?.arms.find((each) => each.arm === arm);

@@ -3,17 +3,17 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { projectRoot } from '../../../infra/bootstrap/base.mjs';
 import { COMMAND, WrittenText } from '../../fixtures/commands/command.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const ROWS = 6_000;
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   const script = `${projectRoot}/infra/examples/tutorial/messy-log.mjs`;
   const log = execFileSync('node', [script], { encoding: 'utf8', maxBuffer: 2 ** 26 });
   await room.write(
@@ -34,7 +34,6 @@ beforeAll(async () => {
     await chmod(room.path(`bin/${name}`), 0o755);
   }
 });
-afterAll(() => room.remove());
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

@@ -1,22 +1,20 @@
 /** Two coordinators of one run, as real processes: the second stops at once, and a suspended one is fenced. */
 
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import {
   commandRoom,
   expectFailure,
-  type CommandRoom,
   type ExpectedFailure,
 } from '../../fixtures/commands/command-room.js';
 import type { EndedCommand, RunningCommand } from '../../fixtures/commands/command.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   await room.done(['prepare', await room.config('any')]);
 });
-afterAll(() => room.remove());
 
 interface Scene {
   readonly redis: RedisForTest;

@@ -2,18 +2,14 @@
 // to eager execution.
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 
 type Tensor = tfjs.Tensor;
 
-let engine: Engine;
-let tf: typeof tfjs;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-  tf = engine.tf;
-});
+const engine = await loadEngine('tensorflow', () => undefined);
+const { tf } = engine;
 
 /** `a`, `b` `[2, 3]`, `m` `[2, 2, 3]`, `i` of int32 `[4]`, `q` of bool `[2, 3]`. */
 interface Given {
@@ -151,8 +147,9 @@ const OPERATIONS: Readonly<Record<string, (given: Given) => Tensor | Tensor[]>> 
   },
 };
 
-describe('captured operations are bit-equal to eager ones', () => {
-  test.each(Object.keys(OPERATIONS))('%s', (name) => {
+test.each(Object.keys(OPERATIONS))(
+  'a captured operation is bit-equal to the eager one: %s',
+  (name) => {
     const input = {
       a: tf.tensor2d([0.5, -1.25, 2, -0.75, 3, 1.5], [2, 3]),
       b: tf.tensor2d([1.5, 2.25, -3, 0.5, 1, -2], [2, 3]),
@@ -178,8 +175,8 @@ describe('captured operations are bit-equal to eager ones', () => {
     captured.dispose();
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose(input);
-  });
-});
+  },
+);
 
 test('softmax, which oneDNN replaces only in graphs, differs in its last bits', () => {
   const input = tf.tensor2d([0.5, -1.25, 2, -0.75, 3, 1.5], [2, 3]);

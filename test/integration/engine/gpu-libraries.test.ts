@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, onTestFinished } from 'vitest';
 import { findOnPath } from '../../../infra/bootstrap/base.mjs';
 import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow.mjs';
 
@@ -34,35 +34,32 @@ test.skipIf(!isGpuTensorFlowInstalled() || compiler === undefined)(
   'with a visible GPU, every CUDA library is opened',
   async () => {
     const folder = await mkdtemp(join(tmpdir(), 'qianmo-driver-stub-'));
-    try {
-      for (const [name, source] of [
-        ['libcuda.so.1', DRIVER_STUB],
-        ['libnvidia-ml.so.1', NVML_STUB],
-      ] as const) {
-        const path = join(folder, `${name}.c`);
-        await writeFile(path, source);
-        const args = ['-shared', '-fPIC', '-w', '-o', join(folder, name), path];
-        const built = spawnSync(compiler ?? '', args, { encoding: 'utf8' });
-        expect(built.stderr).toBe('');
-      }
-      const { stderr } = spawnSync(process.execPath, ['infra/bootstrap/check-loading.mjs'], {
-        encoding: 'utf8',
-        env: {
-          ...process.env,
-          LD_LIBRARY_PATH: folder,
-          TF_CPP_MIN_LOG_LEVEL: '0',
-          TF_CPP_MAX_VLOG_LEVEL: '1',
-        },
-        maxBuffer: 2 ** 28,
-        timeout: 300_000,
-      });
-      const opened = [...stderr.matchAll(/Successfully opened dynamic library (\S+)/g)].map(
-        ([, name]) => name,
-      );
-      expect(opened).toEqual(expect.arrayContaining(['libcuda.so.1', ...CUDA_LIBRARIES]));
-      expect(stderr).not.toContain('Cannot dlopen');
-    } finally {
-      await rm(folder, { recursive: true, force: true });
+    onTestFinished(() => rm(folder, { recursive: true, force: true }));
+    for (const [name, source] of [
+      ['libcuda.so.1', DRIVER_STUB],
+      ['libnvidia-ml.so.1', NVML_STUB],
+    ] as const) {
+      const path = join(folder, `${name}.c`);
+      await writeFile(path, source);
+      const args = ['-shared', '-fPIC', '-w', '-o', join(folder, name), path];
+      const built = spawnSync(compiler ?? '', args, { encoding: 'utf8' });
+      expect(built.stderr).toBe('');
     }
+    const { stderr } = spawnSync(process.execPath, ['infra/bootstrap/check-loading.mjs'], {
+      encoding: 'utf8',
+      env: {
+        ...process.env,
+        LD_LIBRARY_PATH: folder,
+        TF_CPP_MIN_LOG_LEVEL: '0',
+        TF_CPP_MAX_VLOG_LEVEL: '1',
+      },
+      maxBuffer: 2 ** 28,
+      timeout: 300_000,
+    });
+    const opened = [...stderr.matchAll(/Successfully opened dynamic library (\S+)/g)].map(
+      ([, name]) => name,
+    );
+    expect(opened).toEqual(expect.arrayContaining(['libcuda.so.1', ...CUDA_LIBRARIES]));
+    expect(stderr).not.toContain('Cannot dlopen');
   },
 );

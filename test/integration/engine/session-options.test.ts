@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { recordGraph } from '../../../worker/compute/engine/capture/record-graph.js';
 import { savedModelOf } from '../../../worker/compute/engine/capture/saved-model.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
@@ -49,15 +49,14 @@ it('runs only the optimizers that results depend on, and none for portable jobs'
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-session-'));
   const example = tf.ones([2, 3]);
   const compute = (x: typeof example) => tf.sum(tf.mul(tf.sigmoid(x), tf.add(x, tf.tanh(x))), 1);
-  try {
-    const { graph } = recordGraph(tf, nativeBackendOf(tf)!, compute, example);
-    writeFileSync(join(folder, 'saved_model.pb'), savedModelOf(rewriteGraph(graph)).bytes);
-    expect(new Set(optimizersThatRun(folder))).toEqual(
-      new Set(['constant_folding', 'arithmetic_optimizer', 'common_subgraph_elimination']),
-    );
-    expect(optimizersThatRun(folder, { QIANMO_PORTABLE: '1' })).toEqual([]);
-  } finally {
+  onTestFinished(() => {
     tf.dispose(example);
     rmSync(folder, { recursive: true, force: true });
-  }
+  });
+  const { graph } = recordGraph(tf, nativeBackendOf(tf)!, compute, example);
+  writeFileSync(join(folder, 'saved_model.pb'), savedModelOf(rewriteGraph(graph)).bytes);
+  expect(new Set(optimizersThatRun(folder))).toEqual(
+    new Set(['constant_folding', 'arithmetic_optimizer', 'common_subgraph_elimination']),
+  );
+  expect(optimizersThatRun(folder, { QIANMO_PORTABLE: '1' })).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /** Coordinators that are killed, suspended or asked to stop, in each phase of a run, and clocks that differ. */
 
-import { afterAll, beforeAll, expect } from 'vitest';
+import { expect } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { cell, FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
 import { heldJob } from '../../fixtures/faults/held-job.js';
@@ -11,12 +11,9 @@ import {
   suspendedBeforeNaming,
 } from '../../fixtures/faults/processes.js';
 import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let scene: FaultScene;
-beforeAll(async () => {
-  scene = await FaultScene.open();
-});
-afterAll(() => scene.close());
+const scene = openedOnce(() => FaultScene.open());
 
 const AN_HOUR_MS = 3_600_000;
 /** The outer step whose first job is held, counted from 0. */

@@ -17,12 +17,8 @@ import { canMountDisks, smallDisk } from '../../fixtures/faults/small-disk.js';
 import { ObjectLease } from '../../../shared/storage/lease.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
-import {
-  canStartS3,
-  S3_SUITE_SUFFIX,
-  startS3Buckets,
-  type S3Buckets,
-} from '../../fixtures/stores/s3-buckets.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../../fixtures/stores/s3-buckets.js';
 
 const BUCKET = 'runs';
 const MANIFEST = /\/checkpoints\/manifests\//;
@@ -36,9 +32,8 @@ const BLOB = /\/checkpoints\/blobs\//;
 
 describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
   let scene: FaultScene;
-  let buckets: S3Buckets;
+  const buckets = openedOnce(startS3Buckets);
   beforeAll(async () => {
-    buckets = await startS3Buckets();
     await buckets.makeBucket(BUCKET);
     const { credentials } = buckets.options;
     vi.stubEnv('AWS_ACCESS_KEY_ID', credentials?.accessKeyId);
@@ -48,7 +43,6 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
   afterAll(async () => {
     vi.unstubAllEnvs();
     await scene.close();
-    await buckets.stop();
   });
 
   function departuresOf(name: string, { endpoint }: S3FaultProxy): RunDepartures {

@@ -1,19 +1,15 @@
 /** A Redis that stands still, is killed, fails over, is full or slow, or whose connections are cut. */
 
-import { afterAll, beforeAll } from 'vitest';
 import { cell, FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
 import { heldJob } from '../../fixtures/faults/held-job.js';
 import { stopped } from '../../fixtures/faults/processes.js';
 import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { redisOnSmallDisk } from '../../fixtures/queue/full-disk.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { replicatedRedis } from '../../fixtures/queue/replicated-redis.js';
 
-let scene: FaultScene;
-beforeAll(async () => {
-  scene = await FaultScene.open();
-});
-afterAll(() => scene.close());
+const scene = openedOnce(() => FaultScene.open());
 
 /** The outer step whose first job is held, counted from 0. */
 const STEP_UNDER_WAY = 2;

@@ -4,7 +4,7 @@
  */
 
 import { createSecretKey } from 'node:crypto';
-import { afterAll, beforeAll, expect } from 'vitest';
+import { expect } from 'vitest';
 import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { JobQueue } from '../../../shared/queue/job-queue.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
@@ -16,28 +16,23 @@ import {
 } from '../../../shared/queue/signed-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { expectExclusion, cell, FaultScene } from '../../fixtures/faults/fault-scene.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
+import { executorForTest } from '../../conformance/dispatcher.js';
 
-let scene: FaultScene;
-beforeAll(async () => {
-  scene = await FaultScene.open();
-});
-afterAll(() => scene.close());
+const scene = openedOnce(() => FaultScene.open());
 
 const KEY_TEXT = '0123456789abcdef0123456789abcdef';
 
 /** An executor that changes its first output. */
 function changingFirst(change: (output: JobOutput) => JobOutput): JobExecutor {
   let count = 0;
-  return {
-    execute: async (...call) => {
-      count += 1;
-      const isFirst = count === 1;
-      const output = await scene.executor.execute(...call);
-      return isFirst ? change(output) : output;
-    },
-    close: () => Promise.resolve(),
-  };
+  return executorForTest(async (...call) => {
+    count += 1;
+    const isFirst = count === 1;
+    const output = await scene.executor.execute(...call);
+    return isFirst ? change(output) : output;
+  });
 }
 
 type ChangedResult = (result: JobResult, jobId: string) => JobResult;
@@ -197,14 +192,11 @@ cell(
 
 cell('poison task', 'that fails wherever it is computed', async (name) => {
   let poison = -1;
-  const executor: JobExecutor = {
-    execute: async (input, ...rest) => {
-      if (poison < 0) poison = tasksOfJob(input.job)[1] ?? -1;
-      if (tasksOfJob(input.job).includes(poison)) throw new Error('the poison works');
-      return scene.executor.execute(input, ...rest);
-    },
-    close: () => Promise.resolve(),
-  };
+  const executor = executorForTest(async (input, ...rest) => {
+    if (poison < 0) poison = tasksOfJob(input.job)[1] ?? -1;
+    if (tasksOfJob(input.job).includes(poison)) throw new Error('the poison works');
+    return scene.executor.execute(input, ...rest);
+  });
   const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 2 } });
   const worker = await scene.workerHere(name, { executor });
   await expectExclusion(run, { exitCode: 1, message: /a task makes its job fail/ });
@@ -213,10 +205,7 @@ cell('poison task', 'that fails wherever it is computed', async (name) => {
 
 cell('sick worker', 'beside a healthy one', async (name) => {
   const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
-  const failing: JobExecutor = {
-    execute: () => Promise.reject(full),
-    close: () => Promise.resolve(),
-  };
+  const failing = executorForTest(() => Promise.reject(full));
   const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 1 } });
   const sick = await scene.workerHere(name, { executor: failing });
   await run.saw(/is sick and takes no job/);

@@ -1,7 +1,6 @@
 /** Workers and compute processes that are killed, suspended or sick, in each phase of a job. */
 
-import { afterAll, beforeAll, expect } from 'vitest';
-import type { CommandHere } from '../../fixtures/commands/command-here.js';
+import { expect } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import {
   cell,
@@ -10,26 +9,15 @@ import {
   type RunDepartures,
 } from '../../fixtures/faults/fault-scene.js';
 import { computePidOf, signalIfThere, stopped } from '../../fixtures/faults/processes.js';
-import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const LOST = /is tried again: the worker that held the job is lost/;
 
 /** A job of this scene takes milliseconds; one that is late all the same costs an attempt of five. */
 const JOB_TIMEOUT_MS = 6_000;
 
-let scene: FaultScene;
-beforeAll(async () => {
-  scene = await FaultScene.open();
-});
-afterAll(() => scene.close());
-
-/** A run whose only worker has reached a phase of its first job. */
-interface CaughtWorker {
-  readonly worker: RunningCommand;
-  readonly computePid: number;
-  readonly run: CommandHere;
-  readonly proxy: TcpFaultProxy;
-}
+const scene = openedOnce(() => FaultScene.open());
 
 /** The command that a worker sends in a phase; null where its compute process is stopped instead. */
 const COMMAND_BY_PHASE: Readonly<Record<string, ((prefix: string) => RegExp) | null>> = {
@@ -39,11 +27,8 @@ const COMMAND_BY_PHASE: Readonly<Record<string, ((prefix: string) => RegExp) | n
   'while it hands the result in': (prefix) => new RegExp(`${prefix}:inner-loops:completed`),
 };
 
-async function caughtWorker(
-  name: string,
-  phase: string,
-  departures: RunDepartures = {},
-): Promise<CaughtWorker> {
+/** A run whose only worker has reached a phase of its first job. */
+async function caughtWorker(name: string, phase: string, departures: RunDepartures = {}) {
   const proxy = await tcpFaultProxy(scene.redis.server.port);
   const worker = scene.worker(name, { redisUrl: proxy.url });
   const computePid = await computePidOf(worker);

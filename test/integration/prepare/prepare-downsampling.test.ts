@@ -2,11 +2,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { compiledLibrary } from '../../fixtures/commands/compiled-library.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const KEPT_SHARE = 0.1;
 const TRUE_RATES = { a: 0.02, b: 0.06, c: 0.15 };
@@ -44,11 +45,7 @@ describe('stored impressions', () => {
 });
 
 describe('a model of a downsampled log', () => {
-  let folder: TemporaryFolder;
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-  });
-  afterAll(() => folder.remove());
+  const folder = openedOnce(temporaryFolder);
 
   test('predicts the true rates, is calibrated, and needs the feature that decides them', async () => {
     const stream = randomStream(4, 'downsampled log');

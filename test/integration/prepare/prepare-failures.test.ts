@@ -285,7 +285,13 @@ test('it stops on request and leaves nothing behind', async () => {
       },
     }),
   );
-  expect(failure.kind).toBe('interrupted');
+  expect(failure).toMatchObject({
+    kind: 'interrupted',
+    report: {
+      what: 'prepare was stopped on request and wrote nothing',
+      cure: 'run the command again',
+    },
+  });
   expect(await readdir(room.folder)).toEqual(['log.csv']);
 });
 

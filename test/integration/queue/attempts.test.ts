@@ -7,7 +7,13 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import { admitAll, collected, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
+import {
+  executorForTest,
+  admitAll,
+  collected,
+  ordersForTest,
+  outputOf,
+} from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { workerInTest, type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
@@ -59,17 +65,11 @@ describe.concurrent('a job that kills its workers', () => {
 const JOB_COUNT = 60;
 const JOB_MS = 20;
 
-const healthyExecutor: JobExecutor = {
-  execute: async (input) => {
-    await systemClock.sleep(JOB_MS);
-    return outputOf(input);
-  },
-  close: () => Promise.resolve(),
-};
-const failingExecutor = (error: Error): JobExecutor => ({
-  execute: () => Promise.reject(error),
-  close: () => Promise.resolve(),
+const healthyExecutor = executorForTest(async (input) => {
+  await systemClock.sleep(JOB_MS);
+  return outputOf(input);
 });
+const failingExecutor = (error: Error): JobExecutor => executorForTest(() => Promise.reject(error));
 
 const failedJobCount = ({ events }: WorkerInTest): number =>
   events.filter(({ kind }) => kind === 'job-failed').length;

@@ -12,18 +12,18 @@ import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import {
   dispatcherInTest,
   queueConfig,
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { prepareRoom } from '../../fixtures/stores/prepared-store.js';
 
-let room: PrepareRoom;
+const room = openedOnce(prepareRoom);
 let store: TaskStore;
 const executors: LocalExecutor[] = [];
 beforeAll(async () => {
-  room = await prepareRoom();
   const rows = Array.from({ length: 400 }, (_, n) => `ad${n % 40},s${n % 11},${n % 2}`);
   await room.write('log.csv', `ad,site,clicked\n${rows.join('\n')}\n`);
   await room.prepare(room.config({}));
@@ -37,7 +37,6 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const executor of executors) await executor.close();
   await store.close();
-  await room.remove();
 });
 
 /** As for a store above 64 MiB, whose row files are checked before their first use. */

@@ -1,26 +1,21 @@
 // The embedded Redis server is durable across a kill, never evicts, and ends with its parent.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { askOnce } from '../../../infra/bootstrap/server-process.mjs';
 import { findRedisServer, startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const server = await findRedisServer();
-let dataDir: string;
-beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
-});
-afterEach(async () => {
-  await rm(dataDir, { recursive: true, force: true });
-});
+const folder = openedForEach(temporaryFolder);
 
 describe.skipIf(server === null)('startEmbeddedRedis', () => {
   it('keeps fsynced writes after a kill, on the same port', async () => {
-    const redis = await startEmbeddedRedis({ dataDir });
+    const redis = await startEmbeddedRedis({ dataDir: folder.path });
     const client = new Redis(redis.url, { maxRetriesPerRequest: null });
     client.on('error', () => undefined);
     try {
@@ -46,24 +41,21 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
   });
 
   it('shows its password in no list of processes, and its data to no other user', async () => {
-    const redis = await startEmbeddedRedis({ dataDir });
-    try {
-      const password = new URL(redis.url).password;
-      expect(password).toMatch(/^[0-9a-f]{48}$/);
-      const shown = await readFile(`/proc/${redis.pid}/cmdline`, 'utf8');
-      expect(shown).toContain('-server');
-      expect(shown).not.toContain(password);
-      expect((await stat(join(dataDir, 'redis.conf'))).mode & 0o777).toBe(0o600);
-      expect(await askOnce(redis.port, 'GET key\r\n')).toMatch(/^-NOAUTH/);
-    } finally {
-      await redis.stop();
-    }
+    const redis = await startEmbeddedRedis({ dataDir: folder.path });
+    onTestFinished(() => redis.stop());
+    const password = new URL(redis.url).password;
+    expect(password).toMatch(/^[0-9a-f]{48}$/);
+    const shown = await readFile(`/proc/${redis.pid}/cmdline`, 'utf8');
+    expect(shown).toContain('-server');
+    expect(shown).not.toContain(password);
+    expect((await stat(join(folder.path, 'redis.conf'))).mode & 0o777).toBe(0o600);
+    expect(await askOnce(redis.port, 'GET key\r\n')).toMatch(/^-NOAUTH/);
   });
 
   it('does not outlive a parent that was killed', async () => {
     const module = new URL('../../../infra/bootstrap/embedded-redis.mjs', import.meta.url).href;
     const script = `const { startEmbeddedRedis } = await import(${JSON.stringify(module)});
-      const redis = await startEmbeddedRedis({ dataDir: ${JSON.stringify(dataDir)} });
+      const redis = await startEmbeddedRedis({ dataDir: ${JSON.stringify(folder.path)} });
       console.log(redis.port); setInterval(() => undefined, 1000);`;
     const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],

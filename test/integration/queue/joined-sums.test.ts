@@ -8,7 +8,6 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import { connectRedis } from '../../../shared/queue/redis-connection.js';
 import { BlobMissingError, type BlobStore } from '../../../shared/storage/blob-store.js';
@@ -26,6 +25,7 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
+import { executorForTest } from '../../conformance/dispatcher.js';
 
 const DEADLY_JOINER = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/deadly-joiner.js', import.meta.url),
@@ -60,14 +60,7 @@ async function worker(
   return made;
 }
 
-interface Trained {
-  readonly digest: string;
-  readonly events: readonly RunEvent[];
-  /** By the coordinator, in each outer step. */
-  readonly readByteCount: number;
-}
-
-async function trained(config: RunConfig, store: TaskStore): Promise<Trained> {
+async function trained(config: RunConfig, store: TaskStore) {
   const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = config.queue;
   const redis = await connectRedis({ url: room.redis.url, role: 'producer' });
   const blobs = new RedisBlobStore({ redis, prefix: room.prefix, lifetimeMs, blobByteCountMax });
@@ -169,25 +162,22 @@ describe('sums that workers add', () => {
 
 /** Gradients of the size of the model, each with bytes of its own. */
 function sizedExecutor(tasks: TaskStore): JobExecutor {
-  return {
-    execute: ({ job }) => {
-      const { method } = job.work;
-      const spec = modelSpecOf(job.model, tasks.manifest.features, method);
-      const dense = new Float32Array(denseCountOf(spec)).fill(job.jobIndex + job.outerStep / 100);
-      const losses = (): Float32Array => new Float32Array(job.taskIndices.length);
-      const asksBefore = job.work.kind === 'gradient' && job.work.queryLossBefore === true;
-      const sums = {
-        nodes: [{ dense, idsByTable: [], rows: new Float32Array(0) }],
-        losses: { query: losses(), support: losses(), queryBefore: asksBefore ? losses() : null },
-      };
-      return Promise.resolve({
-        output: encodeSums(sums, spec.tableRowWidth, job.keepsSums === true),
-        ...{ queryRowCount: 1, computeMs: 10 * job.taskIndices.length },
-        ...{ backend: 'test', fingerprint: 'test-01234567' },
-      });
-    },
-    close: () => Promise.resolve(),
-  };
+  return executorForTest(({ job }) => {
+    const { method } = job.work;
+    const spec = modelSpecOf(job.model, tasks.manifest.features, method);
+    const dense = new Float32Array(denseCountOf(spec)).fill(job.jobIndex + job.outerStep / 100);
+    const losses = (): Float32Array => new Float32Array(job.taskIndices.length);
+    const asksBefore = job.work.kind === 'gradient' && job.work.queryLossBefore === true;
+    const sums = {
+      nodes: [{ dense, idsByTable: [], rows: new Float32Array(0) }],
+      losses: { query: losses(), support: losses(), queryBefore: asksBefore ? losses() : null },
+    };
+    return Promise.resolve({
+      output: encodeSums(sums, spec.tableRowWidth, job.keepsSums === true),
+      ...{ queryRowCount: 1, computeMs: 10 * job.taskIndices.length },
+      ...{ backend: 'test', fingerprint: 'test-01234567' },
+    });
+  });
 }
 
 describe('the bytes that the coordinator reads', () => {

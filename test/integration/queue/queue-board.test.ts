@@ -7,11 +7,12 @@ import {
   type DashboardOptions,
 } from '../../../coordinator/dashboard/serve-dashboard.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const prefix = '{board}';
 const host = '127.0.0.1';
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let board: Dashboard;
 const boardUrl = (): string => `${board.url}queues`;
 const optionsWith = (port: number): DashboardOptions => ({
@@ -21,7 +22,6 @@ const optionsWith = (port: number): DashboardOptions => ({
 });
 
 beforeAll(async () => {
-  redis = await redisForTest();
   const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
   const queue = new Queue('inner-loops', { connection, prefix });
   await queue.add('gradient', { runId: 'board-run' }, { jobId: 'shown-job' });
@@ -31,7 +31,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await board.close();
-  await redis.close();
 });
 
 describe('the queue board', () => {

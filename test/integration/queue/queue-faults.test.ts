@@ -50,59 +50,45 @@ describe('a step on a failing Redis', () => {
   });
 });
 
-describe('a queue on a Redis that refuses or is unreachable', () => {
-  it('reports that Redis has no memory left for jobs, resumable', async () => {
-    const blobs = new MemoryBlobStore();
-    const limits = queueConfig({ prefix: room.prefix, refusalWaitMs: 100 });
-    const made = await dispatcherInTest(room.queue, limits, { blobs });
-    room.cleanups.push(() => made.dispatcher.close());
-    room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
-    await room.redis.client.config('SET', 'maxmemory', '1');
-    await expect(
-      collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted)),
-    ).rejects.toMatchObject({
-      kind: 'environment',
-      report: {
-        what: 'Redis has no memory left',
-        found: expect.stringContaining('OOM') as string,
-        cure: expect.stringMatching(/maxmemory.*--resume/) as string,
-      },
-    });
+it('a queue on a Redis that refuses or is unreachable reports that Redis has no memory left for jobs, resumable', async () => {
+  const blobs = new MemoryBlobStore();
+  const limits = queueConfig({ prefix: room.prefix, refusalWaitMs: 100 });
+  const made = await dispatcherInTest(room.queue, limits, { blobs });
+  room.cleanups.push(() => made.dispatcher.close());
+  room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
+  await room.redis.client.config('SET', 'maxmemory', '1');
+  await expect(
+    collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted)),
+  ).rejects.toMatchObject({
+    kind: 'environment',
+    report: {
+      what: 'Redis has no memory left',
+      found: expect.stringContaining('OOM') as string,
+      cure: expect.stringMatching(/maxmemory.*--resume/) as string,
+    },
   });
 });
 
-describe('several runs on one queue', () => {
-  it('keep their jobs, except those that an earlier start of the run left waiting', async () => {
-    const orders = ordersForTest(3);
-    const runId = orders[0]?.job.runId ?? '';
-    const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
-    const queue = new Queue('inner-loops', { connection, prefix: room.prefix });
-    for (const [index, owner] of [runId, runId, 'other-run'].entries())
-      await queue.add('gradient', { runId: owner }, { jobId: `dead-${index}` });
-    await queue.close();
-    connection.disconnect();
-    const { dispatcher: sut, events } = await room.dispatcher({}, runId);
-    expect(events).toContainEqual({
-      ...{ kind: 'notice', code: 'leftover-jobs-removed' },
-      text: 'removed 2 waiting jobs of an earlier start',
-    });
-    expect(await waiting(1)).toEqual(['dead-2']);
-    await room.steeredWorker('one');
-    expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(3);
+it('several runs on one queue keep their jobs, except those that an earlier start of the run left waiting', async () => {
+  const orders = ordersForTest(3);
+  const runId = orders[0]?.job.runId ?? '';
+  const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
+  const queue = new Queue('inner-loops', { connection, prefix: room.prefix });
+  for (const [index, owner] of [runId, runId, 'other-run'].entries())
+    await queue.add('gradient', { runId: owner }, { jobId: `dead-${index}` });
+  await queue.close();
+  connection.disconnect();
+  const { dispatcher: sut, events } = await room.dispatcher({}, runId);
+  expect(events).toContainEqual({
+    ...{ kind: 'notice', code: 'leftover-jobs-removed' },
+    text: 'removed 2 waiting jobs of an earlier start',
   });
+  expect(await waiting(1)).toEqual(['dead-2']);
+  await room.steeredWorker('one');
+  expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(3);
 });
 
 describe('refusals of the queue', () => {
-  it('say that a row pack is too large, and how to make it smaller', async () => {
-    const { dispatcher: sut } = await room.dispatcher({ blobByteCountMax: 2 });
-    await expect(
-      collected(sut.run(ordersForTest(1), admitAll, neverAborted)),
-    ).rejects.toMatchObject({
-      kind: 'usage',
-      report: { cure: expect.stringContaining('queue.blobByteCountMax') as string },
-    });
-  });
-
   it('say that a job names too many tasks', async () => {
     const { dispatcher: sut } = await room.dispatcher();
     const orders = ordersForTest(1).map((order) => ({

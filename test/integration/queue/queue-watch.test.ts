@@ -9,21 +9,21 @@ import type { QueueController } from '../../../shared/queue/job-queue.js';
 import { INNER_LOOP_QUEUE } from '../../../shared/queue/protocol.js';
 import { redisWorkerRegistry } from '../../../shared/queue/redis-registry.js';
 import { WORKER_SILENCE_MS_MAX } from '../../../shared/queue/timing.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const PREFIX = '{watched}';
 const WORKER_COUNT = 1_200;
 /** Commands of one reading: ten, and a few more with jobs and runs. */
 const COMMANDS_MAX = 24;
 
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let controller: QueueController;
 let queue: Queue;
 let nowMs = 0;
 let watch: QueueWatch;
 
 beforeAll(async () => {
-  redis = await redisForTest();
   const clock = { ...systemClock, monotonicMs: () => nowMs };
   const { url: redisUrl } = redis;
   controller = await bullmqJobQueue({ redisUrl, prefix: PREFIX, clock }).openController();
@@ -53,7 +53,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await queue.close();
   await controller.close();
-  await redis.close();
 });
 
 async function commandCount(): Promise<number> {

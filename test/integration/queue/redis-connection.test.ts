@@ -1,17 +1,14 @@
 import { createServer, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { checkRedis, connectRedis } from '../../../shared/queue/redis-connection.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { redisQueue } from '../../fixtures/queue/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-let redis: RedisForTest;
-beforeAll(async () => {
-  redis = await redisForTest();
-});
-afterAll(() => redis.close());
+const redis = openedOnce(redisForTest);
 
 async function failureOf(attempt: Promise<unknown>): Promise<QianmoError> {
   const error: unknown = await attempt.then(
@@ -115,19 +112,16 @@ describe('a server that may evict keys', () => {
   });
 });
 
-describe('a server that goes away', () => {
-  it('fails the calls of a producer and of its blobs with an error of the queue', async () => {
-    const own = await redisForTest();
-    const producer = await redisQueue(own.url, '{away}').openProducer('');
-    const blobs = producer.blobs({ lifetimeMs: 60_000, blobByteCountMax: 1_000 });
-    try {
-      expect(await producer.read('j')).toEqual({ state: 'gone' });
-      await own.server.kill();
-      for (const call of [() => producer.read('j'), () => blobs.put(Uint8Array.of(1))])
-        await expect(call()).rejects.toBeInstanceOf(QueueUnavailableError);
-    } finally {
-      await producer.close();
-      await own.close();
-    }
+it('a server that goes away fails the calls of a producer and of its blobs with an error of the queue', async () => {
+  const own = await redisForTest();
+  const producer = await redisQueue(own.url, '{away}').openProducer('');
+  const blobs = producer.blobs({ lifetimeMs: 60_000, blobByteCountMax: 1_000 });
+  onTestFinished(async () => {
+    await producer.close();
+    await own.close();
   });
+  expect(await producer.read('j')).toEqual({ state: 'gone' });
+  await own.server.kill();
+  for (const call of [() => producer.read('j'), () => blobs.put(Uint8Array.of(1))])
+    await expect(call()).rejects.toBeInstanceOf(QueueUnavailableError);
 });

@@ -1,25 +1,30 @@
 /** The rights that a Redis user of coordinators and workers needs: those of the recipe in the documentation. */
 
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import {
+  executorForTest,
+  admitAll,
+  collected,
+  ordersForTest,
+} from '../../conformance/dispatcher.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import {
   dispatcherInTest,
   queueConfig,
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const PREFIX = '{qianmo}';
 const PAGE = new URL('../../../infra/docs/machines.md', import.meta.url);
 
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let recipe: string[];
 beforeAll(async () => {
-  redis = await redisForTest();
   const page = await readFile(PAGE, 'utf8');
   const line = /^redis-cli ACL SETUSER ([^\\\n]*(?:\\\n[^\\\n]*)*)$/m.exec(page)?.[1] ?? '';
   recipe = line
@@ -28,7 +33,6 @@ beforeAll(async () => {
     .split(/\s+/)
     .filter((rule) => rule !== '');
 });
-afterAll(() => redis.close());
 beforeEach(async () => {
   await redis.client.flushall();
   await redis.client.call('ACL', 'LOG', 'RESET');
@@ -55,11 +59,9 @@ it.each([
   ['the recipe and INFO', { with: '+info' }, ['command client|setinfo']],
 ])('%s is enough for a run and a worker', async (_, change, refused) => {
   const queue = await queueFor(change);
-  const executor = {
-    execute: (input: Parameters<typeof raisedOutput>[0]) =>
-      Promise.resolve(raisedOutput(input, 'test')),
-    close: () => Promise.resolve(),
-  };
+  const executor = executorForTest((input: Parameters<typeof raisedOutput>[0]) =>
+    Promise.resolve(raisedOutput(input, 'test')),
+  );
   const worker = workerInTest(queue, executor);
   const made = await dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
   const { dispatcher } = made;

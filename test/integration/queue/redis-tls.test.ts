@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { connectRedis } from '../../../shared/queue/redis-connection.js';
 import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import {
   authorityIn,
   canMakeCertificates,
@@ -21,14 +22,13 @@ const PAGE = new URL('../../../infra/docs/machines.md', import.meta.url);
 const HOST = '127.0.0.1';
 
 describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
-  let room: CommandRoom;
-  let redis: RedisForTest;
+  const room = openedOnce(commandRoom);
+  const redis = openedOnce(redisForTest);
   let authority: Authority;
   let client: Certificate;
   let behind: TlsRedis;
   let url: string;
   beforeAll(async () => {
-    [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
     authority = await authorityIn(join(room.folder, 'authority'));
     client = await authority.issue('worker-1');
     behind = await tlsRedis(redis.server.port, authority, await authority.issue(HOST));
@@ -42,7 +42,6 @@ describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
   afterAll(async () => {
     vi.unstubAllEnvs();
     await behind.close();
-    await Promise.all([room.remove(), redis.close()]);
   });
 
   const environment = (departures: Record<string, string> = {}): Record<string, string> => ({

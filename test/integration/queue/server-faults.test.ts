@@ -3,7 +3,12 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import {
+  executorForTest,
+  admitAll,
+  collected,
+  ordersForTest,
+} from '../../conformance/dispatcher.js';
 import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
@@ -13,11 +18,9 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 
-const executor = {
-  execute: (input: Parameters<typeof raisedOutput>[0]) =>
-    Promise.resolve(raisedOutput(input, 'silent')),
-  close: () => Promise.resolve(),
-};
+const executor = executorForTest((input: Parameters<typeof raisedOutput>[0]) =>
+  Promise.resolve(raisedOutput(input, 'silent')),
+);
 
 /** A test with a Redis of its own. They run side by side, because most of their time is waiting. */
 function fault(name: string, act: (room: QueueRoom) => Promise<void>): void {

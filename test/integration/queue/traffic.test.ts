@@ -1,6 +1,4 @@
-/**
- * Traffic depends on the rows that jobs touch and not on the size of the tables, on a real Redis.
- */
+/** Traffic depends on the rows that jobs touch and not on the size of the tables, on a real Redis. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeDense } from '../../../coordinator/plan/step-orders.js';
@@ -15,6 +13,7 @@ import type { BlobRef, BlobStore } from '../../../shared/storage/blob-store.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
 import {
   dispatcherInTest,
@@ -22,30 +21,18 @@ import {
   redisQueue,
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, tinyRun } from '../../fixtures/training/training-run.js';
 
-let redis: RedisForTest;
+const redis = openedOnce(redisForTest);
 let connection: RedisConnection;
 beforeAll(async () => {
-  redis = await redisForTest();
   connection = await connectRedis({ url: redis.url, role: 'producer' });
 });
-afterAll(async () => {
-  connection.disconnect();
-  await redis.close();
-});
+afterAll(() => connection.disconnect());
 
 const OUTER_STEPS = 4;
-
-interface Traffic {
-  readonly coordinator: { readonly written: number; readonly read: number };
-  readonly worker: { readonly written: number; readonly read: number };
-  /** Sizes of all blobs put, ascending. */
-  readonly blobByteCounts: readonly number[];
-  readonly losses: readonly number[];
-}
 
 /** The store also has bags, so that both kinds of table are present. */
 const smallStore = tinyTaskStore({ bags: [{ rowCount: 40, lengthMax: 3 }] });
@@ -67,7 +54,7 @@ function configWith(tasksPerOuterStep: number): RunConfig {
   });
 }
 
-async function trafficOf(config: RunConfig, store: TaskStore, prefix: string): Promise<Traffic> {
+async function trafficOf(config: RunConfig, store: TaskStore, prefix: string) {
   const queue = redisQueue(redis.url, prefix);
   const limits = queueConfig({ prefix });
   const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = limits;

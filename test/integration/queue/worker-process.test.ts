@@ -4,21 +4,18 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { rowAddon } from '#bootstrap/native-addons.mjs';
 import { localMachine } from '../../../infra/library/local-machine.js';
 import { loadNativeRows } from '../../../shared/tensors/native-rows.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
-import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const WORKER_ENTRY = fileURLToPath(new URL('../../../dist/worker/main.js', import.meta.url));
 
-let redis: RedisForTest;
-beforeAll(async () => {
-  redis = await redisForTest();
-});
-afterAll(() => redis.close());
+const redis = openedOnce(redisForTest);
 
 it('ends when its parent exited before it was up', async () => {
   const worker = spawn(process.execPath, [WORKER_ENTRY, '--redis', redis.url], {

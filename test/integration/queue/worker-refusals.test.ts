@@ -3,8 +3,12 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import {
+  executorForTest,
+  admitAll,
+  collected,
+  ordersForTest,
+} from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
   dispatcherInTest,
@@ -24,13 +28,11 @@ const hundredfoldClock: Clock = {
   monotonicMs: () => systemClock.monotonicMs() * 100,
   sleep: (durationMs, signal) => systemClock.sleep(durationMs / 100, signal),
 };
-const unableExecutor: JobExecutor = {
-  execute: () =>
-    Promise.reject(
-      new QianmoError({ kind: 'environment', what: 'no GPU here', isOfThisMachine: true }),
-    ),
-  close: () => Promise.resolve(),
-};
+const unableExecutor = executorForTest(() =>
+  Promise.reject(
+    new QianmoError({ kind: 'environment', what: 'no GPU here', isOfThisMachine: true }),
+  ),
+);
 
 const room = new QueueRoom('refusals');
 

@@ -1,14 +1,11 @@
 /** Views of a run from its output, while it lives, after it has ended, and after it was killed. */
 
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { expect, it, onTestFinished } from 'vitest';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-let room: CommandRoom;
-beforeAll(async () => {
-  room = await commandRoom();
-});
-afterAll(() => room.remove());
+const room = openedOnce(commandRoom);
 
 const statusOf = async (run: string): Promise<Record<string, unknown>> =>
   JSON.parse(await room.done(['status', run, '--format', 'json'])) as Record<string, unknown>;
@@ -50,18 +47,17 @@ it('lists the workers of a queue', async () => {
   const redis = await redisForTest();
   const queue = ['--redis', redis.url, '--prefix', '{listed}'];
   const worker = room.start(['worker', ...queue, '--name', 'first', '--device', 'cpu']);
-  try {
-    expect(await room.done(['workers', '--redis', redis.url, '--prefix', '{other}'])).toBe(
-      'no workers\n',
-    );
-    await worker.saw(/ready|takes jobs|waits/);
-    // A worker that was started elsewhere tells its device and its memory itself.
-    expect(await room.done(['workers', ...queue])).toMatch(
-      /^first +CPU \(.+\) +\d+( \+ \d+)? MiB .* waits$/m,
-    );
-  } finally {
+  onTestFinished(async () => {
     worker.signal('SIGTERM');
     await worker.ended;
     await redis.close();
-  }
+  });
+  expect(await room.done(['workers', '--redis', redis.url, '--prefix', '{other}'])).toBe(
+    'no workers\n',
+  );
+  await worker.saw(/ready|takes jobs|waits/);
+  // A worker that was started elsewhere tells its device and its memory itself.
+  expect(await room.done(['workers', ...queue])).toMatch(
+    /^first +CPU \(.+\) +\d+( \+ \d+)? MiB .* waits$/m,
+  );
 });

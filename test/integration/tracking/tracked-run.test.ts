@@ -2,24 +2,23 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterEach, beforeAll, expect, it } from 'vitest';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';
 import { codeOf } from '../../../test/fixtures/told.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let receiver: HttpReceiver | null = null;
 beforeAll(async () => {
-  room = await commandRoom();
   await room.done(['prepare', await room.config('prepared')]);
 });
 afterEach(async () => {
   await receiver?.close();
   receiver = null;
 });
-afterAll(() => room.remove());
 
 const digestOf = (output: string): unknown => (JSON.parse(output) as { digest: unknown }).digest;
 

@@ -1,16 +1,13 @@
 /** The tutorial up to the task store: its log and its config give what the page shows. */
 
 import { execFileSync } from 'node:child_process';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { projectRoot } from '../../../infra/bootstrap/base.mjs';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { shownTexts, tutorialBlocks } from '../../fixtures/documentation/tutorial-script.js';
+import { openedForEach } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
-beforeEach(async () => {
-  room = await commandRoom();
-});
-afterEach(() => room.remove());
+const room = openedForEach(commandRoom);
 
 function shell(script: string): string {
   return execFileSync('bash', ['-euc', script], {

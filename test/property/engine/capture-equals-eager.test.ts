@@ -2,13 +2,13 @@
 // rewritten.
 
 import fc from 'fast-check';
-import { beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import {
   leavesOf,
   type TensorStructure,
 } from '../../../worker/compute/engine/capture/record-graph.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import {
   innerLoop,
   innerLoopInput,
@@ -20,10 +20,7 @@ const RUN_COUNT = 10;
 /** Fixed for rewritten graphs: one random case in a thousand rounds to 1.2e-6. */
 const REWRITTEN_SEED = 4;
 
-let engine: Engine;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-});
+const engine = await loadEngine('tensorflow', () => undefined);
 
 const arraysOf = (output: TensorStructure): [string, Float32Array][] =>
   leavesOf(output).map(({ path, tensor }) => [path, tensor.dataSync<'float32'>()]);

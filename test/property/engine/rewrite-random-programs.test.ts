@@ -5,7 +5,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import fc from 'fast-check';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { compareRewrite, type TensorsByName } from '../../fixtures/compute/rewritten-graphs.js';
@@ -224,10 +224,7 @@ function adapt(tf: typeof tfjs, layer: AdaptedLayer, inputs: TensorsByName): tfj
   ];
 }
 
-let engine: Engine;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-});
+const engine = await loadEngine('tensorflow', () => undefined);
 
 describe('a rewritten graph', () => {
   test('gives the same results as recorded', () => {

@@ -5,7 +5,7 @@
 // all (own label, query label), own sums that are not subtracted (fold), folds by row instead of by task, half of
 // the own rows left in the sums (query label), sums over held-out tasks.
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { targetEncodingArrays } from '../../../coordinator/export/export-bundle.js';
 import { BundleArrays, writeArray, type ReadFiles } from '../../../shared/bundle/array-files.js';
 import { targetEncodingsOf } from '../../../shared/bundle/read-bundle.js';
@@ -15,7 +15,8 @@ import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import { sha256Of } from '../../../shared/tensors/sha256.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { compareWithStore, encoderOfStore } from '../../fixtures/encoded-store.js';
-import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { prepareRoom } from '../../fixtures/stores/prepared-store.js';
 import {
   hashOf,
   plainEncoding,
@@ -41,10 +42,9 @@ const LOG: readonly LogRow[] = Array.from({ length: TASK_COUNT * ROWS_PER_TASK }
 }));
 const LABELS = LOG.map(() => random.below(2));
 
-let room: PrepareRoom;
+const room = openedOnce(prepareRoom);
 let config: RunConfig;
-beforeAll(async () => {
-  room = await prepareRoom();
+beforeAll(() => {
   config = room.config({
     taskSplit: { by: 'hash', validationShare: 0.15, testShare: 0.2 },
     rowSplit: { by: 'hash', supportShare: 0.5 },
@@ -55,7 +55,6 @@ beforeAll(async () => {
     targetEncodings: { of: ['near', 'common', ['common', 'near']], folds: 3, smoothing: 2 },
   });
 });
-afterAll(() => room.remove());
 
 interface EncodedRow {
   readonly task: string;

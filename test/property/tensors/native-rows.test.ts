@@ -8,7 +8,7 @@ import { rowAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { uniqueIdsOf } from '../../../shared/tasks/row-pack.js';
-import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
+import { gatherRows } from '../../../shared/tensors/named-tensors.js';
 import {
   loadNativeRows,
   nativeRows,
@@ -46,19 +46,13 @@ function valuesOf(random: RandomStream, count: number): Float32Array {
   );
 }
 
-interface Case {
-  readonly random: RandomStream;
-  readonly table: EmbeddingTable;
-  readonly ids: Int32Array;
-}
-
 const cases = fc
   .record({
     seed: fc.nat(),
     rowCount: fc.integer({ min: 1, max: 60 }),
     width: fc.integer({ min: 1, max: 40 }),
   })
-  .map(({ seed, rowCount, width }) => (): Case => {
+  .map(({ seed, rowCount, width }) => () => {
     const random = randomStream(seed, 'native rows');
     const table = { rowCount, width, values: valuesOf(random, rowCount * width) };
     const ids = [...Array(rowCount).keys()].filter(() => random.below(3) > 0);
@@ -211,7 +205,7 @@ function nodeOf(random: RandomStream, ids: readonly number[][], width: number): 
     valuesOf(random, count).map((value) =>
       random.below(4) === 0 ? (special[random.below(special.length)] ?? value) : value,
     );
-  const idsByTable = ids.map((ofTable) => Int32Array.from(ascending(ofTable)));
+  const idsByTable = ids.map((ofTable) => Int32Array.from([...ofTable].sort((a, b) => a - b)));
   const rowCount = idsByTable.reduce((sum, { length }) => sum + length, 0);
   return { dense: values(5), idsByTable, rows: values(rowCount * width) };
 }
@@ -227,7 +221,3 @@ function expectSameBits(found: readonly Float32Array[], expected: readonly Float
 }
 
 const hexOf = ({ buffer }: Float32Array): string => Buffer.from(buffer).toString('hex');
-
-function ascending(ids: readonly number[]): number[] {
-  return [...ids].sort((a, b) => a - b);
-}

@@ -95,10 +95,6 @@ function nodeBits(node: GradientNode): unknown {
   return [bitsOf(node.dense), node.idsByTable.map((all) => [...all]), bitsOf(node.rows)];
 }
 
-function isFinite({ dense, rows }: GradientNode): boolean {
-  return dense.every(Number.isFinite) && rows.every(Number.isFinite);
-}
-
 // Seen to fail: sums added in order of arrival, and an output that joining wrote to.
 describe('the sum over the tree', () => {
   it('has the same bits for any cut and order of arrival', () => {
@@ -134,7 +130,11 @@ describe('the sum over the tree', () => {
         for (const [jobIndex, delivery] of deliveries.entries()) {
           const nodes = nodesIn(delivery, leaves.length).map((node) => expectedSum(leaves, node));
           // A sum that overflows is refused.
-          fc.pre(nodes.every(isFinite));
+          fc.pre(
+            nodes.every(
+              ({ dense, rows }) => dense.every(Number.isFinite) && rows.every(Number.isFinite),
+            ),
+          );
           const losses = lossesForTest(delivery.end - delivery.first);
           const delivered = deliveredOf(jobIndex, { nodes, losses });
           outputs.push([delivered.output, delivered.output.slice()]);
@@ -283,38 +283,36 @@ const span = fc
   });
 
 // Seen to fail: children in place of a node.
-describe('the nodes of a range', () => {
-  it('cover it from left to right, and are as few as can be', () => {
-    const keyOf = (nodes: readonly LeafRange[]): string => JSON.stringify(nodes);
-    fc.assert(
-      fc.property(span, ({ leafCount, range }) => {
-        const nodes = nodesIn(range, leafCount);
-        let next = range.first;
-        for (const { first, end } of nodes) {
-          expect(first).toBe(next);
-          expect(end).toBeGreaterThan(first);
-          next = end;
-        }
-        expect(next).toBe(range.end);
-        const all = new Set<string>();
-        const siblings = new Set<string>();
-        const visit = (node: LeafRange): void => {
-          all.add(keyOf([node]));
-          if (node.end - node.first === 1) return;
-          const children = childrenOf(node);
-          siblings.add(keyOf(children));
-          children.forEach(visit);
-        };
-        visit({ first: 0, end: leafCount });
-        // Nodes are nested or apart, so a cover in which no two could be one node has the fewest.
-        for (const [place, node] of nodes.entries()) {
-          expect(all.has(keyOf([node]))).toBe(true);
-          expect(siblings.has(keyOf(nodes.slice(place, place + 2)))).toBe(false);
-        }
-      }),
-      { numRuns: 200 },
-    );
-  });
+it('the nodes of a range cover it from left to right, and are as few as can be', () => {
+  const keyOf = (nodes: readonly LeafRange[]): string => JSON.stringify(nodes);
+  fc.assert(
+    fc.property(span, ({ leafCount, range }) => {
+      const nodes = nodesIn(range, leafCount);
+      let next = range.first;
+      for (const { first, end } of nodes) {
+        expect(first).toBe(next);
+        expect(end).toBeGreaterThan(first);
+        next = end;
+      }
+      expect(next).toBe(range.end);
+      const all = new Set<string>();
+      const siblings = new Set<string>();
+      const visit = (node: LeafRange): void => {
+        all.add(keyOf([node]));
+        if (node.end - node.first === 1) return;
+        const children = childrenOf(node);
+        siblings.add(keyOf(children));
+        children.forEach(visit);
+      };
+      visit({ first: 0, end: leafCount });
+      // Nodes are nested or apart, so a cover in which no two could be one node has the fewest.
+      for (const [place, node] of nodes.entries()) {
+        expect(all.has(keyOf([node]))).toBe(true);
+        expect(siblings.has(keyOf(nodes.slice(place, place + 2)))).toBe(false);
+      }
+    }),
+    { numRuns: 200 },
+  );
 });
 
 // Seen to fail: nodes joined once when they arrive, and not again above.

@@ -185,9 +185,7 @@ function objective(engine: Engine, operation: Operation): (x: tfjs.Tensor) => tf
 
 // The order matters: the library has one backend at a time.
 describe('the cost of second derivatives', () => {
-  /**
-   * Native operations in a second-order step of a small network in which all weights are personal.
-   */
+  /** Native operations in a second-order step of a small network in which all weights are personal. */
   function operationCount(engine: Engine, taskCount: number, innerSteps: number): number {
     const { tf, kernels } = engine;
     const backend = nativeBackendOf(tf);

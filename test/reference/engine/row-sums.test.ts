@@ -6,18 +6,17 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type * as tfjs from '@tensorflow/tfjs';
 import { randomStream } from '../../../shared/base/random.js';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
 import { nativeRowSums, type RowSums } from '../../../worker/compute/engine/kernels.js';
 
 /** The prebuilt addon of the package, which does not have our operation. */
 const OWN_VERSION = '2.9.1';
 
-let engine: Engine;
+const engine = await loadEngine('tensorflow', () => undefined);
 let found: RowSums | null;
 
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
+beforeAll(() => {
   found = nativeRowSums(engine.tf);
 });
 

@@ -1,10 +1,10 @@
 // Gradients with dropped hidden units and ids: one worked row, central differences of the loss at fixed
 // masks, and independence of jobs. Seen to fail with masks of one seed, and of the place of a task in its job.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/task-copies.js';
-import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/models/row-batch.js';
 import {
   jobCaseOf,
@@ -15,6 +15,7 @@ import {
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { expectSumOf, namedGradient } from '../../fixtures/compute/named-gradients.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { rich } from '../gradient-expectations.js';
 
@@ -31,14 +32,12 @@ const oneRow = jobCaseOf(
   { ...small, hiddenWidths: [5], personal: ['bias'] },
 );
 
-let executor: LocalExecutor;
-beforeAll(async () => {
-  executor = await createExecutor({
+const executor = openedOnce(() =>
+  createExecutor({
     openStore: ({ digest }) =>
       Promise.resolve(digest === oneRow.store.digest ? oneRow.store : jobCase.store),
-  });
-});
-afterAll(() => executor.close());
+  }),
+);
 
 const indices = [0, 1, 2, 3];
 const dropout = { seed: 8, units: 0.3, inputs: 0.2, ids: 0.2 };

@@ -4,10 +4,10 @@
  * numbers.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
+import { createExecutor } from '../../../worker/compute/job/create-executor.js';
 import {
   jobCaseOf,
   relativeDifference,
@@ -15,6 +15,7 @@ import {
   type JobCase,
 } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { tanhOf } from '../method-jobs.js';
 import { denseValuesOf, Leaves, lossNode, queryOf, supportOf, type RowSpan } from '../referee.js';
@@ -96,12 +97,10 @@ function lengthened(task: TaskRows, rowCount: number): TaskRows {
   };
 }
 
-let executor: LocalExecutor;
+const executor = openedOnce(() =>
+  createExecutor({ openStore: () => Promise.resolve(current.store) }),
+);
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 /** Attributes of a task's first row, in the order of the names: factors and linear weights. */
 function attributesOf(task: TaskRows, names: readonly string[]): number[] {

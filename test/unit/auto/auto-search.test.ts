@@ -80,15 +80,13 @@ describe('candidates of a search', () => {
   });
 });
 
-describe('the outer steps of episodes', () => {
-  it('read the rows about eight times, within bounds', () => {
-    const outerStepsOf = (facts: Partial<DataFacts>) =>
-      candidatesOf({ ...FACTS, ...facts }, 2)[1]?.length?.['outerSteps'];
-    expect(outerStepsOf({})).toBe(1200);
-    // 8 * 256,000 / 1024, whichever of them are query rows.
-    expect(outerStepsOf({ trainRowCount: 256_000 })).toBe(2000);
-    expect(outerStepsOf({ trainRowCount: 1_280_000 })).toBe(3200);
-  });
+it('the outer steps of episodes read the rows about eight times, within bounds', () => {
+  const outerStepsOf = (facts: Partial<DataFacts>) =>
+    candidatesOf({ ...FACTS, ...facts }, 2)[1]?.length?.['outerSteps'];
+  expect(outerStepsOf({})).toBe(1200);
+  // 8 * 256,000 / 1024, whichever of them are query rows.
+  expect(outerStepsOf({ trainRowCount: 256_000 })).toBe(2000);
+  expect(outerStepsOf({ trainRowCount: 1_280_000 })).toBe(3200);
 });
 
 describe('the mean of trials', () => {
@@ -151,27 +149,25 @@ describe('the mean of trials', () => {
   });
 });
 
-describe('method: auto', () => {
-  it('encodes every category across tasks, and pairs of a few', () => {
-    const encodingsOf = (data: object): unknown =>
-      configOf({ auto: {}, data: { ...DATA, ...data } }).data.targetEncodings?.of;
-    expect(encodingsOf({})).toEqual([
-      ...['user', 'slot', 'hour'],
-      ...[
-        ['user', 'slot'],
-        ['user', 'hour'],
-        ['slot', 'hour'],
-      ],
-    ]);
-    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
-    const features = names.map((name) => ({ name, kind: 'category' }));
-    expect(encodingsOf({ features })).toEqual(names);
-    // Six and their 15 pairs.
-    expect(encodingsOf({ features: features.slice(1) })).toHaveLength(21);
-    expect(encodingsOf({ targetEncodings: { of: ['slot'] } })).toEqual(['slot']);
-    expect(encodingsOf({ features: [{ name: 'price', kind: 'number' }] })).toBeUndefined();
-    expect(configOf({}).data).not.toHaveProperty('targetEncodings');
-    expect(configOf({}).data).not.toHaveProperty('trunkRows');
-    expect(configOf({ auto: {} }).data.trunkRows).toBe('small-tasks');
-  });
+it('`method: auto` encodes every category across tasks, and pairs of a few', () => {
+  const encodingsOf = (data: object): unknown =>
+    configOf({ auto: {}, data: { ...DATA, ...data } }).data.targetEncodings?.of;
+  expect(encodingsOf({})).toEqual([
+    ...['user', 'slot', 'hour'],
+    ...[
+      ['user', 'slot'],
+      ['user', 'hour'],
+      ['slot', 'hour'],
+    ],
+  ]);
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+  const features = names.map((name) => ({ name, kind: 'category' }));
+  expect(encodingsOf({ features })).toEqual(names);
+  // Six and their 15 pairs.
+  expect(encodingsOf({ features: features.slice(1) })).toHaveLength(21);
+  expect(encodingsOf({ targetEncodings: { of: ['slot'] } })).toEqual(['slot']);
+  expect(encodingsOf({ features: [{ name: 'price', kind: 'number' }] })).toBeUndefined();
+  expect(configOf({}).data).not.toHaveProperty('targetEncodings');
+  expect(configOf({}).data).not.toHaveProperty('trunkRows');
+  expect(configOf({ auto: {} }).data.trunkRows).toBe('small-tasks');
 });

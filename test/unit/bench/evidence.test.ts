@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { expect, test, onTestFinished } from 'vitest';
 import { evidencePage } from '../../bench/evidence/evidence-page.js';
 import type { EvidenceCell } from '../../bench/evidence/evidence-record.js';
 import { ceilingLosses, writeEvidenceWorld } from '../../bench/evidence/evidence-world.js';
@@ -51,44 +51,40 @@ const SIZES = {
 
 test('the generator knows its trunk and how adgroups deviate from it', async () => {
   const folder = await temporaryFolder();
-  try {
-    const places = { log: `${folder.path}/rows.csv`, split: `${folder.path}/split.csv` };
-    const world = writeEvidenceWorld(places, { clickRate: 0.1, seed: 1, sizes: SIZES });
-    const [, ...lines] = readFileSync(places.log, 'utf8').trimEnd().split('\n');
-    expect(lines).toHaveLength(2 * 10 + 20 + 2 * 7 + 400 * 40);
-    const counts = new Map<string, number>();
-    for (const { role } of world.roled) counts.set(role, (counts.get(role) ?? 0) + 1);
-    expect(Object.fromEntries(counts)).toEqual({
-      ...{ 'train-support': 15, 'train-query': 25, 'validation-support': 8 },
-      ...{ 'validation-query': 6, 'test-support': 12_000, 'test-query': 4_000 },
-    });
-    const next = new Map<string, number>();
-    const differing: number[] = [];
-    let [squares, expected] = [0, 0];
-    for (const [row, line] of lines.entries()) {
-      const { task = '', role = '' } = world.roled[row] ?? {};
-      if (!role.startsWith('test')) continue;
-      const place = next.get(task) ?? 0;
-      next.set(task, place + 1);
-      const known = world.test[Number(task)]?.[place];
-      const [click, probability] = line.split(',').slice(-2).map(Number);
-      if (known?.click !== click) differing.push(row);
-      const own =
-        Math.log((probability ?? NaN) / (1 - (probability ?? NaN))) - (known?.trunk ?? NaN);
-      squares += own * own;
-      for (const [axis, feature] of (known?.features ?? []).entries())
-        expected += (world.priorVariances[axis] ?? NaN) * feature * feature;
-    }
-    expect(differing).toEqual([]);
-    expect(squares / expected).toBeGreaterThan(0.93);
-    expect(squares / expected).toBeLessThan(1.07);
-    const losses = ceilingLosses(world, [0, 30]);
-    const [before = NaN, level = NaN] = losses['bayes-level'];
-    expect(level).toBeLessThan(before);
-    expect(losses.bayes[1]).toBeLessThan(level);
-  } finally {
-    await folder.remove();
+  onTestFinished(() => folder.remove());
+  const places = { log: `${folder.path}/rows.csv`, split: `${folder.path}/split.csv` };
+  const world = writeEvidenceWorld(places, { clickRate: 0.1, seed: 1, sizes: SIZES });
+  const [, ...lines] = readFileSync(places.log, 'utf8').trimEnd().split('\n');
+  expect(lines).toHaveLength(2 * 10 + 20 + 2 * 7 + 400 * 40);
+  const counts = new Map<string, number>();
+  for (const { role } of world.roled) counts.set(role, (counts.get(role) ?? 0) + 1);
+  expect(Object.fromEntries(counts)).toEqual({
+    ...{ 'train-support': 15, 'train-query': 25, 'validation-support': 8 },
+    ...{ 'validation-query': 6, 'test-support': 12_000, 'test-query': 4_000 },
+  });
+  const next = new Map<string, number>();
+  const differing: number[] = [];
+  let [squares, expected] = [0, 0];
+  for (const [row, line] of lines.entries()) {
+    const { task = '', role = '' } = world.roled[row] ?? {};
+    if (!role.startsWith('test')) continue;
+    const place = next.get(task) ?? 0;
+    next.set(task, place + 1);
+    const known = world.test[Number(task)]?.[place];
+    const [click, probability] = line.split(',').slice(-2).map(Number);
+    if (known?.click !== click) differing.push(row);
+    const own = Math.log((probability ?? NaN) / (1 - (probability ?? NaN))) - (known?.trunk ?? NaN);
+    squares += own * own;
+    for (const [axis, feature] of (known?.features ?? []).entries())
+      expected += (world.priorVariances[axis] ?? NaN) * feature * feature;
   }
+  expect(differing).toEqual([]);
+  expect(squares / expected).toBeGreaterThan(0.93);
+  expect(squares / expected).toBeLessThan(1.07);
+  const losses = ceilingLosses(world, [0, 30]);
+  const [before = NaN, level = NaN] = losses['bayes-level'];
+  expect(level).toBeLessThan(before);
+  expect(losses.bayes[1]).toBeLessThan(level);
 });
 
 test('seeds that share rows have a wider interval', () => {

@@ -61,16 +61,14 @@ const cell: CellResult = {
   ],
 };
 
-describe('accuracy of an update', () => {
-  test('tolerates the rounding of the stored value, and no more', () => {
-    const before = Float32Array.of(1, 1);
-    const update = Float64Array.of(1e-3, 2e-3);
-    const exact = before.map((value, index) => value + (update[index] ?? 0));
-    expect(updateError(before, exact, update)).toBe(0);
-    const wrong = Float32Array.of(1.001, 1.0021);
-    expect(updateError(before, wrong, update)).toBeCloseTo(0.05, 3);
-    expect(updateError(before, Float32Array.of(1.001, NaN), update)).toBe(Infinity);
-  });
+test('the accuracy of an update tolerates the rounding of the stored value, and no more', () => {
+  const before = Float32Array.of(1, 1);
+  const update = Float64Array.of(1e-3, 2e-3);
+  const exact = before.map((value, index) => value + (update[index] ?? 0));
+  expect(updateError(before, exact, update)).toBe(0);
+  const wrong = Float32Array.of(1.001, 1.0021);
+  expect(updateError(before, wrong, update)).toBeCloseTo(0.05, 3);
+  expect(updateError(before, Float32Array.of(1.001, NaN), update)).toBe(Infinity);
 });
 
 describe('verdicts', () => {

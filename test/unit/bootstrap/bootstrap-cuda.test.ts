@@ -1,8 +1,7 @@
 // Which CUDA libraries TensorFlow would find where the setup links them.
 
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readlink, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
@@ -10,6 +9,8 @@ import {
   linkCudaLibraries,
   resolveCudaLibraries,
 } from '../../../infra/bootstrap/cuda-libraries.mjs';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 /** The libraries in the layout of the wheels, by folder of `nvidia/`. */
 const IN_WHEELS: Readonly<Record<string, readonly string[]>> = {
@@ -51,22 +52,18 @@ const lacking = (nvidia: string, isThere?: (path: string) => boolean): string[] 
     .filter(({ path }) => path === null)
     .map(({ soname }) => soname);
 
-let folder: string;
+const folder = openedForEach(temporaryFolder);
 let nvidia: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'qianmo-cuda-'));
-  nvidia = join(folder, 'deps', 'nvidia');
-  vi.stubEnv('XDG_CACHE_HOME', folder);
+beforeEach(() => {
+  nvidia = join(folder.path, 'deps', 'nvidia');
+  vi.stubEnv('XDG_CACHE_HOME', folder.path);
 });
-afterEach(async () => {
-  vi.unstubAllEnvs();
-  await rm(folder, { recursive: true, force: true });
-});
+afterEach(() => vi.unstubAllEnvs());
 
 async function fillCache(): Promise<void> {
   for (const [part, names] of Object.entries(IN_WHEELS)) {
     const wheel = `${WHEEL_NAME_BY_FOLDER[part] ?? ''}-linux-x64`;
-    const libraries = join(folder, 'qianmo', wheel, 'nvidia', part, 'lib');
+    const libraries = join(folder.path, 'qianmo', wheel, 'nvidia', part, 'lib');
     await mkdir(libraries, { recursive: true });
     for (const name of names) await writeFile(join(libraries, name), part);
   }
@@ -87,7 +84,7 @@ test('an emptied cache is noticed, and so is a missing version', async () => {
   expect(areCudaLibrariesCached()).toBe(true);
   linkCudaLibraries(nvidia);
   const cudnn = `${WHEEL_NAME_BY_FOLDER['cudnn'] ?? ''}-linux-x64`;
-  await rm(join(folder, 'qianmo', cudnn), { recursive: true });
+  await rm(join(folder.path, 'qianmo', cudnn), { recursive: true });
   expect(areCudaLibrariesCached()).toBe(false);
   expect(lacking(nvidia).sort()).toEqual(IN_WHEELS['cudnn']);
 });

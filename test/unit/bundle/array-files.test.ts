@@ -65,64 +65,62 @@ describe('an array', () => {
   });
 });
 
-describe('blocks', () => {
-  // Seen to fail: a last file of whole length; lists that are not sorted.
-  test.each([1, 2, 4, 5, 8, 9])('%d of them come back from files of four', async (blockCount) => {
-    const { objects, put } = place();
-    const spec = modelSpecOf(
-      ModelConfigSchema.parse({ kind: 'logistic', hiddenWidths: [], personal: ['bias'] }),
-      [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
-    );
-    const layout = blockLayoutOf(spec, 'float32');
-    const tasks = Array.from({ length: blockCount }, (_, block): AdaptedTask => ({
-      taskIndex: block,
-      loss: block % 2 === 0 ? 'binary' : 'squared',
-      isAlone: block % 3 === 0,
-      blocks: new Map([['bias', { shape: [1], values: Float32Array.of(block) }]]),
-      support: {
-        ...{ clicks: block, impressions: 2 * block },
-        byValue: [
-          new Map([
-            [5, { clicks: 0.5, impressions: 3 }],
-            [2, { clicks: block, impressions: 2 * block }],
-          ]),
-        ],
-      },
-    }));
-    const packing = new PackedBlocks({
-      ...{ layout, blockCount, blocksPerFile: 4, put },
-      encodedFeatures: ['site'],
-    });
-    for (const task of tasks)
-      await packing.add(task, { supportRowCount: 3, labelIndex: 0, offset: 0.5 });
-    const arrays = readerOf(objects, await packing.finish());
-    const vector = [blockCount];
-    const offsets = await arrays.int32('sums.offsets', [blockCount + 1]);
-    const valueCount = [2 * blockCount];
-    const blocks: PersonalBlocks = {
-      ...{ layout, blockCount, blocksPerShard: 4 },
-      shards: await arrays.files('blocks', 'U8', [blockCount, layout.strideByteCount]),
-      evidence: {
-        supportRowCounts: await arrays.uint32('blocks.supportRowCounts', vector),
-        clicks: await arrays.float64('blocks.clicks', vector),
-        impressions: await arrays.float64('blocks.impressions', vector),
-        byValue: {
-          ...{ features: ['site'], offsets },
-          ids: await arrays.int32('sums.ids', valueCount),
-          clicks: await arrays.float64('sums.clicks', valueCount),
-          impressions: await arrays.float64('sums.impressions', valueCount),
-        },
-      },
-      isOfValues: await arrays.uint8('blocks.isOfValues', vector),
-      isAlone: await arrays.uint8('blocks.isAlone', vector),
-    };
-    for (const [block, task] of tasks.entries()) expect(adaptedTaskOf(blocks, block)).toEqual(task);
-    expect([...blocks.evidence.byValue!.ids.subarray(0, 2)]).toEqual([2, 5]);
-    const { strideByteCount } = layout;
-    expect(blocks.shards.map((shard) => shard.length / strideByteCount)).toEqual(
-      Array.from({ length: Math.ceil(blockCount / 4) }, (_, shard) =>
-        Math.min(4, blockCount - 4 * shard),
-      ),
-    );
+// Seen to fail: a last file of whole length; lists that are not sorted.
+test.each([1, 2, 4, 5, 8, 9])('%d blocks come back from files of four', async (blockCount) => {
+  const { objects, put } = place();
+  const spec = modelSpecOf(
+    ModelConfigSchema.parse({ kind: 'logistic', hiddenWidths: [], personal: ['bias'] }),
+    [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
+  );
+  const layout = blockLayoutOf(spec, 'float32');
+  const tasks = Array.from({ length: blockCount }, (_, block): AdaptedTask => ({
+    taskIndex: block,
+    loss: block % 2 === 0 ? 'binary' : 'squared',
+    isAlone: block % 3 === 0,
+    blocks: new Map([['bias', { shape: [1], values: Float32Array.of(block) }]]),
+    support: {
+      ...{ clicks: block, impressions: 2 * block },
+      byValue: [
+        new Map([
+          [5, { clicks: 0.5, impressions: 3 }],
+          [2, { clicks: block, impressions: 2 * block }],
+        ]),
+      ],
+    },
+  }));
+  const packing = new PackedBlocks({
+    ...{ layout, blockCount, blocksPerFile: 4, put },
+    encodedFeatures: ['site'],
   });
+  for (const task of tasks)
+    await packing.add(task, { supportRowCount: 3, labelIndex: 0, offset: 0.5 });
+  const arrays = readerOf(objects, await packing.finish());
+  const vector = [blockCount];
+  const offsets = await arrays.int32('sums.offsets', [blockCount + 1]);
+  const valueCount = [2 * blockCount];
+  const blocks: PersonalBlocks = {
+    ...{ layout, blockCount, blocksPerShard: 4 },
+    shards: await arrays.files('blocks', 'U8', [blockCount, layout.strideByteCount]),
+    evidence: {
+      supportRowCounts: await arrays.uint32('blocks.supportRowCounts', vector),
+      clicks: await arrays.float64('blocks.clicks', vector),
+      impressions: await arrays.float64('blocks.impressions', vector),
+      byValue: {
+        ...{ features: ['site'], offsets },
+        ids: await arrays.int32('sums.ids', valueCount),
+        clicks: await arrays.float64('sums.clicks', valueCount),
+        impressions: await arrays.float64('sums.impressions', valueCount),
+      },
+    },
+    isOfValues: await arrays.uint8('blocks.isOfValues', vector),
+    isAlone: await arrays.uint8('blocks.isAlone', vector),
+  };
+  for (const [block, task] of tasks.entries()) expect(adaptedTaskOf(blocks, block)).toEqual(task);
+  expect([...blocks.evidence.byValue!.ids.subarray(0, 2)]).toEqual([2, 5]);
+  const { strideByteCount } = layout;
+  expect(blocks.shards.map((shard) => shard.length / strideByteCount)).toEqual(
+    Array.from({ length: Math.ceil(blockCount / 4) }, (_, shard) =>
+      Math.min(4, blockCount - 4 * shard),
+    ),
+  );
 });

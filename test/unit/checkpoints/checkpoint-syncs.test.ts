@@ -1,18 +1,15 @@
 /** The syncs of a checkpoint in a folder: what a slow disk waits for, and in which order. */
 
 import { relative } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { writeDurably } from '../../../shared/storage/file-bytes.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { openedForEach } from '../../fixtures/opened.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 it('syncs each file once, and each folder once before a name in another one', async () => {
   /** `file`, or the folder relative to that of the store. */

@@ -56,11 +56,12 @@ describe('write and latest', () => {
   });
 });
 
-describe('a failure at any put', () => {
-  it.each([
-    ['before it took place', false],
-    ['after it took place unheard', true],
-  ])('%s leaves the previous checkpoint readable and can be retried', async (_, isAfterwards) => {
+it.each([
+  ['before it took place', false],
+  ['after it took place unheard', true],
+])(
+  'a failure at any put, %s, leaves the previous checkpoint readable and can be retried',
+  async (_, isAfterwards) => {
     let failureCount = 0;
     for (let failAt = 1; ; failAt += 1) {
       const store = new FailingStore();
@@ -87,8 +88,8 @@ describe('a failure at any put', () => {
     // The dense blob, a changed first piece per non-empty table and the moments, manifest,
     // latest.
     expect(failureCount).toBeGreaterThanOrEqual(6);
-  });
-});
+  },
+);
 
 describe('two coordinators of one run', () => {
   it('the one that was replaced fails, says so and leaves the other checkpoint unchanged', async () => {

@@ -82,20 +82,18 @@ describe('a checkpoint of tracked tables', () => {
   });
 });
 
-describe('a snapshot', () => {
-  it('is the state of its outer step while later steps write to the tables', async () => {
-    const store = new MemoryObjectStore();
-    const writer = checkpointsIn(store);
-    const training = trainingFrom(tinyState(tinySpec(), 1));
-    const { state } = training;
-    const expected = bitsOf(state);
-    const written = writer.write(state, training.tables.snapshot());
-    // Nothing is encoded before the first put has been answered.
-    stepped(training, [0, 1, 5, 9], 7);
-    stepped(training, [1, 2, 3, 5], 8);
-    await written;
-    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(expected);
-    await writer.write(training.state, training.tables.snapshot());
-    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(training.state));
-  });
+it('a snapshot is the state of its outer step while later steps write to the tables', async () => {
+  const store = new MemoryObjectStore();
+  const writer = checkpointsIn(store);
+  const training = trainingFrom(tinyState(tinySpec(), 1));
+  const { state } = training;
+  const expected = bitsOf(state);
+  const written = writer.write(state, training.tables.snapshot());
+  // Nothing is encoded before the first put has been answered.
+  stepped(training, [0, 1, 5, 9], 7);
+  stepped(training, [1, 2, 3, 5], 8);
+  await written;
+  expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(expected);
+  await writer.write(training.state, training.tables.snapshot());
+  expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(training.state));
 });

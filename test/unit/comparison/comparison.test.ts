@@ -80,42 +80,38 @@ describe('a comparison', () => {
   });
 });
 
-describe('its table and page', () => {
-  it('reference nothing external, escape names and mark one best value per column', () => {
-    const rename = (text: string): string => text.replace('near:meta-adapted', '<b>"x"');
-    const hostile: ComparisonReport = JSON.parse(JSON.stringify(report), (_, value: unknown) =>
-      typeof value === 'string' ? rename(value) : value,
-    ) as ComparisonReport;
-    const html = asPage(comparisonDocument(hostile));
-    expect(/https?:|url\((?!#)|@import|<script|<link|<b>"x"/i.exec(html)).toBeNull();
-    expect(html).toContain('&lt;b&gt;&quot;x&quot;');
-    const best = Math.min(...(report.slices[0]?.arms.map((arm) => arm.metrics.logloss) ?? []));
-    expect(html).toContain(`<td class="best">${best.toFixed(4)}</td>`);
-  });
+it('table and page of a comparison reference nothing external, escape names and mark one best value per column', () => {
+  const rename = (text: string): string => text.replace('near:meta-adapted', '<b>"x"');
+  const hostile: ComparisonReport = JSON.parse(JSON.stringify(report), (_, value: unknown) =>
+    typeof value === 'string' ? rename(value) : value,
+  ) as ComparisonReport;
+  const html = asPage(comparisonDocument(hostile));
+  expect(/https?:|url\((?!#)|@import|<script|<link|<b>"x"/i.exec(html)).toBeNull();
+  expect(html).toContain('&lt;b&gt;&quot;x&quot;');
+  const best = Math.min(...(report.slices[0]?.arms.map((arm) => arm.metrics.logloss) ?? []));
+  expect(html).toContain(`<td class="best">${best.toFixed(4)}</td>`);
 });
 
-describe('a run whose bias alone is personal', () => {
-  it('is compared as its level, by either name', () => {
-    const withBlocks = (of: EvaluatedRun, personalBlocks: string[]): EvaluatedRun => ({
-      ...of,
-      report: { ...of.report, run: { ...of.report.run, personalBlocks } },
-    });
-    const [level, other] = [withBlocks(near, ['bias']), withBlocks(far, ['bias', 'output'])];
-    expect(armOf(level, 'level')).toBe('meta-adapted');
-    expect(armOf(level, 'meta-adapted')).toBe('meta-adapted');
-    const compared = compareRuns([
-      { evaluated: other, arm: null },
-      { evaluated: level, arm: 'level' },
-      { evaluated: level, arm: 'level' },
-    ]);
-    expect(compared.runs.map(({ label }) => label)).toEqual([
-      ...['far:meta-adapted', 'near:meta-adapted', 'near:meta-adapted #2'],
-    ]);
-    const { subtitle, blocks } = comparisonDocument(compared);
-    expect(subtitle).toBe('far:meta-adapted, near:level, near:level #2');
-    expect(JSON.stringify(blocks)).toMatch(/near:level #2 is .* than far:meta-adapted/);
-    expect(JSON.stringify(blocks)).not.toContain('near:meta-adapted');
+it('a run whose bias alone is personal is compared as its level, by either name', () => {
+  const withBlocks = (of: EvaluatedRun, personalBlocks: string[]): EvaluatedRun => ({
+    ...of,
+    report: { ...of.report, run: { ...of.report.run, personalBlocks } },
   });
+  const [level, other] = [withBlocks(near, ['bias']), withBlocks(far, ['bias', 'output'])];
+  expect(armOf(level, 'level')).toBe('meta-adapted');
+  expect(armOf(level, 'meta-adapted')).toBe('meta-adapted');
+  const compared = compareRuns([
+    { evaluated: other, arm: null },
+    { evaluated: level, arm: 'level' },
+    { evaluated: level, arm: 'level' },
+  ]);
+  expect(compared.runs.map(({ label }) => label)).toEqual([
+    ...['far:meta-adapted', 'near:meta-adapted', 'near:meta-adapted #2'],
+  ]);
+  const { subtitle, blocks } = comparisonDocument(compared);
+  expect(subtitle).toBe('far:meta-adapted, near:level, near:level #2');
+  expect(JSON.stringify(blocks)).toMatch(/near:level #2 is .* than far:meta-adapted/);
+  expect(JSON.stringify(blocks)).not.toContain('near:meta-adapted');
 });
 
 describe('an argument', () => {
@@ -141,37 +137,35 @@ describe('an argument', () => {
   });
 });
 
-describe('runs that cannot be compared', () => {
-  it.each<[string, (run: EvaluatedRun) => void, RegExp]>([
-    [
-      'other adgroups',
-      ({ logits }) => void ((logits.taskKeys as string[])[0] = 'another'),
-      /20 test adgroups instead of 20, 1 of those missing/,
-    ],
-    [
-      'rows of another place in the logs',
-      ({ logits }) => void (logits.rows.logRows[3] = 77),
-      /other row of the logs in query row \d+ of adgroup task\d+: 77 instead of/,
-    ],
-    [
-      'other clicks',
-      ({ logits }) => void (logits.rows.clicks[0]! += 1),
-      /other clicks in query row 1 of adgroup task4/,
-    ],
-  ])('runs with %s are refused', async (_, change, found) => {
-    const other = structuredClone(await evaluatedRun('other', { store }));
-    change(other);
-    const { report: refusal } = refusalOf(() =>
-      compareRuns([
-        { evaluated: near, arm: null },
-        { evaluated: other, arm: null },
-      ]),
-    );
-    expect(refusal).toMatchObject({
-      kind: 'usage',
-      what: 'these runs were not evaluated on the same test rows',
-      where: 'memory://other',
-    });
-    expect(refusal.found).toMatch(found);
+it.each<[string, (run: EvaluatedRun) => void, RegExp]>([
+  [
+    'other adgroups',
+    ({ logits }) => void ((logits.taskKeys as string[])[0] = 'another'),
+    /20 test adgroups instead of 20, 1 of those missing/,
+  ],
+  [
+    'rows of another place in the logs',
+    ({ logits }) => void (logits.rows.logRows[3] = 77),
+    /other row of the logs in query row \d+ of adgroup task\d+: 77 instead of/,
+  ],
+  [
+    'other clicks',
+    ({ logits }) => void (logits.rows.clicks[0]! += 1),
+    /other clicks in query row 1 of adgroup task4/,
+  ],
+])('runs with %s cannot be compared and are refused', async (_, change, found) => {
+  const other = structuredClone(await evaluatedRun('other', { store }));
+  change(other);
+  const { report: refusal } = refusalOf(() =>
+    compareRuns([
+      { evaluated: near, arm: null },
+      { evaluated: other, arm: null },
+    ]),
+  );
+  expect(refusal).toMatchObject({
+    kind: 'usage',
+    what: 'these runs were not evaluated on the same test rows',
+    where: 'memory://other',
   });
+  expect(refusal.found).toMatch(found);
 });

@@ -107,19 +107,17 @@ describe('trials', () => {
   });
 });
 
-describe('a sweep file', () => {
-  it.each<[string, string, RegExp]>([
-    ['without a grid', 'sweep: a\nbase: b\noutput: o\n', /grid/],
-    [
-      'of unknown fields',
-      'sweep: a\nbase: b\noutput: o\ngrid: {}\nhalfing: {}\n',
-      /did you mean "halving"/,
-    ],
-  ])('%s is refused with the field', (_, yaml, found) => {
-    const { report } = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
-    expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
-    expect(report.found).toMatch(found);
-  });
+it.each<[string, string, RegExp]>([
+  ['without a grid', 'sweep: a\nbase: b\noutput: o\n', /grid/],
+  [
+    'of unknown fields',
+    'sweep: a\nbase: b\noutput: o\ngrid: {}\nhalfing: {}\n',
+    /did you mean "halving"/,
+  ],
+])('a sweep file: %s is refused with the field', (_, yaml, found) => {
+  const { report } = refusalOf(() => parseConfig(SWEEP_CONFIG, yaml, 'sweep.yaml'));
+  expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
+  expect(report.found).toMatch(found);
 });
 
 describe('rungs', () => {

@@ -39,12 +39,10 @@ const data = (part: Record<string, unknown>) => (config: Record<string, unknown>
 const set = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
   void Object.assign(config, part);
 
-describe('a written run config', () => {
-  it.each(['1.1', '1.2'] as const)('reads the same with YAML %s', (version) => {
-    const config = parseConfig(RUN_CONFIG, JSON.stringify(GOOD), 'run.yaml');
-    const read: unknown = parse(runConfigYaml(config, 'written'), { version });
-    expect(RUN_CONFIG.check(read, 'run.yaml')).toEqual(config);
-  });
+it.each(['1.1', '1.2'] as const)('a written run config reads the same with YAML %s', (version) => {
+  const config = parseConfig(RUN_CONFIG, JSON.stringify(GOOD), 'run.yaml');
+  const read: unknown = parse(runConfigYaml(config, 'written'), { version });
+  expect(RUN_CONFIG.check(read, 'run.yaml')).toEqual(config);
 });
 
 describe('a run config with errors', () => {

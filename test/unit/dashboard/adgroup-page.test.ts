@@ -1,6 +1,6 @@
 /** Pages of adgroups: of every segment of an evaluation, and with the answers of ranking servers. */
 
-import { expect, it, test } from 'vitest';
+import { expect, it, test, onTestFinished } from 'vitest';
 import { AdgroupPages } from '../../../coordinator/dashboard/adgroup-page.js';
 import { partsHtml } from '../../../coordinator/dashboard/page.js';
 import { REPORT_FILE } from '../../../coordinator/scoring/evaluation-report.js';
@@ -22,11 +22,6 @@ async function htmlOf(
   return partsHtml(await pages.page('r', output, new URLSearchParams(query)));
 }
 
-/** The name of the first adgroup in a list. */
-function firstIn(html: string): string {
-  return /<a href="[^"]*[?;]name=([^"&]+)"/.exec(html)?.[1] ?? '';
-}
-
 it('reads an evaluation once, and again when its report was written anew', async () => {
   // Seen to fail: without what is kept, and with what is kept for ever.
   const store = await evaluatedOutput('near', { store: taskStore });
@@ -37,7 +32,7 @@ it('reads an evaluation once, and again when its report was written anew', async
     return get(key, byteCountMax);
   };
   const pages = new AdgroupPages(null, systemClock);
-  const name = firstIn(await htmlOf(store, {}, pages));
+  const name = /<a href="[^"]*[?;]name=([^"&]+)"/.exec(await htmlOf(store, {}, pages))?.[1] ?? '';
   // The bias alone is personal.
   expect(await htmlOf(store, { name }, pages)).toContain('>level<');
   expect(reads.filter((key) => key === TEST_LOGITS_KEY)).toHaveLength(1);
@@ -69,12 +64,9 @@ test.each([
   const server = await httpReceiver(() => ({ status, body }));
   const addresses = [`${server.url}/ads/ranking/`];
   const pages = new AdgroupPages({ addresses, token: 'a-token' }, systemClock);
-  try {
-    const html = await htmlOf(new MemoryObjectStore(), { name: SERVED.adgroup }, pages);
-    expect(html).toContain(expected);
-    const asked = server.received.map(({ path, headers }) => [path, headers.authorization]);
-    expect(asked).toEqual([['/ads/ranking/v1/exploration/a%2Fb%1Fc', 'Bearer a-token']]);
-  } finally {
-    await server.close();
-  }
+  onTestFinished(() => server.close());
+  const html = await htmlOf(new MemoryObjectStore(), { name: SERVED.adgroup }, pages);
+  expect(html).toContain(expected);
+  const asked = server.received.map(({ path, headers }) => [path, headers.authorization]);
+  expect(asked).toEqual([['/ads/ranking/v1/exploration/a%2Fb%1Fc', 'Bearer a-token']]);
 });

@@ -3,21 +3,21 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Hono } from 'hono';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
 import { ControlDesk, dashboardApp } from '../../../coordinator/dashboard/serve-dashboard.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const MARKUP = '<img src=x onerror=alert(1)>';
 const HEADERS = { host: '127.0.0.1:3000' };
 const given: string[] = [];
-let folder: TemporaryFolder;
+const folder = openedOnce(temporaryFolder);
 let nowMs = RECORD_STARTED_MS;
 
 beforeAll(async () => {
-  folder = await temporaryFolder();
   const at = (name: string): string => join(folder.path, name);
   nowMs = await writeRecord(at('whole'), {
     ...{ run: 'whole', outerSteps: 40 },
@@ -56,7 +56,6 @@ beforeAll(async () => {
   await writeRecord(at('open'), { run: 'open', outerSteps: 40, ended: 38, isOpen: true });
   await mkdir(at('empty'));
 });
-afterAll(() => folder.remove());
 
 interface AppOptions {
   readonly token?: string;

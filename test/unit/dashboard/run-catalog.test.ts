@@ -2,24 +2,21 @@
 
 import { appendFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
 import { recordsInBucket } from '../../../coordinator/record/find-records.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { LOG_FOLDER, segmentNameOf } from '../../../shared/events/event-log.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 /** Lines of an evaluation behind the training: about 1.1 MB. */
 const PROGRESS_COUNT = 12_000;
 
-let folder: TemporaryFolder;
-beforeAll(async () => {
-  folder = await temporaryFolder();
-});
-afterAll(() => folder.remove());
+const folder = openedOnce(temporaryFolder);
 
 function progressLines(from: number): string {
   const lines = Array.from({ length: PROGRESS_COUNT }, (_, index) =>

@@ -3,30 +3,27 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DuckDBInstance } from '@duckdb/node-api';
+import { beforeAll, expect, it } from 'vitest';
 import { requireWholeFile } from '../../../coordinator/logs/log-reading.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { withDuckDb } from '../../fixtures/duckdb-for-test.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
+const folder = openedOnce(temporaryFolder);
 /** The log has several blocks, so that a cut can fall between two. */
 let zstd: Uint8Array;
 const TEXT = Array.from({ length: 60_000 }, (_, n) => `${n},${n * n}`).join('\n');
 const SKIPPABLE = Buffer.from([0x53, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4]);
 
 beforeAll(async () => {
-  folder = await temporaryFolder();
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
   const path = join(folder.path, 'rows.csv.zst');
-  await connection.run(
-    `COPY (SELECT i, hash(i) FROM range(100000) r(i)) TO '${path}' (FORMAT csv, COMPRESSION zstd)`,
+  await withDuckDb((connection) =>
+    connection.run(
+      `COPY (SELECT i, hash(i) FROM range(100000) r(i)) TO '${path}' (FORMAT csv, COMPRESSION zstd)`,
+    ),
   );
-  connection.closeSync();
-  instance.closeSync();
   zstd = await readFile(path);
 });
-afterAll(() => folder.remove());
 
 async function whole(name: string, bytes: Uint8Array): Promise<void> {
   const path = join(folder.path, `copy-of-${name}`);
@@ -34,21 +31,18 @@ async function whole(name: string, bytes: Uint8Array): Promise<void> {
   await requireWholeFile({ path, name });
 }
 
-describe('a whole file', () => {
-  it.each<[string, () => Uint8Array]>([
+it.each<[string, () => Uint8Array]>([
     ['log.csv.gz', () => gzipSync(TEXT)],
     ['two-members.csv.gz', () => Buffer.concat([gzipSync(TEXT), gzipSync(TEXT)])],
     ['log.csv.zst', () => zstd],
     ['two-frames.csv.zst', () => Buffer.concat([zstd, SKIPPABLE, zstd])],
     ['plain.csv', () => Buffer.from(TEXT)],
     ['no-frame-at-all.csv.zst', () => Buffer.from(TEXT)],
-  ])('%s is accepted', async (name, bytes) => {
+  ])('a whole file is accepted: %s', async (name, bytes) => {
     await whole(name, bytes());
   });
-});
 
-describe('a truncated file', () => {
-  it.each([1, 9, 1000, 100_000])('is refused when %i bytes are missing', async (missing) => {
+it.each([1, 9, 1000, 100_000])('a truncated file is refused when %i bytes are missing', async (missing) => {
     for (const [name, bytes] of [
       ['log.csv.gz', gzipSync(TEXT)],
       ['log.csv.zst', zstd],
@@ -61,7 +55,6 @@ describe('a truncated file', () => {
       });
     }
   });
-});
 
 it('a gzip file with a changed byte fails its checksum', async () => {
   const bytes = gzipSync(TEXT);

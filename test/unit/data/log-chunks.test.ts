@@ -1,23 +1,22 @@
 // Rows of a query in chunks, of which the next one is made while one is used.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type DuckSession, openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const ROW_COUNT = 2_000_000;
 /** One of its rows cannot be made, when most others have been. */
 const FAILING = `SELECT CASE WHEN n = 1500000 THEN error('no such row') ELSE n END FROM range(${ROW_COUNT}) t(n)`;
 
-let folder: TemporaryFolder;
+const folder = openedForEach(temporaryFolder);
 let session: DuckSession;
 let stop: AbortController;
 beforeEach(async () => {
-  folder = await temporaryFolder();
   stop = new AbortController();
   session = await openDuckSession(folder.path, 512, stop.signal);
 });
-afterEach(async () => {
+afterEach(() => {
   session.close();
-  await folder.remove();
 });
 
 async function countedBy(sql: string, rowCount: number): Promise<number> {

@@ -2,13 +2,13 @@
 
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { fingerprintOf } from '../../../coordinator/logs/log-files.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 it('distinguishes large files that differ in one byte anywhere', async () => {
   const folder = await temporaryFolder();
-  try {
+  onTestFinished(() => folder.remove());
     const path = join(folder.path, 'log.csv');
     const file = await open(path, 'w');
     await file.truncate(65 * 1024 * 1024);
@@ -22,7 +22,4 @@ it('distinguishes large files that differ in one byte anywhere', async () => {
     await file.close();
     expect(found[0]).toBe(found[1]);
     expect(new Set(found).size).toBe(3);
-  } finally {
-    await folder.remove();
-  }
 });

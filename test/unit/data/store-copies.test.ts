@@ -2,21 +2,20 @@
 
 import { chmod, mkdir, readdir, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { openStoreCopy } from '../../../shared/tasks/store-folder.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
+const folder = openedForEach(temporaryFolder);
 let copies: string;
 let nowMs: number;
-beforeEach(async () => {
-  folder = await temporaryFolder();
+beforeEach(() => {
   copies = join(folder.path, 'copies');
   nowMs = systemClock.epochMs();
 });
-afterEach(() => folder.remove());
 
 const digestOf = (letter: string): string => letter.repeat(64);
 const clock: Clock = { ...systemClock, epochMs: () => nowMs };

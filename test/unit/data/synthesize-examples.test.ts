@@ -35,8 +35,7 @@ describe('the example configs', () => {
   });
 });
 
-describe('the demo data', () => {
-  it('is the unchanged data set, with its notice next to it', async () => {
+it('the demo data is the unchanged data set, with its notice next to it', async () => {
     const csv = gunzipSync(await readFile(pathOf('movielens/movielens.csv.gz')));
     const sha256 = createHash('sha256').update(csv).digest('hex');
     expect(await readFile(pathOf('movielens/README.md'), 'utf8')).toContain(sha256);
@@ -45,4 +44,3 @@ describe('the demo data', () => {
     expect(notice).toContain('Harper');
     expect(notice).toContain('same');
   });
-});

@@ -1,11 +1,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
 import { buildWorld, zipfSizes, LOG_START_SECONDS } from '../../../coordinator/synthesize/synthetic-world.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import { withDuckDb } from '../../fixtures/duckdb-for-test.js';
 import { failureOf } from '../../fixtures/failures.js';
 import { synthesizeSmall, syntheticLog, withFolder, type SyntheticLog } from '../../fixtures/commands/synthetic-log.js';
 
@@ -70,10 +70,7 @@ describe('a synthetic log', () => {
   });
 });
 
-describe('the settings', () => {
-  /**
-   * p_true of the rows of two adgroups with equal attributes differs only by their own deviations.
-   */
+/** p_true of the rows of two adgroups with equal attributes differs only by their own deviations. */
   it('homogeneous adgroups follow from their attributes, strong ones do not', () => {
     const options = { rows: 100_000, clickRate: 0.1, seed: 3, adgroups: 5000 };
     const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
@@ -98,7 +95,6 @@ describe('the settings', () => {
     expect(spreadOf('homogeneous')).toBe(0);
     expect(spreadOf('strong') / spreadOf('moderate')).toBeCloseTo(2, 3);
   });
-});
 
 describe('reproduction', () => {
   const few = { rows: 5_000 };
@@ -119,19 +115,17 @@ describe('reproduction', () => {
 
       const parquet = join(folder, 'log.parquet');
       await synthesizeSmall({ ...few, out: parquet });
-      const instance = await DuckDBInstance.create(':memory:');
-      const connection = await instance.connect();
-      for (const [column, values] of Object.entries(csv.columns)) {
-        const reader = await connection.runAndReadAll(
-          `SELECT "${column}"::DOUBLE AS value FROM '${parquet}'`,
-        );
-        const found = Float64Array.from(reader.getColumns()[0]!, Number);
-        expect(Buffer.compare(Buffer.from(found.buffer), Buffer.from(values.buffer)), column).toBe(0);
-      }
-      const counted = await connection.runAndReadAll(`SELECT count(*) FROM read_csv('${gzip}')`);
-      expect(Number(counted.getColumns()[0]![0])).toBe(few.rows);
-      connection.closeSync();
-      instance.closeSync();
+      await withDuckDb(async (connection) => {
+        for (const [column, values] of Object.entries(csv.columns)) {
+          const reader = await connection.runAndReadAll(
+            `SELECT "${column}"::DOUBLE AS value FROM '${parquet}'`,
+          );
+          const found = Float64Array.from(reader.getColumns()[0]!, Number);
+          expect(Buffer.from(found.buffer).equals(Buffer.from(values.buffer)), column).toBe(true);
+        }
+        const counted = await connection.runAndReadAll(`SELECT count(*) FROM read_csv('${gzip}')`);
+        expect(Number(counted.getColumns()[0]![0])).toBe(few.rows);
+      });
       expect((await readdir(folder)).sort()).toEqual([
         'log.csv.gz',
         'log.csv.gz.world.json',
@@ -155,7 +149,13 @@ describe('failures', () => {
       };
       const options = { rows: 20_000, out: path };
       const error = await failureOf(synthesizeSmall(options, { signal: stop.signal, sink }));
-      expect(error.kind).toBe('interrupted');
+      expect(error).toMatchObject({
+        kind: 'interrupted',
+        report: {
+          what: expect.stringContaining('stopped before the log was complete') as string,
+          ...{ where: path, cure: expect.stringContaining('same command again') as string },
+        },
+      });
       expect(events).toHaveLength(1);
       expect(events[0]).toMatchObject({ kind: 'progress', total: 20_000 });
       expect(await readdir(folder)).toEqual(['log.csv']);

@@ -2,16 +2,13 @@
 
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { withWorkFolder } from '../../../coordinator/logs/work-folder.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let parent: TemporaryFolder;
-beforeEach(async () => {
-  parent = await temporaryFolder();
-});
-afterEach(() => parent.remove());
+const parent = openedForEach(temporaryFolder);
 
 const self = thisProcess();
 /** Its number is in use again. */

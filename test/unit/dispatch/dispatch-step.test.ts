@@ -25,32 +25,30 @@ const refused = (worker: string): JobRecord => ({
   worker,
 });
 
-describe('the inputs of a job', () => {
-  it('are in another store than the queue before the job is there', async () => {
-    class SlowBlobs extends MemoryBlobStore {
-      readonly there = new Set<string>();
-      override async put(...put: Parameters<MemoryBlobStore['put']>): Promise<BlobRef> {
-        // Longer than any chain of promises of a step that does not wait.
-        for (let turn = 0; turn < 20; turn += 1) await setImmediate();
-        const ref = await super.put(...put);
-        this.there.add(ref.sha256);
-        return ref;
-      }
+it('the inputs of a job are in another store than the queue before the job is there', async () => {
+  class SlowBlobs extends MemoryBlobStore {
+    readonly there = new Set<string>();
+    override async put(...put: Parameters<MemoryBlobStore['put']>): Promise<BlobRef> {
+      // Longer than any chain of promises of a step that does not wait.
+      for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+      const ref = await super.put(...put);
+      this.there.add(ref.sha256);
+      return ref;
     }
-    const blobs = new SlowBlobs();
-    const early: string[] = [];
-    const storage = StorageConfigSchema.parse({});
-    const { results } = stepScene(
-      (_, { dense }) => {
-        if (!blobs.there.has(dense.sha256)) early.push(dense.sha256);
-        return { state: 'done', worker: 'w' };
-      },
-      ['w'],
-      { blobs, largeBlobs: { address: '/blobs', byteCountMin: 1, storage }, orderCount: 3 },
-    );
-    await results();
-    expect(early).toEqual([]);
-  });
+  }
+  const blobs = new SlowBlobs();
+  const early: string[] = [];
+  const storage = StorageConfigSchema.parse({});
+  const { results } = stepScene(
+    (_, { dense }) => {
+      if (!blobs.there.has(dense.sha256)) early.push(dense.sha256);
+      return { state: 'done', worker: 'w' };
+    },
+    ['w'],
+    { blobs, largeBlobs: { address: '/blobs', byteCountMin: 1, storage }, orderCount: 3 },
+  );
+  await results();
+  expect(early).toEqual([]);
 });
 
 describe('a job that a worker refuses', () => {
@@ -127,18 +125,16 @@ class BlobsWithOutage extends MemoryBlobStore {
   }
 }
 
-describe('an outage while inputs are released', () => {
-  it('releases each input once: the dense blob stays until its last job is done', async () => {
-    const blobs = new BlobsWithOutage();
-    const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
-    const { results, events } = stepScene(answerTo, ['w'], { blobs, orderCount: 3 });
-    expect(await results()).toHaveLength(3);
-    // Nobody waits for deletions, so an outage that only they see is not reported.
-    expect(warningsOf(events)).toEqual([]);
-    // Three row packs and the dense blob, less the one whose deletion failed.
-    expect(blobs.deleted).toHaveLength(3);
-    expect(new Set(blobs.deleted).size).toBe(3);
-  });
+it('an outage while inputs are released: each is released once, and the dense blob stays until its last job is done', async () => {
+  const blobs = new BlobsWithOutage();
+  const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
+  const { results, events } = stepScene(answerTo, ['w'], { blobs, orderCount: 3 });
+  expect(await results()).toHaveLength(3);
+  // Nobody waits for deletions, so an outage that only they see is not reported.
+  expect(warningsOf(events)).toEqual([]);
+  // Three row packs and the dense blob, less the one whose deletion failed.
+  expect(blobs.deleted).toHaveLength(3);
+  expect(new Set(blobs.deleted).size).toBe(3);
 });
 
 const sick = (worker: string): JobRecord => ({
@@ -178,31 +174,24 @@ describe('a job on a sick machine', () => {
 });
 
 describe('a job that one worker fails', () => {
-  it('is left to another one before it is given up, and the worker is quarantined', async () => {
-    const answerTo = (n: number): Answer => (n <= 3 ? failed('a') : { state: 'done', worker: 'b' });
-    const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
-      jobAttemptsMax: 3,
-    });
-    expect(await results()).toHaveLength(1);
-    expect(quarantined).toEqual([['a', 5_000]]);
-    expect(warnings()).toEqual([
-      'worker a is sick and takes no job for 5.0 s: it failed one job 3 times: the compute process ended',
-    ]);
-  });
-
-  // Seen to fail: the job was given up, for nobody knew who had held it.
-  it('by stalling is left to another one, and the worker is quarantined', async () => {
-    const answerTo = (n: number): Answer =>
-      n <= 3 ? { state: 'stalled', holder: 'a' } : { state: 'done', worker: 'b' };
-    const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
-      jobAttemptsMax: 3,
-    });
-    expect(await results()).toHaveLength(1);
-    expect(quarantined).toEqual([['a', 5_000]]);
-    expect(warnings()).toEqual([
-      'worker a is sick and takes no job for 5.0 s: it failed one job 3 times: gone: worker a',
-    ]);
-  });
+  // Seen to fail: a job that stalled was given up, for nobody knew who had held it.
+  it.each([
+    [failed('a'), 'the compute process ended'],
+    [{ state: 'stalled', holder: 'a' } as const, 'gone: worker a'],
+  ])(
+    'is left to another one before it is given up, and the worker is quarantined',
+    async (failure, why) => {
+      const answerTo = (n: number): Answer => (n <= 3 ? failure : { state: 'done', worker: 'b' });
+      const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
+        jobAttemptsMax: 3,
+      });
+      expect(await results()).toHaveLength(1);
+      expect(quarantined).toEqual([['a', 5_000]]);
+      expect(warnings()).toEqual([
+        `worker a is sick and takes no job for 5.0 s: it failed one job 3 times: ${why}`,
+      ]);
+    },
+  );
 
   // Seen to fail: a worker that took the job again after its quarantine ended the run.
   it('is not given up as long as another one is healthy and has not tried it', async () => {
@@ -212,40 +201,29 @@ describe('a job that one worker fails', () => {
     expect(await results()).toHaveLength(1);
   });
 
-  it('by stalling is given up when another one stalls at it too', async () => {
-    const answerTo = (n: number): Answer => ({ state: 'stalled', holder: n <= 3 ? 'a' : 'b' });
-    const { results, addedMs } = stepScene(answerTo, ['a', 'b'], { jobAttemptsMax: 3 });
+  it.each([
+    [failed, 'the compute process ended'],
+    [(holder: string) => ({ state: 'stalled', holder }) as const, 'gone: worker b'],
+  ])('is given up when another worker has confirmed the failure', async (failure, found) => {
+    const answerTo = (n: number): Answer => failure(n <= 3 ? 'a' : 'b');
+    const { results, addedMs } = stepScene(answerTo, ['a', 'b', 'c'], { jobAttemptsMax: 3 });
     await expect(results()).rejects.toMatchObject({
-      report: { what: 'a job used up its attempts', found: 'gone: worker b' },
-    });
-    expect(addedMs).toHaveLength(4);
-  });
-
-  it('is given up when another worker has confirmed the failure', async () => {
-    const { results, addedMs } = stepScene((n) => failed(n <= 3 ? 'a' : 'b'), ['a', 'b', 'c'], {
-      jobAttemptsMax: 3,
-    });
-    await expect(results()).rejects.toMatchObject({
-      report: { what: 'a job used up its attempts' },
+      report: { what: 'a job used up its attempts', found },
     });
     expect(addedMs).toHaveLength(4);
   });
 });
 
-describe('two jobs with the same output', () => {
-  it('leave nothing behind: the second is computed again, without using an attempt', async () => {
-    const blobs = new MemoryBlobStore();
-    const answerTo = (_: number, { jobIndex }: Pick<Job, 'jobIndex'>): Answer =>
-      jobIndex === 0
-        ? { state: 'done', worker: 'a' }
-        : { state: 'done', worker: 'b', isLate: true };
-    const { results, warnings, addedMs } = stepScene(answerTo, ['a', 'b'], {
-      ...{ blobs, orderCount: 2, haveSameOutput: true },
-    });
-    expect(await results()).toHaveLength(2);
-    expect([addedMs.length, warnings()]).toEqual([3, []]);
-    expect(await blobs.has(blobRefOf(Uint8Array.of(9, 0, 0, 9)))).toBe(false);
+it('two jobs with the same output leave nothing behind: the second is computed again, without using an attempt', async () => {
+  const blobs = new MemoryBlobStore();
+  const answerTo = (_: number, { jobIndex }: Pick<Job, 'jobIndex'>): Answer =>
+    jobIndex === 0 ? { state: 'done', worker: 'a' } : { state: 'done', worker: 'b', isLate: true };
+  const { results, warnings, addedMs } = stepScene(answerTo, ['a', 'b'], {
+    ...{ blobs, orderCount: 2, haveSameOutput: true },
   });
+  expect(await results()).toHaveLength(2);
+  expect([addedMs.length, warnings()]).toEqual([3, []]);
+  expect(await blobs.has(blobRefOf(Uint8Array.of(9, 0, 0, 9)))).toBe(false);
 });
 
 describe('a join', () => {
@@ -291,16 +269,14 @@ describe('a join', () => {
   });
 });
 
-describe('sums that no join adds', () => {
-  // Seen to fail: they stayed for the lifetime of blobs.
-  it('are deleted when the step ends', async () => {
-    const blobs = new MemoryBlobStore();
-    const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
-    const { results } = stepScene(answerTo, ['w'], { blobs, orderCount: 2, sums: 'kept' });
-    expect(await results()).toHaveLength(2);
-    for (const jobIndex of [0, 1])
-      expect(await blobs.has(blobRefOf(keptSum(jobIndex, 0)))).toBe(false);
-  });
+// Seen to fail: they stayed for the lifetime of blobs.
+it('sums that no join adds are deleted when the step ends', async () => {
+  const blobs = new MemoryBlobStore();
+  const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
+  const { results } = stepScene(answerTo, ['w'], { blobs, orderCount: 2, sums: 'kept' });
+  expect(await results()).toHaveLength(2);
+  for (const jobIndex of [0, 1])
+    expect(await blobs.has(blobRefOf(keptSum(jobIndex, 0)))).toBe(false);
 });
 
 describe('WorkerHealth', () => {

@@ -87,25 +87,21 @@ describe('fateOf of a finished job', () => {
   );
 });
 
-describe('JobDelivery', () => {
-  it('fits the queue whatever its terms are, which name no worker whose name is too long', () => {
-    const { job, where } = delivery();
-    const largest = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
-    const emptyByteCount = Buffer.byteLength(JSON.stringify({ ...job, runId: '' }));
-    const jobOfSize = (byteCount: number) => ({
-      ...{ ...job, runId: 'x'.repeat(byteCount - emptyByteCount) },
-      fingerprint: 'test-01234567',
-    });
-    expect(() => assertFits({ job: jobOfSize(largest), where })).not.toThrow();
-    expect(() => assertFits({ job: jobOfSize(largest + 1), where })).toThrow('too large');
+it('JobDelivery fits the queue whatever its terms are, which name no worker whose name is too long', () => {
+  const { job, where } = delivery();
+  const largest = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
+  const emptyByteCount = Buffer.byteLength(JSON.stringify({ ...job, runId: '' }));
+  const jobOfSize = (byteCount: number) => ({
+    ...{ ...job, runId: 'x'.repeat(byteCount - emptyByteCount) },
+    fingerprint: 'test-01234567',
   });
+  expect(() => assertFits({ job: jobOfSize(largest), where })).not.toThrow();
+  expect(() => assertFits({ job: jobOfSize(largest + 1), where })).toThrow('too large');
 });
 
-describe('job failures as text', () => {
-  it('survive a round trip', () => {
-    for (const kind of JOB_FAILURE_KINDS) {
-      const failure = { kind, reason: 'two\nlines: with a colon' };
-      expect(parseJobFailure(formatJobFailure(failure))).toEqual(failure);
-    }
-  });
+it('job failures as text survive a round trip', () => {
+  for (const kind of JOB_FAILURE_KINDS) {
+    const failure = { kind, reason: 'two\nlines: with a colon' };
+    expect(parseJobFailure(formatJobFailure(failure))).toEqual(failure);
+  }
 });

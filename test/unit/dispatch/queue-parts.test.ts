@@ -10,19 +10,12 @@ import { InputCache } from '../../../worker/carrying/carry-job.js';
 import { WorkerRest } from '../../../worker/carrying/work-loop.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
-describe('BlobLeases', () => {
-  // Seen to fail: each of three trials at once put its frozen inputs again in every outer step.
-  it('holds a frozen blob of each training at once', () => {
-    const leases = new BlobLeases(3);
-    const [a, b, c, d] = [1, 2, 3, 4].map((value) => Uint8Array.of(value)) as [
-      Uint8Array,
-      Uint8Array,
-      Uint8Array,
-      Uint8Array,
-    ];
-    expect([a, b, c, a].map((bytes) => leases.hold(bytes))).toEqual([[], [], [], []]);
-    expect(leases.hold(d)).toEqual([leases.refOf(b)]);
-  });
+// Seen to fail: each of three trials at once put its frozen inputs again in every outer step.
+it('BlobLeases holds a frozen blob of each training at once', () => {
+  const leases = new BlobLeases(3);
+  const [a, b, c, d] = [[1], [2], [3], [4]].map((values) => Uint8Array.from(values));
+  expect([a, b, c, a].map((bytes) => leases.hold(bytes!))).toEqual([[], [], [], []]);
+  expect(leases.hold(d!)).toEqual([leases.refOf(b!)]);
 });
 
 describe('InputCache', () => {
@@ -84,21 +77,19 @@ describe('InputCache', () => {
   });
 });
 
-describe('WorkerRest', () => {
-  it.each<[Parameters<WorkerRest['couldNot']>[0], number[]]>([
-    ['refused', [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]],
-    ['sick', [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]],
-    ['failed', [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]],
-  ])('grows with every job that is %s, and is due once', (cause, expected) => {
-    const rest = new WorkerRest();
-    expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
-    const rests = expected.map(() => {
-      rest.couldNot(cause);
-      return rest.take();
-    });
-    expect(rests).toEqual(expected);
-    expect([rest.take(), rest.isDoubtful]).toEqual([0, true]);
+it.each<[Parameters<WorkerRest['couldNot']>[0], number[]]>([
+  ['refused', [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]],
+  ['sick', [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]],
+  ['failed', [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]],
+])('WorkerRest grows with every job that is %s, and is due once', (cause, expected) => {
+  const rest = new WorkerRest();
+  expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
+  const rests = expected.map(() => {
+    rest.couldNot(cause);
+    return rest.take();
   });
+  expect(rests).toEqual(expected);
+  expect([rest.take(), rest.isDoubtful]).toEqual([0, true]);
 });
 
 describe('QueuePatience', () => {

@@ -1,19 +1,15 @@
 // One graph per shape with least-recently-used eviction.
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { leftoversOf } from '../../fixtures/compute/capture-soak.js';
 
 type Tensor = tfjs.Tensor;
 
-let engine: Engine;
-let tf: typeof tfjs;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-  tf = engine.tf;
-});
+const engine = await loadEngine('tensorflow', () => undefined);
+const { tf } = engine;
 
 describe('capture by shape', () => {
   let callCount = 0;
@@ -76,8 +72,12 @@ describe('capture by shape', () => {
 
   test('inlines its graph into a captured function that calls it', () => {
     const subject = capture(engine, total, { name: 'total', graphCountMax: 1 });
-    const outer = capture(engine, (at: Tensor) => tf.square(subject.run([at])), { name: 'outer' });
-    expect(tf.tidy(() => outer.run(tf.tensor1d([2, 3])).arraySync())).toBe(25);
+    const square = (at: Tensor): Tensor => tf.square(subject.run([at]));
+    const outer = capture(engine, (at: Tensor) => [square(at), tf.grad(square)(at)], {
+      name: 'outer',
+    });
+    const found = tf.tidy(() => outer.run(tf.tensor1d([2, 3])).map((each) => each.arraySync()));
+    expect(found).toEqual([25, [10, 10]]);
     expect(newGraphCount()).toBe(1);
     outer.dispose();
     subject.dispose();

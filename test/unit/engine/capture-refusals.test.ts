@@ -5,7 +5,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import {
   nativeBackendOf,
   type NativeBackend,
@@ -13,14 +13,12 @@ import {
 
 type Tensor = tfjs.Tensor;
 
-let engine: Engine;
-let tf: typeof tfjs;
+const engine = await loadEngine('tensorflow', () => undefined);
+const { tf } = engine;
 let backend: NativeBackend;
 let x: Tensor;
 let tensorCount = 0;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-  tf = engine.tf;
+beforeAll(() => {
   backend = nativeBackendOf(tf)!;
 });
 beforeEach(() => {

@@ -3,24 +3,20 @@
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type * as tfjs from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { loadGraph, savedModelOf } from '../../../worker/compute/engine/capture/saved-model.js';
 import {
   leavesOf,
   type TensorStructure,
 } from '../../../worker/compute/engine/capture/record-graph.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
 
 type Tensor = tfjs.Tensor;
 
-let engine: Engine;
-let tf: typeof tfjs;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-  tf = engine.tf;
-});
+const engine = await loadEngine('tensorflow', () => undefined);
+const { tf } = engine;
 
 const options = { name: 'subject', rewrites: false };
 const tensors = (): number => tf.memory().numTensors;
@@ -179,14 +175,6 @@ describe('a captured function', () => {
       return tf.mul(tf.gather(table, order), tf.mul(input, table.dataSync()[1]!));
     };
     expect(resultsOf(compute, x)).toEqual([['', [160, 96]]]);
-  });
-
-  test('is inlined into the graph of a captured function that calls it', () => {
-    const x = tf.scalar(3);
-    const square = capture(engine, (input: Tensor) => tf.square(input), options);
-    const outer = (input: Tensor): Tensor => tf.grad((at: Tensor) => square.run(at))(input);
-    expect(resultsOf(outer, tf.scalar(5), x)).toEqual([['', 10]]);
-    square.dispose();
   });
 
   test('is loaded from a temporary folder that is removed when loading fails', () => {

@@ -1,30 +1,26 @@
 // A graph that one process keeps runs in the next one, with the same bits and without being recorded.
 
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { graphShelvesIn } from '../../../worker/compute/engine/capture/graph-shelf.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 type Input = { readonly x: tfjs.Tensor2D };
 type Output = { readonly b: tfjs.Tensor; readonly a: readonly tfjs.Tensor[] };
 
-let engine: Engine;
-let folder: string;
+const engine = await loadEngine('tensorflow', () => undefined);
+const folder = openedForEach(temporaryFolder);
 let recordings = 0;
 
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-});
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'qianmo-shelf-'));
   recordings = 0;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function subject({ x }: Input): Output {
   const { tf } = engine;
@@ -35,7 +31,7 @@ function subject({ x }: Input): Output {
 /** The results of one process's capture; `maker` and `computation` decide the shelf. */
 function results(width: number, maker: unknown = 'maker', computation: unknown = 'computation') {
   const { tf } = engine;
-  const shelf = graphShelvesIn(folder, maker)(computation);
+  const shelf = graphShelvesIn(folder.path, maker)(computation);
   return tf.tidy(() => {
     const x = tf.tensor2d(
       Array.from({ length: width * width }, (_, index) => Math.sin(index)),
@@ -57,19 +53,19 @@ test('a kept graph gives the same bits and is not recorded again', () => {
 
 test('a damaged graph is recorded again', () => {
   const first = results(5);
-  const [name = ''] = readdirSync(folder);
-  const bytes = readFileSync(join(folder, name));
+  const [name = ''] = readdirSync(folder.path);
+  const bytes = readFileSync(join(folder.path, name));
   const middle = bytes.length >> 1;
   bytes[middle] = (bytes[middle] ?? 0) ^ 1;
-  writeFileSync(join(folder, name), bytes);
+  writeFileSync(join(folder.path, name), bytes);
   expect(results(5)).toEqual(first);
   expect(recordings).toBe(2);
 });
 
 test('a cache is for this user alone', () => {
-  const environment = { XDG_CACHE_HOME: folder };
+  const environment = { XDG_CACHE_HOME: folder.path };
   const made = cacheFolder(environment, 'graphs');
-  expect(made).toBe(join(folder, 'qianmo', 'graphs'));
+  expect(made).toBe(join(folder.path, 'qianmo', 'graphs'));
   chmodSync(made ?? '', 0o777);
   expect(cacheFolder(environment, 'graphs')).toBeNull();
   expect(cacheFolder({}, 'graphs')).toBeNull();

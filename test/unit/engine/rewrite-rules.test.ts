@@ -1,8 +1,8 @@
 /** Each rewrite: its result on a small graph, and that the values are unchanged. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, it } from 'vitest';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { describe, expect, it } from 'vitest';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { rewriteGraph } from '../../../worker/compute/engine/rewrite/rewrite-graph.js';
 import {
   compareRewrite,
@@ -14,11 +14,7 @@ import {
 
 const TASKS = 3;
 
-let engine: Engine;
-
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-});
+const engine = await loadEngine('tensorflow', () => undefined);
 
 function random(shape: number[], seed = shape.length): tfjs.Tensor {
   return engine.tf.randomNormal(shape, 0, 1, 'float32', seed);
@@ -232,30 +228,28 @@ describe('finishing', () => {
   });
 });
 
-describe('rewriting', () => {
-  it('terminates, also on its own output', () => {
-    engine.tf.tidy(() => {
-      const input = {
-        s: random([3, 8, 16], 1),
-        delta: random([3, 8, 12], 2),
-        theta: random([16, 12], 3),
-      };
-      const { rewritten: once } = compareRewrite(
-        engine,
-        ({ s, delta, theta }) => {
-          const { tf } = engine;
-          let phi = tf.tile(tf.expandDims(theta as tfjs.Tensor, 0), [3, 1, 1]);
-          let out = delta as tfjs.Tensor;
-          for (let step = 0; step < 4; step += 1) {
-            out = tf.tanh(tf.matMul(s as tfjs.Tensor, phi));
-            phi = tf.sub(phi, tf.matMul(s as tfjs.Tensor, out, true));
-          }
-          return [out, tf.sum(phi, 0)];
-        },
-        input,
-      );
-      const again = rewriteGraph(once);
-      expect(operationCounts(again)).toEqual(operationCounts(once));
-    });
+it('rewriting terminates, also on its own output', () => {
+  engine.tf.tidy(() => {
+    const input = {
+      s: random([3, 8, 16], 1),
+      delta: random([3, 8, 12], 2),
+      theta: random([16, 12], 3),
+    };
+    const { rewritten: once } = compareRewrite(
+      engine,
+      ({ s, delta, theta }) => {
+        const { tf } = engine;
+        let phi = tf.tile(tf.expandDims(theta as tfjs.Tensor, 0), [3, 1, 1]);
+        let out = delta as tfjs.Tensor;
+        for (let step = 0; step < 4; step += 1) {
+          out = tf.tanh(tf.matMul(s as tfjs.Tensor, phi));
+          phi = tf.sub(phi, tf.matMul(s as tfjs.Tensor, out, true));
+        }
+        return [out, tf.sum(phi, 0)];
+      },
+      input,
+    );
+    const again = rewriteGraph(once);
+    expect(operationCounts(again)).toEqual(operationCounts(once));
   });
 });

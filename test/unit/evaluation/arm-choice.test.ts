@@ -12,15 +12,13 @@ import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const losses = (...values: number[]): Float64Array => Float64Array.from(values);
 
-describe('held-out losses', () => {
-  it('never judge an adgroup by what it chose itself', () => {
-    const judged = heldOutLosses(3, (isOther) => {
-      const others = [0, 1, 2].filter(isOther);
-      expect(others.length).toBe(2);
-      return losses(...[0, 1, 2].map((adgroup) => (isOther(adgroup) ? 9 : adgroup)));
-    });
-    expect(judged).toEqual(losses(0, 1, 2));
+it('held-out losses never judge an adgroup by what it chose itself', () => {
+  const judged = heldOutLosses(3, (isOther) => {
+    const others = [0, 1, 2].filter(isOther);
+    expect(others.length).toBe(2);
+    return losses(...[0, 1, 2].map((adgroup) => (isOther(adgroup) ? 9 : adgroup)));
   });
+  expect(judged).toEqual(losses(0, 1, 2));
 });
 
 describe('the blocks that adgroups are served', () => {

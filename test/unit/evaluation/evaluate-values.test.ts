@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
 import { reportsData } from '../../../coordinator/scoring/evaluation-report.js';
-import type { TaskRows, TaskSplit } from '../../../shared/tasks/task-store.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -21,15 +21,13 @@ function metricsOf(report: EvaluationReport, arm: ArmName) {
   return found.metrics;
 }
 
-function tasksOf(split: TaskSplit): Promise<TaskRows[]> {
-  return store.readTasks(store.tasks.filter((t) => t.split === split).map((t) => t.taskIndex));
-}
-
 /** Value, weight and prediction of the test query rows. */
 async function rowsUnder(
   predictionsOf: (task: TaskRows) => readonly number[],
 ): Promise<{ value: number; weight: number; predicted: number }[]> {
-  return (await tasksOf('test')).flatMap((task) => {
+  return (
+    await store.readTasks(store.tasks.filter((t) => t.split === 'test').map((t) => t.taskIndex))
+  ).flatMap((task) => {
     const predictions = predictionsOf(task);
     return predictions.map((predicted, row) => {
       const at = task.supportRowCount + row;

@@ -2,10 +2,8 @@
 
 import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { describe, expect, it } from 'vitest';
 import { globalArmConfig } from '../../../coordinator/runs/evaluate-run.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
@@ -16,6 +14,9 @@ import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
+import { withDuckDb } from '../../fixtures/duckdb-for-test.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { formulaDispatcher, formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -56,6 +57,7 @@ function armOf(report: EvaluationReport, arm: ArmName, slice = 0) {
 }
 
 describe('evaluate', () => {
+  const folder = openedOnce(temporaryFolder);
   const store = tinyTaskStore({ taskCount: 100, counts: true });
 
   const unadapted = { innerRate: 1, innerSteps: 0 };
@@ -186,50 +188,43 @@ describe('evaluate', () => {
   });
 
   it('writes predictions from which others get the same logloss, or no file at all', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'qianmo-predictions-'));
-    try {
-      const predictionsPath = join(folder, 'predictions.parquet');
-      const report = await evaluateFormula({ store, changes: { predictionsPath } });
-      const connection = await (await DuckDBInstance.create(':memory:')).connect();
-      const arms = report.arms.map((arm) => arm.replaceAll('-', '_'));
-      const logloss = (arm: string): string =>
-        `sum(-clicks * ln(${arm}) - (impressions - clicks) * ln(1 - ${arm})) / sum(impressions)`;
-      const reader = await connection.runAndReadAll(
+    const predictionsPath = join(folder.path, 'predictions.parquet');
+    const report = await evaluateFormula({ store, changes: { predictionsPath } });
+    const arms = report.arms.map((arm) => arm.replaceAll('-', '_'));
+    const logloss = (arm: string): string =>
+      `sum(-clicks * ln(${arm}) - (impressions - clicks) * ln(1 - ${arm})) / sum(impressions)`;
+    const reader = await withDuckDb((connection) =>
+      connection.runAndReadAll(
         `SELECT count(*)::INTEGER, min(task), count(DISTINCT (task, row))::INTEGER, ${arms.map(logloss).join(', ')}
          FROM read_parquet('${predictionsPath}')`,
-      );
-      const [rowCount, firstTask, distinctCount, ...loglosses] = reader.getRows()[0] ?? [];
-      connection.closeSync();
-      expect(rowCount).toBe(report.counts.testQueryRows);
-      expect(distinctCount).toBe(rowCount);
-      for (const [index, arm] of report.arms.entries())
-        expect(Number(loglosses[index])).toBeCloseTo(armOf(report, arm).metrics.logloss, 8);
-      expect(firstTask).toBe('task14');
-      expect(await readdir(folder)).toEqual(['predictions.parquet']);
+      ),
+    );
+    const [rowCount, firstTask, distinctCount, ...loglosses] = reader.getRows()[0] ?? [];
+    expect(rowCount).toBe(report.counts.testQueryRows);
+    expect(distinctCount).toBe(rowCount);
+    for (const [index, arm] of report.arms.entries())
+      expect(Number(loglosses[index])).toBeCloseTo(armOf(report, arm).metrics.logloss, 8);
+    expect(firstTask).toBe('task14');
+    expect(await readdir(folder.path)).toEqual(['predictions.parquet']);
 
-      const nowhere = join(folder, 'missing', 'predictions.parquet');
-      const failure = evaluateFormula({ store, changes: { predictionsPath: nowhere } });
-      await expect(failure).rejects.toThrow('the predictions cannot be written');
-    } finally {
-      await rm(folder, { recursive: true });
-    }
+    const nowhere = join(folder.path, 'missing', 'predictions.parquet');
+    const failure = evaluateFormula({ store, changes: { predictionsPath: nowhere } });
+    await expect(failure).rejects.toThrow('the predictions cannot be written');
   });
 });
 
-describe('the config of the global arm', () => {
-  it('differs in method, name, output and the fields of globalTraining', () => {
-    const config = formulaConfig({
-      output: 's3://bucket/prefix/',
-      globalTraining: { optimizer: { kind: 'sgd' } },
-    });
-    const global = globalArmConfig(config);
-    expect(global.run).toBe('formula-global');
-    expect(global.output).toBe('s3://bucket/prefix/global');
-    expect(global.method).toEqual({ kind: 'global' });
-    expect(global.training).toEqual({
-      ...config.training,
-      optimizer: { kind: 'sgd', rate: 0.1, momentum: 0 },
-    });
-    expect(globalArmConfig({ ...config, run: 'x'.repeat(63) }).run).toHaveLength(63);
+it('the config of the global arm differs in method, name, output and the fields of globalTraining', () => {
+  const config = formulaConfig({
+    output: 's3://bucket/prefix/',
+    globalTraining: { optimizer: { kind: 'sgd' } },
   });
+  const global = globalArmConfig(config);
+  expect(global.run).toBe('formula-global');
+  expect(global.output).toBe('s3://bucket/prefix/global');
+  expect(global.method).toEqual({ kind: 'global' });
+  expect(global.training).toEqual({
+    ...config.training,
+    optimizer: { kind: 'sgd', rate: 0.1, momentum: 0 },
+  });
+  expect(globalArmConfig({ ...config, run: 'x'.repeat(63) }).run).toHaveLength(63);
 });

@@ -2,7 +2,6 @@
 
 import { describe, expect, it } from 'vitest';
 import {
-  auc,
   calibrationBins,
   calibrationError,
   calibrationRatio,
@@ -28,28 +27,19 @@ describe('logloss', () => {
   });
 });
 
-describe('normalised entropy', () => {
-  it('is 1 for the click rate itself and null with one class', () => {
-    const rows = { clicks: [1, 0], impressions: [2, 2] };
-    const perImpression = lossSum([logit(0.25), logit(0.25)], rows) / 4;
-    // -0.25 ln 0.25 - 0.75 ln 0.75
-    expect(perImpression).toBeCloseTo(0.5623351446188, 12);
-    expect(normalisedEntropy(perImpression, rows)).toBeCloseTo(1, 12);
-    expect(normalisedEntropy(0.5, { clicks: [0], impressions: [4] })).toBeNull();
-  });
+it('normalised entropy is 1 for the click rate itself and null with one class', () => {
+  const rows = { clicks: [1, 0], impressions: [2, 2] };
+  const perImpression = lossSum([logit(0.25), logit(0.25)], rows) / 4;
+  // -0.25 ln 0.25 - 0.75 ln 0.75
+  expect(perImpression).toBeCloseTo(0.5623351446188, 12);
+  expect(normalisedEntropy(perImpression, rows)).toBeCloseTo(1, 12);
+  expect(normalisedEntropy(0.5, { clicks: [0], impressions: [4] })).toBeNull();
 });
 
-describe('AUC', () => {
-  it('counts pairs, with ties as half', () => {
-    // Clicks at 2 and 1, others at 1 and 0: wins 2>1, 2>0, 1>0 and a tie 1=1: 3.5 of 4.
-    expect(auc([2, 1, 1, 0], { clicks: [1, 1, 0, 0], impressions: [1, 1, 1, 1] })).toBe(3.5 / 4);
-  });
-
-  it('is weighted by impressions within adgroups; adgroups with one class are left out and counted', () => {
-    const found = gaucOf([1, null, 0.5], Float64Array.of(30, 1000, 10));
-    expect(found).toEqual({ gauc: (30 * 1 + 10 * 0.5) / 40, leftOutCount: 1 });
-    expect(gaucOf([null], Float64Array.of(3))).toEqual({ gauc: null, leftOutCount: 1 });
-  });
+it('GAUC is weighted by impressions within adgroups; those with one class are left out and counted', () => {
+  const found = gaucOf([1, null, 0.5], Float64Array.of(30, 1000, 10));
+  expect(found).toEqual({ gauc: (30 * 1 + 10 * 0.5) / 40, leftOutCount: 1 });
+  expect(gaucOf([null], Float64Array.of(3))).toEqual({ gauc: null, leftOutCount: 1 });
 });
 
 describe('calibration', () => {

@@ -2,7 +2,7 @@
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { latestManifestOf } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
@@ -12,19 +12,16 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
+import { openedForEach } from '../../fixtures/opened.js';
 import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
 import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
 import { runContext } from '../../fixtures/run-context.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const store = tinyTaskStore({ taskCount: 40 });
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 function configWith(changes: Record<string, unknown> = {}): RunConfig {
   return formulaConfig({

@@ -1,6 +1,4 @@
-/**
- * Metrics of values on numbers small enough to work by hand, and changes that must not affect them.
- */
+/** Metrics of values on numbers small enough to work by hand, and changes that must not affect them. */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

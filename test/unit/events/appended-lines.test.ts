@@ -2,17 +2,16 @@
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { openAppendedLines } from '../../../shared/events/event-log.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
+const folder = openedForEach(temporaryFolder);
 let path: string;
-beforeEach(async () => {
-  folder = await temporaryFolder();
+beforeEach(() => {
   path = join(folder.path, 'deep', 'lines.ndjson');
 });
-afterEach(() => folder.remove());
 
 async function opened(): Promise<string[]> {
   const taken: string[] = [];

@@ -1,11 +1,12 @@
 import { appendFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
 import { logFilePlace } from '../../../shared/events/event-log.js';
 import type { SegmentBounds, createEventLog } from '../../../shared/events/event-log.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 type EventLogPlace = Parameters<typeof createEventLog>[0]['place'];
 
@@ -15,10 +16,7 @@ const line = (index: number): string => `line ${String(index).padStart(4, '0')}\
 const lines = (from: number, to: number): string[] =>
   Array.from({ length: to - from }, (_, index) => line(from + index));
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
+const folder = openedForEach(temporaryFolder);
 const opened: EventLogPlace[] = [];
 const placeIn = (bounds?: SegmentBounds): EventLogPlace => {
   const place = folderLogPlace(folder.path, bounds);
@@ -27,7 +25,6 @@ const placeIn = (bounds?: SegmentBounds): EventLogPlace => {
 };
 afterEach(async () => {
   await Promise.all(opened.splice(0).map((place) => place.close()));
-  await folder.remove();
 });
 
 describe('in a folder', () => {

@@ -2,18 +2,14 @@
 // path.
 
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { QianmoError, FailureReport } from '../../../shared/base/errors.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: string;
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'qianmo-plugins-'));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
+const folder = openedOnce(temporaryFolder);
 // Registries belong to the process, so each test starts with new ones.
 beforeEach(() => vi.resetModules());
 
@@ -50,7 +46,7 @@ export default defineModel({
 `;
 
 async function file(name: string, source: string): Promise<string> {
-  const path = join(folder, name);
+  const path = join(folder.path, name);
   await writeFile(path, source);
   return path;
 }

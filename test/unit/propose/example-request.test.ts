@@ -1,12 +1,13 @@
 // A request made of the first rows of a log: keys, values and names as a server and people read them.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openDuckSession, type DuckSession } from '../../../coordinator/logs/duckdb-session.js';
+import { beforeAll, expect, test } from 'vitest';
+import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
 import { findLogFiles } from '../../../coordinator/logs/log-files.js';
 import { exampleRequest } from '../../../coordinator/propose/example-request.js';
 import { at } from '../../../shared/base/arrays.js';
 import { DataConfigSchema } from '../../../shared/config/data-config.js';
+import { openedOnce } from '../../fixtures/opened.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const LOG = `shop,campaign,Name,price,site,click
@@ -18,21 +19,15 @@ south,7,It's hats,"3,0",c.example,1
 ,7,Nobody's,"1,0",c.example,1
 `;
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let session: DuckSession;
+const folder = openedOnce(temporaryFolder);
+const session = openedOnce(() => openDuckSession(folder.path, 1_024, new AbortController().signal));
 beforeAll(async () => {
-  folder = await temporaryFolder();
-  session = await openDuckSession(folder.path, 1_024, new AbortController().signal);
   await writeFile(join(folder.path, 'log.csv'), LOG);
   await session.run(
     `COPY (SELECT * REPLACE (click = 1 AS click, string_split(site, '.') AS site),
       CAST(replace(price, ',', '.') AS DOUBLE) AS bid FROM read_csv('${folder.path}/log.csv', types = {'price': 'VARCHAR'}))
       TO '${folder.path}/log.parquet' (FORMAT parquet)`,
   );
-});
-afterAll(async () => {
-  session.close();
-  await folder.remove();
 });
 
 async function exampleOf(name: string, task: unknown, features: object[], nameColumn?: string) {

@@ -1,14 +1,11 @@
 // Which columns of a log are proposed as features.
 import { tmpdir } from 'node:os';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openDuckSession, type DuckSession } from '../../../coordinator/logs/duckdb-session.js';
+import { expect, test } from 'vitest';
+import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
 import { proposeData } from '../../../coordinator/propose/propose-data.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let session: DuckSession;
-beforeAll(async () => {
-  session = await openDuckSession(tmpdir(), 256, new AbortController().signal);
-});
-afterAll(() => session.close());
+const session = openedOnce(() => openDuckSession(tmpdir(), 256, new AbortController().signal));
 
 const ROWS = Array.from({ length: 240 }, (_, row) => ({ film: row % 24, row }));
 

@@ -1,14 +1,11 @@
 // How much of a label a listed value tells, with numbers worked by hand.
 import { tmpdir } from 'node:os';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openDuckSession, type DuckSession } from '../../../coordinator/logs/duckdb-session.js';
+import { expect, test } from 'vitest';
+import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
 import { measureListedToldShare } from '../../../coordinator/prepare/row-sample.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let session: DuckSession;
-beforeAll(async () => {
-  session = await openDuckSession(tmpdir(), 256, new AbortController().signal);
-});
-afterAll(() => session.close());
+const session = openedOnce(() => openDuckSession(tmpdir(), 256, new AbortController().signal));
 
 /** 80 rows of which each half has 20 of either value. */
 const isSecond = Array.from({ length: 80 }, (_, row) => Math.floor(row / 2) % 2);

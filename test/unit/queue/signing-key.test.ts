@@ -3,19 +3,16 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { formatFailure } from '../../../shared/base/errors.js';
 import { signingKeyOf } from '../../../shared/queue/signed-job-queue.js';
 import { failureOf } from '../../fixtures/failures.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const TEXT = 'canary-0123456789abcdef0123456789abcdef';
 
-let folder: TemporaryFolder;
-beforeAll(async () => {
-  folder = await temporaryFolder();
-});
-afterAll(() => folder.remove());
+const folder = openedOnce(temporaryFolder);
 
 async function fileWith(content: string): Promise<string> {
   const file = join(folder.path, 'key');

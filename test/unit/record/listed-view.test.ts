@@ -2,11 +2,12 @@
 
 import { appendFile, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { RunRecord } from '../../../coordinator/record/run-record.js';
 import { readRunStatus } from '../../../coordinator/record/run-status.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import { openedForEach } from '../../fixtures/opened.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 type Observer = Parameters<typeof readRunStatus>[1];
@@ -22,15 +23,13 @@ const awaited: RunEvent = { kind: 'workers-missing', openJobCount: 8 };
 /** Ten seconds lie between them. */
 const ALIVE_MS = 10_000;
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+const folder = openedForEach(temporaryFolder);
 let record: RunRecord;
 let nowMs: number;
-beforeEach(async () => {
-  folder = await temporaryFolder();
+beforeEach(() => {
   record = new RunRecord(folder.path, { region: 'r', forcePathStyle: true });
   nowMs = 1_000;
 });
-afterEach(() => folder.remove());
 
 async function tell(...events: readonly RunEvent[]): Promise<void> {
   const path = join(folder.path, 'events/events-000001.ndjson');

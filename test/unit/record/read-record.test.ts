@@ -2,17 +2,14 @@
 
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { RecordFollower, RunRecord } from '../../../coordinator/record/run-record.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
+import { openedForEach } from '../../fixtures/opened.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const S3 = { region: 'r', forcePathStyle: true };
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 const line = (epochMs: number): string =>
   `${encodeEvent({ kind: 'run-started', epochMs, runId: 'r', outerStep: 0, outerSteps: 5 })}\n`;

@@ -64,24 +64,22 @@ const document: Document = {
   ],
 };
 
-describe('a terminal', () => {
-  test('shows titles with notes, facts as a sentence, tables, and no charts or control characters', () => {
-    expect(asText(document, 60)).toBe(
-      [
-        'A <report>: of run',
-        '',
-        '3 adgroups, 1,000 rows (of two logs)',
-        '',
-        'Losses: in `nats`',
-        'arm        loss   verdict   last',
-        '           nats',
-        'x           0.5*   better      1',
-        'long & b  10.25     WORSE  2 & 3',
-        '',
-        'It ended \\u001b[31mwell.',
-      ].join('\n'),
-    );
-  });
+test('a terminal shows titles with notes, facts as a sentence, tables, and no charts or control characters', () => {
+  expect(asText(document, 60)).toBe(
+    [
+      'A <report>: of run',
+      '',
+      '3 adgroups, 1,000 rows (of two logs)',
+      '',
+      'Losses: in `nats`',
+      'arm        loss   verdict   last',
+      '           nats',
+      'x           0.5*   better      1',
+      'long & b  10.25     WORSE  2 & 3',
+      '',
+      'It ended \\u001b[31mwell.',
+    ].join('\n'),
+  );
 });
 
 describe('a page', () => {

@@ -66,14 +66,12 @@ function stateWith(values: readonly number[]): TrainingState {
   };
 }
 
-describe('a state on a grown store', () => {
-  it('has rows like that of unknown values, without moments', () => {
-    const grown = grownState(stateWith([5, 6, 7]), 'first', specWith(5));
-    expect([...(grown.metaParameters.tables.get('site')?.values ?? [])]).toEqual([5, 6, 7, 5, 5]);
-    const moments = grown.optimizer.tables.get('adam.firstMoment/site');
-    expect([...(moments?.values ?? [])]).toEqual([9, 9, 9, 0, 0]);
-    expect(grown.earlierStores).toEqual([{ outerStep: 7, storeDigest: 'first' }]);
-  });
+it('a state on a grown store has rows like that of unknown values, without moments', () => {
+  const grown = grownState(stateWith([5, 6, 7]), 'first', specWith(5));
+  expect([...(grown.metaParameters.tables.get('site')?.values ?? [])]).toEqual([5, 6, 7, 5, 5]);
+  const moments = grown.optimizer.tables.get('adam.firstMoment/site');
+  expect([...(moments?.values ?? [])]).toEqual([9, 9, 9, 0, 0]);
+  expect(grown.earlierStores).toEqual([{ outerStep: 7, storeDigest: 'first' }]);
 });
 
 const [FIRST, SECOND] = [storeAt(1), storeAt(2)] as const;

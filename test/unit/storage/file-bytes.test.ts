@@ -2,20 +2,17 @@
 
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import {
   makeFolderDurably,
   readBytes,
-  replaceDurably,
+  replaceByPieces,
   writeDurably,
 } from '../../../shared/storage/file-bytes.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 it.each([1, 7, 100, 1000])('reads a file in pieces of %i bytes', async (pieceByteCountMax) => {
   const bytes = Uint8Array.from({ length: 257 }, (_, index) => index % 251);
@@ -47,10 +44,12 @@ it('syncs the folder of every folder that it creates', async () => {
 
 it('replaces a file, and leaves nothing beside it, also where it cannot', async () => {
   const path = join(folder.path, 'file');
-  await replaceDurably(path, Buffer.from('old'));
-  await replaceDurably(path, Buffer.from('new'));
+  await replaceByPieces(path, [Buffer.from('old')]);
+  await replaceByPieces(path, [Buffer.from('new')]);
   expect(Buffer.from(await readBytes(path)).toString()).toBe('new');
   await mkdir(join(folder.path, 'taken', 'by'), { recursive: true });
-  await expect(replaceDurably(join(folder.path, 'taken'), Buffer.from('file'))).rejects.toThrow();
+  await expect(
+    replaceByPieces(join(folder.path, 'taken'), [Buffer.from('file')]),
+  ).rejects.toThrow();
   expect((await readdir(folder.path)).sort()).toEqual(['file', 'taken']);
 });

@@ -2,21 +2,20 @@
 
 import { readdir, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { makeHolder, removeFolder, withFileLock } from '../../../shared/storage/file-lock.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-let folder: TemporaryFolder;
+const folder = openedForEach(temporaryFolder);
 let lockPath: string;
 let holders: string;
-beforeEach(async () => {
-  folder = await temporaryFolder();
+beforeEach(() => {
   lockPath = join(folder.path, 'locks/lock');
   holders = join(folder.path, 'holders');
 });
-afterEach(() => folder.remove());
 
 const isThere = (path: string): Promise<boolean> =>
   stat(path).then(

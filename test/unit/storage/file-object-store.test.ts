@@ -1,23 +1,18 @@
-/**
- * Failures that only a folder can have: full disks, permissions, dead owners of locks.
- */
+/** Failures that only a folder can have: full disks, permissions, dead owners of locks. */
 
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { writeDurably } from '../../../shared/storage/file-bytes.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
+import { openedForEach } from '../../fixtures/opened.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 function diskError(code: string): Error {
   return Object.assign(new Error(`${code}: no space left on device, write`), { code });
@@ -73,20 +68,18 @@ describe('a full disk', () => {
   });
 });
 
-describe('leftovers of killed processes', () => {
-  it('partial files are removed when old and kept when young', async () => {
-    const incoming = join(folder.path, '.incoming');
-    for (const name of ['old', 'young']) {
-      await mkdir(join(incoming, name), { recursive: true });
-      await writeFile(join(incoming, name, 'object'), 'x');
-    }
-    const longAgo = new Date('2020-01-01T00:00:00Z');
-    await utimes(join(incoming, 'old'), longAgo, longAgo);
-    await new FileObjectStore({ folder: folder.path }).put('k', Buffer.from('x'), {
-      kind: 'always',
-    });
-    expect(await readdir(incoming)).toEqual(['young']);
+it('partial files of killed processes are removed when old and kept when young', async () => {
+  const incoming = join(folder.path, '.incoming');
+  for (const name of ['old', 'young']) {
+    await mkdir(join(incoming, name), { recursive: true });
+    await writeFile(join(incoming, name, 'object'), 'x');
+  }
+  const longAgo = new Date('2020-01-01T00:00:00Z');
+  await utimes(join(incoming, 'old'), longAgo, longAgo);
+  await new FileObjectStore({ folder: folder.path }).put('k', Buffer.from('x'), {
+    kind: 'always',
   });
+  expect(await readdir(incoming)).toEqual(['young']);
 });
 
 describe('addresses', () => {

@@ -1,6 +1,6 @@
 /** A run in a server that refuses what MLflow refuses. */
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { mlflowEntryOf, MlflowTracker } from '../../../coordinator/tracking/mlflow-tracker.js';
 import { mlflowServerOf } from '../../../coordinator/tracking/open-tracking.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -9,17 +9,16 @@ import { RunConfigSchema } from '../../../shared/config/run-config.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
-import { mlflowReceiver, type MlflowReceiver } from '../../fixtures/tracking/mlflow-receiver.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { mlflowReceiver } from '../../fixtures/tracking/mlflow-receiver.js';
 import { outerStep, runFailed } from '../../fixtures/tracking/told-events.js';
 
-let receiver: MlflowReceiver;
+const receiver = openedForEach(mlflowReceiver);
 let store: MemoryObjectStore;
 const { signal } = new AbortController();
-beforeEach(async () => {
-  receiver = await mlflowReceiver();
+beforeEach(() => {
   store = new MemoryObjectStore();
 });
-afterEach(() => receiver.close());
 
 const config = RunConfigSchema.parse({
   ...smallRun('r', 10),

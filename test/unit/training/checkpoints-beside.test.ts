@@ -1,6 +1,6 @@
 /** Checkpoints that are written while the outer loop goes on. */
 
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { Checkpoints } from '../../../coordinator/checkpoints/checkpoint-writer.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -13,20 +13,18 @@ const config = logisticConfig({
   optimizer: { kind: 'adam', rate: 0.05 },
 });
 
-describe('a checkpoint that is written beside training', () => {
-  it('that fails ends the run at the next outer step, which is written', async () => {
-    const run = tinyRun(config);
-    const checkpoints = mapCheckpoints();
-    const full = new QianmoError({ kind: 'environment', what: 'the disk is full' });
-    let writeCount = 0;
-    const failing: Checkpoints = {
-      latest: () => checkpoints.latest(),
-      write: (state) => {
-        writeCount += 1;
-        return writeCount === 1 ? Promise.reject(full) : checkpoints.write(state);
-      },
-    };
-    await expect(train({ ...run.options, checkpoints: failing })).rejects.toBe(full);
-    expect([...checkpoints.states.keys()]).toEqual([2]);
-  });
+it('a checkpoint beside training that fails ends the run at the next outer step, which is written', async () => {
+  const run = tinyRun(config);
+  const checkpoints = mapCheckpoints();
+  const full = new QianmoError({ kind: 'environment', what: 'the disk is full' });
+  let writeCount = 0;
+  const failing: Checkpoints = {
+    latest: () => checkpoints.latest(),
+    write: (state) => {
+      writeCount += 1;
+      return writeCount === 1 ? Promise.reject(full) : checkpoints.write(state);
+    },
+  };
+  await expect(train({ ...run.options, checkpoints: failing })).rejects.toBe(full);
+  expect([...checkpoints.states.keys()]).toEqual([2]);
 });

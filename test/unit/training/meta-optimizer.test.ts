@@ -75,19 +75,17 @@ describe('scaleByAdam', () => {
   });
 });
 
-describe('accumulateMomentum', () => {
-  it('adds up decaying gradients, on touched rows only', () => {
-    const momentum = accumulateMomentum(0.5);
-    const params = parameters([0], [0, 0]);
-    const [first, state] = momentum.update(gradients([4], [1], [8]), momentum.init(params), params);
-    expect(valuesOf(first)).toEqual({ x: [4], t: [8] });
-    // x: 0.5 * 4 + 1 = 3; row 0: 0.5 * 0 + 2 = 2; row 1 waits with velocity 8.
-    const [second, later] = momentum.update(gradients([1], [0], [2]), state, params);
-    expect(valuesOf(second)).toEqual({ x: [3], t: [2] });
-    // x: 0.5 * 3 + 0 = 1.5; row 1: 0.5 * 8 + 1 = 5.
-    const [third] = momentum.update(gradients([0], [1], [1]), later, params);
-    expect(valuesOf(third)).toEqual({ x: [1.5], t: [5] });
-  });
+it('accumulateMomentum adds up decaying gradients, on touched rows only', () => {
+  const momentum = accumulateMomentum(0.5);
+  const params = parameters([0], [0, 0]);
+  const [first, state] = momentum.update(gradients([4], [1], [8]), momentum.init(params), params);
+  expect(valuesOf(first)).toEqual({ x: [4], t: [8] });
+  // x: 0.5 * 4 + 1 = 3; row 0: 0.5 * 0 + 2 = 2; row 1 waits with velocity 8.
+  const [second, later] = momentum.update(gradients([1], [0], [2]), state, params);
+  expect(valuesOf(second)).toEqual({ x: [3], t: [2] });
+  // x: 0.5 * 3 + 0 = 1.5; row 1: 0.5 * 8 + 1 = 5.
+  const [third] = momentum.update(gradients([0], [1], [1]), later, params);
+  expect(valuesOf(third)).toEqual({ x: [1.5], t: [5] });
 });
 
 describe('addDecoupledWeightDecay', () => {
@@ -200,16 +198,14 @@ describe('the schedule', () => {
   });
 });
 
-describe('chain', () => {
-  it('feeds each stage the updates of the previous one and keeps their states separate', () => {
-    const stages = chain(clipByGlobalNorm(5), accumulateMomentum(0.5));
-    const params = parameters([0, 0], []);
-    // Norm 10 -> factor 0.5 -> velocity [3, 4]
-    const [updates, state] = stages.update(gradients([6, 8]), stages.init(params), params);
-    expect(valuesOf(updates).x).toEqual([3, 4]);
-    expect(Object.keys(state.scalars)).toEqual(['clip.gradientNorm']);
-    expect([...state.dense.keys()]).toEqual(['momentum.velocity/x']);
-  });
+it('chain feeds each stage the updates of the previous one and keeps their states separate', () => {
+  const stages = chain(clipByGlobalNorm(5), accumulateMomentum(0.5));
+  const params = parameters([0, 0], []);
+  // Norm 10 -> factor 0.5 -> velocity [3, 4]
+  const [updates, state] = stages.update(gradients([6, 8]), stages.init(params), params);
+  expect(valuesOf(updates).x).toEqual([3, 4]);
+  expect(Object.keys(state.scalars)).toEqual(['clip.gradientNorm']);
+  expect([...state.dense.keys()]).toEqual(['momentum.velocity/x']);
 });
 
 describe('steppedState', () => {

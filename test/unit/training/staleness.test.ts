@@ -106,17 +106,15 @@ describe('training with staleness', () => {
   });
 });
 
-describe('the section staleness', () => {
-  it.each([
-    [{ outerSteps: 10 }, 'outerSteps', '10 is none of 6'],
-    [{ checkpointEveryOuterSteps: 4 }, 'checkpointEveryOuterSteps', '4 is none of 6'],
-  ])('contradicts %j', (part, path, message) => {
-    const { success, error } = RunConfigSchema.safeParse({
-      ...config,
-      training: { ...training, ...part },
-    });
-    expect(success).toBe(false);
-    expect(error?.issues[0]?.path).toEqual(['training', path]);
-    expect(error?.issues[0]?.message).toContain(message);
+it.each([
+  [{ outerSteps: 10 }, 'outerSteps', '10 is none of 6'],
+  [{ checkpointEveryOuterSteps: 4 }, 'checkpointEveryOuterSteps', '4 is none of 6'],
+])('the section staleness contradicts %j', (part, path, message) => {
+  const { success, error } = RunConfigSchema.safeParse({
+    ...config,
+    training: { ...training, ...part },
   });
+  expect(success).toBe(false);
+  expect(error?.issues[0]?.path).toEqual(['training', path]);
+  expect(error?.issues[0]?.message).toContain(message);
 });

@@ -87,39 +87,37 @@ describe('the step planner', () => {
   });
 });
 
-describe('the orders of a step', () => {
-  it('are valid jobs that share one dense array', async () => {
-    const store = tinyTaskStore();
-    const spec = modelSpecOf(config.model, store.manifest.features);
-    const metaParameters = initialMetaParameters(spec, config.seed);
-    const plan = await stepPlanner(config, store).take(0);
-    const leafCount = plan.leaves.length;
-    const deliveries = [
-      { first: 1, end: leafCount },
-      { first: 0, end: 1 },
-    ];
-    const orders = ordersOf(plan, deliveries, encodeDense(metaParameters), {
-      run: { config, store, storeAddress: 'memory://store', spec },
-      packOf: (place) =>
-        encodeRowPack(
-          metaParameters.tables,
-          layoutOf(plan, at(deliveries, place)),
-          spec.tableRowWidth,
-        ),
-      frozen: null,
-      fingerprint: null,
-    });
-    expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
-    for (const [jobIndex, order] of orders.entries()) {
-      const expected = { runId: 'tiny-run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
-      const job = jobOf(order, blobRefOf);
-      expect(JobSchema.parse(job)).toMatchObject(expected);
-      const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
-      expect(rows?.shape).toEqual([layoutOf(plan, at(deliveries, jobIndex)).rowCount, 1]);
-      const { first, end } = at(deliveries, jobIndex);
-      expect(job.work).toMatchObject({ leaves: { first, stepLeafCount: leafCount } });
-      const [start, taskEnd] = [at(plan.leaves, first).taskStart, at(plan.leaves, end - 1).taskEnd];
-      expect(order.job.taskIndices).toEqual(plan.tasks.taskIndices.slice(start, taskEnd));
-    }
+it('the orders of a step are valid jobs that share one dense array', async () => {
+  const store = tinyTaskStore();
+  const spec = modelSpecOf(config.model, store.manifest.features);
+  const metaParameters = initialMetaParameters(spec, config.seed);
+  const plan = await stepPlanner(config, store).take(0);
+  const leafCount = plan.leaves.length;
+  const deliveries = [
+    { first: 1, end: leafCount },
+    { first: 0, end: 1 },
+  ];
+  const orders = ordersOf(plan, deliveries, encodeDense(metaParameters), {
+    run: { config, store, storeAddress: 'memory://store', spec },
+    packOf: (place) =>
+      encodeRowPack(
+        metaParameters.tables,
+        layoutOf(plan, at(deliveries, place)),
+        spec.tableRowWidth,
+      ),
+    frozen: null,
+    fingerprint: null,
   });
+  expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
+  for (const [jobIndex, order] of orders.entries()) {
+    const expected = { runId: 'tiny-run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
+    const job = jobOf(order, blobRefOf);
+    expect(JobSchema.parse(job)).toMatchObject(expected);
+    const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
+    expect(rows?.shape).toEqual([layoutOf(plan, at(deliveries, jobIndex)).rowCount, 1]);
+    const { first, end } = at(deliveries, jobIndex);
+    expect(job.work).toMatchObject({ leaves: { first, stepLeafCount: leafCount } });
+    const [start, taskEnd] = [at(plan.leaves, first).taskStart, at(plan.leaves, end - 1).taskEnd];
+    expect(order.job.taskIndices).toEqual(plan.tasks.taskIndices.slice(start, taskEnd));
+  }
 });

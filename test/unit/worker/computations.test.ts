@@ -1,20 +1,17 @@
 // Captured functions are kept by what they compute, and freed when there are too many.
 
 import type { Rank } from '@tensorflow/tfjs';
-import { beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { createComputations } from '../../../worker/compute/job/computations.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 
 const specOf = (embeddingWidth: number): ModelSpec =>
   modelSpecOf(ModelConfigSchema.parse({ embeddingWidth }), []);
 const global = { kind: 'global' } as const;
 
-let engine: Engine;
-beforeAll(async () => {
-  engine = await loadEngine('tensorflow', () => undefined);
-});
+const engine = await loadEngine('tensorflow', () => undefined);
 
 test('the least recently used is freed for the 33rd, and all are freed at the end', () => {
   const computations = createComputations(engine);

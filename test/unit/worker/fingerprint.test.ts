@@ -1,6 +1,6 @@
 /** The parts of the numerical fingerprint, and the environment that decides it. */
 
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { FingerprintSchema, type Numerics } from '../../../shared/events/device-report.js';
 import {
   fingerprintOf,
@@ -11,7 +11,7 @@ import {
   numericalEnvironment,
   settleOwnEnvironment,
 } from '../../../worker/compute/device/numerical-environment.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 
 const numerics: Numerics = {
   ...{ computesOn: 'cpu', instructionSet: 'avx512', features: ['avx512f'], oneDnn: true },
@@ -19,27 +19,27 @@ const numerics: Numerics = {
   ...{ builds: [{ file: 'tfjs_binding.node', digest: '0123' }], probe: '4567' },
 };
 
-describe('the environment of a compute process', () => {
-  it('loses what decides bits and what reaches the queue, and keeps the rest', () => {
-    const { TF_CPP_MIN_LOG_LEVEL, PATH, GLIBC_TUNABLES, ...rest } = numericalEnvironment(
-      {
-        ...{ TF_ENABLE_ONEDNN_OPTS: '0', ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX' },
-        ...{ TF_NUM_INTRAOP_THREADS: '8', OMP_NUM_THREADS: '8', KMP_BLOCKTIME: '1' },
-        ...{ TF_XLA_FLAGS: '--tf_xla_auto_jit=2', XLA_FLAGS: 'x', NVIDIA_TF32_OVERRIDE: '0' },
-        ...{ TF_CPP_MIN_LOG_LEVEL: '0', PATH: '/bin', QIANMO_PORTABLE: '1' },
-        ...{ QIANMO_REDIS_URL: 'redis://:p@h:1', QIANMO_SIGNING_KEY: 'k' },
-        QIANMO_SIGNING_KEY_FILE: '/key',
-        GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2:glibc.malloc.perturb=1',
-      },
-      false,
-    );
-    expect([TF_CPP_MIN_LOG_LEVEL, PATH]).toEqual(['0', '/bin']);
-    expect(GLIBC_TUNABLES).toBe('glibc.malloc.perturb=1');
-    expect(rest).toEqual({
-      ...{ TF_ENABLE_ONEDNN_OPTS: '1', TF_DETERMINISTIC_OPS: '1' },
-      ...{ TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '-1', OMP_NUM_THREADS: '1' },
-      ...{ TF_FORCE_GPU_ALLOW_GROWTH: 'true', CUDA_DEVICE_ORDER: 'PCI_BUS_ID' },
-    });
+const engine = await loadEngine('tensorflow', () => undefined);
+
+it('the environment of a compute process loses what decides bits and what reaches the queue, and keeps the rest', () => {
+  const { TF_CPP_MIN_LOG_LEVEL, PATH, GLIBC_TUNABLES, ...rest } = numericalEnvironment(
+    {
+      ...{ TF_ENABLE_ONEDNN_OPTS: '0', ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX' },
+      ...{ TF_NUM_INTRAOP_THREADS: '8', OMP_NUM_THREADS: '8', KMP_BLOCKTIME: '1' },
+      ...{ TF_XLA_FLAGS: '--tf_xla_auto_jit=2', XLA_FLAGS: 'x', NVIDIA_TF32_OVERRIDE: '0' },
+      ...{ TF_CPP_MIN_LOG_LEVEL: '0', PATH: '/bin', QIANMO_PORTABLE: '1' },
+      ...{ QIANMO_REDIS_URL: 'redis://:p@h:1', QIANMO_SIGNING_KEY: 'k' },
+      QIANMO_SIGNING_KEY_FILE: '/key',
+      GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2:glibc.malloc.perturb=1',
+    },
+    false,
+  );
+  expect([TF_CPP_MIN_LOG_LEVEL, PATH]).toEqual(['0', '/bin']);
+  expect(GLIBC_TUNABLES).toBe('glibc.malloc.perturb=1');
+  expect(rest).toEqual({
+    ...{ TF_ENABLE_ONEDNN_OPTS: '1', TF_DETERMINISTIC_OPS: '1' },
+    ...{ TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '-1', OMP_NUM_THREADS: '1' },
+    ...{ TF_FORCE_GPU_ALLOW_GROWTH: 'true', CUDA_DEVICE_ORDER: 'PCI_BUS_ID' },
   });
 });
 
@@ -59,10 +59,6 @@ describe('the environment of this process', () => {
 });
 
 describe('the instruction set', () => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await loadEngine('tensorflow', () => undefined);
-  });
   const instructionsOf = (cpuinfo: string, isPortable: boolean) => {
     const environment = isPortable ? { ONEDNN_MAX_CPU_ISA: 'AVX2' } : {};
     const found = numericsOf(engine, { environment, cpuinfo, gpu: null, shelves: null });

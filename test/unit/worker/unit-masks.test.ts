@@ -27,26 +27,15 @@ describe('unitMasksOf', () => {
 
   it('gives a row one mask in every role and next to any other task', () => {
     const byTask = { taskCount: 3, rowExtent: 6 };
-    const support = unitMasksOf(
-      dropout,
-      { tasks: [second, first], role: 'support', ...byTask },
-      layersOf(...widths),
-    );
-    const query = unitMasksOf(
-      dropout,
-      { tasks: [first], role: 'query', ...byTask },
-      layersOf(...widths),
-    );
-    const all = unitMasksOf(
-      dropout,
-      { tasks: [first, second], role: 'all', ...byTask },
-      layersOf(...widths),
-    );
-    const flat = unitMasksOf(
-      dropout,
-      { tasks: [first, second], role: 'flat', taskCount: 1, rowExtent: 12 },
-      layersOf(...widths),
-    );
+    const masksOf = (
+      tasks: (typeof first)[],
+      role: Parameters<typeof unitMasksOf>[1]['role'],
+      shape = byTask,
+    ) => unitMasksOf(dropout, { tasks, role, ...shape }, layersOf(...widths));
+    const support = masksOf([second, first], 'support');
+    const query = masksOf([first], 'query');
+    const all = masksOf([first, second], 'all');
+    const flat = masksOf([first, second], 'flat', { taskCount: 1, rowExtent: 12 });
     for (const [layer, width] of widths.entries()) {
       for (const row of [0, 1])
         expect(rowOf(support[layer], width, 6 + row)).toEqual(rowOf(all[layer], width, row));

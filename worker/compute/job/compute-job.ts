@@ -59,7 +59,7 @@ export function computeJob(
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
-  const where = whereOf(job);
+  const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
   const spec = specOf(job, features, where);
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const { work } = job;
@@ -122,10 +122,6 @@ function unitDropoutOf(
   if (seed === undefined || (units === 0 && inputs === 0)) return {};
   const keepsFeatures = methodPlanOf(work.method).innerLoop.reads.features === true;
   return { unitDropout: { units, inputs, keepsFeatures, seed, outerStep } };
-}
-
-function whereOf({ jobIndex, outerStep, runId }: Job): string {
-  return `job ${jobIndex} of outer step ${outerStep} of run ${runId}`;
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
@@ -274,7 +270,7 @@ function predictionsOfJob(
     work.adaptations.some(({ innerSteps }) => restsOnSupport(adapting.loop, innerSteps));
   const read = { isAdapting, hasQuery: work.rows === 'query' };
   const microBatches = adaptingMicroBatches(job, read, microBatchRowsMax).filter(
-    (microBatch) => extentOf(microBatch, work.rows) > 0,
+    (microBatch) => (work.rows === 'query' ? microBatch.queryExtent : microBatch.supportExtent) > 0,
   );
   const rows = new JobRows(job, work, work.rows);
   forEachBatch(computations, adapting, microBatches, (batch) => {
@@ -284,10 +280,6 @@ function predictionsOfJob(
     });
   });
   return rows.logits;
-}
-
-function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): number {
-  return role === 'query' ? queryExtent : supportExtent;
 }
 
 type ScoredInput = Pick<LogitsInput, 'dense' | 'batch' | 'trunk'>;

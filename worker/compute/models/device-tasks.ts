@@ -97,7 +97,7 @@ export function batchesOf(
     const own = extents[role];
     if (own.rowExtent === 0) continue;
     placeCount += own.taskCount * own.rowExtent;
-    const tasks = tasksAt(job.tasks, taskPlaces);
+    const tasks = taskPlaces.map((place) => at(job.tasks, place));
     const batch = rowBatchOf({ tasks, role }, job.localIds, own, placed);
     const hasTotals = hasSupportTotals && role === 'support';
     batches[role] = {
@@ -148,10 +148,6 @@ function bagExtentsOf(
   const lengthMax = Math.max(...bagFeatures.map((bag) => bag.lengthMax));
   const density = memberDensity(bags.members.length, extent, lengthMax);
   return { bagExtent: extent, memberExtent: Math.max(1, Math.ceil(extent * density)) };
-}
-
-function tasksAt(tasks: readonly TaskRows[], taskPlaces: readonly number[]): TaskRows[] {
-  return taskPlaces.map((place) => at(tasks, place));
 }
 
 export const INPUT_MASK = 'input';

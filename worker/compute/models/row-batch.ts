@@ -13,9 +13,7 @@ import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { wordAt } from '../../../shared/base/addressed-bits.js';
 import { randomStream } from '../../../shared/base/random.js';
 
-/**
- * `first`: one row of each task, for values that all of its rows share. `flat`: all rows, end to end.
- */
+/** `first`: one row of each task, for values that all of its rows share. `flat`: all rows, end to end. */
 export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat';
 
 export interface RowBatch {
@@ -93,9 +91,7 @@ interface RowsOfRole {
   readonly role: RowRole;
 }
 
-/**
- * @param placedBags receives the bags that no earlier role had.
- */
+/** @param placedBags receives the bags that no earlier role had. */
 export function rowBatchOf(
   { tasks, role }: RowsOfRole,
   localIds: readonly LocalIds[],

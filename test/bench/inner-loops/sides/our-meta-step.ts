@@ -104,17 +104,13 @@ function tableMetaStep(terms: StepTerms): (input: TableInput) => TableChanges {
 interface Problem {
   readonly supportLabels: Tensor;
   readonly queryLabels: Tensor;
-  /**
-   * The inputs of the adapted layers, `[taskCount, rowsPerTask, width]`, from the shared tensors.
-   */
+  /** The inputs of the adapted layers, `[taskCount, rowsPerTask, width]`, from the shared tensors. */
   readonly supportFeatures: (shared: readonly Tensor[]) => Tensor;
   readonly queryFeatures: (shared: readonly Tensor[]) => Tensor;
   readonly shared: readonly Tensor[];
 }
 
-/**
- * metaRate times the meta-gradient with respect to the shared tensors and then the adapted layers.
- */
+/** metaRate times the meta-gradient with respect to the shared tensors and then the adapted layers. */
 function metaGradient(terms: StepTerms, personal: Layers, problem: Problem): Tensor[] {
   const { engine, shape, cell, metaRate } = terms;
   const { tf } = engine;

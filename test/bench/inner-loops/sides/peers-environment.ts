@@ -1,10 +1,8 @@
 /** The Python environment of the peers in a bench, and the cache of what they compile. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { withPython } from '../../python-environment.js';
 import { peerScript } from './sides.js';
+import { scratchFolder } from '../../scratch-folder.js';
 
 interface PeersRoom {
   /** A Python with the peers installed. */
@@ -24,11 +22,7 @@ export function withPeers(
     script: 'bench -- inner-loops',
   };
   return withPython(environment, given, async (python) => {
-    const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
-    try {
-      await bench({ python, compileCache });
-    } finally {
-      rmSync(compileCache, { recursive: true, force: true });
-    }
+    const compileCache = scratchFolder('compiled');
+    await bench({ python, compileCache });
   });
 }

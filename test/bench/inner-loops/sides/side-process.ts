@@ -1,6 +1,4 @@
-/**
- * A side's long-lived process as the runner sees it: one command at a time, each with a deadline.
- */
+/** A side's long-lived process as the runner sees it: one command at a time, each with a deadline. */
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createInterface } from 'node:readline';

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import type { Dispatcher } from '../../../../coordinator/dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
+import type { JobExecutor } from '../../../../shared/queue/job-executor.js';
 import {
   admitAll,
   collected,
@@ -13,6 +15,11 @@ import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
 
 const signal = new AbortController().signal;
 
+const dispatcherOf = (executors: readonly JobExecutor[]): Dispatcher =>
+  createInMemoryDispatcher({
+    ...{ executors, clock: instantClock(), attemptsMax: 1, sink: () => undefined },
+  });
+
 describe('the in-memory dispatcher', () => {
   it('hands on results as they arrive from several executors', async () => {
     const held = new Map<number, () => void>();
@@ -20,11 +27,7 @@ describe('the in-memory dispatcher', () => {
       const { jobIndex } = input.job;
       return new Promise((resolve) => held.set(jobIndex, () => resolve(outputOf(input))));
     });
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor, executor],
-      ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
-    });
-    const results = dispatcher.run(ordersForTest(3), admitAll, signal);
+    const results = dispatcherOf([executor, executor]).run(ordersForTest(3), admitAll, signal);
     expect(executor.calls.map(({ job }) => job.jobIndex)).toEqual([0, 1]);
     const ends = [1, 2, 0];
     held.get(1)?.();
@@ -51,10 +54,7 @@ describe('the in-memory dispatcher', () => {
           }),
         ),
     );
-    const dispatcher = createInMemoryDispatcher({
-      executors: Array.from({ length: count }, () => executor),
-      ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
-    });
+    const dispatcher = dispatcherOf(Array.from({ length: count }, () => executor));
     const abort = new AbortController();
     const reading = collected(dispatcher.run(ordersForTest(count), admitAll, abort.signal));
     abort.abort();
@@ -67,10 +67,7 @@ describe('the in-memory dispatcher', () => {
 
   it('computes before results are read, and judges them when they are', async () => {
     const executor = executorForTest();
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor],
-      ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
-    });
+    const dispatcher = dispatcherOf([executor]);
     let read: typeof admitAll | null = null;
     const results = dispatcher.run(
       ordersForTest(2),

@@ -44,23 +44,22 @@ describe('the deliveries of a short step', () => {
   });
 });
 
-describe('the deliveries of a long step', () => {
-  it.each([1, 2, 3])('take about a second each: %i workers', (workers) => {
+it.each([1, 2, 3])(
+  'the deliveries of a long step take about a second each: %i workers',
+  (workers) => {
     // 500 ms for a leaf.
     const sizes = sizesOf(cut(alike(16), { workers, leafMs: 500 }));
     expect(sizes).toEqual(Array(8).fill(2));
-  });
-});
+  },
+);
 
-describe('the deliveries of a first step, whose pace is unknown,', () => {
-  it('are at least four, and two for each worker', () => {
-    const unknown = { leafMs: null };
-    expect(sizesOf(cut(alike(16), { workers: 0, ...unknown }))).toEqual([4, 4, 4, 4]);
-    expect(sizesOf(cut(alike(16), { workers: 2, ...unknown }))).toEqual([4, 4, 4, 4]);
-    expect(sizesOf(cut(alike(16), { workers: 3, ...unknown }))).toEqual([4, 4, 2, 2, 2, 2]);
-    expect(sizesOf(cut(alike(16), { workers: 64, ...unknown }))).toEqual(Array(16).fill(1));
-    expect(cut(alike(3), { workers: 1, ...unknown })).toEqual(['0-1', '1-2', '2-3']);
-  });
+it('the deliveries of a first step, whose pace is unknown, are at least four, and two for each worker', () => {
+  const unknown = { leafMs: null };
+  expect(sizesOf(cut(alike(16), { workers: 0, ...unknown }))).toEqual([4, 4, 4, 4]);
+  expect(sizesOf(cut(alike(16), { workers: 2, ...unknown }))).toEqual([4, 4, 4, 4]);
+  expect(sizesOf(cut(alike(16), { workers: 3, ...unknown }))).toEqual([4, 4, 2, 2, 2, 2]);
+  expect(sizesOf(cut(alike(16), { workers: 64, ...unknown }))).toEqual(Array(16).fill(1));
+  expect(cut(alike(3), { workers: 1, ...unknown })).toEqual(['0-1', '1-2', '2-3']);
 });
 
 it('deliveries are small enough for a job', () => {

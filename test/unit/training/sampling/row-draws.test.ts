@@ -33,29 +33,27 @@ const rowNamesOf = (tasks: readonly TaskEntry[]): string[] =>
     Array.from({ length: supportRowCount + queryRowCount }, (_, row) => `${taskIndex}/${row}`),
   );
 
-describe('rows that are drawn', () => {
-  it('are each read once in an epoch', () => {
-    const given = fc.record({
-      ...{ sizes, seed: fc.nat(99) },
-      rowsPerOuterStep: fc.integer({ min: 1, max: 40 }),
-    });
-    fc.assert(
-      fc.property(given, ({ sizes: pairs, seed, ...rule }) => {
-        const tasks = tasksOfSizes(pairs);
-        const all = rowNamesOf(tasks);
-        // As many outer steps as epochs have rows: whole epochs.
-        const draw = rowDrawer(seed, tasks, { ...rule, inEpisodes: false });
-        const counts = new Map<string, number>();
-        for (let outerStep = 0; outerStep < all.length; outerStep += 1) {
-          const names = namesOf(draw(outerStep));
-          expect(names).toHaveLength(rule.rowsPerOuterStep);
-          for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
-        }
-        expect(counts).toEqual(new Map(all.map((name) => [name, rule.rowsPerOuterStep])));
-      }),
-      { numRuns: 60 },
-    );
+it('rows that are drawn are each read once in an epoch', () => {
+  const given = fc.record({
+    ...{ sizes, seed: fc.nat(99) },
+    rowsPerOuterStep: fc.integer({ min: 1, max: 40 }),
   });
+  fc.assert(
+    fc.property(given, ({ sizes: pairs, seed, ...rule }) => {
+      const tasks = tasksOfSizes(pairs);
+      const all = rowNamesOf(tasks);
+      // As many outer steps as epochs have rows: whole epochs.
+      const draw = rowDrawer(seed, tasks, { ...rule, inEpisodes: false });
+      const counts = new Map<string, number>();
+      for (let outerStep = 0; outerStep < all.length; outerStep += 1) {
+        const names = namesOf(draw(outerStep));
+        expect(names).toHaveLength(rule.rowsPerOuterStep);
+        for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+      }
+      expect(counts).toEqual(new Map(all.map((name) => [name, rule.rowsPerOuterStep])));
+    }),
+    { numRuns: 60 },
+  );
 });
 
 // Seen to fail: with the support rows of the store, with as many of them in each epoch, and with rows in the order of the store.

@@ -5,7 +5,7 @@ import {
   type SamplingRule,
 } from '../../../../coordinator/plan/sampler.js';
 import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
-import { drawCounts, tasksOf } from '../../../fixtures/sampled-tasks.js';
+import { tasksOf } from '../../../fixtures/sampled-tasks.js';
 
 /** The tasks of a single outer step, from a new sampler. */
 const sampleTasks = (
@@ -22,23 +22,21 @@ const rule: SamplingRule = {
   tasksPerOuterStep: 6,
 };
 
-describe('sampling', () => {
-  it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
-    'depends only on seed and outer step, not on earlier calls: %s',
-    (sampling) => {
-      const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
-      const drawn = { ...rule, sampling };
-      const sample = taskSampler(9, tasks, drawn);
-      const steps = [40, 3, 0, 17, 3, 41];
-      for (const outerStep of steps)
-        expect(indicesOf(sample(outerStep))).toEqual(
-          indicesOf(sampleTasks(9, outerStep, tasks, drawn)),
-        );
-      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sample(4)));
-      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
-    },
-  );
-});
+it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
+  'sampling depends only on seed and outer step, not on earlier calls: %s',
+  (sampling) => {
+    const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
+    const drawn = { ...rule, sampling };
+    const sample = taskSampler(9, tasks, drawn);
+    const steps = [40, 3, 0, 17, 3, 41];
+    for (const outerStep of steps)
+      expect(indicesOf(sample(outerStep))).toEqual(
+        indicesOf(sampleTasks(9, outerStep, tasks, drawn)),
+      );
+    expect(indicesOf(sample(3))).not.toEqual(indicesOf(sample(4)));
+    expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
+  },
+);
 
 describe('sequential sampling', () => {
   const inOrder: SamplingRule = {
@@ -59,25 +57,5 @@ describe('sequential sampling', () => {
       [2, 3, 4, 5],
       [0, 1, 2, 3],
     ]);
-  });
-});
-
-describe('sampling by share', () => {
-  it('draws by the square root of rows: 4 rows twice as often as 1, 9 three times', () => {
-    const square: SamplingRule = {
-      sampling: 'square-root',
-      tasksPerOuterStep: 6,
-    };
-    expect(drawCounts(tasksOf([1, 4, 9]), square, 100)).toEqual([100, 200, 300]);
-  });
-
-  it('gives each non-empty bucket an equal share', () => {
-    // Support rows 2, 3, 3 | none | 11, 12: of 12 draws 6 go to each bucket, so 2 2 2 | 3 3.
-    const tasks = tasksOf([20, 20, 20, 20, 20], [2, 3, 3, 11, 12]);
-    const buckets: SamplingRule = {
-      sampling: 'size-buckets',
-      tasksPerOuterStep: 12,
-    };
-    expect(drawCounts(tasks, buckets, 10)).toEqual([20, 20, 20, 30, 30]);
   });
 });

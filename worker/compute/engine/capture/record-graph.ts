@@ -313,7 +313,8 @@ class GraphRecorder {
     try {
       return act();
     } catch (error) {
-      if (this.#refusal === null && isRefusal(error)) this.#refusal = error;
+      if (this.#refusal === null && error instanceof QianmoError && error.kind === 'usage')
+        this.#refusal = error;
       throw error;
     }
   }
@@ -436,10 +437,6 @@ function refusal(report: {
 }): QianmoError {
   const where = callingLine();
   return new QianmoError({ kind: 'usage', ...report, ...(where === null ? {} : { where }) });
-}
-
-function isRefusal(error: unknown): error is QianmoError {
-  return error instanceof QianmoError && error.kind === 'usage';
 }
 
 /** Gradients and nested scopes of the library add many frames between caller and recorder. */

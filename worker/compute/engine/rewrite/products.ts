@@ -113,7 +113,7 @@ class Chain {
     if (inner === null || shapeOf(inner.left).length !== 3) return Infinity;
     const first = this.#firstProduct(inner);
     const [taskCount = 0, rowCount = 0] = shapeOf(this.#left);
-    const middle = widthOf(first);
+    const middle = shapeOf(first.right).at(first.rightTransposed ? -2 : -1) ?? 0;
     const firstCost =
       this.#isComputed(first) || this.#isMirrorComputed(first)
         ? 0
@@ -199,10 +199,6 @@ class Chain {
     const mirrored = { left: right, right: left, leftTransposed: false, rightTransposed };
     return rightTransposed && this.#isComputed(mirrored);
   }
-}
-
-function widthOf({ right, rightTransposed }: Product): number {
-  return shapeOf(right).at(rightTransposed ? -2 : -1) ?? 0;
 }
 
 function termsOf(
