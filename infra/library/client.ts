@@ -39,8 +39,16 @@ export interface Candidate {
   readonly pacing?: number;
 }
 
+/** Columns with an element for each candidate, which make smaller requests. */
+interface CandidateColumns {
+  readonly adgroup: readonly AdgroupKey[];
+  readonly features?: Readonly<Record<string, readonly ColumnValue[]>>;
+  readonly bid?: readonly number[];
+  readonly pacing?: readonly number[];
+}
+
 interface CandidatesRequest<Field> {
-  readonly candidates: readonly Candidate[];
+  readonly candidates: readonly Candidate[] | CandidateColumns;
   readonly context?: Readonly<Record<string, ColumnValue>>;
   readonly squash?: number;
   readonly reserve?: number;

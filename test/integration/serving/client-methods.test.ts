@@ -60,7 +60,11 @@ describe('the client of a server that explores and adapts', () => {
       expect(await client.adapt(request)).toMatchObject(adapted);
   });
 
-  test('tells the server of an adgroup', async () => {
+  test('tells the server of an adgroup, and ranks columns', async () => {
+    const features = { category1: ['category1-1'], bag0: [[]], number0: [0.5] };
+    const candidates = { adgroup: ['task1'], features };
+    const { scores } = await client.rank({ ...RANKED, candidates, fields: ['scores'] });
+    expect(scores).toEqual([expect.any(Number)]);
     await client.adgroup({ adgroup: 'told', attributes: { number0: 0.5 } });
     await expect(client.adgroup({ adgroup: 'told', segment: 'nowhere' })).rejects.toMatchObject({
       report: { found: expect.stringContaining('nowhere') as string },

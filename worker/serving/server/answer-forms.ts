@@ -372,7 +372,7 @@ const SEGMENTS = 'segments';
 let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
-export function jsonAnswerOf(answered: AnswerContent): Answer {
+function jsonAnswerOf(answered: AnswerContent): Answer {
   const { bundle, lists, seed, explanation, canary, exploration, dropped } = answered;
   const segments = lists.some(({ name }) => name === SEGMENTS) ? segmentTexts(bundle) : [];
   const longest = segments.reduce(
@@ -507,13 +507,13 @@ export function scoredAnswer(request: ScoringRequest): Answer {
 }
 
 /** Answers in the form of the request, unless it accepts the other. */
-function inForm(
+export function inForm(
   { mediaType, headers, bundle }: ScoringRequest,
-  answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
+  answered: Omit<AnswerContent, 'canary'>,
 ): Answer {
-  const { lists, seed, explanation, dropped } = answered;
   const canary: true | undefined = answered.bundle === bundle ? undefined : true;
-  const content = { bundle: answered.bundle, lists, seed, canary, explanation, dropped };
+  // Fields that an answer does not have are not in its header.
+  const content = { ...answered, canary };
   const { accept = '' } = headers;
   const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
   const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);

@@ -3,9 +3,9 @@
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
-import { jsonOf, parseWith, adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
+import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
-import { RefusedRequest } from '../refused-request.js';
+import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
 
 const ROWS_MAX = 5_000;
 const IMPRESSIONS_MAX = 1e9;

@@ -6,8 +6,8 @@ import type { LoadedBundle } from '../../../../shared/bundle/read-bundle.js';
 import { ADGROUP_STATES } from '../catalog.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import type { LiveAdapter } from '../live-adapter.js';
-import { adgroupKeySchema, jsonOf, parseWith, valuesByColumn } from '../ranking-body.js';
-import { RefusedRequest, refusedValue } from '../refused-request.js';
+import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
+import { jsonOf, parseWith, RefusedRequest, refusedValue } from '../refused-request.js';
 import { storedOrRefused } from './adapt.js';
 
 const AdgroupBodySchema = z.strictObject({
