@@ -270,6 +270,11 @@ export class RankingClient {
     await this.#post('/v1/adgroups', request, z.object({ state: z.string() }), options);
   }
 
+  /** What the server was told of an adgroup. @throws as `rank` does. */
+  describedAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<object> {
+    return this.#get(`/v1/adgroups/${segmentOf(adgroup)}`, z.looseObject({}), options);
+  }
+
   /** The bundle that is served, the columns it reads, and counts of requests. @throws as `rank` does. */
   bundle(options: RankingCallOptions = {}): Promise<BundleReport> {
     return this.#get('/v1/bundle', BundleReportSchema, options);
@@ -288,9 +293,7 @@ export class RankingClient {
 
   /** The evidence of an adgroup, and its share of what was served and explored. @throws as `rank` does. */
   exploredAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<ServedAdgroup> {
-    const key = [adgroup].flat().map(String).join(KEY_SEPARATOR);
-    const path = `/v1/exploration/${encodeURIComponent(key)}`;
-    return this.#get(path, ServedAdgroupSchema, options);
+    return this.#get(`/v1/exploration/${segmentOf(adgroup)}`, ServedAdgroupSchema, options);
   }
 
   #post<Answer>(
@@ -374,6 +377,10 @@ export class RankingClient {
 const CONNECTION_WAIT_MS = 50;
 /** Joins the values of several columns to one key. */
 const KEY_SEPARATOR = '\u001f';
+
+function segmentOf(adgroup: AdgroupKey): string {
+  return encodeURIComponent([adgroup].flat().map(String).join(KEY_SEPARATOR));
+}
 
 interface Asked {
   readonly path: string;

@@ -10,7 +10,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { Catalog } from '../../../worker/serving/server/catalog.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
-import { adgroupsEndpoint } from '../../../worker/serving/server/endpoints/adgroups.js';
+import { adgroupEndpoints } from '../../../worker/serving/server/endpoints/adgroups.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { LiveAdapter, LiveRowsState } from '../../../worker/serving/server/live-adapter.js';
 import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
@@ -59,7 +59,7 @@ async function whileServed(
   const rankings = exploration?.endpoints ?? [];
   const endpoints = [
     ...rankingEndpoints.filter(({ path }) => rankings.every((each) => each.path !== path)),
-    ...[adaptEndpoint(adapter), adgroupsEndpoint(adapter), ...rankings],
+    ...[adaptEndpoint(adapter), ...adgroupEndpoints(adapter), ...rankings],
   ];
   const { url, server, keeper } = await testServer(bundles.objects, { endpoints });
   await adapter.prepare(keeper.current, null);

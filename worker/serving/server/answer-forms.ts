@@ -485,25 +485,25 @@ export function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): Rank
 }
 
 export function rankedAnswer(request: ScoringRequest): Answer {
-  const body = rankingBodyOf(request);
-  const bundle = request.bundleFor(body);
-  const ranking = rankingOf(bundle, body);
-  const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
-  const { explainedMax } = request.server;
-  const explanation = explanationOf(bundle, body, ranking.order, explainedMax);
-  const dropped = droppedList(body);
-  return inForm(request, { bundle, lists, seed: ranking.seed, explanation, dropped });
+  return answerOf(request, rankingOf);
 }
 
 export function scoredAnswer(request: ScoringRequest): Answer {
+  return answerOf(request, null);
+}
+
+/** @param rank null for an answer without an order. */
+function answerOf(request: ScoringRequest, rank: typeof rankingOf | null): Answer {
   const body = rankingBodyOf(request);
   const bundle = request.bundleFor(body);
-  const { explainedMax } = request.server;
-  const places = Array.from({ length: body.candidateCount }, (_, place) => place);
-  const explanation = body.explain ? explanationOf(bundle, body, places, explainedMax) : undefined;
-  const lists = answerListsOf(bundle, body, bundle.estimates(body), null);
-  const dropped = droppedList(body);
-  return inForm(request, { bundle, lists, seed: undefined, explanation, dropped });
+  const ranking = rank?.(bundle, body) ?? null;
+  const lists = answerListsOf(bundle, body, ranking?.estimates ?? bundle.estimates(body), ranking);
+  const places = ranking?.order ?? Array.from(Array(body.candidateCount).keys());
+  const explanation = explanationOf(bundle, body, places, request.server.explainedMax);
+  return inForm(request, {
+    ...{ bundle, lists, seed: ranking === null ? undefined : ranking.seed, explanation },
+    dropped: droppedList(body),
+  });
 }
 
 /** Answers in the form of the request, unless it accepts the other. */

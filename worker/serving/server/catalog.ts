@@ -57,6 +57,13 @@ export class Catalog {
     for (const entries of this.#entries.values()) yield* entries.map(lineOf);
   }
 
+  /** What it has of an adgroup; null if it has nothing. */
+  lineOf(adgroup: string): CatalogLine | null {
+    const { low, high } = keyHashOf(Buffer.from(adgroup));
+    const entry = this.#entryOf(low, high);
+    return entry === null ? null : CatalogLineSchema.parse(JSON.parse(lineOf(entry)));
+  }
+
   /** What does not grow always has room, so that a full catalog still pauses and removes. */
   hasRoomFor(line: CatalogLine): boolean {
     const { before, entry } = this.#merged(line);

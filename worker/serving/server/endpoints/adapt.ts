@@ -33,7 +33,12 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
     mediaTypes: [JSON_TYPE],
     isWrite: true,
     answer: async ({ bundle, body, deadlineAtMs }) => {
-      const { adgroup: key, segment, rows } = parseWith(AdaptBodySchema, jsonOf(body));
+      const { adgroup: key, ...sent } = parseWith(AdaptBodySchema, jsonOf(body));
+      const known = adapter.catalog.lineOf(key);
+      const segment = sent.segment ?? known?.segment ?? null;
+      const rows = sent.rows.map(({ features, ...row }) => ({
+        ...{ ...row, features: { ...known?.attributes, ...features } },
+      }));
       const notes = await storedOrRefused('the rows are', () =>
         adapter.adapt(bundle, { key, segment, rows }, deadlineAtMs),
       );

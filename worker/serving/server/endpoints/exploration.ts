@@ -56,6 +56,7 @@ import {
 import { KEY_SEPARATOR, type RankingBody } from '../ranking-body.js';
 import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
 import type { Estimates, ServedBundle } from '../served-bundle.js';
+import { storedOrRefused } from './adapt.js';
 import { rankEndpoint } from './table.js';
 
 interface ExplorerParts {
@@ -488,17 +489,9 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
           found: String(sent[wrong.place]?.epochMs),
           cure: 'send milliseconds, or leave epochMs out where it happened just now',
         });
-      try {
-        return jsonAnswer({ receipts: await taker.take(sent) });
-      } catch (error) {
-        if (!(error instanceof QianmoError)) throw error;
-        throw new RefusedRequest({
-          reason: 'not-durable',
-          what: 'the events are not known to be stored',
-          found: error.report.what,
-          cure: 'send them again: each counts once',
-        });
-      }
+      return jsonAnswer({
+        receipts: await storedOrRefused('the events are', () => taker.take(sent)),
+      });
     },
   };
 }
