@@ -44,9 +44,9 @@ const filesIn = (folder: string): number =>
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 36_686],
   ['lines of shared', () => linesBelow('shared'), 22_807],
-  ['lines of worker', () => linesBelow('worker'), 25_189],
-  ['lines of infra', () => linesBelow('infra'), 12_010],
-  ['lines of test', () => linesBelow('test'), 75_118],
+  ['lines of worker', () => linesBelow('worker'), 25_289],
+  ['lines of infra', () => linesBelow('infra'), 12_029],
+  ['lines of test', () => linesBelow('test'), 75_144],
   ['source files', () => production.length, 445],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_181],

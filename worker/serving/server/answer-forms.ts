@@ -3,7 +3,6 @@
  * each candidate, and explanations of scores.
  */
 
-import type { LiveNotes } from './live-blocks.js';
 import {
   at,
   float64At,
@@ -200,6 +199,8 @@ interface AnswerList {
 
 type Lists = (bundle: ServedBundle, estimates: Estimates) => readonly AnswerList[];
 
+const EVIDENCE = ['supportRows', 'clicks', 'impressions'] as const;
+
 const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> = {
   scores: (_bundle, { scores }) => [{ name: 'scores', values: scores }],
   probabilities: (bundle, estimates) => [
@@ -214,14 +215,14 @@ const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> =
         values[candidate] = -1;
     return [{ name: 'segments', values }];
   },
-  evidence: (bundle, estimates) => [
-    {
-      name: 'evidence.supportRows',
-      values: new Int32Array(evidenceOf(bundle, estimates, 'supportRows')),
-    },
-    { name: 'evidence.clicks', values: evidenceOf(bundle, estimates, 'clicks') },
-    { name: 'evidence.impressions', values: evidenceOf(bundle, estimates, 'impressions') },
-  ],
+  evidence: (bundle, estimates) =>
+    EVIDENCE.map((part) => {
+      const sums = evidenceOf(bundle, estimates, part);
+      return {
+        name: `evidence.${part}`,
+        values: part === 'supportRows' ? new Int32Array(sums) : sums,
+      };
+    }),
 };
 
 /** NaN where the adgroup's label is a value. */
@@ -256,7 +257,7 @@ export function logitVariancesOf(
 export function evidenceOf(
   { loaded }: ServedBundle,
   { blocks, notes }: Estimates,
-  part: Exclude<keyof LiveNotes, 'label' | 'offset'>,
+  part: (typeof EVIDENCE)[number],
 ): Float64Array {
   const { supportRowCounts, ...sums } = loaded.model.blocks.evidence;
   const byBlock = part === 'supportRows' ? supportRowCounts : sums[part];
@@ -321,23 +322,13 @@ export function explanationOf(
   );
   const explanations = bundle.explanations(body, explained);
   const estimates = bundle.estimates(body);
-  const [supportRows, clicks, impressions] = answerListsOf(
-    bundle,
-    { fields: ['evidence'] },
-    estimates,
-    null,
-  );
-  const sumAt = (list: typeof clicks, place: number): number => numberAt(list?.values ?? [], place);
+  const sums = EVIDENCE.map((part) => [part, evidenceOf(bundle, estimates, part)] as const);
   return {
     isExact: hasExactShares(bundle.loaded.model),
     candidates: explained.map((place, index) => ({
       ...{ candidate: place, block: int32At(estimates.blocks, place) },
       isLive: estimates.live?.has(place) ?? false,
-      evidence: {
-        supportRows: sumAt(supportRows, place),
-        clicks: sumAt(clicks, place),
-        impressions: sumAt(impressions, place),
-      },
+      evidence: Object.fromEntries(sums.map(([part, all]) => [part, float64At(all, place)])),
       ...at(explanations, index),
     })),
   };

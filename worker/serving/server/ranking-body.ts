@@ -135,12 +135,8 @@ export const valuesByColumn = byColumn<RawRow>(isValue, VALUE);
 /** Returns whether a value is a context of `commonFields`. */
 function isContext(value: unknown): value is RawRow {
   if (!isObject(value)) return false;
-  let count = 0;
-  for (const name in value) {
-    count += 1;
-    if (count > COLUMNS_MAX || !isValue(value[name])) return false;
-  }
-  return true;
+  const own = Object.values(value);
+  return own.length <= COLUMNS_MAX && own.every(isValue);
 }
 
 /** Returns whether a value is a seed of `commonFields`. */

@@ -502,12 +502,6 @@ function servedAdgroupEndpoint(evidence: EvidenceLog): Endpoint {
     method: 'GET',
     path: '/v1/exploration/{adgroup}',
     answer: ({ parameter: adgroup }) => {
-      if (adgroup.length > NAME_LENGTH_MAX)
-        throw new RefusedRequest({
-          ...{ reason: 'wrong-value', what: 'no adgroup with evidence has so long a key' },
-          ...{ where: 'the path', expected: `at most ${NAME_LENGTH_MAX} characters` },
-          found: `${adgroup.length} characters`,
-        });
       const { state } = evidence;
       state.endWindows(evidence.nowMs());
       const { own, all } = state.servedOf(adgroup);
