@@ -39,8 +39,16 @@ export interface Candidate {
   readonly pacing?: number;
 }
 
+/** Columns with an element for each candidate, which make smaller requests. */
+interface CandidateColumns {
+  readonly adgroup: readonly AdgroupKey[];
+  readonly features?: Readonly<Record<string, readonly ColumnValue[]>>;
+  readonly bid?: readonly number[];
+  readonly pacing?: readonly number[];
+}
+
 interface CandidatesRequest<Field> {
-  readonly candidates: readonly Candidate[];
+  readonly candidates: readonly Candidate[] | CandidateColumns;
   readonly context?: Readonly<Record<string, ColumnValue>>;
   readonly squash?: number;
   readonly reserve?: number;
@@ -262,6 +270,11 @@ export class RankingClient {
     await this.#post('/v1/adgroups', request, z.object({ state: z.string() }), options);
   }
 
+  /** What the server was told of an adgroup. @throws as `rank` does. */
+  describedAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<object> {
+    return this.#get(`/v1/adgroups/${segmentOf(adgroup)}`, z.looseObject({}), options);
+  }
+
   /** The bundle that is served, the columns it reads, and counts of requests. @throws as `rank` does. */
   bundle(options: RankingCallOptions = {}): Promise<BundleReport> {
     return this.#get('/v1/bundle', BundleReportSchema, options);
@@ -280,9 +293,7 @@ export class RankingClient {
 
   /** The evidence of an adgroup, and its share of what was served and explored. @throws as `rank` does. */
   exploredAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<ServedAdgroup> {
-    const key = [adgroup].flat().map(String).join(KEY_SEPARATOR);
-    const path = `/v1/exploration/${encodeURIComponent(key)}`;
-    return this.#get(path, ServedAdgroupSchema, options);
+    return this.#get(`/v1/exploration/${segmentOf(adgroup)}`, ServedAdgroupSchema, options);
   }
 
   #post<Answer>(
@@ -366,6 +377,10 @@ export class RankingClient {
 const CONNECTION_WAIT_MS = 50;
 /** Joins the values of several columns to one key. */
 const KEY_SEPARATOR = '\u001f';
+
+function segmentOf(adgroup: AdgroupKey): string {
+  return encodeURIComponent([adgroup].flat().map(String).join(KEY_SEPARATOR));
+}
 
 interface Asked {
   readonly path: string;

@@ -19,7 +19,7 @@ import type { EvidenceLog, Receipt } from '../../worker/serving/exploration/evid
 import { ProcessesState, type ParentLink } from '../../worker/serving/processes/state-link.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import { adgroupsEndpoint } from '../../worker/serving/server/endpoints/adgroups.js';
+import { adgroupEndpoints } from '../../worker/serving/server/endpoints/adgroups.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/exploration.js';
 import {
   LiveAdapter,
@@ -122,7 +122,7 @@ export async function openServedState(
         : await parent.open('rows', new LiveRowsState(), nowMs);
     const engine = parent ?? (await ownEngine(surroundings, opened));
     const adapter = new LiveAdapter({ log, engine, clock });
-    const endpoints: Endpoint[] = [adaptEndpoint(adapter), adgroupsEndpoint(adapter)];
+    const endpoints: Endpoint[] = [adaptEndpoint(adapter), ...adgroupEndpoints(adapter)];
     let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
       const { openExploration } =

@@ -24,6 +24,10 @@ KEY_SEPARATOR = "\x1f"
 """Joins the values of an adgroup's key columns."""
 
 
+Candidates = Union[Sequence[Mapping[str, Any]], Mapping[str, Any]]
+"""One by one, or their columns: {"adgroup": [...], "bid": [...], "features": {"price": [...]}}"""
+
+
 class QianmoError(Exception):
     """A command that failed, with what it printed, or a request that a server refused."""
 
@@ -147,9 +151,9 @@ class RankingClient:
             self._headers["Authorization"] = f"Bearer {token}"
         self._timeout_s = timeout_s
 
-    def rank(self, candidates: Sequence[Mapping[str, Any]], context: Mapping[str, Any], **options: Any) -> dict:
+    def rank(self, candidates: Candidates, context: Mapping[str, Any], **options: Any) -> dict:
         """The answer of /v1/rank: `order` has the places of the candidates, the best first."""
-        return self._posted("/v1/rank", {"candidates": list(candidates), "context": dict(context), **options})
+        return self._posted("/v1/rank", {"candidates": candidates, "context": dict(context), **options})
 
     def feedback(self, events: Sequence[Mapping[str, Any]]) -> dict:
         """The answer of /v1/feedback: what became of rankings that were explored."""
@@ -166,9 +170,9 @@ class RankingClient:
 
 
 def _number(value: Any) -> Any:
-    """Numbers of a DataFrame, which JSON does not know."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """Numbers and columns of a DataFrame, which JSON does not know."""
+    if isinstance(value, (np.generic, np.ndarray, pd.Series)):
+        return value.tolist()
     raise TypeError(f"a {type(value).__name__} is no JSON value")
 
 

@@ -44,15 +44,15 @@ const filesIn = (folder: string): number =>
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 37_475],
   ['lines of shared', () => linesBelow('shared'), 22_807],
-  ['lines of worker', () => linesBelow('worker'), 25_189],
-  ['lines of infra', () => linesBelow('infra'), 12_027],
+  ['lines of worker', () => linesBelow('worker'), 25_264],
+  ['lines of infra', () => linesBelow('infra'), 12_034],
   ['lines of test', () => linesBelow('test'), 75_306],
   ['source files', () => production.length, 449],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_194],
   ['rows of configuration', configurationRowCount, 218],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 502],
+  ['KB of documentation', documentKilobytes, 503],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [

@@ -23,7 +23,7 @@ describe('the client of a server that explores and adapts', () => {
   test('has a method for every path beside those of health and of the other protocol', () => {
     const calls = [
       ...['POST /v1/rank', 'POST /v1/score', 'POST /v1/feedback', 'POST /v1/adapt'],
-      'POST /v1/adgroups',
+      ...['POST /v1/adgroups', 'GET /v1/adgroups/{adgroup}'],
       ...['GET /v1/bundle', 'GET /v1/dictionaries/{feature}'],
       ...['GET /v1/exploration', 'GET /v1/exploration/{adgroup}'],
     ];
@@ -60,8 +60,20 @@ describe('the client of a server that explores and adapts', () => {
       expect(await client.adapt(request)).toMatchObject(adapted);
   });
 
-  test('tells the server of an adgroup', async () => {
+  test('tells the server of an adgroup, and ranks columns', async () => {
+    const features = { category1: ['category1-1'], bag0: [[]], number0: [0.5] };
+    const candidates = { adgroup: ['task1'], features };
+    const { scores } = await client.rank({ ...RANKED, candidates, fields: ['scores'] });
+    expect(scores).toEqual([expect.any(Number)]);
     await client.adgroup({ adgroup: 'told', attributes: { number0: 0.5 } });
+    const shown = { adgroup: 'told', state: 'active', attributes: { number0: 0.5 } };
+    expect(await client.describedAdgroup('told')).toEqual({ ...shown, segment: null });
+    // The catalog gives the attribute that the rows lack.
+    await client.adgroup({ adgroup: 'task1', attributes: { number0: 0.5 } });
+    const row = { category0: 'category0-1', category1: 'category1-1', bag0: [] };
+    const adapting = { adgroup: 'task1', rows: [{ features: row, label: 1 }] };
+    expect(await client.adapt(adapting)).toMatchObject({ live: true });
+    await expect(client.describedAdgroup('untold')).rejects.toThrow(/no such adgroup/);
     await expect(client.adgroup({ adgroup: 'told', segment: 'nowhere' })).rejects.toMatchObject({
       report: { found: expect.stringContaining('nowhere') as string },
     });

@@ -1,11 +1,12 @@
-// Both forms of a request have one answer, and the order of the candidates in the request decides nothing.
+// All forms of a request have one answer, and the order of the candidates in the request decides nothing.
 // Seen to fail: ties in the order of the request, an absent seed made of the
-// keys as they come, ties that are not shuffled.
+// keys as they come, ties that are not shuffled, wrong candidates of columns that keep their keys.
 
 import { beforeAll, expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { JSON_TYPE, type ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
 import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
+import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { rankedAnswer } from '../../../worker/serving/server/answer-forms.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
@@ -77,6 +78,10 @@ interface RankAnswer {
   readonly seed: number | null;
 }
 
+interface Left {
+  readonly dropped: readonly unknown[];
+}
+
 /** By the parser of JSON alone. */
 function answerOf(content: unknown): RankAnswer {
   const body = Buffer.from(JSON.stringify(content));
@@ -102,6 +107,31 @@ function inBinary({ common, candidates }: Drawn, random: RandomStream): Buffer {
   });
 }
 
+/** Odd elements make candidates wrong, and are `null` in columns where objects have none. */
+function oddly({ common, candidates }: Drawn, random: RandomStream): Drawn {
+  const isOdd = (): boolean => random.below(8) === 0;
+  const odd = candidates.map((each) => ({
+    ...each,
+    ...(isOdd()
+      ? { adgroup: [7, 1.5, ['a', 1], [], null, `${each.adgroup}x`][random.below(6)] }
+      : {}),
+    ...(isOdd() ? { bid: [-1, '1', null, 1e13][random.below(4)] } : {}),
+    ...(isOdd() ? { features: { ...each.features, odd: [{}, [[1]], 'x'][random.below(3)] } } : {}),
+  }));
+  return { common, candidates: odd as Candidate[] };
+}
+
+/** A column has a value for every candidate. */
+function inColumns({ common, candidates }: Drawn): object {
+  const names = new Set(candidates.flatMap(({ features }) => Object.keys(features)));
+  const features = Object.fromEntries(
+    [...names].map((name) => [name, candidates.map((each) => each.features[name] ?? null)]),
+  );
+  const columnOf = (name: keyof Candidate): unknown[] => candidates.map((each) => each[name]);
+  const [adgroup, bid, pacing] = [columnOf('adgroup'), columnOf('bid'), columnOf('pacing')];
+  return { ...common, candidates: { adgroup, bid, pacing, features } };
+}
+
 /** What a client gets for a body and reads of it. */
 function receivedOf(by: ServedBundle, body: Buffer, mediaType: string, accept: string): unknown {
   const request = { bundle: by, bundleFor: () => by, body, mediaType, headers: { accept } };
@@ -111,7 +141,7 @@ function receivedOf(by: ServedBundle, body: Buffer, mediaType: string, accept: s
     : (JSON.parse(content.toString()) as unknown);
 }
 
-test('both forms have one answer, by the scanner and by the parser', () => {
+test('all forms have one answer, by the scanner and by the parser', () => {
   for (let seed = 0; seed < CASES; seed += 1) {
     const request = drawn(seed);
     const { common, candidates } = request;
@@ -122,10 +152,37 @@ test('both forms have one answer, by the scanner and by the parser', () => {
     for (const by of [bundle, nativeBundle]) {
       const accept = types[random.below(2)]!;
       expectSame(receivedOf(by, objects, JSON_TYPE, accept), expected, `objects ${seed}`);
+      const columns = Buffer.from(JSON.stringify(inColumns(request)));
+      expectSame(receivedOf(by, columns, JSON_TYPE, accept), expected, `columns ${seed}`);
       const binary = inBinary(request, random);
       expectSame(receivedOf(by, binary, BINARY_TYPE, accept), expected, `binary ${seed}`);
     }
   }
+});
+
+/** Without the words of why candidates are left out; the reason where the request is refused. */
+function reasonsOf(content: unknown): unknown {
+  try {
+    const { dropped = [], ...answer } = receivedOf(
+      ...([bundle, Buffer.from(JSON.stringify(content)), JSON_TYPE, JSON_TYPE] as const),
+    ) as Readonly<Record<string, unknown>>;
+    const left = dropped as readonly Readonly<Record<string, unknown>>[];
+    return { ...answer, dropped: left.map(({ candidate, reason }) => [candidate, reason]) };
+  } catch (error) {
+    if (error instanceof RefusedRequest) return error.refusal.reason;
+    throw error;
+  }
+}
+
+test('wrong candidates of columns are those of objects', () => {
+  let droppedCount = 0;
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const { common, candidates } = oddly(drawn(seed), randomStream(seed, 'odd'));
+    const found = reasonsOf(inColumns({ common, candidates }));
+    expectSame(found, reasonsOf({ ...common, candidates }), `seed ${seed}`);
+    if (typeof found === 'object') droppedCount += (found as Left).dropped.length;
+  }
+  expect(droppedCount).toBeGreaterThan(CASES / 4);
 });
 
 test('the order of the candidates decides nothing', () => {

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { valuesOf } from '../../../worker/serving/candidate-columns.js';
-import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
+import { binaryRequest } from '../../fixtures/serving/binary-request.js';
+import { parseBinaryBody, parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { codeBlocks, pageAt } from '../../fixtures/documentation/markdown-page.js';
 
@@ -29,8 +30,23 @@ function refusalOf(text: string | Uint8Array): RefusedRequest['refusal'] {
 }
 
 describe('the body of a request', () => {
+  test('is small where the catalog has the features', () => {
+    const adgroup = Array.from({ length: 500 }, (_, place) => String(4_100_000_000 + 7 * place));
+    const bid = adgroup.map((_, place) => (100 + place) / 100);
+    const columns = JSON.stringify({ context: { user: 'u17' }, candidates: { adgroup, bid } });
+    expect(parseRankingBody(Buffer.from(columns)).keyTexts()).toEqual(adgroup);
+    expect(columns.length).toBeLessThan(10_000);
+    const common = { context: { user: 'u17' } };
+    const hashed = { adgroups: adgroup, areHashed: true, features: [] };
+    const binary = binaryRequest(common, hashed);
+    expect(parseBinaryBody(binary).candidateCount).toBe(500);
+    expect(binary.length).toBeLessThanOrEqual(4_096);
+  });
+
   test('is read as the documentation says', () => {
     const [objects = ''] = codeBlocks(pageAt('infra/docs/serving.md'), 'json');
+    const [, columns = ''] = codeBlocks(pageAt('infra/docs/serving.md'), 'json');
+    expect({ ...parsed(columns), pacings: [1, 1] }).toEqual(parsed(objects));
     expect(parsed(objects)).toMatchObject({
       ...{ keys: ['shoes-1', 'shoes-2'], bids: [0.8, 1.1], pacings: [1, 1] },
       features: { interests: [['running', 'fell'], []], price: [79.5, 120] },

@@ -136,14 +136,14 @@ class Slate {
   /** The distribution over the candidates that are not placed yet. */
   chancesAt(slot: number): SlotChances {
     const { candidates, settings } = this.#input;
-    const left = this.#order.filter((candidate) => !this.placed.has(candidate));
-    const incumbent = int32At(left, 0);
+    const isLeft = (candidate: number): boolean => !this.placed.has(candidate);
+    const incumbent = this.#order.find(isLeft) ?? NaN;
     if (settings.mode === 'off' || !settings.slots.includes(slot)) return { incumbent, groups: [] };
     const shareByClass = new Map(settings.classes.map(({ name, share }) => [name, share]));
     const membersByClass = new Map<string, number[]>();
-    for (const place of left) {
+    for (const place of this.#order) {
       const candidate = at(candidates, place);
-      if (!mayBeExplored(candidate, settings)) continue;
+      if (!mayBeExplored(candidate, settings) || !isLeft(place)) continue;
       const { advertiserClass } = candidate;
       const isKnown = advertiserClass !== null && shareByClass.has(advertiserClass);
       const name = isKnown ? advertiserClass : '';

@@ -3,8 +3,7 @@
  * where a policy approximates. The share of traffic is not theirs to decide.
  */
 
-import { float64At, int32At } from '../../../shared/base/arrays.js';
-import { sigmoid } from '../../../shared/base/logistic.js';
+import { at, float64At, int32At } from '../../../shared/base/arrays.js';
 import type { RandomStream } from '../../../shared/base/random.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RankedCandidate } from '../../../shared/config/decision-record.js';
@@ -33,12 +32,21 @@ function countsOf(
   };
 }
 
-/** The trapezoidal rule over a normal logit, with a node each quarter of a deviation; errors are far below 1e-6. */
-const LOGIT_NODES = Float64Array.from({ length: 49 }, (_, index) => index / 4 - 6);
-const LOGIT_DENSITIES = LOGIT_NODES.map((x) => Math.exp((-x * x) / 2));
-const LOGIT_WEIGHTS = LOGIT_DENSITIES.map(
-  (density) => density / LOGIT_DENSITIES.reduce((a, b) => a + b),
-);
+/**
+ * The trapezoidal rule over a normal logit from -8 to 8 deviations. A step is right up to its variance: poles of the sigmoid come
+ * near where logits are wide. Errors are far below 1e-6.
+ */
+const LOGIT_RULES = [
+  [0.25, 1],
+  [1, 1 / 2],
+  [Infinity, 1 / 4],
+].map(([varianceMax = NaN, step = NaN]) => {
+  const densities = Float64Array.from({ length: 1 + 8 / step }, (_, node) =>
+    Math.exp(-((node * step) ** 2) / 2),
+  );
+  const sum = 2 * densities.reduce((a, b) => a + b) - 1;
+  return { varianceMax, step, weights: densities.map((density) => density / sum) };
+});
 /** As many as a setting may say. */
 const MODEL_IMPRESSIONS_MAX = 1e6;
 
@@ -52,13 +60,19 @@ const MODEL_IMPRESSIONS_MAX = 1e6;
 export function modelImpressionsOf(probability: number, variance: number): number {
   const moderated = Math.log(probability / (1 - probability));
   const mean = moderated * Math.sqrt(1 + (Math.PI / 8) * variance);
-  const deviation = Math.sqrt(variance);
-  let [rate, square] = [0, 0];
-  for (let node = 0; node < LOGIT_NODES.length; node += 1) {
-    const q = sigmoid(mean + float64At(LOGIT_NODES, node) * deviation);
-    const part = float64At(LOGIT_WEIGHTS, node) * q;
-    rate += part;
-    square += part * q;
+  const { step, weights } =
+    LOGIT_RULES.find(({ varianceMax }) => variance <= varianceMax) ?? at(LOGIT_RULES, 2);
+  // Odds against a click, from the middle to both sides: an exponential for each would be most of the work.
+  const factor = Math.exp(-step * Math.sqrt(variance));
+  let [above, below] = [Math.exp(-mean), Math.exp(-mean)];
+  const middle = float64At(weights, 0) / (1 + above);
+  let [rate, square] = [middle, middle / (1 + above)];
+  for (let node = 1; node < weights.length; node += 1) {
+    above *= factor;
+    below /= factor;
+    const [q, p] = [1 / (1 + above), 1 / (1 + below)];
+    rate += float64At(weights, node) * (q + p);
+    square += float64At(weights, node) * (q * q + p * p);
   }
   const spread = square - rate * rate;
   const found = (rate * (1 - rate)) / spread - 1;

@@ -3,7 +3,6 @@
  * each candidate, and explanations of scores.
  */
 
-import type { LiveNotes } from './live-blocks.js';
 import {
   at,
   float64At,
@@ -200,6 +199,8 @@ interface AnswerList {
 
 type Lists = (bundle: ServedBundle, estimates: Estimates) => readonly AnswerList[];
 
+const EVIDENCE = ['supportRows', 'clicks', 'impressions'] as const;
+
 const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> = {
   scores: (_bundle, { scores }) => [{ name: 'scores', values: scores }],
   probabilities: (bundle, estimates) => [
@@ -214,14 +215,14 @@ const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> =
         values[candidate] = -1;
     return [{ name: 'segments', values }];
   },
-  evidence: (bundle, estimates) => [
-    {
-      name: 'evidence.supportRows',
-      values: new Int32Array(evidenceOf(bundle, estimates, 'supportRows')),
-    },
-    { name: 'evidence.clicks', values: evidenceOf(bundle, estimates, 'clicks') },
-    { name: 'evidence.impressions', values: evidenceOf(bundle, estimates, 'impressions') },
-  ],
+  evidence: (bundle, estimates) =>
+    EVIDENCE.map((part) => {
+      const sums = evidenceOf(bundle, estimates, part);
+      return {
+        name: `evidence.${part}`,
+        values: part === 'supportRows' ? new Int32Array(sums) : sums,
+      };
+    }),
 };
 
 /** NaN where the adgroup's label is a value. */
@@ -256,7 +257,7 @@ export function logitVariancesOf(
 export function evidenceOf(
   { loaded }: ServedBundle,
   { blocks, notes }: Estimates,
-  part: Exclude<keyof LiveNotes, 'label' | 'offset'>,
+  part: (typeof EVIDENCE)[number],
 ): Float64Array {
   const { supportRowCounts, ...sums } = loaded.model.blocks.evidence;
   const byBlock = part === 'supportRows' ? supportRowCounts : sums[part];
@@ -321,23 +322,13 @@ export function explanationOf(
   );
   const explanations = bundle.explanations(body, explained);
   const estimates = bundle.estimates(body);
-  const [supportRows, clicks, impressions] = answerListsOf(
-    bundle,
-    { fields: ['evidence'] },
-    estimates,
-    null,
-  );
-  const sumAt = (list: typeof clicks, place: number): number => numberAt(list?.values ?? [], place);
+  const sums = EVIDENCE.map((part) => [part, evidenceOf(bundle, estimates, part)] as const);
   return {
     isExact: hasExactShares(bundle.loaded.model),
     candidates: explained.map((place, index) => ({
       ...{ candidate: place, block: int32At(estimates.blocks, place) },
       isLive: estimates.live?.has(place) ?? false,
-      evidence: {
-        supportRows: sumAt(supportRows, place),
-        clicks: sumAt(clicks, place),
-        impressions: sumAt(impressions, place),
-      },
+      evidence: Object.fromEntries(sums.map(([part, all]) => [part, float64At(all, place)])),
       ...at(explanations, index),
     })),
   };
@@ -372,7 +363,7 @@ const SEGMENTS = 'segments';
 let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
-export function jsonAnswerOf(answered: AnswerContent): Answer {
+function jsonAnswerOf(answered: AnswerContent): Answer {
   const { bundle, lists, seed, explanation, canary, exploration, dropped } = answered;
   const segments = lists.some(({ name }) => name === SEGMENTS) ? segmentTexts(bundle) : [];
   const longest = segments.reduce(
@@ -485,35 +476,35 @@ export function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): Rank
 }
 
 export function rankedAnswer(request: ScoringRequest): Answer {
-  const body = rankingBodyOf(request);
-  const bundle = request.bundleFor(body);
-  const ranking = rankingOf(bundle, body);
-  const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
-  const { explainedMax } = request.server;
-  const explanation = explanationOf(bundle, body, ranking.order, explainedMax);
-  const dropped = droppedList(body);
-  return inForm(request, { bundle, lists, seed: ranking.seed, explanation, dropped });
+  return answerOf(request, rankingOf);
 }
 
 export function scoredAnswer(request: ScoringRequest): Answer {
+  return answerOf(request, null);
+}
+
+/** @param rank null for an answer without an order. */
+function answerOf(request: ScoringRequest, rank: typeof rankingOf | null): Answer {
   const body = rankingBodyOf(request);
   const bundle = request.bundleFor(body);
-  const { explainedMax } = request.server;
-  const places = Array.from({ length: body.candidateCount }, (_, place) => place);
-  const explanation = body.explain ? explanationOf(bundle, body, places, explainedMax) : undefined;
-  const lists = answerListsOf(bundle, body, bundle.estimates(body), null);
-  const dropped = droppedList(body);
-  return inForm(request, { bundle, lists, seed: undefined, explanation, dropped });
+  const ranking = rank?.(bundle, body) ?? null;
+  const lists = answerListsOf(bundle, body, ranking?.estimates ?? bundle.estimates(body), ranking);
+  const places = ranking?.order ?? Array.from(Array(body.candidateCount).keys());
+  const explanation = explanationOf(bundle, body, places, request.server.explainedMax);
+  return inForm(request, {
+    ...{ bundle, lists, seed: ranking === null ? undefined : ranking.seed, explanation },
+    dropped: droppedList(body),
+  });
 }
 
 /** Answers in the form of the request, unless it accepts the other. */
-function inForm(
+export function inForm(
   { mediaType, headers, bundle }: ScoringRequest,
-  answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
+  answered: Omit<AnswerContent, 'canary'>,
 ): Answer {
-  const { lists, seed, explanation, dropped } = answered;
   const canary: true | undefined = answered.bundle === bundle ? undefined : true;
-  const content = { bundle: answered.bundle, lists, seed, canary, explanation, dropped };
+  // Fields that an answer does not have are not in its header.
+  const content = { ...answered, canary };
   const { accept = '' } = headers;
   const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
   const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);

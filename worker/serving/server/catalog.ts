@@ -57,6 +57,13 @@ export class Catalog {
     for (const entries of this.#entries.values()) yield* entries.map(lineOf);
   }
 
+  /** What it has of an adgroup; null if it has nothing. */
+  lineOf(adgroup: string): CatalogLine | null {
+    const { low, high } = keyHashOf(Buffer.from(adgroup));
+    const entry = this.#entryOf(low, high);
+    return entry === null ? null : CatalogLineSchema.parse(JSON.parse(lineOf(entry)));
+  }
+
   /** What does not grow always has room, so that a full catalog still pauses and removes. */
   hasRoomFor(line: CatalogLine): boolean {
     const { before, entry } = this.#merged(line);
@@ -85,21 +92,29 @@ export class Catalog {
     return { before, entry: { ...entry, length: lineOf(entry).length } };
   }
 
+  /** The keys of hashes, `[count, 2]`; empty for those that it does not have. */
+  keysOf(hashes: Uint32Array): string[] {
+    return this.#entriesOf(hashes).map((entry) => entry?.adgroup ?? '');
+  }
+
   /**
-   * Adds to the columns of a request what its candidates leave to the catalog, and leaves out those that take no part.
+   * Adds to a request what its candidates leave to the catalog: columns, and keys. Leaves out those that take no part.
    *
    * @param hashes `[candidateCount, 2]`, of the candidates' keys.
    */
   complete(
-    { candidateCount, context, features }: RankingBody,
+    body: RankingBody,
     hashes: Uint32Array,
     segmentColumn: string | undefined,
     drop: (candidate: number, refusal: Refusal) => void,
   ): void {
     if (this.#count === 0) return;
-    const entries = Array.from({ length: candidateCount }, (_, candidate) =>
-      this.#entryOf(uint32At(hashes, 2 * candidate), uint32At(hashes, 2 * candidate + 1)),
-    );
+    const { adgroups, context, features, dropped } = body;
+    const entries = this.#entriesOf(hashes);
+    const isNamed = (entry: CatalogEntry | null, candidate: number): boolean =>
+      entry !== null || dropped.has(candidate);
+    if (adgroups.form === 'hashes' && entries.every(isNamed))
+      body.keyTexts = () => entries.map((entry) => entry?.adgroup ?? '');
     const names = new Set<string>();
     for (const [candidate, entry] of entries.entries()) {
       if (entry === null) continue;
@@ -125,6 +140,12 @@ export class Catalog {
       });
       features.set(name, { form: 'values', values });
     }
+  }
+
+  #entriesOf(hashes: Uint32Array): (CatalogEntry | null)[] {
+    return Array.from({ length: hashes.length / 2 }, (_, place) =>
+      this.#entryOf(uint32At(hashes, 2 * place), uint32At(hashes, 2 * place + 1)),
+    );
   }
 
   #entryOf(low: number, high: number): CatalogEntry | null {

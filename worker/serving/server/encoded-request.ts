@@ -139,12 +139,11 @@ export class RequestEncoder {
     const place = taskColumns.indexOf(name);
     if (place < 0) return given ?? null;
     if (given !== undefined && given.form !== 'values') return given;
-    if (given === undefined && taskColumns.length === 1) return adgroups;
+    const isWhole = taskColumns.length === 1;
+    if (given === undefined && isWhole && adgroups.form === 'texts') return adgroups;
     const keys = keyTexts();
-    if (keys === null) return given ?? null;
-    const parts = keys.map((key) =>
-      taskColumns.length === 1 ? key : (key.split(KEY_SEPARATOR)[place] ?? ''),
-    );
+    if (keys === null) return given ?? (isWhole ? adgroups : null);
+    const parts = keys.map((key) => (isWhole ? key : (key.split(KEY_SEPARATOR)[place] ?? '')));
     if (given === undefined) return { form: 'values', values: parts };
     const values = given.values.map((value, candidate) =>
       value === undefined ? parts[candidate] : value,

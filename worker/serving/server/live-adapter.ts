@@ -250,7 +250,7 @@ export class LiveAdapter {
    */
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
-    bundle.catalog = this.#log.state.catalog;
+    bundle.catalog = this.catalog;
     const starting = bundle.adapter === null ? this.#engine.start() : Promise.resolve();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
@@ -271,13 +271,17 @@ export class LiveAdapter {
     }
   }
 
+  get catalog(): Catalog {
+    return this.#log.state.catalog;
+  }
+
   /**
    * Changes the catalog, soon in every process.
    *
    * @throws RefusedRequest if there is no room; QianmoError if the change is not known to be on disk.
    */
   async describe(line: CatalogLine): Promise<void> {
-    if (!this.#log.state.catalog.hasRoomFor(line))
+    if (!this.catalog.hasRoomFor(line))
       throw new RefusedRequest({
         ...{ reason: 'queue-full', what: 'the catalog has no room for another adgroup' },
         cure: 'send fewer attributes, or begin another state folder with the adgroups that are left',

@@ -1,9 +1,10 @@
 /**
- * The body of a request. In JSON it is parsed once and strictly:
+ * The body of a request. In JSON it has candidates, or their columns:
  *
- *   {"context": {...}, "candidates": [{"adgroup": "a", "features": {...}, "bid": 1.5}, ...]}
+ *   {"context": {...}, "candidates": [{"adgroup": "a", "features": {"price": 7}, "bid": 1.5}, ...]}
+ *   {"context": {...}, "candidates": {"adgroup": ["a", ...], "features": {"price": [7, ...]}, "bid": [1.5, ...]}}
  *
- * Requests in binary. Requests and answers have one layout, little-endian:
+ * Requests in binary have columns, some of which are arrays. Requests and answers have one layout, little-endian:
  *
  *   bytes 0-3    the length of the header (unsigned)
  *   from 4 on    the header: JSON in UTF-8
@@ -31,9 +32,8 @@ import {
   type HashesColumn,
   type TextsColumn,
 } from '../candidate-columns.js';
-import { RefusedRequest, type Refusal } from './refused-request.js';
-import { isAscii, isUtf8 } from 'node:buffer';
-import { describeIssues } from '../../../shared/config/config-issues.js';
+import { jsonOf, parseWith, RefusedRequest, type Refusal } from './refused-request.js';
+import { isUtf8 } from 'node:buffer';
 import { int32At, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import type { ColumnsAddon } from '../kernel-scorer.js';
 
@@ -76,8 +76,8 @@ export interface RankingBody extends BundleWish {
   readonly candidateCount: number;
   /** Keys of the candidates' adgroups, or their hashes. */
   readonly adgroups: TextsColumn | HashesColumn;
-  /** The keys; null where there are hashes in their place. */
-  readonly keyTexts: () => readonly string[] | null;
+  /** The keys; null where there are hashes in their place, unless a catalog has them all. */
+  keyTexts: () => readonly string[] | null;
   /** Columns that a candidate has, at least one of them; those of a catalog are added. */
   readonly features: Map<string, CandidateColumn>;
   /** Null where all are 1. */
@@ -112,28 +112,31 @@ function isValue(value: unknown): boolean {
   return value.length <= LIST_LENGTH_MAX && value.every(isPlain);
 }
 
-/** The columns of a row by name. One check for each column is cheaper than a schema for each value. */
-export const valuesByColumn = z.custom<RawRow>().superRefine((columns: unknown, context) => {
-  if (!isObject(columns)) {
-    context.addIssue({ code: 'custom', message: 'expected columns by name' });
-    return;
-  }
-  const entries = Object.entries(columns);
-  if (entries.length > COLUMNS_MAX)
-    context.addIssue({ code: 'custom', message: `expected at most ${COLUMNS_MAX} columns` });
-  const wrong = entries.find(([, value]) => !isValue(value));
-  if (wrong !== undefined) context.addIssue({ code: 'custom', path: [wrong[0]], message: VALUE });
-});
+/** Columns by name. One check for each column is cheaper than a schema for each value. */
+function byColumn<Columns extends RawRow>(
+  isRight: (value: unknown) => boolean,
+  message: string,
+): z.ZodType<Columns> {
+  return z.custom<Columns>().superRefine((columns: unknown, context) => {
+    if (!isObject(columns)) {
+      context.addIssue({ code: 'custom', message: 'expected columns by name' });
+      return;
+    }
+    const entries = Object.entries(columns);
+    if (entries.length > COLUMNS_MAX)
+      context.addIssue({ code: 'custom', message: `expected at most ${COLUMNS_MAX} columns` });
+    const wrong = entries.find(([, value]) => !isRight(value));
+    if (wrong !== undefined) context.addIssue({ code: 'custom', path: [wrong[0]], message });
+  });
+}
+
+export const valuesByColumn = byColumn<RawRow>(isValue, VALUE);
 
 /** Returns whether a value is a context of `commonFields`. */
 function isContext(value: unknown): value is RawRow {
   if (!isObject(value)) return false;
-  let count = 0;
-  for (const name in value) {
-    count += 1;
-    if (count > COLUMNS_MAX || !isValue(value[name])) return false;
-  }
-  return true;
+  const own = Object.values(value);
+  return own.length <= COLUMNS_MAX && own.every(isValue);
 }
 
 /** Returns whether a value is a seed of `commonFields`. */
@@ -141,9 +144,10 @@ function isSeed(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= SEED_MAX;
 }
 
-/** Returns whether a value is a column of candidates. */
-function isList(list: unknown): list is readonly unknown[] {
-  return Array.isArray(list) && list.length <= CANDIDATES_MAX && list.every(isValue);
+type ValueList = readonly unknown[];
+
+function isList(list: unknown): list is ValueList {
+  return Array.isArray(list) && list.length <= CANDIDATES_MAX;
 }
 
 const keyPart = z.union([
@@ -197,9 +201,20 @@ const CandidateSchema = z.strictObject({
   pacing: pacing.default(1),
 });
 
-const RankingRequestSchema = z.strictObject({
+const CandidatesSchema = z.strictObject({
   ...commonFields,
   candidates: z.array(z.unknown()).max(CANDIDATES_MAX),
+});
+
+const LIST = `expected a list of at most ${CANDIDATES_MAX} values`;
+const list = z.custom<ValueList>(isList, LIST);
+
+const ColumnsSchema = z.strictObject({
+  ...commonFields,
+  candidates: z.strictObject({
+    ...{ adgroup: list, bid: list.optional(), pacing: list.optional() },
+    features: byColumn<Readonly<Record<string, ValueList>>>(isList, LIST).default({}),
+  }),
 });
 
 /** Stands where a candidate is dropped. */
@@ -212,7 +227,14 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
   const content = jsonOf(bytes);
   if (!isObject(content))
     throw new RefusedRequest({ reason: 'wrong-value', what: 'the body is not an object' });
-  const { candidates: sent, ...common } = parseWith(RankingRequestSchema, content);
+  if (isObject(content['candidates'])) {
+    const { candidates, ...common } = parseWith(ColumnsSchema, content);
+    const { context, seed } = common;
+    const features = Object.entries(candidates.features);
+    const arrays = new CandidateArrays(NO_BYTES, 0, candidates.adgroup.length);
+    return arrays.bodyOf({ context, seed, shared: common }, { ...candidates, features });
+  }
+  const { candidates: sent, ...common } = parseWith(CandidatesSchema, content);
   const dropped: RankingBody['dropped'] = new Map();
   const candidates = sent.map((candidate, place) => {
     try {
@@ -302,64 +324,6 @@ export function fieldsReader<Fields extends Pick<RankingBody, 'context' | 'seed'
   };
 }
 
-const FAULTS_SHOWN_MAX = 5;
-/** No body needs as many lists and objects in one another; describing the faults of one that has would overflow the stack. */
-const DEPTH_MAX = 32;
-
-const decoder = new TextDecoder('utf-8', { fatal: true });
-
-function textOf(bytes: Uint8Array): string {
-  if (!isAscii(bytes)) return decoder.decode(bytes);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
-}
-
-/** @throws RefusedRequest if the bytes are not JSON in UTF-8. */
-export function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(textOf(bytes)) as unknown;
-  } catch (error) {
-    throw new RefusedRequest({
-      reason: 'malformed',
-      what: 'the body is not JSON in UTF-8',
-      found: error instanceof Error ? error.message : undefined,
-      cure: 'send the body that a JSON library writes',
-    });
-  }
-}
-
-/** @throws RefusedRequest that names what is wrong with the content. */
-export function parseWith<Schema extends z.ZodType>(
-  schema: Schema,
-  content: unknown,
-): z.output<Schema> {
-  const parsed = schema.safeParse(content);
-  if (parsed.success) return parsed.data;
-  if (isDeep(content))
-    throw new RefusedRequest({
-      reason: 'wrong-value',
-      what: 'the body is nested too deeply',
-      expected: `at most ${DEPTH_MAX} lists and objects in one another`,
-    });
-  const faults = describeIssues(parsed.error.issues.slice(0, FAULTS_SHOWN_MAX), content, schema);
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the body has fields that are wrong, missing or unknown',
-    found: faults.slice(0, FAULTS_SHOWN_MAX).join('; '),
-    cure: 'correct the fields named above; infra/docs/serving.md lists them',
-  });
-}
-
-function isDeep(content: unknown): boolean {
-  let level: unknown[] = [content];
-  for (let depth = 0; depth <= DEPTH_MAX; depth += 1) {
-    level = level.flatMap((value): unknown[] =>
-      typeof value === 'object' && value !== null ? Object.values(value) : [],
-    );
-    if (level.length === 0) return false;
-  }
-  return true;
-}
-
 /** Texts and numbers of a body; `JSON.parse` reads one with more. */
 const ELEMENTS_MAX = 2 ** 18;
 const SCANNED_COLUMNS_MAX = Math.floor(ELEMENTS_MAX / CANDIDATES_MAX);
@@ -436,7 +400,7 @@ export class BodyScanner {
     if (form === FORM.texts) return { form: 'texts', bytes: body, spans };
     const [start, end] = [int32At(this.#words, place + 2), int32At(this.#words, place + 3)];
     const values: unknown = JSON.parse(this.#written.toString('utf8', start, end));
-    if (!isList(values) || values.length !== count) return null;
+    if (!isList(values) || !values.every(isValue) || values.length !== count) return null;
     const withAbsent = values.map((value, candidate) =>
       uint32At(spans, 2 * candidate) === MISSING_START ? undefined : value,
     );
@@ -471,34 +435,35 @@ export function alignUp(place: number): number {
   return Math.ceil(place / ALIGNMENT) * ALIGNMENT;
 }
 
-const amounts = z.enum(['float64', 'float32']);
+const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
+const AMOUNTS = ['float64', 'float32'] as const;
+const FEATURES = ['text', 'id', 'float64', 'float32', 'int32'] as const;
+
+/** Columns of candidates: the types of their arrays, or the values themselves, for bags for example. */
+interface BodyColumns {
+  /** Keys, or their 64-bit hashes (`key-index.ts`). */
+  readonly adgroup: 'hash' | 'text' | ValueList;
+  readonly bid?: (typeof AMOUNTS)[number] | ValueList | undefined;
+  readonly pacing?: (typeof AMOUNTS)[number] | ValueList | undefined;
+  readonly features: readonly (readonly [string, (typeof FEATURES)[number] | ValueList])[];
+}
+
+const values = z.custom<ValueList>(isList, 'expected a type, or a list of values');
 const HeaderSchema = z.strictObject({
   ...commonFields,
   count: z.int().min(0).max(CANDIDATES_MAX),
   columns: z.strictObject({
-    /** Keys, or their 64-bit hashes (`key-index.ts`). */
-    adgroup: z.enum(['hash', 'text']),
-    bid: amounts.optional(),
-    pacing: amounts.optional(),
-    /** A list in place of a type is the column itself, for bags for example. */
+    adgroup: z.union([z.enum(['hash', 'text']), values]),
+    bid: z.union([z.enum(AMOUNTS), values]).optional(),
+    pacing: z.union([z.enum(AMOUNTS), values]).optional(),
     features: z
-      .array(
-        z.tuple([
-          z.string(),
-          z.union([
-            z.enum(['text', 'id', 'float64', 'float32', 'int32']),
-            z.custom<readonly unknown[]>(isList, 'expected a type, or a list of values'),
-          ]),
-        ]),
-      )
+      .array(z.tuple([z.string(), z.union([z.enum(FEATURES), values])]))
       .max(COLUMNS_MAX)
       .default([]),
   }),
 });
 
 const readHeader = fieldsReader(HeaderSchema);
-
-const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
 
 /** @throws RefusedRequest if the bytes are no such request. */
 export function parseBinaryBody(received: Buffer): RankingBody {
@@ -515,75 +480,103 @@ export function parseBinaryBody(received: Buffer): RankingBody {
   const { count, columns, bundle } = header.shared;
   if (bundle === null && columns.features.some(([, type]) => type === 'id'))
     throw malformedBody('ids, and no bundle', 'the bundle whose dictionaries they are of');
-  const arrays = new BinaryArrays(body, headerEnd, count);
-  const adgroups =
-    columns.adgroup === 'hash' ? arrays.hashes('adgroup') : arrays.texts('adgroup', false);
-  const dropped: RankingBody['dropped'] = new Map();
-  const bids = arrays.amounts('bid', columns.bid, dropped);
-  const pacings = arrays.amounts('pacing', columns.pacing, dropped);
-  const features = new Map<string, CandidateColumn>();
-  for (const [name, type] of columns.features) {
-    if (features.has(name)) throw malformedBody(`the column "${name}" is there twice`, 'each once');
-    features.set(name, arrays.column(name, type));
-  }
-  arrays.demandEnd();
-  const keyTexts = (): readonly string[] | null =>
-    // Texts that may be empty, but not null, are strings.
-    adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
-  const candidateCount = count;
-  return bodyOf(header, { candidateCount, adgroups, keyTexts, bids, pacings, features, dropped });
+  return new CandidateArrays(body, headerEnd, count).bodyOf(header, columns);
 }
 
-class BinaryArrays {
+const NO_BYTES = Buffer.alloc(0);
+
+/** Reads columns in their order. */
+class CandidateArrays {
   readonly #body: Buffer;
   readonly #count: number;
+  readonly #dropped: RankingBody['dropped'] = new Map();
   #end: number;
 
-  constructor(body: Buffer, headerEnd: number, count: number) {
+  constructor(body: Buffer, start: number, count: number) {
     this.#body = body;
-    this.#end = headerEnd;
+    this.#end = start;
     this.#count = count;
   }
 
-  hashes(name: string): HashesColumn {
-    const start = this.#taken(8 * this.#count, name);
-    return { form: 'hashes', words: this.#view(Uint32Array, start, 2 * this.#count) };
-  }
-
-  amounts(
-    name: string,
-    type: 'float64' | 'float32' | undefined,
-    dropped: RankingBody['dropped'],
-  ): ArrayLike<number> | null {
-    if (type === undefined) return null;
-    const values = this.#numbers(name, type);
-    for (let place = 0; place < values.length; place += 1) {
-      const value = numberAt(values, place);
-      if (value >= 0 && value <= BID_MAX) continue;
-      dropped.set(place, {
-        ...{
-          reason: 'wrong-value',
-          what: `the candidate has no ${name}`,
-          where: `columns.${name}`,
-        },
-        ...{ expected: `a number from 0 to ${BID_MAX}`, found: String(value) },
-      });
+  bodyOf(fields: ReadFields<CommonOfBody>, columns: BodyColumns): RankingBody {
+    const keys = this.#keys(columns.adgroup);
+    const bids = this.#amounts('bid', columns.bid);
+    const pacings = this.#amounts('pacing', columns.pacing);
+    const features = new Map<string, CandidateColumn>();
+    for (const [name, type] of columns.features) {
+      if (features.has(name))
+        throw malformedBody(`the column "${name}" is there twice`, 'each once');
+      features.set(name, this.#column(name, type));
     }
-    return values;
+    this.#demandEnd();
+    const [candidateCount, dropped] = [this.#count, this.#dropped];
+    return bodyOf(fields, { ...keys(), candidateCount, bids, pacings, features, dropped });
   }
 
-  column(
-    name: string,
-    type: keyof typeof ARRAYS | 'text' | 'id' | readonly unknown[],
-  ): CandidateColumn {
-    if (type === 'text') return this.texts(name, true);
+  /** Returns a function to be called once all columns are read: candidates that are dropped have no key. */
+  #keys(type: BodyColumns['adgroup']): () => Pick<RankingBody, 'adgroups' | 'keyTexts'> {
+    if (type === 'hash') {
+      const start = this.#taken(8 * this.#count, 'adgroup');
+      const words = this.#view(Uint32Array, start, 2 * this.#count);
+      return () => ({ adgroups: { form: 'hashes', words }, keyTexts: () => null });
+    }
+    if (type === 'text') {
+      const adgroups = this.#texts('adgroup', false);
+      // Texts that may be empty, but not null, are strings.
+      return () => ({ adgroups, keyTexts: () => valuesOf(adgroups) as readonly string[] });
+    }
+    const keys = this.#listed('adgroup', type).map((value, place) => {
+      const isText = typeof value === 'string' && value.length <= TEXT_LENGTH_MAX;
+      const key = isText ? value : adgroupKeySchema.safeParse(value).data;
+      if (key !== undefined) return key;
+      this.#drop(place, 'adgroup', 'a text or a whole number, or a list of them', value);
+      return '';
+    });
+    return () => textKeys(keys.map((key, place) => (this.#dropped.has(place) ? '' : key)));
+  }
+
+  #amounts(name: 'bid' | 'pacing', type: BodyColumns['bid']): ArrayLike<number> | null {
+    if (type === undefined) return null;
+    const amounts =
+      typeof type === 'string'
+        ? this.#numbers(name, type)
+        : Float64Array.from(this.#listed(name, type), (value) =>
+            typeof value === 'number' ? value : NaN,
+          );
+    for (let place = 0; place < amounts.length; place += 1) {
+      const amount = numberAt(amounts, place);
+      if (!(amount >= 0 && amount <= BID_MAX))
+        this.#drop(place, name, `a number from 0 to ${BID_MAX}`, amount);
+    }
+    return amounts;
+  }
+
+  #column(name: string, type: BodyColumns['features'][number][1]): CandidateColumn {
+    if (type === 'text') return this.#texts(name, true);
     if (type === 'id') {
       const start = this.#taken(Int32Array.BYTES_PER_ELEMENT * this.#count, name);
       return { form: 'ids', ids: this.#view(Int32Array, start, this.#count) };
     }
     if (typeof type === 'string') return { form: 'numbers', numbers: this.#numbers(name, type) };
-    if (type.length === this.#count) return { form: 'values', values: type };
-    throw malformedBody(`the column "${name}" has ${type.length} values`, `${this.#count} values`);
+    for (const [place, value] of this.#listed(name, type).entries())
+      if (!isValue(value)) this.#drop(place, `features.${name}`, VALUE, value);
+    return { form: 'values', values: type };
+  }
+
+  #listed(name: string, listed: ValueList): ValueList {
+    if (listed.length === this.#count) return listed;
+    throw malformedBody(`${listed.length} values of "${name}"`, `${this.#count}, as adgroups`);
+  }
+
+  #drop(place: number, name: string, expected: string, found: unknown): void {
+    this.#dropped.set(place, {
+      ...{ reason: 'wrong-value', what: `the candidate has a wrong ${name}` },
+      ...{
+        where: `candidates.${place}.${name}`,
+        expected,
+        found: JSON.stringify(found).slice(0, 100),
+      },
+    });
   }
 
   #numbers(name: string, type: keyof typeof ARRAYS): Float64Array | Float32Array | Int32Array {
@@ -592,7 +585,7 @@ class BinaryArrays {
   }
 
   /** @param emptyIsNull an empty text is an empty value. */
-  texts(name: string, emptyIsNull: boolean): TextsColumn {
+  #texts(name: string, emptyIsNull: boolean): TextsColumn {
     const count = this.#count;
     const offsets = this.#view(Uint32Array, this.#taken(4 * (count + 1), name), count + 1);
     const byteCount = uint32At(offsets, count);
@@ -619,7 +612,7 @@ class BinaryArrays {
     return { form: 'texts', bytes, spans };
   }
 
-  demandEnd(): void {
+  #demandEnd(): void {
     if (alignUp(this.#end) === alignUp(this.#body.length)) return;
     throw malformedBody(
       `the body has ${this.#body.length} bytes`,
@@ -658,7 +651,7 @@ function splits(bytes: Uint8Array, end: number): boolean {
 function malformedBody(found: string, expected: string): RefusedRequest {
   return new RefusedRequest({
     reason: 'malformed',
-    what: 'the body is no request in binary',
+    what: 'the columns of the body are not as they must be',
     ...{ expected, found },
     cure: 'infra/docs/serving.md describes the layout',
   });

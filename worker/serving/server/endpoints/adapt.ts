@@ -3,9 +3,9 @@
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
-import { jsonOf, parseWith, adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
+import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
-import { RefusedRequest } from '../refused-request.js';
+import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
 
 const ROWS_MAX = 5_000;
 const IMPRESSIONS_MAX = 1e9;
@@ -33,7 +33,12 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
     mediaTypes: [JSON_TYPE],
     isWrite: true,
     answer: async ({ bundle, body, deadlineAtMs }) => {
-      const { adgroup: key, segment, rows } = parseWith(AdaptBodySchema, jsonOf(body));
+      const { adgroup: key, ...sent } = parseWith(AdaptBodySchema, jsonOf(body));
+      const known = adapter.catalog.lineOf(key);
+      const segment = sent.segment ?? known?.segment ?? null;
+      const rows = sent.rows.map(({ features, ...row }) => ({
+        ...{ ...row, features: { ...known?.attributes, ...features } },
+      }));
       const notes = await storedOrRefused('the rows are', () =>
         adapter.adapt(bundle, { key, segment, rows }, deadlineAtMs),
       );

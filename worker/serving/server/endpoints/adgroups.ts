@@ -1,4 +1,4 @@
-/** `POST /v1/adgroups`: what the server knows of one adgroup, by which requests that name it alone are ranked. */
+/** `/v1/adgroups`: what the server knows of adgroups, by which requests that name them alone are ranked. */
 
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
@@ -6,8 +6,8 @@ import type { LoadedBundle } from '../../../../shared/bundle/read-bundle.js';
 import { ADGROUP_STATES } from '../catalog.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import type { LiveAdapter } from '../live-adapter.js';
-import { adgroupKeySchema, jsonOf, parseWith, valuesByColumn } from '../ranking-body.js';
-import { RefusedRequest, refusedValue } from '../refused-request.js';
+import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
+import { jsonOf, parseWith, RefusedRequest, refusedValue } from '../refused-request.js';
 import { storedOrRefused } from './adapt.js';
 
 const AdgroupBodySchema = z.strictObject({
@@ -18,8 +18,8 @@ const AdgroupBodySchema = z.strictObject({
   attributes: valuesByColumn.nullable().default(null),
 });
 
-export function adgroupsEndpoint(adapter: LiveAdapter): Endpoint {
-  return {
+export function adgroupEndpoints(adapter: LiveAdapter): readonly Endpoint[] {
+  const change: Endpoint = {
     method: 'POST',
     path: '/v1/adgroups',
     mediaTypes: [JSON_TYPE],
@@ -31,6 +31,17 @@ export function adgroupsEndpoint(adapter: LiveAdapter): Endpoint {
       return jsonAnswer({ adgroup: line.adgroup, state: line.state });
     },
   };
+  const show: Endpoint = {
+    method: 'GET',
+    path: '/v1/adgroups/{adgroup}',
+    answer: ({ parameter: found }) => {
+      const line = adapter.catalog.lineOf(found);
+      if (line !== null) return jsonAnswer(line);
+      const what = 'the catalog has no such adgroup';
+      throw new RefusedRequest({ reason: 'no-such-path', what, found });
+    },
+  };
+  return [change, show];
 }
 
 /** @throws RefusedRequest if the bundle that is served has no such segment, or cannot encode a value. */

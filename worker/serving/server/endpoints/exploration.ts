@@ -37,13 +37,14 @@ import {
   droppedList,
   evidenceOf,
   explanationOf,
-  jsonAnswerOf,
+  inForm,
   logitVariancesOf,
   probabilitiesOf,
   rankingBodyOf,
   rankingOf,
   type Ranking,
 } from '../answer-forms.js';
+import { Catalog } from '../catalog.js';
 import {
   JSON_TYPE,
   jsonAnswer,
@@ -52,9 +53,10 @@ import {
   type Endpoint,
   type ReceivedRequest,
 } from '../endpoint.js';
-import { jsonOf, KEY_SEPARATOR, parseWith, type RankingBody } from '../ranking-body.js';
-import { RefusedRequest } from '../refused-request.js';
+import { KEY_SEPARATOR, type RankingBody } from '../ranking-body.js';
+import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
 import type { Estimates, ServedBundle } from '../served-bundle.js';
+import { storedOrRefused } from './adapt.js';
 import { rankEndpoint } from './table.js';
 
 interface ExplorerParts {
@@ -103,14 +105,14 @@ export class Explorer {
   readonly endpoint: Endpoint = {
     method: 'POST',
     path: rankEndpoint.path,
-    mediaTypes: [JSON_TYPE],
+    mediaTypes: rankEndpoint.mediaTypes,
     answer: (request) => this.#answer(request),
   };
 
   async #answer(request: ReceivedRequest): Promise<Answer> {
     const body = rankingBodyOf(request);
     const bundle = request.bundleFor(body);
-    const keys = namesOf(body);
+    const keys = namesOf(body, bundle.catalog);
     const ranking = rankingOf(bundle, body);
     const { seed, estimates } = ranking;
     // Copies, because others are ranked while the slate is logged.
@@ -129,8 +131,8 @@ export class Explorer {
       first.length,
     );
     return keptAnswer(
-      jsonAnswerOf({
-        ...{ bundle, canary: bundle === request.bundle ? undefined : true, seed },
+      inForm(request, {
+        ...{ bundle, seed },
         dropped: droppedList(body),
         lists: lists.map((list) => (list.name === 'order' ? { ...list, values: order } : list)),
         explanation: body.explain
@@ -343,20 +345,31 @@ function nameIn(value: unknown): string | null {
   return isName ? value : null;
 }
 
-/** @throws RefusedRequest if the log of rows could not name an adgroup. */
-function namesOf({ keyTexts, dropped }: RankingBody): readonly string[] {
-  const keys = keyTexts();
-  const isWrong = (key: string, place: number): boolean =>
-    (key === '' || key.length > NAME_LENGTH_MAX) && !dropped.has(place);
-  const wrong = keys?.findIndex(isWrong) ?? 0;
-  if (keys !== null && wrong < 0) return keys;
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the key of an adgroup cannot be named in the log of rows',
-    where: `candidate ${wrong}`,
-    expected: `a text of 1 to ${NAME_LENGTH_MAX} characters, where the server logs rows`,
-    found: keys === null ? 'a hash' : `${at(keys, wrong).length} characters`,
-  });
+/**
+ * Leaves out candidates that the log of rows could not name.
+ *
+ * @throws RefusedRequest if it could not have a feature, of which there are ids alone.
+ */
+function namesOf(body: RankingBody, catalog: Catalog | null): readonly string[] {
+  const { adgroups, features, dropped } = body;
+  const ofIds = [...features].find(([, { form }]) => form === 'ids');
+  if (ofIds !== undefined)
+    throw new RefusedRequest({
+      ...{ reason: 'wrong-value', what: 'the log of rows takes values, not ids' },
+      ...{ where: `the column "${ofIds[0]}"`, cure: 'send texts, or leave it to the catalog' },
+    });
+  const isHash = adgroups.form === 'hashes';
+  const keys = isHash ? (catalog ?? new Catalog()).keysOf(adgroups.words) : body.keyTexts();
+  for (const [place, { length }] of (keys ?? []).entries())
+    if ((length === 0 || length > NAME_LENGTH_MAX) && !dropped.has(place))
+      dropped.set(place, {
+        reason: 'wrong-value',
+        what: 'the key of an adgroup cannot be named in the log of rows',
+        where: `candidate ${place}`,
+        expected: `1 to ${NAME_LENGTH_MAX} characters, or the hash of an adgroup in the catalog`,
+        found: isHash ? 'a hash of none' : `${length} characters`,
+      });
+  return keys ?? [];
 }
 
 interface ExplorationSource {
@@ -476,17 +489,9 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
           found: String(sent[wrong.place]?.epochMs),
           cure: 'send milliseconds, or leave epochMs out where it happened just now',
         });
-      try {
-        return jsonAnswer({ receipts: await taker.take(sent) });
-      } catch (error) {
-        if (!(error instanceof QianmoError)) throw error;
-        throw new RefusedRequest({
-          reason: 'not-durable',
-          what: 'the events are not known to be stored',
-          found: error.report.what,
-          cure: 'send them again: each counts once',
-        });
-      }
+      return jsonAnswer({
+        receipts: await storedOrRefused('the events are', () => taker.take(sent)),
+      });
     },
   };
 }
@@ -497,12 +502,6 @@ function servedAdgroupEndpoint(evidence: EvidenceLog): Endpoint {
     method: 'GET',
     path: '/v1/exploration/{adgroup}',
     answer: ({ parameter: adgroup }) => {
-      if (adgroup.length > NAME_LENGTH_MAX)
-        throw new RefusedRequest({
-          ...{ reason: 'wrong-value', what: 'no adgroup with evidence has so long a key' },
-          ...{ where: 'the path', expected: `at most ${NAME_LENGTH_MAX} characters` },
-          found: `${adgroup.length} characters`,
-        });
       const { state } = evidence;
       state.endWindows(evidence.nowMs());
       const { own, all } = state.servedOf(adgroup);
