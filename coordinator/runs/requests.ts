@@ -335,7 +335,10 @@ export const REQUESTS = {
     confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
     seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
   }),
-  replay: z.strictObject({ logs: texts('<log> row logs') }),
+  replay: z.strictObject({
+    logs: texts('<log> row logs'),
+    bundles: text('<address> with --replay, the bundles that served: scores again, too').optional(),
+  }),
   workers: z.strictObject(queueFields),
   cancel: z.strictObject({
     run: text('<run> the name of a run that is being computed: `run` in its config'),

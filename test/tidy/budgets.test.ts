@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 37_290],
-  ['lines of shared', () => linesBelow('shared'), 22_865],
-  ['lines of worker', () => linesBelow('worker'), 25_189],
-  ['lines of infra', () => linesBelow('infra'), 12_092],
-  ['lines of test', () => linesBelow('test'), 75_245],
+  ['lines of coordinator', () => linesBelow('coordinator'), 37_298],
+  ['lines of shared', () => linesBelow('shared'), 22_918],
+  ['lines of worker', () => linesBelow('worker'), 25_190],
+  ['lines of infra', () => linesBelow('infra'), 12_180],
+  ['lines of test', () => linesBelow('test'), 75_295],
   ['source files', () => production.length, 449],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_202],
+  ['exported names', exportedCount, 2_204],
   ['rows of configuration', configurationRowCount, 218],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
-  ['KB of documentation', documentKilobytes, 500],
+  ['KB of documentation', documentKilobytes, 501],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
