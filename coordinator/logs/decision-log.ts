@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
-import { rowRecordsIn, type RowRecord } from '../../shared/config/row-record.js';
+import type { RowRecord } from '../../shared/config/row-record.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { rowLogAt, rowLogText } from './row-log.js';
 import type { LoggedRows } from '../scoring/off-policy.js';
@@ -29,21 +29,26 @@ export interface LogCounts {
   readonly unknownCount: number;
 }
 
-/** Reads addresses of row logs, and files of them, in their order. */
-export async function* loggedRecords(
+/**
+ * Reads addresses of row logs, and files of them, in their order.
+ *
+ * @param recordsIn reads the text of a file
+ */
+export async function* loggedRecords<Logged = RowRecord>(
   logs: readonly string[],
   objectStoreOf: (address: string) => ObjectStore,
   signal: AbortSignal,
-): AsyncGenerator<RowRecord> {
+  recordsIn: (text: string, file: string) => Iterable<Logged>,
+): AsyncGenerator<Logged> {
   for (const log of logs) {
     const rows = await rowLogAt(log, objectStoreOf);
-    if (rows === null) yield* rowRecordsIn(await rowLogText(log), log);
+    if (rows === null) yield* recordsIn(await rowLogText(log), log);
     else
       for (const key of rows.keys) {
         signal.throwIfAborted();
         const name = `${rows.store.address}/${key}`;
         const text = await rowLogText(name, async () => (await rows.store.get(key))?.bytes);
-        yield* rowRecordsIn(text, name);
+        yield* recordsIn(text, name);
       }
   }
 }

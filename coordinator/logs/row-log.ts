@@ -3,9 +3,12 @@
  * everything behind reads like any log: the columns of requests under their names, and those of the server under names with `served_`.
  */
 
+import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { gunzipSync } from 'node:zlib';
+import { z } from 'zod';
 import { systemClock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
@@ -17,6 +20,7 @@ import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
+import type { ServedRow } from '../scoring/served-losses.js';
 import type { DuckSession } from './duckdb-session.js';
 import { literal } from './sql.js';
 
@@ -152,12 +156,44 @@ export async function joinRows(
   return served;
 }
 
-function digestOf(key: string): string {
+/** The name by which a task store knows a file. */
+export function digestOf(key: string): string {
   return sha256Of(Buffer.from(key));
 }
 
 function beganMsOf(key: string): number {
   return Number(key.slice(ROW_FILE_PREFIX.length, key.indexOf('-', ROW_FILE_PREFIX.length)));
+}
+
+const RowSchema = z.looseObject({
+  [SERVED.adgroup]: z.string(),
+  [SERVED.click]: z.number(),
+  [SERVED.value]: z.number(),
+});
+const ROWS_AT_ONCE = 512;
+
+/** The last rows of a file that `joinRows` wrote, in its order. */
+export async function* servedRowsIn(
+  { path, served }: { readonly path: string; readonly served?: Pick<ServedRows, 'rowCount'> },
+  rowCountMax: number,
+): AsyncGenerator<ServedRow[]> {
+  let skippedCount = Math.max(0, (served?.rowCount ?? 0) - rowCountMax);
+  let rows: ServedRow[] = [];
+  for await (const line of createInterface({
+    input: createReadStream(path),
+    crlfDelay: Infinity,
+  })) {
+    if (skippedCount-- > 0) continue;
+    const row = RowSchema.parse(JSON.parse(line));
+    const { [SERVED.adgroup]: adgroup, [SERVED.click]: click, [SERVED.value]: value } = row;
+    const own: readonly string[] = Object.values(SERVED);
+    const requested = Object.entries(row).filter(([name]) => !own.includes(name));
+    rows.push({ adgroup, click, value, features: Object.fromEntries(requested) });
+    if (rows.length < ROWS_AT_ONCE) continue;
+    yield rows;
+    rows = [];
+  }
+  if (rows.length > 0) yield rows;
 }
 
 /** Makes the tables `row_lines`, `row_files` and `feedback`. */

@@ -211,16 +211,23 @@ interface RefreshedExport extends ChangedExport {
   readonly full: ExportedBundle | null;
 }
 
+/** Moves a label to the bundle that was made, unless it is there. */
+type Publish = (
+  objects: ObjectStore,
+  moved: { from: string | null; to: string },
+) => Promise<unknown>;
+
 /** Exports what has changed since the bundle of a label, or all if the trunk has: what is served stays as it is. */
 async function exportRefreshed(
   config: RunConfig,
   request: ChangedPlace & DispatchChoice,
-  dispatchOf: () => Promise<RunDispatch>,
+  made: Pick<ChangeDispatch, 'dispatchOf' | 'publish'>,
   context: RunContext,
 ): Promise<RefreshedExport> {
   const opened = await openChange(config, request, context);
   const { objects, place, source, published, isSameTrunk } = opened;
-  const carried = { hereMax: hereMaxOf(config, request), dispatchOf };
+  const { dispatchOf, publish } = made;
+  const carried = { ...made, hereMax: hereMaxOf(config, request) };
   if (isSameTrunk) return { ...(await exportChanges(opened, carried, context)), full: null };
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
@@ -229,7 +236,7 @@ async function exportRefreshed(
   const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
     stoppedExport(place.bundles),
   );
-  await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
+  await publish(objects, { from: opened.labelled, to: full.digest });
   return { ...place, digest: full.digest, changes: null, full };
 }
 
@@ -244,6 +251,7 @@ interface ChangeDispatch {
   /** So many are adapted in this process; none where other machines compute. */
   readonly hereMax: number;
   readonly dispatchOf: () => Promise<RunDispatch>;
+  readonly publish: Publish;
 }
 
 function hereMaxOf(config: RunConfig, choice: DispatchChoice): number {
@@ -292,10 +300,10 @@ async function exportChanges(
   carried: ChangeDispatch,
   context: RunContext,
 ): Promise<ChangedExport> {
-  const { bundles, label } = place;
+  const { bundles } = place;
   const changedCount = adgroupsOf(source.store).filter(isChanged).length;
   if (isSameTrunk && changedCount === 0) {
-    await moveLabelFrom(objects, label, { from: labelled, to: published.digest });
+    await carried.publish(objects, { from: labelled, to: published.digest });
     return { ...place, digest: published.digest, changes: null };
   }
   const loaded = await readPublishedBundle(objects, published.digest);
@@ -314,7 +322,7 @@ async function exportChanges(
     () => stoppedExport(bundles),
   );
   const digest = changes?.digest ?? published.digest;
-  await moveLabelFrom(objects, label, { from: labelled, to: digest });
+  await carried.publish(objects, { from: labelled, to: digest });
   return { ...place, digest, changes };
 }
 
@@ -485,7 +493,7 @@ function requireTrainable(manifest: TrainedSoFar, { store, config, outerSteps }:
 }
 
 /** Whether it has all its outer steps, or has stopped early. */
-function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
+export function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
   const { earlyStopping, schedule } = config.training;
   const hasStoppedEarly =
     earlyStopping !== undefined &&
@@ -502,40 +510,58 @@ export interface RefreshResult extends RefreshedExport, AppendedLogs {
 }
 
 export async function refreshRun(
-  { logs, outerSteps, ...request }: RequestOf<'refresh'>,
+  request: RequestOf<'refresh'>,
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const checkedFiles = new Set<string>();
-  const checking = { ...context, checkedFiles };
+  const checking = { ...context, checkedFiles: new Set<string>() };
   return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
-    const { clock, sink, signal } = logged;
-    const startedMs = clock.monotonicMs();
-    const objectStoreAt = (address: string) => objectStoreOf(config, address);
-    const demandRefreshable = await refreshableOf(config, { ...request, outerSteps });
-    const appended = await appendLogs(config, typeof logs === 'string' ? [logs] : logs, {
-      ...{ clock, sink, signal, objectStoreOf: objectStoreAt, temporaryFolder: tmpdir() },
-      // Refused before anything is written.
-      openStore: async () => {
-        const options = { checkedFiles, objectStoreOf: objectStoreAt };
-        const store = await openTaskStore(config.data.store, options);
-        return closeUnless(store, () => demandRefreshable(store));
-      },
-    });
-    const appendedMs = clock.monotonicMs();
-    let dispatch: Promise<RunDispatch> | null = null;
-    const dispatchOf = (): Promise<RunDispatch> =>
-      (dispatch ??= dispatchForRun(config, { runId: config.run }, request, logged));
-    const trained =
-      outerSteps === undefined ? null : await trainFurther(config, outerSteps, dispatchOf, logged);
-    const trainedMs = clock.monotonicMs();
-    const exported = await exportRefreshed(config, request, dispatchOf, logged);
-    const endedMs = clock.monotonicMs();
-    return {
-      ...{ ...appended, ...exported, trained },
-      ...{ appendMs: appendedMs - startedMs, trainMs: trainedMs - appendedMs },
-      exportMs: endedMs - trainedMs,
-    };
+    const startedMs = logged.clock.monotonicMs();
+    const appended = await appendToStore(config, request, logged);
+    const appendMs = logged.clock.monotonicMs() - startedMs;
+    const publish: Publish = (objects, moved) => moveLabelFrom(objects, request.label, moved);
+    return { ...appended, appendMs, ...(await exportStale(config, request, publish, logged)) };
+  });
+}
+
+/** Trains further if that is asked for, and exports what is stale then. */
+export async function exportStale(
+  config: RunConfig,
+  {
+    outerSteps,
+    ...request
+  }: ChangedPlace & DispatchChoice & Pick<RequestOf<'refresh'>, 'outerSteps'>,
+  publish: Publish,
+  context: RunContext,
+): Promise<Omit<RefreshResult, keyof AppendedLogs | 'appendMs'>> {
+  const { clock } = context;
+  const startedMs = clock.monotonicMs();
+  let dispatch: Promise<RunDispatch> | null = null;
+  const dispatchOf = (): Promise<RunDispatch> =>
+    (dispatch ??= dispatchForRun(config, { runId: config.run }, request, context));
+  const trained =
+    outerSteps === undefined ? null : await trainFurther(config, outerSteps, dispatchOf, context);
+  const trainedMs = clock.monotonicMs();
+  const exported = await exportRefreshed(config, request, { dispatchOf, publish }, context);
+  const exportMs = clock.monotonicMs() - trainedMs;
+  return { ...exported, trained, trainMs: trainedMs - startedMs, exportMs };
+}
+
+/** @throws QianmoError of kind `usage`, before anything is written, if the run cannot be refreshed. */
+export async function appendToStore(
+  config: RunConfig,
+  request: ChangedPlace & Pick<RequestOf<'refresh'>, 'logs' | 'outerSteps'>,
+  { clock, sink, signal, checkedFiles = new Set() }: RunContext,
+): Promise<AppendedLogs> {
+  const objectStoreAt = (address: string) => objectStoreOf(config, address);
+  const demandRefreshable = await refreshableOf(config, request);
+  return appendLogs(config, [request.logs].flat(), {
+    ...{ clock, sink, signal, objectStoreOf: objectStoreAt, temporaryFolder: tmpdir() },
+    openStore: async () => {
+      const options = { checkedFiles, objectStoreOf: objectStoreAt };
+      const store = await openTaskStore(config.data.store, options);
+      return closeUnless(store, () => demandRefreshable(store));
+    },
   });
 }
 

@@ -60,6 +60,7 @@ const BEGINNINGS: ReadonlySet<EventKind> = new Set([
   'progress',
   'trial-scored',
   'report-written',
+  'bundle-judged',
 ]);
 
 /** Readers call a silent call lost after nine of these. */

@@ -93,6 +93,31 @@ const exportedFields = {
 
 const logs = '<path> the new logs: a file, a folder, a glob or an s3:// address';
 
+const refreshFields = {
+  ...exportedFields,
+  logs: describeField(z.union([text(logs), texts(logs)]), logs),
+  outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
+};
+
+const SECONDS_PER_DAY = 86_400;
+
+/** Options of a refresh that goes on. */
+export const FOLLOW_FIELDS = {
+  intervalSeconds: decimal(
+    { above: 0, upTo: SECONDS_PER_DAY },
+    '<seconds> with --follow, time from one look at the row log to the next',
+  ).default(60),
+  judgeRows: integer(
+    1,
+    1_000_000_000,
+    '<count> with --follow, rows that a bundle is judged on at least',
+  ).default(1_000),
+  trunkSeconds: decimal(
+    { from: 0, upTo: 31 * SECONDS_PER_DAY },
+    '<seconds> with --follow and --outer-steps, age of the trunk at which it is trained further',
+  ).default(300),
+};
+
 const bundles = text('<address> the address of bundles: a folder or s3:// prefix');
 const bundle = text('<address> ADDRESS of bundles or ADDRESS@LABEL; latest unless one is given');
 
@@ -195,11 +220,8 @@ export const REQUESTS = {
     rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
   }),
   /** The label names the bundle that is changed, and is moved to the new one. */
-  refresh: z.strictObject({
-    ...exportedFields,
-    logs: describeField(z.union([text(logs), texts(logs)]), logs),
-    outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
-  }),
+  refresh: z.strictObject(refreshFields),
+  follow: z.strictObject({ ...refreshFields, ...FOLLOW_FIELDS }),
   /** Bundles under one address. */
   bundles: z.strictObject({ bundles }),
   /** One bundle: `@` and a label or digest follow the address unless `latest` is meant. */
@@ -347,7 +369,10 @@ export const REQUESTS = {
     ).default(10_000),
     confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
   }),
-  replay: z.strictObject({ logs: texts('<log> row logs') }),
+  replay: z.strictObject({
+    logs: texts('<log> row logs'),
+    bundles: text('<address> with --replay, the bundles that served: scores again, too').optional(),
+  }),
   workers: z.strictObject(queueFields),
   cancel: z.strictObject({
     run: text('<run> the name of a run that is being computed: `run` in its config'),

@@ -7,6 +7,8 @@ import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-co
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { LocalCompute } from '../export/unknown-block.js';
 import type { RunCaller } from '../plan/prepared-run.js';
+import type { ServedScorer } from '../scoring/served-losses.js';
+import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -101,6 +103,16 @@ export interface Machine {
    * @param demand if this process may compute jobs under it, as a process of `startExecutors` would.
    */
   openCompute(context: RunContext, demand?: ComputeDemand): Promise<LocalCompute>;
+  /**
+   * Opens what scores logged rows as a ranking server does.
+   *
+   * @param where the bundle is, for messages
+   * @throws QianmoError `data` if the bundle fails its self-check.
+   */
+  openServedScorer(
+    bundle: { readonly digest: string; readonly loaded: LoadedBundle },
+    where: string,
+  ): Promise<ServedScorer>;
   /** @throws QianmoError `environment` if the demanded device is not available. */
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */

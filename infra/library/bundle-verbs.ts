@@ -1,7 +1,9 @@
 /** Verbs of bundles: written, kept, converted and served. */
 
 import type { ExportResult, RefreshResult } from '../../coordinator/runs/export-run.js';
-import { REQUESTS } from '../../coordinator/runs/requests.js';
+import { flag, FORMAT } from '../../coordinator/runs/request-fields.js';
+import { FOLLOW_FIELDS, REQUESTS } from '../../coordinator/runs/requests.js';
+import { encodeEvent } from '../../shared/events/event-lines.js';
 import { ConvertRequestSchema, ServeRequestSchema } from './requests.js';
 import { call, service } from './verb.js';
 
@@ -44,9 +46,36 @@ trunk is trained further, and all adgroups are adapted. Log files that were appe
 refresh that was stopped goes on when it is started again.
 Examples:
   qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz
-  qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50`,
+  qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50
+With --follow it goes on until it is stopped, on the row log of a server. A new bundle is labeled LABEL-next, and gets
+the label once it is not worse than the labeled one on later rows; a labeled bundle that is worse loses it again.
+  qianmo refresh run.yaml --logs s3://logs/shop/rows --follow --outer-steps 20`,
   run: async () => (await import('../../coordinator/runs/export-run.js')).refreshRun,
   show: async (refreshed: RefreshResult) => (await documents()).refreshDocument(refreshed),
+});
+
+/**
+ * Refreshes a run from the row log of a server until it is stopped: adapts adgroups with new rows, and moves the label to a bundle
+ * that has proved itself on later rows, or back.
+ */
+export const follow = call('follow', {
+  request: REQUESTS.follow,
+  about: 'refresh from a row log until stopped',
+  command: 'refresh',
+  operands: ['config'],
+  extra: {
+    follow: flag(
+      'go on until stopped, and judge each bundle on later rows before it gets the label',
+    ),
+    ...FOLLOW_FIELDS,
+    format: FORMAT,
+  },
+  when: 'follow',
+  plugins: true,
+  watched: 'all',
+  run: async () => (await import('../../coordinator/runs/follow-run.js')).followRun,
+  onEvent: ({ format }, { print }) =>
+    Promise.resolve(format === 'json' ? (event) => print(encodeEvent(event)) : null),
 });
 
 /** The bundles under an address, the last published first. */

@@ -17,16 +17,42 @@ import {
   type LoggedRows,
   type OffPolicyReport,
 } from '../../coordinator/scoring/off-policy.js';
+import type { ServedScorer } from '../../coordinator/scoring/served-losses.js';
+import { bundleDigests } from '../../shared/bundle/bundle-store.js';
+import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
+import {
+  rowRecordsIn,
+  shownRankingsIn,
+  type ShownRanking,
+} from '../../shared/config/row-record.js';
+import { openServedScorer } from './served-scorer.js';
 import { configOf, objectStoreAt } from '../../coordinator/runs/places.js';
 import { logSentence } from '../../coordinator/reports/off-policy-document.js';
 
 const DIFFERING_MAX = 20;
+
+/** Beyond this a probability is another one. */
+const DIFFERENCE_MAX = 1e-6;
+
+interface ReplayedScores {
+  readonly rowCount: number;
+  readonly differenceMax: number;
+  readonly differingCount: number;
+  /** The first of them: the decision and the slot. */
+  readonly differing: readonly string[];
+  /** Not compared: their blocks had adapted in the server. */
+  readonly liveCount: number;
+  /** Not compared: their bundle is gone, or they predict a value. */
+  readonly leftOutCount: number;
+}
 
 export interface ReplayResult {
   readonly decisionCount: number;
   readonly differingCount: number;
   /** The first of them. */
   readonly differing: readonly string[];
+  /** Null unless bundles are given. */
+  readonly scores: ReplayedScores | null;
 }
 
 export function judgeLoggedChoices(
@@ -37,20 +63,64 @@ export function judgeLoggedChoices(
 }
 
 export async function replayLog(
-  { logs }: RequestOf<'replay'>,
+  { logs, bundles }: RequestOf<'replay'>,
   { environment, signal }: RunContext,
 ): Promise<ReplayResult> {
   const objectStoreOf = (address: string): ObjectStore => objectStoreAt(address, environment);
   const differing: string[] = [];
   let [decisionCount, differingCount] = [0, 0];
-  for await (const record of loggedRecords(logs, objectStoreOf, signal)) {
+  for await (const record of loggedRecords(logs, objectStoreOf, signal, rowRecordsIn)) {
     if (record.kind !== 'decision') continue;
     decisionCount += 1;
     if (isRepeatable(record)) continue;
     differingCount += 1;
     if (differing.length < DIFFERING_MAX) differing.push(record.input.id);
   }
-  return { decisionCount, differingCount, differing };
+  const rankings = loggedRecords(logs, objectStoreOf, signal, shownRankingsIn);
+  const scores = bundles === undefined ? null : await scoredAgain(rankings, objectStoreOf(bundles));
+  return { decisionCount, differingCount, differing, scores };
+}
+
+/** Compares probabilities as logged with those that the bundle gives that the log names. */
+async function scoredAgain(
+  rankings: AsyncIterable<ShownRanking>,
+  objects: ObjectStore,
+): Promise<ReplayedScores> {
+  const there = new Set(await bundleDigests(objects));
+  const counts = { rowCount: 0, differingCount: 0, liveCount: 0, leftOutCount: 0 };
+  const differing: string[] = [];
+  let differenceMax = 0;
+  let [opened, scorer]: [string, ServedScorer | null] = ['', null];
+  for await (const { id, bundle: digest, context, shown } of rankings) {
+    if (!there.has(digest)) {
+      counts.leftOutCount += shown.length;
+      continue;
+    }
+    if (scorer === null || opened !== digest) {
+      scorer?.close();
+      const loaded = await readPublishedBundle(objects, digest);
+      scorer = openServedScorer({ digest, loaded }, `${objects.address}@${digest}`);
+      opened = digest;
+    }
+    const { expected } = scorer.score(context, shown);
+    for (const [place, { probability, isLive = false }] of shown.entries()) {
+      if (isLive) counts.liveCount += 1;
+      else if (probability === null) counts.leftOutCount += 1;
+      else {
+        counts.rowCount += 1;
+        const difference = Math.abs((expected[place] ?? NaN) - probability);
+        // A row that the bundle leaves out differs.
+        if (difference <= DIFFERENCE_MAX) differenceMax = Math.max(differenceMax, difference);
+        else {
+          counts.differingCount += 1;
+          if (!Number.isNaN(difference)) differenceMax = Math.max(differenceMax, difference);
+          if (differing.length < DIFFERING_MAX) differing.push(`${id}.${place + 1}`);
+        }
+      }
+    }
+  }
+  scorer?.close();
+  return { ...counts, differenceMax, differing };
 }
 
 export interface OpeResult extends OffPolicyReport {
@@ -110,7 +180,7 @@ async function rowsOf(
   if (new Set(areRows).size > 1) throw mixtureError(logs);
   if (areRows.includes(true)) {
     const settings = policy === undefined ? null : await configOf(POLICY, policy, environment);
-    const records = loggedRecords(logs, objectStoreOf, signal);
+    const records = loggedRecords(logs, objectStoreOf, signal, rowRecordsIn);
     return joinedRows(records, (decision) => judge(decision, settings));
   }
   if (policy !== undefined) throw policyOfTable(logs);

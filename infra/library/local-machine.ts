@@ -56,6 +56,11 @@ export const localMachine: Machine = {
     return localCompute(context, demand);
   },
 
+  openServedScorer: async (bundle, where) => {
+    const { openServedScorer } = await import('./served-scorer.js');
+    return openServedScorer(bundle, where);
+  },
+
   requireDevice: async (device, { clock, environment }) => {
     if (device === 'auto') return;
     await describeDevice({

@@ -222,7 +222,7 @@ Example, a table that names the probability of each choice under both policies:
   qianmo ope choices.csv --propensity p_logged --target p_new --format json
 Example, the exploration of a config on what a server has logged:
   qianmo ope runs/shop/state/rows --policy policy.yaml
-  qianmo ope s3://logs/shop/rows --replay`,
+  qianmo ope s3://logs/shop/rows --replay --bundles runs/shop/bundles`,
   run: async () => (await import('./explored-log.js')).judgeLoggedChoices,
   show: async (result) =>
     (await import('../../coordinator/reports/off-policy-document.js')).offPolicyDocument(result),
@@ -236,6 +236,7 @@ export const replayDecisions = call('replayDecisions', {
   operands: ['logs'],
   extra: {
     replay: flag('repeat the decisions from their records, bit for bit', { conflicts: 'policy' }),
+    bundles: REQUESTS.replay.shape.bundles,
   },
   when: 'replay',
   run: async () => (await import('./explored-log.js')).replayLog,
@@ -326,17 +327,34 @@ function logLines({ rejected, division, remarks }: CheckedLogs): (readonly [stri
   ];
 }
 
-/** Fails after a decision that differs. */
+/** Fails after a decision or a score that differs. */
 function replayTexts(result: ReplayResult): Shown {
-  const { decisionCount, differingCount, differing } = result;
-  const text = `${decisionCount - differingCount} of ${decisionCount} decisions repeat bit for bit`;
-  if (differingCount === 0) return { text, json: result };
-  const failure = new QianmoError({
+  const { decisionCount, differingCount, differing, scores } = result;
+  const decisions = `${decisionCount - differingCount} of ${decisionCount} decisions repeat bit for bit`;
+  const text = scores === null ? decisions : `${decisions}\n${scoresText(scores)}`;
+  if (differingCount > 0)
+    return { text, json: result, failure: unrepeated('decisions', differing) };
+  if (scores === null || scores.differingCount === 0) return { text, json: result };
+  return { text, json: result, failure: unrepeated('scores', scores.differing) };
+}
+
+function scoresText(scores: NonNullable<ReplayResult['scores']>): string {
+  const { rowCount, differingCount, differenceMax, liveCount, leftOutCount } = scores;
+  const same = `${count(rowCount - differingCount)} of ${counted(rowCount, 'row')} score the same`;
+  const most = `largest difference ${differenceMax.toExponential(1)}`;
+  const left = `${liveCount} scored by live blocks, ${leftOutCount} of other bundles or values`;
+  return `${same}, ${most}; not compared: ${left}`;
+}
+
+function unrepeated(what: 'decisions' | 'scores', differing: readonly string[]): QianmoError {
+  return new QianmoError({
     kind: 'failed',
-    what: 'decisions of the log do not repeat',
-    expected: 'the slots and propensities of the record, from its input and seed',
+    what: `${what} of the log do not repeat`,
+    expected:
+      what === 'decisions'
+        ? 'the slots and propensities of the record, from its input and seed'
+        : 'the probabilities of the record, within 1e-6, from its bundle and features',
     found: differing.join(', '),
     cure: 'replay with the version that made them; otherwise the log was changed',
   });
-  return { text, json: result, failure };
 }

@@ -118,26 +118,45 @@ export function moveLabelFrom(
 ): Promise<BundleLabel> {
   return changeLabel(store, name, (before) => {
     if (before?.bundle === to) return before;
-    if ((before?.bundle ?? null) !== from)
-      throw new QianmoError({
-        kind: 'failed',
-        what: 'the label was moved meanwhile, and stays where it is',
-        where: `${store.address}/${keyOf(name)}`,
-        expected: from ?? 'no such label',
-        found: before?.bundle ?? 'no such label',
-        cure: `run the same command again to go on from there, or move the label to the new bundle, ${to.slice(0, 12)}, with \`qianmo bundle label\``,
-      });
-    return withTarget(to, before);
+    if ((before?.bundle ?? null) === from) return withTarget(to, before);
+    const cure = `run the same command again to go on from there, or move the label to the new bundle, ${to.slice(0, 12)}, with \`qianmo bundle label\``;
+    throw movedMeanwhile(store, { name, from, before, cure });
+  });
+}
+
+function movedMeanwhile(
+  store: ObjectStore,
+  moved: {
+    readonly name: string;
+    readonly from: string | null;
+    readonly before: LabelTarget | null;
+    readonly cure: string;
+  },
+): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: 'the label was moved meanwhile, and stays where it is',
+    where: `${store.address}/${keyOf(moved.name)}`,
+    expected: moved.from ?? 'no such label',
+    found: moved.before?.bundle ?? 'no such label',
+    cure: moved.cure,
   });
 }
 
 /**
  * Points the label at the bundle before.
  *
- * @throws QianmoError of kind `usage` if there is no such label, or nothing before.
+ * @param from where it pointed, if it must still do so
+ * @throws QianmoError of kind `usage` if there is no such label, or nothing before, `failed` if somebody has moved it.
  */
-export function rollBackLabel(store: ObjectStore, name: string): Promise<BundleLabel> {
+export function rollBackLabel(
+  store: ObjectStore,
+  name: string,
+  from?: string,
+): Promise<BundleLabel> {
   return changeLabel(store, name, (before) => {
+    if (from !== undefined && before?.bundle !== from)
+      throw movedMeanwhile(store, { name, from, before, cure: 'run the same command again' });
     const [bundle, ...earlier] = before?.earlier ?? [];
     if (before !== null && bundle !== undefined) {
       const left = [before.bundle, ...before.left].slice(0, EARLIER_COUNT_MAX);

@@ -31,6 +31,8 @@ export interface ShownPlace {
   readonly probability: number | null;
   readonly propensity: number;
   readonly isExploration: boolean;
+  /** Present, and true, if the block that scored it had adapted in the server: no bundle has it. */
+  readonly isLive?: true;
 }
 
 /** Feedback on a shown place: that it was rendered, or an outcome. */
@@ -165,7 +167,13 @@ interface LoggedRanking {
 export function rankingLine({ shown, decision, ...ranking }: LoggedRanking): string {
   const { seed, slots, rounds, candidates } = decision?.input ?? {};
   return lineOf({
-    ...{ kind: 'ranking', ...ranking, shown: columnsOf(shown, SHOWN) },
+    ...{ kind: 'ranking', ...ranking },
+    shown: {
+      ...columnsOf(shown, SHOWN),
+      ...(shown.some(({ isLive }) => isLive)
+        ? { isLive: shown.map(({ isLive = false }) => isLive) }
+        : {}),
+    },
     decision:
       decision === null
         ? null
@@ -191,12 +199,9 @@ function lineOf(content: object): string {
  * @throws QianmoError `data` for a line that no server writes.
  */
 export function* rowRecordsIn(text: string, file: string): Generator<RowRecord> {
-  const lines = text.split('\n');
   let settings: ExplorationConfig | null = null;
-  for (const [place, line] of lines.slice(0, -1).entries()) {
-    const where = `${file}:${place + 1}`;
+  for (const { read, where } of linesIn(text, file))
     try {
-      const read = LineSchema.parse(JSON.parse(line));
       if (read.kind === 'settings') settings = read.settings;
       else if (read.kind === 'feedback') {
         const { kind, ...events } = read;
@@ -206,6 +211,54 @@ export function* rowRecordsIn(text: string, file: string): Generator<RowRecord> 
     } catch (cause) {
       throw wrongLine(where, cause);
     }
+}
+
+const ShownSchema = z.looseObject({
+  adgroup: z.string(),
+  probability: z.number().nullable(),
+  isLive: z.boolean().optional(),
+});
+
+/** A ranking with the raw values that its shown places were scored by. */
+export interface ShownRanking extends Pick<LoggedRanking, 'id' | 'bundle' | 'context'> {
+  readonly shown: readonly (z.output<typeof ShownSchema> & {
+    readonly features: Readonly<Record<string, unknown>>;
+  })[];
+}
+
+/** @throws as `rowRecordsIn` does. */
+export function* shownRankingsIn(text: string, file: string): Generator<ShownRanking> {
+  for (const { read, where } of linesIn(text, file)) {
+    if (read.kind !== 'ranking') continue;
+    const { id, bundle, context, features } = read;
+    const values = rowsIn(features);
+    // A column that the features have is whole there.
+    const ofContext = Object.entries(context).filter(([column]) => !(column in features));
+    try {
+      const shown = rowsIn(read.shown).map((place, slot) => ({
+        ...ShownSchema.parse(place),
+        features: values[slot] ?? {},
+      }));
+      yield { id, bundle, context: Object.fromEntries(ofContext), shown };
+    } catch (cause) {
+      throw wrongLine(where, cause);
+    }
+  }
+}
+
+function* linesIn(
+  text: string,
+  file: string,
+): Generator<{ readonly read: z.output<typeof LineSchema>; readonly where: string }> {
+  for (const [place, line] of text.split('\n').slice(0, -1).entries()) {
+    const where = `${file}:${place + 1}`;
+    let read: z.output<typeof LineSchema>;
+    try {
+      read = LineSchema.parse(JSON.parse(line));
+    } catch (cause) {
+      throw wrongLine(where, cause);
+    }
+    yield { read, where };
   }
 }
 

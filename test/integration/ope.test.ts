@@ -94,6 +94,7 @@ describe('a row log', () => {
     expect(await replayDecisions({ logs: [path] })).toEqual({
       decisionCount: 30,
       differingCount: 0,
+      scores: null,
       differing: [],
     });
     const changed = lines.map((line) =>

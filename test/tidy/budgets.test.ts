@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 37_475],
-  ['lines of shared', () => linesBelow('shared'), 22_807],
-  ['lines of worker', () => linesBelow('worker'), 25_264],
-  ['lines of infra', () => linesBelow('infra'), 12_034],
-  ['lines of test', () => linesBelow('test'), 75_306],
-  ['source files', () => production.length, 449],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_071],
+  ['lines of shared', () => linesBelow('shared'), 22_875],
+  ['lines of worker', () => linesBelow('worker'), 25_265],
+  ['lines of infra', () => linesBelow('infra'), 12_204],
+  ['lines of test', () => linesBelow('test'), 74_879],
+  ['source files', () => production.length, 453],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_194],
+  ['exported names', exportedCount, 2_216],
   ['rows of configuration', configurationRowCount, 218],
-  ['kinds of events', () => Object.keys(EVENT_KINDS).length, 57],
-  ['KB of documentation', documentKilobytes, 503],
+  ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
+  ['KB of documentation', documentKilobytes, 507],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [

@@ -3,7 +3,8 @@
  * way, then `qianmo refresh` and `qianmo start` on the address of its log.
  */
 
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import {
@@ -123,6 +124,20 @@ test('a refresh on served rows is one on a file with the same rows, and takes ea
   expect(ofServed.append).toMatchObject({ logRowCount: 120, newTaskCount: 2 });
   expect(await contentOf(ofServed)).toEqual(expected);
   expect(await refreshed('rows')).toMatchObject({ append: null, digest: ofServed.digest });
+});
+
+test('each score is computed again from the bundle and the log, and a changed one is found', async () => {
+  const words = ['ope', 'rows', '--replay', '--bundles', 'first/small/bundles', '--format', 'json'];
+  const replayed = JSON.parse(await room.done(words)) as { readonly scores: object };
+  expect(replayed.scores).toMatchObject({
+    ...{ rowCount: 180, differingCount: 0, liveCount: 0, leftOutCount: 0 },
+  });
+  const name = (await readdir(room.path('rows'))).find((each) => each.endsWith('.gz'))!;
+  const text = gunzipSync(await readFile(room.path(`rows/${name}`))).toString('utf8');
+  await room.write('changed.ndjson', text.replace(/"probability":\[[^,]+/, '"probability":[0.123'));
+  const changed = await room.ended(words.with(1, 'changed.ndjson'));
+  expect(changed.exitCode).toBe(1);
+  expect(JSON.parse(changed.output)).toMatchObject({ scores: { differingCount: 1 } });
 });
 
 test('a config is made of the address alone, without the columns of the server among its features', async () => {

@@ -169,6 +169,7 @@ export class Explorer {
         segment: segmentOf(bundle, ranking.estimates, place),
         bid: body.bids === null ? 1 : numberAt(body.bids, place),
         probability: Number.isNaN(probability) ? null : probability,
+        ...(ranking.estimates.live?.has(place) === true ? { isLive: true } : {}),
       };
     });
     const line = rankingLine({
