@@ -28,10 +28,10 @@ import { LATEST_KEY, latestManifestOf } from '../checkpoints/checkpoint-manifest
 import { findLogFiles } from '../logs/log-files.js';
 import { digestOf, rowLogAt, servedRowsIn } from '../logs/row-log.js';
 import { withDuckSession } from '../logs/work-folder.js';
+import { deviationsAtAnyLook } from '../scoring/experiment.js';
 import {
   intervalOf,
   lossesOf,
-  manyLooks,
   ONE_LOOK,
   PairedSums,
   type PairedLosses,
@@ -48,6 +48,8 @@ import { openRunContext } from './run-handle.js';
 /** Bundles are judged on the newest files and rows, if there are more. */
 const JUDGED_FILES_MAX = 200;
 const JUDGED_ROWS_MAX = 100_000;
+/** A label is watched most closely at this many times the rows by which it was given. */
+const WATCHED_LOOKS = 4;
 
 export interface FollowResult {
   readonly turnCount: number;
@@ -244,7 +246,12 @@ async function watchLabelled(watched: Followed & JudgedRows, context: RunContext
   if (bundle === null || against === null) return;
   const losses = await lossesSince(watched, { bundle, against }, context);
   if (losses.rowCount < request.judgeRows) return;
-  const interval = intervalOf(losses, manyLooks(losses.rowCount, request.judgeRows));
+  const interval = intervalOf(
+    losses,
+    deviationsAtAnyLook({
+      ...{ count: losses.rowCount, countPlanned: WATCHED_LOOKS * request.judgeRows, error: 0.05 },
+    }),
+  );
   if (interval[0] <= 0) return;
   await rollBackLabel(objects, request.label, own.bundle);
   context.sink(judgedEvent({ bundle, against }, 'rolled-back', losses, interval));

@@ -166,8 +166,8 @@ function comparedArms(
       first?.name === control && Math.min(sums.unitCount, first.sums.unitCount) >= UNITS_MIN;
     const lift = isEnough
       ? liftOf(at(means, place), at(means, 0), {
-          unitCount: sums.unitCount + first.sums.unitCount,
-          unitsPlanned: settings.unitsPlanned,
+          count: sums.unitCount + first.sums.unitCount,
+          countPlanned: 2 * settings.unitsPlanned,
           error: (1 - settings.confidence) / comparisonCount,
         })
       : null;
@@ -237,26 +237,26 @@ function verdictOf(lift: Interval | null): ArmReport['verdict'] {
 }
 
 /** The difference of two means and its interval, as parts of the control's mean; null if that is not above 0. */
-function liftOf({ mean, variance }: Mean, control: Mean, bound: Bound): Interval | null {
+function liftOf({ mean, variance }: Mean, control: Mean, look: Look): Interval | null {
   if (!(control.mean > 0)) return null;
   const value = (mean - control.mean) / control.mean;
-  const width = (widthOf(bound) * Math.sqrt(variance + control.variance)) / control.mean;
+  const width = (deviationsAtAnyLook(look) * Math.sqrt(variance + control.variance)) / control.mean;
   return { value, low: value - width, high: value + width };
 }
 
-interface Bound extends Pick<ExperimentSettings, 'unitsPlanned'> {
-  /** Of both arms. */
-  readonly unitCount: number;
+interface Look {
+  /** Observations so far. */
+  readonly count: number;
+  /** The number at which the interval is nearly narrowest. It is the same in every look. */
+  readonly countPlanned: number;
   /** The probability that the interval ever misses. */
   readonly error: number;
 }
 
-/** Half the width of the confidence sequence, in deviations of the mean after so many units. */
-function widthOf({ unitCount, unitsPlanned, error }: Bound): number {
-  // Nearly narrowest at the planned number.
+/** Half the width of a confidence sequence, in standard errors: an interval that holds at all looks together. */
+export function deviationsAtAnyLook({ count, countPlanned, error }: Look): number {
   const logarithm = -2 * Math.log(error);
-  const squared = (logarithm + Math.log(logarithm) + 1) / (2 * unitsPlanned);
-  const spread = unitCount * squared;
+  const spread = (count * (logarithm + Math.log(logarithm) + 1)) / countPlanned;
   return Math.sqrt(2 * (1 + 1 / spread) * Math.log(Math.sqrt(spread + 1) / error));
 }
 
@@ -272,7 +272,8 @@ function plannedUnits(
     (2 * unitVariance * (normalQuantile(1 - error / 2) + ofPower) ** 2) / effect ** 2,
   );
   const finds = (units: number): boolean =>
-    (widthOf({ unitCount: 2 * units, unitsPlanned, error }) + ofPower) * deviationAt(units) <=
+    (deviationsAtAnyLook({ count: 2 * units, countPlanned: 2 * unitsPlanned, error }) + ofPower) *
+      deviationAt(units) <=
     effect;
   let high = unitsAtOnce;
   while (!finds(high)) high *= 2;

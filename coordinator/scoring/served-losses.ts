@@ -96,15 +96,6 @@ export class PairedSums {
 /** Standard errors of an interval of 95 % that is looked at once. */
 export const ONE_LOOK = 1.96;
 
-/**
- * Standard errors of an interval of 95 % that holds at all looks together, from `rowCountMin` rows on: the polynomial stitched boundary
- * of Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 2021.
- */
-export function manyLooks(rowCount: number, rowCountMin: number): number {
-  const growth = Math.max(1, rowCount / rowCountMin);
-  return 1.7 * Math.sqrt(Math.log(Math.log(2 * growth)) + 0.72 * Math.log(10.4 / 0.05));
-}
-
 /** The interval of the difference. */
 export function intervalOf(
   { loss, lossAgainst, standardError }: PairedLosses,

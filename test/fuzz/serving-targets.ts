@@ -146,7 +146,7 @@ function targetOf(name: string, endpoint: Endpoint, examples: readonly object[])
       const server = { explainedMax: 10, recorded: null };
       const deadlineAtMs = systemClock.monotonicMs() + DEADLINE_MS;
       const asked = { bundle, bundleFor: () => bundle, body: Buffer.from(input), server };
-      const request = { ...asked, deadlineAtMs };
+      const request = { ...asked, deadlineAtMs, mediaType: 'application/json', headers: {} };
       const { content } = await endpoint.answer(request as unknown as ReceivedRequest);
       JSON.parse(String(content));
     },

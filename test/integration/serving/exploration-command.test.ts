@@ -69,6 +69,24 @@ const impressions = ({ exploration }: Explored): object[] =>
   exploration.events.map((event) => ({ kind: 'impression', event }));
 
 describe('exploration', () => {
+  test('shows an adgroup once, by its most valuable material', async () => {
+    const server = await served('materials');
+    const materials = [0.5, 4, -4].map((number0) => ({ ...features, number0 }));
+    const candidates = ADGROUPS.flatMap((adgroup) =>
+      materials.map((each) => ({ adgroup, features: each })),
+    );
+    for (let request = 0; request < 20; request += 1) {
+      const body = await ranked(server.url, { candidates });
+      const { order, values } = body as Explored & { readonly values: readonly number[] };
+      const shown = order.slice(0, 3).map((place) => Math.floor(place / materials.length));
+      expect(new Set(shown).size).toBe(3);
+      for (const [slot, adgroup] of shown.entries()) {
+        const own = values.slice(adgroup * materials.length, (adgroup + 1) * materials.length);
+        expect(values[order[slot] ?? -1]).toBe(Math.max(...own));
+      }
+    }
+  });
+
   test('is in the declared slot with its share, and decisions repeat bit for bit', async () => {
     const server = await served('explored');
     const slates: Explored[] = [];

@@ -195,6 +195,19 @@ describe('a request', () => {
     expect((await rank({ context: { number0: 'cheap' }, candidates: [one] })).status).toBe(400);
   });
 
+  test('ranks materials of one adgroup or crowd, which their features tell apart', async () => {
+    const material = (number0: number) => ({ ...one, features: { ...one.features, number0 } });
+    const candidates = [0.1, 3, -2, 1].map(material);
+    const { body, status } = await rank({ candidates });
+    expect(status, JSON.stringify(body)).toBe(200);
+    const values = body['values'] as number[];
+    expect(new Set(values).size).toBe(4);
+    const byValue = [0, 1, 2, 3].sort((a, b) => (values[b] ?? NaN) - (values[a] ?? NaN));
+    expect(body['order']).toEqual(byValue);
+    const again = await rank({ candidates: [...candidates, material(3)] });
+    expect(again).toMatchObject({ status: 400, body: { where: 'candidate 4' } });
+  });
+
   test('has the lists that it asks for', async () => {
     const asked = { candidates: [one], fields: ['order', 'expected'] };
     const { body, status } = await rank(asked);

@@ -2,10 +2,10 @@ import { expect, test } from 'vitest';
 import {
   intervalOf,
   lossesOf,
-  manyLooks,
   ONE_LOOK,
   PairedSums,
 } from '../../../coordinator/scoring/served-losses.js';
+import { deviationsAtAnyLook } from '../../../coordinator/scoring/experiment.js';
 import { randomStream } from '../../../shared/base/random.js';
 
 const rows = [
@@ -59,7 +59,8 @@ test('bundles that are alike are told apart at any of many looks in fewer than 5
         sums.add(`g${adgroup}`, random.uniform(), random.uniform());
       const means = sums.means();
       isWrong.once ||= intervalOf(means, ONE_LOOK)[0] > 0;
-      isWrong.many ||= intervalOf(means, manyLooks(means.rowCount, adgroupCount))[0] > 0;
+      const watched = { count: means.rowCount, countPlanned: 4 * adgroupCount, error: 0.05 };
+      isWrong.many ||= intervalOf(means, deviationsAtAnyLook(watched))[0] > 0;
     }
     wrong.once += Number(isWrong.once);
     wrong.many += Number(isWrong.many);

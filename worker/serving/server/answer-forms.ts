@@ -14,7 +14,7 @@ import {
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
-import { isSameText } from '../candidate-columns.js';
+import { isSameText, valuesOf } from '../candidate-columns.js';
 import { hasExactShares } from '../explanation.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
 import type { Estimates, ServedBundle } from './served-bundle.js';
@@ -75,7 +75,7 @@ export interface Ranking {
   readonly seed: number | null;
 }
 
-/** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
+/** @throws RefusedRequest if a candidate comes twice, which would show it twice. */
 export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
   requireDifferent(estimates, body);
@@ -126,10 +126,9 @@ function writeValues(
   }
 }
 
-function requireDifferent(
-  { hashes, candidateCount }: Estimates,
-  { adgroups, dropped }: RankingBody,
-): void {
+/** Candidates of one adgroup, or of one crowd, are materials, which their features tell apart. */
+function requireDifferent({ hashes, candidateCount }: Estimates, body: RankingBody): void {
+  const { adgroups, dropped } = body;
   const repeated = firstRepeated(
     hashes,
     candidateCount,
@@ -139,12 +138,27 @@ function requireDifferent(
       (adgroups.form === 'hashes' || isSameText(adgroups, first, second)),
   );
   if (repeated === null) return;
-  throw new RefusedRequest({
+  const columns = [...body.features.values()].map((column) =>
+    column.form === 'ids' ? Array.from(column.ids) : (valuesOf(column) ?? []),
+  );
+  const seen = new Map<string, number>();
+  for (let candidate = 0; candidate < candidateCount; candidate += 1) {
+    if (dropped.has(candidate)) continue;
+    const key = [uint32At(hashes, 2 * candidate), uint32At(hashes, 2 * candidate + 1)];
+    const text = JSON.stringify([key, ...columns.map((values) => values[candidate])]);
+    const earlier = seen.get(text);
+    if (earlier !== undefined) throw sameCandidate(candidate, earlier);
+    seen.set(text, candidate);
+  }
+}
+
+function sameCandidate(candidate: number, earlier: number): RefusedRequest {
+  return new RefusedRequest({
     reason: 'wrong-value',
-    what: 'an adgroup is among the candidates twice',
-    where: `candidate ${repeated[0]}`,
-    expected: 'each adgroup once',
-    found: `the adgroup of candidate ${repeated[1]}`,
+    what: 'a candidate is in the request twice',
+    where: `candidate ${candidate}`,
+    expected: 'each adgroup once, or with other features, as of another material',
+    found: `the adgroup and the features of candidate ${earlier}`,
     cure: 'send it once, or use /v1/score, which allows it',
   });
 }

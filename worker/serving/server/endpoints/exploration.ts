@@ -215,7 +215,10 @@ export class Explorer {
         evidence.state.awaitImpression(`${id}.${index + 1}`, adgroup, evidence.nowMs());
   }
 
-  /** The most valuable first, without those that are worth nothing or predict a value, of which evidence says nothing. */
+  /**
+   * The most valuable first, without those that are worth nothing or predict a value, of which evidence says nothing. An adgroup is
+   * there by its most valuable material.
+   */
   #showableOf(
     bundle: ServedBundle,
     { context, features }: RankingBody,
@@ -231,12 +234,15 @@ export class Explorer {
     const column = features.get(classColumn);
     const classes = column === undefined ? null : valuesOf(column);
     const showable: Showable[] = [];
+    const seen = new Set<string>();
     // Written out: for each of hundreds of candidates, spreading an object takes microseconds.
     for (const place of order) {
       const probability = float64At(probabilities, place);
       const value = float64At(values, place) / probability;
       if (!(probability > 0 && value > 0 && value < Infinity)) continue;
       const adgroup = at(keys, place);
+      if (seen.has(adgroup)) continue;
+      seen.add(adgroup);
       const { impressions, rewards, open, firstMs } = state.evidenceOf(adgroup);
       showable.push({
         place,
