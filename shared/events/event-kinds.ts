@@ -18,7 +18,7 @@ import {
   REJECTIONS,
   STEP_PHASES,
 } from '../names/event-terms.js';
-import { JUDGED_BUNDLE, judgedBundleLevel, judgedBundleText } from './judged-bundle.js';
+import { JUDGED_BUNDLE } from './judged-bundle.js';
 import { SizeLossesSchema, measuredPart, sizeMeansOf, type SizeLosses } from './size-losses.js';
 
 /** The origin of an event: a worker, or the coordinator where no worker is named. */
@@ -333,7 +333,7 @@ export const EVENT_KINDS = {
       `${counted(taskCount, 'task')} (${split.train} train, ${split.validation} validation, ` +
       `${split.test} test) with ${rowCount} of ${counted(logRowCount, 'row')} in ${secondsText(tookMs)}`,
   ),
-  'bundle-judged': { ...notice(JUDGED_BUNDLE, judgedBundleText), level: judgedBundleLevel },
+  'bundle-judged': JUDGED_BUNDLE,
   'report-written': notice({ address: z.string() }, ({ address }) => `report: ${address}`, {
     isProgress: true,
   }),

@@ -7,6 +7,7 @@
  */
 
 import {
+  BUNDLE_VERDICTS,
   COMPUTE_END_REASONS,
   DEVICE_POOLS,
   JOB_FAILURE_KINDS,
@@ -102,6 +103,14 @@ const METRICS = {
   qianmo_gradient_norm: coordinator.gauge('Norm of the meta-gradient of the last outer step.'),
   qianmo_validation_loss: coordinator.gauge(
     'Loss of the validation adgroups when they were scored last.',
+  ),
+  qianmo_bundles_judged_total: coordinator.counter(
+    'Bundles that a refresh has judged on later rows, by verdict.',
+    { verdict: BUNDLE_VERDICTS },
+  ),
+  qianmo_judged_loss: coordinator.gauge(
+    'Loss per row of the bundle that was judged last, and of the one that it was compared with.',
+    { of: ['bundle', 'against'] },
   ),
   qianmo_tasks_total: coordinator.counter('Tasks whose gradients were used.'),
   qianmo_jobs_total: coordinator.counter('Jobs of outer steps whose results were used.'),

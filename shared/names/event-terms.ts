@@ -54,3 +54,6 @@ export type DevicePool = (typeof DEVICE_POOLS)[number];
 /** Run states that a webhook reports. */
 export const NOTICES = ['finished', 'failed', 'stalled'] as const;
 export type NoticeKind = (typeof NOTICES)[number];
+
+/** What becomes of a bundle that was judged on later rows. */
+export const BUNDLE_VERDICTS = ['labelled', 'rejected', 'rolled-back'] as const;

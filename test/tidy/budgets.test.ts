@@ -43,7 +43,7 @@ const filesIn = (folder: string): number =>
 
 test.each([
   ['lines of coordinator', () => linesBelow('coordinator'), 38_071],
-  ['lines of shared', () => linesBelow('shared'), 22_875],
+  ['lines of shared', () => linesBelow('shared'), 22_894],
   ['lines of worker', () => linesBelow('worker'), 25_285],
   ['lines of infra', () => linesBelow('infra'), 12_204],
   ['lines of test', () => linesBelow('test'), 74_919],
@@ -52,7 +52,7 @@ test.each([
   ['exported names', exportedCount, 2_216],
   ['rows of configuration', configurationRowCount, 218],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
-  ['KB of documentation', documentKilobytes, 510],
+  ['KB of documentation', documentKilobytes, 511],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
