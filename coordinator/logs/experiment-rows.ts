@@ -140,7 +140,7 @@ async function sumsOf(session: DuckSession, request: Request): Promise<Experimen
     found.map(([arm]) => String(arm)),
     request,
   );
-  const isCounted = `unit IS NOT NULL AND (before OR arm IN (${names.map(literal).join(', ')}))`;
+  const isCounted = `unit IS NOT NULL AND (before OR coalesce(arm IN (${names.map(literal).join(', ')}), false))`;
   const exact = (column: string, when: string): string =>
     `CAST(coalesce(sum(${column}) FILTER (${when}), 0) AS DOUBLE)`;
   const units = `SELECT min(arm) FILTER (NOT before) AS arm,
@@ -154,7 +154,7 @@ async function sumsOf(session: DuckSession, request: Request): Promise<Experimen
     )
   ).map(Number);
   const [otherRowCount] = await session.row(
-    `SELECT CAST(count(*) AS DOUBLE) FROM rows WHERE NOT (${isCounted}) OR unit IS NULL`,
+    `SELECT CAST(count(*) AS DOUBLE) FROM rows WHERE NOT (${isCounted})`,
   );
   const arms = new Map(names.map((name) => [name, new ArmSums()]));
   const segments = new Map<string, Map<string, ArmSums>>();

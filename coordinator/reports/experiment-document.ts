@@ -99,31 +99,14 @@ function verdictBlock({ arm, lift, verdict }: ArmReport, control: string): Block
 
 function armsTable(arms: readonly ArmReport[], confidence: number): Table {
   return {
-    columns: columnsOf(
-      '<arm',
-      'units',
-      'impressions',
-      'outcomes per impression',
-      'difference',
-      `${formatShare(confidence)} from`,
-      'to',
-    ),
+    columns: columnsFor(['<arm'], confidence),
     rows: arms.map((arm) => [shortName(arm.arm), ...cellsOf(arm)]),
   };
 }
 
 function segmentsTable({ segments, confidence }: ComparedExperiment): Table {
   return {
-    columns: columnsOf(
-      '<segment',
-      '<arm',
-      'units',
-      'impressions',
-      'outcomes per impression',
-      'difference',
-      `${formatShare(confidence)} from`,
-      'to',
-    ),
+    columns: columnsFor(['<segment', '<arm'], confidence),
     rows: segments.flatMap(({ segment, arms }) =>
       arms.map((arm, place) => [
         place === 0 ? segment || '(none)' : '',
@@ -132,6 +115,12 @@ function segmentsTable({ segments, confidence }: ComparedExperiment): Table {
       ]),
     ),
   };
+}
+
+/** Names, and the columns of `cellsOf`. */
+function columnsFor(names: readonly string[], confidence: number): Table['columns'] {
+  const interval = ['difference', `${formatShare(confidence)} from`, 'to'];
+  return columnsOf(...names, 'units', 'impressions', 'outcomes per impression', ...interval);
 }
 
 function cellsOf({ unitCount, impressionCount, mean, lift, verdict }: ArmReport): Cell[] {

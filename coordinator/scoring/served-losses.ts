@@ -56,7 +56,7 @@ export interface PairedLosses {
   /** Per row, of the bundle and of the one that it is compared with. */
   readonly loss: number;
   readonly lossAgainst: number;
-  /** Of the difference of both; infinite for fewer than two adgroups. */
+  /** The standard error of the difference; infinite for fewer than two adgroups. */
   readonly standardError: number;
 }
 

@@ -270,7 +270,7 @@ export class RankingClient {
     await this.#post('/v1/adgroups', request, z.object({ state: z.string() }), options);
   }
 
-  /** What the server was told of an adgroup. @throws as `rank` does. */
+  /** Returns the catalog's entry of an adgroup. @throws as `rank` does. */
   describedAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<object> {
     return this.#get(`/v1/adgroups/${segmentOf(adgroup)}`, z.looseObject({}), options);
   }

@@ -1,4 +1,4 @@
-/** What must hold after every event of a simulation. The first violation ends it. */
+/** The invariants that hold after every event of a simulation. The first violation ends it. */
 
 import { RunFencedError } from '../../shared/storage/lease.js';
 import { z } from 'zod';

@@ -55,5 +55,5 @@ export type DevicePool = (typeof DEVICE_POOLS)[number];
 export const NOTICES = ['finished', 'failed', 'stalled'] as const;
 export type NoticeKind = (typeof NOTICES)[number];
 
-/** What becomes of a bundle that was judged on later rows. */
+/** The verdicts on a bundle that was judged on later rows. */
 export const BUNDLE_VERDICTS = ['labelled', 'rejected', 'rolled-back'] as const;

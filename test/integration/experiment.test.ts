@@ -43,8 +43,13 @@ it('counts units, outcomes and impressions of a table, and what was before the t
         `other${unit},old,2026-11-30,1,5,NO`,
       ];
     }).concat(
-      // Units that see both arms, and a row without a unit.
-      ['x,old,2026-12-01,1,1,NO', 'x,new,2026-12-01,1,1,NO', ',new,2026-12-01,1,1,NO'],
+      // Units that see both arms, a row without a unit, and one without an arm.
+      [
+        'x,old,2026-12-01,1,1,NO',
+        'x,new,2026-12-01,1,1,NO',
+        ',new,2026-12-01,1,1,NO',
+        'y,,2026-12-01,1,1,NO',
+      ],
     ),
   );
   const report = await experiment({
@@ -60,7 +65,7 @@ it('counts units, outcomes and impressions of a table, and what was before the t
   expect(control).toMatchObject({ arm: 'old', unitCount: 300, impressionCount: 3_000 });
   expect(treatment).toMatchObject({ arm: 'new', unitCount: 100, verdict: 'better' });
   expect(treatment?.mean).toBe((treatment?.outcomeSum ?? NaN) / 1_000);
-  expect(report).toMatchObject({ control: 'old', crossedCount: 1, otherRowCount: 1, warnings: [] });
+  expect(report).toMatchObject({ control: 'old', crossedCount: 1, otherRowCount: 2, warnings: [] });
   expect(report.explainedShare).toBeGreaterThanOrEqual(0);
   const inSegments = report.segments.map(({ segment, arms }) => [segment, arms[0]?.unitCount]);
   expect(inSegments).toEqual([

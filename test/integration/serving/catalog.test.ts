@@ -153,7 +153,7 @@ test.each([false, true])(
       const columns = { context: CONTEXT, candidates: { adgroup: names, bid }, seed: 1 };
       expect((await posted(`${url}/v1/rank`, columns)).body['scores']).toEqual(expected);
       expect((await hashedAnswer(url, names))['scores']).toEqual(expected);
-      // What is not in the catalog has no name that could be logged, and lacks its features anyway.
+      // The log cannot name an adgroup that the catalog lacks, and its features are not there either.
       const other = await hashedAnswer(url, [...names, 'nobody']);
       expect(other['scores']).toEqual([...(expected as unknown[]), null]);
       expect(other['dropped']).toMatchObject([{ candidate: 3, reason: 'wrong-value' }]);
