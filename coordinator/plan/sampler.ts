@@ -53,9 +53,8 @@ const KEPT_COUNT_MAX = 2;
  * The last three rules are systematic sampling: the number of draws of a task in one outer step is its expected
  * number rounded down or up, so a large task may be drawn more than once.
  *
- * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows of tasks and batches
- * alike are drawn instead, or episodes of tasks alone: adgroups are often small because they do worse, and as batches have no
- * support rows, all tasks would start from their level.
+ * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows or episodes of
+ * rows are drawn instead, of tasks and batches alike.
  *
  * @throws QianmoError of kind `data` if there is no task to train on.
  */
@@ -68,9 +67,11 @@ export function taskSampler(
   if (tasks.length === 0) throw nothingToTrainOn();
   const { rowsPerOuterStep, inEpisodes = true } = rule;
   if (rowsPerOuterStep !== undefined)
-    return inEpisodes
-      ? episodeDrawer(seed, tasks, rowsPerOuterStep)
-      : rowDrawer(seed, [...tasks, ...trunkBatches], rowsPerOuterStep);
+    return (inEpisodes ? episodeDrawer : rowDrawer)(
+      seed,
+      [...tasks, ...trunkBatches],
+      rowsPerOuterStep,
+    );
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
   const drawTasks = taskDrawer(seed, tasks, rule);
   return (outerStep) => [...drawTasks(outerStep), ...drawBatches(outerStep)];

@@ -35,14 +35,6 @@ describe('batches of trunk rows', () => {
       expect(new Set(epoch.flatMap(({ batches }) => batches)).size).toBe(6);
   });
 
-  it('are drawn with rows, but not with episodes, which would start from their level', () => {
-    const ofRows = { ...rule, rowsPerOuterStep: 100 };
-    const batchesIn = (inEpisodes: boolean): number =>
-      drawn({ ...ofRows, inEpisodes }, 6, 20).flatMap(({ batches }) => batches).length;
-    expect(batchesIn(false)).toBeGreaterThan(0);
-    expect(batchesIn(true)).toBe(0);
-  });
-
   it('keep up with rows that are read more often by share', () => {
     // Query rows q and rows r = 2 q of two tasks, 1 and 9: by rows, one draw reads (1 + 81) / 10 of 10 rows.
     const tasks = tasksOf([2, 18]).map((task) => ({
