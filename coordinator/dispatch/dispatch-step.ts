@@ -192,11 +192,16 @@ export class DispatchStep<Value extends object> {
   async #fillWindow(): Promise<void> {
     const unsentCount = this.#unsent.length;
     if (unsentCount === 0) return;
-    const openCount = this.#openByJobId.size;
+    // Joins whose sums are computed again take no room, which their parts may need.
+    const isWaiting = ({ order }: JobDelivery): boolean => !this.#kept.isComplete(order);
+    const openCount = this.#openByJobId.size - [...this.#heldBack.keys()].filter(isWaiting).length;
     const sendCount = await this.#workers.sendCount({ openCount, unsentCount });
     const sending: Promise<unknown>[] = [];
     for (const order of this.#unsent.splice(0, sendCount)) {
-      const delivery = new JobDelivery(order, this.#jobOf(order), this.#call.idSuffix);
+      const job = this.#jobOf(order);
+      const delivery =
+        this.#kept.reopened.get(job.jobIndex)?.deliverAgain(job) ??
+        new JobDelivery(order, job, this.#call.idSuffix);
       assertFits(delivery);
       this.#openByJobId.set(delivery.jobId, delivery);
       const sent = this.#sendFirst(delivery);
@@ -306,9 +311,13 @@ export class DispatchStep<Value extends object> {
     return null;
   }
 
-  /** Opens the jobs again whose sums a join needs and the store has lost, and those that they need in turn. */
+  /**
+   * Opens the jobs again whose sums a join needs and the store has lost, and those that they need in turn. They are sent
+   * within the window: a server that forgets may have lost the sums of a whole outer step.
+   */
   async #recomputeLostParts({ order, where }: JobDelivery): Promise<void> {
-    const { blobs } = this.#context;
+    const { blobs, sink } = this.#context;
+    const unsent: JobOrder[] = [];
     for (const { jobIndex } of order.parts ?? []) {
       // Without an entry, it is under way.
       const { delivery, blob = null } = this.#kept.get(jobIndex) ?? {};
@@ -316,10 +325,15 @@ export class DispatchStep<Value extends object> {
       if (blob !== null && (await this.#patiently(() => blobs.has(blob)))) continue;
       this.#kept.reopen(jobIndex);
       this.#call.admission.reopen(jobIndex);
-      await this.#stepBlobs.put(delivery.order);
       await this.#recomputeLostParts(delivery);
-      this.#deliverAgain(delivery, 'lost', `its sums are lost, and ${where} needs them`);
+      const reason = `its sums are lost, and ${where} needs them`;
+      sink({
+        ...{ kind: 'job-retried', jobIndex, cause: 'lost', reason },
+        outerStep: delivery.job.outerStep,
+      });
+      if (!this.#kept.mustWait(delivery.order)) unsent.push(delivery.order);
     }
+    this.#unsent.unshift(...unsent);
   }
 
   async #judgeResult(

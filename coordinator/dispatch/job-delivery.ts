@@ -140,11 +140,13 @@ export class JobDelivery {
   }
 
   /** Begins the next delivery under another id. Results of the present one are ignored. */
-  deliverAgain(): void {
+  deliverAgain(job = this.job): this {
+    this.job = job;
     this.#deliveryCount += 1;
     this.#jobId = this.#nextId();
     this.sentMs = 0;
     this.holder = null;
+    return this;
   }
 
   noteFailure(failure: AttemptFailure): void {

@@ -13,11 +13,11 @@ interface KeptSum {
 
 export class KeptSums {
   readonly #leases: BlobLeases;
-  /** Joins that were not sent yet. */
+  /** Joins that are not sent before their parts have ended. */
   readonly #waiting: Set<JobOrder>;
   readonly #keptByJobIndex = new Map<number, KeptSum>();
-  /** The jobs that have given a result before their sums were lost. */
-  readonly reopened = new Set<number>();
+  /** The jobs that have given a result before their sums were lost, by index. */
+  readonly reopened = new Map<number, JobDelivery>();
 
   constructor(orders: readonly JobOrder[], leases: BlobLeases) {
     this.#leases = leases;
@@ -44,10 +44,17 @@ export class KeptSums {
 
   /** Forgets sums that were lost, so that their job computes them again. */
   reopen(jobIndex: number): void {
-    const { blob = null } = this.get(jobIndex) ?? {};
+    const { delivery, blob = null } = this.get(jobIndex) ?? {};
     if (blob !== null) this.#leases.releaseRef(blob);
     this.#keptByJobIndex.delete(jobIndex);
-    this.reopened.add(jobIndex);
+    if (delivery !== undefined) this.reopened.set(jobIndex, delivery);
+  }
+
+  /** Whether the order waits for sums that it adds. `keep` returns it once they are there. */
+  mustWait(order: JobOrder): boolean {
+    if (this.isComplete(order)) return false;
+    this.#waiting.add(order);
+    return true;
   }
 
   /** Returns the sums of these jobs, or all, that nobody else needs; the caller deletes them. */

@@ -213,6 +213,7 @@ export class Invariants {
     if (event.kind === 'warning' && event.code === 'checkpoint-damaged') this.#isDamageTold = true;
     if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
+    if (event.kind === 'job-retried' && event.cause === 'lost') this.#closeLost(process, event);
     if (event.kind === 'job-retried' && (event.cause === 'failed' || event.cause === 'rejected'))
       this.#countFailure(life, event);
   }
@@ -313,6 +314,16 @@ export class Invariants {
   #closeDeliveries(jobId: string): void {
     this.#ended.add(jobId);
     this.#open.delete(withoutAttempt(jobId));
+  }
+
+  /** The queue does not tell of a delivery that it has lost. */
+  #closeLost(
+    by: SimulatedProcess,
+    { outerStep, jobIndex }: Readonly<Record<'outerStep' | 'jobIndex', number>>,
+  ): void {
+    for (const { jobId, job, by: owner } of this.#open.values())
+      if (owner === by && job.outerStep === outerStep && job.jobIndex === jobIndex)
+        this.#closeDeliveries(jobId);
   }
 
   #forgetJobsOfOthers(by: SimulatedProcess, epoch: number): void {

@@ -57,7 +57,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'inputs are released again when their deletion is repeated',
-    15,
+    37,
     change(
       STEP,
       'this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));',
@@ -166,6 +166,15 @@ export const MUTANTS: readonly Mutant[] = [
     'sums that the store has lost are not computed again',
     0,
     change(STEP, 'await this.#recomputeLostParts(delivery);', ''),
+  ),
+  mutant(
+    'jobs whose sums are lost are sent again outside the window',
+    7121,
+    change(
+      STEP,
+      'this.#unsent.splice(0, sendCount)',
+      'this.#unsent.splice(0, Math.max(sendCount, this.#kept.reopened.size))',
+    ),
   ),
   mutant(
     'sums go when their join is sent',

@@ -17,6 +17,10 @@ const seeds = [0, 3, 4, 5, 6, 7, 8, 11, 17];
 const found = [
   // A checkpoint fails while outer steps overlap and the results of the next one are all there.
   { seed: 5073, faults: [0, 2, 3] },
+  // The sums of a whole outer step are lost: they are computed again within the window of jobs under way.
+  { seed: 7121, faults: [0, 3] },
+  // A join is lost with the sums of one part, which equal those of another join's part.
+  { seed: 6686, faults: [0] },
 ];
 
 describe('a simulated cluster', () => {

@@ -42,11 +42,11 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_071],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_082],
   ['lines of shared', () => linesBelow('shared'), 22_894],
   ['lines of worker', () => linesBelow('worker'), 25_285],
-  ['lines of infra', () => linesBelow('infra'), 12_204],
-  ['lines of test', () => linesBelow('test'), 74_916],
+  ['lines of infra', () => linesBelow('infra'), 12_215],
+  ['lines of test', () => linesBelow('test'), 74_929],
   ['source files', () => production.length, 453],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_216],
