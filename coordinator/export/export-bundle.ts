@@ -93,6 +93,8 @@ export interface ExportSource {
   readonly serving: readonly BundleServing[];
   /** By label, as evaluation predicted them; null where it did not. */
   readonly testLogits: readonly (TestLogits | null)[];
+  /** The arms that the bundle serves: with blocks of crowds or without. */
+  readonly level: 'meta' | 'crowd';
   /** The types of the logs' columns, for the row encoder. */
   readonly columns: BundleManifest['columns'];
 }
@@ -488,10 +490,17 @@ async function sharedArrays(
   const earlier = new Map(before?.published.manifest.arrays.map((array) => [array.name, array]));
   const countsBefore = rowCountsOf(before?.published.manifest.encodedFeatures ?? []);
   const counts = rowCountsOf(store.manifest.features);
+  // Blocks of crowds grow with the values of their category.
+  const grown = new Set(
+    run.spec.variables
+      .filter(({ name, shape }) => earlier.get(`dense/${name}`)?.shape.join() !== shape.join())
+      .map(({ name }) => `dense/${name}`),
+  );
   const isKept = (name: string): boolean => {
     const feature = /^dictionaries\/(.+)\.(bytes|offsets|index)$/.exec(name)?.[1];
     // Appended logs leave target encodings as they are. Dictionaries only grow.
-    if (feature === undefined) return before !== null && /^(dense|encodings)\//.test(name);
+    if (feature === undefined)
+      return before !== null && /^(dense|encodings)\//.test(name) && !grown.has(name);
     return !isRewritten && countsBefore.get(feature) === counts.get(feature);
   };
   const written = [...earlier.values()].filter(({ name }) => isKept(name));
