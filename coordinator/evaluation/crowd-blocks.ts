@@ -28,8 +28,8 @@ import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../shared/tensors/native-rows.js';
 import { rowFeatures, type AdaptableModel, type TaskJobContext } from './task-jobs.js';
 
-/** Turns of adgroups and crowds. The variances of the prior hardly move after the first ones. */
-const TURN_COUNT = 10;
+/** Turns of adgroups and crowds. Variances of effects that crowds have settle within five, those of others go on falling. */
+const TURN_COUNT = 20;
 /** Newton steps of a fit, which begins at the mean of the prior. */
 const STEP_COUNT = 5;
 /** Rows of training adgroups that are read; of more adgroups, every so manieth. */

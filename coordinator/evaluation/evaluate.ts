@@ -197,14 +197,18 @@ async function withCrowdModel(
   return { plan: { ...plan, crowd: { ...meta, parameters } }, crowdBlocks: encodeTensors(blocks) };
 }
 
-/** The model of the run as `meta-adapted` adapts it, whatever a bundle serves; null if no arm has it. */
+/** The adapted model of the run, with blocks of crowds if validation chooses them; null if no arm has it. */
 function adaptedModel(
-  { meta, global, usesMeta }: ArmPlan,
-  { cells }: ArmChoices,
+  { meta, crowd, global, usesMeta }: ArmPlan,
+  { cells, crowds }: ArmChoices,
 ): Parameters<typeof featureImportance>[1] {
-  const cell = cells.get('meta-adapted')?.cell;
+  const hasCrowds = crowd !== null && crowds?.serves === 'crowds';
+  const cell = cells.get(hasCrowds ? 'crowd-adapted' : 'meta-adapted')?.cell;
   if (usesMeta)
-    return { model: meta, adaptation: cell === undefined ? UNADAPTED : adaptationOf(cell) };
+    return {
+      model: hasCrowds ? crowd : meta,
+      adaptation: cell === undefined ? UNADAPTED : adaptationOf(cell),
+    };
   return global === null ? null : { model: global, adaptation: UNADAPTED };
 }
 

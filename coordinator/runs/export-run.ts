@@ -40,7 +40,7 @@ import {
   type ExportedChanges,
 } from '../export/export-bundle.js';
 import { withCrowdBlocksOf } from '../evaluation/crowd-blocks.js';
-import { needsEvaluation, otherChoice, servingOf } from '../export/adapted-shards.js';
+import { needsEvaluation, otherChoice, servedLevelOf, servingOf } from '../export/adapted-shards.js';
 import { warningEvent } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import {
@@ -140,7 +140,9 @@ async function sourceOf(
   const trained = await trainedSourceOf(run, store, context);
   const digest = metaParametersDigest(trained.parameters);
   const serving: BundleServing[] = [];
-  let served = { parameters: trained.parameters, level: 'meta' as 'meta' | 'crowd' };
+  let served: Pick<ExportSource, 'parameters' | 'level'> = {
+    ...{ parameters: trained.parameters, level: 'meta' },
+  };
   const testLogits: (TestLogits | null)[] = [];
   for (const { segment } of labelsOf(store.manifest)) {
     const { report, where, logits } = await evaluationOf(run, segment);
@@ -151,14 +153,11 @@ async function sourceOf(
     if (other !== null) context.sink(warningEvent('other-choice', other));
     const isOfThis = report?.run.metaDigest === digest && report.run.storeDigest === store.digest;
     testLogits.push(isOfThis ? logits : null);
-    if (report?.selection.crowds?.serves === 'crowds')
-      served = {
-        parameters: withCrowdBlocksOf(
-          trained.parameters,
-          await evaluatedCrowdBlocks(run, report.selection.crowds.blocks),
-        ),
-        level: 'crowd',
-      };
+    const { crowds } = report?.selection ?? {};
+    if (crowds !== undefined && servedLevelOf({ crowds }) === 'crowd') {
+      const blocks = await evaluatedCrowdBlocks(run, crowds.blocks);
+      served = { parameters: withCrowdBlocksOf(trained.parameters, blocks), level: 'crowd' };
+    }
   }
   return { ...trained, ...served, serving, testLogits };
 }
