@@ -182,7 +182,7 @@ describe('the kernel adapts as the graph does', () => {
   });
 });
 
-// Seen to fail: blocks of the next crowd, variances of the bias left out.
+// Seen to fail: the crowd of the context read from the candidates.
 test('a crowd of the context is added to each candidate', async () => {
   const { bundle } = await exported(CASES['deepfm, crowds']!);
   const { model, encoder } = bundle;

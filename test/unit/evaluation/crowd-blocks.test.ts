@@ -45,7 +45,7 @@ const PRIOR = {
   ...{ stepLengthMax: 2, precisionMin: 1e-6 },
 };
 
-/** Rows with a bias and one feature. Most rows of an adgroup are of a few crowds, so the levels are mixed up. */
+/** Rows with a bias and one feature. Four in five rows of an adgroup are of four crowds, so effects must be told apart. */
 function fitted(deviations: readonly [bias: number, response: number]) {
   const random = randomStream(4, 'crowds', ...deviations);
   const drawn = (count: number, of: readonly number[]): number[][] =>
@@ -58,7 +58,7 @@ function fitted(deviations: readonly [bias: number, response: number]) {
   for (let row = 0; row < rowCount; row += 1) {
     const adgroup = Math.floor(row / ROWS_PER_ADGROUP);
     const home = (7 * adgroup) % CROWDS;
-    const crowd = (home + random.below(random.below(2) === 0 ? 8 : CROWDS)) % CROWDS;
+    const crowd = (home + random.below(random.below(5) === 0 ? CROWDS : 4)) % CROWDS;
     const feature = random.normal();
     slopes[2 * row + 1] = feature;
     const [a, c] = [at(own, adgroup), crowd === 0 ? [0, 0] : at(truth, crowd)];
@@ -82,12 +82,12 @@ function rootMeanSquare(values: readonly number[]): number {
 
 test('finds what crowds add to adgroups, and how far it can be wrong', () => {
   const { modes, variances, truth } = fitted([0.6, 0.3]);
-  for (const [k, deviation] of [0.6, 0.3].entries()) {
+  for (const [k, missMax] of [0.2, 0.18].entries()) {
     const misses = truth.map((of, crowd) => at(of, k) - at(modes, 2 * crowd + k)).slice(1);
     const expected = Math.sqrt(
       misses.reduce((sum, _, crowd) => sum + at(variances, 2 * (crowd + 1) + k), 0) / misses.length,
     );
-    expect(rootMeanSquare(misses)).toBeLessThan(0.6 * deviation);
+    expect(rootMeanSquare(misses)).toBeLessThan(missMax);
     expect(rootMeanSquare(misses) / expected).toBeGreaterThan(0.8);
     expect(rootMeanSquare(misses) / expected).toBeLessThan(1.25);
   }
