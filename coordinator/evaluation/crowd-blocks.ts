@@ -23,7 +23,6 @@ import {
 } from '../../shared/methods/inner-loop/personal-blocks.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
-import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../shared/tensors/native-rows.js';
 import { rowFeatures, type AdaptableModel, type TaskJobContext } from './task-jobs.js';
@@ -39,6 +38,7 @@ const VARIANCE_MIN = 1e-8;
 
 /** Labelled rows, and what they are fitted with. */
 interface FittedRows {
+  /** The number of personal parameters. */
   readonly count: number;
   /** `[rowCount, count]` */
   readonly slopes: Float32Array;
@@ -54,8 +54,6 @@ interface Level {
   /** Where the rows of each group begin in `places`, and where the last ones end. */
   readonly starts: Int32Array;
   readonly places: Int32Array;
-  /** Of the prior, `[groupCount, count]`. */
-  readonly means: Float32Array;
 }
 
 /** `[groupCount, count]` each. */
@@ -70,32 +68,27 @@ interface Blocks {
  */
 export async function crowdBlocksOf(
   context: TaskJobContext,
-  { parameters, method }: AdaptableModel,
+  model: AdaptableModel,
   taskIndices: readonly number[],
 ): Promise<NamedTensors> {
-  const { spec, store } = context;
-  const { crowd } = spec;
-  const empty = parameters.dense.get(CROWD_MODES);
+  const { spec } = context;
+  const { dense } = model.parameters;
+  const shape = dense.get(CROWD_MODES)?.shape;
   const personal = personalVariables(spec).map(({ name }) => name);
-  const prior = methodPlanOf(method).innerLoop.prior?.(parameters.dense, personal);
-  if (crowd === undefined || empty === undefined || prior === undefined)
-    throw new Error('the method has no crowds');
-  const crowdColumn = spec.categoryFeatures.indexOf(crowd);
-  const read = spreadOver(taskIndices, tasksWithin(store.tasks, taskIndices));
-  const { rows, adgroups, crowdOfRow } = await fittedRows(
-    context,
-    { parameters, method, taskIndices: read },
-    crowdColumn,
-  );
-  const crowdCount = at(empty.shape, 0);
-  const means = new Float32Array(crowdCount * rows.count);
-  // Rows of unknown crowds are of many crowds.
-  const crowds = levelOf(crowdOfRow, means, crowdCount, (id) => id > 0);
-  const blocks = fitInTurns(rows, { adgroups, crowds, prior });
-  const tensor = (values: Float32Array) => ({ shape: empty.shape, values });
+  const prior = methodPlanOf(model.method).innerLoop.prior?.(dense, personal);
+  if (shape === undefined || prior === undefined) throw new Error('the method has no crowds');
+  const { rows, adgroupOfRow, crowdOfRow } = await fittedRows(context, {
+    ...{ ...model, taskIndices, count: at(shape, 1) },
+  });
+  const blocks = fitInTurns(rows, {
+    adgroups: levelOf(adgroupOfRow, taskIndices.length),
+    // Rows of unknown crowds are of many crowds.
+    crowds: levelOf(crowdOfRow, at(shape, 0), (id) => id > 0),
+    prior,
+  });
   return new Map([
-    [CROWD_MODES, tensor(blocks.modes)],
-    [CROWD_VARIANCES, tensor(blocks.variances)],
+    [CROWD_MODES, { shape, values: blocks.modes }],
+    [CROWD_VARIANCES, { shape, values: blocks.variances }],
   ]);
 }
 
@@ -108,62 +101,51 @@ export function withCrowdBlocksOf(
   return { ...parameters, dense: new Map([...parameters.dense, ...own]) };
 }
 
-/** The number of tasks that have as many rows as are read, at most. */
-function tasksWithin(entries: readonly TaskEntry[], taskIndices: readonly number[]): number {
-  const rowCount = taskIndices.reduce((sum, index) => {
-    const { supportRowCount, queryRowCount } = at(entries, index);
-    return sum + supportRowCount + queryRowCount;
-  }, 0);
-  const share = Math.min(1, ROW_COUNT_MAX / Math.max(1, rowCount));
-  return Math.max(1, Math.floor(share * taskIndices.length));
-}
-
+/** All rows of the tasks, or of every so manieth task where there are too many. */
 async function fittedRows(
   context: TaskJobContext,
   request: Parameters<typeof rowFeatures>[1],
-  crowdColumn: number,
-): Promise<{ rows: FittedRows; adgroups: Level; crowdOfRow: Int32Array }> {
-  const { tasks: entries } = context.store;
-  const rowCount = request.taskIndices.reduce((sum, index) => {
-    const { supportRowCount, queryRowCount } = at(entries, index);
-    return sum + supportRowCount + queryRowCount;
-  }, 0);
-  const columns = () => new Float32Array(rowCount);
-  const [logits, clicks, impressions] = [columns(), columns(), columns()];
-  const crowdOfRow = new Int32Array(rowCount);
-  const adgroupOfRow = new Int32Array(rowCount);
-  let [slopes, means] = [new Float32Array(), new Float32Array()];
+): Promise<{
+  readonly rows: FittedRows;
+  readonly adgroupOfRow: Int32Array;
+  readonly crowdOfRow: Int32Array;
+}> {
+  const { store, spec } = context;
+  const rowCountOf = (taskIndices: readonly number[]): number =>
+    taskIndices.reduce((sum, taskIndex) => {
+      const { supportRowCount, queryRowCount } = at(store.tasks, taskIndex);
+      return sum + supportRowCount + queryRowCount;
+    }, 0);
+  const share = Math.min(1, ROW_COUNT_MAX / rowCountOf(request.taskIndices));
+  const taskCount = Math.ceil(share * request.taskIndices.length);
+  const taskIndices = spreadOver(request.taskIndices, taskCount);
+  const rowCount = rowCountOf(taskIndices);
+  const { count } = request;
+  const rows = {
+    ...{ count, slopes: new Float32Array(rowCount * count), logits: new Float32Array(rowCount) },
+    ...{ clicks: new Float32Array(rowCount), impressions: new Float32Array(rowCount) },
+  };
+  const [adgroupOfRow, crowdOfRow] = [new Int32Array(rowCount), new Int32Array(rowCount)];
+  const crowdColumn = spec.categoryFeatures.indexOf(spec.crowd ?? '');
   let [row, adgroup] = [0, 0];
-  for await (const found of rowFeatures(context, request)) {
-    const count = found.starts.length / found.tasks.length;
-    if (adgroup === 0) {
-      slopes = new Float32Array(rowCount * count);
-      means = new Float32Array(request.taskIndices.length * count);
-    }
-    slopes.set(found.slopes, row * count);
-    logits.set(found.logits, row);
-    means.set(found.starts, adgroup * count);
-    for (const task of found.tasks) {
-      clicks.set(task.clicks, row);
-      impressions.set(task.impressions, row);
+  for await (const { tasks, slopes, logits } of rowFeatures(context, { ...request, taskIndices })) {
+    rows.slopes.set(slopes, row * count);
+    rows.logits.set(logits, row);
+    for (const task of tasks) {
+      rows.clicks.set(task.clicks, row);
+      rows.impressions.set(task.impressions, row);
       crowdOfRow.set(at(task.categoryIds, crowdColumn), row);
       adgroupOfRow.fill(adgroup, row, row + task.rowCount);
       row += task.rowCount;
       adgroup += 1;
     }
   }
-  const count = means.length / Math.max(1, adgroup);
-  return {
-    rows: { ...{ count, slopes, logits, clicks, impressions } },
-    adgroups: levelOf(adgroupOfRow, means, adgroup),
-    crowdOfRow,
-  };
+  return { rows, adgroupOfRow, crowdOfRow };
 }
 
 /** @param isFitted groups whose rows are left out have none. */
 export function levelOf(
   groupOfRow: Int32Array,
-  means: Float32Array,
   groupCount: number,
   isFitted: (group: number) => boolean = () => true,
 ): Level {
@@ -179,7 +161,7 @@ export function levelOf(
     places[int32At(next, group)] = row;
     next[group] = int32At(next, group) + 1;
   }
-  return { groupOfRow, starts, places, means };
+  return { groupOfRow, starts, places };
 }
 
 interface Levels {
@@ -191,25 +173,25 @@ interface Levels {
 
 /** Returns the blocks of crowds. */
 export function fitInTurns(rows: FittedRows, { adgroups, crowds, prior }: Levels): Blocks {
-  let variances: Float64Array = Float64Array.from(prior.precisions, (precision) => 1 / precision);
-  let blocks: Blocks | null = null;
+  let precisions = prior.precisions;
+  let blocks = nothingOf(crowds, rows.count);
   for (let turn = 0; turn < TURN_COUNT; turn += 1) {
-    const ofCrowds = blocks === null ? rows.logits : scoresAbove(rows, crowds, blocks.modes);
-    const own = fit({ ...rows, logits: ofCrowds }, adgroups, prior.precisions, prior);
-    const offset = scoresAbove(rows, adgroups, own.modes);
-    const precisions = Float32Array.from(variances, (variance) => 1 / variance);
-    blocks = fit({ ...rows, logits: offset }, crowds, precisions, prior);
-    variances = variancesOfPrior(crowds, blocks, variances);
+    if (turn > 0) precisions = precisionsOfPrior(crowds, blocks, precisions);
+    const own = fit(scoredAbove(rows, crowds, blocks), adgroups, prior);
+    blocks = fit(scoredAbove(rows, adgroups, own), crowds, { ...prior, precisions });
   }
-  if (blocks === null) throw new Error('there is no turn');
   return blocks;
 }
 
+function nothingOf({ starts }: Level, count: number): Blocks {
+  const size = (starts.length - 1) * count;
+  return { modes: new Float32Array(size), variances: new Float32Array(size) };
+}
+
 function fit(
-  { slopes, logits, clicks, impressions }: FittedRows,
-  { starts, places, means }: Level,
-  precisions: Float32Array,
-  { stepLengthMax, precisionMin }: Levels['prior'],
+  { count, slopes, logits, clicks, impressions }: FittedRows,
+  level: Level,
+  { precisions, stepLengthMax, precisionMin }: Levels['prior'],
 ): Blocks {
   const native = nativeRows();
   if (native === null)
@@ -219,43 +201,42 @@ function fit(
       where: 'method.crowd',
       cure: 'run qianmo setup, which compiles it or says why it cannot',
     });
-  const modes = new Float32Array(means.length);
-  const variances = new Float32Array(means.length);
-  const rows = [slopes, logits, clicks, impressions] as const;
+  const { starts, places } = level;
+  const blocks = nothingOf(level, count);
   const numbers = Float64Array.of(STEP_COUNT, stepLengthMax, precisionMin);
-  native.posteriors(starts, places, ...rows, means, precisions, numbers, modes, variances);
-  return { modes, variances };
+  native.posteriors(
+    ...([starts, places, slopes, logits, clicks, impressions, precisions, numbers] as const),
+    ...([blocks.modes, blocks.variances] as const),
+  );
+  return blocks;
 }
 
-/** Logits of the rows with the blocks of a level. */
-function scoresAbove(
-  { count, slopes, logits }: FittedRows,
-  { groupOfRow }: Level,
-  modes: Float32Array,
-): Float32Array {
-  return logits.map((logit, row) => {
+/** The rows with the blocks of a level in their logits. */
+function scoredAbove(rows: FittedRows, { groupOfRow }: Level, { modes }: Blocks): FittedRows {
+  const { count, slopes } = rows;
+  const logits = rows.logits.map((logit, row) => {
     const [slope, block] = [row * count, int32At(groupOfRow, row) * count];
     let sum = logit;
     for (let k = 0; k < count; k += 1)
       sum += float32At(slopes, slope + k) * float32At(modes, block + k);
     return sum;
   });
+  return { ...rows, logits };
 }
 
-function variancesOfPrior(
+function precisionsOfPrior(
   { starts }: Level,
   { modes, variances }: Blocks,
-  before: Float64Array,
-): Float64Array {
+  before: Float32Array,
+): Float32Array {
   const count = before.length;
-  return before.map((variance, k) => {
+  return before.map((precision, k) => {
     let [squares, determined] = [0, 0];
     for (let group = 0; group + 1 < starts.length; group += 1) {
       if (int32At(starts, group) === int32At(starts, group + 1)) continue;
       squares += float32At(modes, group * count + k) ** 2;
-      determined += Math.max(0, 1 - float32At(variances, group * count + k) / variance);
+      determined += Math.max(0, 1 - float32At(variances, group * count + k) * precision);
     }
-    if (determined === 0) return VARIANCE_MIN;
-    return Math.max(VARIANCE_MIN, squares / determined);
+    return 1 / Math.max(VARIANCE_MIN, determined === 0 ? 0 : squares / determined);
   });
 }

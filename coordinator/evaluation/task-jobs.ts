@@ -32,8 +32,6 @@ import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-sto
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/step-orders.js';
-import { personalVariables } from '../../shared/methods/inner-loop/personal-blocks.js';
-import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/held-out-rows.js';
 import { lossSum } from '../scoring/metrics.js';
@@ -355,36 +353,30 @@ interface TaskFeatures {
   readonly tasks: readonly TaskRows[];
   /** `[rowCount, count]`: the derivatives of each logit in the personal parameters. */
   readonly slopes: Float32Array;
-  /** `[rowCount]`, where these are 0. */
+  /** `[rowCount]`: under the personal parameters that the task of a row starts from. */
   readonly logits: Float32Array;
-  /** `[taskCount, count]`: the personal parameters before any step. */
-  readonly starts: Float32Array;
 }
 
-/** Yields the tasks in their order, whatever the order of arrival. */
+/**
+ * Yields the tasks in their order, whatever the order of arrival.
+ *
+ * @param request with the number of personal parameters.
+ */
 export async function* rowFeatures(
   context: TaskJobContext,
-  request: AdaptableModel & { readonly taskIndices: readonly number[] },
+  request: AdaptableModel & { readonly taskIndices: readonly number[]; readonly count: number },
 ): AsyncGenerator<TaskFeatures> {
-  const count = personalVariables(context.spec).reduce(
-    (sum, { shape }) => sum + elementCountOf(shape),
-    0,
-  );
-  const { method } = request;
+  const { method, count } = request;
   const read = (output: Uint8Array, { tasks }: TaskChunk): TaskFeatures | Rejection => {
     const tensors = decodedOr(() => decodeTensors(output, 'output of a features job'));
     if (tensors === 'layout_mismatch') return tensors;
     const rowCount = tasks.reduce((sum, task) => sum + task.rowCount, 0);
-    const floats = (name: string, shape: readonly number[]): Float32Array | null => {
-      const { values, shape: found } = tensors.get(name) ?? {};
-      return values instanceof Float32Array && found?.join() === shape.join() ? values : null;
-    };
-    const slopes = floats('slopes', [rowCount, count]);
-    const logits = floats('logits', [rowCount]);
-    const starts = floats('starts', [tasks.length, count]);
-    if (slopes === null || logits === null || starts === null) return 'layout_mismatch';
-    const areFinite = [slopes, logits, starts].every((values) => values.every(Number.isFinite));
-    return areFinite ? { tasks, slopes, logits, starts } : 'not_finite';
+    const [slopes, logits] = ['slopes', 'logits'].map((name) => tensors.get(name)?.values);
+    if (!(slopes instanceof Float32Array) || !(logits instanceof Float32Array))
+      return 'layout_mismatch';
+    if (slopes.length !== rowCount * count || logits.length !== rowCount) return 'layout_mismatch';
+    const areFinite = slopes.every(Number.isFinite) && logits.every(Number.isFinite);
+    return areFinite ? { tasks, slopes, logits } : 'not_finite';
   };
   const waves = async function* (): AsyncGenerator<JobWave<TaskChunk, TaskFeatures>> {
     for await (const chunks of taskWaves(context, request.taskIndices))

@@ -40,7 +40,12 @@ import {
   type ExportedChanges,
 } from '../export/export-bundle.js';
 import { withCrowdBlocksOf } from '../evaluation/crowd-blocks.js';
-import { needsEvaluation, otherChoice, servedLevelOf, servingOf } from '../export/adapted-shards.js';
+import {
+  needsEvaluation,
+  otherChoice,
+  servedLevelOf,
+  servingOf,
+} from '../export/adapted-shards.js';
 import { warningEvent } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import {

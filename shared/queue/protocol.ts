@@ -20,8 +20,7 @@
  * Output blob of an adapt job: `shared/bundle/adapted-tasks.ts`.
  * Output blob of a features job, tasks in order of the job, rows in order of the task:
  *   slopes    `[rowCount, count]`: the derivatives of each logit in the personal parameters
- *   logits    `[rowCount]`, where these are 0
- *   starts    `[taskCount, count]`: the personal parameters before any step
+ *   logits    `[rowCount]`: under the personal parameters that its task starts from
  */
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';

@@ -140,7 +140,7 @@ export interface ScoringFunctions {
   readonly trunk: Captured<RowsInput, TrunkPass>;
   /** `[taskCount, rowExtent]` */
   readonly logits: Captured<LogitsInput, tfjs.Tensor2D>;
-  readonly features: Captured<Omit<LogitsInput, 'state'>, RowFeatures>;
+  readonly features: Captured<LogitsInput, RowFeatures>;
   dispose(): void;
 }
 
@@ -154,12 +154,12 @@ export function captureScoring(
     const job = jobTensorsOf(engine, spec, { ...input, batches: { query: batch } });
     return withCrowds(withTrunk({ job, plan, data: batch }));
   };
-  const rowsOf = ({ dense, batch, trunk }: Omit<LogitsInput, 'state'>): RowsWithTrunk => {
+  const rowsOf = ({ dense, batch, trunk }: LogitsInput): RowsWithTrunk => {
     const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
     return { pass: { job, plan, data: batch }, trunk };
   };
-  const logits = ({ state, ...rows }: LogitsInput): tfjs.Tensor2D =>
-    scoredLogits(rowsOf(rows), state);
+  const logits = (input: LogitsInput): tfjs.Tensor2D => scoredLogits(rowsOf(input), input.state);
+  const features = (input: LogitsInput): RowFeatures => featuresOf(rowsOf(input), input.state);
   const optionsOf = (name: string) => ({
     name,
     shelf: shelves?.(['scoring', name, spec]) ?? null,
@@ -167,11 +167,7 @@ export function captureScoring(
   const captured = {
     trunk: capture(engine, trunk, optionsOf('the trunk pass of rows')),
     logits: capture(engine, logits, optionsOf('the logits of rows')),
-    features: capture(
-      engine,
-      (rows: Omit<LogitsInput, 'state'>) => featuresOf(rowsOf(rows)),
-      optionsOf('the features of rows'),
-    ),
+    features: capture(engine, features, optionsOf('the features of rows')),
   };
   return {
     ...captured,

@@ -268,49 +268,36 @@ function featureJob(
   work: FeatureWork,
   microBatchRowsMax: number,
 ): ComputedJob {
-  const adapting = adaptingOf(computations, job, work);
   const starts = startsOf(job.tasks.map(({ rowCount }) => rowCount));
   const rowCount = at(starts, job.tasks.length);
-  const personal = personalVariables(job.spec);
-  const count = personal.reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
+  const count = personalVariables(job.spec).reduce(
+    (sum, { shape }) => sum + elementCountOf(shape),
+    0,
+  );
   const slopes = new Float32Array(rowCount * count);
   const logits = new Float32Array(rowCount);
-  const blocks = new Float32Array(job.tasks.length * count);
   const read = { isAdapting: true, hasQuery: false };
   const microBatches = adaptingMicroBatches(job, read, microBatchRowsMax);
-  forEachBatch(
-    computations,
-    adapting,
-    microBatches,
-    ({ scoring, support, initial, microBatch }) => {
-      let offset = 0;
-      for (const { name, shape } of personal) {
-        const size = elementCountOf(shape);
-        const values = named(initial, name).dataSync<'float32'>();
-        for (const [index, place] of microBatch.taskPlaces.entries())
-          blocks.set(values.subarray(index * size, (index + 1) * size), place * count + offset);
-        offset += size;
-      }
-      if (support === null) return;
-      const { input, batch, trunk } = support;
-      const found = scoring.features.run({ dense: input.dense, batch, trunk });
-      const padded = {
-        slopes: found.slopes.dataSync<'float32'>(),
-        logits: found.logits.dataSync<'float32'>(),
-      };
-      const extent = microBatch.supportExtent;
-      for (const [index, place] of microBatch.taskPlaces.entries()) {
-        const [first, from] = [at(starts, place), index * extent];
-        const end = from + at(starts, place + 1) - first;
-        slopes.set(padded.slopes.subarray(from * count, end * count), first * count);
-        logits.set(padded.logits.subarray(from, end), first);
-      }
-    },
-  );
+  const adapting = adaptingOf(computations, job, work);
+  forEachBatch(computations, adapting, microBatches, (adaptingBatch) => {
+    const { scoring, support, initial: state, microBatch } = adaptingBatch;
+    if (support === null) return;
+    const { input, batch, trunk } = support;
+    const found = scoring.features.run({ dense: input.dense, batch, trunk, state });
+    const [paddedSlopes, paddedLogits] = [
+      found.slopes.dataSync<'float32'>(),
+      found.logits.dataSync<'float32'>(),
+    ];
+    for (const [index, place] of microBatch.taskPlaces.entries()) {
+      const [first, from] = [at(starts, place), index * microBatch.supportExtent];
+      const end = from + at(starts, place + 1) - first;
+      slopes.set(paddedSlopes.subarray(from * count, end * count), first * count);
+      logits.set(paddedLogits.subarray(from, end), first);
+    }
+  });
   const tensors = new Map<string, CodedTensor>([
     ['slopes', { shape: [rowCount, count], values: slopes }],
     ['logits', { shape: [rowCount], values: logits }],
-    ['starts', { shape: [job.tasks.length, count], values: blocks }],
   ]);
   return { output: encodeTensors(tensors), queryRowCount: 0 };
 }

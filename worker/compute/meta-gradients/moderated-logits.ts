@@ -65,7 +65,7 @@ export function scoredLogits(rows: RowsWithTrunk, state: TensorsByName): tfjs.Te
   return tf.div(logits, tf.sqrt(tf.add(tf.mul(ofClicks, MODERATION), 1)));
 }
 
-/** Rows as what a block is fitted on: a logit is that under zeros plus the product of slopes and block. */
+/** Rows as what a block is fitted on: a logit is that under a state plus the product of slopes and the move of the block. */
 export type RowFeatures = {
   /** `[taskCount, rowExtent, count]` */
   readonly slopes: tfjs.Tensor3D;
@@ -73,17 +73,9 @@ export type RowFeatures = {
   readonly logits: tfjs.Tensor2D;
 };
 
-export function featuresOf(rows: RowsWithTrunk): RowFeatures {
-  const { job, data } = rows.pass;
-  const { tf, kernels } = job.engine;
-  const { taskCount } = placeCountsOf(data);
-  const zeros = new Map(
-    personalVariables(job.spec).map(({ name, shape }): [string, tfjs.Tensor] => [
-      name,
-      kernels.repeatByTask(tf.zeros([...shape]), taskCount),
-    ]),
-  );
-  return { slopes: slopesOf(rows, zeros), logits: logitsOf(rows, zeros) };
+export function featuresOf(rows: RowsWithTrunk, state: TensorsByName): RowFeatures {
+  const blocks = blocksIn(rows, state);
+  return { slopes: slopesOf(rows, blocks), logits: logitsOf(rows, blocks) };
 }
 
 /**
