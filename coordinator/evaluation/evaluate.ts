@@ -65,6 +65,7 @@ import {
   chooseArm,
   finiteOrNull,
   heldOutLosses,
+  pairedDifference,
   type AdgroupLosses,
   type ValidatedArm,
 } from '../scoring/validated-losses.js';
@@ -596,18 +597,21 @@ interface Choosing extends LevelLosses {
   readonly withCrowds?: LevelLosses;
 }
 
-/** Crowds are served where adapted adgroups lose less with them. */
-function crowdChoiceOf(
+/** Crowds are served where adapted adgroups lose less with them, by more than two standard errors. */
+export function crowdChoiceOf(
   { adapted, impressions, withCrowds }: Choosing,
   isCounted: (adgroup: number) => boolean = () => true,
 ): Omit<CrowdChoice, 'blocks'> {
   if (withCrowds === undefined || adapted.length === 0) return { difference: null, serves: 'none' };
-  const with_ = at(withCrowds.adapted, bestCell(withCrowds.adapted, isCounted));
-  const without = at(adapted, bestCell(adapted, isCounted));
-  const counted = [...impressions.keys()].filter(isCounted);
-  const sum = sumOf(counted.map((adgroup) => at(with_, adgroup) - at(without, adgroup)));
-  const difference = finiteOrNull(sum / sumOf(counted.map((adgroup) => at(impressions, adgroup))));
-  return { difference, serves: (difference ?? 0) < 0 ? 'crowds' : 'none' };
+  const counted = (values: Float64Array): Float64Array =>
+    values.filter((_, adgroup) => isCounted(adgroup));
+  const best = (tried: readonly AdgroupLosses[]): AdgroupLosses =>
+    counted(at(tried, bestCell(tried, isCounted)));
+  const difference = pairedDifference(
+    ...([best(withCrowds.adapted), best(adapted), counted(impressions)] as const),
+  );
+  const isBetter = difference !== null && difference.value < -2 * difference.standardError;
+  return { difference, serves: isBetter ? 'crowds' : 'none' };
 }
 
 function servedLevel(choosing: Choosing, isCounted?: (adgroup: number) => boolean): Choosing {

@@ -295,7 +295,10 @@ function crowdsSection(
   { nameOf }: ArmLook,
 ): Section {
   const compared = `${nameOf('crowd-adapted')} - ${nameOf('meta-adapted')} on validation adgroups`;
-  const found = difference === null ? 'no number' : `${formatSigned(difference, 5)} ${unit}`;
+  const found =
+    difference === null
+      ? 'no number'
+      : `${formatSigned(difference.value, 5)} ± ${difference.standardError.toFixed(5)} ${unit}`;
   const sentence = `${compared}: ${found}. A bundle has ${serves === 'crowds' ? '' : 'no '}blocks of crowds.`;
   return section('Blocks of crowds', '', [textBlock(sentence)]);
 }

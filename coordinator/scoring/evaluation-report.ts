@@ -99,9 +99,14 @@ const BlockChoiceSchema = z.strictObject({
   serves: z.enum(['adapted', 'unadapted']),
 });
 
+const DifferenceOfLossSchema = z.strictObject({
+  value: z.number(),
+  standardError: z.number().nonnegative(),
+});
+
 const CrowdChoiceSchema = z.strictObject({
-  /** Validation logloss of adapted adgroups with crowds minus that without, per impression; null where one diverged. */
-  difference: z.number().nullable(),
+  /** Validation logloss of adapted adgroups with crowds minus that without, paired by adgroup; null where one diverged. */
+  difference: DifferenceOfLossSchema.nullable(),
   serves: z.enum(['crowds', 'none']),
   /** The file of the blocks next to the report. */
   blocks: BlobRefSchema,
@@ -143,9 +148,7 @@ const ValidationSummarySchema = z.strictObject({
       /** With settings that the other folds chose. */
       heldOutLogloss: z.number().nullable(),
       /** Held-out loss minus that of the chosen arm, paired by adgroup; null for the chosen arm. */
-      fromChosen: z
-        .strictObject({ value: z.number(), standardError: z.number().nonnegative() })
-        .nullable(),
+      fromChosen: DifferenceOfLossSchema.nullable(),
     }),
   ),
 });

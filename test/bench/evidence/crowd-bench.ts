@@ -100,7 +100,7 @@ async function cellOf(world: string, seed: number): Promise<MadeCell> {
       category: lossOf(at(category.slices, 0), 'meta-adapted'),
       oracle: lossOf(slice, 'oracle'),
     },
-    validationDifference: difference,
+    validation: difference,
     areCrowdsServed: serves === 'crowds',
   };
 }

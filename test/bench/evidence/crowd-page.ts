@@ -29,7 +29,8 @@ export const CrowdCellSchema = z.strictObject({
   testRowCount: z.int(),
   /** By arm. `category` adapts adgroups of a model that reads the crowd as a category. */
   losses: z.record(z.string(), z.number()),
-  validationDifference: z.number().nullable(),
+  /** The loss on validation adgroups with blocks of crowds minus that without. */
+  validation: z.strictObject({ value: z.number(), standardError: z.number() }).nullable(),
   areCrowdsServed: z.boolean(),
 });
 export type CrowdCell = z.infer<typeof CrowdCellSchema>;

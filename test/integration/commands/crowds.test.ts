@@ -28,7 +28,7 @@ const CONFIG = {
     ...{ kind: 'deepfm', embeddingWidth: 4, hiddenWidths: [8, 4], personal: ['bias', 'output'] },
   },
   method: { kind: 'posterior', crowd: 'crowd' },
-  training: { outerSteps: 20, tasksPerOuterStep: 16, biasStart: 'click-rate' },
+  training: { outerSteps: 40, tasksPerOuterStep: 16, biasStart: 'click-rate' },
   evaluation: {
     arms: ['constant', 'meta-unadapted', 'meta-adapted', 'crowd-unadapted', 'crowd-adapted'],
     ...{ innerRates: [0.1], innerSteps: [3], bootstrapSamples: 100 },
@@ -37,8 +37,8 @@ const CONFIG = {
 
 const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  const world = ['--adgroups', '120', '--crowds', '6', '--crowd-deviation', '1'];
-  const log = ['--rows', '24k', '--users', '400', '--click-rate', '0.3', '--out', 'world.csv'];
+  const world = ['--adgroups', '200', '--crowds', '30', '--crowd-deviation', '1.5'];
+  const log = ['--rows', '40k', '--users', '2k', '--click-rate', '0.3', '--out', 'world.csv'];
   await room.done(['synthesize', ...world, ...log]);
   await room.write('run.yaml', JSON.stringify(CONFIG));
   for (const verb of ['prepare', 'train', 'evaluate']) await room.done([verb, 'run.yaml']);
