@@ -13,6 +13,7 @@
  * their adgroups, so processes and machines decide no bit.
  */
 
+import { setImmediate } from 'node:timers/promises';
 import { at, float32At, int32At, spreadOver } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { NormalPrior } from '../../shared/methods/inner-loop/inner-loop.js';
@@ -80,12 +81,13 @@ export async function crowdBlocksOf(
   const { rows, adgroupOfRow, crowdOfRow } = await fittedRows(context, {
     ...{ ...model, taskIndices, count: at(shape, 1) },
   });
-  const blocks = fitInTurns(rows, {
+  const levels = {
     adgroups: levelOf(adgroupOfRow, taskIndices.length),
     // Rows of unknown crowds are of many crowds.
     crowds: levelOf(crowdOfRow, at(shape, 0), (id) => id > 0),
     prior,
-  });
+  };
+  const blocks = await fitInTurns(rows, levels, context.signal);
   return new Map([
     [CROWD_MODES, { shape, values: blocks.modes }],
     [CROWD_VARIANCES, { shape, values: blocks.variances }],
@@ -171,13 +173,19 @@ interface Levels {
   readonly prior: Pick<NormalPrior, 'precisions' | 'stepLengthMax' | 'precisionMin'>;
 }
 
-/** Returns the blocks of crowds. */
-export function fitInTurns(rows: FittedRows, { adgroups, crowds, prior }: Levels): Blocks {
+/** Returns the blocks of crowds. Between fits, which take seconds for millions of rows, the process does what else is due. */
+export async function fitInTurns(
+  rows: FittedRows,
+  { adgroups, crowds, prior }: Levels,
+  signal?: AbortSignal,
+): Promise<Blocks> {
   let precisions = prior.precisions;
   let blocks = nothingOf(crowds, rows.count);
   for (let turn = 0; turn < TURN_COUNT; turn += 1) {
     if (turn > 0) precisions = precisionsOfPrior(crowds, blocks, precisions);
     const own = fit(scoredAbove(rows, crowds, blocks), adgroups, prior);
+    await setImmediate();
+    signal?.throwIfAborted();
     blocks = fit(scoredAbove(rows, adgroups, own), crowds, { ...prior, precisions });
   }
   return blocks;

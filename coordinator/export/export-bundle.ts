@@ -52,7 +52,7 @@ import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../shared/tasks/task-store.js';
-import { elementCountOf } from '../../shared/tensors/named-tensors.js';
+import { digestOf, elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { TaskJobContext } from '../evaluation/task-jobs.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
@@ -298,12 +298,14 @@ function changePlan(
 
 /** Differs whenever the same shard would mean something else. */
 function meaningOf(
-  { run: { config, store }, checkpoint, serving }: ExportSource,
+  { run: { config, store, spec }, checkpoint, serving, parameters }: ExportSource,
   rows: AdaptedRows,
 ): string {
   const { method, model, training, compute } = config;
   const meaning = canonicalJson({
     ...{ checkpoint: checkpoint.digest, store: store.digest, method, model, serving, rows },
+    // Blocks of crowds are of an evaluation, not of the checkpoint.
+    ...(spec.crowd === undefined ? {} : { dense: digestOf(parameters.dense) }),
     microBatchRowsMax: training.microBatchRowsMax,
     fingerprint: compute.fingerprint,
   });

@@ -45,7 +45,7 @@ const PRIOR = {
 };
 
 /** Rows with a bias and one feature. Four in five rows of an adgroup are of four crowds, so effects must be told apart. */
-function fitted(deviations: readonly [bias: number, response: number]) {
+async function fitted(deviations: readonly [bias: number, response: number]) {
   const random = randomStream(4, 'crowds', ...deviations);
   const drawn = (count: number, of: readonly number[]): number[][] =>
     Array.from({ length: count }, () => of.map((deviation) => deviation * random.normal()));
@@ -67,7 +67,7 @@ function fitted(deviations: readonly [bias: number, response: number]) {
   }
   const impressions = new Float32Array(rowCount).fill(1);
   const rows = { count: 2, slopes, logits, clicks, impressions };
-  const blocks = fitInTurns(rows, {
+  const blocks = await fitInTurns(rows, {
     adgroups: levelOf(adgroupOfRow, ADGROUPS),
     crowds: levelOf(crowdOfRow, CROWDS, (crowd) => crowd > 0),
     prior: PRIOR,
@@ -79,8 +79,8 @@ function rootMeanSquare(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 
-test('finds what crowds add to adgroups, and how far it can be wrong', () => {
-  const { modes, variances, truth } = fitted([0.6, 0.3]);
+test('finds what crowds add to adgroups, and how far it can be wrong', async () => {
+  const { modes, variances, truth } = await fitted([0.6, 0.3]);
   for (const [k, missMax] of [0.2, 0.18].entries()) {
     const misses = truth.map((of, crowd) => at(of, k) - at(modes, 2 * crowd + k)).slice(1);
     const expected = Math.sqrt(
@@ -96,8 +96,8 @@ test('finds what crowds add to adgroups, and how far it can be wrong', () => {
   expect(Math.sqrt(variances[1]!) / 0.3).toBeCloseTo(1, 0);
 });
 
-test('an effect that crowds do not have shrinks to nothing', () => {
-  const { modes, variances } = fitted([0, 0.3]);
+test('an effect that crowds do not have shrinks to nothing', async () => {
+  const { modes, variances } = await fitted([0, 0.3]);
   const biases = [...modes].filter((_, place) => place % 2 === 0);
   expect(rootMeanSquare(biases)).toBeLessThan(0.03);
   expect(Math.sqrt(variances[0]!)).toBeLessThan(0.1);
