@@ -42,7 +42,7 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_617],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_627],
   ['lines of shared', () => linesBelow('shared'), 23_214],
   ['lines of worker', () => linesBelow('worker'), 25_384],
   ['lines of infra', () => linesBelow('infra'), 12_204],
@@ -54,7 +54,7 @@ test.each([
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
   ['KB of documentation', documentKilobytes, 513],
   ['decision records', () => filesIn('infra/decisions'), 30],
-  ['pages of results', () => filesIn('infra/results'), 21],
+  ['pages of results', () => filesIn('infra/results'), 22],
   [
     'npm scripts',
     () =>
