@@ -71,7 +71,6 @@ export async function synthesize(
   { clock, sink, signal }: Pick<RunCaller, 'clock' | 'sink' | 'signal'>,
 ): Promise<SynthesisReport> {
   const { out: path, rows, setting, clickRate: meanClickRate, seed } = options;
-  const { crowds, crowdDeviation } = options;
   const format = formatOf(path);
   const startedMs = clock.monotonicMs();
   const world = buildWorld(options);
@@ -119,8 +118,7 @@ export async function synthesize(
   const record = {
     worldVersion: WORLD_VERSION,
     options: {
-      ...{ rows, setting, meanClickRate, seed, adgroupCount, userCount },
-      ...(crowds === undefined ? {} : { crowds, crowdDeviation }),
+      ...{ rows, setting, meanClickRate, seed, adgroupCount, userCount, ...crowdOptions(options) },
     },
     parameters: worldParameters(setting, intercept),
     measured: { ...measured, clickRate },
@@ -137,6 +135,10 @@ export async function synthesize(
     ...{ path, worldPath, rows, adgroupCount, userCount, ...measured },
     ...{ durationMs, rowsPerSecond: (rows / durationMs) * 1000 },
   };
+}
+
+function crowdOptions({ crowds, crowdDeviation }: WorldOptions): object {
+  return crowds === undefined ? {} : { crowds, crowdDeviation };
 }
 
 function* linesOf(world: SyntheticWorld, textOfHour: (hour: number) => string): Generator<string> {

@@ -42,7 +42,7 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_627],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_629],
   ['lines of shared', () => linesBelow('shared'), 23_214],
   ['lines of worker', () => linesBelow('worker'), 25_384],
   ['lines of infra', () => linesBelow('infra'), 12_204],
