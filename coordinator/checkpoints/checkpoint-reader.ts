@@ -17,7 +17,7 @@ import {
   piecesDigest,
   type TrainingState,
 } from './checkpoint-manifest.js';
-import { float64At } from '../../shared/base/arrays.js';
+import { at, float64At } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { configDifferences } from '../../shared/config/run-config.js';
@@ -553,7 +553,16 @@ export function grownParameters(parameters: MetaParameters, spec: ModelSpec): Me
     const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - table.rowCount);
     tables.set(name, grownTable(table, rowCount, newRows));
   }
-  return { dense: parameters.dense, tables };
+  const dense = new Map(parameters.dense);
+  for (const { name, shape } of spec.variables.filter(({ isFixed }) => isFixed === true)) {
+    const variable = parameters.dense.get(name);
+    if (variable === undefined) throw new Error(`there is no variable ${name}`);
+    const [before, rowCount, width] = [at(variable.shape, 0), at(shape, 0), at(shape, 1)];
+    const table = { rowCount: before, width, values: variable.values };
+    const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - before);
+    dense.set(name, { shape, values: grownTable(table, rowCount, newRows).values });
+  }
+  return { dense, tables };
 }
 
 /**

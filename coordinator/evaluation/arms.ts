@@ -3,7 +3,13 @@
 import { at, requireSameLength, numberAt, spanAt } from '../../shared/base/arrays.js';
 import { DivergenceError } from '../../shared/base/errors.js';
 import { sigmoid } from '../../shared/base/logistic.js';
-import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
+import {
+  ARM_NAMES,
+  CROWD_ARMS,
+  GLOBAL_ARMS,
+  META_ARMS,
+  type ArmName,
+} from '../../shared/config/arms.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
@@ -33,6 +39,8 @@ export interface ArmPlan {
   readonly leftOut: readonly { readonly arm: ArmName; readonly reason: string }[];
   /** The model that the run has trained, adapted by its own method. */
   readonly meta: AdaptableModel;
+  /** That model with blocks of crowds; null before they are fitted, and where no arm has them. */
+  readonly crowd: AdaptableModel | null;
   /** Finetuned by plain gradient descent; null where it was not trained. */
   readonly global: AdaptableModel | null;
   readonly innerSteps: Grid;
@@ -41,6 +49,8 @@ export interface ArmPlan {
   readonly usesGlobal: boolean;
   readonly usesMeta: boolean;
   readonly adaptsMeta: boolean;
+  /** Whether an arm predicts with blocks of crowds. */
+  readonly usesCrowds: boolean;
   /** Whether an arm has settings to choose, for which there must be validation tasks. */
   readonly hasSettings: boolean;
   /** The number of times that each validation or test task is sent to the workers. */
@@ -59,7 +69,8 @@ export function planArms(
   { config, store }: Pick<PreparedRun, 'config' | 'store'>,
   { meta, global: trained }: TrainedParameters,
 ): ArmPlan {
-  const isMetaTrained = adapts(methodPlanOf(config.method));
+  const method = methodPlanOf(config.method);
+  const isMetaTrained = adapts(method);
   const parameters = trained ?? (isMetaTrained ? null : meta);
   const leftOut: { arm: ArmName; reason: string }[] = [];
   const arms = new Set<ArmName>();
@@ -67,6 +78,7 @@ export function planArms(
   if (store.manifest.hasOracle) wanted.add('oracle');
   for (const arm of ARM_NAMES) {
     if (!wanted.has(arm)) continue;
+    if (isOneOf(CROWD_ARMS, arm) && method.crowd === undefined) continue;
     if (isOneOf(GLOBAL_ARMS, arm) && parameters === null)
       leftOut.push({ arm, reason: 'the global arm has not been trained' });
     else if (isOneOf(META_ARMS, arm) && !isMetaTrained) {
@@ -76,15 +88,19 @@ export function planArms(
   }
   const hasAny = (names: readonly ArmName[]): boolean => names.some((arm) => arms.has(arm));
   const [usesGlobal, usesMeta] = [hasAny(GLOBAL_ARMS), hasAny(META_ARMS)];
+  const usesCrowds = hasAny(CROWD_ARMS);
   return {
-    ...{ arms, leftOut, usesGlobal, usesMeta },
+    ...{ arms, leftOut, usesGlobal, usesMeta, usesCrowds, crowd: null },
     meta: { parameters: meta, method: config.method },
     global: parameters === null ? null : { parameters, method: { kind: 'global' } },
     innerSteps: innerStepGrid(config.evaluation),
     shiftPriors: shiftPriorGrid(config.evaluation),
-    adaptsMeta: hasAny(['meta-adapted', 'meta-chosen']),
-    hasSettings: hasAny(['global-shift', 'finetuned', 'meta-adapted', 'meta-chosen']),
-    passes: Number(usesGlobal) + Number(arms.has('global-shift')) + Number(usesMeta),
+    adaptsMeta: hasAny(['meta-adapted', 'crowd-adapted', 'meta-chosen']),
+    hasSettings: hasAny([
+      ...(['global-shift', 'finetuned', 'meta-adapted', 'crowd-adapted', 'meta-chosen'] as const),
+    ]),
+    passes:
+      Number(usesGlobal) + Number(arms.has('global-shift')) + Number(usesMeta) + Number(usesCrowds),
   };
 }
 

@@ -9,6 +9,7 @@ import { configHash } from '../../shared/config/run-config.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
+import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { AdgroupSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
@@ -16,6 +17,7 @@ import type {
   EvaluationReport,
   ShotPoint,
   BlockChoice,
+  CrowdChoice,
   Selection,
   ValidationSummary,
 } from '../scoring/evaluation-report.js';
@@ -54,6 +56,7 @@ import {
   type AdaptableModel,
   type TaskJobContext,
 } from './task-jobs.js';
+import { crowdBlocksOf, withCrowdBlocksOf } from './crowd-blocks.js';
 import { featureImportance } from './feature-importance.js';
 import { writePredictions } from './predictions.js';
 import { sumOf } from '../scoring/metrics.js';
@@ -62,6 +65,7 @@ import {
   chooseArm,
   finiteOrNull,
   heldOutLosses,
+  pairedDifference,
   type AdgroupLosses,
   type ValidatedArm,
 } from '../scoring/validated-losses.js';
@@ -87,6 +91,8 @@ interface Evaluation {
    * reads them.
    */
   readonly testLogits: Uint8Array;
+  /** The blocks of crowds as a tensor file, whose digest the report names; null without crowds. */
+  readonly crowdBlocks: Uint8Array | null;
 }
 
 interface ParameterDigests {
@@ -114,11 +120,12 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { evaluation, seed } = config;
   const { confidence, bootstrapSamples, calibrationBins } = evaluation;
   const startedMs = options.caller.clock.monotonicMs();
-  const plan = planArms(run, trained);
+  const planned = planArms(run, trained);
   const tasksOf = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
-  const digests = digestsOf(plan);
+  const digests = digestsOf(planned);
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
+  const { plan, crowdBlocks } = await withCrowdModel(passesOver, planned, tasksOf('train'));
   const trainClickRate = await clickRateOf(store, tasksOf('train'));
   const validationRows = await readSplitRows(store, tasksOf('validation'));
   const { choices, validation } = await validateArms(
@@ -164,7 +171,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     trainClickRate,
     ...(validation === null ? {} : { validation }),
     ...{ confidence, bootstrapSamples, calibrationBins, importance },
-    selection: selectionOf(plan, choices, scored),
+    selection: selectionOf(plan, choices, { scored, crowdBlocks }),
     arms: ARM_NAMES.filter((arm) => scored.logits.has(arm)),
     armsLeftOut: [...plan.leftOut],
     slices: scoreSlices(scored, settings),
@@ -174,30 +181,51 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   };
   if (options.predictionsPath !== undefined)
     await writePredictions(options.predictionsPath, store, test.query, scored.logits);
-  return { report, testLogits };
+  return { report, testLogits, crowdBlocks };
 }
 
-/** The model of the run as `meta-adapted` adapts it, whatever a bundle serves; null if no arm has it. */
+/** Fits blocks of crowds where an arm has them. */
+async function withCrowdModel(
+  passesOver: ReturnType<typeof predictionPasses>,
+  plan: ArmPlan,
+  taskIndices: readonly number[],
+): Promise<{ readonly plan: ArmPlan } & Pick<Evaluation, 'crowdBlocks'>> {
+  const { meta } = plan;
+  if (!plan.usesCrowds) return { plan, crowdBlocks: null };
+  const context = passesOver('fitting crowds', taskIndices.length);
+  const blocks = await crowdBlocksOf(context, meta, taskIndices);
+  const parameters = withCrowdBlocksOf(meta.parameters, blocks);
+  return { plan: { ...plan, crowd: { ...meta, parameters } }, crowdBlocks: encodeTensors(blocks) };
+}
+
+/** The adapted model of the run, with blocks of crowds if validation chooses them; null if no arm has it. */
 function adaptedModel(
-  { meta, global, usesMeta }: ArmPlan,
-  { cells }: ArmChoices,
+  { meta, crowd, global, usesMeta }: ArmPlan,
+  { cells, crowds }: ArmChoices,
 ): Parameters<typeof featureImportance>[1] {
-  const cell = cells.get('meta-adapted')?.cell;
+  const hasCrowds = crowd !== null && crowds?.serves === 'crowds';
+  const cell = cells.get(hasCrowds ? 'crowd-adapted' : 'meta-adapted')?.cell;
   if (usesMeta)
-    return { model: meta, adaptation: cell === undefined ? UNADAPTED : adaptationOf(cell) };
+    return {
+      model: hasCrowds ? crowd : meta,
+      adaptation: cell === undefined ? UNADAPTED : adaptationOf(cell),
+    };
   return global === null ? null : { model: global, adaptation: UNADAPTED };
 }
 
 function selectionOf(
   { innerSteps }: ArmPlan,
-  { cells, blocks }: ArmChoices,
-  { rows }: ScoredRows,
+  { cells, blocks, crowds }: ArmChoices,
+  { scored, crowdBlocks }: { scored: ScoredRows; crowdBlocks: Uint8Array | null },
 ): EvaluationReport['selection'] {
   return {
-    criterion: selectionCriterionOf(rows),
+    criterion: selectionCriterionOf(scored.rows),
     cellsPerArm: innerSteps.cells.length,
     chosen: [...cells.values()],
     ...(blocks === null ? {} : { blocks: { rule: BLOCK_CHOICE_RULE, buckets: [...blocks] } }),
+    ...(crowds === null || crowdBlocks === null
+      ? {}
+      : { crowds: { ...crowds, blocks: blobRefOf(crowdBlocks) } }),
   };
 }
 
@@ -307,7 +335,9 @@ async function predictArms(
   const { global, meta, arms } = plan;
   if (global !== null && plan.usesGlobal) await predict(global, 'global', 'finetuned');
   if (plan.usesMeta) await predict(meta, 'meta-unadapted', 'meta-adapted');
-  const [unadapted, adapted] = [found.get('meta-unadapted'), found.get('meta-adapted')];
+  if (plan.crowd !== null) await predict(plan.crowd, 'crowd-unadapted', 'crowd-adapted');
+  const level = choices.crowds?.serves === 'crowds' ? 'crowd' : 'meta';
+  const [unadapted, adapted] = [found.get(`${level}-unadapted`), found.get(`${level}-adapted`)];
   if (choices.blocks !== null && unadapted !== undefined && adapted !== undefined)
     found.set(
       'meta-chosen',
@@ -426,6 +456,8 @@ interface ArmChoices {
   readonly cells: ReadonlyMap<ArmName, Selection>;
   /** The choices of the arm meta-chosen by size bucket; null without that arm. */
   readonly blocks: readonly BlockChoice[] | null;
+  /** Null without crowds. */
+  readonly crowds: Omit<CrowdChoice, 'blocks'> | null;
 }
 
 interface ValidationSettings {
@@ -447,7 +479,7 @@ async function validateArms(
   settings: ValidationSettings,
 ): Promise<ValidatedArms> {
   if (rows.query.taskIndices.length === 0)
-    return { choices: { cells: new Map(), blocks: null }, validation: null };
+    return { choices: { cells: new Map(), blocks: null, crowds: null }, validation: null };
   const { sizeBucketEdges: edges } = settings;
   const impressions = adgroupImpressions(rows.query);
   const byCell = await triedLosses(context, rows, plan, settings);
@@ -456,15 +488,19 @@ async function validateArms(
     ['global-shift', plan.shiftPriors],
     ['finetuned', plan.innerSteps],
     ['meta-adapted', plan.innerSteps],
+    ['crowd-adapted', plan.innerSteps],
   ] as const;
   for (const [arm, grid] of grids) {
     const tried = byCell.get(arm) ?? [];
     if (tried.length > 0) cells.set(arm, selectCell(arm, grid, tried, impressions));
   }
+  const levelOf = (level: 'meta' | 'crowd'): LevelLosses => ({
+    adapted: byCell.get(`${level}-adapted`) ?? [],
+    unadapted: byCell.get(`${level}-unadapted`)?.[0] ?? new Float64Array(),
+  });
   const choosing: Choosing = {
-    ...{ edges, impressions, supportRowCounts: supportRowCountsOf(rows) },
-    adapted: byCell.get('meta-adapted') ?? [],
-    unadapted: byCell.get('meta-unadapted')?.[0] ?? new Float64Array(),
+    ...{ edges, impressions, supportRowCounts: supportRowCountsOf(rows), ...levelOf('meta') },
+    ...(plan.crowd === null ? {} : { withCrowds: levelOf('crowd') }),
   };
   const hasBlocks = plan.arms.has('meta-chosen') && choosing.adapted.length > 0;
   const validated = ARM_NAMES.flatMap((arm): ValidatedArm[] => {
@@ -478,7 +514,11 @@ async function validateArms(
     return [{ arm, losses: lossesBy(), heldOut: heldOutLosses(impressions.length, lossesBy) }];
   });
   return {
-    choices: { cells, blocks: hasBlocks ? chosenBlocks(choosing) : null },
+    choices: {
+      cells,
+      blocks: hasBlocks ? chosenBlocks(servedLevel(choosing)) : null,
+      crowds: choosing.withCrowds === undefined ? null : crowdChoiceOf(choosing),
+    },
     validation: chooseArm(validated, impressions),
   };
 }
@@ -527,6 +567,11 @@ async function triedLosses(
     losses.set('meta-unadapted', byCell.slice(0, 1));
     losses.set('meta-adapted', byCell.slice(1));
   }
+  if (plan.crowd !== null) {
+    const { byCell } = await predict(plan.crowd, 'query', plan.adaptsMeta);
+    losses.set('crowd-unadapted', byCell.slice(0, 1));
+    losses.set('crowd-adapted', byCell.slice(1));
+  }
   return losses;
 }
 
@@ -537,14 +582,41 @@ const BLOCK_CHOICE_RULE =
   'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below that of the ' +
   `unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
 
-/** The validation losses that decide which blocks an adgroup is served. */
-interface Choosing {
-  readonly edges: readonly number[];
-  readonly impressions: Float64Array;
-  readonly supportRowCounts: readonly number[];
+interface LevelLosses {
   /** With each cell of the grid. */
   readonly adapted: readonly AdgroupLosses[];
   readonly unadapted: AdgroupLosses;
+}
+
+/** The validation losses that decide which blocks an adgroup is served. */
+interface Choosing extends LevelLosses {
+  readonly edges: readonly number[];
+  readonly impressions: Float64Array;
+  readonly supportRowCounts: readonly number[];
+  /** Absent without crowds. */
+  readonly withCrowds?: LevelLosses;
+}
+
+/** Crowds are served where adapted adgroups lose less with them, by more than two standard errors. */
+export function crowdChoiceOf(
+  { adapted, impressions, withCrowds }: Choosing,
+  isCounted: (adgroup: number) => boolean = () => true,
+): Omit<CrowdChoice, 'blocks'> {
+  if (withCrowds === undefined || adapted.length === 0) return { difference: null, serves: 'none' };
+  const counted = (values: Float64Array): Float64Array =>
+    values.filter((_, adgroup) => isCounted(adgroup));
+  const best = (tried: readonly AdgroupLosses[]): AdgroupLosses =>
+    counted(at(tried, bestCell(tried, isCounted)));
+  const difference = pairedDifference(
+    ...([best(withCrowds.adapted), best(adapted), counted(impressions)] as const),
+  );
+  const isBetter = difference !== null && difference.value < -2 * difference.standardError;
+  return { difference, serves: isBetter ? 'crowds' : 'none' };
+}
+
+function servedLevel(choosing: Choosing, isCounted?: (adgroup: number) => boolean): Choosing {
+  const { serves } = crowdChoiceOf(choosing, isCounted);
+  return serves === 'none' ? choosing : { ...choosing, ...choosing.withCrowds };
 }
 
 /**
@@ -582,9 +654,10 @@ export function chosenBlocks(
 
 /** The losses of the arm meta-chosen, with the cell and the blocks that these adgroups choose. */
 function chosenLosses(choosing: Choosing, isCounted?: (adgroup: number) => boolean): AdgroupLosses {
-  const { adapted, unadapted, edges, supportRowCounts } = choosing;
+  const served = servedLevel(choosing, isCounted);
+  const { adapted, unadapted, edges, supportRowCounts } = served;
   const losses = at(adapted, bestCell(adapted, isCounted));
-  const blocks = chosenBlocks(choosing, isCounted);
+  const blocks = chosenBlocks(served, isCounted);
   return unadapted.map((loss, adgroup) => {
     const bucket = sizeBucketIndexOf(edges, at(supportRowCounts, adgroup));
     return at(blocks, bucket).serves === 'adapted' ? at(losses, adgroup) : loss;

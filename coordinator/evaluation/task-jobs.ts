@@ -348,6 +348,47 @@ export async function* adaptTasks(
   }
 }
 
+/** Tasks that follow one another, with all rows as what a block is fitted on. */
+interface TaskFeatures {
+  readonly tasks: readonly TaskRows[];
+  /** `[rowCount, count]`: the derivatives of each logit in the personal parameters. */
+  readonly slopes: Float32Array;
+  /** `[rowCount]`: under the personal parameters that the task of a row starts from. */
+  readonly logits: Float32Array;
+}
+
+/**
+ * Yields the tasks in their order, whatever the order of arrival.
+ *
+ * @param request with the number of personal parameters.
+ */
+export async function* rowFeatures(
+  context: TaskJobContext,
+  request: AdaptableModel & { readonly taskIndices: readonly number[]; readonly count: number },
+): AsyncGenerator<TaskFeatures> {
+  const { method, count } = request;
+  const read = (output: Uint8Array, { tasks }: TaskChunk): TaskFeatures | Rejection => {
+    const tensors = decodedOr(() => decodeTensors(output, 'output of a features job'));
+    if (tensors === 'layout_mismatch') return tensors;
+    const rowCount = tasks.reduce((sum, task) => sum + task.rowCount, 0);
+    const [slopes, logits] = ['slopes', 'logits'].map((name) => tensors.get(name)?.values);
+    if (!(slopes instanceof Float32Array) || !(logits instanceof Float32Array))
+      return 'layout_mismatch';
+    if (slopes.length !== rowCount * count || logits.length !== rowCount) return 'layout_mismatch';
+    const areFinite = slopes.every(Number.isFinite) && logits.every(Number.isFinite);
+    return areFinite ? { tasks, slopes, logits } : 'not_finite';
+  };
+  const waves = async function* (): AsyncGenerator<JobWave<TaskChunk, TaskFeatures>> {
+    for await (const chunks of taskWaves(context, request.taskIndices))
+      yield { chunks, workOf: (division) => ({ kind: 'features', method, ...division }), read };
+  };
+  const model = withEncodedParameters(context, request);
+  for await (const { values } of waveValues(context, model, waves())) {
+    yield* values;
+    context.onTasksDone(values.reduce((sum, { tasks }) => sum + tasks.length, 0));
+  }
+}
+
 interface PredictionRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptations: readonly Adaptation[];

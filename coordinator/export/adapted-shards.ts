@@ -125,7 +125,8 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
   ];
   if (!needsEvaluation(method)) return { adaptation: UNADAPTED, served: everywhere('unadapted') };
   const { selection } = requireEvaluation(report, source);
-  const cell = selection.chosen.find(({ arm }) => arm === 'meta-adapted')?.cell;
+  const served = `${servedLevelOf(selection)}-adapted`;
+  const cell = selection.chosen.find(({ arm }) => arm === served)?.cell;
   const { count, rate } = methodPlanOf(method).innerLoop.steps;
   return {
     adaptation: cell === undefined ? { innerRate: rate, innerSteps: count } : adaptationOf(cell),
@@ -138,12 +139,20 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
   };
 }
 
+/** The arms that a bundle serves: with blocks of crowds or without. */
+export function servedLevelOf({
+  crowds,
+}: Pick<EvaluationReport['selection'], 'crowds'>): 'meta' | 'crowd' {
+  return crowds?.serves === 'crowds' ? 'crowd' : 'meta';
+}
+
 /** Says that validation would choose another arm, by more than two standard errors, than the one that is served. */
 export function otherChoice({
   selection,
   validation,
 }: Pick<EvaluationReport, 'selection' | 'validation'>): string | null {
-  const served = selection.blocks === undefined ? 'meta-adapted' : 'meta-chosen';
+  const served =
+    selection.blocks === undefined ? `${servedLevelOf(selection)}-adapted` : 'meta-chosen';
   const from = validation?.arms.find(({ arm }) => arm === served)?.fromChosen ?? null;
   if (validation === undefined || validation.chosen === null || from === null) return null;
   if (from.value <= 2 * from.standardError) return null;

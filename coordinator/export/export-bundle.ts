@@ -52,7 +52,7 @@ import { blobKeyOf, blobRefOf } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../shared/tasks/task-store.js';
-import { elementCountOf } from '../../shared/tensors/named-tensors.js';
+import { digestOf, elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { TaskJobContext } from '../evaluation/task-jobs.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
@@ -93,6 +93,8 @@ export interface ExportSource {
   readonly serving: readonly BundleServing[];
   /** By label, as evaluation predicted them; null where it did not. */
   readonly testLogits: readonly (TestLogits | null)[];
+  /** The arms that the bundle serves: with blocks of crowds or without. */
+  readonly level: 'meta' | 'crowd';
   /** The types of the logs' columns, for the row encoder. */
   readonly columns: BundleManifest['columns'];
 }
@@ -296,12 +298,14 @@ function changePlan(
 
 /** Differs whenever the same shard would mean something else. */
 function meaningOf(
-  { run: { config, store }, checkpoint, serving }: ExportSource,
+  { run: { config, store, spec }, checkpoint, serving, parameters }: ExportSource,
   rows: AdaptedRows,
 ): string {
   const { method, model, training, compute } = config;
   const meaning = canonicalJson({
     ...{ checkpoint: checkpoint.digest, store: store.digest, method, model, serving, rows },
+    // Blocks of crowds are of an evaluation, not of the checkpoint.
+    ...(spec.crowd === undefined ? {} : { dense: digestOf(parameters.dense) }),
     microBatchRowsMax: training.microBatchRowsMax,
     fingerprint: compute.fingerprint,
   });
@@ -488,10 +492,17 @@ async function sharedArrays(
   const earlier = new Map(before?.published.manifest.arrays.map((array) => [array.name, array]));
   const countsBefore = rowCountsOf(before?.published.manifest.encodedFeatures ?? []);
   const counts = rowCountsOf(store.manifest.features);
+  // Blocks of crowds grow with the values of their category.
+  const grown = new Set(
+    run.spec.variables
+      .filter(({ name, shape }) => earlier.get(`dense/${name}`)?.shape.join() !== shape.join())
+      .map(({ name }) => `dense/${name}`),
+  );
   const isKept = (name: string): boolean => {
     const feature = /^dictionaries\/(.+)\.(bytes|offsets|index)$/.exec(name)?.[1];
     // Appended logs leave target encodings as they are. Dictionaries only grow.
-    if (feature === undefined) return before !== null && /^(dense|encodings)\//.test(name);
+    if (feature === undefined)
+      return before !== null && /^(dense|encodings)\//.test(name) && !grown.has(name);
     return !isRewritten && countsBefore.get(feature) === counts.get(feature);
   };
   const written = [...earlier.values()].filter(({ name }) => isKept(name));

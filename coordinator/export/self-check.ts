@@ -142,6 +142,7 @@ interface Compared {
   readonly serving: readonly BundleServing[];
   /** By label; null where there was no evaluation. */
   readonly testLogits: readonly (TestLogits | null)[];
+  readonly level: 'meta' | 'crowd';
 }
 
 /**
@@ -150,7 +151,7 @@ interface Compared {
  * @param outputs of each adgroup's rows, with blocks in float32 as they adapted on support rows.
  */
 export function evaluatedDifference(
-  { store, serving, testLogits }: Compared,
+  { store, serving, testLogits, level }: Compared,
   checked: readonly CheckedAdgroup[],
   outputs: readonly Float32Array[],
 ): number | null {
@@ -165,8 +166,8 @@ export function evaluatedDifference(
     if (place === undefined || found === null || block === UNKNOWN_BLOCK) continue;
     const arms =
       servedBlocksOf(at(serving, labelIndex), supportRowCount) === 'adapted'
-        ? ['meta-adapted']
-        : ['meta-unadapted', 'global'];
+        ? [`${level}-adapted` as const]
+        : [`${level}-unadapted` as const, 'global' as const];
     const logits = arms.map((arm) => found.logits.get(arm)).find((each) => each !== undefined);
     if (logits === undefined) continue;
     const label = labelOf(store.manifest, { labelIndex });

@@ -5,6 +5,7 @@ import { EVALUATED_ARMS, isGlobalArm, shownArm } from '../../shared/config/arms.
 import { counted } from '../../shared/names/counted.js';
 import type {
   BlockChoice,
+  CrowdChoice,
   EvaluationReport,
   Selection,
   Slice,
@@ -54,7 +55,7 @@ export function evaluationDocument(report: EvaluationReport): Document {
   };
   const segment = report.label?.segment ?? null;
   const buckets = report.slices.slice(1);
-  const { blocks } = selection;
+  const { blocks, crowds } = selection;
   return {
     title: `Evaluation of ${run.run}${segment === null ? '' : `, segment ${segment}`}`,
     subtitle: `${run.method}, ${run.model}, seed ${run.seed}`,
@@ -97,6 +98,7 @@ export function evaluationDocument(report: EvaluationReport): Document {
       importanceSection(importance, words),
       ...settingsSection(report, words, look),
       ...(blocks === undefined ? [] : [blocksSection(blocks, words, look)]),
+      ...(crowds === undefined ? [] : [crowdsSection(crowds, words, look)]),
       section('The run', '', [fieldsBlock(runFields(report, words))], 'page'),
       section('', '', conclusions(report, words, look), 'terminal'),
     ],
@@ -285,6 +287,20 @@ function blocksSection(
       ]),
     }),
   ]);
+}
+
+function crowdsSection(
+  { serves, difference }: CrowdChoice,
+  { unit }: LabelWords,
+  { nameOf }: ArmLook,
+): Section {
+  const compared = `${nameOf('crowd-adapted')} - ${nameOf('meta-adapted')} on validation adgroups`;
+  const found =
+    difference === null
+      ? 'no number'
+      : `${formatSigned(difference.value, 5)} ± ${difference.standardError.toFixed(5)} ${unit}`;
+  const sentence = `${compared}: ${found}. A bundle has ${serves === 'crowds' ? '' : 'no '}blocks of crowds.`;
+  return section('Blocks of crowds', '', [textBlock(sentence)]);
 }
 
 function runFields(

@@ -21,6 +21,7 @@ import { isNamed, type ModelSpec } from '../../shared/models/model-spec.js';
 import { asPage } from '../reports/document/as-page.js';
 import { evaluationDocument } from '../reports/evaluation-document.js';
 import {
+  CROWD_BLOCKS_FILE,
   fileOfSegment,
   REPORT_FILE,
   reportJson,
@@ -147,7 +148,7 @@ async function* writtenReports(
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
     const predictionsPath =
       options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
-    const { report, testLogits } = await evaluate({
+    const { report, testLogits, crowdBlocks } = await evaluate({
       ...evaluation,
       ...(segment === null ? {} : { labelIndex }),
       ...(predictionsPath === null ? {} : { predictionsPath }),
@@ -155,6 +156,7 @@ async function* writtenReports(
     const json = fileOfSegment(REPORT_FILE, segment);
     const page = fileOfSegment('report.html', segment);
     await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
+    if (crowdBlocks !== null) await output.put(CROWD_BLOCKS_FILE, crowdBlocks, { kind: 'always' });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(asPage(evaluationDocument(report))), { kind: 'always' });
     for (const { arm, metrics } of at(report.slices, 0).arms)

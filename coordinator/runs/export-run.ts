@@ -39,10 +39,17 @@ import {
   type ExportSource,
   type ExportedChanges,
 } from '../export/export-bundle.js';
-import { needsEvaluation, otherChoice, servingOf } from '../export/adapted-shards.js';
+import { withCrowdBlocksOf } from '../evaluation/crowd-blocks.js';
+import {
+  needsEvaluation,
+  otherChoice,
+  servedLevelOf,
+  servingOf,
+} from '../export/adapted-shards.js';
 import { warningEvent } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import {
+  CROWD_BLOCKS_FILE,
   fileOfSegment,
   parseReport,
   REPORT_FILE,
@@ -72,6 +79,12 @@ import {
 } from './run-files.js';
 import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import type { BlobRef } from '../../shared/storage/blob-store.js';
+import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
+import { decodeTensors, floatsOf } from '../../shared/tensors/tensor-codec.js';
+import { grownParameters } from '../checkpoints/checkpoint-reader.js';
 import { plateausMaxOf } from '../../shared/config/training-config.js';
 import {
   latestManifestOf,
@@ -132,6 +145,9 @@ async function sourceOf(
   const trained = await trainedSourceOf(run, store, context);
   const digest = metaParametersDigest(trained.parameters);
   const serving: BundleServing[] = [];
+  let served: Pick<ExportSource, 'parameters' | 'level'> = {
+    ...{ parameters: trained.parameters, level: 'meta' },
+  };
   const testLogits: (TestLogits | null)[] = [];
   for (const { segment } of labelsOf(store.manifest)) {
     const { report, where, logits } = await evaluationOf(run, segment);
@@ -142,8 +158,32 @@ async function sourceOf(
     if (other !== null) context.sink(warningEvent('other-choice', other));
     const isOfThis = report?.run.metaDigest === digest && report.run.storeDigest === store.digest;
     testLogits.push(isOfThis ? logits : null);
+    const { crowds } = report?.selection ?? {};
+    if (crowds !== undefined && servedLevelOf({ crowds }) === 'crowd') {
+      const blocks = await evaluatedCrowdBlocks(run, crowds.blocks);
+      served = { parameters: withCrowdBlocksOf(trained.parameters, blocks), level: 'crowd' };
+    }
   }
-  return { ...trained, serving, testLogits };
+  return { ...trained, ...served, serving, testLogits };
+}
+
+/** @throws QianmoError of kind `data` if the file is not the one that the report names. */
+async function evaluatedCrowdBlocks({ config }: PreparedRun, ref: BlobRef): Promise<NamedTensors> {
+  const found = await objectStoreOf(config, config.output).get(CROWD_BLOCKS_FILE);
+  const where = joinAddress(config.output, CROWD_BLOCKS_FILE);
+  const blocks =
+    found === null || sha256Of(found.bytes) !== ref.sha256
+      ? null
+      : floatsOf(decodeTensors(found.bytes, where));
+  if (blocks !== null) return blocks;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the blocks of crowds are not those that the evaluation chose',
+    where,
+    expected: `a file with the sha256 ${ref.sha256}`,
+    ...(found === null ? { found: 'no file' } : {}),
+    cure: 'evaluate the run again: qianmo evaluate run.yaml',
+  });
 }
 
 /** What an export needs that no evaluation has a part in. */
@@ -151,7 +191,7 @@ async function trainedSourceOf(
   run: PreparedRun,
   store: TaskStore,
   context: RunContext,
-): Promise<Omit<ExportSource, 'serving' | 'testLogits'>> {
+): Promise<Omit<ExportSource, 'serving' | 'testLogits' | 'level'>> {
   const saved = await savedMetaParametersOf(run, context);
   if (saved === null)
     throw new QianmoError({
@@ -229,6 +269,7 @@ async function exportRefreshed(
   const { dispatchOf, publish } = made;
   const carried = { ...made, hereMax: hereMaxOf(config, request) };
   if (isSameTrunk) return { ...(await exportChanges(opened, carried, context)), full: null };
+  refuseOtherTrunk(config);
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
   const surroundings = { objects, dispatcher, compute, caller: context };
@@ -238,6 +279,19 @@ async function exportRefreshed(
   );
   await publish(objects, { from: opened.labelled, to: full.digest });
   return { ...place, digest: full.digest, changes: null, full };
+}
+
+/** Blocks of crowds are fitted to one trunk, by an evaluation. */
+function refuseOtherTrunk({ method, output }: RunConfig): void {
+  const { crowd } = methodPlanOf(method);
+  if (crowd === undefined) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'a refresh keeps the blocks of crowds, which do not fit another trunk',
+    where: output,
+    found: `method.crowd: ${crowd}, and a trunk that is trained further`,
+    cure: 'leave out --outer-steps; or run qianmo train --resume, evaluate and export',
+  });
 }
 
 /**
@@ -290,7 +344,7 @@ async function openChange(
   return {
     ...{ objects, published, labelled, isChanged },
     place: { bundles, label: request.label, base: published.digest },
-    source: { ...trained, serving, testLogits: serving.map(() => null) },
+    source: { ...trained, serving, testLogits: serving.map(() => null), level: 'meta' },
     isSameTrunk: provenance.checkpoint.digest === trained.checkpoint.digest,
   };
 }
@@ -317,8 +371,10 @@ async function exportChanges(
       })
     : (await carried.dispatchOf()).dispatcher;
   const surroundings = { objects, dispatcher, compute, caller: context };
+  const crowds = withCrowdBlocksOf(source.parameters, loaded.model.dense);
+  const served = { ...source, parameters: grownParameters(crowds, source.run.spec) };
   const changes = await interruptedAs(
-    exportChanged(source, { published, loaded }, isChanged, surroundings),
+    exportChanged(served, { published, loaded }, isChanged, surroundings),
     () => stoppedExport(bundles),
   );
   const digest = changes?.digest ?? published.digest;
@@ -342,6 +398,7 @@ export async function refreshableOf(
   const trained = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
   return (store) => {
     changedSinceBundle(store, published, objects);
+    if (outerSteps !== undefined) refuseOtherTrunk(config);
     if (outerSteps !== undefined && trained !== null)
       requireTrainable(trained, { store, config, outerSteps });
   };

@@ -289,6 +289,11 @@ export const REQUESTS = {
       '<count> number of users; by default in proportion to the rows',
       ID_COUNT_MAX,
     ).optional(),
+    crowds: rowCount(
+      '<count> number of crowds of users, as a further column; none by default',
+      ID_COUNT_MAX,
+    ).optional(),
+    crowdDeviation: decimal({ from: 0, upTo: 10 }, '<logits> how far crowds deviate').default(0.5),
   }),
   check: z.strictObject({
     config: configSource<RunConfigSource>(

@@ -99,6 +99,19 @@ const BlockChoiceSchema = z.strictObject({
   serves: z.enum(['adapted', 'unadapted']),
 });
 
+const DifferenceOfLossSchema = z.strictObject({
+  value: z.number(),
+  standardError: z.number().nonnegative(),
+});
+
+const CrowdChoiceSchema = z.strictObject({
+  /** Validation logloss of adapted adgroups with crowds minus that without, paired by adgroup; null where one diverged. */
+  difference: DifferenceOfLossSchema.nullable(),
+  serves: z.enum(['crowds', 'none']),
+  /** The file of the blocks next to the report. */
+  blocks: BlobRefSchema,
+});
+
 export const CellSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('inner-steps'),
@@ -135,9 +148,7 @@ const ValidationSummarySchema = z.strictObject({
       /** With settings that the other folds chose. */
       heldOutLogloss: z.number().nullable(),
       /** Held-out loss minus that of the chosen arm, paired by adgroup; null for the chosen arm. */
-      fromChosen: z
-        .strictObject({ value: z.number(), standardError: z.number().nonnegative() })
-        .nullable(),
+      fromChosen: DifferenceOfLossSchema.nullable(),
     }),
   ),
 });
@@ -209,6 +220,8 @@ const EvaluationReportSchema = z.strictObject({
     blocks: z
       .strictObject({ rule: z.string(), buckets: z.array(BlockChoiceSchema).min(1) })
       .optional(),
+    /** Whether meta-chosen, and a bundle, have blocks of crowds; absent without crowds. */
+    crowds: CrowdChoiceSchema.optional(),
   }),
   /** Absent without validation adgroups. */
   validation: ValidationSummarySchema.optional(),
@@ -230,6 +243,7 @@ export type Metrics = z.infer<typeof MetricsSchema>;
 export type ArmResult = z.infer<typeof ArmResultSchema>;
 export type Slice = z.infer<typeof SliceSchema>;
 export type BlockChoice = z.infer<typeof BlockChoiceSchema>;
+export type CrowdChoice = z.infer<typeof CrowdChoiceSchema>;
 export type FeatureImportance = z.infer<typeof FeatureImportanceSchema>;
 export type ShotPoint = z.infer<typeof ShotPointSchema>;
 export type CalibrationCurve = z.infer<typeof CalibrationCurveSchema>;
@@ -239,6 +253,8 @@ export type ValidationSummary = z.infer<typeof ValidationSummarySchema>;
 export type EvaluationReport = z.infer<typeof EvaluationReportSchema>;
 
 export const REPORT_FILE = 'evaluation.json';
+/** Blocks of crowds as fitted on training adgroups, in safetensors layout. */
+export const CROWD_BLOCKS_FILE = 'crowd-blocks.safetensors';
 
 /**
  * `report.html`, or `report-SEGMENT.html` for a segment. Characters that are not allowed in keys of

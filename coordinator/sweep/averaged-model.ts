@@ -17,7 +17,7 @@
 import { at, float32At } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { LOG_DEVIATION_SCALE } from '../../shared/methods/inner-loop/inner-loop-settings.js';
-import type { MethodConfig } from '../../shared/methods/methods.js';
+import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
 import { DEVIATION, MEAN_WEIGHT } from '../../shared/methods/posterior.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
@@ -115,7 +115,8 @@ function summedInputs(models: readonly ModelConfig[]): ModelConfig['supportInput
 /** Null if several members have posterior blocks. */
 function averagedMethod(methods: readonly MethodConfig[]): MethodConfig | null {
   const own = methods.filter(hasPosterior);
-  return own.length > 1 ? null : (own[0] ?? methods[0] ?? null);
+  const hasCrowds = own.some((method) => methodPlanOf(method).crowd !== undefined);
+  return own.length > 1 || hasCrowds ? null : (own[0] ?? methods[0] ?? null);
 }
 
 function hasPosterior({ kind }: MethodConfig): boolean {

@@ -14,6 +14,10 @@ export interface WorldOptions {
   readonly adgroups?: number | undefined;
   /** By default one user per 10 rows, at most a million. */
   readonly users?: number | undefined;
+  /** Crowds of users, each with a level and tastes of its own; the log gets a column `crowd`. None by default. */
+  readonly crowds?: number | undefined;
+  /** How far crowds deviate, in logits: 0 for crowds without an effect. */
+  readonly crowdDeviation?: number | undefined;
 }
 
 export const ROW_COUNT_MAX = 10_000_000_000;

@@ -81,7 +81,7 @@ export async function synthesize(
   };
   await placeWhole(path, async (unfinished) => {
     const lines = Readable.from(
-      linesOf((hour) => {
+      linesOf(world, (hour) => {
         if (signal.aborted) throw interruption(path);
         const { text, ...found } = rowsOfHour(world, intercept, hour);
         sums.rowCount += found.rowCount;
@@ -97,7 +97,8 @@ export async function synthesize(
     const gzip = format === 'csv.gz' ? [createGzip({ level: GZIP_LEVEL })] : [];
     try {
       await pipeline([lines, ...gzip, createWriteStream(csv)]);
-      if (format === 'parquet') await convertToParquet(csv, unfinished, signal);
+      if (format === 'parquet')
+        await convertToParquet({ csv, columns: columnsOf(world) }, unfinished, signal);
     } finally {
       if (format === 'parquet') await rm(csv, { force: true });
     }
@@ -116,7 +117,9 @@ export async function synthesize(
   };
   const record = {
     worldVersion: WORLD_VERSION,
-    options: { rows, setting, meanClickRate, seed, adgroupCount, userCount },
+    options: {
+      ...{ rows, setting, meanClickRate, seed, adgroupCount, userCount, ...crowdOptions(options) },
+    },
     parameters: worldParameters(setting, intercept),
     measured: { ...measured, clickRate },
   };
@@ -134,8 +137,12 @@ export async function synthesize(
   };
 }
 
-function* linesOf(textOfHour: (hour: number) => string): Generator<string> {
-  yield `${CSV_COLUMNS.join(',')}\n`;
+function crowdOptions({ crowds, crowdDeviation }: WorldOptions): object {
+  return crowds === undefined ? {} : { crowds, crowdDeviation };
+}
+
+function* linesOf(world: SyntheticWorld, textOfHour: (hour: number) => string): Generator<string> {
+  yield `${columnsOf(world).join(',')}\n`;
   for (let hour = 0; hour < HOUR_COUNT; hour += 1) {
     const text = textOfHour(hour);
     if (text !== '') yield text;
@@ -159,11 +166,15 @@ async function placeWhole(
 }
 
 /** Keeps the order of rows. */
-async function convertToParquet(csv: string, parquet: string, signal: AbortSignal): Promise<void> {
+async function convertToParquet(
+  { csv, columns: names }: { readonly csv: string; readonly columns: readonly string[] },
+  parquet: string,
+  signal: AbortSignal,
+): Promise<void> {
   const types: Readonly<Record<string, string>> = {
     ...{ time: 'BIGINT', price: 'DOUBLE', p_true: 'DOUBLE' },
   };
-  const columns = CSV_COLUMNS.map((name) => `${literal(name)}: '${types[name] ?? 'INTEGER'}'`);
+  const columns = names.map((name) => `${literal(name)}: '${types[name] ?? 'INTEGER'}'`);
   const session = await openDuckSession(dirname(csv), DUCKDB_MEMORY_MIB, signal);
   try {
     await session.run(
@@ -207,6 +218,11 @@ export const CSV_COLUMNS = [
   ...['time', 'user', ...PROFILE_FIELDS.map((field) => field.name), 'adgroup', 'advertiser'],
   ...['campaign', 'category', 'brand', 'price', 'slot', 'hour', 'click', 'p_true'],
 ];
+
+/** The columns of a world's log: with crowds, that of the user's crowd is the last one. */
+export function columnsOf({ users }: SyntheticWorld): readonly string[] {
+  return users.crowds === null ? CSV_COLUMNS : [...CSV_COLUMNS, 'crowd'];
+}
 
 /** p_true is written with 8 decimals and clicks are drawn from what is written, so it is exact. */
 const PROBABILITY_DECIMALS = 8;
@@ -260,6 +276,7 @@ export function rowsOfHour(world: SyntheticWorld, intercept: number, hour: numbe
       hour % HOURS_PER_DAY,
       click,
       `0.${String(units).padStart(PROBABILITY_DECIMALS, '0')}`,
+      ...(users.crowds === null ? [] : [uint32At(users.crowds.crowdOfUser, user)]),
     ];
     lines.push(`${values.join(',')}\n`);
   }

@@ -172,6 +172,16 @@ interface WorldUsers {
   readonly levelLatents: Float64Array;
   /** The combination of profile levels: [count] */
   readonly profileCodes: Uint16Array;
+  /** Null in a world without crowds. */
+  readonly crowds: WorldCrowds | null;
+}
+
+/** Crowds of users. Their tastes are part of the latents of their users. */
+interface WorldCrowds {
+  /** [users] */
+  readonly crowdOfUser: Uint32Array;
+  /** [crowds] */
+  readonly baseLogits: Float64Array;
 }
 
 interface WorldAdgroups {
@@ -213,8 +223,9 @@ export function buildWorld(options: WorldOptions): SyntheticWorld {
   const streamFor = (purpose: string): RandomStream =>
     randomStream(options.seed, 'synthetic-world', purpose);
   const profileLevels = enumerateProfiles();
+  const plainUsers = buildUsers(userCount, profileLevels, streamFor('users'));
   return {
-    users: buildUsers(userCount, profileLevels, streamFor('users')),
+    users: withCrowds(plainUsers, options, streamFor('crowds')),
     adgroups: buildAdgroups(options, adgroupCount, streamFor),
     profileLevels,
     hourLogits: normals(streamFor('hours'), HOURS_PER_DAY, P.deviations.hour),
@@ -234,7 +245,34 @@ function enumerateProfiles(): Uint8Array {
   return levels;
 }
 
-function buildUsers(count: number, profileLevels: Uint8Array, stream: RandomStream): WorldUsers {
+type PlainUsers = Omit<WorldUsers, 'crowds'>;
+
+/** Crowds differ in size as categories do, and a user's crowd says nothing of the profile. */
+function withCrowds(
+  users: PlainUsers,
+  { crowds: count = 0, crowdDeviation = 0 }: WorldOptions,
+  stream: RandomStream,
+): WorldUsers {
+  if (count === 0) return { ...users, crowds: null };
+  const crowdOfUser = Uint32Array.from({ length: users.count }, () =>
+    Math.floor(stream.uniform() ** 2 * count),
+  );
+  const baseLogits = normals(stream, count, crowdDeviation);
+  const tastes = normals(stream, count * LATENT_WIDTH, crowdDeviation);
+  const latents = Float32Array.from(
+    users.latents,
+    (own, place) =>
+      own +
+      float64At(
+        tastes,
+        uint32At(crowdOfUser, Math.floor(place / LATENT_WIDTH)) * LATENT_WIDTH +
+          (place % LATENT_WIDTH),
+      ),
+  );
+  return { ...users, latents, crowds: { crowdOfUser, baseLogits } };
+}
+
+function buildUsers(count: number, profileLevels: Uint8Array, stream: RandomStream): PlainUsers {
   const fieldCount = PROFILE_FIELDS.length;
   const levelDeviation = Math.sqrt(P.profileLatentShare / fieldCount);
   const levelLatents = normals(stream, PROFILE_LEVEL_COUNT * LATENT_WIDTH, levelDeviation);
@@ -579,10 +617,12 @@ export function impressionsOfHour({ adgroups, users }: SyntheticWorld, hour: num
   return found.sort((a, b) => a.trafficTime - b.trafficTime);
 }
 
-/** b_g + u' a_g / sqrt(8) + profile' M_g */
+/** b_g + b_crowd + u' a_g / sqrt(8) + profile' M_g */
 export function affinityLogit(world: SyntheticWorld, adgroup: number, user: number): number {
   const { adgroups, users, profileLevels } = world;
   let logit = float32At(adgroups.baseLogits, adgroup);
+  if (users.crowds !== null)
+    logit += float64At(users.crowds.baseLogits, uint32At(users.crowds.crowdOfUser, user));
   const adgroupAt = adgroup * LATENT_WIDTH;
   const userAt = user * LATENT_WIDTH;
   for (let axis = 0; axis < LATENT_WIDTH; axis += 1)

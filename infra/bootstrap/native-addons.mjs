@@ -133,7 +133,7 @@ export async function buildAddon(announce, { name, note, sources, flags, linked 
 export const rowAddon = nativeAddon({
   name: 'rows',
   folder: 'shared/tensors/native',
-  headers: ['arguments.h', 'rows.h', 'row-loops.h', 'processor.h'],
+  headers: ['arguments.h', 'posterior.h', 'rows.h', 'row-loops.h', 'processor.h'],
   sources: [
     { name: 'rows-portable.cc', processor: 'x86-64' },
     { name: 'rows-addon.cc', processor: 'x86-64' },
@@ -152,10 +152,10 @@ const SCORING_HEADERS = [
   'layers.h',
   'score.h',
   'buckets.h',
-  'posterior.h',
   'dictionary.h',
   'json-reader.h',
   '../../../shared/tensors/native/arguments.h',
+  '../../../shared/tensors/native/posterior.h',
   '../../../shared/tensors/native/processor.h',
 ];
 const SCORING_SOURCES = [

@@ -7,8 +7,11 @@ export function isGlobalArm(arm: string): boolean {
   return GLOBAL_ARMS.some((each) => each === arm);
 }
 
+/** Arms of the meta-trained model with blocks of crowds, which a method with crowds has. */
+export const CROWD_ARMS = ['crowd-unadapted', 'crowd-adapted'] as const;
+
 /** Arms that use the meta-trained model. */
-export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as const;
+export const META_ARMS = ['meta-unadapted', 'meta-adapted', ...CROWD_ARMS, 'meta-chosen'] as const;
 
 /** Arms that a config can ask for. */
 export const EVALUATED_ARMS = ['constant', ...GLOBAL_ARMS, ...META_ARMS] as const;

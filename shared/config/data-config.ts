@@ -507,6 +507,31 @@ interface DeclaredFeature {
   readonly scale?: string;
 }
 
+/** Reasons why the values of a category cannot be crowds. */
+export function crowdMisfits(crowd: string | undefined, { features, label }: DataConfig): string[] {
+  if (crowd === undefined) return [];
+  const categories = features.flatMap((feature) =>
+    feature.kind === 'category' &&
+    feature.hashBuckets === undefined &&
+    feature.unseenBuckets === undefined
+      ? [feature.name]
+      : [],
+  );
+  const isOfClicks = label !== undefined && !('value' in label) && !('valueExpression' in label);
+  return [
+    ...(categories.includes(crowd)
+      ? []
+      : [
+          `is no category with a dictionary of its values; expected one of ${categories.join(', ')}`,
+        ]),
+    ...(isOfClicks
+      ? []
+      : [
+          'needs clicks as data.label: crowds of values, and of segments with labels of their own, are not fitted yet',
+        ]),
+  ];
+}
+
 export function declaredFeatures({ features, targetEncodings }: DataConfig): DeclaredFeature[] {
   return [
     ...features,

@@ -9,7 +9,7 @@ import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
 import { AutoConfigSchema } from './auto-config.js';
 import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
-import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
+import { AddressSchema, crowdMisfits, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
 import {
@@ -100,6 +100,8 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
+  for (const message of crowdMisfits(methodPlanOf(method).crowd, data))
+    context.addIssue({ code: 'custom', path: ['method', 'crowd'], message });
   for (const { path, message } of idDropoutMisfits(training.idDropout, tableNamesOf(data.features)))
     context.addIssue({ code: 'custom', path: ['training', ...path], message });
   for (const field of ['dropout', 'inputDropout'] as const)

@@ -19,7 +19,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { at } from '../base/arrays.js';
-import type { NamedTensors, Variable } from '../tensors/named-tensors.js';
+import { elementCountOf, type NamedTensors, type Variable } from '../tensors/named-tensors.js';
 import { innerLoopSettings, LOG_DEVIATION_SCALE } from './inner-loop/inner-loop-settings.js';
 import type {
   AdaptingTasks,
@@ -29,7 +29,12 @@ import type {
   Uncertainty,
 } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
-import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
+import {
+  blockOf,
+  CROWD_MODES,
+  CROWD_VARIANCES,
+  unknownBlockMisfits,
+} from './inner-loop/personal-blocks.js';
 import { featureNamesOf } from './inner-loop/support-features.js';
 
 export const DEVIATION = 'posterior.deviation/';
@@ -72,6 +77,13 @@ const settings = z.strictObject({
     .describe(
       'Impressions by which that mean is shrunk to 0. A few rows say little of an audience, and training with long tasks hardly shows it.',
     ),
+  crowd: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A category of the context, such as a segment of users or city and age: each of its values gets a block too, which is added to that of the adgroup. The model reads the category in no other way.',
+    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -91,6 +103,7 @@ export const posterior = defineMethod({
       variances: (tasks, evidence) => variancesOf(tasks, evidence, own),
       prior: (dense, personal) => normalPriorOf(dense, personal, own),
     },
+    ...(own.crowd === undefined ? {} : { crowd: own.crowd }),
     outer: { kind: 'derivative', order: 'last-step' },
     cold: null,
     variables: (model) => posteriorVariables(model, own),
@@ -112,12 +125,12 @@ export const posterior = defineMethod({
 
 function posteriorVariables(
   model: ModelShape,
-  { priorDeviation, inputMeans }: Settings,
+  { priorDeviation, inputMeans, crowd }: Settings,
 ): Variable[] {
   const fieldWidth = featureNamesOf(model).length * model.tableRowWidth;
-  return model.variables
-    .filter(({ block }) => block === 'personal')
-    .flatMap(({ name, shape }): Variable[] => {
+  const personal = model.variables.filter(({ block }) => block === 'personal');
+  return [
+    ...personal.flatMap(({ name, shape }): Variable[] => {
       const of =
         typeof priorDeviation === 'number' ? priorDeviation : priorDeviation[blockOf(name)];
       const value = Math.log(of ?? PRIOR_DEVIATION) / LOG_DEVIATION_SCALE;
@@ -137,7 +150,23 @@ function posteriorVariables(
             ]
           : []),
       ];
-    });
+    }),
+    ...(crowd === undefined ? [] : crowdVariables(model, personal, crowd)),
+  ];
+}
+
+function crowdVariables(
+  { tables }: ModelShape,
+  personal: readonly Variable[],
+  crowd: string,
+): Variable[] {
+  const table = tables.find(({ name }) => name === crowd);
+  if (table === undefined) throw new Error(`the model has no category ${crowd}`);
+  const count = personal.reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
+  return [CROWD_MODES, CROWD_VARIANCES].map((name) => ({
+    ...{ name, shape: [table.rowCount, count], block: 'method' },
+    ...{ initial: { kind: 'zeros' }, isFixed: true },
+  }));
 }
 
 function normalPriorOf(

@@ -35,6 +35,8 @@ interface TableSpec {
   readonly initial: Initialisation;
   /** The rows 1 to this one are copies of row 0, that of unknown values; absent if there are none. */
   readonly unknownCopyCount?: number;
+  /** No outer step changes it. */
+  readonly isFixed?: true;
 }
 
 export interface ModelSpec extends FieldFrame {
@@ -56,6 +58,8 @@ export interface ModelSpec extends FieldFrame {
    */
   readonly tableRowWidth: number;
   readonly variables: readonly Variable[];
+  /** The category whose values are crowds; absent if there is none. */
+  readonly crowd?: string;
   /** The numbers that each task has of its own: the personal variables, and their variances where the method has them. */
   readonly ownVariables: readonly Pick<Variable, 'name' | 'shape'>[];
   readonly tables: readonly TableSpec[];
@@ -77,14 +81,29 @@ export function modelSpecOf(
   method: MethodConfig = { kind: 'global' },
   trainable?: readonly string[],
 ): ModelSpec {
-  const model = modelAlone(config, features);
+  const { learns = 'all', innerLoop, crowd } = methodPlanOf(method);
+  const model = withoutTable(modelAlone(config, features), crowd);
   const variables = [...model.variables, ...methodVariablesOf(method, model)];
-  const { learns = 'all', innerLoop } = methodPlanOf(method);
   const learned = learnedNamesOf({ ...model, variables }, learns, trainable);
   const personal = personalVariables(model).map(({ name, shape }) => ({ name, shape }));
   const count = personal.reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
   const variances = innerLoop.variances === undefined ? [] : [{ name: VARIANCES, shape: [count] }];
-  return { ...model, variables, ownVariables: [...personal, ...variances], learned };
+  return {
+    ...{ ...model, variables, ownVariables: [...personal, ...variances], learned },
+    ...(crowd === undefined ? {} : { crowd }),
+  };
+}
+
+/** A field of zeros that never learns says nothing. */
+function withoutTable<Model extends Pick<ModelSpec, 'tables'>>(
+  model: Model,
+  unread: string | undefined,
+): Model {
+  if (unread === undefined) return model;
+  const tables = model.tables.map((table): TableSpec =>
+    table.name === unread ? { ...table, initial: { kind: 'zeros' }, isFixed: true } : table,
+  );
+  return { ...model, tables };
 }
 
 function modelAlone(
@@ -263,13 +282,13 @@ export function learnedNamesOf(
     tables,
   }: {
     readonly variables: readonly Variable[];
-    readonly tables: readonly { readonly name: string }[];
+    readonly tables: readonly { readonly name: string; readonly isFixed?: true }[];
   },
   learns: 'all' | 'method',
   trainable?: readonly string[],
 ): LearnedNames {
-  const isTrainable = (learned: { readonly name: string; readonly block?: string }): boolean =>
-    trainable?.some((named) => isCovered(learned, named)) ?? true;
+  const isTrainable = (learned: Pick<Variable, 'name' | 'isFixed'> & { block?: string }): boolean =>
+    learned.isFixed !== true && (trainable?.some((named) => isCovered(learned, named)) ?? true);
   const nameOf = ({ name }: { readonly name: string }): string => name;
   return {
     variables: variables

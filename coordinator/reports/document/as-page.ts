@@ -223,6 +223,7 @@ export const PAGE_STYLE = `
   --accent: #5a3fd0; --good: #0b7a4b; --bad: #b3261e; --wait: #9a5b00; --state-tint: 9%;
   --arm-constant: #9aa0aa; --arm-global: #3f6fb5; --arm-global-shift: #c77700;
   --arm-finetuned: #0b8a7d; --arm-meta-unadapted: #b06bd0; --arm-meta-adapted: #5a3fd0;
+  --arm-crowd-unadapted: #7a5c3a; --arm-crowd-adapted: #2f7d32;
   --arm-meta-chosen: #c2306e; --arm-blend: #6b7d1f; --arm-oracle: #1d2129;
   --run-0: #5a6270; --run-1: #5a3fd0; --run-2: #0b8a7d; --run-3: #c77700; --run-4: #3f6fb5;
   --run-5: #b3407f; --run-6: #6b8e23; --run-7: #8a5a3c;
@@ -235,6 +236,7 @@ export const PAGE_STYLE = `
     --accent: #a492ff; --good: #58c894; --bad: #ff8a80; --wait: #f0b45c; --state-tint: 13%;
     --arm-constant: #8a909c; --arm-global: #74a7f2; --arm-global-shift: #f0a840;
     --arm-finetuned: #45c9b8; --arm-meta-unadapted: #d79cf2; --arm-meta-adapted: #a492ff;
+    --arm-crowd-unadapted: #cfa878; --arm-crowd-adapted: #81c784;
     --arm-meta-chosen: #ff86b0; --arm-blend: #bccf62; --arm-oracle: #e9e7e2;
     --run-0: #a5adba; --run-1: #a492ff; --run-2: #45c9b8; --run-3: #f0a840; --run-4: #74a7f2;
     --run-5: #ee86bd; --run-6: #a9cf5a; --run-7: #c9936f;

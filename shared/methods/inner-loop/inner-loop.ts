@@ -122,7 +122,7 @@ interface InnerSteps {
 
 /**
  * A normal prior of the personal bias and output weights, in numbers, with logistic or squared losses of the support rows: all
- * that a ranking server needs to find the posterior of an adgroup (`worker/serving/native/posterior.h`). Numbers of parameters
+ * that a ranking server needs to find the posterior of an adgroup (`shared/tensors/native/posterior.h`). Numbers of parameters
  * are in the order of the model.
  */
 export interface NormalPrior {

@@ -40,6 +40,7 @@ export interface ModelShape {
   readonly categoryFeatures: readonly string[];
   readonly bagFeatures: readonly { readonly name: string }[];
   readonly numberFeatures: readonly string[];
+  readonly tables: readonly { readonly name: string; readonly rowCount: number }[];
 }
 
 /** The plan of a method with given settings. */
@@ -51,6 +52,8 @@ export interface MethodPlan {
   readonly cold: ColdTerm | null;
   /** `method`: the model stays as it is, and the method's variables learn alone. */
   readonly learns?: 'method';
+  /** The category whose values are crowds: blocks of their own are added to those of the task; absent if there is none. */
+  readonly crowd?: string;
   /** Variables beside the model's, of the block `method`. */
   readonly variables?: (model: ModelShape) => readonly Variable[];
 }

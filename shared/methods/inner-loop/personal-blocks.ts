@@ -19,6 +19,13 @@ export function personalVariables({
 /** The variances of a task's personal parameters, `[count]`, in the order of the model's variables. */
 export const VARIANCES = 'variances';
 
+/**
+ * Blocks of crowds, `[crowd, count]` each: what is added to the personal parameters of a task in rows of the crowd, and its
+ * variances. They are fitted after training (`coordinator/evaluation/crowd-blocks.ts`), and 0 before.
+ */
+export const CROWD_MODES = 'crowd.modes';
+export const CROWD_VARIANCES = 'crowd.variances';
+
 /** @param byBlock what the setting says of each block that it names. */
 export function unknownBlockMisfits(
   setting: string,

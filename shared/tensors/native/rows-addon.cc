@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <iterator>
 #include "arguments.h"
+#include "posterior.h"
 #include "processor.h"
 #include "rows.h"
 
@@ -84,6 +85,56 @@ void addAll(const Arguments& arguments) {
 void scaleAll(const Arguments& arguments) {
   const auto values = arguments.floats(0);
   LOOPS->scaleAll(values.data, values.count, arguments.number(1));
+}
+
+// posteriors(starts of groups, rows of all groups, slopes, logits, clicks, impressions, precisions, numbers, modes, variances):
+// those of each group under a normal prior with mean 0. Numbers are the steps, the largest change of a logit in a step and the
+// least share of precisions.
+void posteriors(const Arguments& arguments) {
+  const auto starts = arguments.words(0);
+  const auto places = arguments.words(1);
+  const auto slopes = arguments.floats(2);
+  const auto logits = arguments.floats(3);
+  const auto clicks = arguments.floats(4);
+  const auto impressions = arguments.floats(5);
+  const auto precisions = arguments.floats(6);
+  const auto numbers = arguments.doubles(7);
+  const auto modes = arguments.floats(8);
+  const auto variances = arguments.floats(9);
+  const size_t count = precisions.count, rowCount = logits.count;
+  demand(starts.count > 0 && numbers.count == 3, "an array is too short");
+  const size_t groups = starts.count - 1;
+  demand(slopes.count == rowCount * count && clicks.count == rowCount && impressions.count == rowCount, "rows differ in number");
+  demand(modes.count == groups * count && variances.count == groups * count, "blocks do not fit");
+  int32_t end = 0;
+  for (size_t group = 0; group <= groups; ++group) {
+    demand(starts.data[group] >= end && size_t(starts.data[group]) <= places.count, "groups do not fit");
+    end = starts.data[group];
+  }
+  for (size_t place = 0; place < places.count; ++place)
+    demand(places.data[place] >= 0 && size_t(places.data[place]) < rowCount, "there is no such row");
+  const std::vector<float> means(count);
+  std::vector<float> ownSlopes, ownLogits, ownClicks, ownImpressions;
+  Posterior posterior{};
+  posterior.stepCount = size_t(numbers.data[0]);
+  posterior.factor = 1;
+  posterior.stepLengthMax = numbers.data[1];
+  posterior.precisionMin = numbers.data[2];
+  posterior.prior = {means.data(), precisions.data};
+  for (size_t group = 0; group < groups; ++group) {
+    const int32_t* own = places.data + starts.data[group];
+    const size_t n = size_t(starts.data[group + 1] - starts.data[group]);
+    ownSlopes.resize(n * count);
+    for (auto* column : {&ownLogits, &ownClicks, &ownImpressions}) column->resize(n);
+    for (size_t r = 0; r < n; ++r) {
+      std::copy_n(slopes.data + size_t(own[r]) * count, count, ownSlopes.data() + r * count);
+      ownLogits[r] = logits.data[own[r]];
+      ownClicks[r] = clicks.data[own[r]];
+      ownImpressions[r] = impressions.data[own[r]];
+    }
+    posterior.rows = {n, count, ownSlopes.data(), ownLogits.data(), ownClicks.data(), ownImpressions.data(), false};
+    posterior.solve(modes.data + group * count, variances.data + group * count);
+  }
 }
 
 // The number of distinct ids of two lists, both of which must ascend.
@@ -172,7 +223,8 @@ napi_value init(napi_env env, napi_value exports) {
                    {"addAll", calledForEffect<addAll>},
                    {"scaleAll", calledForEffect<scaleAll>},
                    {"merge", calledForEffect<merge>},
-                   {"distinct", calledForValue<distinct>}});
+                   {"distinct", calledForValue<distinct>},
+                   {"posteriors", calledForEffect<posteriors>}});
   return exports;
 }
 

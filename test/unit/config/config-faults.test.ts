@@ -65,6 +65,21 @@ describe('a run config with errors', () => {
       ['method.priorDeviation.bias.weight: there is no such personal block; they are bias'],
     ],
     [
+      'crowds that are no category with a dictionary, of values',
+      (config) => {
+        const features = [
+          { name: 'city', kind: 'category' },
+          { name: 'user', kind: 'category', hashBuckets: 100 },
+        ];
+        data({ features, label: { value: 'price' } })(config);
+        set({ method: { kind: 'posterior', crowd: 'user' } })(config);
+      },
+      [
+        'method.crowd: is no category with a dictionary of its values; expected one of city',
+        'method.crowd: needs clicks as data.label: crowds of values, and of segments with labels of their own, are not fitted yet',
+      ],
+    ],
+    [
       'an unknown field near a known one',
       set({ training: { optimzer: {} } }),
       ['training.optimzer: there is no such field; did you mean "optimizer"?'],

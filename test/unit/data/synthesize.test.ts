@@ -96,6 +96,37 @@ describe('a synthetic log', () => {
     expect(spreadOf('strong') / spreadOf('moderate')).toBeCloseTo(2, 3);
   });
 
+// Seen to fail: tastes of the next user's crowd, levels that no row has.
+it('crowds move the logits of their users, by level and by adgroup, and nothing else', async () => {
+  const of = { rows: 20_000, setting: 'homogeneous', clickRate: 0.1, adgroups: 40 } as const;
+  const logOf = async (crowdDeviation?: number) =>
+    (await syntheticLog(crowdDeviation === undefined ? of : { ...of, crowds: 5, crowdDeviation }))
+      .columns;
+  const [without, still, moved] = [await logOf(), await logOf(0), await logOf(0.8)];
+  expect(without['crowd']).toBeUndefined();
+  const { crowd, ...others } = still;
+  expect(others).toEqual(without);
+  expect([...new Set(crowd)].sort()).toEqual([0, 1, 2, 3, 4]);
+  expect(moved['user']).toEqual(still['user']);
+  const logit = (p: number): number => Math.log(p / (1 - p));
+  const moves = Array.from(crowd!, (_, row) => logit(moved['p_true']![row]!) - logit(still['p_true']![row]!));
+  // Rows of one crowd and one adgroup move alike.
+  const byPair = new Map<string, number[]>();
+  for (const [row, move] of moves.entries()) {
+    const pair = `${crowd![row]} ${still['adgroup']![row]}`;
+    byPair.set(pair, [...(byPair.get(pair) ?? []), move]);
+  }
+  const spreadOf = (values: readonly number[]): number => Math.max(...values) - Math.min(...values);
+  const pairs = [...byPair.values()].filter(({ length }) => length > 5);
+  for (const values of pairs) expect(spreadOf(values)).toBeLessThan(0.01);
+  const [levels, tastes] = [0, 4].map((of) =>
+    [...byPair].filter(([pair]) => pair.startsWith(`${of} `)).map(([, [move = NaN]]) => move),
+  );
+  expect(spreadOf(levels!)).toBeGreaterThan(0.3);
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  expect(Math.abs(mean(levels!) - mean(tastes!))).toBeGreaterThan(0.1);
+});
+
 describe('reproduction', () => {
   const few = { rows: 5_000 };
   it('gives the same bytes for the same seed and different bytes for another', async () => {

@@ -4,7 +4,7 @@ import { asPage } from '../../../coordinator/reports/document/as-page.js';
 import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
-import { chosenBlocks } from '../../../coordinator/evaluation/evaluate.js';
+import { chosenBlocks, crowdChoiceOf } from '../../../coordinator/evaluation/evaluate.js';
 import { chooseArm, heldOutLosses } from '../../../coordinator/scoring/validated-losses.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
@@ -124,5 +124,40 @@ describe('the validation losses of an evaluation', () => {
       // One setting leaves nothing to choose; only meta-chosen chooses blocks.
       if (arm !== 'meta-chosen') expect(validated?.heldOutLogloss).toBe(validated?.logloss);
     }
+  });
+});
+
+// Seen to fail: a lower loss alone as the rule.
+describe('blocks of crowds', () => {
+  const choiceOf = (withCrowds: readonly number[], isCounted?: (adgroup: number) => boolean) =>
+    crowdChoiceOf(
+      {
+        ...{ edges: [], supportRowCounts: [9, 9, 9, 9], impressions: Float64Array.of(1, 1, 1, 1) },
+        ...{ adapted: [Float64Array.of(2, 2, 2, 2)], unadapted: Float64Array.of(3, 3, 3, 3) },
+        withCrowds: {
+          adapted: [Float64Array.of(9, 9, 9, 9), Float64Array.from(withCrowds)],
+          unadapted: Float64Array.of(3, 3, 3, 3),
+        },
+      },
+      isCounted,
+    );
+
+  it('are served where the loss is lower by more than two standard errors', () => {
+    // Differences -1, -0.8, -1.2 and -1: squares around -1 sum to 0.08, and sqrt(4 / 3 * 0.08) / 4 = 0.0816.
+    const { difference, serves } = choiceOf([1, 1.2, 0.8, 1]);
+    expect(difference?.value).toBeCloseTo(-1, 12);
+    expect(difference?.standardError).toBeCloseTo(0.0816, 4);
+    expect(serves).toBe('crowds');
+    // Differences -1, 1.5, -1 and 0 have the mean -0.125, within 0.59.
+    expect(choiceOf([1, 3.5, 1, 2])).toMatchObject({
+      difference: { value: -0.125 },
+      serves: 'none',
+    });
+    expect(choiceOf([1, 3.5, 1, 2], (adgroup) => adgroup % 2 === 0).serves).toBe('crowds');
+    // The other setting, which has not diverged.
+    expect(choiceOf([1, 1, 1, Infinity])).toMatchObject({
+      difference: { value: 7 },
+      serves: 'none',
+    });
   });
 });

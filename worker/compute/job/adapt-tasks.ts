@@ -26,14 +26,21 @@ import {
   stepGradient,
   type LoopState,
 } from '../meta-gradients/inner-loop.js';
-import { scoredState, scoredLogits } from '../meta-gradients/moderated-logits.js';
+import {
+  featuresOf,
+  type RowFeatures,
+  scoredLogits,
+  scoredState,
+  withCrowds,
+} from '../meta-gradients/moderated-logits.js';
 import {
   jobTensorsOf,
   named,
   type BatchInput,
   type Pass,
-  trunkOf,
+  type RowsWithTrunk,
   type TensorsByName,
+  withTrunk,
 } from '../meta-gradients/passes.js';
 import { type BatchTensors, batchesOf, type DeviceTasks } from '../models/device-tasks.js';
 import { modelPlanOf, type TrunkPass } from '../models/fields.js';
@@ -133,6 +140,7 @@ export interface ScoringFunctions {
   readonly trunk: Captured<RowsInput, TrunkPass>;
   /** `[taskCount, rowExtent]` */
   readonly logits: Captured<LogitsInput, tfjs.Tensor2D>;
+  readonly features: Captured<LogitsInput, RowFeatures>;
   dispose(): void;
 }
 
@@ -142,16 +150,16 @@ export function captureScoring(
   shelves: GraphShelves | null = null,
 ): ScoringFunctions {
   const plan = modelPlanOf(spec, true);
-  const trunk = ({ batch, ...input }: RowsInput): TrunkPass =>
-    trunkOf({
-      job: jobTensorsOf(engine, spec, { ...input, batches: { query: batch } }),
-      plan,
-      data: batch,
-    });
-  const logits = ({ dense, batch, trunk: known, state }: LogitsInput): tfjs.Tensor2D => {
-    const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
-    return scoredLogits({ pass: { job, plan, data: batch }, trunk: known }, state);
+  const trunk = ({ batch, ...input }: RowsInput): TrunkPass => {
+    const job = jobTensorsOf(engine, spec, { ...input, batches: { query: batch } });
+    return withCrowds(withTrunk({ job, plan, data: batch }));
   };
+  const rowsOf = ({ dense, batch, trunk }: LogitsInput): RowsWithTrunk => {
+    const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
+    return { pass: { job, plan, data: batch }, trunk };
+  };
+  const logits = (input: LogitsInput): tfjs.Tensor2D => scoredLogits(rowsOf(input), input.state);
+  const features = (input: LogitsInput): RowFeatures => featuresOf(rowsOf(input), input.state);
   const optionsOf = (name: string) => ({
     name,
     shelf: shelves?.(['scoring', name, spec]) ?? null,
@@ -159,12 +167,12 @@ export function captureScoring(
   const captured = {
     trunk: capture(engine, trunk, optionsOf('the trunk pass of rows')),
     logits: capture(engine, logits, optionsOf('the logits of rows')),
+    features: capture(engine, features, optionsOf('the features of rows')),
   };
   return {
     ...captured,
     dispose: () => {
-      captured.trunk.dispose();
-      captured.logits.dispose();
+      for (const each of Object.values(captured)) each.dispose();
     },
   };
 }

@@ -7,7 +7,12 @@ import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
+import type {
+  AdaptWork,
+  FeatureWork,
+  GradientWork,
+  PredictWork,
+} from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
 import {
   captureAdaptation,
@@ -97,7 +102,7 @@ export function createComputations(
 export function adaptingOf(
   computations: Computations,
   job: DeviceJob,
-  { method }: PredictWork | AdaptWork,
+  { method }: PredictWork | AdaptWork | FeatureWork,
 ): Adapting {
   return {
     ...{ job, loop: methodPlanOf(method).innerLoop },

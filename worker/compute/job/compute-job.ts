@@ -7,18 +7,27 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { encodeSums } from '../../../shared/sums/delivered-sums.js';
-import type { GradientWork, Job, PredictWork, AdaptWork } from '../../../shared/queue/protocol.js';
+import type {
+  AdaptWork,
+  FeatureWork,
+  GradientWork,
+  Job,
+  PredictWork,
+} from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import { type DenseTensor, elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import { type Computations, adaptingOf } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
 import { deviceJobOf, jobInputsOf, type DeviceJob, type SentPack } from './device-job.js';
 import { at } from '../../../shared/base/arrays.js';
-import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import {
+  personalVariables,
+  VARIANCES,
+} from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
@@ -86,6 +95,8 @@ export function computeJob(
           output: adaptedTasksOfJob(computations, onDevice, work, job.microBatchRowsMax),
           queryRowCount: 0,
         };
+      case 'features':
+        return featureJob(computations, onDevice, work, job.microBatchRowsMax);
       default:
         return assertNever(work);
     }
@@ -250,6 +261,55 @@ function adaptedTasksIn(
   );
 }
 
+/** All rows of its tasks are support rows. */
+function featureJob(
+  computations: Computations,
+  job: DeviceJob,
+  work: FeatureWork,
+  microBatchRowsMax: number,
+): ComputedJob {
+  const starts = startsOf(job.tasks.map(({ rowCount }) => rowCount));
+  const rowCount = at(starts, job.tasks.length);
+  const count = personalVariables(job.spec).reduce(
+    (sum, { shape }) => sum + elementCountOf(shape),
+    0,
+  );
+  const slopes = new Float32Array(rowCount * count);
+  const logits = new Float32Array(rowCount);
+  const read = { isAdapting: true, hasQuery: false };
+  const microBatches = adaptingMicroBatches(job, read, microBatchRowsMax);
+  const adapting = adaptingOf(computations, job, work);
+  forEachBatch(computations, adapting, microBatches, (adaptingBatch) => {
+    const { scoring, support, initial: state, microBatch } = adaptingBatch;
+    if (support === null) return;
+    const { input, batch, trunk } = support;
+    const found = scoring.features.run({ dense: input.dense, batch, trunk, state });
+    const [paddedSlopes, paddedLogits] = [
+      found.slopes.dataSync<'float32'>(),
+      found.logits.dataSync<'float32'>(),
+    ];
+    for (const [index, place] of microBatch.taskPlaces.entries()) {
+      const [first, from] = [at(starts, place), index * microBatch.supportExtent];
+      const end = from + at(starts, place + 1) - first;
+      slopes.set(paddedSlopes.subarray(from * count, end * count), first * count);
+      logits.set(paddedLogits.subarray(from, end), first);
+    }
+  });
+  const tensors = new Map<string, CodedTensor>([
+    ['slopes', { shape: [rowCount, count], values: slopes }],
+    ['logits', { shape: [rowCount], values: logits }],
+  ]);
+  return { output: encodeTensors(tensors), queryRowCount: 0 };
+}
+
+/** Where the rows of each task begin, and where the last ones end. */
+function startsOf(rowCounts: readonly number[]): Int32Array {
+  const starts = new Int32Array(rowCounts.length + 1);
+  for (const [place, rowCount] of rowCounts.entries())
+    starts[place + 1] = at(starts, place) + rowCount;
+  return starts;
+}
+
 type Role = PredictWork['rows'];
 
 interface RowLogits {
@@ -314,13 +374,13 @@ class JobRows {
   readonly #firstRows: Int32Array;
 
   constructor({ tasks }: DeviceJob, { adaptations }: PredictWork, role: Role) {
-    this.#firstRows = new Int32Array(tasks.length + 1);
-    let rowCount = 0;
-    for (const [place, task] of tasks.entries()) {
-      const { start, end } = roleSpanOf(task, role);
-      rowCount += end - start;
-      this.#firstRows[place + 1] = rowCount;
-    }
+    this.#firstRows = startsOf(
+      tasks.map((task) => {
+        const { start, end } = roleSpanOf(task, role);
+        return end - start;
+      }),
+    );
+    const rowCount = at(this.#firstRows, tasks.length);
     this.logits = { values: new Float32Array(adaptations.length * rowCount), rowCount };
   }
 

@@ -202,7 +202,7 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
   const { features } = store.manifest;
   const divided = (await dividedTasks(store, taskIndices, divisionOf(work))).map((task) =>
     // Tasks that adapt on all their rows have no query rows.
-    work.kind === 'adapt' && work.rows === 'all'
+    work.kind === 'features' || (work.kind === 'adapt' && work.rows === 'all')
       ? { ...task, supportRowCount: task.rowCount }
       : task,
   );

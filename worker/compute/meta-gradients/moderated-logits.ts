@@ -17,11 +17,14 @@ import type {
   SupportCurvature,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
+  CROWD_MODES,
+  CROWD_VARIANCES,
   personalVariables,
   VARIANCES,
 } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { placeCountsOf } from '../models/device-tasks.js';
-import type { Variables } from '../models/fields.js';
+import { type TrunkPass, type Variables, variableOf } from '../models/fields.js';
+import { TRUNK_LOGITS } from '../models/forward.js';
 import { logitsOf, named, rowVariances, type RowsWithTrunk, type TensorsByName } from './passes.js';
 
 /** MacKay's factor of the variance. */
@@ -51,13 +54,56 @@ export function scoredLogits(rows: RowsWithTrunk, state: TensorsByName): tfjs.Te
   if (ofParameters === undefined) return logits;
   const { tf } = rows.pass.job.engine;
   const squares = tf.square(slopesOf(rows, blocks));
-  const variances = tf.squeeze(tf.matMul(squares, tf.expandDims(ofParameters, 2)), [2]);
+  const ofTasks = tf.squeeze(tf.matMul(squares, tf.expandDims(ofParameters, 2)), [2]);
+  const ofCrowds = rows.trunk[CROWD_VARIANCES];
+  const variances = ofCrowds === undefined ? ofTasks : tf.add(ofTasks, ofCrowds);
   const { squared } = rows.pass.data;
   const ofClicks =
     squared === undefined
       ? variances
       : tf.mul(variances, tf.sub(1, tf.step(squared.impressionShares)));
   return tf.div(logits, tf.sqrt(tf.add(tf.mul(ofClicks, MODERATION), 1)));
+}
+
+/** Rows as what a block is fitted on: a logit is that under a state plus the product of slopes and the move of the block. */
+export type RowFeatures = {
+  /** `[taskCount, rowExtent, count]` */
+  readonly slopes: tfjs.Tensor3D;
+  /** `[taskCount, rowExtent]` */
+  readonly logits: tfjs.Tensor2D;
+};
+
+export function featuresOf(rows: RowsWithTrunk, state: TensorsByName): RowFeatures {
+  const blocks = blocksIn(rows, state);
+  return { slopes: slopesOf(rows, blocks), logits: logitsOf(rows, blocks) };
+}
+
+/**
+ * The trunk pass with the blocks of crowds in it: tasks adapt to, and are scored above, what the crowd of a row adds to its
+ * logit. The variances that blocks of crowds give the logits are handed over, too.
+ */
+export function withCrowds({ pass, trunk }: RowsWithTrunk): TrunkPass {
+  const { job, data } = pass;
+  const { crowds } = data;
+  if (crowds === undefined) return trunk;
+  const { tf, kernels } = job.engine;
+  const { taskCount, rowExtent } = placeCountsOf(data);
+  const shared = personalVariables(job.spec).map(({ name }): [string, tfjs.Tensor] => [
+    name,
+    tf.expandDims(variableOf(job.dense, name), 0),
+  ]);
+  const slopes = slopesOf({ pass, trunk }, new Map(shared));
+  const weighed = (by: tfjs.Tensor3D, name: string): tfjs.Tensor => {
+    const ofRows = kernels.gatherRows(variableOf(job.dense, name) as tfjs.Tensor2D, crowds);
+    return tf.sum(tf.mul(by, tf.reshape(ofRows, [taskCount, rowExtent, -1])), 2);
+  };
+  const logits = trunk[TRUNK_LOGITS];
+  if (logits === undefined) throw new Error('a trunk pass hands over the logits');
+  return {
+    ...trunk,
+    [TRUNK_LOGITS]: tf.add(logits, weighed(slopes, CROWD_MODES)),
+    [CROWD_VARIANCES]: weighed(tf.square(slopes), CROWD_VARIANCES),
+  };
 }
 
 function blocksIn({ pass }: RowsWithTrunk, state: TensorsByName): Variables {

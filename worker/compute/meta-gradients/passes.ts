@@ -95,7 +95,7 @@ export function tableRowsOf({ engine, spec, rows, bags }: JobTensors): TableRows
   return { pack, bags: bags === null ? null : bagRows(engine, pack, bags) };
 }
 
-export function trunkOf(pass: Pass): TrunkPass {
+function trunkOf(pass: Pass): TrunkPass {
   const { engine, dense } = pass.job;
   return trunkPass(engine, pass.plan, {
     data: pass.data,

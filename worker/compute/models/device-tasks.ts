@@ -90,7 +90,11 @@ export function batchesOf(
     flat: { taskCount: 1, rowExtent: flatExtent },
   };
   const bags = new DistinctBags();
-  const placed = { bags, packExtent: job.pack.rows?.shape[0] ?? 0 };
+  const { crowd, categoryFeatures } = job.spec;
+  const placed = {
+    ...{ bags, packExtent: job.pack.rows?.shape[0] ?? 0 },
+    crowdColumn: crowd === undefined ? null : categoryFeatures.indexOf(crowd),
+  };
   const batches: { [Name in RowRole]?: BatchTensors } = {};
   let placeCount = 0;
   for (const role of roles) {
@@ -174,6 +178,8 @@ export type BatchTensors = {
   readonly tablePlaces?: tfjs.Tensor1D;
   /** `[taskCount * rowExtent, numberCount]` */
   readonly numbers?: tfjs.Tensor2D;
+  /** The crowd of each row, `[taskCount * rowExtent]`. */
+  readonly crowds?: tfjs.Tensor1D;
   /** For flat rows, `[1, rowExtent]`: the task of each row, `[rowExtent]`. */
   readonly taskOfPlace?: tfjs.Tensor1D;
   /**
@@ -212,6 +218,7 @@ function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = false): Bat
   const byTask: [number, number] = [taskCount, rowExtent];
   return {
     ...(tablePlaces.length === 0 ? {} : { tablePlaces: tf.tensor1d(tablePlaces, 'int32') }),
+    ...(batch.crowds === null ? {} : { crowds: tf.tensor1d(batch.crowds, 'int32') }),
     ...(numberCount === 0
       ? {}
       : { numbers: tf.tensor2d(batch.numbers, [taskCount * rowExtent, numberCount]) }),

@@ -24,7 +24,8 @@ import { fieldSums, productOfRows } from '../engine/kernels.js';
 import { at } from '../../../shared/base/arrays.js';
 import { factorisedPairs, type ModelSpec } from '../../../shared/models/model-spec.js';
 
-const TRUNK_LOGITS = 'logits';
+/** The name by which a trunk pass hands over the sum of the shared terms. */
+export const TRUNK_LOGITS = 'logits';
 
 /**
  * Everything that shared parameters alone decide for a batch, by task; `logits` is the sum of the

@@ -30,6 +30,8 @@ export interface RowBatch {
   /** `[taskCount, rowExtent]`: shares of the task's impressions, 0 where it has none. */
   readonly impressionShares: Float32Array;
   readonly clickShares: Float32Array;
+  /** `[taskCount, rowExtent]`: the crowd of each row; null where tasks have none. Padding is of the unknown crowd. */
+  readonly crowds: Int32Array | null;
   /** For flat rows, `[rowExtent]`: the task of each place; padding belongs to the first task. */
   readonly taskOfPlace: Int32Array | null;
   /** `[taskCount]`: sums over the task's rows of the role. */
@@ -56,6 +58,8 @@ interface BatchExtents {
 interface PlacedBags {
   readonly bags: DistinctBags;
   readonly packExtent: number;
+  /** The category whose ids are crowds; null if there is none. */
+  readonly crowdColumn?: number | null;
 }
 
 /** Finders of ids by table, in the order of `RowPackLayout.idsByTable`. */
@@ -130,6 +134,7 @@ export function rowBatchOf(
     numbers,
     impressionShares,
     clickShares,
+    crowds: crowdsOf(spans, placedBags, placeCount),
     taskOfPlace: role === 'flat' ? taskOfPlaceOf(spans, rowExtent) : null,
     impressionTotals,
     clickTotals,
@@ -150,6 +155,18 @@ function taskOfPlaceOf(spans: readonly TaskSpan[], rowExtent: number): Int32Arra
   for (const [index, { start, end, firstPlace }] of spans.entries())
     taskOfPlace.fill(index, firstPlace, firstPlace + end - start);
   return taskOfPlace;
+}
+
+function crowdsOf(
+  spans: readonly TaskSpan[],
+  { crowdColumn = null }: PlacedBags,
+  placeCount: number,
+): Int32Array | null {
+  if (crowdColumn === null) return null;
+  const crowds = new Int32Array(placeCount);
+  for (const { task, start, end, firstPlace } of spans)
+    crowds.set(at(task.categoryIds, crowdColumn).subarray(start, end), firstPlace);
+  return crowds;
 }
 
 function placeCategories(

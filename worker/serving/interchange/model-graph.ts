@@ -9,6 +9,7 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { hasOutput, outputReadsCrossed } from '../../../shared/models/kinds/model-definition.js';
 import {
+  crowdBlocksOf,
   requireCovered,
   scoringPlanOf,
   type ResolvedProducts,
@@ -37,7 +38,21 @@ type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'offsets'> & {
 /** @throws QianmoError of kind `usage` if the model is one that no graph of these operations says. */
 export function modelGraphOf(bundle: ConvertedBundle): OnnxGraph {
   requireCovered(bundle.model, 'the bundle');
+  requireNoCrowds(bundle.model);
   return new ModelGraphWriter(bundle).graph();
+}
+
+function requireNoCrowds(model: RankingModel): void {
+  const blocks = crowdBlocksOf(model);
+  if (blocks === null) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'blocks of crowds are not converted',
+    where: 'the bundle',
+    expected: 'a bundle without blocks of crowds',
+    found: `those of ${blocks.crowd}`,
+    cure: 'serve it with qianmo serve, or train without method.crowd',
+  });
 }
 
 interface Field {

@@ -1,11 +1,11 @@
 // The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)`, `adapt(model, ...)` and `release(model)`, mapped files, columns of
 // requests and the order of candidates (addon.h).
 #include "addon.h"
-#include "posterior.h"
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include "../../../shared/tensors/native/arguments.h"
+#include "../../../shared/tensors/native/posterior.h"
 #include "../../../shared/tensors/native/processor.h"
 
 namespace {
@@ -70,6 +70,7 @@ class BuiltModel {
   void readTower();
   void readOutput();
   void readVariances();
+  void readCrowds();
   Products readProducts(std::vector<int32_t>* room);
   Layer readLayer(size_t inCount, bool hasRelu);
   void holds(int32_t index, size_t count) const;
@@ -159,6 +160,7 @@ BuiltModel::BuiltModel(const Kernel* kernel, const int32_t* words, size_t wordCo
   readTower();
   readOutput();
   readVariances();
+  readCrowds();
   demand(words_ == wordsEnd_, "the description is too long");
   allocateScratch();
 }
@@ -376,6 +378,25 @@ void BuiltModel::readVariances() {
   model_.slopeCount = (model_.biasPart >= 0 ? 1 : 0) + (model_.outputPart >= 0 ? parts_[model_.outputPart].count : 0);
   model_.fieldWidth = model_.fieldCount * model_.rowWidth;
   if (model_.variancesPart >= 0) part(model_.variancesPart, model_.slopeCount);
+}
+
+void BuiltModel::readCrowds() {
+  if (!count(1)) return;
+  model_.crowdIsContext = count(1);
+  model_.crowdPlace = count(WIDTH_MAX);
+  const Array* modes = array();
+  const Array* variances = array();
+  demand(model_.variancesPart >= 0 && model_.slopeCount > 0, "blocks of crowds have variances");
+  size_t rowCount = 0;
+  for (const Field& field : fields_)
+    if (field.source == FROM_IDS && field.isContext == model_.crowdIsContext && field.firstPlace == model_.crowdPlace)
+      rowCount = field.rowCount;
+  const size_t size = rowCount * model_.slopeCount;
+  demand(rowCount > 0, "crowds are values of a category");
+  demand(modes != nullptr && modes->count == size, "blocks of crowds do not fit");
+  demand(variances != nullptr && variances->count == size, "blocks of crowds do not fit");
+  model_.crowdModes = static_cast<const float*>(modes->data);
+  model_.crowdVariances = static_cast<const float*>(variances->data);
 }
 
 void BuiltModel::allocateScratch() {

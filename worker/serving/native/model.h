@@ -62,6 +62,10 @@ struct Model {
   float bias;
   int32_t variancesPart;  // -1 if blocks have none.
   int32_t slopeCount, fieldWidth;
+  // Blocks of crowds, [crowdCount, slopeCount]: what they add to the weights of a block, and variances. Null if there are none.
+  const float* crowdModes;
+  const float* crowdVariances;
+  int32_t crowdIsContext, crowdPlace;  // The id of the category whose values are crowds.
   int32_t strideByteCount, shardShift;
   int64_t blockCount;
   const uint8_t* const* shards;

@@ -31,6 +31,14 @@ struct Pass {
   Ahead ahead;
 };
 
+// Where the block of a candidate's crowd begins.
+ALWAYS_INLINE size_t crowdAt(const Pass* pass, int candidate) {
+  const Model* m = pass->m;
+  const int32_t* ids = m->crowdIsContext ? pass->request->contextIds
+                                         : pass->request->candidateIds + (size_t)candidate * m->candidateIdCount;
+  return (size_t)ids[m->crowdPlace] * m->slopeCount;
+}
+
 static int isValid(const Model* m, const Request* request) {
   for (int i = 0; i < request->count; ++i)
     if ((uint32_t)request->blocks[i] >= (uint64_t)m->blockCount) return NO_SUCH_BLOCK;
@@ -226,8 +234,14 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
   const float pairs = sums.pairs(pass);
   if (m->hasPairTerm) logit += pairs;
   logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
+  float variance = m->variancesPart >= 0 && m->biasPart >= 0 ? valueOf(m->parts + m->variancesPart, pass->block, 0) : 0;
+  if (m->crowdModes && m->biasPart >= 0) {
+    const size_t crowd = crowdAt(pass, candidate);
+    logit += m->crowdModes[crowd];
+    variance += m->crowdVariances[crowd];
+  }
   pass->logits[row] = logit;
-  pass->variances[row] = m->variancesPart >= 0 && m->biasPart >= 0 ? valueOf(m->parts + m->variancesPart, pass->block, 0) : 0;
+  pass->variances[row] = variance;
   if (m->inputProducts.count > 0) rowProducts(pass, &m->inputProducts, x + m->inputColumns);
   if (m->outputProducts.count > 0)
     rowProducts(pass, &m->outputProducts, pass->outputProducts + (size_t)row * m->scratchStride);
@@ -300,11 +314,18 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
   return input;
 }
 
-// Divides a logit by the root of 1 + pi v / 8: the expected click is that of the result (MacKay 1992).
+// Divides a logit by the root of 1 + pi v / 8: the expected click is that of the result (MacKay 1992). Adapting reads it as it is.
 static void moderate(Pass* pass, int row, int candidate) {
   const float variance = pass->variances[row];
-  if (pass->m->variancesPart >= 0) pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
+  if (pass->m->variancesPart >= 0 && !pass->request->slopes) pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
   if (pass->request->variances) pass->request->variances[candidate] = variance;
+}
+
+// What the block of a crowd adds to a logit and its variance by its output weights; `inputs` has the squares of the values.
+static void addCrowd(Pass* pass, int row, size_t weights, const float* values, int n, float* term) {
+  const Model* m = pass->m;
+  *term += dot(values, m->crowdModes + weights, n);
+  pass->variances[row] += dot(pass->inputs, m->crowdVariances + weights, n);
 }
 
 // What the output weights of a block add to the variance of a logit that reads the values.
@@ -342,6 +363,7 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
     pieces[pieceCount++] = {pass->outputProducts, m->scratchStride, m->outputProducts.count};
   for (int r = 0; r < rows; ++r) {
     const uint8_t* block = blockAt(m, pass->request->blocks[first + r]);
+    const size_t crowd = m->crowdModes ? crowdAt(pass, first + r) + (m->biasPart >= 0) : 0;
     int weight = 0;
     float term = 0;
     for (int p = 0; p < pieceCount; ++p) {
@@ -350,6 +372,7 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
                                 : ownDot(m->parts + m->outputPart, block, weight, values, pieces[p].count);
       if (m->variancesPart >= 0 && m->outputPart >= 0)
         pass->variances[r] += ownVariance(pass, block, weight, values, pieces[p].count);
+      if (m->crowdModes && m->outputPart >= 0) addCrowd(pass, r, crowd + weight, values, pieces[p].count, &term);
       if (pass->request->slopes && m->outputPart >= 0) writeSlopes(pass, first + r, weight, values, pieces[p].count);
       weight += pieces[p].count;
     }
