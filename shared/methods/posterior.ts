@@ -14,6 +14,9 @@
  * outer gradient runs through the last step alone, which at the mode is exact: the derivative of a Newton step in the point it
  * begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison, Sharma and Pavone, WAFR 2018;
  * GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
+ *
+ * With `trunkStart: own`, batches of trunk rows start from theta + delta, and delta learns from them alone. Small adgroups
+ * often do worse; theta is then free of their level, since what moves theta for them moves delta as well.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -34,6 +37,7 @@ import { featureNamesOf } from './inner-loop/support-features.js';
 
 export const DEVIATION = 'posterior.deviation/';
 export const MEAN_WEIGHT = 'posterior.mean/';
+export const TRUNK_START = 'posterior.trunk/';
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
 const STEP_LENGTH_MAX = 2;
 /** Precisions are at least this share of 1 and the trace of the evidence, so that no matrix is singular, however wide a prior becomes. */
@@ -72,6 +76,13 @@ const settings = z.strictObject({
     .describe(
       'Impressions by which that mean is shrunk to 0. A few rows say little of an audience, and training with long tasks hardly shows it.',
     ),
+  trunkStart: z
+    .enum(['shared', 'own'])
+    .optional()
+    .describe(
+      'Where batches of rows that train the trunk only (`data.trunkRows`) start: shared, where adgroups start, if absent; own, at a learned distance from ' +
+        'there, so that small adgroups do not lower or raise the start of all.',
+    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -85,8 +96,9 @@ export const posterior = defineMethod({
       reads: {
         ...{ supportTotals: true, features: true },
         ...(own.inputMeans ? { supportFields: true as const } : {}),
+        ...(own.trunkStart === 'own' ? { trunkFlags: true as const } : {}),
       },
-      ...(own.inputMeans ? { start: (tasks) => priorMeans(tasks, own) } : {}),
+      ...(hasOwnMeans(own) ? { start: (tasks) => priorMeans(tasks, own) } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
       variances: (tasks, evidence) => variancesOf(tasks, evidence, own),
       prior: (dense, personal) => normalPriorOf(dense, personal, own),
@@ -110,9 +122,14 @@ export const posterior = defineMethod({
   },
 });
 
+/** Whether the means of some tasks are not theta. */
+function hasOwnMeans({ inputMeans, trunkStart }: Settings): boolean {
+  return inputMeans || trunkStart === 'own';
+}
+
 function posteriorVariables(
   model: ModelShape,
-  { priorDeviation, inputMeans }: Settings,
+  { priorDeviation, inputMeans, trunkStart }: Settings,
 ): Variable[] {
   const fieldWidth = featureNamesOf(model).length * model.tableRowWidth;
   return model.variables
@@ -132,6 +149,14 @@ function posteriorVariables(
                   shape: [fieldWidth, size],
                   block: 'method' as const,
                 },
+                initial: { kind: 'zeros' as const },
+              },
+            ]
+          : []),
+        ...(trunkStart === 'own'
+          ? [
+              {
+                ...{ name: TRUNK_START + name, shape, block: 'method' as const },
                 initial: { kind: 'zeros' as const },
               },
             ]
@@ -172,10 +197,14 @@ function normalPriorOf(
   };
 }
 
-/** A task without support rows has the means that all tasks share. */
-function priorMeans(tasks: AdaptingTasks, { meanShrinkage }: Settings): Blocks {
+/** A task without support rows has the means that all tasks share, a batch of trunk rows those of all batches. */
+function priorMeans(
+  tasks: AdaptingTasks,
+  { meanShrinkage, inputMeans, trunkStart }: Settings,
+): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
-  const support = tasks.supportFields();
+  const support = inputMeans ? tasks.supportFields() : null;
+  const trunkFlags = trunkStart === 'own' ? tasks.trunkFlags() : null;
   const { impressions } = tasks.supportTotals();
   const pooled =
     support === null
@@ -190,7 +219,11 @@ function priorMeans(tasks: AdaptingTasks, { meanShrinkage }: Settings): Blocks {
   return Object.fromEntries(
     personal.map((name) => {
       const theta = variable(name);
-      const shared = repeatByTask(theta);
+      let shared = repeatByTask(theta);
+      if (trunkFlags !== null) {
+        const flags = tf.reshape(trunkFlags, [taskCount, ...theta.shape.map(() => 1)]);
+        shared = tf.add(shared, tf.mul(flags, repeatByTask(variable(TRUNK_START + name))));
+      }
       if (pooled === null) return [name, shared];
       const moved = tf.matMul(pooled, variable(MEAN_WEIGHT + name));
       return [name, tf.add(shared, tf.reshape(moved, [taskCount, ...theta.shape]))];
@@ -206,8 +239,8 @@ function newtonStep(
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   const { impressions } = tasks.supportTotals();
   const curvature = supportCurvature();
-  const { innerRate, inputMeans } = own;
-  const means = inputMeans ? priorMeans(tasks, own) : null;
+  const { innerRate } = own;
+  const means = hasOwnMeans(own) ? priorMeans(tasks, own) : null;
   const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D => sideBySide(tasks, of);
   const precisions = precisionsOf(tasks);
   const before = joined((name) => blockIn(blocks, name));

@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_071],
-  ['lines of shared', () => linesBelow('shared'), 22_894],
-  ['lines of worker', () => linesBelow('worker'), 25_285],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_076],
+  ['lines of shared', () => linesBelow('shared'), 22_933],
+  ['lines of worker', () => linesBelow('worker'), 25_294],
   ['lines of infra', () => linesBelow('infra'), 12_204],
-  ['lines of test', () => linesBelow('test'), 74_916],
+  ['lines of test', () => linesBelow('test'), 74_952],
   ['source files', () => production.length, 453],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_216],
-  ['rows of configuration', configurationRowCount, 218],
+  ['rows of configuration', configurationRowCount, 219],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
-  ['KB of documentation', documentKilobytes, 510],
+  ['KB of documentation', documentKilobytes, 511],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
