@@ -21,6 +21,8 @@ export type SamplingRule = Pick<
 > & {
   /** Whether rows are drawn in episodes, for tasks that adapt; they are, if absent. */
   readonly inEpisodes?: boolean;
+  /** Whether the rows of an episode are in order of time, as support and query rows are. */
+  readonly inTime?: boolean;
 };
 
 type TaskSampler = (outerStep: number) => DrawnTask[];
@@ -65,13 +67,13 @@ export function taskSampler(
   trunkBatches: readonly TaskEntry[] = [],
 ): TaskSampler {
   if (tasks.length === 0) throw nothingToTrainOn();
-  const { rowsPerOuterStep, inEpisodes = true } = rule;
-  if (rowsPerOuterStep !== undefined)
-    return (inEpisodes ? episodeDrawer : rowDrawer)(
-      seed,
-      [...tasks, ...trunkBatches],
-      rowsPerOuterStep,
-    );
+  const { rowsPerOuterStep, inEpisodes = true, inTime = false } = rule;
+  if (rowsPerOuterStep !== undefined) {
+    const read = [...tasks, ...trunkBatches];
+    return inEpisodes
+      ? episodeDrawer(seed, read, { rowsPerOuterStep, inTime })
+      : rowDrawer(seed, read, rowsPerOuterStep);
+  }
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
   const drawTasks = taskDrawer(seed, tasks, rule);
   return (outerStep) => [...drawTasks(outerStep), ...drawBatches(outerStep)];
@@ -241,12 +243,13 @@ const FEW_SUPPORT_ROWS = 64;
 /**
  * An episode is some rows of one task, drawn from its support and query rows alike. The first k of them are its support
  * rows, k from 0 to twice as many as the task has. So a task adapts on other rows in each epoch, on none to many of them,
- * and no support set can be learned by heart. An epoch has each row in one episode, and epochs follow each other.
+ * and no support set can be learned by heart. An epoch has each row in one episode, and epochs follow each other. Where the
+ * support rows of a task are its earlier ones, so are those of an episode: the click rate may change over an adgroup's life.
  */
 function episodeDrawer(
   seed: number,
   tasks: readonly TaskEntry[],
-  rowsPerOuterStep: number,
+  { rowsPerOuterStep, inTime }: { readonly rowsPerOuterStep: number; readonly inTime: boolean },
 ): (outerStep: number) => DrawnTask[] {
   const ends = runningTotals(
     Int32Array.from(tasks.keys()),
@@ -265,7 +268,7 @@ function episodeDrawer(
       const episode = orderAt(epoch)(position % episodeCount);
       const place = firstAbove(ends, episode);
       const part = episode - (place === 0 ? 0 : at(ends, place - 1));
-      return episodeOf(seed, at(tasks, place), { epoch, part });
+      return episodeOf(seed, at(tasks, place), { epoch, part, inTime });
     });
 }
 
@@ -275,10 +278,17 @@ function episodeCountOf(task: TaskEntry): number {
   return Math.max(1, Math.round(rowCount / rows), Math.ceil(rowCount / DRAWN_ROWS_PER_TASK_MAX));
 }
 
+interface EpisodePlace {
+  readonly epoch: number;
+  /** The number of the episode among those of its task. */
+  readonly part: number;
+  readonly inTime: boolean;
+}
+
 function episodeOf(
   seed: number,
   task: TaskEntry,
-  { epoch, part }: { readonly epoch: number; readonly part: number },
+  { epoch, part, inTime }: EpisodePlace,
 ): DrawnTask {
   const { taskIndex, supportRowCount } = task;
   const rowCount = rowCountOf(task);
@@ -289,9 +299,10 @@ function episodeOf(
   const support = randomStream(seed, 'episode support', epoch, taskIndex, part);
   const most = Math.min(2 * supportRowCount, Math.floor(SUPPORT_SHARE_MAX * (end - first)));
   const isOfFew = support.below(2) === 0;
+  const rows = Array.from({ length: end - first }, (_, row) => order(first + row));
   return {
     ...task,
-    drawnRows: Array.from({ length: end - first }, (_, row) => order(first + row)),
+    drawnRows: inTime ? rows.sort((a, b) => a - b) : rows,
     drawnSupportCount: support.below((isOfFew ? Math.min(most, FEW_SUPPORT_ROWS) : most) + 1),
   };
 }

@@ -233,7 +233,7 @@ export function stepPlanner(
 
 /** A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch. */
 function samplingOf(
-  { seed, method, training }: Pick<RunConfig, 'seed' | 'method' | 'training'>,
+  { seed, data, method, training }: Pick<RunConfig, 'seed' | 'data' | 'method' | 'training'>,
   store: Pick<TaskStore, 'tasks'>,
 ) {
   const { sampling } = training;
@@ -245,6 +245,7 @@ function samplingOf(
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       inEpisodes: adapts(plan),
+      inTime: data.rowSplit.by === 'time',
     } satisfies SamplingRule,
     trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   };

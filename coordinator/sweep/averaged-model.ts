@@ -18,7 +18,7 @@ import { at, float32At } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { LOG_DEVIATION_SCALE } from '../../shared/methods/inner-loop/inner-loop-settings.js';
 import { type MethodConfig, methodPlanOf } from '../../shared/methods/methods.js';
-import { DEVIATION, MEAN_WEIGHT } from '../../shared/methods/posterior.js';
+import { DEVIATION, MEAN_WEIGHT, TRUNK_START } from '../../shared/methods/posterior.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
@@ -197,7 +197,7 @@ function addVariable(
 
 /** The block whose prior a variable describes; null for other variables. */
 function ownedBlock(name: string): string | null {
-  const prefix = [DEVIATION, MEAN_WEIGHT].find((start) => name.startsWith(start));
+  const prefix = [DEVIATION, MEAN_WEIGHT, TRUNK_START].find((start) => name.startsWith(start));
   return prefix === undefined ? null : name.slice(prefix.length);
 }
 
@@ -220,6 +220,8 @@ function ofPosterior(
     elementCountOf(variables.find((variable) => variable.name === block)?.shape ?? []);
   const [size, ownSize] = [sizeIn(spec), sizeIn(member.spec)];
   const first = block === 'output.weight' ? (member.firstUnits.at(-1) ?? 0) : 0;
+  // An average trains nothing.
+  if (name.startsWith(TRUNK_START)) return new Float32Array(size);
   if (name.startsWith(DEVIATION)) {
     const target = new Float32Array(size).fill(Math.log(NO_DEVIATION) / LOG_DEVIATION_SCALE);
     for (const [place, value] of values.entries())

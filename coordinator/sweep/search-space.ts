@@ -52,7 +52,10 @@ const MODELS = {
 
 const ADAPTING = {
   nothing: { personal: [], method: { kind: 'global' } },
-  'posterior blocks': { personal: ['bias', 'output'], method: { kind: 'posterior' } },
+  'posterior blocks': {
+    personal: ['bias', 'output'],
+    method: { kind: 'posterior', trunkStart: 'own' },
+  },
 } as const;
 
 /**

@@ -243,7 +243,7 @@ export const TrainingConfigSchema = z
       .describe(
         'Draws rows in place of tasks: each outer step reads about this many rows of all training tasks, each row once in an epoch. ' +
           'Tasks that adapt are drawn in episodes: about 64 random rows of one task (or three times its support rows, if that is more), of which the first ones, from none to twice its ' +
-          'support rows and at most two thirds, are its support rows in that step. Needs taskWeight: examples. The digest of a run depends on it.',
+          'support rows and at most two thirds, are its support rows in that step. With `rowSplit: { by: time }`, its rows are in order of time. Needs taskWeight: examples. The digest of a run depends on it.',
       ),
     leavesPerOuterStepMin: positiveInt
       .max(LEAF_COUNT_MAX)

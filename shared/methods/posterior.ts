@@ -14,6 +14,9 @@
  * outer gradient runs through the last step alone, which at the mode is exact: the derivative of a Newton step in the point it
  * begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison, Sharma and Pavone, WAFR 2018;
  * GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
+ *
+ * With `trunkStart: own`, batches of trunk rows start from theta + delta, and delta learns from them alone. Small adgroups
+ * often do worse; theta is then free of their level, since what moves theta for them moves delta as well.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -39,6 +42,7 @@ import { featureNamesOf } from './inner-loop/support-features.js';
 
 export const DEVIATION = 'posterior.deviation/';
 export const MEAN_WEIGHT = 'posterior.mean/';
+export const TRUNK_START = 'posterior.trunk/';
 /** In logits of a support row: a logistic loss has hardly any curvature far from the mode. */
 const STEP_LENGTH_MAX = 2;
 /** Precisions are at least this share of 1 and the trace of the evidence, so that no matrix is singular, however wide a prior becomes. */
@@ -84,6 +88,13 @@ const settings = z.strictObject({
     .describe(
       'A category of the context, such as a segment of users or city and age: each of its values gets a block too, which is added to that of the adgroup. The model reads the category in no other way.',
     ),
+  trunkStart: z
+    .enum(['shared', 'own'])
+    .optional()
+    .describe(
+      'Where batches of rows that train the trunk only (`data.trunkRows`) start: shared, where adgroups start, if absent; own, at a learned distance from ' +
+        'there, so that small adgroups do not lower or raise the start of all.',
+    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -97,8 +108,9 @@ export const posterior = defineMethod({
       reads: {
         ...{ supportTotals: true, features: true },
         ...(own.inputMeans ? { supportFields: true as const } : {}),
+        ...(own.trunkStart === 'own' ? { trunkFlags: true as const } : {}),
       },
-      ...(own.inputMeans ? { start: (tasks) => priorMeans(tasks, own) } : {}),
+      ...(hasOwnMeans(own) ? { start: (tasks) => priorMeans(tasks, own) } : {}),
       step: (tasks, step) => newtonStep(tasks, step, own),
       variances: (tasks, evidence) => variancesOf(tasks, evidence, own),
       prior: (dense, personal) => normalPriorOf(dense, personal, own),
@@ -123,9 +135,14 @@ export const posterior = defineMethod({
   },
 });
 
+/** Whether the means of some tasks are not theta. */
+function hasOwnMeans({ inputMeans, trunkStart }: Settings): boolean {
+  return inputMeans || trunkStart === 'own';
+}
+
 function posteriorVariables(
   model: ModelShape,
-  { priorDeviation, inputMeans, crowd }: Settings,
+  { priorDeviation, inputMeans, trunkStart, crowd }: Settings,
 ): Variable[] {
   const fieldWidth = featureNamesOf(model).length * model.tableRowWidth;
   const personal = model.variables.filter(({ block }) => block === 'personal');
@@ -145,6 +162,14 @@ function posteriorVariables(
                   shape: [fieldWidth, size],
                   block: 'method' as const,
                 },
+                initial: { kind: 'zeros' as const },
+              },
+            ]
+          : []),
+        ...(trunkStart === 'own'
+          ? [
+              {
+                ...{ name: TRUNK_START + name, shape, block: 'method' as const },
                 initial: { kind: 'zeros' as const },
               },
             ]
@@ -201,10 +226,14 @@ function normalPriorOf(
   };
 }
 
-/** A task without support rows has the means that all tasks share. */
-function priorMeans(tasks: AdaptingTasks, { meanShrinkage }: Settings): Blocks {
+/** A task without support rows has the means that all tasks share, a batch of trunk rows those of all batches. */
+function priorMeans(
+  tasks: AdaptingTasks,
+  { meanShrinkage, inputMeans, trunkStart }: Settings,
+): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
-  const support = tasks.supportFields();
+  const support = inputMeans ? tasks.supportFields() : null;
+  const trunkFlags = trunkStart === 'own' ? tasks.trunkFlags() : null;
   const { impressions } = tasks.supportTotals();
   const pooled =
     support === null
@@ -219,7 +248,11 @@ function priorMeans(tasks: AdaptingTasks, { meanShrinkage }: Settings): Blocks {
   return Object.fromEntries(
     personal.map((name) => {
       const theta = variable(name);
-      const shared = repeatByTask(theta);
+      let shared = repeatByTask(theta);
+      if (trunkFlags !== null) {
+        const flags = tf.reshape(trunkFlags, [taskCount, ...theta.shape.map(() => 1)]);
+        shared = tf.add(shared, tf.mul(flags, repeatByTask(variable(TRUNK_START + name))));
+      }
       if (pooled === null) return [name, shared];
       const moved = tf.matMul(pooled, variable(MEAN_WEIGHT + name));
       return [name, tf.add(shared, tf.reshape(moved, [taskCount, ...theta.shape]))];
@@ -235,8 +268,8 @@ function newtonStep(
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   const { impressions } = tasks.supportTotals();
   const curvature = supportCurvature();
-  const { innerRate, inputMeans } = own;
-  const means = inputMeans ? priorMeans(tasks, own) : null;
+  const { innerRate } = own;
+  const means = hasOwnMeans(own) ? priorMeans(tasks, own) : null;
   const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D => sideBySide(tasks, of);
   const precisions = precisionsOf(tasks);
   const before = joined((name) => blockIn(blocks, name));

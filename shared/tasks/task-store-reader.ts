@@ -384,6 +384,7 @@ export function taskRowsOf(
   return {
     ...{ taskIndex, rowCount, supportRowCount },
     loss: labelOf(manifest, task).loss,
+    ...(task.split === 'trunk' ? { isTrunk: true as const } : {}),
     categoryIds: columns.categoryIds.map((ids) => ids.subarray(rowOffset, end)),
     bagIds: columns.bags.map(({ ids, lengthMax }) =>
       ids.subarray(rowOffset * lengthMax, end * lengthMax),

@@ -55,6 +55,8 @@ export interface TaskRows {
   readonly supportRowCount: number;
   /** The loss; binary if absent. */
   readonly loss?: LossKind;
+  /** A batch of rows of many tasks, which train the trunk only. */
+  readonly isTrunk?: true;
   /** By category feature, in manifest order: `[rowCount]`. */
   readonly categoryIds: readonly Int32Array[];
   /** By bag feature, in manifest order: `[rowCount, lengthMax]`, -1 in empty places. */

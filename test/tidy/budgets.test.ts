@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_652],
-  ['lines of shared', () => linesBelow('shared'), 23_214],
-  ['lines of worker', () => linesBelow('worker'), 25_384],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_669],
+  ['lines of shared', () => linesBelow('shared'), 23_253],
+  ['lines of worker', () => linesBelow('worker'), 25_393],
   ['lines of infra', () => linesBelow('infra'), 12_215],
-  ['lines of test', () => linesBelow('test'), 75_544],
+  ['lines of test', () => linesBelow('test'), 75_580],
   ['source files', () => production.length, 454],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
-  ['exported names', exportedCount, 2_234],
-  ['rows of configuration', configurationRowCount, 219],
+  ['exported names', exportedCount, 2_235],
+  ['rows of configuration', configurationRowCount, 220],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
-  ['KB of documentation', documentKilobytes, 513],
+  ['KB of documentation', documentKilobytes, 514],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 22],
   [

@@ -34,6 +34,8 @@ export interface AdaptingTasks {
    * `reads.supportFields`.
    */
   readonly supportFields: (names?: readonly string[]) => SupportFields | null;
+  /** 1 for batches of trunk rows and 0 for tasks, `[taskCount]`; null where only tasks are computed. Only with `reads.trunkFlags`. */
+  readonly trunkFlags: () => tfjs.Tensor1D | null;
 }
 
 /** Support rows, by task; padding has no shares. */
@@ -111,6 +113,7 @@ interface Reads {
   readonly supportFields?: true;
   /** The last hidden layer as features of a row, which dropout leaves whole: its noise would hide what a task's weights on them say. */
   readonly features?: true;
+  readonly trunkFlags?: true;
 }
 
 /** How many inner steps there are, and at which pace. */

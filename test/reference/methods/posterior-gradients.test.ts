@@ -1,14 +1,14 @@
 // Posterior blocks: the outer gradient against central differences of an outer loss whose modes another
 // implementation finds in float64, with their variances, and the special cases: a level alone and ridge regression. Seen to fail: means
 // without their shrinkage, prior means left out of the pull, impressions left out of the evidence, padding that has
-// slopes, one Newton step instead of eight, the variance before the last step, that of the prior alone.
+// slopes, one Newton step instead of eight, the variance before the last step, that of the prior alone, batches that start as tasks.
 
 import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../../shared/methods/methods.js';
 import { adaptedLayoutOf, decodeAdaptedTasks } from '../../../shared/bundle/adapted-tasks.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import {
   jobCaseOf,
   relativeDifference,
@@ -43,16 +43,24 @@ const PERSONAL = ['bias', 'output.weight'];
 const WIDTH = 3;
 const steps = { innerSteps: 8, innerRate: 0.3 };
 
+/** The same rows, of which some are batches. */
+const storeWithBatches: TaskStore = {
+  ...store,
+  readTasks: async (wanted) =>
+    (await store.readTasks(wanted)).map((task) =>
+      task.taskIndex % 2 === 0 ? { ...task, isTrunk: true } : task,
+    ),
+};
+
 const jobs = jobRunner();
 
-function caseOf(settings: Record<string, unknown>, personal = ['bias', 'output']): JobCase {
+function caseOf(
+  settings: Record<string, unknown>,
+  personal = ['bias', 'output'],
+  of = store,
+): JobCase {
   const method = methodOf({ kind: 'posterior', ...steps, ...settings });
-  const jobCase = jobCaseOf(
-    store,
-    { embeddingWidth: 2, hiddenWidths: [WIDTH], personal },
-    5,
-    method,
-  );
+  const jobCase = jobCaseOf(of, { embeddingWidth: 2, hiddenWidths: [WIDTH], personal }, 5, method);
   return trainedLike(jobCase);
 }
 
@@ -117,6 +125,9 @@ function posteriorOf(jobCase: JobCase, dense: Values, task: TaskRows, factor = 1
   const joined = (of: (name: string) => Float64Array): number[] =>
     PERSONAL.flatMap((name) => [...of(name)]);
   const theta = joined((name) => dense.get(name)!);
+  if (task.isTrunk === true)
+    for (const [at, apart] of joined((name) => dense.get(`posterior.trunk/${name}`)!).entries())
+      theta[at]! += apart;
   const precisions = joined((name) => dense.get(`posterior.deviation/${name}`)!).map(
     (value) => (Math.exp(-20 * value) + 1e-6) / factor,
   );
@@ -213,11 +224,14 @@ function outerLoss(jobCase: JobCase, dense: Values, tasks: readonly TaskRows[]):
 }
 
 describe('the outer gradient', () => {
-  test('of every variable is that of the loss at the modes', async () => {
-    const jobCase = caseOf({});
+  test.each([
+    ['', {}, store],
+    [', where batches start at a distance', { trunkStart: 'own' }, storeWithBatches],
+  ])('of every variable is that of the loss at the modes%s', async (_, settings, of) => {
+    const jobCase = caseOf(settings, ['bias', 'output'], of);
     const { spec, meta } = jobCase;
-    const tasks = await store.readTasks(indices);
-    const method = methodOf({ kind: 'posterior', ...steps });
+    const tasks = await of.readTasks(indices);
+    const method = methodOf({ kind: 'posterior', ...steps, ...settings });
     const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
     const found = await jobs.run(jobCase, work);
     const dense = denseValuesOf(meta);

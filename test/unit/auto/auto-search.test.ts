@@ -60,7 +60,7 @@ describe('candidates of a search', () => {
     expect(fieldsOf(63)).toEqual([undefined, undefined, undefined]);
     expect(fieldsOf(64)).toEqual([undefined, 'by-field', undefined]);
     const { method } = candidatesOf({ ...FACTS, supportRowsPerTask: 64 }, SEARCH_TRIALS_MAX)[1]!;
-    expect(method).toEqual({ kind: 'posterior', meanShrinkage: 30 });
+    expect(method).toEqual({ kind: 'posterior', trunkStart: 'own', meanShrinkage: 30 });
   });
 
   it('draw every task about ten times in small outer steps, within bounds', () => {

@@ -123,7 +123,7 @@ describe('the average of models', () => {
   // Seen to fail: prior means that read the embeddings of the other member, and deviations without their share.
   it('has the posterior blocks of one member, scaled by its share', () => {
     const random = randomStream(6, 'averages');
-    const posterior: MethodConfig = methodOf({ kind: 'posterior' });
+    const posterior: MethodConfig = methodOf({ kind: 'posterior', trunkStart: 'own' });
     const models = [
       deepfm({ embeddingWidth: 2, hiddenWidths: [3, 5], supportInputs: INPUTS }),
       deepfm({ embeddingWidth: 3, hiddenWidths: [4, 2], personal: ['bias', 'output'] }),
@@ -154,6 +154,8 @@ describe('the average of models', () => {
     ];
     for (const [place, value] of valuesOf('posterior.deviation/output.weight').entries())
       expect(value).toBeCloseTo(expected[place]!, 5);
+
+    expect(valuesOf('posterior.trunk/output.weight')).toEqual(Array<number>(7).fill(0));
 
     // Half of the change of the member's output is that of the average, whatever the support row.
     for (let draw = 0; draw < 5; draw += 1) {

@@ -56,6 +56,16 @@ describe('the step planner', () => {
     }
   });
 
+  it.each(['time', 'hash'] as const)('draws episodes of rows that are split by %s', async (by) => {
+    const training = { ...config.training, rowsPerOuterStep: 40, taskWeight: 'examples' as const };
+    const data = { ...config.data, rowSplit: { ...config.data.rowSplit, by } };
+    const { tasks } = await stepPlanner({ ...config, data, training }, tinyTaskStore()).take(0);
+    const isInOrder = (tasks.drawnRows ?? []).every((rows) =>
+      rows.every((row, place) => place === 0 || row > at(rows, place - 1)),
+    );
+    expect(isInOrder).toBe(by === 'time');
+  });
+
   it('reads one step ahead when it is told, each step once, and not past the last', async () => {
     const store = countingStore();
     const planner = stepPlanner(config, store);

@@ -123,6 +123,8 @@ type GradientInput = BatchInput & {
     /** `[innerSteps]` */
     readonly steps?: tfjs.Tensor1D;
   };
+  /** `[taskCount]`, where the method reads them. */
+  readonly trunkFlags?: tfjs.Tensor1D;
 };
 
 /** `MetaGradientResult` as a structure of tensors. */
@@ -142,8 +144,9 @@ function captureGradient(
   shelves: GraphShelves | null = null,
 ): GradientFunction {
   const plan = methodPlanOf(method);
-  const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
-    const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
+  const compute = ({ weights, trunkFlags, ...input }: GradientInput): GradientOutput => {
+    const tensors = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
+    const job = { ...tensors, trunkFlags };
     return outputOf(metaGradient(plan, job, bothWeights(weights)));
   };
   return capture(engine, compute, {

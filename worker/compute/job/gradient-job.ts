@@ -220,7 +220,7 @@ function runLeaf(
   { gradient, queryLoss }: GradientFunctions,
   job: DeviceJob,
   { method }: GradientWork,
-  { microBatch, taskWeights, coldTaskWeights }: Leaf,
+  { microBatch, tasks, taskWeights, coldTaskWeights }: Leaf,
 ): LeafOutput | null {
   if (microBatch.flatExtent === 0) return null;
   const plan = methodPlanOf(method);
@@ -248,6 +248,9 @@ function runLeaf(
         ? {}
         : { cold: padded(coldTaskWeights) }),
     },
+    ...(plan.innerLoop.reads.trunkFlags === true
+      ? { trunkFlags: padded(tasks.map(({ isTrunk }) => (isTrunk === true ? 1 : 0))) }
+      : {}),
   });
   return before === null ? output : { ...output, queryLossesBefore: before };
 }

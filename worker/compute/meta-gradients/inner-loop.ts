@@ -127,6 +127,7 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
       const none = (): tfjs.Tensor1D => tf.zeros<tfjs.Rank.R1>([taskCount]);
       return totals ?? { impressions: none(), clicks: none() };
     },
+    trunkFlags: () => job.trunkFlags ?? null,
     supportFields: (names) => supportFieldsOf(job, names ?? featureNamesOf(spec)),
   };
 }

@@ -38,6 +38,8 @@ export interface JobTensors {
   readonly bags: BagTensors | null;
   /** Null when no task has rows of the role: there is nothing to compute. */
   readonly batchOf: (role: RowRole) => BatchTensors | null;
+  /** 1 for batches of trunk rows, `[taskCount]`; absent outside of gradients, and where the method does not read them. */
+  readonly trunkFlags?: tfjs.Tensor1D | undefined;
 }
 
 /** The inputs that the outer gradient is taken with respect to. */

@@ -25,7 +25,7 @@ const namesOf = (drawn: readonly DrawnTask[]): string[] =>
 const rowDrawer = (
   seed: number,
   tasks: readonly TaskEntry[],
-  rule: Pick<SamplingRule, 'rowsPerOuterStep' | 'inEpisodes'>,
+  rule: Pick<SamplingRule, 'rowsPerOuterStep' | 'inEpisodes' | 'inTime'>,
 ) => taskSampler(seed, tasks, { sampling: 'uniform', tasksPerOuterStep: 1, ...rule });
 
 const rowNamesOf = (tasks: readonly TaskEntry[]): string[] =>
@@ -87,6 +87,16 @@ describe('episodes', () => {
     expect(new Set(drawn.map((episode) => namesOf([episode]).join()))).toHaveProperty('size', 200);
     const counts = new Set(drawn.map(({ drawnSupportCount = -1 }) => drawnSupportCount));
     expect([...counts].sort((a, b) => a - b)).toEqual(Array.from({ length: 11 }, (_, k) => k));
+  });
+
+  it('begin with their earliest rows where support rows are the earlier ones', () => {
+    const draw = rowDrawer(1, tasksOfSizes([[5, 125]]), {
+      ...{ rowsPerOuterStep: 1, inEpisodes: true, inTime: true },
+    });
+    const drawn = Array.from({ length: 40 }, (_, outerStep) => draw(outerStep)).flat();
+    for (const { drawnRows = [] } of drawn)
+      expect(drawnRows).toEqual([...drawnRows].sort((a, b) => a - b));
+    expect(new Set(drawn.map((episode) => namesOf([episode]).join()))).toHaveProperty('size', 40);
   });
 
   it('have rows to predict, and often few support rows, where a task has more of these than fit', () => {
