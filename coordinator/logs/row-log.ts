@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { systemClock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
 import { ROW_FILE_KEY, ROW_FILE_PREFIX } from '../../shared/config/row-record.js';
@@ -218,6 +218,7 @@ async function readLines(
         JOIN (VALUES ${files.join(', ')}) AS files(path, key, "beganMs", "isFresh") ON filename = path`,
     );
   } catch (cause) {
+    if (isInterruption(cause)) throw cause;
     throw new QianmoError({
       ...{ kind: 'data', what: 'a row log cannot be read', where: store.address, cause },
       expected: 'files as a ranking server writes them',

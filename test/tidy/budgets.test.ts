@@ -42,7 +42,7 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_669],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_670],
   ['lines of shared', () => linesBelow('shared'), 23_253],
   ['lines of worker', () => linesBelow('worker'), 25_393],
   ['lines of infra', () => linesBelow('infra'), 12_215],
