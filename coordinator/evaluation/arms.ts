@@ -64,6 +64,15 @@ export interface TrainedParameters {
   readonly global: MetaParameters | null;
 }
 
+/** Those whose settings validation chooses. */
+const ARMS_WITH_SETTINGS: readonly ArmName[] = [
+  'global-shift',
+  'finetuned',
+  'meta-adapted',
+  'crowd-adapted',
+  'meta-chosen',
+];
+
 /** A run whose own method is `global` is its own global arm and has no meta arms. */
 export function planArms(
   { config, store }: Pick<PreparedRun, 'config' | 'store'>,
@@ -96,9 +105,7 @@ export function planArms(
     innerSteps: innerStepGrid(config.evaluation),
     shiftPriors: shiftPriorGrid(config.evaluation),
     adaptsMeta: hasAny(['meta-adapted', 'crowd-adapted', 'meta-chosen']),
-    hasSettings: hasAny([
-      ...(['global-shift', 'finetuned', 'meta-adapted', 'crowd-adapted', 'meta-chosen'] as const),
-    ]),
+    hasSettings: hasAny(ARMS_WITH_SETTINGS),
     passes:
       Number(usesGlobal) + Number(arms.has('global-shift')) + Number(usesMeta) + Number(usesCrowds),
   };

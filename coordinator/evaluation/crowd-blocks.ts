@@ -32,7 +32,7 @@ import { rowFeatures, type AdaptableModel, type TaskJobContext } from './task-jo
 const TURN_COUNT = 20;
 /** Newton steps of a fit, which begins at the mean of the prior. */
 const STEP_COUNT = 5;
-/** Rows of training adgroups that are read; of more adgroups, every so manieth. */
+/** At most so many rows of training adgroups are read; if there are more, of adgroups spread over all of them. */
 const ROW_COUNT_MAX = 4_000_000;
 /** A variance below this has no effect on any logit. */
 const VARIANCE_MIN = 1e-8;
@@ -103,7 +103,7 @@ export function withCrowdBlocksOf(
   return { ...parameters, dense: new Map([...parameters.dense, ...own]) };
 }
 
-/** All rows of the tasks, or of every so manieth task where there are too many. */
+/** All rows of the tasks, or of some of the tasks where there are too many. */
 async function fittedRows(
   context: TaskJobContext,
   request: Parameters<typeof rowFeatures>[1],
@@ -169,7 +169,7 @@ export function levelOf(
 interface Levels {
   readonly adgroups: Level;
   readonly crowds: Level;
-  /** Of adgroups. The prior of crowds begins with its variances. */
+  /** The prior of adgroups, with whose variances that of crowds begins. */
   readonly prior: Pick<NormalPrior, 'precisions' | 'stepLengthMax' | 'precisionMin'>;
 }
 

@@ -607,9 +607,8 @@ export function crowdChoiceOf(
     values.filter((_, adgroup) => isCounted(adgroup));
   const best = (tried: readonly AdgroupLosses[]): AdgroupLosses =>
     counted(at(tried, bestCell(tried, isCounted)));
-  const difference = pairedDifference(
-    ...([best(withCrowds.adapted), best(adapted), counted(impressions)] as const),
-  );
+  const [withThem, without] = [best(withCrowds.adapted), best(adapted)];
+  const difference = pairedDifference(withThem, without, counted(impressions));
   const isBetter = difference !== null && difference.value < -2 * difference.standardError;
   return { difference, serves: isBetter ? 'crowds' : 'none' };
 }

@@ -42,11 +42,11 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_670],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_676],
   ['lines of shared', () => linesBelow('shared'), 23_253],
   ['lines of worker', () => linesBelow('worker'), 25_393],
   ['lines of infra', () => linesBelow('infra'), 12_215],
-  ['lines of test', () => linesBelow('test'), 75_580],
+  ['lines of test', () => linesBelow('test'), 75_587],
   ['source files', () => production.length, 454],
   ['source folders', () => new Set(production.map(dirname)).size, 65],
   ['exported names', exportedCount, 2_235],

@@ -52,8 +52,10 @@ const impression = (id: string, epochMs: number, slot = 1): FeedbackRecord =>
   feedbackOn(id, epochMs, { slot });
 
 /** The rows of the log as they are read, and what is said of them. */
-async function joined(isKnown?: (digest: string) => boolean) {
-  const session = await openDuckSession(room.folder, 512, new AbortController().signal);
+async function joined(isKnown?: (digest: string) => boolean, isStopped = false) {
+  const stop = new AbortController();
+  const session = await openDuckSession(room.folder, 512, stop.signal);
+  if (isStopped) stop.abort();
   try {
     const files = await rowLogAt(room.path('rows'), () => expect.unreachable());
     const path = room.path('joined.jsonl');
@@ -123,6 +125,11 @@ describe('a row', () => {
       ['twice.1', 0, 0],
       ['clicked.1', 1, 1],
     ]);
+  });
+
+  test('is not said to be damaged when its reading is stopped', async () => {
+    await deliver(0, [ranking('one', { adgroups: ['a'], epochMs: 1_000 })]);
+    await expect(joined(undefined, true)).rejects.toMatchObject({ kind: 'interrupted' });
   });
 
   test('is read when its feedback is complete, and then not again', async () => {

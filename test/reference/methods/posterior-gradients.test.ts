@@ -43,7 +43,7 @@ const PERSONAL = ['bias', 'output.weight'];
 const WIDTH = 3;
 const steps = { innerSteps: 8, innerRate: 0.3 };
 
-/** The same rows, of which some are batches. */
+/** The same store, some of whose tasks are batches of trunk rows. */
 const storeWithBatches: TaskStore = {
   ...store,
   readTasks: async (wanted) =>
