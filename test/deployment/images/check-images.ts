@@ -235,7 +235,7 @@ async function main(): Promise<void> {
     }
   });
   const failures = checks.finish({
-    path: 'infra/results/deployment-images.md',
+    path: 'infra/results/deployment.md',
     title: 'Images',
     command: 'npm run check -- images',
   });
