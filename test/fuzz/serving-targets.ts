@@ -1,7 +1,6 @@
 /** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { scoringAddon } from '../../infra/bootstrap/native-addons.mjs';
 import { systemClock } from '../../shared/base/clock.js';
 import { buildKeyIndex } from '../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
@@ -31,13 +30,14 @@ import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-
 import { Explorer, feedbackEndpoint } from '../../worker/serving/server/endpoints/exploration.js';
 import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
-import { loadScoringAddon, type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
+import { type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { plainHeadOf, type PlainHead } from '../../worker/serving/server/plain-connection.js';
 import { binaryRequest } from '../fixtures/serving/binary-request.js';
 import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { mutatedBytes, mutatedJson, pick } from './mutations.js';
+import { compiledAddon } from '../fixtures/serving/compiled-addon.js';
 
 const KEYS = ['a', 'b', 'c'];
 
@@ -86,8 +86,7 @@ function smallBundle(addon: ScoringAddon): ServedBundle {
   return new ServedBundle({ digest: 'f'.repeat(64), loaded, addon });
 }
 
-await scoringAddon.install(() => undefined, { retry: true });
-const addon = loadScoringAddon(scoringAddon.path());
+const addon = await compiledAddon();
 const bundle = smallBundle(addon);
 /** Leaves all bodies in JSON to the parser. */
 const parsing = smallBundle({ ...addon, scanBody: () => -1 });

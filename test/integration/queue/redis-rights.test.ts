@@ -4,12 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import {
-  executorForTest,
-  admitAll,
-  collected,
-  ordersForTest,
-} from '../../conformance/dispatcher.js';
+import { executorForTest, resultsOf } from '../../conformance/dispatcher.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import {
   dispatcherInTest,
@@ -66,15 +61,11 @@ it.each([
   const made = await dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
   const { dispatcher } = made;
   try {
-    const results = await collected(
-      dispatcher.run(ordersForTest(20), admitAll, new AbortController().signal),
-    );
-    expect(results).toHaveLength(20);
+    expect(await resultsOf(dispatcher, 20)).toHaveLength(20);
     expect(made.events.map(({ kind }) => kind)).toEqual(['workers-wanted', 'fingerprint-taken']);
     // The connections are made again with the same rights.
     await redis.client.call('CLIENT', 'KILL', 'USER', 'qianmo');
-    const again = dispatcher.run(ordersForTest(3), admitAll, new AbortController().signal);
-    expect(await collected(again)).toHaveLength(3);
+    expect(await resultsOf(dispatcher, 3)).toHaveLength(3);
   } finally {
     await dispatcher.close();
     await worker.stop();

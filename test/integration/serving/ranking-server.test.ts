@@ -6,29 +6,23 @@
 import { EventEmitter, once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { jsonAnswer, type Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import {
-  compiledAddon,
   posted,
   RANKED,
   selfCheckCandidates,
   testServer,
   twoBundles,
-  type TestServer,
-  type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
-let bundles: TwoBundles;
-let served: TestServer;
-beforeAll(async () => {
-  bundles = await twoBundles();
-  served = await testServer(bundles.objects);
-});
+const bundles = await twoBundles();
+const served = await testServer(bundles.objects);
 afterAll(() => served.server.drain());
 
 function differenceMax(found: unknown, expected: Float32Array): number {

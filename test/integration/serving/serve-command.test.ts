@@ -1,18 +1,14 @@
 /** `qianmo serve` as a user calls it: it follows a label, holds no TensorFlow, and stops when told to. */
 
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { openRequest, posted } from '../../fixtures/serving/served-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   await room.config('small', (config) => {
     config['evaluation'] = EXPORT_EVALUATION;
   });
@@ -21,7 +17,6 @@ beforeAll(async () => {
   await room.done(['evaluate', 'small.yaml']);
   await room.done(['export', 'small.yaml', '--out', 'bundles']);
 });
-afterAll(() => room.remove());
 
 const served = (...options: string[]): Promise<ServedCommand> =>
   serveCommand(room.folder, 'bundles', options);

@@ -5,11 +5,11 @@
 
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { S3ObjectStore } from '../../../../shared/storage/s3-object-store.js';
-import { s3FaultProxy, type S3FaultProxy } from '../../../fixtures/faults/s3-fault-proxy.js';
-import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
+import { s3FaultProxy } from '../../../fixtures/faults/s3-fault-proxy.js';
+import { canMountDisks, smallDisk } from '../../../fixtures/faults/small-disk.js';
 import { serveCommand } from '../../../fixtures/serving/served-command.js';
 import {
   posted,
@@ -21,8 +21,8 @@ import {
   canStartS3,
   S3_SUITE_SUFFIX,
   startS3Buckets,
-  type S3Buckets,
 } from '../../../fixtures/stores/s3-buckets.js';
+import { openedOnce } from '../../../fixtures/opened.js';
 
 const DISK_BYTE_COUNT = 8 * 2 ** 20;
 /** More than one request of a file is tried, so that the server sees the fault and then its end. */
@@ -32,23 +32,15 @@ const isPossible = canStartS3 && canMountDisks;
 const suffix = isPossible ? '' : `${S3_SUITE_SUFFIX} (SKIPPED without a small disk)`;
 
 describe.skipIf(!isPossible)(`bundles in S3${suffix}`, () => {
+  const disk = openedOnce(() => Promise.resolve(smallDisk(DISK_BYTE_COUNT)));
+  const buckets = openedOnce(startS3Buckets);
+  const proxy = openedOnce(() => s3FaultProxy(buckets.options.endpoint));
   let bundles: TwoBundles;
-  let buckets: S3Buckets;
-  let proxy: S3FaultProxy;
-  let disk: SmallDisk;
   let store: S3ObjectStore;
   beforeAll(async () => {
-    buckets = await startS3Buckets();
     await buckets.makeBucket('models');
     store = new S3ObjectStore({ ...buckets.options, bucket: 'models', prefix: 'shop' });
     bundles = await twoBundles(store);
-    proxy = await s3FaultProxy(buckets.options.endpoint);
-    disk = smallDisk(DISK_BYTE_COUNT);
-  });
-  afterAll(async () => {
-    await proxy.close();
-    await buckets.stop();
-    disk.close();
   });
 
   async function expectScoresOf(url: string, digest: string): Promise<void> {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
@@ -17,17 +17,16 @@ import {
   twoBundles,
   type TwoBundles,
 } from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../../fixtures/opened.js';
 
 const TWO = ['--processes', '2'];
 
+const room = openedOnce(temporaryFolder);
 let bundles: TwoBundles;
-let room: TemporaryFolder;
 beforeAll(async () => {
-  room = await temporaryFolder();
   bundles = await twoBundles(new FileObjectStore({ folder: room.path }));
 });
-afterAll(() => room.remove());
 
 async function childrenOf(pid: number): Promise<number[]> {
   const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
