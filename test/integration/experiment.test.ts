@@ -12,6 +12,7 @@ import { feedbackLine, rankingLine } from '../../shared/config/row-record.js';
 import { feedbackOn, rowLogHead, settingsOf } from '../fixtures/decision-input.js';
 import { temporaryFolder } from '../fixtures/temporary-folder.js';
 import { openedOnce } from '../fixtures/opened.js';
+import { expectFailureOf } from '../fixtures/failures.js';
 
 const folder = openedOnce(temporaryFolder);
 
@@ -141,7 +142,5 @@ it.each([
     'c,old,2026-12-01,0,1,NO',
   ]);
   const given = 'arms' in more ? { arms: [...more.arms] } : more;
-  await expect(experiment({ logs: [log], columns, ...given })).rejects.toMatchObject({
-    ...{ kind, report: { what } },
-  });
+  await expectFailureOf(experiment({ logs: [log], columns, ...given }), kind, { what });
 });

@@ -16,6 +16,7 @@ import {
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
@@ -44,12 +45,9 @@ describe.concurrent('a job that kills its workers', () => {
     await remoteControl(room.redis.client).kill(0);
     const workerEvents = workerProcesses(room, 2);
     const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 2 });
-    await expect(resultsOf(sut, 4)).rejects.toMatchObject({
-      kind: 'failed',
-      report: {
-        what: 'a job used up its attempts',
-        found: expect.stringMatching(/^the worker that held the job is lost: worker ./) as string,
-      },
+    await expectFailureOf(resultsOf(sut, 4), 'failed', {
+      what: 'a job used up its attempts',
+      found: /^the worker that held the job is lost: worker ./,
     });
     const killed = workerEvents.filter(
       (event) => event.kind === 'worker-exited' && event.signal === 'SIGKILL',

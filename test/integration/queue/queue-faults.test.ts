@@ -8,6 +8,7 @@ import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { ordersForTest, resultsOf } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
@@ -38,9 +39,9 @@ describe('a step on a failing Redis', () => {
 
   it('is given up, resumable, when no worker serves it', async () => {
     const { dispatcher: sut } = await room.dispatcher({ outerStepTimeoutMs: 50 });
-    await expect(resultsOf(sut, 2)).rejects.toMatchObject({
-      kind: 'transient',
-      report: { found: '2 jobs still open', cure: expect.stringContaining('--resume') as string },
+    await expectFailureOf(resultsOf(sut, 2), 'transient', {
+      found: '2 jobs still open',
+      cure: /--resume/,
     });
     expect(await room.redis.client.llen(`${room.prefix}:inner-loops:wait`)).toBe(0);
   });
@@ -51,13 +52,10 @@ it('a queue on a Redis that refuses or is unreachable reports that Redis has no 
   const made = await room.dispatcher({ refusalWaitMs: 100 }, { blobs });
   room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
   await room.redis.client.config('SET', 'maxmemory', '1');
-  await expect(resultsOf(made.dispatcher, 1)).rejects.toMatchObject({
-    kind: 'environment',
-    report: {
-      what: 'Redis has no memory left',
-      found: expect.stringContaining('OOM') as string,
-      cure: expect.stringMatching(/maxmemory.*--resume/) as string,
-    },
+  await expectFailureOf(resultsOf(made.dispatcher, 1), 'environment', {
+    what: 'Redis has no memory left',
+    found: /OOM/,
+    cure: /maxmemory.*--resume/,
   });
 });
 
@@ -87,12 +85,9 @@ describe('refusals of the queue', () => {
       ...order,
       job: { ...order.job, taskIndices: numbers(20_000) },
     }));
-    await expect(resultsOf(sut, orders)).rejects.toMatchObject({
-      kind: 'usage',
-      report: {
-        what: 'a job of 20000 tasks is too large for the queue',
-        cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
-      },
+    await expectFailureOf(resultsOf(sut, orders), 'usage', {
+      what: 'a job of 20000 tasks is too large for the queue',
+      cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
     });
   });
 

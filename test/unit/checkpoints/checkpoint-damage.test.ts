@@ -15,6 +15,7 @@ import {
   textOf,
 } from '../../fixtures/stores/checkpoint-stores.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const spec = tinySpec();
 const stateAt = (outerStep: number): ReturnType<typeof tinyState> => tinyState(spec, outerStep);
@@ -98,12 +99,9 @@ describe('damage', () => {
 
   it('a checkpoint of a later format is refused, not skipped', async () => {
     await overwrite(store, keyOf(newest), `{"formatVersion":${CHECKPOINT_FORMAT_VERSION + 1}}`);
-    await expect(checkpointsIn(store).latest()).rejects.toMatchObject({
-      kind: 'environment',
-      report: {
-        expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
-        found: `format ${CHECKPOINT_FORMAT_VERSION + 1}`,
-      },
+    await expectFailureOf(checkpointsIn(store).latest(), 'environment', {
+      expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
+      found: `format ${CHECKPOINT_FORMAT_VERSION + 1}`,
     });
   });
 });

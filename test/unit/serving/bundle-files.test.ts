@@ -10,6 +10,7 @@ import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.j
 import { bundleFilesOf, type BundleFiles } from '../../../worker/serving/loading/bundle-files.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { openedForEach } from '../../fixtures/opened.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const room = openedForEach(temporaryFolder);
 let store: MemoryObjectStore;
@@ -75,9 +76,8 @@ describe('a cached file', () => {
       if (isFull) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
     });
     await files.prepare([file]);
-    await expect(files.pathOf(file)).rejects.toMatchObject({
-      kind: 'environment',
-      report: { what: expect.stringMatching(/the disk is full while caching/) as string },
+    await expectFailureOf(files.pathOf(file), 'environment', {
+      what: /the disk is full while caching/,
     });
     expect(await readdir(room.path)).toEqual([]);
     isFull = false;
