@@ -147,7 +147,7 @@ function targetOf(name: string, endpoint: Endpoint, examples: readonly object[])
       const asked = { bundle, bundleFor: () => bundle, body: Buffer.from(input), server };
       const request = { ...asked, deadlineAtMs, mediaType: 'application/json', headers: {} };
       const { content } = await endpoint.answer(request as unknown as ReceivedRequest);
-      JSON.parse(String(content));
+      return JSON.parse(String(content)) as unknown;
     },
     isRefusal: (error) => error instanceof RefusedRequest,
   };
@@ -274,30 +274,48 @@ export const SERVING_TARGETS: readonly FuzzTarget[] = [
     { adgroup: ['new'], segment: null, rows: [{ features: { ...features, c0: null }, label: 0 }] },
     { adgroup: 'b', rows: [] },
   ]),
-  targetOf(
-    'feedback-body',
-    feedbackEndpoint(new FeedbackTaker({ settings: settings.feedback, evidence, log, ids, clock })),
-    [
-      {
-        events: [
-          { kind: 'impression', event },
-          { kind: 'outcome', event, reward: 0.5 },
-        ],
-      },
-      {
-        events: [
-          { kind: 'outcome', event, epochMs: 1 },
-          { kind: 'impression', event: 'x.1.y.z' },
-        ],
-      },
-    ],
-  ),
+  feedbackBody(),
   targetOf('explored-ranking', exploring().endpoint, [
     { candidates, slots: 2 },
     { context: { c1: 'y' }, candidates: [{ adgroup: 'new', features: { c0: ['x', 1] } }] },
     { candidates: candidates.slice(1), explain: true },
   ]),
 ];
+
+/** Each event has a receipt, that of the adgroup `a` counts once, and that of `b`, which no server has signed, never. */
+function feedbackBody(): FuzzTarget {
+  const forged = `${event.split('.')[0]}.9.${Buffer.from('b').toString('base64url')}.AAAA.${'A'.repeat(22)}`;
+  const own = new EvidenceLedger(settings.feedback);
+  const append = (text: string) => Promise.resolve(own.apply(text, systemClock.epochMs()));
+  const taker = { settings: settings.feedback, evidence: { append }, log, ids, clock };
+  const target = targetOf('feedback-body', feedbackEndpoint(new FeedbackTaker(taker)), [
+    {
+      events: [
+        { kind: 'impression', event },
+        { kind: 'outcome', event, reward: 0.5 },
+      ],
+    },
+    {
+      events: [
+        { kind: 'outcome', event, epochMs: 1 },
+        { kind: 'impression', event: 'x.1.y.z' },
+      ],
+    },
+    { events: [forged, event].map((each) => ({ kind: 'impression', event: each })) },
+  ]);
+  return {
+    ...target,
+    share: 0.5,
+    parse: async (input) => {
+      const answered = (await target.parse(input)) as { readonly receipts: unknown[] };
+      const sent = JSON.parse(String(Buffer.from(input))) as { readonly events: unknown[] };
+      if (answered.receipts.length !== sent.events.length) throw new Error('a receipt is missing');
+      const { impressions, open } = own.evidenceOf('a');
+      if (impressions + open > 1 || own.evidenceOf('b').firstMs !== null)
+        throw new Error('an event counts twice, or nobody has signed it');
+    },
+  };
+}
 
 function adapterOf(): LiveAdapter {
   const adapter = new LiveAdapter({ log: forgottenRows(), engine: idleEngine, clock });
