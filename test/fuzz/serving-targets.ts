@@ -14,7 +14,12 @@ import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import type { AdaptEngine } from '../../worker/serving/server/live-adapter.js';
+import {
+  type AdaptEngine,
+  LiveAdapter,
+  type LiveRowsLog,
+  LiveRowsState,
+} from '../../worker/serving/server/live-adapter.js';
 import { decisionIds, EventIds } from '../../worker/serving/exploration/event-ids.js';
 import { FeedbackTaker } from '../../worker/serving/exploration/feedback.js';
 import { EvidenceLedger } from '../../worker/serving/exploration/evidence-ledger.js';
@@ -26,9 +31,7 @@ import {
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import { BINARY_TYPE } from '../../worker/serving/server/ranking-body.js';
 import { rankedAnswer } from '../../worker/serving/server/answer-forms.js';
-import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
 import { Explorer, feedbackEndpoint } from '../../worker/serving/server/endpoints/exploration.js';
-import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';

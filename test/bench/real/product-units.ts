@@ -7,8 +7,10 @@ import { z } from 'zod';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { type Unit, predictionsPath, type UnitArm } from './arm-units.js';
 import { type CellFiles, type RealCell, predictionsCsv } from './cell-files.js';
-import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
-import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import {
+  parseReport,
+  type EvaluationReport,
+} from '../../../coordinator/scoring/evaluation-report.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';
 import { qianmoIn } from '../qianmo-command.js';

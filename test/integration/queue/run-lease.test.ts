@@ -2,16 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { redisRunController, RedisRunLease } from '../../../shared/queue/redis-run-lease.js';
-import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { RunFencedError, type LeaseHolder } from '../../../shared/storage/lease.js';
+import { RunFencedError } from '../../../shared/storage/lease.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { expectFailureOf } from '../../fixtures/failures.js';
+import { holderOf } from '../../conformance/job-queue-leases.js';
 
 const room = new QueueRoom('run-lease');
-
-function holderOf(start: string, beatMs = 0): LeaseHolder {
-  return { start, process: thisProcess(), sinceMs: 0, beatMs };
-}
 
 async function scene() {
   const leaseOf = (): RedisRunLease => new RedisRunLease(room.redis.client, room.prefix, 'redis');

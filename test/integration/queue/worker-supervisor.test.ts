@@ -10,8 +10,8 @@ import {
   runEventSink,
   type RunEvent,
   type StampedEvent,
+  sentenceOf,
 } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { codeOf } from '../../../test/fixtures/told.js';
 

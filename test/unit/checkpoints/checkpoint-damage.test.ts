@@ -5,8 +5,7 @@
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CHECKPOINT_FORMAT_VERSION } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
-import type { QianmoError } from '../../../shared/base/errors.js';
-import { formatFailure } from '../../../shared/base/errors.js';
+import { type QianmoError, formatFailure } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
   checkpointsIn,
