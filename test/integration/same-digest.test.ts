@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import { commandHere } from '../fixtures/commands/command-here.js';
-import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
+import { type RunningCommand, digestIn } from '../fixtures/commands/command.js';
 import { commandRoom } from '../fixtures/commands/command-room.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
 import { openedOnce } from '../fixtures/opened.js';
@@ -58,11 +58,6 @@ function started(file: string, ...options: string[]): RunningCommand {
 /** The coordinator is in this process. */
 async function digestOf(file: string, ...options: string[]): Promise<string> {
   return digestIn(await commandHere(['train', file, '--format', 'json', ...options]));
-}
-
-function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
-  expect(exitCode, diagnostics).toBe(0);
-  return (JSON.parse(output) as { digest: string }).digest;
 }
 
 function workerPids(diagnostics: string): number[] {
