@@ -7,13 +7,11 @@ import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import { FeatureSchema } from '../../shared/config/data-config.js';
 import { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
 import { allocateEncodedRows, rowEncoderOf } from '../../shared/features/row-encoder.js';
-import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
-import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import {
   type AdaptEngine,
   LiveAdapter,
@@ -41,6 +39,7 @@ import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { mutatedBytes, mutatedJson, pick } from './mutations.js';
 import { compiledAddon } from '../fixtures/serving/compiled-addon.js';
+import { MANIFEST } from '../fixtures/bundle/published-bundles.js';
 
 const KEYS = ['a', 'b', 'c'];
 
@@ -58,20 +57,7 @@ function smallBundle(addon: ScoringAddon): ServedBundle {
   const spec = modelSpecOf(config, encodedFeatures);
   const { tables } = initialMetaParameters(spec, 1);
   const blockCount = KEYS.length + 1;
-  const all = { supportRowCountMin: 0, supportRowCountMax: null };
-  // Only what a server reads of a manifest.
-  const manifest = {
-    ...{ taskColumns: ['adgroup'], labels: [CLICK_LABEL], columns: {}, features, encodedFeatures },
-    model: config,
-    method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
-    serving: [
-      {
-        adaptation: { innerRate: 0.2, innerSteps: 2 },
-        served: [{ ...all, blocks: 'adapted' }],
-      },
-    ],
-    calibrations: [{ slope: 1, offset: 0, withoutClick: [], clicks: [] }],
-  } as unknown as LoadedBundle['manifest'];
+  const manifest = { ...MANIFEST, features, encodedFeatures, model: config };
   const loaded: LoadedBundle = {
     manifest,
     model: rankingModelOf(spec, tables, { encoding: 'float32', adgroupCount: blockCount }),
