@@ -20,6 +20,7 @@ import {
   twoBundles,
 } from '../../fixtures/serving/served-export.js';
 import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
+import { checkedScore } from '../../fixtures/serving/mapped-server.js';
 
 const bundles = await twoBundles();
 const served = await testServer(bundles.objects);
@@ -76,18 +77,11 @@ describe('scores', () => {
 describe('swap', () => {
   test('under load loses no request, and every answer is of the bundle it names', async () => {
     const { url, keeper, server } = await testServer(bundles.objects);
-    const candidates = selfCheckCandidates(bundles.loaded[0]);
     const seen = new Map<string, number>();
     let isOver = false;
     const client = async (): Promise<void> => {
       while (!isOver) {
-        const { status, body } = await posted(`${url}/v1/score`, { candidates });
-        expect(status).toBe(200);
-        const digest = body['bundle'] as string;
-        const of = bundles.digests.indexOf(digest);
-        expect(differenceMax(body['scores'], bundles.loaded[of]!.selfCheck.logits)).toBeLessThan(
-          1e-5,
-        );
+        const digest = await checkedScore(url, bundles);
         seen.set(digest, (seen.get(digest) ?? 0) + 1);
       }
     };
@@ -96,7 +90,7 @@ describe('swap', () => {
       await moveLabel(bundles.objects, 'latest', bundles.digests[(swap + 1) % 2]!);
       await keeper.poll();
       // By the time this is answered, so are requests of the others.
-      for (let turn = 0; turn < 3; turn += 1) await posted(`${url}/v1/score`, { candidates });
+      for (let turn = 0; turn < 3; turn += 1) await checkedScore(url, bundles);
     }
     isOver = true;
     await Promise.all(clients);
