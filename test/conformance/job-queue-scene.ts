@@ -15,7 +15,7 @@ import type { JobFailure } from '../../shared/queue/queue-errors.js';
 import { type CarriedJob, type JobResult } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
-import { jobResult } from '../fixtures/queue/job-result.js';
+import { jobResult } from '../fixtures/job-result.js';
 
 export interface JobQueueUnderTest {
   readonly queue: JobQueue;

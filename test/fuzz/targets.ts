@@ -34,7 +34,7 @@ import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
 import { RECORD_TARGETS } from './record-targets.js';
 import { SERVING_TARGETS } from './serving-targets.js';
 import { adaptedTarget, checkpointTarget } from './store-targets.js';
-import { jobResult } from '../fixtures/queue/job-result.js';
+import { jobResult } from '../fixtures/job-result.js';
 
 const textOf = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
 

@@ -14,6 +14,7 @@ import { smallRun } from '../fixtures/commands/small-run.js';
 import { openedOnce } from '../fixtures/opened.js';
 import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
 import { redisForTest } from '../fixtures/queue/redis-for-test.js';
+import { isRunning } from '../fixtures/faults/processes.js';
 
 /** Enough for four faults one after the other, and for the last one to strike before the end. */
 const OUTER_STEPS = 48;
@@ -64,15 +65,6 @@ function workerPids(diagnostics: string): number[] {
   const told = [...diagnostics.matchAll(/worker \d+ \(process (\d+)\)/g)];
   // Workers share a process.
   return [...new Set(told.map(([, pid]) => Number(pid)))];
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function gone(pids: readonly number[]): Promise<void> {

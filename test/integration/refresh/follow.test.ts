@@ -9,7 +9,7 @@ import { beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { feedbackLine, rankingLine, settingsLine } from '../../../shared/config/row-record.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { settingsOf } from '../../fixtures/decision-input.js';
 import { openedOnce } from '../../fixtures/opened.js';
 
@@ -24,12 +24,8 @@ const TRAINING = ['--outer-steps', '4', '--trunk-seconds', '0'];
 const room = openedOnce(commandRoom);
 let first: string;
 beforeAll(async () => {
-  await room.config('small', (config) => {
-    config.data['rowSplit'] = { by: 'time', supportRowsMax: 200, queryRowsMax: 200 };
-    config['evaluation'] = EXPORT_EVALUATION;
-  });
-  for (const verb of ['prepare', 'train', 'evaluate']) await room.done([verb, 'small.yaml']);
-  await room.done(['export', 'small.yaml', '--rows', 'all']);
+  const rowSplit = { by: 'time', supportRowsMax: 200, queryRowsMax: 200 };
+  await exportSmallRun(room, ({ data }) => void Object.assign(data, { rowSplit }), '--rows', 'all');
   for (const name of ['store', 'small']) await room.copy(name, `first/${name}`);
   await mkdir(room.path('first/rows'));
   first = (await labels())['latest']!.bundle;

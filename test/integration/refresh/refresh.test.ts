@@ -7,7 +7,7 @@ import { readFile, rename, rm, watch } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { makeHolder, withFileLock } from '../../../shared/storage/file-lock.js';
 import { laterLog } from '../../fixtures/commands/small-run.js';
@@ -29,14 +29,11 @@ const TRAINING = [...WORDS, '--outer-steps', '4'];
 const room = openedOnce(commandRoom);
 let undisturbed: Printed;
 beforeAll(async () => {
-  await room.config('small', (config) => {
-    config.data['rowSplit'] = { by: 'time' };
-    config['evaluation'] = EXPORT_EVALUATION;
-    Object.assign(config.training, { checkpointEveryOuterSteps: 1 });
-  });
   await room.write('later.csv', laterLog());
-  for (const verb of ['prepare', 'train', 'evaluate', 'export'])
-    await room.done([verb, 'small.yaml']);
+  await exportSmallRun(room, ({ data, training }) => {
+    data['rowSplit'] = { by: 'time' };
+    Object.assign(training, { checkpointEveryOuterSteps: 1 });
+  });
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
   undisturbed = await refreshed();

@@ -7,7 +7,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
 import { beforeAll, expect, test, vi } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { posted } from '../../fixtures/serving/served-export.js';
 import { openedOnce } from '../../fixtures/opened.js';
@@ -60,12 +60,7 @@ async function rankedAndReported(url: string, second: number): Promise<void> {
 }
 
 beforeAll(async () => {
-  await room.config('small', (config) => {
-    config.data['rowSplit'] = { by: 'time' };
-    config['evaluation'] = EXPORT_EVALUATION;
-  });
-  for (const verb of ['prepare', 'train', 'evaluate', 'export'])
-    await room.done([verb, 'small.yaml']);
+  await exportSmallRun(room, ({ data }) => void (data['rowSplit'] = { by: 'time' }));
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
   const exploration = { mode: 'off', feedback: { windowSeconds: WINDOW_SECONDS } };

@@ -2,20 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { commandRoom, EXPORT_EVALUATION } from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { openRequest, posted } from '../../fixtures/serving/served-export.js';
 import { openedOnce } from '../../fixtures/opened.js';
 
 const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  await room.config('small', (config) => {
-    config['evaluation'] = EXPORT_EVALUATION;
-  });
-  await room.done(['prepare', 'small.yaml']);
-  await room.done(['train', 'small.yaml']);
-  await room.done(['evaluate', 'small.yaml']);
-  await room.done(['export', 'small.yaml', '--out', 'bundles']);
+  await exportSmallRun(room, undefined, '--out', 'bundles');
 });
 
 const served = (...options: string[]): Promise<ServedCommand> =>

@@ -11,7 +11,7 @@ import type { RunEvent } from '../../../shared/events/run-events.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { jobResult } from '../../fixtures/queue/job-result.js';
+import { jobResult } from '../../fixtures/job-result.js';
 
 const OUTER_STEP = 4;
 const orders = ordersForTest(2, OUTER_STEP);

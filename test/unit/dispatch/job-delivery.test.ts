@@ -7,7 +7,7 @@ import { JOB_BYTE_COUNT_MAX } from '../../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../../shared/queue/signed-job-queue.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
-import { jobResult } from '../../fixtures/queue/job-result.js';
+import { jobResult } from '../../fixtures/job-result.js';
 
 function delivery(): JobDelivery {
   const [order] = ordersForTest(1);
