@@ -22,14 +22,13 @@ import { openedOnce } from '../../fixtures/opened.js';
 
 const DEADLINE = 'qianmo-deadline-ms';
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
 const room = openedOnce(temporaryFolder);
 let digests: readonly [string, string];
 let objects: FileObjectStore;
 beforeAll(async () => {
   objects = new FileObjectStore({ folder: join(room.path, 'bundles') });
-  digests = await exportTwoBundles(objects, METHOD);
+  digests = await exportTwoBundles(objects);
 });
 
 function served(state = 'state'): Promise<ServedCommand> {

@@ -15,14 +15,13 @@ import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { openedOnce } from '../../fixtures/opened.js';
 
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 /** More than processes, so that each of them answers one at least. */
 const ASKED = 6;
 const ANSWER_MS_MAX = 10_000;
 
 const room = openedOnce(temporaryFolder);
 beforeAll(async () => {
-  await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }), METHOD);
+  await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }));
 });
 
 function served(): Promise<ServedCommand> {

@@ -37,11 +37,10 @@ interface Answer {
 
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
 const ASKED = { ...askedFor(ADGROUPS), explain: true };
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
 const room = openedOnce(temporaryFolder);
 const objects = new MemoryObjectStore();
-await exportTwoBundles(objects, METHOD);
+await exportTwoBundles(objects);
 
 async function ranked(url: string, request: object = ASKED): Promise<Answer> {
   const { status, body } = await posted(`${url}/v1/rank`, request);

@@ -13,7 +13,6 @@ import { exportTwoBundles, posted, RANKED } from '../../../fixtures/serving/serv
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 import { openedOnce } from '../../../fixtures/opened.js';
 
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 const POLICY = {
   ...{ mode: 'active', policy: 'epsilon-greedy', slots: [1] },
   share: { kind: 'fixed', share: 0.5 },
@@ -33,7 +32,7 @@ describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
   const room = openedOnce(temporaryFolder);
   const disk = openedOnce(() => Promise.resolve(smallDisk(2 ** 20)));
   beforeAll(async () => {
-    await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }), METHOD);
+    await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }));
     await writeFile(join(room.path, 'policy.yaml'), JSON.stringify({ exploration: POLICY }));
   });
 
