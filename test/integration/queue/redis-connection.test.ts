@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import type { QianmoError } from '../../../shared/base/errors.js';
+import { formatFailure } from '../../../shared/base/errors.js';
 import { checkRedis, connectRedis } from '../../../shared/queue/redis-connection.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import { openedOnce } from '../../fixtures/opened.js';
