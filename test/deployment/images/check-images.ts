@@ -56,7 +56,6 @@ async function volumesIn(folder: string): Promise<Readonly<Record<string, string
 interface Scene {
   readonly images: Readonly<Record<'coordinator' | 'worker' | 'server', string>>;
   readonly order: Pick<ContainerOrder, 'environment' | 'volumes'>;
-  readonly folder: string;
 }
 
 async function checkCommands({ check }: Checks, { images, order }: Scene): Promise<void> {
@@ -206,7 +205,6 @@ async function main(): Promise<void> {
   const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
   try {
     const scene: Scene = {
-      folder,
       images: {
         coordinator: await unpackImage('coordinator', folder),
         worker: await unpackImage('worker', folder),
