@@ -489,7 +489,8 @@ function concurrentTrialsOf({ processes, workers }: AutoOrder): number {
   return (processes ?? workers) === 1 ? 1 : 2;
 }
 
-async function factsOf(
+/** The facts of a prepared store that the search's candidates follow from. */
+export async function factsOf(
   own: RunConfig,
   store: TaskStore,
   segment: string | null,
