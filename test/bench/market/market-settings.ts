@@ -42,6 +42,26 @@ const RUN = {
     },
     taskSplit: { by: 'hash', validationShare: 0.1, testShare: 0.05 },
   },
+  /** The global model has the settings that were best for it, on a world that is not among the seeds; qianmo has those of its search. */
+  global: {
+    model: {
+      kind: 'deepfm',
+      embeddingWidth: 8,
+      hiddenWidths: [32, 16],
+      personal: ['bias', 'output'],
+    },
+    method: { kind: 'global' },
+    training: {
+      outerSteps: 200,
+      rowsPerOuterStep: 8_192,
+      taskWeight: 'examples',
+      optimizer: { kind: 'adam', rate: 0.01 },
+      schedule: { warmupOuterSteps: 30, decay: 'cosine', finalShare: 0.05 },
+      gradientNormMax: 5,
+      weightDecay: 0.01,
+      checkpointEveryOuterSteps: 200,
+    },
+  },
   evaluation: {
     arms: ['meta-unadapted', 'meta-adapted', 'meta-chosen'],
     sizeBucketEdges: [10, 30, 100],
@@ -101,9 +121,9 @@ export function logBeforeIn(folder: string): string {
   return join(folder, 'log.csv');
 }
 
-/** The run of qianmo, or of one global model that knows adgroups by their ids. As the search has its candidate, once it has facts. */
+/** The run of qianmo, as the search has it once it has facts, or of one global model that knows adgroups by their ids. */
 export function runConfigOf(
-  { run: { data, evaluation }, adgroupCountMin }: MarketSettings,
+  { run: { data, evaluation, global }, adgroupCountMin }: MarketSettings,
   {
     name,
     seed,
@@ -112,12 +132,11 @@ export function runConfigOf(
   facts: DataFacts | null,
 ): RunConfig {
   const isGlobal = name === 'global';
-  const kind = isGlobal ? 'global' : 'posterior';
   const ids = { name: 'adgroup', kind: 'category', countMin: adgroupCountMin };
   return RUN_CONFIG.check(
     {
-      ...{ run: `market-${seed}-${name}`, seed, output: join(folder, name), method: { kind } },
-      ...(facts && searchedSections(facts, kind, evaluation)),
+      ...{ run: `market-${seed}-${name}`, seed, output: join(folder, name) },
+      ...(isGlobal ? global : searchedSections(facts, evaluation)),
       data: {
         ...data,
         features: isGlobal ? [...data.features, ids] : data.features,
@@ -128,14 +147,21 @@ export function runConfigOf(
   );
 }
 
-function searchedSections(facts: DataFacts, kind: string, evaluation: object): object {
-  const found = candidatesOf(facts, SEARCH_TRIALS_MAX).filter(({ method }) => method.kind === kind);
-  const candidate = at(found, 0);
-  // Inputs from support rows are numbers of a task, and the market encodes auctions and adgroups apart.
-  const { supportInputs: _, ...model } = candidate.model;
+function searchedSections(facts: DataFacts | null, evaluation: object): object {
+  if (facts === null) return {};
+  const found = candidatesOf(facts, SEARCH_TRIALS_MAX);
+  const {
+    model,
+    method,
+    training,
+    length,
+    evaluation: own,
+  } = at(
+    found.filter((candidate) => candidate.method['kind'] === 'posterior'),
+    0,
+  );
   return {
-    ...{ model, method: candidate.method },
-    training: { ...commonTraining(facts), ...candidate.length, ...candidate.training },
-    evaluation: { ...candidate.evaluation, ...evaluation },
+    ...{ model, method, training: { ...commonTraining(facts), ...length, ...training } },
+    evaluation: { ...own, ...evaluation },
   };
 }
