@@ -19,7 +19,7 @@ import {
 } from './checkpoint-manifest.js';
 import { at, float64At } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { configDifferences } from '../../shared/config/run-config.js';
 import {
   type RunEventOf,
@@ -262,9 +262,7 @@ class Search {
   }
 
   #noneIsWhole(): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: 'there are checkpoints, but none is complete',
+    return errorOf('data', 'there are checkpoints, but none is complete', {
       where: this.#store.address,
       found: `\n${this.#damages.map((damage) => `    ${damage}`).join('\n')}`,
       cure: 'restore the objects named above from a backup, or start again with --fresh',
@@ -536,12 +534,7 @@ function splitOnce(codedName: string): [string, string] {
 }
 
 function misfit(where: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the tensors of a checkpoint do not fit its manifest',
-    where,
-    found,
-  });
+  return errorOf('data', 'the tensors of a checkpoint do not fit its manifest', { where, found });
 }
 
 /** @param spec of the grown store; its tables have as many rows as before, or more. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
@@ -25,8 +25,8 @@ import {
   LiveAdapter,
   type AdaptEngine,
   type LiveRowsLog,
+  LiveRowsState,
 } from '../../worker/serving/server/live-adapter.js';
-import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
@@ -99,8 +99,7 @@ export async function openServedState(
   const { state: folder, explore, rows } = request;
   if (folder === undefined) {
     if (explore === undefined && rows === undefined) return NO_STATE;
-    throw new QianmoError({
-      ...{ kind: 'usage', what: 'a server that learns needs a place for its state' },
+    throw errorOf('usage', 'a server that learns needs a place for its state', {
       where: explore === undefined ? '--rows' : '--explore',
       expected: '--state with a folder of its own',
       cure: 'give --state FOLDER',

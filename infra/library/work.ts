@@ -6,8 +6,7 @@ import type { z } from 'zod';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { createEventLog } from '../../shared/events/event-log.js';
-import { logFilePlace } from '../../shared/events/event-log.js';
+import { createEventLog, logFilePlace } from '../../shared/events/event-log.js';
 import {
   runEventSink,
   type RunEventSink,

@@ -15,7 +15,7 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { numericalEnvironment } from '../compute/device/numerical-environment.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { forkedEntry, type ForkedEntry } from './forked-entry.js';
 import type { DeviceReport, FoundDevice } from '../../shared/events/device-report.js';
 import {
@@ -605,9 +605,7 @@ export class ComputeChild {
     const { timeoutMs, subject, settled } = exchange;
     await this.#options.clock.sleep(timeoutMs, settled.signal);
     if (settled.signal.aborted) return;
-    const error = new QianmoError({
-      kind: 'transient',
-      what: `${subject} passed its deadline`,
+    const error = errorOf('transient', `${subject} passed its deadline`, {
       expected: `an answer within ${timeoutMs} ms`,
       ...this.#lastHeard(exchange),
       cure: `${TRY_AGAIN}; if it repeats, raise queue.jobTimeoutMs or lower training.microBatchRowsMax`,
@@ -659,18 +657,14 @@ function endedError(
   lastHeard: { readonly found?: string } = {},
 ): QianmoError {
   const known = signal === null ? undefined : CURE_BY_SIGNAL[signal];
-  return new QianmoError({
-    kind: 'transient',
-    what: `the compute process ended during ${subject}: ${how}`,
+  return errorOf('transient', `the compute process ended during ${subject}: ${how}`, {
     ...lastHeard,
     cure: `${TRY_AGAIN}; if it repeats: ${known ?? 'check whether memory runs out'}`,
   });
 }
 
 function badMessageError(subject: string): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: `the compute process sent an invalid answer during ${subject}`,
+  return errorOf('transient', `the compute process sent an invalid answer during ${subject}`, {
     cure: `${TRY_AGAIN}; if it repeats, rebuild: npm run build`,
   });
 }

@@ -6,7 +6,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { BackendChoice } from '../compute/engine/native-backend.js';
 
 interface EntryTerms {
@@ -40,9 +40,7 @@ export function forkedEntry({
   backend,
 }: EntryTerms): ForkedEntry {
   if (!existsSync(entry))
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the compute process is not built',
+    throw errorOf('environment', 'the compute process is not built', {
       where: entry,
       cure: 'run: npm run build',
     });

@@ -11,7 +11,7 @@ import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
-import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
+import { ofThisMachine, QianmoError, errorOf } from '../../../shared/base/errors.js';
 import type {
   GivenTasks,
   JobExecutor,
@@ -266,9 +266,7 @@ async function openVerified(
   if (store.digest === digest) return store;
   const found = store.digest;
   await store.close();
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the task store is not the one this job was planned on',
+  throw errorOf('data', 'the task store is not the one this job was planned on', {
     where: address,
     expected: `manifest digest ${digest}`,
     found,
@@ -289,9 +287,7 @@ export function refusingOutOfMemory<Result>(compute: () => Result): Result {
     return compute();
   } catch (error) {
     if (!isOutOfMemory(error)) throw error;
-    throw new QianmoError({
-      kind: 'environment',
-      what: "the device's memory does not hold a micro-batch",
+    throw errorOf('environment', "the device's memory does not hold a micro-batch", {
       expected: 'memory for training.microBatchRowsMax padded rows at a time',
       found: firstLineOf(error),
       cure: 'lower training.microBatchRowsMax, which changes the digest of the run, or use a device with more memory',

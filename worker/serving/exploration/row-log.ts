@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import { ROW_FILE_KEY, ROW_FILE_PREFIX } from '../../../shared/config/row-record.js';
 import { warningEvent, type RunEventSink } from '../../../shared/events/run-events.js';
@@ -272,9 +272,7 @@ export class RowLog {
 
   #full(): QianmoError {
     const { spool, store, spoolByteCountMax } = this.#options;
-    return new QianmoError({
-      kind: 'environment',
-      what: 'too many rows wait for their store, so no more are logged',
+    return errorOf('environment', 'too many rows wait for their store, so no more are logged', {
       where: spool,
       expected: `at most ${spoolByteCountMax} bytes`,
       cure: `look why ${store.address} takes no files`,
@@ -282,9 +280,7 @@ export class RowLog {
   }
 
   #tooSlow(): QianmoError {
-    return new QianmoError({
-      kind: 'environment',
-      what: 'the disk takes too long to log a ranking',
+    return errorOf('environment', 'the disk takes too long to log a ranking', {
       where: this.#options.spool,
       cure: 'look at the disk of that folder; rankings go on without being logged',
     });

@@ -1,6 +1,6 @@
 /** A bundle as a server ranks with it: read, self-checked, with a scorer for each set of context features. */
 
-import type { LiveCandidates } from './live-blocks.js';
+import { type LiveCandidates, LiveBlocks } from './live-blocks.js';
 import {
   at,
   float32At,
@@ -9,14 +9,13 @@ import {
   float64At,
   uint8At,
 } from '../../../shared/base/arrays.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { Catalog } from './catalog.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
 import { KernelAdapter } from './kernel-adapter.js';
-import { LiveBlocks } from './live-blocks.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows, type RankingRequest } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
@@ -174,9 +173,7 @@ export class ServedBundle {
   }
 
   #failedCheck({ what, expected, found }: Difference, where: string): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: `the bundle fails its self-check: ${what}`,
+    return errorOf('data', `the bundle fails its self-check: ${what}`, {
       where,
       expected: `${expected} as the export has it`,
       found: `${found} by ${this.scorerName}`,
