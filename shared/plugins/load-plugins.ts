@@ -47,7 +47,8 @@ export function pluginArguments(): string[] {
 
 /** Loads the plugins of a process or thread whose arguments are `pluginArguments` of the one that started it. */
 export async function loadPluginsOfArguments(): Promise<void> {
-  const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
+  const options = { plugin: { type: 'string', multiple: true } } as const;
+  const { values } = parseArgs({ options, allowPositionals: true });
   await loadGivenPlugins(values.plugin ?? []);
 }
 

@@ -16,7 +16,7 @@ import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { numericalEnvironment } from '../compute/device/numerical-environment.js';
 import { QianmoError, errorOf } from '../../shared/base/errors.js';
-import { forkedEntry, type ForkedEntry } from './forked-entry.js';
+import { forkedEntry } from './forked-entry.js';
 import type { DeviceReport, FoundDevice } from '../../shared/events/device-report.js';
 import {
   SHARED_KEPT_COUNT,
@@ -54,8 +54,6 @@ export interface ComputeProcessOptions {
   readonly onEvent?: (event: ComputeEvent) => void;
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string;
-  /** A process that the caller has forked already, with these options, to save time: the first one to be used. */
-  readonly forked?: ForkedEntry;
 }
 
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
@@ -120,12 +118,9 @@ class ComputeProcess {
   #requestCount = 0;
   /** The device of the process that was started last. */
   #device: FoundDevice | null = null;
-  /** Forked by the caller and not in use yet. */
-  #forkedAhead: ForkedEntry | null;
 
   constructor(options: ComputeProcessOptions) {
     this.#options = options;
-    this.#forkedAhead = options.forked ?? null;
     this.#residentByteCountMax =
       options.computeMemoryByteCountMax ?? machineMemoryByteCount() * MEMORY_SHARE_MAX;
   }
@@ -200,7 +195,6 @@ class ComputeProcess {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#forkedAhead?.process.disconnect();
     await this.#forked?.endGracefully('closed');
   }
 
@@ -215,7 +209,7 @@ class ComputeProcess {
 
   async #start(isPortable: boolean, signal?: AbortSignal): Promise<RunningChild> {
     if (this.#isClosed) throw closedError();
-    const options = childOptionsOf(this.#options, isPortable, this.#takeAhead(isPortable));
+    const options = childOptionsOf(this.#options, isPortable);
     const child: ComputeChild = new ComputeChild(options, () => {
       if (this.#forked === child) this.#forked = null;
       if (this.#running?.child === child) this.#running = null;
@@ -240,16 +234,6 @@ class ComputeProcess {
     };
     this.#running = { child, isPortable, kept, ahead: null, isComputing: false };
     return this.#running;
-  }
-
-  /** A process that was forked for other instructions ends when its channel closes. */
-  #takeAhead(isPortable: boolean): ForkedEntry | undefined {
-    const ahead = this.#forkedAhead;
-    this.#forkedAhead = null;
-    if (ahead === null || isPortable === (this.#options.portable === true))
-      return ahead ?? undefined;
-    ahead.process.disconnect();
-    return undefined;
   }
 
   #send(to: RunningChild, input: JobInput): Exchange {
@@ -315,11 +299,7 @@ export async function describeDevice(options: ComputeProcessOptions): Promise<De
 }
 
 /** @throws QianmoError if the demanded device does not compute such jobs. */
-function childOptionsOf(
-  options: ComputeProcessOptions,
-  isPortable: boolean,
-  ahead?: ForkedEntry,
-): ChildOptions {
+function childOptionsOf(options: ComputeProcessOptions, isPortable: boolean): ChildOptions {
   const { clock, device, entry, backend = 'auto', onEvent = () => undefined } = options;
   if (isPortable && device === 'gpu')
     throw new QianmoError({
@@ -330,7 +310,7 @@ function childOptionsOf(
     });
   const environment = numericalEnvironment(options.environment, isPortable);
   const terms = { entry, environment, backend, pluginArguments: pluginArguments() };
-  return { forked: ahead ?? forkedEntry(terms), clock, onEvent };
+  return { forked: forkedEntry(terms), clock, onEvent };
 }
 
 function closedError(): QianmoError {
@@ -361,7 +341,7 @@ export type ComputeEvent = RunEventOf<
 >;
 
 interface ChildOptions {
-  readonly forked: ForkedEntry;
+  readonly forked: ChildProcess;
   readonly clock: Clock;
   readonly onEvent: (event: ComputeEvent) => void;
 }
@@ -421,29 +401,27 @@ export class ComputeChild {
   constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
     const { onEvent, forked } = options;
     this.#options = options;
-    this.#forked = forked.process;
+    this.#forked = forked;
     // Without a pid the process could not be spawned; 'error' follows and ends the exchange.
-    const pid = (this.pid = forked.process.pid ?? 0);
+    const pid = (this.pid = forked.pid ?? 0);
     onEvent({ kind: 'compute-started', pid });
     // The parent may be somebody's program, so it prints nothing itself.
-    forEachLine(forked.process, (line) => onEvent({ kind: 'compute-wrote', pid, line }));
+    forEachLine(forked, (line) => onEvent({ kind: 'compute-wrote', pid, line }));
     const onGone = (how: string, signal: NodeJS.Signals | null): void => {
       if (!this.#hasEnded) onEnd();
       this.#hasEnded = true;
       this.#rejectAll(how, signal);
     };
-    forked.listen({
-      onMessage: (message) => {
-        if (this.#endedBecause !== null) return;
-        const parsed = ComputeReplySchema.safeParse(message);
-        this.#receive(parsed.success ? parsed.data : null);
-      },
-      onError: (error) => onGone(error.message, null),
-      onExit: (exitCode, signal) => {
-        onGone(signal === null ? `exit code ${exitCode ?? 'unknown'}` : `signal ${signal}`, signal);
-        const endedBecause = this.#endedBecause;
-        onEvent({ kind: 'compute-ended', pid, exitCode, signal, endedBecause });
-      },
+    forked.on('message', (message) => {
+      if (this.#endedBecause !== null) return;
+      const parsed = ComputeReplySchema.safeParse(message);
+      this.#receive(parsed.success ? parsed.data : null);
+    });
+    forked.on('error', (error) => onGone(error.message, null));
+    forked.once('exit', (exitCode, signal) => {
+      onGone(signal === null ? `exit code ${exitCode ?? 'unknown'}` : `signal ${signal}`, signal);
+      const endedBecause = this.#endedBecause;
+      onEvent({ kind: 'compute-ended', pid, exitCode, signal, endedBecause });
     });
   }
 
