@@ -209,7 +209,7 @@ async function countedCall(
   return { ...context, sink };
 }
 
-interface WholeInterrupted {
+export interface WholeInterrupted {
   readonly what: string;
   readonly where: string;
   readonly cure: string;

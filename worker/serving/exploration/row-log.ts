@@ -26,21 +26,24 @@ const RETRY_MS = 5_000;
 const COMPRESSED = '.gz';
 const LINE_END = 0x0a;
 
-interface RowLogOptions {
+export interface RowsPlace {
   /** Takes the files. Any number of processes may share it. */
   readonly store: ObjectStore;
   /** Holds files until they are delivered; no other process may use it. */
   readonly spool: string;
+  /** The age at which a file is delivered. */
+  readonly deliverySeconds: number;
+  /** Bytes of all objects in the store. */
+  readonly storeByteCountMax: number;
+}
+
+interface RowLogOptions extends RowsPlace {
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   /** Names the files of this process: 16 hexadecimal digits. */
   readonly nonce: string;
   /** The first line of each file. */
   readonly firstLine: string;
-  /** The age at which a file is delivered. */
-  readonly deliverySeconds: number;
-  /** Bytes of all objects in the store. */
-  readonly storeByteCountMax: number;
   readonly fileByteCountMax?: number;
   readonly spoolByteCountMax?: number;
 }

@@ -20,13 +20,12 @@ import {
   type ShownPlace,
 } from '../../../../shared/config/row-record.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
-import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { valuesOf } from '../../candidate-columns.js';
 import { decide } from '../../exploration/chooser.js';
 import { decisionIds, EVENT_ID_LENGTH_MAX, EventIds } from '../../exploration/event-ids.js';
 import { modelImpressionsOf } from '../../exploration/policies.js';
 import { keyLine, type EvidenceLog } from '../../exploration/evidence-ledger.js';
-import { openRowLog, type RowLog } from '../../exploration/row-log.js';
+import { openRowLog, type RowLog, type RowsPlace } from '../../exploration/row-log.js';
 import {
   FEEDBACK_EVENTS_MAX,
   FeedbackTaker,
@@ -383,14 +382,7 @@ interface ExplorationSource {
   /** Of the mode `off` where nothing is decided. */
   readonly settings: ExplorationConfig;
   readonly evidence: EvidenceLog;
-  readonly rows: {
-    /** Takes the log of rows. */
-    readonly store: ObjectStore;
-    /** A folder that no other process uses. */
-    readonly spool: string;
-    readonly deliverySeconds: number;
-    readonly storeByteCountMax: number;
-  };
+  readonly rows: RowsPlace;
   readonly clock: Clock;
   /** 16 hexadecimal digits that no other process has. */
   readonly nonce: string;
