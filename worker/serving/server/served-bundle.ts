@@ -19,7 +19,7 @@ import { KernelAdapter } from './kernel-adapter.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows, type RankingRequest } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
-import { RefusedRequest, type Refusal } from './refused-request.js';
+import { RefusedRequest, type Refusal, refusalOf } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
 import { wronglyLookedUp, type Difference } from './self-check.js';
 import { StartBlocks } from './start-blocks.js';
@@ -337,18 +337,14 @@ function requireEachColumnOnce(
     (name) => features.has(name) || taskColumns.includes(name),
   );
   if (twice === undefined) return;
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: `the context has a column that the candidates have: "${twice}"`,
+  throw refusalOf('wrong-value', `the context has a column that the candidates have: "${twice}"`, {
     where: `context.${twice}`,
     cure: 'give each column once: to the context or to the candidates',
   });
 }
 
 function otherBundle(digest: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'other-bundle',
-    what: 'another bundle is served than the request names',
+  return refusalOf('other-bundle', 'another bundle is served than the request names', {
     where: 'bundle',
     found: digest,
     cure: 'read the dictionaries of the bundle that is served, or send texts and name no bundle',

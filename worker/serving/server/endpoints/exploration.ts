@@ -53,7 +53,7 @@ import {
   type ReceivedRequest,
 } from '../endpoint.js';
 import { KEY_SEPARATOR, type RankingBody } from '../ranking-body.js';
-import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
+import { jsonOf, parseWith, RefusedRequest, refusalOf } from '../refused-request.js';
 import type { Estimates, ServedBundle } from '../served-bundle.js';
 import { storedOrRefused } from './adapt.js';
 import { rankEndpoint } from './table.js';
@@ -360,8 +360,7 @@ function namesOf(body: RankingBody, catalog: Catalog | null): readonly string[] 
   const { adgroups, features, dropped } = body;
   const ofIds = [...features].find(([, { form }]) => form === 'ids');
   if (ofIds !== undefined)
-    throw new RefusedRequest({
-      ...{ reason: 'wrong-value', what: 'the log of rows takes values, not ids' },
+    throw refusalOf('wrong-value', 'the log of rows takes values, not ids', {
       ...{ where: `the column "${ofIds[0]}"`, cure: 'send texts, or leave it to the catalog' },
     });
   const isHash = adgroups.form === 'hashes';
