@@ -189,21 +189,10 @@ export function stateFrom(
     dense: takenOver(initial.dense, start.metaParameters.dense, start.where),
     tables: takenOver(initial.tables, start.metaParameters.tables, start.where),
   };
-  const fresh = optimizer.init(metaParameters);
-  if (start.optimizer === undefined)
-    return { outerStep: 0, metaParameters, optimizer: fresh, computedOn: [] };
-  const scalars = Object.entries(fresh.scalars).map(([name, value]) => [
-    name,
-    start.optimizer?.scalars[name] ?? value,
-  ]);
   return {
     outerStep: 0,
     metaParameters,
-    optimizer: {
-      dense: takenOver(fresh.dense, start.optimizer.dense, start.where),
-      tables: takenOver(fresh.tables, start.optimizer.tables, start.where),
-      scalars: Object.fromEntries(scalars) as Record<string, number>,
-    },
+    optimizer: optimizer.init(metaParameters),
     computedOn: [],
   };
 }
