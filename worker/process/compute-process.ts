@@ -4,7 +4,6 @@
  * library, because the process that talks to the queue must never be blocked by one.
  */
 
-import type { BackendChoice } from '../compute/engine/native-backend.js';
 import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import { totalmem } from 'node:os';
 import type { Clock } from '../../shared/base/clock.js';
@@ -34,14 +33,11 @@ import type { COMPUTE_END_REASONS } from '../../shared/names/event-terms.js';
 
 export interface ComputeProcessOptions {
   readonly clock: Clock;
-  /** The limit on decoded rows that a store keeps in memory. */
-  readonly storeCacheByteCountMax?: number;
   /**
    * The resident memory above which the process is replaced between two jobs; half of the machine's
    * memory by default.
    */
   readonly computeMemoryByteCountMax?: number;
-  readonly backend?: BackendChoice;
   /** The device that must compute; the process does not start without it. `auto` by default. */
   readonly device?: DeviceDemand;
   /**
@@ -56,7 +52,6 @@ export interface ComputeProcessOptions {
   readonly entry?: string;
 }
 
-const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two, and much longer on a busy machine. */
 const START_TIMEOUT_MS = 120_000;
 const MEMORY_SHARE_MAX = 0.5;
@@ -274,9 +269,7 @@ async function startUp(
   const exchange = child.send(
     {
       kind: 'start',
-      backend: options.backend ?? 'auto',
       device: options.device ?? 'auto',
-      storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
       rowAddon: nativeRowsPath(),
     },
     { timeoutMs: START_TIMEOUT_MS, subject: 'the start of the compute process' },
@@ -300,7 +293,7 @@ export async function describeDevice(options: ComputeProcessOptions): Promise<De
 
 /** @throws QianmoError if the demanded device does not compute such jobs. */
 function childOptionsOf(options: ComputeProcessOptions, isPortable: boolean): ChildOptions {
-  const { clock, device, entry, backend = 'auto', onEvent = () => undefined } = options;
+  const { clock, device, entry, onEvent = () => undefined } = options;
   if (isPortable && device === 'gpu')
     throw new QianmoError({
       kind: 'environment',
@@ -309,7 +302,7 @@ function childOptionsOf(options: ComputeProcessOptions, isPortable: boolean): Ch
       isOfThisMachine: true,
     });
   const environment = numericalEnvironment(options.environment, isPortable);
-  const terms = { entry, environment, backend, pluginArguments: pluginArguments() };
+  const terms = { entry, environment, pluginArguments: pluginArguments() };
   return { forked: forkedEntry(terms), clock, onEvent };
 }
 

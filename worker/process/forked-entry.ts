@@ -4,7 +4,6 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { errorOf } from '../../shared/base/errors.js';
-import type { BackendChoice } from '../compute/engine/native-backend.js';
 
 interface EntryTerms {
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
@@ -13,8 +12,6 @@ interface EntryTerms {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** The arguments that name the plugins to load. */
   readonly pluginArguments: readonly string[];
-  /** The backend that the start request will name. */
-  readonly backend: BackendChoice;
 }
 
 /** @throws QianmoError `environment` if the entry is not compiled. */
@@ -22,14 +19,13 @@ export function forkedEntry({
   entry = compiledEntry(),
   environment,
   pluginArguments,
-  backend,
 }: EntryTerms): ChildProcess {
   if (!existsSync(entry))
     throw errorOf('environment', 'the compute process is not built', {
       where: entry,
       cure: 'run: npm run build',
     });
-  return fork(entry, ['--backend', backend, ...pluginArguments], {
+  return fork(entry, [...pluginArguments], {
     serialization: 'advanced',
     execArgv: [],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

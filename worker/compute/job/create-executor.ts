@@ -81,6 +81,8 @@ export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
 
 /** Stores held open at once; the least recently used is closed beyond it. */
 const OPEN_STORE_COUNT_MAX = 4;
+/** Of decoded rows that a store keeps in memory. */
+const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 
 /** @throws QianmoError `environment` when the backend does not load or the device is not there. */
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
@@ -140,12 +142,11 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 }
 
 /** Opens stores where their references say. */
-export function openStoreOnDisk(cacheByteCountMax: number): ExecutorOptions['openStore'] {
-  return ({ address, digest, storage }) =>
-    openTaskStore(address, {
-      ...{ expectedDigest: digest, cacheByteCountMax },
-      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
-    });
+export function openStoreOnDisk({ address, digest, storage }: StoreReference): Promise<TaskStore> {
+  return openTaskStore(address, {
+    ...{ expectedDigest: digest, cacheByteCountMax: STORE_CACHE_BYTE_COUNT_MAX },
+    objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
+  });
 }
 
 interface OpenStores {
