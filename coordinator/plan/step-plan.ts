@@ -308,7 +308,7 @@ async function planOf(
     sizes: division.of(
       order.map((place) => {
         const { supportRowCount, taskIndex } = at(whole, place);
-        return { supportRowCount, weight: at(weights, place), isTrunk: isTrunk(taskIndex) };
+        return { supportRowCount, isTrunk: isTrunk(taskIndex) };
       }),
     ),
   };
@@ -363,12 +363,10 @@ interface StepSizes {
   /** The bucket of each task, or `NO_SIZE_BUCKET` for a batch of trunk rows. */
   readonly bucketByTask: readonly number[];
   readonly taskCounts: readonly number[];
-  readonly weights: readonly number[];
 }
 
 interface SizedTask {
   readonly supportRowCount: number;
-  readonly weight: number;
   readonly isTrunk: boolean;
 }
 
@@ -387,15 +385,13 @@ export function sizeDivisionOf(upperEdges: readonly number[]): SizeDivision {
     names: buckets.map(({ name }) => name),
     of: (tasks) => {
       const taskCounts = buckets.map(() => 0);
-      const weights = buckets.map(() => 0);
-      const bucketByTask = tasks.map(({ supportRowCount, weight, isTrunk }) => {
+      const bucketByTask = tasks.map(({ supportRowCount, isTrunk }) => {
         if (isTrunk) return NO_SIZE_BUCKET;
         const bucket = sizeBucketIndexOf(edges, supportRowCount);
         taskCounts[bucket] = (taskCounts[bucket] ?? 0) + 1;
-        weights[bucket] = (weights[bucket] ?? 0) + weight;
         return bucket;
       });
-      return { bucketByTask, taskCounts, weights };
+      return { bucketByTask, taskCounts };
     },
   };
 }
