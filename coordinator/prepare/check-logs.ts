@@ -8,6 +8,7 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { divideLogs, inSession, type PrepareOptions } from './prepare.js';
 import { rejectsByReason } from './rejected-rows.js';
 import { labelsThatNeverDiffer, rowLabelsOf } from './row-judgement.js';
+import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { requireTrainingTasks, smallTasksLeftOut } from './task-division.js';
 
 /** The tasks and rejects that `prepare` would make of the rows read so far. */
@@ -25,11 +26,7 @@ export interface CheckedLogs {
 
 interface CheckedDivision {
   readonly taskCount: number;
-  readonly taskCountBySplit: {
-    readonly train: number;
-    readonly validation: number;
-    readonly test: number;
-  };
+  readonly taskCountBySplit: StoreManifest['taskCountBySplit'];
   readonly supportRowCount: number;
   readonly queryRowCount: number;
   /** Rows that are of no task and train the shared parameters. */

@@ -6,8 +6,7 @@ import type { z } from 'zod';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { createEventLog } from '../../shared/events/event-log.js';
-import { logFilePlace } from '../../shared/events/event-log.js';
+import { createEventLog, logFilePlace } from '../../shared/events/event-log.js';
 import {
   runEventSink,
   type RunEventSink,
@@ -23,9 +22,25 @@ import { runWorker } from '../../worker/carrying/work-loop.js';
 import type { WorkRequestSchema } from './requests.js';
 import { startComputeProcess } from './local-machine.js';
 
+type Work = z.output<typeof WorkRequestSchema>;
+
+/** What a local worker is told; the address of Redis is a secret. */
+export interface LocalWork extends Pick<Work, 'prefix' | 'device' | 'gpuIndex'> {
+  /** True if the first jobs are portable; each job says so itself. */
+  readonly portable: boolean;
+  /** The places that jobs name. */
+  readonly stores: readonly string[];
+  readonly endpoints: readonly string[];
+}
+
 /** Runs until the signal aborts, then resolves. */
-export async function workUntilStopped(
-  request: z.output<typeof WorkRequestSchema>,
+export function workUntilStopped(request: Work, context: RunContext): Promise<void> {
+  return workOn(request, { portable: false, stores: [], endpoints: [] }, context);
+}
+
+export async function workOn(
+  request: Work,
+  { portable, stores, endpoints }: Pick<LocalWork, 'portable' | 'stores' | 'endpoints'>,
   context: RunContext,
 ): Promise<void> {
   const { signal, clock } = context;
@@ -35,10 +50,13 @@ export async function workUntilStopped(
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
-  const executor = await startComputeProcess(request, {
-    ...context,
-    sink,
-  }).catch((error: unknown) => {
+  const executor = await startComputeProcess(
+    { ...request, portable },
+    {
+      ...context,
+      sink,
+    },
+  ).catch((error: unknown) => {
     if (signal.aborted && isInterruption(error)) return null;
     throw error;
   });
@@ -55,8 +73,8 @@ export async function workUntilStopped(
     signal,
     onEvent: sink,
     limits: jobLimitsOf({
-      stores: listedIn(request.storeAllow),
-      endpoints: listedIn(request.endpointAllow),
+      stores: [...stores, ...listedIn(request.storeAllow)],
+      endpoints: [...endpoints, ...listedIn(request.endpointAllow)],
       workingFolder: resolve('.'),
       environment,
     }),
