@@ -18,7 +18,7 @@ import {
   type TaskStore,
 } from '../../shared/tasks/task-store.js';
 import { type DuckSession, interruption } from '../logs/duckdb-session.js';
-import { hexOfText, literal, textOfHex } from '../logs/sql.js';
+import { literal, textOfHex } from '../logs/sql.js';
 import { csvSource } from '../logs/work-folder.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import {
@@ -82,7 +82,7 @@ export async function appendedTasksOf(
   );
   if (labels.length > 1) await requireOneLabelPerTask(labels, session);
   const found = await session.rows(
-    `SELECT ${hexOfText('key')}, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
+    `SELECT hex(key), CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
       ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'}, CAST(${encodingFoldSql(config, 'key')} AS DOUBLE)
       FROM task_sizes ORDER BY key`,
   );

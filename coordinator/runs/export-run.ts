@@ -56,7 +56,7 @@ import {
   type EvaluationReport,
 } from '../scoring/evaluation-report.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
-import { interruptedAs, type WholeInterrupted } from './run-handle.js';
+import { interruptedAs } from './run-handle.js';
 import type { RunContext } from './run-context.js';
 import { chosenConfigOf } from './places.js';
 import {
@@ -124,7 +124,7 @@ export async function exportRun(
   });
 }
 
-function stoppedExport(bundles: string): WholeInterrupted {
+function stoppedExport(bundles: string) {
   return {
     what: 'the export was stopped before the bundle was published',
     where: bundles,

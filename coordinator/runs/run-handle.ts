@@ -209,7 +209,7 @@ async function countedCall(
   return { ...context, sink };
 }
 
-export interface WholeInterrupted {
+interface WholeInterrupted {
   readonly what: string;
   readonly where: string;
   readonly cure: string;

@@ -6,7 +6,7 @@ import { systemClock } from '../../shared/base/clock.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { printableText } from '../../shared/base/printable-text.js';
 import type { StampedEvent } from '../../shared/events/run-events.js';
-import type { LocalWork } from '../library/work.js';
+import type { LocalWork } from '../library/local-machine.js';
 
 const PARENT_GONE_TIMEOUT_MS = 8_000;
 
@@ -38,7 +38,7 @@ async function work(signal: AbortSignal): Promise<void> {
   const { startRun } = await import('../../coordinator/runs/run-handle.js');
   const { WorkRequestSchema } = await import('../library/requests.js');
   const { surroundingsOf } = await import('../library/verb.js');
-  const { workOn } = await import('../library/work.js');
+  const { workUntilStopped } = await import('../library/work.js');
   const onEvent = boundedRate(systemClock, (event: StampedEvent) => {
     const taken = new Promise<void>((resolve) => {
       // A broken channel is reported by `disconnect`.
@@ -57,7 +57,7 @@ async function work(signal: AbortSignal): Promise<void> {
     endpointAllow: env['QIANMO_ENDPOINT_ALLOW'],
   });
   await startRun(surroundingsOf({}), { signal, onEvent }, (context) =>
-    workOn(request, local, context),
+    workUntilStopped(request, local, context),
   );
 }
 

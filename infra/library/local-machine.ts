@@ -21,12 +21,19 @@ import {
   gpuIndexOfWorker,
 } from '../../worker/compute/device/gpus.js';
 import { isInterruption } from '../../shared/base/errors.js';
-import type { LocalWork } from './work.js';
 
 const WORKER_ENTRY = fileURLToPath(new URL('../cli/local-worker.js', import.meta.url));
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
 const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
+
+/** What a local worker is told; the address of Redis is a secret. */
+export interface LocalWork extends Required<StartDemand> {
+  readonly prefix: string;
+  /** The places that jobs name. */
+  readonly stores: readonly string[];
+  readonly endpoints: readonly string[];
+}
 
 export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {

@@ -20,43 +20,22 @@ import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import type { WorkRequestSchema } from './requests.js';
-import { startComputeProcess } from './local-machine.js';
-
-type Work = z.output<typeof WorkRequestSchema>;
-
-/** What a local worker is told; the address of Redis is a secret. */
-export interface LocalWork extends Pick<Work, 'prefix' | 'device' | 'gpuIndex'> {
-  /** True if the first jobs are portable; each job says so itself. */
-  readonly portable: boolean;
-  /** The places that jobs name. */
-  readonly stores: readonly string[];
-  readonly endpoints: readonly string[];
-}
+import { startComputeProcess, type LocalWork } from './local-machine.js';
 
 /** Runs until the signal aborts, then resolves. */
-export function workUntilStopped(request: Work, context: RunContext): Promise<void> {
-  return workOn(request, { portable: false, stores: [], endpoints: [] }, context);
-}
-
-export async function workOn(
-  request: Work,
+export async function workUntilStopped(
+  request: z.output<typeof WorkRequestSchema>,
   { portable, stores, endpoints }: Pick<LocalWork, 'portable' | 'stores' | 'endpoints'>,
   context: RunContext,
 ): Promise<void> {
-  const { signal, clock } = context;
+  const { signal, clock, environment } = context;
   const { redis: redisUrl } = request;
-  const { environment } = context;
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
-  const executor = await startComputeProcess(
-    { ...request, portable },
-    {
-      ...context,
-      sink,
-    },
-  ).catch((error: unknown) => {
+  const started = startComputeProcess({ ...request, portable }, { ...context, sink });
+  const executor = await started.catch((error: unknown) => {
     if (signal.aborted && isInterruption(error)) return null;
     throw error;
   });
