@@ -42,14 +42,14 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_390],
-  ['lines of shared', () => linesBelow('shared'), 23_180],
-  ['lines of worker', () => linesBelow('worker'), 25_070],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_391],
+  ['lines of shared', () => linesBelow('shared'), 23_167],
+  ['lines of worker', () => linesBelow('worker'), 25_030],
   ['lines of infra', () => linesBelow('infra'), 12_241],
-  ['lines of test', () => linesBelow('test'), 75_587],
-  ['source files', () => production.length, 452],
+  ['lines of test', () => linesBelow('test'), 75_050],
+  ['source files', () => production.length, 453],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_235],
+  ['exported names', exportedCount, 2_240],
   ['rows of configuration', configurationRowCount, 220],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
   ['KB of documentation', documentKilobytes, 514],
