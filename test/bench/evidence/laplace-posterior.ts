@@ -1,11 +1,12 @@
 /**
  * The posterior of the personal part of a task whose prior is known: phi with independent normal priors of mean 0, and rows
  * whose logits are offset + features' phi plus a part that the features do not hold, of known variance. Laplace's
- * approximation; a logit of variance v is divided by sqrt(1 + pi v / 8) (MacKay, 1992).
+ * approximation; there, a logit of variance v is divided by sqrt(1 + pi v / 8) (MacKay 1992). Predictions integrate over it.
  */
 
 import { float64At, numberAt } from '../../../shared/base/arrays.js';
 import { sigmoid, softplus } from '../../../shared/base/logistic.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 
 export interface LinearRow {
   readonly offset: number;
@@ -33,7 +34,7 @@ export function laplacePosterior(
     let sum = 0;
     for (const [axis, variance] of priorVariances.entries())
       sum += float64At(phi, axis) ** 2 / (2 * variance);
-    for (const row of rows) sum += lossAt(moderated(logitOf(row, phi), row.otherVariance), row);
+    for (const row of rows) sum += lossAt(logitOf(row, phi) * shareOf(row.otherVariance), row);
     return sum;
   };
   let mean = new Float64Array(width);
@@ -59,7 +60,7 @@ export function predictiveLoss(row: LinearRow, { mean, covariance }: Posterior):
   const own = product(covariance, row.features);
   let variance = row.otherVariance;
   for (const [axis, feature] of row.features.entries()) variance += feature * float64At(own, axis);
-  return lossAt(moderated(logitOf(row, mean), variance), row);
+  return lossAt(moderatedLogit(logitOf(row, mean), variance), row);
 }
 
 function logitOf({ offset, features }: LinearRow, phi: Float64Array): number {
@@ -70,10 +71,6 @@ function logitOf({ offset, features }: LinearRow, phi: Float64Array): number {
 
 function shareOf(variance: number): number {
   return 1 / Math.sqrt(1 + (Math.PI * variance) / 8);
-}
-
-function moderated(logit: number, variance: number): number {
-  return logit * shareOf(variance);
 }
 
 function lossAt(logit: number, { click }: Pick<LinearRow, 'click'>): number {

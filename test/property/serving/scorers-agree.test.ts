@@ -10,6 +10,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { blockBytes } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS, type RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
@@ -153,8 +154,8 @@ test('the kernel returns the variances that it moderates by', () => {
           continue;
         }
         const modes = scoresOf(plain, kernel).logits;
-        const moderated = found.variances.map(
-          (variance, row) => at(modes, row) / Math.sqrt(1 + (Math.PI / 8) * variance),
+        const moderated = found.variances.map((variance, row) =>
+          moderatedLogit(at(modes, row), variance),
         );
         expectEqual(found.logits, moderated, drawn);
         moderatedCount += found.variances.filter((variance) => variance > 0.01).length;

@@ -5,6 +5,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../../shared/methods/methods.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { adaptedLayoutOf, decodeAdaptedTasks } from '../../../shared/bundle/adapted-tasks.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
@@ -203,8 +204,8 @@ function predictedBy(jobCase: JobCase, dense: Values, task: TaskRows, factor = 1
     const own = slopes.map((ofParameter) => ofParameter[row]!);
     const variances = variancesOf(precisions);
     const variance = own.reduce((sum, slope, at) => sum + slope ** 2 * variances[at]!, 0);
-    const divisor = task.loss === 'squared' ? 1 : Math.sqrt(1 + (Math.PI * variance) / 8);
-    return { ofMode, variance, moderated: ofMode / divisor };
+    const moderated = task.loss === 'squared' ? ofMode : moderatedLogit(ofMode, variance);
+    return { ofMode, variance, moderated };
   });
 }
 
@@ -416,9 +417,8 @@ test('with the bias alone it is one level per task', async () => {
     tasks.flatMap((task) => {
       const { level, variance } = levelOf(jobCase, dense, task, factor);
       const own = new Map(dense).set('bias', Float64Array.of(level));
-      const divisor = task.loss === 'squared' ? 1 : Math.sqrt(1 + (Math.PI * variance) / 8);
       const logits = logitsAt(jobCase.spec, jobCase.meta, own, task, queryOf(task));
-      return logits.map((z) => z / divisor);
+      return logits.map((z) => (task.loss === 'squared' ? z : moderatedLogit(z, variance)));
     }),
   );
   const found = await queryLogits(

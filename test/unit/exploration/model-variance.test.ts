@@ -5,6 +5,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RankedCandidate } from '../../../shared/config/decision-record.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { modelImpressionsOf, POLICIES } from '../../../worker/serving/exploration/policies.js';
 import { candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
@@ -33,7 +34,7 @@ describe('impressions that a probability is worth', () => {
       );
       const rate = drawn.reduce((sum, each) => sum + each, 0) / drawn.length;
       const spread = drawn.reduce((sum, each) => sum + (each - rate) ** 2, 0) / drawn.length;
-      const moderated = sigmoid(mean / Math.sqrt(1 + (Math.PI / 8) * variance));
+      const moderated = sigmoid(moderatedLogit(mean, variance));
       const worth = (rate * (1 - rate)) / spread - 1;
       expect(modelImpressionsOf(moderated, variance) / worth).toBeCloseTo(1, 1);
     }
@@ -95,7 +96,7 @@ class Level {
     for (let step = 0; step < 20; step += 1)
       logit -=
         (this.impressions * sigmoid(logit) - this.clicks + (logit - mean) / variance) / precision();
-    const probability = sigmoid(logit / Math.sqrt(1 + Math.PI / 8 / precision()));
+    const probability = sigmoid(moderatedLogit(logit, 1 / precision()));
     const modelImpressions = modelImpressionsOf(probability, 1 / precision());
     return candidateOf(adgroup, { probability, modelImpressions });
   }

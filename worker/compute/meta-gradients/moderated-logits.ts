@@ -1,10 +1,6 @@
 /**
  * Blocks with variances s predict the mean over their posterior. Where the logit z is linear in them with slopes j, it is
- * taken for normal with variance v = sum_k s_k j_k^2, and the expected probability of a click is that of the moderated logit
- * (MacKay, Neural Computation 1992)
- *
- *   z / sqrt(1 + pi v / 8)
- *
+ * taken for normal with variance v = sum_k s_k j_k^2, and the expected probability of a click is that of the moderated logit.
  * Covariances are left out: trained through, features come out that lose next to nothing, and blocks stay small.
  *
  * The mean of a value is z whatever its variance.
@@ -22,13 +18,18 @@ import {
   personalVariables,
   VARIANCES,
 } from '../../../shared/methods/inner-loop/personal-blocks.js';
+import {
+  MODERATED_LOGIT_MAX,
+  NORMAL_NODES,
+  NORMAL_WEIGHTS,
+} from '../../../shared/methods/inner-loop/moderated-logit.js';
 import { placeCountsOf } from '../models/device-tasks.js';
 import { type TrunkPass, type Variables, variableOf } from '../models/fields.js';
 import { TRUNK_LOGITS } from '../models/forward.js';
 import { logitsOf, named, rowVariances, type RowsWithTrunk, type TensorsByName } from './passes.js';
 
-/** MacKay's factor of the variance. */
-const MODERATION = Math.PI / 8;
+/** Below the least variance that moves a logit; the root of 0 has no gradient. */
+const VARIANCE_MIN = 1e-6;
 
 /**
  * Personal blocks as rows are scored with them: with variances where the method has them.
@@ -62,7 +63,26 @@ export function scoredLogits(rows: RowsWithTrunk, state: TensorsByName): tfjs.Te
     squared === undefined
       ? variances
       : tf.mul(variances, tf.sub(1, tf.step(squared.impressionShares)));
-  return tf.div(logits, tf.sqrt(tf.add(tf.mul(ofClicks, MODERATION), 1)));
+  return moderated(tf, logits, ofClicks);
+}
+
+/**
+ * The logits of the expected probabilities (`moderated-logit.ts` states the quadrature). Logits beyond the bound keep their gradient.
+ *
+ * @param logits and variances, `[taskCount, rowExtent]`
+ */
+function moderated(tf: typeof tfjs, logits: tfjs.Tensor2D, variances: tfjs.Tensor): tfjs.Tensor2D {
+  const inner = tf.clipByValue(logits, -MODERATED_LOGIT_MAX, MODERATED_LOGIT_MAX);
+  const deviations = tf.sqrt(tf.add(variances, VARIANCE_MIN));
+  const atNodes = tf.add(
+    tf.expandDims(inner, 2),
+    tf.mul(tf.expandDims(deviations, 2), tf.tensor1d([...NORMAL_NODES])),
+  );
+  const weights = tf.tensor1d([...NORMAL_WEIGHTS]);
+  const expected = (z: tfjs.Tensor): tfjs.Tensor =>
+    tf.log(tf.sum(tf.mul(tf.sigmoid(z), weights), 2));
+  const odds = tf.sub(expected(atNodes), expected(tf.neg(atNodes)));
+  return tf.add(tf.sub(logits, inner), odds);
 }
 
 /** Rows as what a block is fitted on: a logit is that under a state plus the product of slopes and the move of the block. */

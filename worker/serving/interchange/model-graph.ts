@@ -6,6 +6,11 @@
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import {
+  MODERATED_LOGIT_MAX,
+  NORMAL_NODES,
+  NORMAL_WEIGHTS,
+} from '../../../shared/methods/inner-loop/moderated-logit.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { hasOutput, outputReadsCrossed } from '../../../shared/models/kinds/model-definition.js';
 import {
@@ -110,7 +115,7 @@ class ModelGraphWriter {
     return this.#moderated(this.#sumOf(terms), null);
   }
 
-  /** Divides a logit by the root of 1 + pi v / 8 where blocks have variances. */
+  /** The logit of the expected probability where blocks have variances, by the nodes of `moderated-logit.ts`. */
   #moderated(logit: GraphValue, outputInput: GraphValue | null): GraphValue {
     const graph = this.#graph;
     if (!this.#arrays.isOwn(VARIANCES)) return logit;
@@ -119,9 +124,20 @@ class ModelGraphWriter {
       ...(this.#arrays.isOwn('output.weight') && outputInput !== null ? [outputInput] : []),
     ]);
     const terms = graph.mul(graph.mul(slopes, slopes), this.#arrays.own(VARIANCES));
-    const variance = graph.reshape(graph.sum(terms, 1), [1]);
-    const scaled = graph.mul(variance, graph.number(Math.PI / 8));
-    return graph.div(logit, graph.sqrt(graph.add(scaled, graph.number(1))));
+    const deviation = graph.sqrt(graph.reshape(graph.sum(terms, 1), [1]));
+    const row = [1, NORMAL_NODES.length];
+    const nodes = graph.mul(deviation, graph.constant(Float32Array.from(NORMAL_NODES), row));
+    const weights = graph.constant(Float32Array.from(NORMAL_WEIGHTS), row);
+    const [zero, lowest] = [graph.number(0), graph.number(-MODERATED_LOGIT_MAX)];
+    const below = graph.max(logit, lowest);
+    const inner = graph.sub(zero, graph.max(graph.sub(zero, below), lowest));
+    const atNodes = graph.add(inner, nodes);
+    const expected = (z: GraphValue): GraphValue => {
+      const probabilities = graph.mul(graph.sigmoid(z), weights);
+      return graph.log(graph.reshape(graph.sum(probabilities, 1), [1]));
+    };
+    const odds = graph.sub(expected(atNodes), expected(graph.sub(zero, atNodes)));
+    return graph.add(graph.sub(logit, inner), odds);
   }
 
   #sumOf(terms: readonly GraphValue[]): GraphValue {

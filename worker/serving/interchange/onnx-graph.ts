@@ -137,6 +137,10 @@ export class OnnxGraph {
     return this.#node('Sigmoid', [value], value);
   }
 
+  log(value: GraphValue): GraphValue {
+    return this.#node('Log', [value], value);
+  }
+
   toFloat(value: GraphValue): GraphValue {
     const { shape } = value;
     return this.#node('Cast', [value], { type: 'float32', shape }, { to: TYPES.float32.number });

@@ -314,10 +314,25 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
   return input;
 }
 
-// Divides a logit by the root of 1 + pi v / 8: the expected click is that of the result (MacKay 1992). Adapting reads it as it is.
+// The logit of the expected probability of a click, where a logit is normal: shared/methods/inner-loop/moderated-logit.ts states
+// the nodes and weights. `clicks` is divided by the odds of the mean, whose sign is that of the result.
+static float moderated(float logit, float variance) {
+  static const float nodes[] = {1.1544054f, 2.3667594f, 3.7504397f}, weights[] = {.24012318f, .030757124f, .00054826886f};
+  const float mean = -__builtin_fabsf(logit), inner = mean < -30 ? -30 : mean;
+  const float deviation = __builtin_sqrtf(variance), odds = __builtin_expf(inner);
+  float clicks = .45714286f / (1 + odds), others = clicks;
+  for (int k = 0; k < 3; ++k) {
+    const float factor = __builtin_expf(deviation * nodes[k]), inverse = 1 / factor;
+    clicks += weights[k] * (1 / (inverse + odds) + 1 / (factor + odds));
+    others += weights[k] * (1 / (1 + odds * factor) + 1 / (1 + odds * inverse));
+  }
+  return __builtin_copysignf(mean + __builtin_logf(clicks / others), logit);
+}
+
+// Adapting reads the logit of the mean.
 static void moderate(Pass* pass, int row, int candidate) {
   const float variance = pass->variances[row];
-  if (pass->m->variancesPart >= 0 && !pass->request->slopes) pass->logits[row] /= __builtin_sqrtf(1 + 0.39269908f * variance);
+  if (pass->m->variancesPart >= 0 && !pass->request->slopes) pass->logits[row] = moderated(pass->logits[row], variance);
   if (pass->request->variances) pass->request->variances[candidate] = variance;
 }
 
