@@ -251,7 +251,7 @@ export const TrainingConfigSchema = z
       .describe(
         'The least number of leaves of an outer step, as far as it has tasks: the micro-batches that are computed at once ' +
           'and whose gradients are summed. As many workers can share an outer step. By default 16, or fewer where an outer step ' +
-          'is so small that a leaf would have less than 512 padded rows. The digest of a run depends on it.',
+          'is so small that a leaf would have less than 4,096 padded rows. The digest of a run depends on it.',
       ),
     microBatchRowsMax: positiveInt
       .max(16_777_216)

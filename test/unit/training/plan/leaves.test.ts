@@ -30,18 +30,18 @@ const rowCountsOf = (leaves: readonly LeafCut[]): number[] =>
   leaves.map(({ microBatch }) => paddedRowCountOf(microBatch));
 
 describe('the leaves of an outer step', () => {
-  it('are sixteen where each has at least 512 padded rows', () => {
-    const leaves = cut(tasksOf(16, 512));
-    expect(rowCountsOf(leaves)).toEqual(Array(16).fill(512));
+  it('are sixteen where each has at least 4,096 padded rows', () => {
+    const leaves = cut(tasksOf(16, 4_096));
+    expect(rowCountsOf(leaves)).toEqual(Array(16).fill(4_096));
     // A call is worth 512 rows more.
-    expect(leaves.map(({ cost }) => cost)).toEqual(Array(16).fill(1024));
+    expect(leaves.map(({ cost }) => cost)).toEqual(Array(16).fill(4_608));
   });
 
   // Seen to fail: sixteen leaves of every step.
   it('are fewer where a step is small', () => {
-    // 1,500 rows are padded to 1,536, which are three times 512.
-    expect(rowCountsOf(cut(tasksOf(15, 100)))).toEqual([512, 512, 512]);
-    expect(rowCountsOf(cut(tasksOf(3, 100)))).toEqual([320]);
+    // 12,000 rows are padded to 12,288, which are three times 4,096.
+    expect(rowCountsOf(cut(tasksOf(15, 800)))).toEqual([4_096, 4_096, 4_096]);
+    expect(rowCountsOf(cut(tasksOf(15, 100)))).toEqual([1_536]);
   });
 
   // Seen to fail: rows padded as everywhere, to 16 and 64 as well.
