@@ -123,6 +123,8 @@ interface StoreTarget {
    * @param superseded files that nothing needs afterwards; they may be absent.
    */
   publishAppended(names: readonly string[], superseded: readonly string[]): Promise<void>;
+  /** Removes the store at the address, so that a killed removal leaves no part of it there. */
+  remove(): Promise<void>;
   /** Removes what was not published and releases the lock. */
   discard(): Promise<void>;
 }
@@ -204,6 +206,15 @@ async function localTarget(folder: string): Promise<StoreTarget> {
         throw systemFailure(cause, 'appending to the task store', folder);
       }
     },
+    async remove() {
+      const removed = `${workFolder}-removed`;
+      try {
+        if (names.length > 0) await rename(folder, removed);
+        await rm(removed, { recursive: true, force: true });
+      } catch (cause) {
+        throw systemFailure(cause, 'removing the task store', folder);
+      }
+    },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });
       await unlock();
@@ -253,6 +264,11 @@ async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<S
       for (const name of [...added, MANIFEST_FILE])
         await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });
       for (const name of superseded) await objects.delete(name);
+    },
+    async remove() {
+      await objects.delete(MANIFEST_FILE);
+      for (const key of await objects.list(''))
+        if (key !== LOCK.slice(1)) await objects.delete(key);
     },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });

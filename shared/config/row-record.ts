@@ -70,7 +70,7 @@ const compactColumns = z
     ]),
   );
 
-const LineSchema = z.discriminatedUnion('kind', [
+export const RowLineSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('settings'),
     /** The mode is `off` if the server has no policy. */
@@ -249,12 +249,12 @@ export function* shownRankingsIn(text: string, file: string): Generator<ShownRan
 function* linesIn(
   text: string,
   file: string,
-): Generator<{ readonly read: z.output<typeof LineSchema>; readonly where: string }> {
+): Generator<{ readonly read: z.output<typeof RowLineSchema>; readonly where: string }> {
   for (const [place, line] of text.split('\n').slice(0, -1).entries()) {
     const where = `${file}:${place + 1}`;
-    let read: z.output<typeof LineSchema>;
+    let read: z.output<typeof RowLineSchema>;
     try {
-      read = LineSchema.parse(JSON.parse(line));
+      read = RowLineSchema.parse(JSON.parse(line));
     } catch (cause) {
       throw wrongLine(where, cause);
     }
@@ -270,7 +270,7 @@ const FeedbackSchema = z.strictObject({
   epochMs,
 });
 
-type RankingLine = Extract<z.output<typeof LineSchema>, { kind: 'ranking' }>;
+type RankingLine = Extract<z.output<typeof RowLineSchema>, { kind: 'ranking' }>;
 
 function decisionIn(
   { id, epochMs: atMs, bundle, shown }: RankingLine,
