@@ -1,27 +1,30 @@
 /** Writes logs again without some of their rows. A file is replaced whole, or not at all. */
 
-import { createWriteStream } from 'node:fs';
 import { chmod, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
 import { QianmoError } from '../../shared/base/errors.js';
 import { syncFolder } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { COMPRESSED } from '../logs/decompression.js';
+import { needsDecompression } from '../logs/decompression.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { columnsOf, parquetScan, requireColumn, separatorIn } from '../logs/log-columns.js';
-import type { LogFile } from '../logs/log-files.js';
-import { identifier, literal } from '../logs/sql.js';
 import {
-  bytesOf,
-  delimitedTest,
-  jsonTest,
-  recordsOf,
-  type Forgotten,
-  type RowTest,
-} from './kept-records.js';
+  columnsOf,
+  linesOf,
+  requireColumn,
+  separatorIn,
+  unreadableLog,
+} from '../logs/log-columns.js';
+import type { LogFile } from '../logs/log-files.js';
+import { delimitedScan, pointerOf } from '../logs/log-reading.js';
+import { identifier, literal } from '../logs/sql.js';
+
+/** Rows to forget: those whose text in a column is the value. */
+export interface Forgotten {
+  readonly column: string;
+  readonly value: string;
+  /** The column names adgroups. */
+  readonly isAdgroup: boolean;
+}
 
 /** A file with rows to forget. */
 export interface FileToRewrite {
@@ -35,123 +38,104 @@ export interface ForgetPlace {
   readonly objectStoreOf: (address: string) => ObjectStore;
 }
 
-const WRITTEN_BYTE_COUNT = 256 * 1024;
-
-/** How the kept rows of a file are found and written. */
-interface Keeping {
-  readonly rowCount: () => Promise<number>;
-  readonly write: (to: string) => Promise<void>;
+/** SQL of all rows of a file, of the text that is compared, and the settings that write rows in its form. */
+interface FileSql {
+  readonly rows: string;
+  readonly text: string;
+  readonly settings: string;
+  /** SQL of what is written before the rows. */
+  readonly head?: string;
 }
 
-/** @throws QianmoError before anything is changed, if one of the files cannot be written again in its form. */
+/** @throws QianmoError before anything is changed, if one of the files cannot be read, or written again in its form. */
 export async function logsToRewrite(
   files: readonly LogFile[],
   forgotten: Forgotten,
   place: ForgetPlace,
 ): Promise<FileToRewrite[]> {
-  for (const { name } of files)
-    if (COMPRESSED.test(name) && !/\.gz$/i.test(name)) throw notWritten(name);
+  for (const { name } of files) if (needsDecompression(name)) throw notWritten(name);
   const found: FileToRewrite[] = [];
   for (const file of files) {
     if (file.byteCount === 0) continue;
-    const keeping = await keepingOf(file, forgotten, place.session);
-    const rowCount = await keeping.rowCount();
-    const rewrite = (): Promise<void> => replaced(file, keeping, place);
+    const { rows, text } = await sqlOf(file, forgotten, place.session);
+    const rowCount = await place.session
+      .count(`(SELECT 1 FROM ${rows} WHERE ${text} = ${literal(forgotten.value)})`)
+      .catch((cause: unknown) => {
+        throw unreadableLog(file, cause);
+      });
+    const rewrite = (): Promise<void> => replaced(file, forgotten, place);
     if (rowCount > 0) found.push({ name: file.name, rowCount, rewrite });
   }
   return found;
 }
 
-async function keepingOf(
-  file: LogFile,
-  forgotten: Forgotten,
-  session: DuckSession,
-): Promise<Keeping> {
-  // A line of JSON may lack the column that others have.
-  if (file.format === 'jsonl') return keepingText(file, jsonTest(forgotten), null);
-  const columns = await columnsOf(file, session);
-  const { column, value } = forgotten;
-  requireColumn(columns, column, forgotten.isAdgroup ? 'data.task' : '--value', file.name);
-  if (file.format !== 'parquet') {
-    const separator = await separatorIn(file, session);
-    const names = columns.map(({ name }) => name);
-    return keepingText(file, delimitedTest(forgotten, names, separator), separator);
+async function sqlOf(file: LogFile, forgotten: Forgotten, session: DuckSession): Promise<FileSql> {
+  const { column, isAdgroup } = forgotten;
+  const compression = /\.gz$/i.test(file.path)
+    ? 'gzip'
+    : /\.zstd?$/i.test(file.path)
+      ? 'zstd'
+      : 'none';
+  const csv = `FORMAT csv, HEADER false, COMPRESSION ${compression}`;
+  if (file.format === 'jsonl')
+    return {
+      ...{ rows: linesOf(file), settings: `${csv}, QUOTE '', ESCAPE '', DELIMITER E'\\x1f'` },
+      text: `TRY(json_extract_string(line, ${literal(pointerOf(column))}))`,
+    };
+  const found = await columnsOf(file, session);
+  requireColumn(found, column, isAdgroup ? 'data.task' : '--value', file.name);
+  if (file.format === 'parquet') {
+    const [codec] = await session.row(
+      `SELECT lower(min(compression)) FROM parquet_metadata(${literal(file.path)})`,
+    );
+    return {
+      rows: `read_parquet(${literal(file.path)}, hive_partitioning = false)`,
+      text: `CAST(${identifier(column)} AS VARCHAR)`,
+      settings: `FORMAT parquet, COMPRESSION ${identifier(String(codec ?? 'snappy'))}`,
+    };
   }
-  const text = `CAST(${identifier(column)} AS VARCHAR)`;
-  const scan = `read_parquet(${literal(file.path)}, hive_partitioning = false)`;
+  const separator = await separatorIn(file, session);
   return {
-    rowCount: () =>
-      session.count(`(SELECT 1 FROM ${parquetScan(file)} WHERE ${text} = ${literal(value)})`),
-    async write(to) {
-      const [codec] = await session.row(
-        `SELECT lower(min(compression)) FROM parquet_metadata(${literal(file.path)})`,
-      );
-      await session.run(
-        `COPY (SELECT * FROM ${scan} WHERE ${text} IS DISTINCT FROM ${literal(value)})
-          TO ${literal(to)} (FORMAT parquet, COMPRESSION ${identifier(String(codec ?? 'snappy'))})`,
-      );
-    },
+    rows: await delimitedScan({ file, found }, 'store_rejects = false', session),
+    text: `h${found.findIndex(({ name }) => name === column)}`,
+    settings: `${csv}, DELIMITER ${literal(separator)}, QUOTE '"', ESCAPE '"'`,
+    head: `SELECT ${found.map(({ name }) => literal(name)).join(', ')} UNION ALL`,
   };
 }
 
-function keepingText(file: LogFile, isForgotten: RowTest, separator: string | null): Keeping {
-  const isGzip = /\.gz$/i.test(file.path);
-  const records = (): AsyncGenerator<Buffer> =>
-    recordsOf(bytesOf(file.path, isGzip), separator, file.name);
-  return {
-    async rowCount() {
-      let count = 0;
-      for await (const record of records()) if (isForgotten(record)) count += 1;
-      return count;
-    },
-    async write(to) {
-      const kept = async function* (): AsyncGenerator<Buffer> {
-        let [held, byteCount] = [[] as Buffer[], 0];
-        for await (const record of records()) {
-          if (isForgotten(record)) continue;
-          held.push(record);
-          byteCount += record.length;
-          if (byteCount < WRITTEN_BYTE_COUNT) continue;
-          yield Buffer.concat(held);
-          [held, byteCount] = [[], 0];
-        }
-        yield Buffer.concat(held);
-      };
-      await pipeline([
-        Readable.from(kept()),
-        ...(isGzip ? [createGzip()] : []),
-        createWriteStream(to),
-      ]);
-    },
-  };
-}
-
-async function replaced(file: LogFile, keeping: Keeping, place: ForgetPlace): Promise<void> {
-  if (!file.name.startsWith('s3://')) return replacedHere(file.path, keeping, file.name);
+async function replaced(file: LogFile, forgotten: Forgotten, place: ForgetPlace): Promise<void> {
+  if (!file.name.startsWith('s3://')) return replacedHere(file, forgotten, place);
   const cut = file.name.lastIndexOf('/');
   const [store, key] = [place.objectStoreOf(file.name.slice(0, cut)), file.name.slice(cut + 1)];
   const object = await store.get(key);
   if (object === null) throw changedMeanwhile(file.name);
   await writeFile(file.path, object.bytes);
-  await replacedHere(file.path, keeping, file.name);
-  const written = { kind: 'unchanged', etag: object.etag } as const;
-  if ((await store.put(key, await readFile(file.path), written)) === null)
+  await replacedHere(file, forgotten, place);
+  const condition = { kind: 'unchanged', etag: object.etag } as const;
+  if ((await store.put(key, await readFile(file.path), condition)) === null)
     throw changedMeanwhile(file.name);
 }
 
-async function replacedHere(named: string, keeping: Keeping, name: string): Promise<void> {
-  const path = await realpath(named);
+async function replacedHere(
+  file: LogFile,
+  forgotten: Forgotten,
+  place: ForgetPlace,
+): Promise<void> {
+  const path = await realpath(file.path);
   // Readers of logs pass over names that begin with a dot. What a kill left there is written over.
   const part = join(dirname(path), `.forget-${basename(path)}`);
   const before = await stat(path);
+  const { rows, text, settings, head = '' } = await sqlOf(file, forgotten, place.session);
   try {
-    await keeping.write(part);
+    await place.session.run(
+      `COPY (${head} SELECT * FROM ${rows} WHERE ${text} IS DISTINCT FROM ${literal(forgotten.value)})
+        TO ${literal(part)} (${settings})`,
+    );
     await chmod(part, before.mode);
     const written = await open(part, 'r+');
     await written.sync().finally(() => written.close());
-    const after = await stat(path);
-    if (after.size !== before.size || after.mtimeMs !== before.mtimeMs)
-      throw changedMeanwhile(name);
+    const { size, mtimeMs } = await stat(path);
+    if (size !== before.size || mtimeMs !== before.mtimeMs) throw changedMeanwhile(file.name);
     await rename(part, path);
   } finally {
     await rm(part, { force: true });
@@ -170,12 +154,11 @@ export function changedMeanwhile(name: string): QianmoError {
 }
 
 function notWritten(name: string): QianmoError {
-  const ending = name.slice(name.lastIndexOf('.') + 1);
   return new QianmoError({
     kind: 'usage',
-    what: `logs compressed as .${ending} are read, but not written again`,
+    what: 'logs in this compression are read, but not written again',
     where: name,
-    expected: '.csv, .tsv or .jsonl, also with .gz, or .parquet',
-    cure: `compress it again as .gz, remove the old file, and run the same command again; nothing was changed`,
+    expected: '.csv, .tsv or .jsonl, also with .gz or .zst, or .parquet',
+    cure: 'compress it again as .gz, remove the old file, and run the same command again',
   });
 }

@@ -7,10 +7,8 @@
 import type { z } from 'zod';
 import { RowLineSchema } from '../../shared/config/row-record.js';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { joinAddress } from '../../shared/storage/object-store.js';
-import { changedMeanwhile, type FileToRewrite } from './forget-logs.js';
-import type { Forgotten } from './kept-records.js';
+import { joinAddress, type ObjectStore } from '../../shared/storage/object-store.js';
+import { changedMeanwhile, type FileToRewrite, type Forgotten } from './forget-logs.js';
 
 type Line = z.output<typeof RowLineSchema>;
 type Ranking = Extract<Line, { kind: 'ranking' }>;

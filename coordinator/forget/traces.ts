@@ -1,12 +1,14 @@
 /** Looks for the bytes of an id in files, whatever wrote them, and within gzip and Parquet. */
 
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream';
+import { createGunzip } from 'node:zlib';
 import { open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { identifier, literal } from '../logs/sql.js';
 import type { ForgetPlace } from './forget-logs.js';
-import { bytesOf } from './kept-records.js';
 
 /** Shorter ids are in nearly every file by chance. */
 export const SCANNED_BYTE_COUNT_MIN = 4;
@@ -88,10 +90,10 @@ async function holdsId(
   value: string,
   { session }: ForgetPlace,
 ): Promise<boolean | null> {
-  const file = await open(path, 'r');
-  const { buffer, bytesRead } = await file
+  const opened = await open(path, 'r');
+  const { buffer, bytesRead } = await opened
     .read(Buffer.alloc(HEAD_BYTE_COUNT), 0, HEAD_BYTE_COUNT, 0)
-    .finally(() => file.close());
+    .finally(() => opened.close());
   const head = buffer.subarray(0, bytesRead);
   const magic = head.subarray(0, 4).toString('hex');
   if (UNREAD.test(magic) || Buffer.byteLength(value) < SCANNED_BYTE_COUNT_MIN) return null;
@@ -107,44 +109,35 @@ async function holdsId(
     );
   }
   const isGzip = magic.startsWith('1f8b');
-  return isInBytes(bytesOf(path, isGzip), value, { isText: isGzip || !head.includes(0) });
+  const file = createReadStream(path);
+  const bytes = isGzip ? pipeline(file, createGunzip(), () => undefined) : file;
+  return isInBytes(bytes, value, isGzip || !head.includes(0));
 }
 
-/**
- * In a text, an id of letters and digits is found where neither is beside it: a number holds the digits of many shorter ones.
- */
+/** In a text, an id of letters and digits is found where neither is beside it: a number holds the digits of many shorter ones. */
 export async function isInBytes(
   source: AsyncIterable<Buffer>,
   value: string,
-  { isText }: { readonly isText: boolean },
+  isText: boolean,
 ): Promise<boolean> {
-  const written = new Set([value, value.replaceAll('"', '""'), JSON.stringify(value).slice(1, -1)]);
-  const forms = [...written].map((form) => Buffer.from(form));
-  // One byte more than the longest form, so that what is beside it is known in the next round.
-  const keptCount = Math.max(...forms.map(({ length }) => length)) + 1;
-  let bytes: Buffer = Buffer.alloc(1);
-  const isFound = (isEnd: boolean): boolean =>
-    forms.some((form) => {
-      for (let at = bytes.indexOf(form, 1); at >= 0; at = bytes.indexOf(form, at + 1)) {
-        if (!isText) return true;
-        const end = at + form.length;
-        if (end === bytes.length && !isEnd) return false;
-        if (!isJoined(bytes[at - 1], bytes[at]) && !isJoined(bytes[end - 1], bytes[end]))
-          return true;
-      }
-      return false;
-    });
+  const forms = new Set([value, value.replaceAll('"', '""'), JSON.stringify(value).slice(1, -1)]);
+  const sources = [...forms].map((form) => {
+    const bytes = Buffer.from(form).toString('latin1');
+    const escaped = bytes.replace(
+      /[^0-9A-Za-z]/g,
+      (each) => `\\u00${each.charCodeAt(0).toString(16).padStart(2, '0')}`,
+    );
+    if (!isText) return escaped;
+    return `${/^[0-9A-Za-z]/.test(bytes) ? '(?<=[^0-9A-Za-z])' : ''}${escaped}${/[0-9A-Za-z]$/.test(bytes) ? '(?=[^0-9A-Za-z])' : ''}`;
+  });
+  const pattern = new RegExp(sources.join('|'));
+  // What is beside an id may be in the next chunk.
+  const keptCount = 6 * Buffer.byteLength(value) + 2;
+  let text = '\0';
   for await (const chunk of source) {
-    bytes = Buffer.concat([bytes, chunk]);
-    if (isFound(false)) return true;
-    bytes = bytes.subarray(-keptCount);
+    text += chunk.toString('latin1');
+    if (pattern.test(text)) return true;
+    text = text.slice(-keptCount);
   }
-  return isFound(true);
-}
-
-/** Letters or digits on both sides. */
-function isJoined(left: number | undefined, right: number | undefined): boolean {
-  return [left, right].every(
-    (byte) => byte !== undefined && /[0-9A-Za-z]/.test(String.fromCharCode(byte)),
-  );
+  return pattern.test(`${text}\0`);
 }

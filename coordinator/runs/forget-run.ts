@@ -1,20 +1,18 @@
 /**
- * Forgets an adgroup or a value of a column. Everything but the logs is derived from them: the rows are taken out of the logs, what
- * was made of them is removed, and every file is searched for what is left. The verbs that made it make it again.
+ * Forgets an adgroup or a value of a column. Everything but the logs is made of them: the rows are taken out of the logs, what was
+ * made of them is removed, and every file is searched for what is left. The verbs that made it make it again.
  */
 
-import { readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { resolve, sep } from 'node:path';
+import { resolve } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
-import { joinAddress } from '../../shared/storage/object-store.js';
-import { logsToRewrite, type FileToRewrite } from '../forget/forget-logs.js';
+import { isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
+import { logsToRewrite, type FileToRewrite, type Forgotten } from '../forget/forget-logs.js';
 import { servedRowsToRewrite } from '../forget/forget-served-rows.js';
-import type { Forgotten } from '../forget/kept-records.js';
-import { SCANNED_BYTE_COUNT_MIN, tracesIn, type Traces } from '../forget/traces.js';
+import { tracesIn, type Traces } from '../forget/traces.js';
 import { findLogFiles } from '../logs/log-files.js';
 import { rowLogAt } from '../logs/row-log.js';
 import { withDuckSession } from '../logs/work-folder.js';
@@ -26,9 +24,9 @@ import { checkpointAddressOf, claimedPlace, objectStoreOf } from './run-files.js
 
 export interface ForgottenRows {
   readonly isDryRun: boolean;
-  /** Files of logs that were written again, with the rows that they lost. */
-  readonly rewritten: readonly { readonly name: string; readonly rowCount: number }[];
-  /** Places that were removed, because they are made of the logs. */
+  /** Files of logs that were written again, with the rows that they lost; of a row log the lines that changed. */
+  readonly rewritten: readonly Pick<FileToRewrite, 'name' | 'rowCount'>[];
+  /** What was removed because it is made of the logs. */
   readonly removed: readonly string[];
   /** Null if nothing was changed. */
   readonly traces: Traces | null;
@@ -38,7 +36,7 @@ export interface ForgottenRows {
 
 /** What commands write into the output of a run. Whatever else lies there is not theirs. */
 const OF_OUTPUT =
-  /^(?:checkpoints|events|auto|global|plain|bundles|trials|tracking|best\.yaml|(?:data|start|report|sweep|auto|comparison)\b.*\.(?:html|json)|evaluation\b.*\.json|(?:test-logits|crowd-blocks)\b.*\.safetensors)$/;
+  /^(?:(?:checkpoints|events|auto|global|plain|bundles|trials|tracking)\/.+|best\.yaml|(?:data|start|report|sweep|auto|comparison)\b.*\.(?:html|json)|evaluation\b.*\.json|(?:test-logits|crowd-blocks)\b.*\.safetensors)$/;
 
 export async function forgetRows(
   { config: source, adgroup, value, logs = [], also, dryRun }: RequestOf<'forget'>,
@@ -46,55 +44,46 @@ export async function forgetRows(
 ): Promise<ForgottenRows> {
   const config = await configOf(RUN_CONFIG, source, context.environment);
   const forgotten = forgottenOf({ adgroup, value }, config);
-  const { memoryMiBMax } = config.data;
-  const options = { temporaryFolder: tmpdir(), signal: context.signal, memoryMiBMax };
-  const addresses = [config.data.logs, logs].flat();
-  const work = withDuckSession('forget', options, async (session, temporaryFolder) => {
-    const place = {
-      ...{ session, temporaryFolder },
-      objectStoreOf: (address: string) => objectStoreOf(config, address),
-    };
-    const names: string[] = [];
+  const { store, splitFile, memoryMiBMax, format } = config.data;
+  const output = objectStoreOf(config, config.output);
+  const work = { temporaryFolder: tmpdir(), signal: context.signal, memoryMiBMax };
+  return withDuckSession('forget', work, async (session, temporaryFolder) => {
+    const storeOf = (address: string): typeof output => objectStoreOf(config, address);
+    const place = { session, temporaryFolder, objectStoreOf: storeOf };
     const files: FileToRewrite[] = [];
-    const rowLogs: NonNullable<Awaited<ReturnType<typeof rowLogAt>>>[] = [];
-    const others: string[] = [];
-    for (const address of addresses) {
-      const rowLog = await rowLogAt(address, place.objectStoreOf);
-      if (rowLog === null) others.push(address);
-      else rowLogs.push(rowLog);
-      if (rowLog !== null) names.push(address);
+    const [places, others] = [[] as string[], [] as string[]];
+    for (const address of [config.data.logs, logs].flat()) {
+      const rowLog = await rowLogAt(address, storeOf);
+      (rowLog === null ? others : places).push(address);
+      if (rowLog !== null) files.push(...(await servedRowsToRewrite(rowLog, forgotten)));
     }
-    const found = await findLogFiles({ logs: others, format: config.data.format }, place);
-    names.push(...found.map(({ name }) => name));
-    const inOutput = await derivedIn(config, place.objectStoreOf);
-    requireLogsElsewhere(names, [config.data.store, ...inOutput]);
+    const found = await findLogFiles({ logs: others, format }, place);
     files.push(...(await logsToRewrite(found, forgotten, place)));
-    for (const rowLog of rowLogs) files.push(...(await servedRowsToRewrite(rowLog, forgotten)));
+    places.push(...found.map(({ name }) => name));
+    const isDerived = (key: string): boolean => OF_OUTPUT.test(key) && isObjectKey(key);
+    const keys = (await output.list('')).filter(isDerived);
+    const tops = [...new Set(keys.map((key) => key.split('/')[0] ?? ''))];
+    const removed = [store, ...tops.map((name) => joinAddress(config.output, name))];
+    requireLogsElsewhere(places, removed);
     const rewritten = files.map(({ name, rowCount }) => ({ name, rowCount }));
-    const result = { isDryRun: dryRun, rewritten, commands: commandsOf(config, placeOf(source)) };
-    const { store, splitFile } = config.data;
-    if (dryRun) return { ...result, removed: [store, ...inOutput], traces: null };
-    await withClaims(config, context, async () => {
-      const target = await openStoreTarget(store, place.objectStoreOf, temporaryFolder);
-      try {
-        for (const file of files) {
-          context.signal.throwIfAborted();
-          await file.rewrite();
-        }
-        await target.remove();
-      } finally {
-        await target.discard();
+    const commands = commandsOf(config, placeOf(source));
+    const result = { isDryRun: dryRun, rewritten, removed, commands };
+    if (dryRun) return { ...result, traces: null };
+    await claimAll(config, context);
+    const target = await openStoreTarget(store, storeOf, temporaryFolder);
+    try {
+      for (const file of files) {
+        context.signal.throwIfAborted();
+        await file.rewrite();
       }
-      await removeAll(inOutput, place.objectStoreOf);
-    });
-    // The claims lay there, too.
-    const removed = new Set([store, ...inOutput]);
-    await removeAll(await derivedIn(config, place.objectStoreOf), place.objectStoreOf);
-    const places = [...names, store, config.output, ...(splitFile ?? []), ...also].flat();
-    const traces = await tracesIn(places, forgotten.value, place);
-    return { ...result, removed: [...removed], traces };
-  });
-  return work.catch((cause: unknown) => {
+      await target.remove();
+      for (const key of (await output.list('')).filter(isDerived)) await output.delete(key);
+    } finally {
+      await target.discard();
+    }
+    places.push(store, config.output, ...also, ...(splitFile === undefined ? [] : [splitFile]));
+    return { ...result, traces: await tracesIn(places, forgotten.value, place) };
+  }).catch((cause: unknown) => {
     throw context.signal.aborted ? stopped(cause) : cause;
   });
 }
@@ -103,10 +92,8 @@ function forgottenOf(
   { adgroup, value }: Pick<RequestOf<'forget'>, 'adgroup' | 'value'>,
   { data: { task } }: RunConfig,
 ): Forgotten {
-  if (value !== undefined) {
-    const cut = value.indexOf('=');
-    return { column: value.slice(0, cut), value: value.slice(cut + 1), isAdgroup: false };
-  }
+  const [, column, text] = /^([^=]+)=(.+)$/s.exec(value ?? '') ?? [];
+  if (column !== undefined && text !== undefined) return { column, value: text, isAdgroup: false };
   if (adgroup !== undefined && typeof task === 'string')
     return { column: task, value: adgroup, isAdgroup: true };
   throw new QianmoError({
@@ -122,67 +109,28 @@ function forgottenOf(
 /** @throws QianmoError `usage` if a log would be removed with what is made of logs. */
 function requireLogsElsewhere(logs: readonly string[], removed: readonly string[]): void {
   const pathOf = (address: string): string =>
-    address.startsWith('s3://') ? address : resolve(objectFolderOf(address));
-  for (const log of logs) {
-    const inside = removed.find((place) =>
-      `${pathOf(log)}${sep}`.startsWith(`${pathOf(place).replace(/\/+$/, '')}${sep}`),
-    );
-    if (inside === undefined) continue;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'a log lies in a place that is made of the logs and would be removed',
-      where: log,
-      expected: `a log outside of ${inside}`,
-      cure: 'move the log, and correct data.logs',
-    });
-  }
+    `${address.startsWith('s3://') ? address : resolve(objectFolderOf(address))}/`;
+  const log = logs.find((each) => removed.some((place) => pathOf(each).startsWith(pathOf(place))));
+  if (log === undefined) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'a log lies in a place that is made of the logs and would be removed',
+    where: log,
+    expected: `logs outside of ${removed.join(', ')}`,
+    cure: 'move the log, and correct data.logs',
+  });
 }
 
-type StoreOf = (address: string) => ReturnType<typeof objectStoreOf>;
-
-/** Addresses of what commands have written into the output. */
-async function derivedIn({ output }: RunConfig, storeOf: StoreOf): Promise<string[]> {
-  const names = output.startsWith('s3://')
-    ? (await storeOf(output).list('')).map((key) => key.split('/')[0] ?? '')
-    : await readdir(objectFolderOf(output)).catch(() => []);
-  return [...new Set(names)]
-    .filter((name) => OF_OUTPUT.test(name))
-    .map((name) => joinAddress(output, name));
-}
-
-async function removeAll(addresses: readonly string[], storeOf: StoreOf): Promise<void> {
-  for (const address of addresses) {
-    if (!address.startsWith('s3://')) {
-      await rm(objectFolderOf(address), { recursive: true, force: true });
-      continue;
-    }
-    const cut = address.lastIndexOf('/');
-    const [store, name] = [storeOf(address.slice(0, cut)), address.slice(cut + 1)];
-    for (const key of await store.list(name))
-      if (key === name || key.startsWith(`${name}/`)) await store.delete(key);
-  }
-}
-
-/** Does the work while no other coordinator trains the run or searches for its model. */
-async function withClaims(
-  config: RunConfig,
-  context: RunContext,
-  work: () => Promise<void>,
-): Promise<void> {
-  const { run } = config;
-  const addresses = [
-    checkpointAddressOf(config),
-    ...(config.auto === undefined ? [] : [searchOutputOf(config.output)]),
-  ];
-  const releases: (() => Promise<void>)[] = [];
-  try {
-    for (const address of addresses) {
-      const claim = await claimedPlace(config, { run, address }, context);
-      if (claim !== null) releases.push(() => claim.release());
-    }
-    await work();
-  } finally {
-    for (const release of releases) await release();
+/**
+ * Until the call ends, no other coordinator trains the run or searches for its model.
+ *
+ * @throws QianmoError `taken` while one does.
+ */
+async function claimAll(config: RunConfig, context: RunContext): Promise<void> {
+  const search = config.auto === undefined ? [] : [searchOutputOf(config.output)];
+  for (const address of [checkpointAddressOf(config), ...search]) {
+    const claim = await claimedPlace(config, { run: config.run, address }, context);
+    if (claim !== null) context.onClose(() => claim.release());
   }
 }
 
@@ -193,47 +141,38 @@ function commandsOf(config: RunConfig, source: string): string[] {
 
 function stopped(cause: unknown): QianmoError {
   return new QianmoError({
-    kind: 'interrupted',
-    what: 'forget was stopped; every log is whole, with the rows or without them',
+    ...{ kind: 'interrupted', what: 'forget was stopped; each log is whole', cause },
     cure: 'run the same command again',
-    cause,
   });
 }
 
-/** The error of a system that still holds the id; undefined if nothing was found. */
-export function tracesLeft({ traces }: ForgottenRows): QianmoError | undefined {
-  if (traces === null || traces.found.length === 0) return undefined;
-  return new QianmoError({
-    kind: 'data',
-    what: 'the id is still found',
-    where: traces.found[0] ?? '',
-    expected: 'no file that holds it',
-    found: `\n${traces.found.map((name) => `    ${name}`).join('\n')}`,
-    cure: 'logs: name them with --logs; state of a server: remove the adgroup by POST /v1/adgroups, or the state folder while the server is stopped; bundles and anything else: remove the files; then run the same command again',
-  });
-}
-
-/** The lines that tell of it. */
-export function forgottenText(result: ForgottenRows): string {
+/** The lines that tell of it, and the error of a system that still holds the id. */
+export function shownForgotten(result: ForgottenRows) {
   const { isDryRun, rewritten, removed, traces, commands } = result;
   const would = isDryRun ? 'would be ' : '';
   const lines = [
-    ...rewritten.map(
-      ({ name, rowCount }) => `${would}written again without ${rowCount} rows or lines: ${name}`,
-    ),
-    ...(rewritten.length === 0 ? ['no log has such rows'] : []),
+    ...rewritten.map(({ name, rowCount }) => `${would}written without ${rowCount} rows: ${name}`),
     ...removed.map((address) => `${would}removed: ${address}`),
   ];
-  if (traces === null) return lines.join('\n');
+  if (traces === null) return { text: lines.join('\n'), json: result };
   const { fileCount, byteCount, skipped, found } = traces;
-  if (skipped.length > 0)
+  const [skippedFirst] = skipped;
+  if (skippedFirst !== undefined)
     lines.push(
-      `not looked through, because the id has fewer than ${SCANNED_BYTE_COUNT_MIN} bytes or the file is compressed: ${skipped.length} files, as ${skipped.slice(0, 3).join(', ')}`,
+      `not looked through: ${skipped.length} files, such as ${skippedFirst} (an id below 4 bytes, or a compression that is not read)`,
     );
   lines.push(
-    `looked through ${fileCount} files with ${byteCount} bytes: ${found.length === 0 ? 'no trace of the id' : 'it is still there'}`,
-    `To make again what was removed:`,
-    ...commands.map((command) => `  ${command}`),
+    `${found.length === 0 ? 'no trace' : 'traces'} of the id in ${fileCount} files of ${byteCount} bytes`,
+    ...['to make again what was removed:', ...commands.map((command) => `  ${command}`)],
   );
-  return lines.join('\n');
+  const shown = { text: lines.join('\n'), json: result };
+  if (found.length === 0) return shown;
+  const failure = new QianmoError({
+    kind: 'data',
+    what: 'the id is still found',
+    expected: 'no file that holds it',
+    found: `\n${found.map((name) => `    ${name}`).join('\n')}`,
+    cure: 'logs: name them with --logs; state of a server: remove the adgroup by POST /v1/adgroups, or the folder while the server is stopped; other files: remove them; then run the same command again',
+  });
+  return { ...shown, failure };
 }

@@ -101,14 +101,8 @@ Examples:
   qianmo forget run.yaml --adgroup g7 --dry-run
   qianmo forget run.yaml --value user=u123 --logs runs/shop/rows --also runs/shop/state,s3://models/shop`,
   run: async () => (await import('../../coordinator/runs/forget-run.js')).forgetRows,
-  show: async (forgotten) => {
-    const { forgottenText, tracesLeft } = await import('../../coordinator/runs/forget-run.js');
-    const failure = tracesLeft(forgotten);
-    return {
-      ...{ text: forgottenText(forgotten), json: forgotten },
-      ...(failure === undefined ? {} : { failure }),
-    };
-  },
+  show: async (forgotten) =>
+    (await import('../../coordinator/runs/forget-run.js')).shownForgotten(forgotten),
 });
 
 /** Meta-trains on the training tasks of a prepared store. */
