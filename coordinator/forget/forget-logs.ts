@@ -38,22 +38,20 @@ export interface ForgetPlace {
   readonly objectStoreOf: (address: string) => ObjectStore;
 }
 
-/** SQL of all rows of a file, of the text that is compared, and the settings that write rows in its form. */
-interface FileSql {
-  readonly rows: string;
-  readonly text: string;
-  readonly settings: string;
-  /** SQL of what is written before the rows. */
-  readonly head?: string;
-}
-
 /** @throws QianmoError before anything is changed, if one of the files cannot be read, or written again in its form. */
 export async function logsToRewrite(
   files: readonly LogFile[],
   forgotten: Forgotten,
   place: ForgetPlace,
 ): Promise<FileToRewrite[]> {
-  for (const { name } of files) if (needsDecompression(name)) throw notWritten(name);
+  const unwritten = files.find(({ name }) => needsDecompression(name));
+  if (unwritten !== undefined)
+    throw new QianmoError({
+      ...{ kind: 'usage', where: unwritten.name },
+      what: 'logs in this compression are read, but not written again',
+      expected: '.csv, .tsv or .jsonl, also with .gz or .zst, or .parquet',
+      cure: 'compress it again as .gz, remove the old file, and run the same command again',
+    });
   const found: FileToRewrite[] = [];
   for (const file of files) {
     if (file.byteCount === 0) continue;
@@ -69,13 +67,10 @@ export async function logsToRewrite(
   return found;
 }
 
-async function sqlOf(file: LogFile, forgotten: Forgotten, session: DuckSession): Promise<FileSql> {
-  const { column, isAdgroup } = forgotten;
-  const compression = /\.gz$/i.test(file.path)
-    ? 'gzip'
-    : /\.zstd?$/i.test(file.path)
-      ? 'zstd'
-      : 'none';
+/** SQL of all rows of a file, of the text that is compared, and the settings that write rows in its form, behind a head. */
+async function sqlOf(file: LogFile, { column, isAdgroup }: Forgotten, session: DuckSession) {
+  const ending = file.path.slice(file.path.lastIndexOf('.') + 1).toLowerCase();
+  const compression = { gz: 'gzip', zst: 'zstd', zstd: 'zstd' }[ending] ?? 'none';
   const csv = `FORMAT csv, HEADER false, COMPRESSION ${compression}`;
   if (file.format === 'jsonl')
     return {
@@ -85,20 +80,17 @@ async function sqlOf(file: LogFile, forgotten: Forgotten, session: DuckSession):
   const found = await columnsOf(file, session);
   requireColumn(found, column, isAdgroup ? 'data.task' : '--value', file.name);
   if (file.format === 'parquet') {
-    const [codec] = await session.row(
-      `SELECT lower(min(compression)) FROM parquet_metadata(${literal(file.path)})`,
-    );
-    return {
-      rows: `read_parquet(${literal(file.path)}, hive_partitioning = false)`,
-      text: `CAST(${identifier(column)} AS VARCHAR)`,
-      settings: `FORMAT parquet, COMPRESSION ${identifier(String(codec ?? 'snappy'))}`,
-    };
+    const rows = `read_parquet(${literal(file.path)}, hive_partitioning = false)`;
+    const metadata = `parquet_metadata(${literal(file.path)})`;
+    const [codec] = await session.row(`SELECT lower(min(compression)) FROM ${metadata}`);
+    const settings = `FORMAT parquet, COMPRESSION ${identifier(String(codec ?? 'snappy'))}`;
+    return { rows, text: `CAST(${identifier(column)} AS VARCHAR)`, settings };
   }
-  const separator = await separatorIn(file, session);
+  const delimiter = literal(await separatorIn(file, session));
   return {
     rows: await delimitedScan({ file, found }, 'store_rejects = false', session),
     text: `h${found.findIndex(({ name }) => name === column)}`,
-    settings: `${csv}, DELIMITER ${literal(separator)}, QUOTE '"', ESCAPE '"'`,
+    settings: `${csv}, DELIMITER ${delimiter}, QUOTE '"', ESCAPE '"'`,
     head: `SELECT ${found.map(({ name }) => literal(name)).join(', ')} UNION ALL`,
   };
 }
@@ -150,15 +142,5 @@ export function changedMeanwhile(name: string): QianmoError {
     where: name,
     expected: 'logs that nobody writes meanwhile',
     cure: 'stop what writes it, and run the same command again: it goes on with this file',
-  });
-}
-
-function notWritten(name: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'logs in this compression are read, but not written again',
-    where: name,
-    expected: '.csv, .tsv or .jsonl, also with .gz or .zst, or .parquet',
-    cure: 'compress it again as .gz, remove the old file, and run the same command again',
   });
 }

@@ -123,7 +123,7 @@ interface StoreTarget {
    * @param superseded files that nothing needs afterwards; they may be absent.
    */
   publishAppended(names: readonly string[], superseded: readonly string[]): Promise<void>;
-  /** Removes the store at the address, so that a killed removal leaves no part of it there. */
+  /** Removes the store at the address. A local one is gone at once. */
   remove(): Promise<void>;
   /** Removes what was not published and releases the lock. */
   discard(): Promise<void>;
@@ -207,13 +207,8 @@ async function localTarget(folder: string): Promise<StoreTarget> {
       }
     },
     async remove() {
-      const removed = `${workFolder}-removed`;
-      try {
-        if (names.length > 0) await rename(folder, removed);
-        await rm(removed, { recursive: true, force: true });
-      } catch (cause) {
-        throw systemFailure(cause, 'removing the task store', folder);
-      }
+      await rm(workFolder, { recursive: true, force: true });
+      if (names.length > 0) await rename(folder, workFolder);
     },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });
@@ -266,9 +261,8 @@ async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<S
       for (const name of superseded) await objects.delete(name);
     },
     async remove() {
-      await objects.delete(MANIFEST_FILE);
-      for (const key of await objects.list(''))
-        if (key !== LOCK.slice(1)) await objects.delete(key);
+      const keys = (await objects.list('')).filter((key) => key !== LOCK.slice(1));
+      for (const key of [MANIFEST_FILE, ...keys]) await objects.delete(key);
     },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });

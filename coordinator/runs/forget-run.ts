@@ -38,6 +38,8 @@ export interface ForgottenRows {
 const OF_OUTPUT =
   /^(?:(?:checkpoints|events|auto|global|plain|bundles|trials|tracking)\/.+|best\.yaml|(?:data|start|report|sweep|auto|comparison)\b.*\.(?:html|json)|evaluation\b.*\.json|(?:test-logits|crowd-blocks)\b.*\.safetensors)$/;
 
+type Asked = Pick<RequestOf<'forget'>, 'adgroup' | 'value'>;
+
 export async function forgetRows(
   { config: source, adgroup, value, logs = [], also, dryRun }: RequestOf<'forget'>,
   context: RunContext,
@@ -66,7 +68,9 @@ export async function forgetRows(
     const removed = [store, ...tops.map((name) => joinAddress(config.output, name))];
     requireLogsElsewhere(places, removed);
     const rewritten = files.map(({ name, rowCount }) => ({ name, rowCount }));
-    const commands = commandsOf(config, placeOf(source));
+    const made = config.auto === undefined ? ['train', 'evaluate'] : ['auto'];
+    const verbs = ['prepare', ...made, 'export'];
+    const commands = verbs.map((verb) => `qianmo ${verb} ${placeOf(source)}`);
     const result = { isDryRun: dryRun, rewritten, removed, commands };
     if (dryRun) return { ...result, traces: null };
     await claimAll(config, context);
@@ -84,24 +88,22 @@ export async function forgetRows(
     places.push(store, config.output, ...also, ...(splitFile === undefined ? [] : [splitFile]));
     return { ...result, traces: await tracesIn(places, forgotten.value, place) };
   }).catch((cause: unknown) => {
-    throw context.signal.aborted ? stopped(cause) : cause;
+    if (!context.signal.aborted) throw cause;
+    const what = 'forget was stopped; each log is whole, with the rows or without them';
+    throw new QianmoError({ kind: 'interrupted', what, cause, cure: 'run the same command again' });
   });
 }
 
-function forgottenOf(
-  { adgroup, value }: Pick<RequestOf<'forget'>, 'adgroup' | 'value'>,
-  { data: { task } }: RunConfig,
-): Forgotten {
-  const [, column, text] = /^([^=]+)=(.+)$/s.exec(value ?? '') ?? [];
+function forgottenOf({ adgroup, value = '' }: Asked, { data: { task } }: RunConfig): Forgotten {
+  const [, column, text] = /^([^=]+)=(.+)$/s.exec(value) ?? [];
   if (column !== undefined && text !== undefined) return { column, value: text, isAdgroup: false };
   if (adgroup !== undefined && typeof task === 'string')
     return { column: task, value: adgroup, isAdgroup: true };
   throw new QianmoError({
-    kind: 'usage',
-    what: 'the rows of an adgroup cannot be told by one column of the logs',
-    where: 'data.task',
-    expected: 'the name of a column',
-    found: JSON.stringify(task),
+    ...{ kind: 'usage', what: 'it is not said by a column of the logs which rows to forget' },
+    where: '--adgroup or --value',
+    expected: '--adgroup ID, if data.task names a column, or --value COLUMN=VALUE',
+    found: `data.task: ${JSON.stringify(task)}`,
     cure: 'name a column and its text: --value COLUMN=VALUE',
   });
 }
@@ -132,18 +134,6 @@ async function claimAll(config: RunConfig, context: RunContext): Promise<void> {
     const claim = await claimedPlace(config, { run: config.run, address }, context);
     if (claim !== null) context.onClose(() => claim.release());
   }
-}
-
-function commandsOf(config: RunConfig, source: string): string[] {
-  const made = config.auto === undefined ? ['train', 'evaluate'] : ['auto'];
-  return ['prepare', ...made, 'export'].map((verb) => `qianmo ${verb} ${source}`);
-}
-
-function stopped(cause: unknown): QianmoError {
-  return new QianmoError({
-    ...{ kind: 'interrupted', what: 'forget was stopped; each log is whole', cause },
-    cure: 'run the same command again',
-  });
 }
 
 /** The lines that tell of it, and the error of a system that still holds the id. */

@@ -70,7 +70,7 @@ const compactColumns = z
     ]),
   );
 
-export const RowLineSchema = z.discriminatedUnion('kind', [
+export const LineSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('settings'),
     /** The mode is `off` if the server has no policy. */
@@ -249,12 +249,12 @@ export function* shownRankingsIn(text: string, file: string): Generator<ShownRan
 function* linesIn(
   text: string,
   file: string,
-): Generator<{ readonly read: z.output<typeof RowLineSchema>; readonly where: string }> {
+): Generator<{ readonly read: z.output<typeof LineSchema>; readonly where: string }> {
   for (const [place, line] of text.split('\n').slice(0, -1).entries()) {
     const where = `${file}:${place + 1}`;
-    let read: z.output<typeof RowLineSchema>;
+    let read: z.output<typeof LineSchema>;
     try {
-      read = RowLineSchema.parse(JSON.parse(line));
+      read = LineSchema.parse(JSON.parse(line));
     } catch (cause) {
       throw wrongLine(where, cause);
     }
@@ -270,7 +270,7 @@ const FeedbackSchema = z.strictObject({
   epochMs,
 });
 
-type RankingLine = Extract<z.output<typeof RowLineSchema>, { kind: 'ranking' }>;
+type RankingLine = Extract<z.output<typeof LineSchema>, { kind: 'ranking' }>;
 
 function decisionIn(
   { id, epochMs: atMs, bundle, shown }: RankingLine,
