@@ -97,8 +97,8 @@ async function sqlOf(file: LogFile, { column, isAdgroup }: Forgotten, session: D
 
 async function replaced(file: LogFile, forgotten: Forgotten, place: ForgetPlace): Promise<void> {
   if (!file.name.startsWith('s3://')) return replacedHere(file, forgotten, place);
-  const cut = file.name.lastIndexOf('/');
-  const [store, key] = [place.objectStoreOf(file.name.slice(0, cut)), file.name.slice(cut + 1)];
+  const store = place.objectStoreOf(dirname(file.name));
+  const key = basename(file.name);
   const object = await store.get(key);
   if (object === null) throw changedMeanwhile(file.name);
   await writeFile(file.path, object.bytes);
@@ -137,9 +137,8 @@ async function replacedHere(
 
 export function changedMeanwhile(name: string): QianmoError {
   return new QianmoError({
-    kind: 'transient',
+    ...{ kind: 'transient', where: name },
     what: 'a log was changed while its rows were taken out',
-    where: name,
     expected: 'logs that nobody writes meanwhile',
     cure: 'stop what writes it, and run the same command again: it goes on with this file',
   });

@@ -39,10 +39,11 @@ export async function tracesIn(
     if (holds === true) found.push(name);
   };
   for (const address of places) {
-    if (!address.startsWith('s3://'))
+    if (!address.startsWith('s3://')) {
       for (const path of await localFiles(resolve(objectFolderOf(address))))
         if (seen.size < seen.add(path).size) await lookInto(path, path);
-    if (!address.startsWith('s3://')) continue;
+      continue;
+    }
     const [, folder = address, rest = ''] =
       /^(s3:\/\/[^/]+(?:\/.*)?)\/([^/]+)\/?$/.exec(address) ?? [];
     const store = place.objectStoreOf(folder);
@@ -96,13 +97,13 @@ async function isInBytes(
   const forms = new Set([value, value.replaceAll('"', '""'), JSON.stringify(value).slice(1, -1)]);
   const patterns = [...forms].map((form) => {
     const bytes = Buffer.from(form).toString('hex').replace(/../g, '\\x$&');
-    const before = isText && /^[0-9A-Za-z]/.test(form) ? '(?<![0-9A-Za-z])' : '';
+    const before = isText && /^[0-9A-Za-z]/.test(form) ? '(?<=[^0-9A-Za-z])' : '';
     return `${before}${bytes}${isText && /[0-9A-Za-z]$/.test(form) ? '(?=[^0-9A-Za-z])' : ''}`;
   });
   const pattern = new RegExp(patterns.join('|'));
   // What is beside an id may be in the next chunk.
   const keptCount = 6 * Buffer.byteLength(value) + 2;
-  let text = '';
+  let text = '\0';
   for await (const chunk of source) {
     text += chunk.toString('latin1');
     if (pattern.test(text)) return true;

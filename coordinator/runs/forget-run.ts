@@ -38,22 +38,20 @@ export interface ForgottenRows {
 const OF_OUTPUT =
   /^(?:(?:checkpoints|events|auto|global|plain|bundles|trials|tracking)\/.+|best\.yaml|(?:data|start|report|sweep|auto|comparison)\b.*\.(?:html|json)|evaluation\b.*\.json|(?:test-logits|crowd-blocks)\b.*\.safetensors)$/;
 
-type Asked = Pick<RequestOf<'forget'>, 'adgroup' | 'value'>;
-
 export async function forgetRows(
-  { config: source, adgroup, value, logs = [], also, dryRun }: RequestOf<'forget'>,
+  request: RequestOf<'forget'>,
   context: RunContext,
 ): Promise<ForgottenRows> {
+  const { config: source, logs = [], also, dryRun } = request;
   const config = await configOf(RUN_CONFIG, source, context.environment);
-  const forgotten = forgottenOf({ adgroup, value }, config);
+  const forgotten = forgottenOf(request, config);
   const { store, splitFile, memoryMiBMax, format } = config.data;
   const output = objectStoreOf(config, config.output);
   const work = { temporaryFolder: tmpdir(), signal: context.signal, memoryMiBMax };
   return withDuckSession('forget', work, async (session, temporaryFolder) => {
     const storeOf = (address: string): typeof output => objectStoreOf(config, address);
     const place = { session, temporaryFolder, objectStoreOf: storeOf };
-    const files: FileToRewrite[] = [];
-    const [places, others] = [[] as string[], [] as string[]];
+    const [files, places, others] = [[] as FileToRewrite[], [] as string[], [] as string[]];
     for (const address of [config.data.logs, logs].flat()) {
       const rowLog = await rowLogAt(address, storeOf);
       (rowLog === null ? others : places).push(address);
@@ -69,11 +67,17 @@ export async function forgetRows(
     requireLogsElsewhere(places, removed);
     const rewritten = files.map(({ name, rowCount }) => ({ name, rowCount }));
     const made = config.auto === undefined ? ['train', 'evaluate'] : ['auto'];
-    const verbs = ['prepare', ...made, 'export'];
-    const commands = verbs.map((verb) => `qianmo ${verb} ${placeOf(source)}`);
+    const commands = ['prepare', ...made, 'export'].map(
+      (verb) => `qianmo ${verb} ${placeOf(source)}`,
+    );
     const result = { isDryRun: dryRun, rewritten, removed, commands };
     if (dryRun) return { ...result, traces: null };
-    await claimAll(config, context);
+    // Until the call ends, no other coordinator trains the run or searches for its model.
+    const search = config.auto === undefined ? [] : [searchOutputOf(config.output)];
+    for (const address of [checkpointAddressOf(config), ...search]) {
+      const claim = await claimedPlace(config, { run: config.run, address }, context);
+      if (claim !== null) context.onClose(() => claim.release());
+    }
     const target = await openStoreTarget(store, storeOf, temporaryFolder);
     try {
       for (const file of files) {
@@ -94,8 +98,9 @@ export async function forgetRows(
   });
 }
 
-function forgottenOf({ adgroup, value = '' }: Asked, { data: { task } }: RunConfig): Forgotten {
-  const [, column, text] = /^([^=]+)=(.+)$/s.exec(value) ?? [];
+function forgottenOf({ adgroup, value }: RequestOf<'forget'>, { data }: RunConfig): Forgotten {
+  const { task } = data;
+  const [, column, text] = /^([^=]+)=(.+)$/s.exec(value ?? '') ?? [];
   if (column !== undefined && text !== undefined) return { column, value: text, isAdgroup: false };
   if (adgroup !== undefined && typeof task === 'string')
     return { column: task, value: adgroup, isAdgroup: true };
@@ -115,25 +120,11 @@ function requireLogsElsewhere(logs: readonly string[], removed: readonly string[
   const log = logs.find((each) => removed.some((place) => pathOf(each).startsWith(pathOf(place))));
   if (log === undefined) return;
   throw new QianmoError({
-    kind: 'usage',
+    ...{ kind: 'usage', where: log },
     what: 'a log lies in a place that is made of the logs and would be removed',
-    where: log,
     expected: `logs outside of ${removed.join(', ')}`,
     cure: 'move the log, and correct data.logs',
   });
-}
-
-/**
- * Until the call ends, no other coordinator trains the run or searches for its model.
- *
- * @throws QianmoError `taken` while one does.
- */
-async function claimAll(config: RunConfig, context: RunContext): Promise<void> {
-  const search = config.auto === undefined ? [] : [searchOutputOf(config.output)];
-  for (const address of [checkpointAddressOf(config), ...search]) {
-    const claim = await claimedPlace(config, { run: config.run, address }, context);
-    if (claim !== null) context.onClose(() => claim.release());
-  }
 }
 
 /** The lines that tell of it, and the error of a system that still holds the id. */
@@ -146,21 +137,16 @@ export function shownForgotten(result: ForgottenRows) {
   ];
   if (traces === null) return { text: lines.join('\n'), json: result };
   const { fileCount, byteCount, skipped, found } = traces;
-  const [skippedFirst] = skipped;
-  if (skippedFirst !== undefined)
-    lines.push(
-      `not looked through: ${skipped.length} files, such as ${skippedFirst} (an id below 4 bytes, or a compression that is not read)`,
-    );
+  if (skipped.length > 0)
+    lines.push(`not looked through (id too short, or compressed): ${skipped.join(', ')}`);
   lines.push(
     `${found.length === 0 ? 'no trace' : 'traces'} of the id in ${fileCount} files of ${byteCount} bytes`,
-    ...['to make again what was removed:', ...commands.map((command) => `  ${command}`)],
+    ...['to make again what was removed:', ...commands],
   );
   const shown = { text: lines.join('\n'), json: result };
   if (found.length === 0) return shown;
   const failure = new QianmoError({
-    kind: 'data',
-    what: 'the id is still found',
-    expected: 'no file that holds it',
+    ...{ kind: 'data', what: 'the id is still found', expected: 'no file that holds it' },
     found: `\n${found.map((name) => `    ${name}`).join('\n')}`,
     cure: 'logs: name them with --logs; state of a server: remove the adgroup by POST /v1/adgroups, or the folder while the server is stopped; other files: remove them; then run the same command again',
   });

@@ -94,9 +94,8 @@ export const forget = call('forget', {
   operands: ['config'],
   plugins: true,
   help: `
-Logs are written again without the rows; task store, checkpoints, reports and bundles of the run are removed, and the commands
-that make them again are printed. Then every file is searched for the id. A forget that was stopped goes on when it is started
-again.
+Logs are written again without the rows; what the run made of them is removed, and the commands that make it again are printed.
+Every file is then searched for the id. A forget that was stopped goes on when it is started again.
 Examples:
   qianmo forget run.yaml --adgroup g7 --dry-run
   qianmo forget run.yaml --value user=u123 --logs runs/shop/rows --also runs/shop/state,s3://models/shop`,
