@@ -10,9 +10,9 @@ import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
-import { logsToRewrite, type FileToRewrite, type Forgotten } from '../forget/forget-logs.js';
-import { servedRowsToRewrite } from '../forget/forget-served-rows.js';
-import { tracesIn, type Traces } from '../forget/traces.js';
+import { logsToRewrite, type FileToRewrite, type Forgotten } from '../logs/forget-rows.js';
+import { servedRowsToRewrite } from '../logs/forget-served-rows.js';
+import { tracesIn, type Traces } from '../logs/traces.js';
 import { findLogFiles } from '../logs/log-files.js';
 import { rowLogAt } from '../logs/row-log.js';
 import { withDuckSession } from '../logs/work-folder.js';
@@ -148,7 +148,7 @@ export function shownForgotten(result: ForgottenRows) {
   const failure = new QianmoError({
     ...{ kind: 'data', what: 'the id is still found', expected: 'no file that holds it' },
     found: `\n${found.map((name) => `    ${name}`).join('\n')}`,
-    cure: 'logs: name them with --logs; state of a server: remove the adgroup by POST /v1/adgroups, or the folder while the server is stopped; other files: remove them; then run the same command again',
+    cure: 'logs: name them with --logs; state of a server: stop it and remove its folder; other files: remove them; then run the same command again',
   });
   return { ...shown, failure };
 }

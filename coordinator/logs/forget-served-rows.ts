@@ -8,7 +8,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import type { z } from 'zod';
 import { LineSchema } from '../../shared/config/row-record.js';
 import { joinAddress, type ObjectStore } from '../../shared/storage/object-store.js';
-import { changedMeanwhile, type FileToRewrite, type Forgotten } from './forget-logs.js';
+import { changedMeanwhile, type FileToRewrite, type Forgotten } from './forget-rows.js';
 
 type Line = z.output<typeof LineSchema>;
 type Ranking = Extract<Line, { kind: 'ranking' }>;
@@ -75,7 +75,7 @@ function isOf({ shown, features, context }: Ranking, index: number, forgotten: F
   const { column, value, isAdgroup } = forgotten;
   if (isAdgroup) return shown['adgroup']?.[index] === value;
   const found = column in features ? features[column]?.[index] : context[column];
-  return found !== undefined && typeof found !== 'object' && String(found) === value;
+  return typeof found === 'number' ? String(found) === value : found === value;
 }
 
 /** Null if nothing of it is to be forgotten. A decision about such candidates cannot be replayed, and goes. */

@@ -5,18 +5,18 @@ import { basename, dirname, join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { syncFolder } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { needsDecompression } from '../logs/decompression.js';
-import type { DuckSession } from '../logs/duckdb-session.js';
+import { needsDecompression } from './decompression.js';
+import type { DuckSession } from './duckdb-session.js';
 import {
   columnsOf,
   linesOf,
   requireColumn,
   separatorIn,
   unreadableLog,
-} from '../logs/log-columns.js';
-import type { LogFile } from '../logs/log-files.js';
-import { delimitedScan, pointerOf } from '../logs/log-reading.js';
-import { identifier, literal } from '../logs/sql.js';
+} from './log-columns.js';
+import type { LogFile } from './log-files.js';
+import { delimitedScan, pointerOf } from './log-reading.js';
+import { identifier, literal } from './sql.js';
 
 /** Rows to forget: those whose text in a column is the value. */
 export interface Forgotten {

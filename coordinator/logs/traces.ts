@@ -7,9 +7,9 @@ import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
-import type { DuckSession } from '../logs/duckdb-session.js';
-import { literal } from '../logs/sql.js';
-import type { ForgetPlace } from './forget-logs.js';
+import type { DuckSession } from './duckdb-session.js';
+import { literal } from './sql.js';
+import type { ForgetPlace } from './forget-rows.js';
 
 export interface Traces {
   readonly fileCount: number;
