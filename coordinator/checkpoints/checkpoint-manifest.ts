@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { FingerprintSchema } from '../../shared/events/device-report.js';
 import {
   hashAfterDense,
@@ -189,9 +189,7 @@ const VersionedSchema = z.object({ formatVersion: z.int().positive() });
 function refuseOtherVersion(value: unknown, where: string): void {
   const version = VersionedSchema.safeParse(value);
   if (!version.success || version.data.formatVersion === CHECKPOINT_FORMAT_VERSION) return;
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'another version of qianmo wrote this checkpoint',
+  throw errorOf('environment', 'another version of qianmo wrote this checkpoint', {
     where,
     expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
     found: `format ${version.data.formatVersion}`,

@@ -19,7 +19,7 @@ import {
 } from './checkpoint-manifest.js';
 import { at, float64At } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { configDifferences } from '../../shared/config/run-config.js';
 import {
   type RunEventOf,
@@ -262,9 +262,7 @@ class Search {
   }
 
   #noneIsWhole(): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: 'there are checkpoints, but none is complete',
+    return errorOf('data', 'there are checkpoints, but none is complete', {
       where: this.#store.address,
       found: `\n${this.#damages.map((damage) => `    ${damage}`).join('\n')}`,
       cure: 'restore the objects named above from a backup, or start again with --fresh',
@@ -536,12 +534,7 @@ function splitOnce(codedName: string): [string, string] {
 }
 
 function misfit(where: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the tensors of a checkpoint do not fit its manifest',
-    where,
-    found,
-  });
+  return errorOf('data', 'the tensors of a checkpoint do not fit its manifest', { where, found });
 }
 
 /** @param spec of the grown store; its tables have as many rows as before, or more. */
@@ -550,8 +543,7 @@ export function grownParameters(parameters: MetaParameters, spec: ModelSpec): Me
   for (const { name, rowCount } of spec.tables) {
     const table = parameters.tables.get(name);
     if (table === undefined) throw new Error(`there is no table ${name}`);
-    const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - table.rowCount);
-    tables.set(name, grownTable(table, rowCount, newRows));
+    tables.set(name, grownTable(table, rowCount, unknownRow(table)));
   }
   const dense = new Map(parameters.dense);
   for (const { name, shape } of spec.variables.filter(({ isFixed }) => isFixed === true)) {
@@ -559,8 +551,7 @@ export function grownParameters(parameters: MetaParameters, spec: ModelSpec): Me
     if (variable === undefined) throw new Error(`there is no variable ${name}`);
     const [before, rowCount, width] = [at(variable.shape, 0), at(shape, 0), at(shape, 1)];
     const table = { rowCount: before, width, values: variable.values };
-    const newRows = (): Float32Array => copiesOf(table, UNKNOWN_ID, rowCount - before);
-    dense.set(name, { shape, values: grownTable(table, rowCount, newRows).values });
+    dense.set(name, { shape, values: grownTable(table, rowCount, unknownRow(table)).values });
   }
   return { dense, tables };
 }
@@ -584,11 +575,7 @@ export function grownState(
   for (const [name, table] of optimizer.tables) {
     const grown = metaParameters.tables.get(name.slice(name.indexOf('/') + 1));
     if (grown === undefined) throw new Error(`there is no table for ${name}`);
-    const newCount = grown.rowCount - table.rowCount;
-    tables.set(
-      name,
-      grownTable(table, grown.rowCount, () => new Float32Array(newCount * table.width)),
-    );
+    tables.set(name, grownTable(table, grown.rowCount, new Float32Array(table.width)));
   }
   return {
     ...{ ...others, metaParameters, optimizer: { ...optimizer, tables } },
@@ -596,24 +583,17 @@ export function grownState(
   };
 }
 
-/** @param newRows end to end; only asked for if there are some. */
-function grownTable(
-  table: EmbeddingTable,
-  rowCount: number,
-  newRows: () => Float32Array,
-): EmbeddingTable {
+/** @param newRow what each new row is */
+function grownTable(table: EmbeddingTable, rowCount: number, newRow: Float32Array): EmbeddingTable {
   const { width, rowCount: before } = table;
   if (rowCount === before) return table;
   if (rowCount < before) throw new Error(`a table of ${before} rows has no ${rowCount}`);
   const values = new Float32Array(rowCount * width);
   values.set(table.values);
-  values.set(newRows(), before * width);
+  for (let row = before; row < rowCount; row += 1) values.set(newRow, row * width);
   return { rowCount, width, values };
 }
 
-function copiesOf({ width, values }: EmbeddingTable, row: number, count: number): Float32Array {
-  const copies = new Float32Array(count * width);
-  const copied = values.subarray(row * width, (row + 1) * width);
-  for (let copy = 0; copy < count; copy += 1) copies.set(copied, copy * width);
-  return copies;
+function unknownRow({ width, values }: EmbeddingTable): Float32Array {
+  return values.subarray(UNKNOWN_ID * width, (UNKNOWN_ID + 1) * width);
 }

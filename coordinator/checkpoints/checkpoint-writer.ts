@@ -37,7 +37,7 @@ import {
 import { type TableSnapshot, wholeSnapshotOf } from './table-snapshot.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import { hashAfterDense, metaParametersDigest } from '../../shared/models/meta-parameters.js';
 import {
@@ -284,9 +284,7 @@ class RunCheckpointStore implements Checkpoints {
     if (found !== null && areEqual(found.bytes, bytes)) return;
     // A process that has taken over the run may have removed it.
     await this.#options.claim?.demand();
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the object store does not return what was written',
+    throw errorOf('environment', 'the object store does not return what was written', {
       where: `${store.address}/${key}`,
       cure: 'check whether something else deletes or changes objects there, and whether the disk is failing',
     });

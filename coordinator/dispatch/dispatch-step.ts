@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { WAKE_ALL, type JobProducer, type JobRecord } from '../../shared/queue/job-queue.js';
@@ -233,9 +233,7 @@ export class DispatchStep<Value extends object> {
   #unfinished(): QianmoError {
     const { limits, health } = this.#context;
     const clouded = health.describe();
-    return new QianmoError({
-      kind: 'transient',
-      what: 'an outer step did not get all its results in time',
+    return errorOf('transient', 'an outer step did not get all its results in time', {
       ...(this.#openPlace === undefined ? {} : { where: this.#openPlace }),
       expected: `${this.#call.orders.length} results within ${limits.outerStepTimeoutMs} ms`,
       found: `${this.#openByJobId.size} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
@@ -487,9 +485,7 @@ export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): 
   const byteCount = Buffer.byteLength(JSON.stringify(jobAlone));
   const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
   if (byteCount <= byteCountMax) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,
+  throw errorOf('usage', `a job of ${taskCountOf(job)} tasks is too large for the queue`, {
     where,
     expected: `at most ${byteCountMax} bytes`,
     found: `${byteCount} bytes`,

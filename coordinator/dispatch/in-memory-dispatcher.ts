@@ -5,7 +5,7 @@
 
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { type Job, PROTOCOL_VERSION, taskCountOf } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -179,9 +179,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
 }
 
 function interrupted(): QianmoError {
-  return new QianmoError({
-    kind: 'interrupted',
-    what: 'stopped before every job had a result',
+  return errorOf('interrupted', 'stopped before every job had a result', {
     cure: 'continue with --resume',
   });
 }

@@ -3,7 +3,12 @@
  * means for it. Pure, apart from counting.
  */
 
-import { DivergenceError, type FailureReport, QianmoError } from '../../shared/base/errors.js';
+import {
+  DivergenceError,
+  type FailureReport,
+  QianmoError,
+  errorOf,
+} from '../../shared/base/errors.js';
 import { type JobFailure, parseJobFailure } from '../../shared/queue/queue-errors.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
 import {
@@ -176,9 +181,7 @@ export class JobDelivery {
   }
 
   hopeless(reason: string): QianmoError {
-    return new QianmoError({
-      kind: 'failed',
-      what: 'a job can never be done',
+    return errorOf('failed', 'a job can never be done', {
       where: this.where,
       found: reason,
       cure: 'correct what the worker found, then continue with --resume',

@@ -7,7 +7,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
@@ -259,9 +259,7 @@ class RunCourse {
   cancel(): boolean {
     if (this.#isFinished || this.#cancelled.signal.aborted) return false;
     this.#cancelled.abort(
-      new QianmoError({
-        kind: 'cancelled',
-        what: 'the run was cancelled through its queue',
+      errorOf('cancelled', 'the run was cancelled through its queue', {
         cure: 'continue with --resume',
       }),
     );

@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { Outage, withRetry } from '../../shared/network/retry.js';
 import { StoreUnavailableError } from '../../shared/storage/object-store.js';
 import {
@@ -154,9 +154,7 @@ export function interruptedBy({ reason }: AbortSignal): QianmoError {
 }
 
 function interrupted(): QianmoError {
-  return new QianmoError({
-    kind: 'interrupted',
-    what: 'stopped on request while jobs were open',
+  return errorOf('interrupted', 'stopped on request while jobs were open', {
     cure: 'continue with --resume',
   });
 }
@@ -164,9 +162,7 @@ function interrupted(): QianmoError {
 function stayedAway(where: string, { reason, cause }: QueueUnavailableError): QianmoError {
   const isStore = cause instanceof StoreUnavailableError;
   const server = isStore ? 'the object store of large blobs' : 'Redis';
-  return new QianmoError({
-    kind: 'transient',
-    what: `${server} stayed away for longer than one outer step may take`,
+  return errorOf('transient', `${server} stayed away for longer than one outer step may take`, {
     where: isStore ? (cause.report.where ?? where) : where,
     found: reason,
     cure: `start ${isStore ? 'it' : 'Redis'} and continue with --resume, or raise queue.outerStepTimeoutMs`,
@@ -175,9 +171,7 @@ function stayedAway(where: string, { reason, cause }: QueueUnavailableError): Qi
 }
 
 function refused(where: string, error: QueueRefusedError): QianmoError {
-  return new QianmoError({
-    kind: 'environment',
-    what: error.report.what,
+  return errorOf('environment', error.report.what, {
     where,
     found: error.reason,
     cure: `${error.cure}; then continue with --resume`,

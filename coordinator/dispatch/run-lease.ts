@@ -2,7 +2,7 @@
 
 import { secondsText } from '../../shared/names/counted.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { holdLease, type HeldLease, type LeaseTerms } from '../../shared/storage/lease.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -33,9 +33,7 @@ export function runLeaseTerms({ run, where, sink, ...terms }: RunLeaseOptions): 
     },
     busyError: ({ process, sinceMs }, heldRun = run) => {
       const holder = `process ${process.pid} on ${process.host}, since ${new Date(sinceMs).toISOString()}`;
-      return new QianmoError({
-        kind: 'taken',
-        what: `another coordinator works on run ${heldRun}: ${holder}`,
+      return errorOf('taken', `another coordinator works on run ${heldRun}: ${holder}`, {
         where,
         expected: 'one coordinator at a time',
         ...(heldRun === run ? {} : { found: `run ${run} asks for what run ${heldRun} has` }),

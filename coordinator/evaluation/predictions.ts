@@ -4,7 +4,7 @@ import { at, spanAt } from '../../shared/base/arrays.js';
 import { rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DuckDBInstance, type DuckDBAppender } from '@duckdb/node-api';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -46,9 +46,7 @@ export async function writePredictions(
   } catch (cause) {
     // If the folder does not exist, there is nothing to remove.
     await rm(unfinished, { force: true }).catch(() => undefined);
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the predictions cannot be written',
+    throw errorOf('environment', 'the predictions cannot be written', {
       where: path,
       cure: 'check that the folder exists, is writable and has free space',
       cause,
@@ -66,9 +64,7 @@ export async function writePredictions(
  */
 export async function requirePredictionsPath(path: string): Promise<void> {
   const refused = (expected: string, found: string): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what: 'the predictions cannot be written to this path',
+    errorOf('usage', 'the predictions cannot be written to this path', {
       where: path,
       expected,
       found,

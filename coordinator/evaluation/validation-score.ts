@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { at, spreadOver } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import { DivergenceError, errorOf } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
@@ -57,9 +57,7 @@ export function validationTasksOf(
   const labels = labelsOf(store.manifest);
   const labelIndex = labels.findIndex((label) => label.segment === segment);
   if (labelIndex < 0)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'a run is scored on the tasks of one segment',
+    throw errorOf('usage', 'a run is scored on the tasks of one segment', {
       where: storeAddress,
       expected: `segment: one of ${labels.map((label) => label.segment ?? 'none').join(', ')}`,
       found: segment ?? 'none',
@@ -69,9 +67,7 @@ export function validationTasksOf(
     (task) => task.split === 'validation' && (task.labelIndex ?? 0) === labelIndex,
   );
   if (tasks.length === 0)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the task store has no validation adgroup',
+    throw errorOf('data', 'the task store has no validation adgroup', {
       where: storeAddress,
       expected: `validation adgroups to score on${segment === null ? '' : ` of the segment ${segment}`}`,
       found: `${store.tasks.length} adgroups, none of them in the validation split`,

@@ -20,7 +20,7 @@ import {
   type AdaptableModel,
   type TaskJobContext,
 } from '../evaluation/task-jobs.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
@@ -165,9 +165,7 @@ function requireEvaluation(
   { metaDigest, storeDigest, where }: ServingSource,
 ): EvaluationReport {
   const refused = (what: string, found?: string): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what,
+    errorOf('usage', what, {
       where,
       expected: 'an evaluation of this checkpoint, which chooses what adgroups are served',
       ...(found === undefined ? {} : { found }),
@@ -240,9 +238,7 @@ export class AdaptedShards {
     const { objects } = this.#source;
     const bytes = await this.#soundBytes(shardIndex);
     if (bytes === null)
-      throw new QianmoError({
-        kind: 'data',
-        what: 'adapted adgroups of this export are missing or damaged',
+      throw errorOf('data', 'adapted adgroups of this export are missing or damaged', {
         where: `${objects.address}/${this.#keyOf(shardIndex)}`,
         cure: 'run the same command again: it adapts them once more',
       });

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { at, spanAt } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import {
   adaptedTaskOf,
   blockLayoutOf,
@@ -666,9 +666,7 @@ async function dictionaryOf(
   featureName: string,
 ): Promise<readonly (string | null)[]> {
   if (store.readDictionary !== undefined) return store.readDictionary(featureName);
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the task store holds no dictionaries',
+  throw errorOf('data', 'the task store holds no dictionaries', {
     where: featureName,
     expected: 'the values of the ids of this feature',
     cure: 'export a run on a store that `qianmo prepare` wrote',

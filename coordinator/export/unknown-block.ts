@@ -18,9 +18,8 @@ import {
   storeForModel,
 } from '../../shared/tasks/task-store.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
-import { adaptTasks } from '../evaluation/task-jobs.js';
+import { adaptTasks, type AdaptableModel, type TaskJobContext } from '../evaluation/task-jobs.js';
 import { UNADAPTED } from '../evaluation/arms.js';
-import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
 import type { RunCaller } from '../plan/prepared-run.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';

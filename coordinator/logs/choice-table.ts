@@ -1,6 +1,6 @@
 /** Logged choices from a table with named columns: CSV, TSV or Parquet, plain or compressed. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { findLogFiles } from './log-files.js';
@@ -109,9 +109,7 @@ function addChoice(
 }
 
 function badRow(found: string, paths: readonly string[]): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the table of choices cannot be used',
+  return errorOf('data', 'the table of choices cannot be used', {
     where: paths.join(', '),
     expected:
       'numbers; propensities above 0 and at most 1, target propensities from 0 to 1, at most 10,000,000 rows',

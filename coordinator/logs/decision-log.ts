@@ -1,6 +1,6 @@
 /** Logged choices from the row log of a ranking server: decisions joined with feedback on what they showed. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
 import type { RowRecord } from '../../shared/config/row-record.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -106,8 +106,7 @@ export async function joinedRows(
     shown.push({ id, shownMs, windowMs: settings.feedback.windowSeconds * MS_PER_SECOND, slots });
     slotCount += slots.length;
     if (slotCount > SLOTS_MAX)
-      throw new QianmoError({
-        ...{ kind: 'data', what: 'the log holds too many slots for one evaluation' },
+      throw errorOf('data', 'the log holds too many slots for one evaluation', {
         ...{ expected: `at most ${SLOTS_MAX}`, cure: 'give fewer files' },
       });
   }

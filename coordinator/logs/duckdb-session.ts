@@ -6,7 +6,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance } from '@duckdb/node-api';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { counted } from '../../shared/names/counted.js';
 
 /** A part of a stream of results. */
@@ -154,9 +154,7 @@ function isInterrupt(cause: unknown): boolean {
 }
 
 export function interruption(): QianmoError {
-  return new QianmoError({
-    kind: 'interrupted',
-    what: 'prepare was stopped on request and wrote nothing',
+  return errorOf('interrupted', 'prepare was stopped on request and wrote nothing', {
     cure: 'run the command again',
   });
 }
@@ -171,17 +169,13 @@ export function shortDuckMessage(error: unknown): string {
 function duckFailure(cause: unknown, folder: string, memoryMiBMax: number): unknown {
   const message = cause instanceof Error ? cause.message : String(cause);
   if (/no space left|disk quota|max_temp_directory_size|could not write all bytes/i.test(message))
-    return new QianmoError({
-      kind: 'environment',
-      what: 'the disk is full',
+    return errorOf('environment', 'the disk is full', {
       where: folder,
       found: shortDuckMessage(cause),
       cure: 'free up space there, or set TMPDIR to a folder on another disk; no partial file was kept',
     });
   if (/out of memory/i.test(message))
-    return new QianmoError({
-      kind: 'environment',
-      what: 'prepare needs more memory than it may use',
+    return errorOf('environment', 'prepare needs more memory than it may use', {
       where: 'data.memoryMiBMax',
       expected: `at most ${memoryMiBMax} MiB`,
       found: shortDuckMessage(cause),
@@ -219,9 +213,7 @@ async function* chunksAhead<Chunk extends { readonly rowCount: number }>(
 
 /** The error of rows that end early. DuckDB's client returns an empty chunk at the end and after a failure alike. */
 function rowsLost(folder: string, expected: number, found: number): QianmoError {
-  return new QianmoError({
-    kind: 'environment',
-    what: 'DuckDB stopped in the middle of its rows',
+  return errorOf('environment', 'DuckDB stopped in the middle of its rows', {
     where: folder,
     expected: counted(expected, 'row'),
     found: counted(found, 'row'),

@@ -1,7 +1,7 @@
 /** Sums of an A/B test by unit, arm and segment, from logs of any format or from the row log of a ranking server. */
 
 import { tmpdir } from 'node:os';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -121,9 +121,7 @@ async function makeRows(
     `SELECT CAST(number AS DOUBLE) FROM rows WHERE y IS NULL OR x IS NULL OR x < 0 OR before IS NULL ORDER BY number LIMIT 1`,
   );
   if (bad[0] === undefined) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a row of the test cannot be counted',
+  throw errorOf('data', 'a row of the test cannot be counted', {
     where: `${logs.join(', ')}, row ${Number(bad[0][0]) + 1}`,
     expected:
       'an outcome that is a number, impressions from 0 on, and with --from a time: seconds or milliseconds since 1970, or a date',
@@ -184,9 +182,7 @@ function chosenArms(
     const starting = found.filter((each) => each.startsWith(name));
     const match = found.includes(name) ? name : starting.length === 1 ? starting[0] : undefined;
     if (match !== undefined) return match;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'no arm of the test has this name',
+    throw errorOf('usage', 'no arm of the test has this name', {
       where: `--arms: ${name}`,
       expected: `a value of the column ${arm}, or the start of one: ${found.slice(0, ARMS_MAX).join(', ')}`,
     });
@@ -194,9 +190,7 @@ function chosenArms(
   const names = [...new Set(chosen ?? found)];
   if (names.length > ARMS_MAX) throw tooMany('arms', ARMS_MAX, '--arms');
   if (names.length > 1) return names;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'there is nothing to compare',
+  throw errorOf('data', 'there is nothing to compare', {
     where: logs.join(', '),
     expected: `rows of at least two arms (column ${arm})`,
     found: counted(names.length, 'arm'),
@@ -205,9 +199,7 @@ function chosenArms(
 }
 
 function tooMany(what: string, most: number, option: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: `the test has too many ${what}`,
+  return errorOf('usage', `the test has too many ${what}`, {
     where: option,
     expected: `at most ${most}`,
     cure:
@@ -218,9 +210,7 @@ function tooMany(what: string, most: number, option: string): QianmoError {
 }
 
 function missingColumn(part: Part, logs: readonly string[]): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: `the column of ${NAMES[part]} is not named`,
+  return errorOf('usage', `the column of ${NAMES[part]} is not named`, {
     where: logs.join(', '),
     expected: `--${part} COLUMN; only row logs of a server have columns of their own for arm, outcome and time`,
   });

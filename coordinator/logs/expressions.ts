@@ -3,7 +3,7 @@
  * Types are inferred from every row, never from a sample, so that `rating >= 4` cannot round 3.5.
  */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { ColumnTypes } from '../../shared/features/encoding-rules.js';
 import { type DuckSession, shortDuckMessage } from './duckdb-session.js';
 import type { LogColumn } from './log-columns.js';
@@ -63,9 +63,7 @@ function collectColumns(node: unknown, names: Set<string>): void {
 }
 
 function badExpression(expression: ConfigExpression, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'an SQL expression of the config is not valid',
+  return errorOf('usage', 'an SQL expression of the config is not valid', {
     where: `${expression.configPath}: ${expression.sql}`,
     expected: 'an expression over the columns of the logs, in the SQL of DuckDB',
     found,
@@ -275,9 +273,7 @@ function requireNamesApart(names: readonly string[]): void {
   for (const [index, name] of names.entries()) {
     const earlier = names.slice(0, index).find((e) => foldedName(e) === foldedName(name));
     if (earlier !== undefined)
-      throw new QianmoError({
-        kind: 'usage',
-        what: 'expressions name two columns of the logs that differ only in case',
+      throw errorOf('usage', 'expressions name two columns of the logs that differ only in case', {
         where: 'data',
         expected: 'names that SQL, which does not heed case, can tell apart',
         found: `"${earlier}" and "${name}"`,

@@ -2,18 +2,12 @@
 
 import { chmod, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf, type QianmoError } from '../../shared/base/errors.js';
 import { syncFolder } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { needsDecompression } from './decompression.js';
 import type { DuckSession } from './duckdb-session.js';
-import {
-  columnsOf,
-  linesOf,
-  requireColumn,
-  separatorIn,
-  unreadableLog,
-} from './log-columns.js';
+import { columnsOf, linesOf, requireColumn, separatorIn, unreadableLog } from './log-columns.js';
 import type { LogFile } from './log-files.js';
 import { delimitedScan, pointerOf } from './log-reading.js';
 import { identifier, literal } from './sql.js';
@@ -46,9 +40,8 @@ export async function logsToRewrite(
 ): Promise<FileToRewrite[]> {
   const unwritten = files.find(({ name }) => needsDecompression(name));
   if (unwritten !== undefined)
-    throw new QianmoError({
-      ...{ kind: 'usage', where: unwritten.name },
-      what: 'logs in this compression are read, but not written again',
+    throw errorOf('usage', 'logs in this compression are read, but not written again', {
+      where: unwritten.name,
       expected: '.csv, .tsv or .jsonl, also with .gz or .zst, or .parquet',
       cure: 'compress it again as .gz, remove the old file, and run the same command again',
     });
@@ -136,9 +129,8 @@ async function replacedHere(
 }
 
 export function changedMeanwhile(name: string): QianmoError {
-  return new QianmoError({
-    ...{ kind: 'transient', where: name },
-    what: 'a log was changed while its rows were taken out',
+  return errorOf('transient', 'a log was changed while its rows were taken out', {
+    where: name,
     expected: 'logs that nobody writes meanwhile',
     cure: 'stop what writes it, and run the same command again: it goes on with this file',
   });

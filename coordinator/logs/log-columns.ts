@@ -1,6 +1,6 @@
 /** The columns of the logs: their names and types, and the search for a column that a config names. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { nearestName } from '../../shared/names/nearest-name.js';
 import { type DuckSession, shortDuckMessage } from './duckdb-session.js';
 import type { LogFile } from './log-files.js';
@@ -54,9 +54,7 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
   // Without the line, which may be long, or noise of a file that is no text.
   const found = shortDuckMessage(cause).replace(/Original Line: .*\n/, '');
   const cure = 'check that the file is whole and that its name or data.format says what it is';
-  return new QianmoError({
-    kind: 'data',
-    what: 'a log file cannot be read',
+  return errorOf('data', 'a log file cannot be read', {
     where: file.name,
     expected: `a whole file in the format ${file.format}`,
     found,
@@ -68,9 +66,7 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
 
 /** A message about it names options of DuckDB. */
 function unlikeLineEnds({ name }: LogFile): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'a log file cannot be read',
+  return errorOf('data', 'a log file cannot be read', {
     where: name,
     expected: 'rows that end alike, by LF or by CR and LF',
     found: 'rows that end in two ways, or a CR within a text without quotes',
@@ -95,9 +91,7 @@ async function headerColumns(file: LogFile, session: DuckSession): Promise<LogCo
   const names = splitHeader(line, separatorOf(file, line));
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
   if (repeated !== undefined)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'two columns of a log have the same name',
+    throw errorOf('data', 'two columns of a log have the same name', {
       where: `${file.name}, line 1`,
       found: `"${repeated}"`,
       cure: 'rename one of them',
@@ -138,9 +132,7 @@ export async function requireHeaderFirst(
     return name === null ? names.length > 2 : names.includes(name);
   });
   if (above < 1) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the first line of a log is not its header',
+  throw errorOf('data', 'the first line of a log is not its header', {
     where: file.name,
     expected: `the names of the columns${name === null ? '' : `, "${name}" among them`}`,
     found: `"${lines[0] ?? ''}"; line ${above + 1} has ${name === null ? 'more fields' : 'it'}`,
@@ -210,9 +202,7 @@ export function requireColumn(
   if (exact !== undefined) return exact;
   const names = columns.map((column) => column.name);
   const nearest = nearestName(name, names);
-  throw new QianmoError({
-    kind: 'usage',
-    what: `the logs have no column "${name}"`,
+  throw errorOf('usage', `the logs have no column "${name}"`, {
     where: `${configPath}, ${fileName}`,
     expected: `one of ${names.slice(0, 40).join(', ')}${names.length > 40 ? ', ...' : ''}`,
     found: `"${name}"`,
@@ -267,9 +257,7 @@ async function commonType(
     return String(wider);
   }
   if (types.some((type) => type !== null && NESTED.test(type)))
-    throw new QianmoError({
-      kind: 'data',
-      what: `the column "${name}" has another type in another log file`,
+    throw errorOf('data', `the column "${name}" has another type in another log file`, {
       where: [...fileByType.values()].map((file) => file.name).join(', '),
       expected: 'one type in all files',
       found: types.map((type) => type ?? 'text').join(', '),

@@ -8,7 +8,7 @@ import { mkdir, open, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataConfig } from '../../shared/config/data-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
@@ -84,9 +84,7 @@ export async function findLogFiles(
       ? await fetchFromStore(pattern, source)
       : await localMatches(pattern, source.session);
     if (matches.length === 0)
-      throw new QianmoError({
-        kind: 'data',
-        what: 'no log file matches',
+      throw errorOf('data', 'no log file matches', {
         where: `data.logs: ${pattern}`,
         expected: `at least one file (${READABLE})`,
         cure: 'correct the path or pattern; paths are relative to the folder in which the command runs',
@@ -129,9 +127,7 @@ async function servedFile(
 }
 
 function notAnAddress(pattern: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'logs are not read from this kind of address',
+  return errorOf('usage', 'logs are not read from this kind of address', {
     where: `data.logs: ${pattern}`,
     expected: 'a path, file://PATH or s3://BUCKET/KEY',
     cure: 'download the logs first, or put them where they can be read from',
@@ -194,9 +190,7 @@ function endingOf(name: string): string | undefined {
 function formatOf(name: string): LogFormat {
   const format = FORMAT_BY_ENDING[endingOf(name) ?? ''];
   if (format !== undefined) return format;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the format of a log file cannot be told from its name',
+  throw errorOf('usage', 'the format of a log file cannot be told from its name', {
     where: name,
     expected: READABLE,
     cure: 'rename the file, or set data.format',
@@ -304,9 +298,7 @@ function patternOf(glob: string, address: string): RegExp {
   try {
     return new RegExp(`^${source}$`);
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'this pattern of log files cannot be read',
+    throw errorOf('usage', 'this pattern of log files cannot be read', {
       where: `data.logs: ${address}`,
       expected: 'brackets around characters, as in part-[0-9].csv',
       cure: 'close the bracket, or name the characters in their order',

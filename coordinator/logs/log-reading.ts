@@ -3,7 +3,7 @@
  * reading, so that `rowid` is the number of the row. Lines that are not rows go to `malformed`.
  */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import { at } from '../../shared/base/arrays.js';
@@ -76,9 +76,7 @@ async function assertClosedQuotes(
   const known = [1, rowCount, linesInRows, rejectCount, linesInRejects];
   const swallowed = known.reduce((rest: number, count) => rest - Number(count), Number(lineCount));
   if (swallowed <= 0) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a quote in a log is not closed',
+  throw errorOf('data', 'a quote in a log is not closed', {
     where: `${file.name}, at or before line ${quotedLine}`,
     expected: 'a quote at the end of each text that begins with one',
     found: `${counted(swallowed, 'line')} after it that would be part of its text`,
@@ -136,9 +134,7 @@ export async function readRawLogs(
   const rowCount = at(rowStarts, files.length);
   const [malformed] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM malformed');
   if (sources.size === 0 || (rowCount === 0 && Number(malformed) === 0))
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the logs are empty',
+    throw errorOf('data', 'the logs are empty', {
       where: files
         .map((file) => file.name)
         .slice(0, 5)
@@ -533,9 +529,7 @@ async function bytesAt(file: FileHandle, offset: number, byteCount: number): Pro
 }
 
 function cutShort(name: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'a log file is cut short',
+  return errorOf('data', 'a log file is cut short', {
     where: name,
     expected: 'a whole compressed file',
     found: 'a file that ends in the middle',
@@ -544,9 +538,7 @@ function cutShort(name: string): QianmoError {
 }
 
 function damageError(name: string, cause: unknown): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'a log file cannot be read',
+  return errorOf('data', 'a log file cannot be read', {
     where: name,
     expected: 'a whole file compressed by gzip',
     cure: 'check that its name says what it is, or copy it again from its source',

@@ -4,7 +4,7 @@
  */
 
 import { open, type FileHandle } from 'node:fs/promises';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { LogFile } from './log-files.js';
 
@@ -22,9 +22,7 @@ export function tooLongLine(
   byteCount: number | null,
 ): QianmoError {
   const shorter = 'leave out texts that the config does not name, or write the log as Parquet';
-  return new QianmoError({
-    kind: 'data',
-    what: 'a line of a log is too long',
+  return errorOf('data', 'a line of a log is too long', {
     where: line === null ? name : `${name}, line ${line}`,
     expected: `lines shorter than ${LINE_BYTE_COUNT_MAX / 2 ** 20} MiB`,
     found: `a line of ${byteCount === null ? 'more' : `${(byteCount / 2 ** 20).toFixed(2)} MiB`}`,

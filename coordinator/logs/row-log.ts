@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { systemClock } from '../../shared/base/clock.js';
-import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, errorOf } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
 import { ROW_FILE_KEY, ROW_FILE_PREFIX } from '../../shared/config/row-record.js';
@@ -219,8 +219,8 @@ async function readLines(
     );
   } catch (cause) {
     if (isInterruption(cause)) throw cause;
-    throw new QianmoError({
-      ...{ kind: 'data', what: 'a row log cannot be read', where: store.address, cause },
+    throw errorOf('data', 'a row log cannot be read', {
+      ...{ where: store.address, cause },
       expected: 'files as a ranking server writes them',
       cure: 'restore the files from a copy, or remove those that are broken',
     });
@@ -321,9 +321,7 @@ export function withServedRoles(
   if (served.length === 0) return config;
   const other = files.find((file) => file.served === undefined);
   if (other !== undefined)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'a row log is not read together with other logs',
+    throw errorOf('usage', 'a row log is not read together with other logs', {
       where: `data.logs: ${other.name}`,
       expected: 'only row logs, whose columns have roles of their own',
       cure: 'prepare the other logs, and append the row log to them: qianmo refresh run.yaml --logs ADDRESS',
@@ -359,9 +357,7 @@ function servedLabel(label: LabelConfig): LabelConfig {
 /** @throws QianmoError `data` if no row of a row log can be read yet. */
 function assertRows(address: string, { rowCount, waitingCount }: ServedRows): void {
   if (rowCount > 0) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the row log has no rows to train on yet',
+  throw errorOf('data', 'the row log has no rows to train on yet', {
     where: address,
     expected: 'shown candidates with a reported impression, after their feedback window',
     found:

@@ -8,11 +8,7 @@ export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** SQL of a text as it can be read whole: texts of the client lose a byte order mark at their start. */
-export function hexOfText(sql: string): string {
-  return `hex(${sql})`;
-}
-
+/** Of a text that was read as `hex(...)`, and so whole: texts of the client lose a byte order mark at their start. */
 export function textOfHex(cell: unknown): string {
   return Buffer.from(String(cell), 'hex').toString();
 }

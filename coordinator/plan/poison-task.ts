@@ -4,7 +4,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import {
   type CodedTensor,
@@ -31,9 +31,7 @@ export function poisonTaskError(
   cure: string,
 ): QianmoError {
   const { where } = cause.report;
-  return new QianmoError({
-    kind: 'failed',
-    what: 'a task makes its job fail',
+  return errorOf('failed', 'a task makes its job fail', {
     ...(where === undefined ? {} : { where }),
     found: `${description}: ${reason}`,
     cure,

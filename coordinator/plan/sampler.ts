@@ -4,7 +4,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
@@ -213,9 +213,7 @@ function queryShareOf(
 }
 
 function nothingToTrainOn(): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the task store has no training tasks',
+  return errorOf('data', 'the task store has no training tasks', {
     expected: 'at least one task of the split `train`',
     cure: 'lower the minimum rows in data.rowSplit or the shares in data.taskSplit, then prepare again',
   });

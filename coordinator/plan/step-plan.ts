@@ -4,7 +4,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
@@ -95,9 +95,7 @@ export function taskWeightsOf(
   );
   const total = measures.reduce((sum, measure) => sum + measure, 0);
   if (!(total > 0))
-    throw new QianmoError({
-      kind: 'data',
-      what: 'no task of an outer step has impressions to weight it by',
+    throw errorOf('data', 'no task of an outer step has impressions to weight it by', {
       where: `tasks ${tasks.map((task) => task.taskIndex).join(', ')}`,
       expected: 'a sum of impressions above 0',
       found: `${total}`,
@@ -310,7 +308,7 @@ async function planOf(
     sizes: division.of(
       order.map((place) => {
         const { supportRowCount, taskIndex } = at(whole, place);
-        return { supportRowCount, weight: at(weights, place), isTrunk: isTrunk(taskIndex) };
+        return { supportRowCount, isTrunk: isTrunk(taskIndex) };
       }),
     ),
   };
@@ -352,9 +350,7 @@ function withoutTasks(
     leftOut.some((task) => task.taskIndex === taskIndex && task.outerStep <= outerStep);
   const left = sampled.filter((task) => !isLeftOut(task));
   if (left.length > 0) return left;
-  throw new QianmoError({
-    kind: 'failed',
-    what: 'every task of an outer step is quarantined',
+  throw errorOf('failed', 'every task of an outer step is quarantined', {
     where: `outer step ${outerStep}`,
     cure: 'correct the rows of the quarantined tasks, prepare and train again',
   });
@@ -367,12 +363,10 @@ interface StepSizes {
   /** The bucket of each task, or `NO_SIZE_BUCKET` for a batch of trunk rows. */
   readonly bucketByTask: readonly number[];
   readonly taskCounts: readonly number[];
-  readonly weights: readonly number[];
 }
 
 interface SizedTask {
   readonly supportRowCount: number;
-  readonly weight: number;
   readonly isTrunk: boolean;
 }
 
@@ -391,15 +385,13 @@ export function sizeDivisionOf(upperEdges: readonly number[]): SizeDivision {
     names: buckets.map(({ name }) => name),
     of: (tasks) => {
       const taskCounts = buckets.map(() => 0);
-      const weights = buckets.map(() => 0);
-      const bucketByTask = tasks.map(({ supportRowCount, weight, isTrunk }) => {
+      const bucketByTask = tasks.map(({ supportRowCount, isTrunk }) => {
         if (isTrunk) return NO_SIZE_BUCKET;
         const bucket = sizeBucketIndexOf(edges, supportRowCount);
         taskCounts[bucket] = (taskCounts[bucket] ?? 0) + 1;
-        weights[bucket] = (weights[bucket] ?? 0) + weight;
         return bucket;
       });
-      return { bucketByTask, taskCounts, weights };
+      return { bucketByTask, taskCounts };
     },
   };
 }

@@ -6,7 +6,7 @@
 
 import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   appendNumber,
@@ -101,9 +101,7 @@ export async function appendLogs(
 
 function requireAppendable({ data }: RunConfig): void {
   const refused = (where: string, found: string, cure: string): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what: 'logs cannot be appended to the store of this config',
+    errorOf('usage', 'logs cannot be appended to the store of this config', {
       ...{ where, found },
       expected: 'rows that are split by time, and neither a split file nor a last time of training',
       cure: `${cure} and prepare all logs together with --force, then train, evaluate and export again`,

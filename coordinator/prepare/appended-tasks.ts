@@ -6,7 +6,7 @@
  */
 
 import { join } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { noticeEvent, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
@@ -18,7 +18,7 @@ import {
   type TaskStore,
 } from '../../shared/tasks/task-store.js';
 import { type DuckSession, interruption } from '../logs/duckdb-session.js';
-import { hexOfText, literal, textOfHex } from '../logs/sql.js';
+import { literal, textOfHex } from '../logs/sql.js';
 import { csvSource } from '../logs/work-folder.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import {
@@ -82,7 +82,7 @@ export async function appendedTasksOf(
   );
   if (labels.length > 1) await requireOneLabelPerTask(labels, session);
   const found = await session.rows(
-    `SELECT ${hexOfText('key')}, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
+    `SELECT hex(key), CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
       ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'}, CAST(${encodingFoldSql(config, 'key')} AS DOUBLE)
       FROM task_sizes ORDER BY key`,
   );
@@ -197,9 +197,7 @@ function isTooSmall({ data: { rowSplit } }: RunConfig, rowCount: number): boolea
 
 function requireSameLabel(key: string, before: number | null, found: number | null): void {
   if (before === null || found === null || before === found) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a task has rows of two segments',
+  throw errorOf('data', 'a task has rows of two segments', {
     where: `data.segments.column, task ${describeKey(key)}`,
     expected: 'the segment that the task has in the store',
     cure: 'add the column of the segments to data.task and prepare all logs again',

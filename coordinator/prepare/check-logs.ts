@@ -1,13 +1,17 @@
 /** Reads the first rows of the logs as `prepare` would, and says what would become of them. Writes no store. */
 
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { findLogFiles, type LogFile } from '../logs/log-files.js';
-import { prefixOf } from '../logs/log-prefix.js';
+import { linesOf, parquetScan, unreadableLog } from '../logs/log-columns.js';
+import { literal } from '../logs/sql.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { divideLogs, inSession, type PrepareOptions } from './prepare.js';
 import { rejectsByReason } from './rejected-rows.js';
 import { labelsThatNeverDiffer, rowLabelsOf } from './row-judgement.js';
+import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { requireTrainingTasks, smallTasksLeftOut } from './task-division.js';
 
 /** The tasks and rejects that `prepare` would make of the rows read so far. */
@@ -25,11 +29,7 @@ export interface CheckedLogs {
 
 interface CheckedDivision {
   readonly taskCount: number;
-  readonly taskCountBySplit: {
-    readonly train: number;
-    readonly validation: number;
-    readonly test: number;
-  };
+  readonly taskCountBySplit: StoreManifest['taskCountBySplit'];
   readonly supportRowCount: number;
   readonly queryRowCount: number;
   /** Rows that are of no task and train the shared parameters. */
@@ -71,6 +71,59 @@ async function firstRowsOf(
     rowCountLeft -= prefix.rowCountMax;
   }
   return { files, isWhole: found.length <= FILES_MAX };
+}
+
+/** Where a prefix of the file may be written, as the only file of this index. */
+interface PrefixPlace {
+  readonly folder: string;
+  readonly index: number;
+}
+
+/**
+ * Returns the file itself if it has no more rows. Lines keep their numbers, and the file its name.
+ *
+ * @throws QianmoError of kind `data` if the first rows cannot be read.
+ */
+async function prefixOf(
+  file: LogFile,
+  rowCountMax: number,
+  { folder, index }: PrefixPlace,
+  session: DuckSession,
+): Promise<{ readonly file: LogFile; readonly isWhole: boolean; readonly rowCountMax: number }> {
+  const path = join(folder, `prefix-${index}`);
+  try {
+    if (file.format === 'parquet') {
+      const rowCount = await session.count(parquetScan(file));
+      if (rowCount <= rowCountMax) return { file, isWhole: true, rowCountMax: rowCount };
+      await session.run(
+        `COPY (SELECT * FROM ${parquetScan(file)} LIMIT ${rowCountMax}) TO ${literal(path)} (FORMAT parquet)`,
+      );
+      return { file: { ...file, path }, isWhole: false, rowCountMax };
+    }
+    const headerCount = file.format === 'jsonl' ? 0 : 1;
+    const lineCountMax = rowCountMax + headerCount;
+    const cells = await session.rows(`SELECT line FROM ${linesOf(file)} LIMIT ${lineCountMax + 1}`);
+    if (cells.length <= lineCountMax)
+      return { file, isWhole: true, rowCountMax: Math.max(0, cells.length - headerCount) };
+    const lines = cells.slice(0, lineCountMax).map(([line]) => `${String(line ?? '')}\n`);
+    const text = (headerCount === 0 ? lines : withClosedQuotes(lines)).join('');
+    await writeFile(path, text);
+    const prefix = { ...file, path, byteCount: Buffer.byteLength(text) };
+    return { file: prefix, isWhole: false, rowCountMax };
+  } catch (cause) {
+    throw unreadableLog(file, cause);
+  }
+}
+
+/** The lines up to the last one after which no quote is open: a text may hold ends of lines. */
+function withClosedQuotes(lines: readonly string[]): readonly string[] {
+  let isOpen = false;
+  let end = lines.length;
+  for (const [place, line] of lines.entries()) {
+    if ((line.split('"').length - 1) % 2 === 1) isOpen = !isOpen;
+    if (!isOpen) end = place + 1;
+  }
+  return lines.slice(0, end);
 }
 
 async function checkRows(

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { noticeEvent, warningEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
@@ -397,9 +397,7 @@ function trunkSentence({ rowCount, smallTaskCount, smallTaskRowCount }: TrunkRow
 function prepareFailure(cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
   if (!(cause instanceof Error) || !/^[A-Z][A-Za-z -]*Error: /.test(cause.message)) return cause;
-  return new QianmoError({
-    kind: 'data',
-    what: 'the logs cannot be prepared',
+  return errorOf('data', 'the logs cannot be prepared', {
     where: 'data',
     found: shortDuckMessage(cause),
     cure: 'check that the logs contain what the config says',
@@ -504,9 +502,7 @@ async function checkSplitFile(path: string, logs: RawLogs, session: DuckSession)
 }
 
 function misfit(path: string, expected: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the split file does not fit the logs',
+  return errorOf('data', 'the split file does not fit the logs', {
     where: path,
     expected,
     found,

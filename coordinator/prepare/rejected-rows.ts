@@ -1,7 +1,7 @@
 /** Rejected rows: counts and bounds them, and writes them with file, line and reason. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
@@ -159,16 +159,12 @@ function unusableLogs(found: string, rejectedRowsMax: number | null): QianmoErro
   const cure =
     'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)';
   if (rejectedRowsMax === null)
-    return new QianmoError({
-      kind: 'data',
-      what: 'no row of the logs can be used',
+    return errorOf('data', 'no row of the logs can be used', {
       where: 'data.logs',
       expected: 'at least one row that is accepted',
       ...{ found, cure },
     });
-  return new QianmoError({
-    kind: 'data',
-    what: 'more rows are rejected than the config allows',
+  return errorOf('data', 'more rows are rejected than the config allows', {
     where: 'data.rejectedRowsMax',
     expected: `at most ${counted(rejectedRowsMax, 'rejected row')}`,
     ...{ found, cure: `${cure}, or raise data.rejectedRowsMax` },

@@ -14,7 +14,7 @@ import {
   type DuckSession,
   interruption,
 } from '../logs/duckdb-session.js';
-import { hexOfText, textOfHex } from '../logs/sql.js';
+import { textOfHex } from '../logs/sql.js';
 import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -164,7 +164,7 @@ class TaskAssembly {
 
 async function plannedTasks(session: DuckSession, hasLabels: boolean): Promise<PlannedTask[]> {
   const rows = await session.rows(
-    `SELECT ${hexOfText('key')}, CAST(split AS DOUBLE), first_time, CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
+    `SELECT hex(key), CAST(split AS DOUBLE), first_time, CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
   );
   return rows.map(([key, split, firstTime, support, query, label = null]) => ({
     key: textOfHex(key),

@@ -37,7 +37,7 @@ import {
 import type { LogFile } from '../logs/log-files.js';
 import { readRawLogs, type ColumnUse, type RawLogs } from '../logs/log-reading.js';
 import { identifier, literal } from '../logs/sql.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 
 type TypedColumn = Awaited<ReturnType<typeof typedColumn>>;
@@ -594,9 +594,7 @@ export async function requireOneLabelPerTask(
   );
   if (key === undefined) return;
   const nameOf = (index: unknown): string => labels[Number(index)]?.segment ?? '';
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a task has rows of two segments',
+  throw errorOf('data', 'a task has rows of two segments', {
     where: `data.segments.column, task "${String(key).replaceAll('\u001f', '", "')}"`,
     expected: 'one segment in all rows of a task: it decides the loss of the task',
     found: `${nameOf(first)} and ${nameOf(last)}`,
@@ -685,9 +683,7 @@ async function noTrainingRows(
         WHERE label = ${index}`,
     )
   ).map(Number);
-  return new QianmoError({
-    kind: 'data',
-    what: `the segment ${segment ?? ''} has nothing to train on`,
+  return errorOf('data', `the segment ${segment ?? ''} has nothing to train on`, {
     where: configPath,
     expected: 'rows of it in at least one training task',
     found:

@@ -5,7 +5,7 @@
 
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -98,9 +98,7 @@ function parsedHolder(content: string): ProcessIdentity | null {
 }
 
 function isHeld(place: LockPlace, holder: ProcessIdentity | null): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: 'another prepare is writing this task store',
+  return errorOf('transient', 'another prepare is writing this task store', {
     where: place.address,
     found:
       holder === null
@@ -155,9 +153,7 @@ async function localTarget(folder: string): Promise<StoreTarget> {
     throw systemFailure(cause, 'reading the place of the task store', folder);
   });
   if (names.length > 0 && !names.includes(MANIFEST_FILE))
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the place of the task store holds something else',
+    throw errorOf('usage', 'the place of the task store holds something else', {
       where: folder,
       expected: 'an empty or absent folder, or an earlier task store',
       found: names.slice(0, 5).join(', '),

@@ -29,7 +29,7 @@ import {
   Schema,
   Struct,
 } from '../../shared/tasks/arrow-files.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { encodedCategories, targetEncodingInputs } from '../../shared/config/data-config.js';
@@ -130,9 +130,7 @@ function requireSameInputs({ data }: RunConfig, { manifest }: TaskStore): void {
   const expected = targetEncodingInputs(data.targetEncodings).map(({ name }) => name);
   const found = manifest.features.slice(data.features.length).map(({ name }) => name);
   if (expected.join() === found.join()) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the config has other target encodings than the task store',
+  throw errorOf('usage', 'the config has other target encodings than the task store', {
     where: 'data.targetEncodings',
     expected: found.join(', ') || 'none',
     found: expected.join(', ') || 'none',

@@ -12,7 +12,7 @@
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { requireOneLabelPerTask, rowLabelsOf, storesLabels } from './row-judgement.js';
 import { literal, seededHash } from '../logs/sql.js';
@@ -50,9 +50,7 @@ export async function divideTasks(
   const { rowSplit } = config.data;
   for (const part of ['support', 'query'] as const)
     if (rowSplit[`${part}RowsMin`] > rowSplit[`${part}RowsMax`])
-      throw new QianmoError({
-        kind: 'usage',
-        what: `${part}RowsMin is above ${part}RowsMax`,
+      throw errorOf('usage', `${part}RowsMin is above ${part}RowsMax`, {
         where: `data.rowSplit.${part}RowsMin`,
         expected: `at most ${rowSplit[`${part}RowsMax`]}`,
         found: String(rowSplit[`${part}RowsMin`]),
@@ -108,9 +106,7 @@ export function requireTrainingTasks(
 ): void {
   if (taskCount === 0) throw noTasks(config, smallTaskCount);
   if (trainTaskCount > 0) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'no task is left to train on',
+  throw errorOf('data', 'no task is left to train on', {
     where: 'data.taskSplit',
     expected: 'at least one training task',
     found: `${taskCount} tasks, all held out`,
@@ -144,9 +140,7 @@ async function cutInTime(
       : `SELECT epoch(TRY_CAST(${literal(trainUntil)} AS TIMESTAMPTZ))`,
   );
   if (until === null || until === undefined)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the time until which rows train is none',
+    throw errorOf('usage', 'the time until which rows train is none', {
       where: 'data.taskSplit.trainUntil',
       expected: 'a number, or a timestamp such as 2026-11-01 20:15:00',
       found: String(trainUntil),
@@ -170,9 +164,7 @@ async function cutInTime(
       EXISTS (FROM cut_tasks WHERE split = 0) AND NOT ${trains} FROM uncut`,
   );
   if (isCause === true && Number(tooLate) > 0)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'no task is left to train on before the cut in time',
+    throw errorOf('data', 'no task is left to train on before the cut in time', {
       where: `data.taskSplit.trainUntil: ${trainUntil}`,
       expected: 'a time until which training tasks have enough rows, in the unit of data.time',
       found: `${Number(until)}, and logs from ${String(first)} to ${String(last)}`,
@@ -276,9 +268,7 @@ async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<
     'SELECT key FROM task_sizes WHERE placed_split <> placed_split_max ORDER BY key LIMIT 1',
   );
   if (key !== undefined)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the split file puts one task into two splits',
+    throw errorOf('data', 'the split file puts one task into two splits', {
       where: 'data.splitFile',
       expected: 'all rows of a task in train, validation or test',
       found: `task ${describeKey(String(key))} in two of them`,
@@ -313,17 +303,13 @@ function splitSql(config: RunConfig, large: string, isPlaced: boolean): string {
 function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
   const { supportRowsMin, queryRowsMin } = config.data.rowSplit;
   if (tooSmallTaskCount === 0)
-    return new QianmoError({
-      kind: 'data',
-      what: 'no row of the logs is left',
+    return errorOf('data', 'no row of the logs is left', {
       where: 'data.logs',
       expected: 'at least one row that is accepted',
       found: 'all rows are left out by data.where or data.splitFile',
       cure: 'correct data.where or data.splitFile',
     });
-  return new QianmoError({
-    kind: 'data',
-    what: 'every task has too few rows',
+  return errorOf('data', 'every task has too few rows', {
     where: 'data.task',
     expected: `tasks with at least ${supportRowsMin} support and ${queryRowsMin} query rows`,
     found: `${tooSmallTaskCount} tasks, all smaller`,
@@ -342,9 +328,7 @@ async function requireGroupedTasks(
       WHERE first_row < last_before ORDER BY first_row LIMIT 1`,
   );
   if (key === undefined) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the logs are not grouped by task as data.grouped says',
+  throw errorOf('data', 'the logs are not grouped by task as data.grouped says', {
     where: `${placeOfRow(Number(row))}, task ${describeKey(String(key))}`,
     expected: 'all rows of a task one after another',
     found: 'rows of another task between them',
@@ -430,9 +414,7 @@ async function requireOrderOfTime(
       WHERE p.in_order < p.before ORDER BY p.row LIMIT 1`,
   );
   if (row === undefined) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the rows of a task are not in order of time, as data.grouped says',
+  throw errorOf('data', 'the rows of a task are not in order of time, as data.grouped says', {
     where: `${placeOfRow(Number(row))}, task ${describeKey(String(key))}`,
     expected: `${Number(timeBefore)} or later, the time of the row before it`,
     found: String(time),

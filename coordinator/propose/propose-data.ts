@@ -1,6 +1,6 @@
 /** Proposes the section `data` of a config from the first rows of a log: task, label, time and features, each with a reason. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { FeatureSchema, type FeatureConfig } from '../../shared/config/data-config.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { proposeFeature, type KnownLabel } from './propose-feature.js';
@@ -149,9 +149,7 @@ export async function proposeData(
       reason: 'of the time',
     });
   if (features.length === 0)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'no column is left to be a feature',
+    throw errorOf('usage', 'no column is left to be a feature', {
       expected: 'columns that are known before the impression',
       found: leftOut.map(({ column, reason }) => `${column}: ${reason}`).join('; '),
       cure: 'add columns to the log, or name another --task or --label',

@@ -1,6 +1,6 @@
 /** The first rows of a log, column by column, from which a config is proposed. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { LogFile } from '../logs/log-files.js';
 import { requireHeaderFirst } from '../logs/log-columns.js';
@@ -32,9 +32,7 @@ export async function sampleColumns(file: LogFile, session: DuckSession): Promis
 
 function withoutRows({ name, format }: LogFile): QianmoError {
   const isOfLines = format === 'jsonl';
-  return new QianmoError({
-    kind: 'data',
-    what: 'the log has no rows',
+  return errorOf('data', 'the log has no rows', {
     where: name,
     expected: isOfLines ? 'one JSON object per line' : 'a header and at least one row',
     cure: isOfLines
@@ -47,9 +45,7 @@ function withoutRows({ name, format }: LogFile): QianmoError {
 function assertNamed(columns: readonly SampledColumn[], { name: where }: LogFile): void {
   const asValues = columns.filter(({ name, values }) => values.includes(name));
   if (asValues.length < 2 || asValues.length * 2 < columns.length) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the first line of a log is not its header',
+  throw errorOf('data', 'the first line of a log is not its header', {
     where,
     expected: 'the names of the columns',
     found: `values that other lines have too: ${asValues.map(({ name }) => name).join(', ')}`,

@@ -1,6 +1,6 @@
 /** Cancels a run through its queue, and waits until its coordinator has ended. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { ConnectedWorker, JobQueue, QueueController } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import type { LeaseHolder, RunEnd, RunProgress } from '../../shared/storage/lease.js';
@@ -78,8 +78,8 @@ async function cancelled(
   const { run, where } = place;
   let holder = await controller.find(run);
   if (holder === null)
-    throw new QianmoError({
-      ...{ kind: 'usage', what: `no coordinator works on run ${run}`, where },
+    throw errorOf('usage', `no coordinator works on run ${run}`, {
+      where,
       expected: 'the name of a run that is being trained over this queue',
       cure:
         'check the name (`run` in the run config), --redis and --prefix; a run that has stopped is continued with ' +
@@ -93,8 +93,7 @@ async function cancelled(
     if (isOver && state === 'stopping') return resultOf(run, holder, state);
     if (isOver) {
       const { host, pid } = holder.process;
-      throw new QianmoError({
-        ...{ kind: 'transient', what: `the coordinator of run ${run} has not heard the command` },
+      throw errorOf('transient', `the coordinator of run ${run} has not heard the command`, {
         ...{ where, found: `process ${pid} on ${host} says nothing new` },
         cure: 'look whether it is suspended or cut off from Redis; it stops when it can be reached again',
       });
@@ -160,14 +159,12 @@ export async function servedDashboard(
   const { serveDashboard } = await import('../dashboard/serve-dashboard.js');
   if (redis === null) {
     if (call.roots.length === 0 && (call.servers ?? []).length === 0)
-      throw new QianmoError({
-        ...{ kind: 'usage', what: 'the dashboard has nothing to show' },
+      throw errorOf('usage', 'the dashboard has nothing to show', {
         found: 'none of --runs, --redis and --servers',
         cure: 'give --runs FOLDER, or --redis URL (also the variable QIANMO_REDIS_URL)',
       });
     if (allowControl)
-      throw new QianmoError({
-        ...{ kind: 'usage', what: 'runs cannot be cancelled without their queue' },
+      throw errorOf('usage', 'runs cannot be cancelled without their queue', {
         cure: 'give --redis URL, or leave out --allow-control',
       });
     return serveDashboard({ ...call, queue: null, clock });

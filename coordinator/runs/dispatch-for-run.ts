@@ -4,7 +4,7 @@
  */
 
 import { resolve } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -62,9 +62,7 @@ export function isOverQueue(
   { processes, redis, workers }: DispatchChoice,
 ): boolean {
   if (processes !== undefined && workers !== undefined)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'processes and workers cannot be given together',
+    throw errorOf('usage', 'processes and workers cannot be given together', {
       expected: 'processes, which compute without a queue, or workers, which serve one',
       cure: 'leave out one of them',
     });
@@ -272,9 +270,7 @@ async function redisForRun(
     context.onClose(() => redis.stop());
     return { ...redis, isOwn: true };
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'no Redis server could be started',
+    throw errorOf('environment', 'no Redis server could be started', {
       cure:
         'install redis-server, name one with --redis redis://host:port, or leave out --workers to compute ' +
         'without a queue',

@@ -3,7 +3,7 @@
 import { joinAddress } from '../../shared/storage/object-store.js';
 import { at } from '../../shared/base/arrays.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
@@ -176,9 +176,7 @@ async function trainedMetaParameters(
 ): Promise<SavedForStore> {
   const state = await savedMetaParametersOf(run, context);
   if (state === null)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the run has no checkpoint to evaluate',
+    throw errorOf('usage', 'the run has no checkpoint to evaluate', {
       where: checkpointAddressOf(run.config),
       cure: 'train it first: qianmo train run.yaml',
     });
@@ -384,8 +382,7 @@ function turnsOf(
     const options = { onEvent: tell, signal: AbortSignal.any(signals) };
     return startRun(surroundings, options, async (context) => {
       if (underWay !== null)
-        throw new QianmoError({
-          ...{ kind: 'usage', what: 'the open run has a call under way' },
+        throw errorOf('usage', 'the open run has a call under way', {
           ...{ where: `run ${config.run}`, cure: 'await the call before the next one' },
         });
       let settle = (): void => undefined;

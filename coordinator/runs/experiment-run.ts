@@ -1,6 +1,6 @@
 /** Compares the arms of an A/B test on logged rows. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { readExperimentRows } from '../logs/experiment-rows.js';
 import type { ComparedExperiment } from '../reports/experiment-document.js';
 import { experimentReport } from '../scoring/experiment.js';
@@ -26,9 +26,7 @@ function secondsOf(from: string | undefined): number | undefined {
   if (from === undefined) return undefined;
   const seconds = /^\d+(\.\d+)?$/.test(from) ? Number(from) : Date.parse(from) / MS_PER_SECOND;
   if (Number.isFinite(seconds)) return seconds;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the beginning of the test is no time',
+  throw errorOf('usage', 'the beginning of the test is no time', {
     where: '--from',
     expected: 'a time such as 2026-12-01T08:00Z, or seconds since 1970',
     found: from,

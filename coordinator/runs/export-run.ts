@@ -8,7 +8,7 @@
 import { tmpdir } from 'node:os';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { appendLogs, type AppendedLogs } from '../prepare/append-logs.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import {
   moveLabel,
   LATEST_LABEL,
@@ -124,11 +124,7 @@ export async function exportRun(
   });
 }
 
-function stoppedExport(bundles: string): {
-  readonly what: string;
-  readonly where: string;
-  readonly cure: string;
-} {
+function stoppedExport(bundles: string) {
   return {
     what: 'the export was stopped before the bundle was published',
     where: bundles,
@@ -176,9 +172,7 @@ async function evaluatedCrowdBlocks({ config }: PreparedRun, ref: BlobRef): Prom
       ? null
       : floatsOf(decodeTensors(found.bytes, where));
   if (blocks !== null) return blocks;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the blocks of crowds are not those that the evaluation chose',
+  throw errorOf('data', 'the blocks of crowds are not those that the evaluation chose', {
     where,
     expected: `a file with the sha256 ${ref.sha256}`,
     ...(found === null ? { found: 'no file' } : {}),
@@ -194,9 +188,7 @@ async function trainedSourceOf(
 ): Promise<Omit<ExportSource, 'serving' | 'testLogits' | 'level'>> {
   const saved = await savedMetaParametersOf(run, context);
   if (saved === null)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the run has no checkpoint to export',
+    throw errorOf('usage', 'the run has no checkpoint to export', {
       where: joinAddress(run.config.output, 'checkpoints'),
       cure: 'train it first: qianmo train run.yaml',
     });
@@ -285,9 +277,7 @@ async function exportRefreshed(
 function refuseOtherTrunk({ method, output }: RunConfig): void {
   const { crowd } = methodPlanOf(method);
   if (crowd === undefined) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'a refresh keeps the blocks of crowds, which do not fit another trunk',
+  throw errorOf('usage', 'a refresh keeps the blocks of crowds, which do not fit another trunk', {
     where: output,
     found: `method.crowd: ${crowd}, and a trunk that is trained further`,
     cure: 'leave out --outer-steps; or run qianmo train --resume, evaluate and export',
@@ -415,9 +405,7 @@ async function bundleToChange(
     const published = await readBundleManifest(objects, found.bundle);
     return { published, labelled: own?.bundle ?? null };
   }
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'there is no bundle that could be changed',
+  throw errorOf('usage', 'there is no bundle that could be changed', {
     where: objects.address,
     expected: `a bundle with the label ${[...new Set([label, LATEST_LABEL])].join(' or ')}`,
     cure: 'export the run in full first: qianmo export run.yaml',

@@ -6,7 +6,7 @@
 
 import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, QianmoError, errorOf } from '../../shared/base/errors.js';
 import {
   bundleDigestOf,
   moveLabel,
@@ -21,8 +21,7 @@ import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { noticeEvent, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { counted, shortDigest } from '../../shared/names/counted.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { joinAddress } from '../../shared/storage/object-store.js';
+import { type ObjectStore, joinAddress } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { LATEST_KEY, latestManifestOf } from '../checkpoints/checkpoint-manifest.js';
 import { findLogFiles } from '../logs/log-files.js';
@@ -148,9 +147,7 @@ async function logsWithFiles({ config, request }: Followed): Promise<string[]> {
     const rows = await rowLogAt(address, (at) => objectStoreOf(config, at));
     if (rows !== null) found.push(address);
     else if ((await stat(address).catch(() => null))?.isFile() === true)
-      throw new QianmoError({
-        kind: 'usage',
-        what: 'this is not the row log of a server, so it cannot be followed',
+      throw errorOf('usage', 'this is not the row log of a server, so it cannot be followed', {
         where: `--logs ${address}`,
         expected: 'the address that `qianmo serve --rows` writes to',
         cure: 'append the file without --follow',

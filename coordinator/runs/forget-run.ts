@@ -5,7 +5,7 @@
 
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
@@ -94,7 +94,7 @@ export async function forgetRows(
   }).catch((cause: unknown) => {
     if (!context.signal.aborted) throw cause;
     const what = 'forget was stopped; each log is whole, with the rows or without them';
-    throw new QianmoError({ kind: 'interrupted', what, cause, cure: 'run the same command again' });
+    throw errorOf('interrupted', what, { cause, cure: 'run the same command again' });
   });
 }
 
@@ -104,8 +104,7 @@ function forgottenOf({ adgroup, value }: RequestOf<'forget'>, { data }: RunConfi
   if (column !== undefined && text !== undefined) return { column, value: text, isAdgroup: false };
   if (adgroup !== undefined && typeof task === 'string')
     return { column: task, value: adgroup, isAdgroup: true };
-  throw new QianmoError({
-    ...{ kind: 'usage', what: 'it is not said by a column of the logs which rows to forget' },
+  throw errorOf('usage', 'it is not said by a column of the logs which rows to forget', {
     where: '--adgroup or --value',
     expected: '--adgroup ID, if data.task names a column, or --value COLUMN=VALUE',
     found: `data.task: ${JSON.stringify(task)}`,
@@ -119,9 +118,8 @@ function requireLogsElsewhere(logs: readonly string[], removed: readonly string[
     `${address.startsWith('s3://') ? address : resolve(objectFolderOf(address))}/`;
   const log = logs.find((each) => removed.some((place) => pathOf(each).startsWith(pathOf(place))));
   if (log === undefined) return;
-  throw new QianmoError({
-    ...{ kind: 'usage', where: log },
-    what: 'a log lies in a place that is made of the logs and would be removed',
+  throw errorOf('usage', 'a log lies in a place that is made of the logs and would be removed', {
+    where: log,
     expected: `logs outside of ${removed.join(', ')}`,
     cure: 'move the log, and correct data.logs',
   });
@@ -145,8 +143,8 @@ export function shownForgotten(result: ForgottenRows) {
   );
   const shown = { text: lines.join('\n'), json: result };
   if (found.length === 0) return shown;
-  const failure = new QianmoError({
-    ...{ kind: 'data', what: 'the id is still found', expected: 'no file that holds it' },
+  const failure = errorOf('data', 'the id is still found', {
+    expected: 'no file that holds it',
     found: `\n${found.map((name) => `    ${name}`).join('\n')}`,
     cure: 'logs: name them with --logs; state of a server: stop it and remove its folder; other files: remove them; then run the same command again',
   });

@@ -3,7 +3,7 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { parseConfig } from '../../shared/config/yaml-file.js';
@@ -53,9 +53,7 @@ export async function initRun(
 ): Promise<ProposedConfig> {
   const { logs = [], sql, out, force, name } = request;
   if ((logs.length === 0) === (sql === undefined))
-    throw new QianmoError({
-      kind: 'usage',
-      what: logs.length === 0 ? 'no log is given' : 'logs and --sql are given',
+    throw errorOf('usage', logs.length === 0 ? 'no log is given' : 'logs and --sql are given', {
       expected: 'log files, or a query with --sql',
       cure: 'name files, as clicks.csv, or give a query: --sql "select ..."',
     });
@@ -164,9 +162,7 @@ async function textAt(path: string): Promise<string | null> {
 }
 
 function presentConfig(path: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'there is a config already',
+  return errorOf('usage', 'there is a config already', {
     where: path,
     cure: `use it with \`qianmo start ${path}\`, write another file with --out, or replace this one with --force`,
   });
@@ -190,9 +186,7 @@ async function writeQueryResult(sql: string, path: string, session: DuckSession)
     await session.run(`COPY (${sql.replace(/;\s*$/, '')}\n) TO ${literal(path)} (FORMAT parquet)`);
   } catch (cause) {
     if (cause instanceof QianmoError) throw cause;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the query of --sql failed',
+    throw errorOf('usage', 'the query of --sql failed', {
       expected: 'one SELECT in the SQL of DuckDB',
       found: shortDuckMessage(cause),
       cure: 'correct the query',

@@ -7,8 +7,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { openEventLog } from '../../shared/events/event-log.js';
-import type { SegmentBounds } from '../../shared/events/event-log.js';
+import { openEventLog, type SegmentBounds } from '../../shared/events/event-log.js';
 import {
   runEventSink,
   sinksTogether,

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { type ObjectStore, isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
 import {
   openObjectStore,
@@ -50,9 +50,7 @@ async function readObject(address: string, environment: Environment): Promise<st
   const store = objectStoreAt(address.slice(0, nameStart), environment);
   const object = isObjectKey(key) ? await store.get(key) : null;
   if (object !== null) return Buffer.from(object.bytes).toString('utf8');
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the config cannot be read',
+  throw errorOf('usage', 'the config cannot be read', {
     where: address,
     expected: 'a YAML file at s3://BUCKET/KEY, named with letters, digits, dots, _, = and -',
     found: key === '' ? 'a prefix, not an object' : 'no such object',
@@ -112,9 +110,7 @@ export async function chosenConfigOf(
   const config = await configOf(RUN_CONFIG, source, environment);
   if (config.auto === undefined) return config;
   const best = `${searchOutputOf(config.output)}/best.yaml`;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'this config leaves model, method and training to a search',
+  throw errorOf('usage', 'this config leaves model, method and training to a search', {
     where: placeOf(source),
     expected: 'a config without the section auto, or method: auto',
     found: 'auto',

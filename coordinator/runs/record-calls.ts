@@ -2,7 +2,12 @@
 
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { stat } from 'node:fs/promises';
-import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
+import {
+  type QianmoError,
+  isInterruptionKind,
+  type FailureKind,
+  errorOf,
+} from '../../shared/base/errors.js';
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
@@ -160,9 +165,7 @@ async function statusAt(
 ): Promise<RunStatus> {
   const status = await readRunStatus(record, { nowMs: clock.epochMs() }, byteCounts);
   if (status !== null) return status;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'there is no record of a run',
+  throw errorOf('usage', 'there is no record of a run', {
     where: record.address,
     expected: "the output of a run that has begun: a folder or s3:// prefix, or the run's config",
     found: 'no events',
@@ -176,9 +179,7 @@ async function requireFolder(folder: string): Promise<void> {
     () => false,
   );
   if (isFolder) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'this folder cannot be looked into',
+  throw errorOf('usage', 'this folder cannot be looked into', {
     where: folder,
     expected: 'a folder that holds outputs of runs',
     cure: 'name the folder of `output` in your configs; runs in a bucket are named one by one',
@@ -190,15 +191,11 @@ function finishedOrThrown(status: RunStatus): RunStatus {
   if (state === 'finished') return status;
   const name = run === null ? 'the run' : `run ${run}`;
   if (ending?.kind !== 'failed')
-    throw new QianmoError({
-      kind: 'interrupted',
-      what: `${name} is lost: its process has ended without a word`,
+    throw errorOf('interrupted', `${name} is lost: its process has ended without a word`, {
       where: output,
       cure: 'look at the end of `qianmo logs`, and continue it with `qianmo train --resume`',
     });
-  throw new QianmoError({
-    kind: failureKindOf(ending.failure),
-    what: `${name} ended: ${ending.reason}`,
+  throw errorOf(failureKindOf(ending.failure), `${name} ended: ${ending.reason}`, {
     where: output,
     cure: isInterruptionKind(ending.failure)
       ? 'continue it with `qianmo train --resume`'
@@ -213,9 +210,7 @@ function failureKindOf(failure: string): FailureKind {
 }
 
 function stillUnderWay({ output, state }: RunStatus, timeoutSeconds: number): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: 'the run has not ended within the time limit',
+  return errorOf('transient', 'the run has not ended within the time limit', {
     where: output,
     expected: `its end within ${timeoutSeconds} s`,
     found: state,

@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { AutoTrialsMaxSchema } from '../../shared/config/auto-config.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
@@ -456,9 +456,7 @@ export function checkedRequest<Schema extends z.ZodType>(
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const faults = describeIssues(parsed.error.issues, value, schema);
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'options are wrong, missing or unknown',
+  throw errorOf('usage', 'options are wrong, missing or unknown', {
     where: `${name}()`,
     found: `\n${faults.map((fault) => `    ${fault}`).join('\n')}`,
     cure: 'correct the options named above',

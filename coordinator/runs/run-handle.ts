@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, QianmoError, errorOf } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import {
   runEventSink,
@@ -164,11 +164,7 @@ export function openRunContext(
 
 function interruptionOf(reason: unknown): QianmoError {
   if (isInterruption(reason)) return reason;
-  return new QianmoError({
-    kind: 'interrupted',
-    what: 'stopped before the work was complete',
-    cause: reason,
-  });
+  return errorOf('interrupted', 'stopped before the work was complete', { cause: reason });
 }
 
 interface WatchedProcess {

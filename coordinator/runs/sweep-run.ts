@@ -60,7 +60,7 @@ import {
 } from './run-files.js';
 import { startFromRun } from './train-run.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { declaredFeatures } from '../../shared/config/data-config.js';
 import { SEARCH_TRIALS_MAX } from '../../shared/config/auto-config.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
@@ -469,9 +469,7 @@ function requireFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
   const found = new Set(manifest.features.map(({ name }) => name));
   const missing = declaredFeatures(data).filter(({ name }) => !found.has(name));
   if (missing.length === 0) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the task store lacks features of the config',
+  throw errorOf('usage', 'the task store lacks features of the config', {
     where: data.store,
     expected: missing.map(({ name }) => name).join(', '),
     found: 'a store that was prepared from another config, such as one without the section auto',
@@ -489,7 +487,8 @@ function concurrentTrialsOf({ processes, workers }: AutoOrder): number {
   return (processes ?? workers) === 1 ? 1 : 2;
 }
 
-async function factsOf(
+/** The facts of a prepared store that the search's candidates follow from. */
+export async function factsOf(
   own: RunConfig,
   store: TaskStore,
   segment: string | null,

@@ -1,6 +1,6 @@
 /** Trains a run from its first or latest outer step to the last. */
 
-import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, isInterruption, errorOf } from '../../shared/base/errors.js';
 import { type RunConfig, configDifferences } from '../../shared/config/run-config.js';
 import { noticeEvent, toldBy } from '../../shared/events/run-events.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
@@ -174,14 +174,7 @@ async function startFromAverage(
 ): Promise<StartFrom> {
   const where = 'training.startFrom.average';
   const refused = (expected: string, found: string, cure: string): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what: 'these runs have no average',
-      where,
-      expected,
-      found,
-      cure,
-    });
+    errorOf('usage', 'these runs have no average', { where, expected, found, cure });
   const starts = await Promise.all(outputs.map((output) => startingRun({ config, store }, output)));
   const members: AveragedMember[] = [];
   for (const start of starts) members.push(await grownMember(store, start, sink));
@@ -232,9 +225,7 @@ async function startingRun(
   const objects = objectStoreOf(config, checkpointAddressOf({ output }));
   const where = `training.startFrom: ${output}`;
   const refused = (found: string): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what: 'training cannot start from this run',
+    errorOf('usage', 'training cannot start from this run', {
       where,
       expected: 'the output of a run that was trained on the same task store',
       found,

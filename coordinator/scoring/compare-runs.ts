@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { at, spanAt } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { shownArm } from '../../shared/config/arms.js';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 import {
@@ -93,9 +93,7 @@ export function compareRuns(
 ): ComparisonReport {
   const [first] = chosen;
   if (first === undefined || chosen.length < 2 || chosen.length > COMPARED_RUNS_MAX)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'a comparison needs at least two runs',
+    throw errorOf('usage', 'a comparison needs at least two runs', {
       expected: `2 to ${COMPARED_RUNS_MAX} runs or arms of runs`,
       found: `${chosen.length}`,
       cure: 'name the runs one after the other: qianmo compare runs/a runs/b runs/b:finetuned',
@@ -179,9 +177,7 @@ function assertSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
   if (difference === null) return;
   const storeOf = ({ report }: EvaluatedRun): string =>
     `task store ${report.run.storeDigest.slice(0, 12)}`;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'these runs were not evaluated on the same test rows',
+  throw errorOf('usage', 'these runs were not evaluated on the same test rows', {
     where: other.address,
     expected: `the test rows of ${first.address} (${storeOf(first)})`,
     found: `${difference} (${storeOf(other)})`,
@@ -255,9 +251,7 @@ export async function readEvaluatedRun(
   const where = `${address}/${logitsKey}`;
   const found = await store.get(logitsKey);
   if (found === null)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the evaluation has no logits of its test rows',
+    throw errorOf('data', 'the evaluation has no logits of its test rows', {
       where,
       cure: 'evaluate the run again: qianmo evaluate run.yaml',
     });
@@ -267,9 +261,7 @@ export async function readEvaluatedRun(
 
 async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<QianmoError> {
   const others = (await store.list('evaluation')).filter((key) => /^evaluation.*\.json$/.test(key));
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the run was not evaluated',
+  return errorOf('usage', 'the run was not evaluated', {
     where: store.address,
     expected: reportKey,
     found: others.length === 0 ? 'no evaluation' : others.join(', '),
@@ -293,9 +285,7 @@ export function armOf({ address, report, logits }: EvaluatedRun, asked: string |
     const found = known.includes(asked) ? asked : known.find(isAsked);
     if (found !== undefined) return found;
     const nearest = nearestName(asked, known);
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the run was not evaluated with an arm "${asked}"`,
+    throw errorOf('usage', `the run was not evaluated with an arm "${asked}"`, {
       where: address,
       expected: `one of ${known.join(', ')}`,
       found: asked,

@@ -13,7 +13,7 @@
 
 import { int32At } from '../../shared/base/arrays.js';
 import { z } from 'zod';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import {
   decodeTensors,
   encodeTensors,
@@ -64,9 +64,7 @@ export function encodeTestLogits(found: TestLogits): Uint8Array {
 export function decodeTestLogits(bytes: Uint8Array, where: string): TestLogits {
   const tensors = decodeTensors(bytes, where);
   const unfit = (found: string): QianmoError =>
-    new QianmoError({
-      kind: 'data',
-      what: 'these are not the test logits of an evaluation',
+    errorOf('data', 'these are not the test logits of an evaluation', {
       where,
       found,
       cure: 'evaluate the run again: qianmo evaluate run.yaml',

@@ -4,7 +4,7 @@
  * trials run at once.
  */
 
-import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { DivergenceError, isInterruption, QianmoError, errorOf } from '../../shared/base/errors.js';
 import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import {
@@ -48,9 +48,7 @@ export function rungsOf(
   }));
   if (rungs.every((rung, index) => rung.outerSteps > (rungs[index - 1]?.outerSteps ?? 0)))
     return rungs;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the run is too short for so many rungs',
+  throw errorOf('usage', 'the run is too short for so many rungs', {
     where: `${where}, halving`,
     expected: `more outer steps on each of ${rungCount} rungs than on the one before`,
     found: `rungs that end after ${rungs.map((rung) => rung.outerSteps).join(', ')} outer steps`,

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { configHash } from '../../shared/config/run-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { CellSchema, parseRecord } from '../scoring/evaluation-report.js';
@@ -198,17 +198,13 @@ export async function openSweepJournal(
       ? null
       : parseSweepRecord(Buffer.from(object.bytes).toString('utf8'), where);
   if (found !== null && !start.resume)
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the output contains a ${found.kind} that was started before`,
+    throw errorOf('usage', `the output contains a ${found.kind} that was started before`, {
       where,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
   const isOther = found !== null && found.planHash !== empty.planHash;
   if (isOther && start.replacesOther !== true)
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the output contains a different ${found.kind}`,
+    throw errorOf('usage', `the output contains a different ${found.kind}`, {
       where,
       found: differenceOf(found, empty),
       cure: 'restore the fields, name another output, or start again here with --fresh',

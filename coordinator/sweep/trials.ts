@@ -4,7 +4,7 @@ import { isRecord } from '../../shared/base/canonical-json.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { joinAddress } from '../../shared/storage/object-store.js';
 import { averagedForm } from './averaged-model.js';
 
@@ -160,9 +160,7 @@ function withValueAt(
 ): unknown {
   if (field === undefined) return replacement;
   if (value !== undefined && !isRecord(value))
-    throw new QianmoError({
-      kind: 'usage',
-      what: `"${field}" is no field of what the base config has there`,
+    throw errorOf('usage', `"${field}" is no field of what the base config has there`, {
       where,
       expected: 'a section of fields',
       found: JSON.stringify(value),
@@ -179,9 +177,7 @@ function requireDistinctRuns(trials: readonly Trial[], where: string): void {
     const twin = byHash.get(hash);
     byHash.set(hash, trial);
     if (twin === undefined) continue;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'two trials are the same run',
+    throw errorOf('usage', 'two trials are the same run', {
       where: `${where}, grid`,
       found: `${twin.name} (${describeSettings(twin.settings)}) and ${trial.name} (${describeSettings(trial.settings)})`,
       cure: 'leave one of them out',

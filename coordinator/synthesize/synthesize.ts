@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunCaller } from '../plan/prepared-run.js';
 import { openDuckSession } from '../logs/duckdb-session.js';
@@ -190,9 +190,7 @@ async function convertToParquet(
 function formatOf(path: string): (typeof LOG_FORMATS)[number] {
   const format = LOG_FORMATS.find((name) => path.endsWith(`.${name}`));
   if (format !== undefined) return format;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the output file has no known file ending',
+  throw errorOf('usage', 'the output file has no known file ending', {
     where: path,
     expected: LOG_FORMATS.map((name) => `.${name}`).join(', '),
     cure: 'write for example --out runs/log.csv',
@@ -200,9 +198,7 @@ function formatOf(path: string): (typeof LOG_FORMATS)[number] {
 }
 
 function interruption(path: string): QianmoError {
-  return new QianmoError({
-    kind: 'interrupted',
-    what: 'stopped before the log was complete; no file was left behind',
+  return errorOf('interrupted', 'stopped before the log was complete; no file was left behind', {
     where: path,
     cure: 'run the same command again: the same seed gives the same log',
   });

@@ -10,7 +10,7 @@ import {
   numberAt,
 } from '../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { WorldOptions } from './synthesis-options.js';
 
 /** Raised whenever the same options would give other bytes. */
@@ -478,9 +478,7 @@ interface SizeLaw {
  */
 export function zipfSizes(rows: number, adgroupCount: number, law: SizeLaw): Uint32Array {
   if (rows < adgroupCount * law.impressionsMin)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'too few rows for so many adgroups',
+    throw errorOf('usage', 'too few rows for so many adgroups', {
       expected: `at least ${law.impressionsMin} rows per adgroup`,
       found: `${rows} rows and ${adgroupCount} adgroups`,
       cure: `ask for at most ${Math.floor(rows / law.impressionsMin)} adgroups or for more rows`,

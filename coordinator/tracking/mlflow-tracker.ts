@@ -183,7 +183,7 @@ export class MlflowTracker implements Tracker<MlflowEntry> {
     const found = await this.#exchange(path, undefined, signal);
     if (found.status === 200)
       return ExperimentSchema.parse(JSON.parse(found.text)).experiment.experiment_id;
-    if (errorOf(found).error_code !== 'RESOURCE_DOES_NOT_EXIST') throw failureOf(found);
+    if (toldErrorOf(found).error_code !== 'RESOURCE_DOES_NOT_EXIST') throw failureOf(found);
     // If another run makes it meanwhile, the next attempt finds it.
     const made = await this.#ask('experiments/create', { name }, signal);
     return CreatedExperimentSchema.parse(JSON.parse(made)).experiment_id;
@@ -227,7 +227,7 @@ export class MlflowTracker implements Tracker<MlflowEntry> {
 
 /** An error of the request is final; one of the server, or of its rights, may pass. */
 function failureOf(answer: HttpAnswer): Error {
-  const { error_code: code, message } = errorOf(answer);
+  const { error_code: code, message } = toldErrorOf(answer);
   const text = [`status ${answer.status}`, code, message?.slice(0, MESSAGE_LENGTH_MAX)]
     .filter((part) => part !== undefined && part !== '')
     .join(', ');
@@ -235,7 +235,7 @@ function failureOf(answer: HttpAnswer): Error {
   return isFinal && code !== 'RESOURCE_ALREADY_EXISTS' ? new TrackerRefusal(text) : new Error(text);
 }
 
-function errorOf({ text }: HttpAnswer): z.output<typeof ErrorSchema> {
+function toldErrorOf({ text }: HttpAnswer): z.output<typeof ErrorSchema> {
   try {
     return ErrorSchema.safeParse(JSON.parse(text)).data ?? {};
   } catch {

@@ -14,7 +14,7 @@
  * as they are.
  */
 
-import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import { DivergenceError, errorOf } from '../../shared/base/errors.js';
 import type { ScheduleConfig, TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import { isCovered, isNamed, type ModelSpec } from '../../shared/models/model-spec.js';
@@ -254,9 +254,7 @@ export function assertTrainable(
   );
   if (unknown === undefined) return;
   const blocks = new Set(names.map((name) => name.split('.')[0] ?? name));
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'nothing of this name can be trained',
+  throw errorOf('usage', 'nothing of this name can be trained', {
     where: 'training.trainable',
     expected: `some of ${[...blocks, ...methods].join(', ')}`,
     found: unknown,

@@ -1,6 +1,6 @@
 /** The start of a run, its checkpoints, and its state when it stops early. */
 
-import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, QianmoError, errorOf } from '../../shared/base/errors.js';
 import { initialMetaParameters, type MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-reader.js';
 import type { StepTimes } from './step-report.js';
@@ -189,21 +189,10 @@ export function stateFrom(
     dense: takenOver(initial.dense, start.metaParameters.dense, start.where),
     tables: takenOver(initial.tables, start.metaParameters.tables, start.where),
   };
-  const fresh = optimizer.init(metaParameters);
-  if (start.optimizer === undefined)
-    return { outerStep: 0, metaParameters, optimizer: fresh, computedOn: [] };
-  const scalars = Object.entries(fresh.scalars).map(([name, value]) => [
-    name,
-    start.optimizer?.scalars[name] ?? value,
-  ]);
   return {
     outerStep: 0,
     metaParameters,
-    optimizer: {
-      dense: takenOver(fresh.dense, start.optimizer.dense, start.where),
-      tables: takenOver(fresh.tables, start.optimizer.tables, start.where),
-      scalars: Object.fromEntries(scalars) as Record<string, number>,
-    },
+    optimizer: optimizer.init(metaParameters),
     computedOn: [],
   };
 }
@@ -238,9 +227,7 @@ function requireSameShape(
 ): void {
   const differences = layoutDifferences(new Map([[name, found]]), new Map([[name, expected]]));
   if (differences.length === 0) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the run to start from has another model',
+  throw errorOf('usage', 'the run to start from has another model', {
     ...(where === undefined ? {} : { where }),
     expected: 'the shapes of the model of this run',
     found: differences.join('; '),

@@ -4,7 +4,7 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { OptimizerState, TrainingState } from '../checkpoints/checkpoint-manifest.js';
+import type { TrainingState } from '../checkpoints/checkpoint-manifest.js';
 
 export interface TrainOptions {
   readonly run: PreparedRun;
@@ -24,8 +24,6 @@ export interface TrainOptions {
 /** Parameters of another run, from which this one starts. */
 export interface StartFrom {
   readonly metaParameters: MetaParameters;
-  /** The optimizer state to continue with; the optimizer starts anew when absent. */
-  readonly optimizer?: OptimizerState;
   /** The name of that run, for messages. */
   readonly where?: string;
 }

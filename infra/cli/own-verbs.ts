@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { describeField, flag, integer, text } from '../../coordinator/runs/request-fields.js';
 import { interruptedAs } from '../../coordinator/runs/run-handle.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import { packageVersion } from '../library/package-root.js';
 import { command } from '../library/verb.js';
 import type { SimulationResult } from '../simulation/simulate.js';
@@ -68,9 +68,7 @@ Example:
       await setUp({ retry: true, gpu });
     } catch (error) {
       if (!(error instanceof BootstrapError)) throw error;
-      throw new QianmoError({
-        kind: 'environment',
-        what: 'the setup failed',
+      throw errorOf('environment', 'the setup failed', {
         found: error.message,
         cure: error.cure.join('\n'),
       });
@@ -132,9 +130,7 @@ Examples:
 
 function failureOf({ violation, replay }: SimulationResult): { readonly failure?: QianmoError } {
   if (violation === null) return {};
-  const failure = new QianmoError({
-    kind: 'failed',
-    what: 'a simulation violates an invariant',
+  const failure = errorOf('failed', 'a simulation violates an invariant', {
     expected: violation.invariant,
     found: violation.detail,
     cure: `this is a bug of qianmo; repeat it with \`${replay}\``,

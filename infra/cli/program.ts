@@ -5,7 +5,7 @@ import './own-verbs.js';
 import { Command, Option, CommanderError } from 'commander';
 import { z } from 'zod';
 import { asText } from '../../coordinator/reports/document/as-text.js';
-import { QianmoError, formatFailure } from '../../shared/base/errors.js';
+import { QianmoError, formatFailure, errorOf } from '../../shared/base/errors.js';
 import { loadPlugins } from '../../shared/plugins/load-plugins.js';
 import { type Shown, declaredVerbs, type Verb } from '../library/verb.js';
 import { printableText } from '../../shared/base/printable-text.js';
@@ -231,9 +231,7 @@ function assertParsed<Value>(
   const name =
     field === undefined ? '' : operands.includes(field) ? operandOf(field) : flagOf(field);
   const choices = field?.words ?? [];
-  throw new QianmoError({
-    kind: 'usage',
-    what: `${name} cannot have this value`,
+  throw errorOf('usage', `${name} cannot have this value`, {
     ...placeOf(['qianmo', ...words].join(' ')),
     expected:
       choices.length > 0 ? `one of ${choices.join(', ')}` : message.replace(/^expected /, ''),
@@ -251,9 +249,7 @@ function refuseClearly(command: Command, where: string, write?: (text: string) =
       const message = error.message.replace(/^error: /, '').replace(/\.$/, '');
       const suggestion = /\s*\(Did you mean (?:one of )?(.+?)\?\)$/.exec(message);
       const { cure, ...place } = placeOf(where);
-      throw new QianmoError({
-        kind: 'usage',
-        what: suggestion === null ? message : message.slice(0, suggestion.index),
+      throw errorOf('usage', suggestion === null ? message : message.slice(0, suggestion.index), {
         ...place,
         cure: suggestion === null ? cure : `did you mean ${suggestion[1] ?? ''}? ${cure}`,
       });

@@ -2,7 +2,7 @@
 
 import { isLoopbackHost } from '../../shared/network/addresses.js';
 import { readFile } from 'node:fs/promises';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { Environment } from '../../coordinator/runs/run-context.js';
 
 interface TokenSource {
@@ -27,9 +27,7 @@ export async function accessToken({
   const token = file === undefined ? environment[variable] : await tokenIn(file);
   if (token === undefined) return null;
   if (token.length >= TOKEN_LENGTH_MIN && /^[\x21-\x7e]+$/.test(token)) return token;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the token of the server cannot be used',
+  throw errorOf('usage', 'the token of the server cannot be used', {
     where: file ?? variable,
     expected: `at least ${TOKEN_LENGTH_MIN} visible ASCII characters`,
     found: `${token.length} characters`,
@@ -44,9 +42,7 @@ export function requireTokenBeyondLoopback(
   variable: string,
 ): void {
   if (token !== null || isLoopbackHost(host)) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the server would be open to everybody who reaches this machine',
+  throw errorOf('usage', 'the server would be open to everybody who reaches this machine', {
     where: host,
     expected: 'a token, or the loopback address',
     cure: `give --token-file, or set ${variable}`,
@@ -57,9 +53,7 @@ async function tokenIn(file: string): Promise<string> {
   try {
     return (await readFile(file, 'utf8')).trim();
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the file of the token cannot be read',
+    throw errorOf('usage', 'the file of the token cannot be read', {
       where: file,
       found: cause instanceof Error ? cause.message : String(cause),
       cure: 'name a file with the token, which this user can read',

@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { ServedAdgroupSchema, type ServedAdgroup } from '../../shared/config/decision-record.js';
 import { addressBelow } from '../../shared/network/addresses.js';
 
@@ -213,9 +213,7 @@ export class RankingClient {
   constructor(options: RankingClientOptions, clock: Clock = systemClock) {
     const parsed = OptionsSchema.safeParse(options);
     if (!parsed.success)
-      throw new QianmoError({
-        kind: 'usage',
-        what: 'options of the client are wrong, missing or unknown',
+      throw errorOf('usage', 'options of the client are wrong, missing or unknown', {
         found: z.prettifyError(parsed.error),
         cure: 'correct them; infra/docs/serving.md lists them',
       });
@@ -429,9 +427,7 @@ function refusalOf(response: Response, content: unknown, where: string): Outcome
 function answerIn<Answer>(content: unknown, schema: z.ZodType<Answer>, where: string): Answer {
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'the answer is not that of a ranking server',
+  throw errorOf('environment', 'the answer is not that of a ranking server', {
     where,
     found: z.prettifyError(parsed.error).slice(0, 500),
     cure: 'check the address, and that client and server are of one version',

@@ -11,7 +11,7 @@ import { literal } from '../../coordinator/logs/sql.js';
 import type { CallOptions } from '../../coordinator/runs/run-handle.js';
 import { at } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { yamlOf } from '../../shared/config/yaml-file.js';
@@ -74,8 +74,8 @@ export async function runClosedLoop(loop: ClosedLoop): Promise<void> {
     ...{ run: 'demo-serve', start: freshNonce(), clock, signal: options.signal },
     ...{ beatIntervalMs: BEAT_INTERVAL_MS, silenceMsMax: SILENCE_MS_MAX, onWait: () => undefined },
     busyError: ({ process: { pid, host } }) =>
-      new QianmoError({
-        ...{ kind: 'usage', what: 'another demo runs in this folder', where: out },
+      errorOf('usage', 'another demo runs in this folder', {
+        where: out,
         ...{ expected: 'one at a time', found: `process ${pid} on ${host}` },
         cure: 'wait until it has finished, stop it, or name another folder with --out',
       }),
@@ -145,8 +145,8 @@ async function requireOwnFolder(out: string): Promise<void> {
   await mkdir(out, { recursive: true });
   const names = await readdir(out);
   if (names.length > 0 && !names.some((name) => OWN_NAMES.includes(name)))
-    throw new QianmoError({
-      ...{ kind: 'usage', what: 'the folder of the demo has other files', where: out },
+    throw errorOf('usage', 'the folder of the demo has other files', {
+      where: out,
       ...{ expected: `none, or those of an earlier demo, with ${CONFIG_FILE}` },
       ...{ found: names.slice(0, 3).join(', '), cure: 'name another folder with --out' },
     });
@@ -293,8 +293,7 @@ async function refreshOnRows(loop: ServedLoop): Promise<void> {
   await until(async () => {
     const { bundle, refused } = await client.bundle();
     if (refused === null) return bundle === digest;
-    throw new QianmoError({
-      ...{ kind: 'failed', what: 'the server refuses the refreshed bundle' },
+    throw errorOf('failed', 'the server refuses the refreshed bundle', {
       ...{ where: digest, found: JSON.stringify(refused) },
     });
   });

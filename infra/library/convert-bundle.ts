@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import {
   dictionariesOf,
@@ -69,9 +69,7 @@ async function requireFree(folder: string): Promise<void> {
     throw error;
   }
   if (found.length === 0) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the folder of the model has files',
+  throw errorOf('usage', 'the folder of the model has files', {
     where: folder,
     expected: 'a folder that is empty or not there',
     found: found.slice(0, 3).join(', '),

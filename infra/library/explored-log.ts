@@ -7,7 +7,7 @@ import type { RequestOf } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/chooser.js';
 import { tmpdir } from 'node:os';
-import { QianmoError } from '../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { Decision, JudgedSlot } from '../../shared/config/decision-record.js';
@@ -150,9 +150,7 @@ async function opeRun(
 }
 
 function nothingJudged(logs: readonly string[], log: LogCounts | null): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the log holds no choice that can be judged',
+  return errorOf('data', 'the log holds no choice that can be judged', {
     where: logs.join(', '),
     expected: 'at least one rendered slot whose reward window has ended',
     found: log === null ? 'no row' : logSentence(log),
@@ -192,9 +190,7 @@ async function rowsOf(
 }
 
 function mixtureError(logs: readonly string[]): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'row logs and tables are judged apart',
+  return errorOf('usage', 'row logs and tables are judged apart', {
     where: logs.join(', '),
     expected: 'only row logs and .ndjson files of them, or only .csv, .tsv and .parquet files',
     cure: 'give the files of one kind',
@@ -202,9 +198,7 @@ function mixtureError(logs: readonly string[]): QianmoError {
 }
 
 function policyOfTable(logs: readonly string[]): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a table of choices is judged under no policy of a file',
+  return errorOf('usage', 'a table of choices is judged under no policy of a file', {
     where: logs.join(', '),
     expected: 'a row log beside --policy; a column of a table has the chances of the target policy',
     cure: 'leave --policy out and name the column by --target',

@@ -10,7 +10,6 @@ import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-co
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import {
   describeDevice,
   createComputeProcess,
@@ -23,10 +22,18 @@ import {
 } from '../../worker/compute/device/gpus.js';
 import { isInterruption } from '../../shared/base/errors.js';
 
-const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
+const WORKER_ENTRY = fileURLToPath(new URL('../cli/local-worker.js', import.meta.url));
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
 const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
+
+/** What a local worker is told; the address of Redis is a secret. */
+export interface LocalWork extends Required<StartDemand> {
+  readonly prefix: string;
+  /** The places that jobs name. */
+  readonly stores: readonly string[];
+  readonly endpoints: readonly string[];
+}
 
 export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
@@ -72,21 +79,16 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores } = request;
-    const args = ['--prefix', prefix, '--device', device, ...pluginArguments()];
-    if (portable) args.push('--portable');
-    const rowAddon = nativeRowsPath();
-    if (rowAddon !== null) args.push('--row-addon', rowAddon);
-    for (const { address, endpoint } of stores) {
-      args.push('--store-allow', address);
-      if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
-    }
+    const work = {
+      ...{ prefix, device, portable, stores: stores.map(({ address }) => address) },
+      endpoints: stores.flatMap(({ endpoint }) => endpoint ?? []),
+    };
     const gpuCount = await countUsableGpus(environment);
     return {
       path: process.execPath,
       argsOf: (index) => {
-        const gpuIndex = gpuIndexOfWorker(index, gpuCount);
-        const ofGpu = gpuIndex === undefined ? [] : ['--gpu-index', String(gpuIndex)];
-        return [WORKER_ENTRY, ...args, ...ofGpu];
+        const request: LocalWork = { ...work, gpuIndex: gpuIndexOfWorker(index, gpuCount) };
+        return [WORKER_ENTRY, JSON.stringify(request), ...pluginArguments()];
       },
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },

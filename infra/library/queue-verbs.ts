@@ -40,7 +40,11 @@ Examples:
   qianmo worker --redis redis://10.0.0.5:6379 --prefix '{nightly}=1,{urgent}=3'
   qianmo worker --redis redis://10.0.0.5:6379 --store-allow s3://clicks/stores,/data/stores`,
   untilStopped: true,
-  run: async () => (await import('./work.js')).workUntilStopped,
+  run: async () => {
+    const { workUntilStopped } = await import('./work.js');
+    const notLocal = { portable: false, stores: [], endpoints: [] };
+    return (request, context) => workUntilStopped(request, notLocal, context);
+  },
   onEvent: ({ format }, { clock, print }) =>
     Promise.resolve(
       format === 'json' ? boundedRate(clock, (event) => print(encodeEvent(event))) : null,

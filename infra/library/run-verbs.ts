@@ -7,7 +7,7 @@ import { flag, text } from '../../coordinator/runs/request-fields.js';
 import { REQUESTS } from '../../coordinator/runs/requests.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { SynthesisReport } from '../../coordinator/synthesize/synthesize.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { deviceReportLines } from '../../shared/events/device-report.js';
 import { counted } from '../../shared/names/counted.js';
 import type { CheckedLogs } from '../../coordinator/prepare/check-logs.js';
@@ -364,9 +364,7 @@ function scoresText(scores: NonNullable<ReplayResult['scores']>): string {
 }
 
 function unrepeated(what: 'decisions' | 'scores', differing: readonly string[]): QianmoError {
-  return new QianmoError({
-    kind: 'failed',
-    what: `${what} of the log do not repeat`,
+  return errorOf('failed', `${what} of the log do not repeat`, {
     expected:
       what === 'decisions'
         ? 'the slots and propensities of the record, from its input and seed'

@@ -8,7 +8,7 @@ import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { accessToken, requireTokenBeyondLoopback } from './access-token.js';
 import { parsedBundleAddress, objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import {
   runEventSink,
   sinksTogether,
@@ -261,9 +261,7 @@ function canaryName(bundle: string, canary: string): string {
   const { address } = parsedBundleAddress(bundle);
   const parsed = parsedBundleAddress(canary);
   if (parsed.address === address && parsed.name !== undefined) return parsed.name;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'a canary is a bundle at the address of the others, under a label',
+  throw errorOf('usage', 'a canary is a bundle at the address of the others, under a label', {
     where: '--canary',
     expected: `${address}@canary, for example`,
     found: canary,

@@ -6,12 +6,11 @@ import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import { noticeEvent, type RunEventSink } from '../../shared/events/run-events.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
@@ -25,22 +24,16 @@ import {
   LiveAdapter,
   type AdaptEngine,
   type LiveRowsLog,
+  LiveRowsState,
 } from '../../worker/serving/server/live-adapter.js';
-import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+import type { RowsPlace } from '../../worker/serving/exploration/row-log.js';
 import { ownFolder } from '../../worker/serving/state/folder-owner.js';
 import { FileLog } from '../../worker/serving/state/shared-log.js';
+import type { z } from 'zod';
+import type { ServeRequestSchema } from './requests.js';
 
-interface StateRequest {
-  readonly bundle: string;
-  readonly explore?: string | undefined;
-  readonly rows?: string | undefined;
-  readonly rowsSeconds: number;
-  readonly rowsGib: number;
-  readonly processes: number;
-  readonly state?: string | undefined;
-  readonly redis?: string | undefined;
-}
+type StateRequest = z.output<typeof ServeRequestSchema>;
 
 interface StateSurroundings extends Pick<Surroundings, 'clock' | 'environment'> {
   readonly onEvent: RunEventSink;
@@ -99,8 +92,7 @@ export async function openServedState(
   const { state: folder, explore, rows } = request;
   if (folder === undefined) {
     if (explore === undefined && rows === undefined) return NO_STATE;
-    throw new QianmoError({
-      ...{ kind: 'usage', what: 'a server that learns needs a place for its state' },
+    throw errorOf('usage', 'a server that learns needs a place for its state', {
       where: explore === undefined ? '--rows' : '--explore',
       expected: '--state with a folder of its own',
       cure: 'give --state FOLDER',
@@ -205,13 +197,6 @@ export function spoolIn(state: string): string {
 /** The address of the log of rows of a server that explores and names none. */
 export function defaultRowsIn(state: string): string {
   return join(state, ROWS_FOLDER);
-}
-
-interface RowsPlace {
-  readonly store: ObjectStore;
-  readonly spool: string;
-  readonly deliverySeconds: number;
-  readonly storeByteCountMax: number;
 }
 
 function rowsPlaceOf(

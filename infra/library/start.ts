@@ -31,7 +31,7 @@ import { searchSeconds } from '../../coordinator/sweep/search-space.js';
 import type { SweepRecord, TrialRecord } from '../../coordinator/sweep/sweep-record.js';
 import { describeValue } from '../../coordinator/sweep/trials.js';
 import { at } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-store.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -83,9 +83,7 @@ function assertNothingProposed(config: string, given: Partial<Record<string, unk
   const ofProposal = ['sql', 'task', 'label', 'time', 'name'] as const;
   const found = ofProposal.filter((option) => given[option] !== undefined);
   if (found.length === 0) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the file is a config, which says this itself',
+  throw errorOf('usage', 'the file is a config, which says this itself', {
     where: config,
     found: found.map((option) => `--${option}`).join(', '),
     cure: 'correct the config, or start from the log',

@@ -6,8 +6,7 @@ import type { z } from 'zod';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { createEventLog } from '../../shared/events/event-log.js';
-import { logFilePlace } from '../../shared/events/event-log.js';
+import { createEventLog, logFilePlace } from '../../shared/events/event-log.js';
 import {
   runEventSink,
   type RunEventSink,
@@ -21,24 +20,22 @@ import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import type { WorkRequestSchema } from './requests.js';
-import { startComputeProcess } from './local-machine.js';
+import { startComputeProcess, type LocalWork } from './local-machine.js';
 
 /** Runs until the signal aborts, then resolves. */
 export async function workUntilStopped(
   request: z.output<typeof WorkRequestSchema>,
+  { portable, stores, endpoints }: Pick<LocalWork, 'portable' | 'stores' | 'endpoints'>,
   context: RunContext,
 ): Promise<void> {
-  const { signal, clock } = context;
+  const { signal, clock, environment } = context;
   const { redis: redisUrl } = request;
-  const { environment } = context;
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
-  const executor = await startComputeProcess(request, {
-    ...context,
-    sink,
-  }).catch((error: unknown) => {
+  const started = startComputeProcess({ ...request, portable }, { ...context, sink });
+  const executor = await started.catch((error: unknown) => {
     if (signal.aborted && isInterruption(error)) return null;
     throw error;
   });
@@ -55,8 +52,8 @@ export async function workUntilStopped(
     signal,
     onEvent: sink,
     limits: jobLimitsOf({
-      stores: listedIn(request.storeAllow),
-      endpoints: listedIn(request.endpointAllow),
+      stores: [...stores, ...listedIn(request.storeAllow)],
+      endpoints: [...endpoints, ...listedIn(request.endpointAllow)],
       workingFolder: resolve('.'),
       environment,
     }),

@@ -14,7 +14,7 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { MemoryJobQueue, CommandConsumer, type ConsumerCommands } from './memory-queue.js';
 import type { Machine, SimulatedProcess } from './machines.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import {
   WAKE_ALL,
   type BlobLimits,
@@ -309,13 +309,7 @@ export class ServerLink implements JobQueue {
       return await this.#process.lived(() => this.#asked(open));
     } catch (cause) {
       const found = cause instanceof Error ? cause.message : String(cause);
-      throw new QianmoError({
-        kind: 'environment',
-        what: NOT_OPENED,
-        where: ADDRESS,
-        found,
-        cause,
-      });
+      throw errorOf('environment', NOT_OPENED, { where: ADDRESS, found, cause });
     }
   }
 

@@ -73,6 +73,15 @@ export class QianmoError extends Error {
   }
 }
 
+/** Every failure has a kind and says what happened; the rest is what is known. */
+export function errorOf(
+  kind: FailureKind,
+  what: string,
+  known: Omit<FailureReport, 'kind' | 'what'> = {},
+): QianmoError {
+  return new QianmoError({ kind, what, ...known });
+}
+
 /** The numbers became infinite. A search over settings drops such a setting; nothing else is at fault. */
 export class DivergenceError extends QianmoError {}
 

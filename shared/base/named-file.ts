@@ -1,7 +1,7 @@
 /** Reads a small text file that a variable of the environment names: a key, or a certificate. */
 
 import { open } from 'node:fs/promises';
-import { QianmoError } from './errors.js';
+import { errorOf } from './errors.js';
 
 interface NamedFile {
   readonly file: string;
@@ -27,9 +27,7 @@ export async function textOfNamedFile(named: NamedFile): Promise<string> {
       await handle.close();
     }
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: `${what} cannot be read`,
+    throw errorOf('environment', `${what} cannot be read`, {
       where: file,
       found: cause instanceof Error ? cause.message : String(cause),
       cure: `correct ${variable}`,
@@ -37,9 +35,7 @@ export async function textOfNamedFile(named: NamedFile): Promise<string> {
     });
   }
   if (byteCount <= byteCountMax) return bytes.toString('utf8', 0, byteCount);
-  throw new QianmoError({
-    kind: 'usage',
-    what: `${what} is too large`,
+  throw errorOf('usage', `${what} is too large`, {
     where: file,
     expected: `at most ${byteCountMax} bytes`,
     cure: `correct ${variable}`,

@@ -3,7 +3,7 @@
  * vendors.
  */
 
-import { QianmoError } from './errors.js';
+import { QianmoError, errorOf } from './errors.js';
 
 const SPACE_CURE = 'free up space or choose a folder on another disk; no partial file was kept';
 const MEMORY_CURE = 'free memory, or raise the limits on memory and processes (ulimit -a)';
@@ -84,9 +84,7 @@ export function failureOfSystemError(error: unknown, where?: string): QianmoErro
 export function systemFailure(cause: unknown, doing: string, where: string): QianmoError {
   if (cause instanceof QianmoError) return cause;
   const meaning = meaningOf(cause);
-  return new QianmoError({
-    kind: 'environment',
-    what: `${meaning?.what ?? 'something failed'} while ${doing}`,
+  return errorOf('environment', `${meaning?.what ?? 'something failed'} while ${doing}`, {
     where,
     ...(meaning?.expected === undefined ? {} : { expected: meaning.expected }),
     ...(cause instanceof Error ? { found: cause.message } : {}),

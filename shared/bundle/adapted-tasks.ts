@@ -9,7 +9,7 @@
  *              encoding, a list of id, clicks, impressions. The length of a list comes before it.
  */
 
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import type { ModelSpec } from '../models/model-spec.js';
 import type { LossKind } from '../tasks/task-label.js';
 import {
@@ -96,9 +96,7 @@ export function decodeAdaptedTasks(
   where: string,
 ): readonly AdaptedTask[] {
   const malformed = (found: string): QianmoError =>
-    new QianmoError({
-      kind: 'data',
-      what: 'the output of an adapt job does not fit its tasks',
+    errorOf('data', 'the output of an adapt job does not fit its tasks', {
       ...{ where, found },
       cure: 'coordinator and worker must run the same version on the same store',
     });

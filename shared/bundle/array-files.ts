@@ -4,7 +4,7 @@
  */
 
 import { at } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { type BlobRef, blobKeyOf, blobRefOf } from '../storage/blob-store.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { elementCountOf } from '../tensors/named-tensors.js';
@@ -105,9 +105,7 @@ export async function readFileOf(store: ObjectStore, file: BlobRef): Promise<Uin
 }
 
 export function damagedFile(where: string, file: BlobRef, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'a file of the bundle is missing, truncated or changed',
+  return errorOf('data', 'a file of the bundle is missing, truncated or changed', {
     where,
     expected: `${file.byteCount} bytes with sha256 ${file.sha256}`,
     found,
@@ -185,9 +183,7 @@ export class BundleArrays {
   }
 
   #unfit(name: string, found: string, expected = 'such an array'): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: `the manifest of the bundle does not fit its model: array ${name}`,
+    return errorOf('data', `the manifest of the bundle does not fit its model: array ${name}`, {
       where: this.#where,
       expected,
       found,
@@ -204,9 +200,7 @@ export function joinedFiles(files: readonly Uint8Array[], name: string): Uint8Ar
   if (only !== undefined && areInOrder(files) && byteCount <= JOINED_BYTE_COUNT_MAX)
     return new Uint8Array(only.buffer, only.byteOffset, byteCount);
   if (byteCount > JOINED_BYTE_COUNT_MAX)
-    throw new QianmoError({
-      kind: 'environment',
-      what: `the array ${name} is too large to be read into memory at once`,
+    throw errorOf('environment', `the array ${name} is too large to be read into memory at once`, {
       expected: `at most ${JOINED_BYTE_COUNT_MAX} bytes`,
       found: `${byteCount} bytes`,
       cure: 'train with fewer rows in this table: set hashBuckets or raise countMin',

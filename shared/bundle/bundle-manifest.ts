@@ -35,7 +35,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { FeatureSchema } from '../config/data-config.js';
 import { FingerprintSchema } from '../events/device-report.js';
 import { MethodConfigSchema } from '../methods/methods.js';
@@ -184,9 +184,7 @@ export function parseBundleManifest(
   where: string,
 ): BundleManifest {
   const unreadable = (found: string, cause?: unknown): QianmoError =>
-    new QianmoError({
-      kind: 'data',
-      what: 'the manifest of a bundle cannot be read',
+    errorOf('data', 'the manifest of a bundle cannot be read', {
       where,
       found,
       cure: 'name the plugin that it was made with, if any; restore the object from a copy, or export the run again',
@@ -210,9 +208,7 @@ export function parseBundleManifest(
 function refuseOtherVersion(content: unknown, where: string): void {
   const version = z.object({ formatVersion: z.int().positive() }).safeParse(content);
   if (!version.success || version.data.formatVersion === BUNDLE_FORMAT_VERSION) return;
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'another version of qianmo wrote this bundle',
+  throw errorOf('environment', 'another version of qianmo wrote this bundle', {
     where,
     expected: `format ${BUNDLE_FORMAT_VERSION}`,
     found: `format ${version.data.formatVersion}`,

@@ -7,7 +7,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import type { ObjectStore, PutCondition } from '../storage/object-store.js';
 import {
   BundleDigestSchema,
@@ -52,9 +52,7 @@ export interface BundleLabel extends Readonly<LabelTarget> {
 /** @throws QianmoError of kind `usage` if it is no name of a label. */
 function requireLabelName(name: string): void {
   if (LABEL_NAME.test(name)) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'this is not a name for a label of bundles',
+  throw errorOf('usage', 'this is not a name for a label of bundles', {
     where: name,
     expected: 'a lower-case letter, then up to 31 lower-case letters, digits and hyphens',
     cure: 'name it latest, stable or canary, for example',
@@ -133,9 +131,7 @@ function movedMeanwhile(
     readonly cure: string;
   },
 ): QianmoError {
-  return new QianmoError({
-    kind: 'failed',
-    what: 'the label was moved meanwhile, and stays where it is',
+  return errorOf('failed', 'the label was moved meanwhile, and stays where it is', {
     where: `${store.address}/${keyOf(moved.name)}`,
     expected: moved.from ?? 'no such label',
     found: moved.before?.bundle ?? 'no such label',
@@ -164,12 +160,12 @@ export function rollBackLabel(
     }
     const where = `${store.address}/${keyOf(name)}`;
     if (before === null)
-      throw new QianmoError({
-        ...{ kind: 'usage', what: 'there is no such label', where },
+      throw errorOf('usage', 'there is no such label', {
+        where,
         cure: 'list the labels with `qianmo bundle list`, or make one with `qianmo bundle label`',
       });
-    throw new QianmoError({
-      ...{ kind: 'usage', what: 'the label remembers no bundle before its own', where },
+    throw errorOf('usage', 'the label remembers no bundle before its own', {
+      where,
       found: `it points at ${before.bundle}${before.left.length === 0 ? '' : `, and rollbacks have left ${before.left.join(', ')}`}`,
       cure: 'list the bundles with `qianmo bundle list`, and move the label to one with `qianmo bundle label`',
     });
@@ -194,9 +190,7 @@ async function changeLabel(
     const bytes = Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
     if ((await store.put(keyOf(name), bytes, condition)) !== null) return { name, ...after };
   }
-  throw new QianmoError({
-    kind: 'transient',
-    what: 'the label is being moved by others all the time',
+  throw errorOf('transient', 'the label is being moved by others all the time', {
     where: `${store.address}/${keyOf(name)}`,
     cure: 'find out who moves it, and try again',
   });
@@ -218,9 +212,7 @@ function parseLabel(bytes: Uint8Array, store: ObjectStore, name: string): LabelT
   } catch {
     found = 'text that is not JSON';
   }
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a label of bundles cannot be read',
+  throw errorOf('data', 'a label of bundles cannot be read', {
     where: `${store.address}/${keyOf(name)}`,
     found,
     cure: 'delete the object and set the label again with `qianmo bundle label`',
@@ -282,9 +274,7 @@ export async function bundleNamed(
 }
 
 function noSuchBundle(store: ObjectStore, name: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'there is no such bundle',
+  return errorOf('usage', 'there is no such bundle', {
     where: store.address,
     expected: 'a label, the digest of a bundle, or its first six digits or more',
     found: name,

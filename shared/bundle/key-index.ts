@@ -10,7 +10,7 @@
  */
 
 import { int32At, uint32At, uint8At } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 
 export interface KeyIndexArrays {
   /** Low and high word of the hash by slot, `[slotCount, 2]`. */
@@ -67,9 +67,7 @@ function joinKeys(keys: readonly string[], before: KeyTexts): KeyTexts {
 }
 
 function tooManyBytes(keyCount: number): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the keys of the adgroups have too many bytes for one bundle',
+  return errorOf('data', 'the keys of the adgroups have too many bytes for one bundle', {
     expected: `at most ${KEY_BYTE_COUNT_MAX} bytes`,
     found: `more in ${keyCount} keys`,
     cure: 'name tasks by shorter columns in data.task',

@@ -1,7 +1,7 @@
 /** Reads a bundle into what a ranking server holds: the model, the index, the row encoder, the checks. */
 
 import { at, uint32At } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import {
   allocateEncodedRows,
   type EncodedRows,
@@ -246,9 +246,7 @@ async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfChec
 }
 
 function unfit(where: string, what: string, expected: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: `the manifest of the bundle does not fit its model: ${what}`,
+  return errorOf('data', `the manifest of the bundle does not fit its model: ${what}`, {
     ...{ where, expected, found },
     cure: 'read it with the version that wrote it, or export the run again with `qianmo export`',
   });

@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import {
   CANDIDATES_MAX,
   DecisionSchema,
@@ -296,8 +296,8 @@ function decisionIn(
 
 function wrongLine(where: string, cause: unknown): QianmoError {
   const found = cause instanceof z.ZodError ? z.prettifyError(cause) : 'text that is not JSON';
-  return new QianmoError({
-    ...{ kind: 'data', what: 'this line is not of a row log', where, found, cause },
+  return errorOf('data', 'this line is not of a row log', {
+    ...{ where, found, cause },
     expected: 'a ranking or feedback, as a ranking server logs them',
     cure: 'give the row log of a server; infra/docs/exploration.md describes it',
   });

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument, stringify, type ErrorCode, type YAMLError } from 'yaml';
 import type { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
 import { describeIssues } from './config-issues.js';
 
@@ -51,9 +51,7 @@ async function readConfigFile(path: string, kind: FileKind, read: TextReader): P
     return await read(path);
   } catch (cause) {
     if (cause instanceof QianmoError) throw cause;
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the ${kind.name} cannot be read`,
+    throw errorOf('usage', `the ${kind.name} cannot be read`, {
       where: path,
       ...(systemCodeOf(cause) === 'ENOENT' ? { found: 'no such file' } : {}),
       ...(systemCodeOf(cause) === 'EISDIR' ? { found: 'a folder, not a file' } : {}),
@@ -86,9 +84,7 @@ export function parseYaml(yaml: string, where: string, kind: FileKind): unknown 
   if (syntaxError !== undefined) throw notYaml(syntaxError, lines, where, kind);
   const value = valueOf(document, where, kind);
   if (value === null || value === undefined)
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the ${kind.name} is empty`,
+    throw errorOf('usage', `the ${kind.name} is empty`, {
       where,
       cure: `write one; ${kind.examples}`,
     });
@@ -106,9 +102,7 @@ function documentOf(
     return parseDocument(yaml, { prettyErrors: false, lineCounter });
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the ${kind.name} is nested too deeply`,
+    throw errorOf('usage', `the ${kind.name} is nested too deeply`, {
       where,
       cure: `write it in fewer levels; ${kind.examples}`,
       cause,
@@ -128,9 +122,7 @@ function valueOf(
     JSON.stringify(value);
     return value;
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the ${kind.name} has aliases that cannot be resolved`,
+    throw errorOf('usage', `the ${kind.name} has aliases that cannot be resolved`, {
       where,
       cure: 'write the values out in place of their aliases',
       cause,
@@ -148,9 +140,7 @@ export function checkedConfig<Schema extends z.ZodType>(
   const parsed = schema.safeParse(value);
   if (parsed.success) return deepFreeze(parsed.data);
   const faults = describeIssues(parsed.error.issues, value, schema);
-  throw new QianmoError({
-    kind: 'usage',
-    what: `the ${kind.name} has fields that are wrong, missing or unknown`,
+  throw errorOf('usage', `the ${kind.name} has fields that are wrong, missing or unknown`, {
     where,
     found: `\n${faults.map((fault) => `    ${fault}`).join('\n')}`,
     cure: 'correct the fields named above; infra/examples has commented configs',
@@ -164,9 +154,7 @@ function notYaml(
   kind: FileKind,
 ): QianmoError {
   const { line, col } = lines.linePos(pos[0]);
-  return new QianmoError({
-    kind: 'usage',
-    what: `the ${kind.name} is not valid YAML`,
+  return errorOf('usage', `the ${kind.name} is not valid YAML`, {
     where: `${where}, line ${line}, column ${col}`,
     found: FOUND_BY_YAML_CODE[code] ?? message,
     cure:

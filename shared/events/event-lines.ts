@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { EVENT_KINDS } from './event-kinds.js';
 import type { EventKind, RunEventOf, StampedEvent } from './run-events.js';
 
@@ -51,9 +51,7 @@ export function encodeEvent(event: StampedEvent): string {
 /** @throws QianmoError of kind `data` when the line is not an event of this vocabulary. */
 export function parseEventLine(line: string, where?: string): StampedEvent {
   const noEvent = (found: string): QianmoError =>
-    new QianmoError({
-      kind: 'data',
-      what: 'the line is not an event that this version of qianmo knows',
+    errorOf('data', 'the line is not an event that this version of qianmo knows', {
       ...(where === undefined ? {} : { where }),
       expected: `one JSON object of schema version ${EVENT_SCHEMA_VERSION}`,
       found,

@@ -7,7 +7,6 @@ import {
   type StampedEvent,
   type StampedEventOf,
 } from './run-events.js';
-import { measuredPart, sizeMeansOf } from './size-losses.js';
 
 export interface RunView {
   readonly run: string | null;
@@ -49,8 +48,6 @@ interface TrainingView {
   readonly queryLoss: number | null;
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
-  /** Losses of the last outer step; null where its event has none. */
-  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
   /** The last outer step that measured the query loss before adaptation; null before there is one. */
   readonly adaptation: AdaptationView | null;
 }
@@ -60,7 +57,6 @@ interface AdaptationView {
   readonly outerStep: number;
   readonly queryLossBefore: number;
   readonly queryLossAfter: number;
-  readonly bySize: readonly ReturnType<typeof sizeMeansOf>[number][] | null;
 }
 
 interface StageView {
@@ -217,14 +213,12 @@ function trainingAfter(
   adaptation: AdaptationView | null,
 ): TrainingView {
   const { outerStep, outerSteps, queryLoss, queryLossBefore, supportLoss, tasksPerSecond } = event;
-  const bySize =
-    event.bySize === undefined ? null : sizeMeansOf(event.bySize, measuredPart(event.bySize));
   return {
-    ...{ outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond, bySize },
+    ...{ outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond },
     adaptation:
       queryLossBefore === undefined
         ? adaptation
-        : { outerStep, queryLossBefore, queryLossAfter: queryLoss, bySize },
+        : { outerStep, queryLossBefore, queryLossAfter: queryLoss },
   };
 }
 
@@ -249,7 +243,7 @@ function admitWork(draft: Draft, event: StampedEvent): void {
       const { outerStep, outerSteps } = event;
       beginTraining(draft, event.epochMs);
       const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null };
-      draft.training = { outerStep, outerSteps, ...losses, bySize: null, adaptation: null };
+      draft.training = { outerStep, outerSteps, ...losses, adaptation: null };
       return;
     }
     case 'outer-step': {

@@ -9,7 +9,7 @@
  * at most 64, plus 64 for negative x.
  */
 
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 import type { StoredColumnTypes } from '../tasks/store-manifest.js';
 
 /** The id of an empty value, and of one that the dictionary does not hold where no buckets are set aside. */
@@ -59,9 +59,7 @@ export function columnOf(row: RawRow, name: string): unknown {
   // A column may have the name of something that every object inherits, such as "constructor".
   const value = Object.hasOwn(row, name) ? row[name] : undefined;
   if (value !== undefined) return value;
-  throw new QianmoError({
-    kind: 'data',
-    what: `the row lacks the column "${name}"`,
+  throw errorOf('data', `the row lacks the column "${name}"`, {
     expected: 'a value for every column that a feature reads; null where it is empty',
     cure: `give the row the column "${name}"`,
   });

@@ -4,7 +4,7 @@
  */
 
 import type { FeatureConfig } from '../config/data-config.js';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { type EncodedFeature, unseenBucketsOf } from '../tasks/store-manifest.js';
 import {
   type TargetEncoding,
@@ -283,9 +283,7 @@ function textIdsOf(
 }
 
 function unfit(where: string, expected: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the config and the task store do not have the same features',
+  return errorOf('data', 'the config and the task store do not have the same features', {
     where,
     expected,
     found,
@@ -541,9 +539,7 @@ function judgedNumber(
     if (Math.abs(value) <= STORED_MAX) return value;
     const isTooLarge = Number.isFinite(value);
     const expected = isTooLarge ? `a number within ${STORED_SIZE_MAX} of 0` : 'a number';
-    throw new QianmoError({
-      kind: 'data',
-      what: reasonOf(picked, expected),
+    throw errorOf('data', reasonOf(picked, expected), {
       cure: 'correct the value, or leave the row out',
     });
   };
@@ -557,18 +553,14 @@ function unreadType(name: string, type: ColumnType): string {
 function broughtValueOf(brought: BroughtValues, feature: string, form: string): unknown {
   const value = Object.hasOwn(brought, feature) ? brought[feature] : undefined;
   if (value !== undefined) return value;
-  throw new QianmoError({
-    kind: 'data',
-    what: `no value was brought for the feature "${feature}"`,
+  throw errorOf('data', `no value was brought for the feature "${feature}"`, {
     expected: form,
     cure: 'bring a value for every feature that the encoder lists in broughtValues',
   });
 }
 
 function wrongBroughtValue(feature: string, form: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: `the value brought for the feature "${feature}" has the wrong form`,
+  return errorOf('data', `the value brought for the feature "${feature}" has the wrong form`, {
     expected: form,
     cure: 'bring a value of that form',
   });

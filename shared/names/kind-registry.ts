@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { errorOf } from '../base/errors.js';
 
 /** The file that defines a kind, by place and content. */
 export interface PluginFile {
@@ -37,17 +37,13 @@ export class KindRegistry<Definition> {
     const present = this.#entries.get(kind);
     if (present?.plugin?.sha256 === plugin.sha256) return;
     if (present !== undefined)
-      throw new QianmoError({
-        kind: 'usage',
-        what: `the ${this.#noun} ${kind} is defined twice`,
+      throw errorOf('usage', `the ${this.#noun} ${kind} is defined twice`, {
         where: plugin.path,
         found: `${kind} is ${present.plugin === null ? 'built in' : `defined by ${present.plugin.path}`}`,
         cure: `give the ${this.#noun} of the plugin another kind`,
       });
     if (this.#isSealed)
-      throw new QianmoError({
-        kind: 'usage',
-        what: 'a plugin was loaded too late',
+      throw errorOf('usage', 'a plugin was loaded too late', {
         where: plugin.path,
         expected: 'plugins before the first config',
         found: `a config that was parsed without the ${this.#noun} ${kind}`,

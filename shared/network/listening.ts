@@ -1,7 +1,7 @@
 /** A server on its port, or the reason why it has none. */
 
 import type { AddressInfo, Server } from 'node:net';
-import { QianmoError } from '../base/errors.js';
+import { errorOf } from '../base/errors.js';
 
 interface ListeningPlace {
   readonly host: string;
@@ -24,9 +24,7 @@ export function listening(
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const isTaken = cause.code === 'EADDRINUSE';
       reject(
-        new QianmoError({
-          kind: 'environment',
-          what: isTaken ? 'another program listens on this port' : failure.what,
+        errorOf('environment', isTaken ? 'another program listens on this port' : failure.what, {
           where: `${host}:${port}`,
           found: cause.message,
           cure: `give another ${failure.option}, or 0 for a free one`,

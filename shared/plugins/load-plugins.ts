@@ -13,7 +13,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import type { Method } from '../methods/inner-loop/method.js';
 import { METHODS } from '../methods/methods.js';
 import type { ModelDefinition } from '../models/kinds/model-definition.js';
@@ -47,7 +47,8 @@ export function pluginArguments(): string[] {
 
 /** Loads the plugins of a process or thread whose arguments are `pluginArguments` of the one that started it. */
 export async function loadPluginsOfArguments(): Promise<void> {
-  const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
+  const options = { plugin: { type: 'string', multiple: true } } as const;
+  const { values } = parseArgs({ options, allowPositionals: true });
   await loadGivenPlugins(values.plugin ?? []);
 }
 
@@ -70,9 +71,7 @@ async function loadPlugin(path: string, expectedSha256?: string): Promise<void> 
   });
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   if (expectedSha256 !== undefined && sha256 !== expectedSha256)
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'a plugin has changed since the process was started',
+    throw errorOf('environment', 'a plugin has changed since the process was started', {
       where: path,
       expected: `SHA-256 ${expectedSha256}`,
       found: `SHA-256 ${sha256}`,
@@ -95,9 +94,7 @@ function refuseRedefinedOptions({ kind, options }: ModelDefinition, path: string
   for (const [name, schema] of Object.entries(options)) {
     const other = others.find((each) => name in each.options && each.options[name] !== schema);
     if (other === undefined && !RESERVED_OPTIONS.includes(name)) continue;
-    throw new QianmoError({
-      kind: 'usage',
-      what: `the model ${kind} redefines an option`,
+    throw errorOf('usage', `the model ${kind} redefines an option`, {
       where: path,
       found: `${name}, an option of ${other?.kind ?? 'every model'}`,
       cure: 'give the option another name, or take the schema of FIELD_OPTIONS',
@@ -140,9 +137,7 @@ async function importSource(source: string, path: string): Promise<unknown> {
 }
 
 function notLoaded(path: string, found: string, cure: string, cause?: unknown): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a plugin does not load',
+  return errorOf('usage', 'a plugin does not load', {
     where: path,
     found,
     cure,
@@ -231,9 +226,7 @@ function faultsOf(noun: string, error: z.ZodError): string {
 }
 
 function misshapen(path: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a plugin defines neither a method nor a model',
+  return errorOf('usage', 'a plugin defines neither a method nor a model', {
     where: path,
     expected: 'export default defineMethod({ ... }) or export default defineModel({ ... })',
     found,

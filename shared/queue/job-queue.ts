@@ -16,6 +16,7 @@
  * time of another: locks and quarantines are durations that the server counts down.
  */
 
+import { FingerprintSchema } from '../events/device-report.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/lease.js';
 import { z } from 'zod';
@@ -73,37 +74,44 @@ export interface OpenConsumerOptions {
   readonly onReconnected: () => void;
 }
 
+const MODEL_LENGTH_MAX = 100;
+const byteCount = z.int().nonnegative();
+
 /** Facts of a worker about its device and its memory. */
-export interface WorkerReport {
+const WorkerReportSchema = z.strictObject({
   /** The device of its compute process; null as long as that has not reported it. */
-  readonly device: {
-    readonly kind: 'cpu' | 'gpu';
-    /** The name of the processor or of the GPU. */
-    readonly model: string;
-    /** Null without a GPU. */
-    readonly memoryMiB: number | null;
-    /** The kind of machine that computes its jobs; null while it computes portable ones. */
-    readonly fingerprint: string | null;
-  } | null;
+  device: z
+    .strictObject({
+      kind: z.enum(['cpu', 'gpu']),
+      /** The name of the processor or of the GPU. */
+      model: z.string().transform((model) => model.trim().slice(0, MODEL_LENGTH_MAX)),
+      /** Null without a GPU. */
+      memoryMiB: z.int().nonnegative().nullable(),
+      /** The kind of machine that computes its jobs; null while it computes portable ones. */
+      fingerprint: FingerprintSchema.nullable(),
+    })
+    .nullable(),
   /** Resident memory of the process that talks to the queue. */
-  readonly residentByteCount: number;
+  residentByteCount: byteCount,
   /** The same of the process that computes, after its last job; null before one. */
-  readonly computeResidentByteCount: number | null;
-}
+  computeResidentByteCount: byteCount.nullable(),
+});
+export type WorkerReport = Readonly<z.infer<typeof WorkerReportSchema>>;
 
 /** A worker that has said within `WORKER_SILENCE_MS_MAX` that it lives. */
-export interface ConnectedWorker {
+export const ConnectedWorkerSchema = z.strictObject({
   /** No two workers that live have the same one. */
-  readonly name: string;
-  readonly instance: string;
-  readonly device: string;
+  name: z.string(),
+  instance: z.string(),
+  device: z.string(),
   /** When it connected, by the clock of the server, in milliseconds since the Unix epoch. */
-  readonly sinceMs: number;
+  sinceMs: z.number(),
   /** A job that it holds; null when it waits. */
-  readonly jobId: string | null;
-  /** Null where it has not sent one. */
-  readonly report: WorkerReport | null;
-}
+  jobId: z.string().nullable(),
+  /** Null where it has not sent one. A worker of another version is listed without it. */
+  report: WorkerReportSchema.nullable().catch(null),
+});
+export type ConnectedWorker = Readonly<z.infer<typeof ConnectedWorkerSchema>>;
 
 interface QueuedJob {
   readonly jobId: string;

@@ -4,7 +4,7 @@
  */
 
 import { Redis, type RedisOptions } from 'ioredis';
-import { type FailureReport, QianmoError } from '../base/errors.js';
+import { type FailureReport, QianmoError, errorOf } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import { isLoopbackHost } from '../network/addresses.js';
 import { QueueRefusedError, QueueUnavailableError } from './queue-errors.js';
@@ -225,10 +225,7 @@ const CONNECT_FAILURES: readonly (readonly [words: RegExp, what: string, cure: s
 function connectFailure(url: string, cause: unknown): QianmoError {
   const found = cause instanceof Error ? cause.message : String(cause);
   const [, what = '', cure = ''] = CONNECT_FAILURES.find(([words]) => words.test(found)) ?? [];
-  return new QianmoError({
-    kind: 'environment',
-    ...{ what, where: redactedAddress(url), found, cure, cause },
-  });
+  return errorOf('environment', what, { ...{ where: redactedAddress(url), found, cure, cause } });
 }
 
 /**
@@ -251,9 +248,7 @@ export async function checkRedis(redis: Redis): Promise<RedisFacts | null> {
     aof: valueOf('aof_enabled') === '1',
   };
   if (facts.maxmemoryPolicy === 'noeviction') return facts;
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'Redis may evict keys, which would lose jobs without a trace',
+  throw errorOf('environment', 'Redis may evict keys, which would lose jobs without a trace', {
     where: `${redis.options.host ?? 'localhost'}:${redis.options.port ?? 6379}`,
     expected: 'maxmemory-policy noeviction',
     found: `maxmemory-policy ${facts.maxmemoryPolicy}`,

@@ -5,8 +5,7 @@
  */
 
 import { z } from 'zod';
-import { FingerprintSchema } from '../events/device-report.js';
-import type { ConnectedWorker, WorkerReport } from './job-queue.js';
+import { ConnectedWorkerSchema, type ConnectedWorker } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';
 
@@ -48,31 +47,6 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[1]))`;
 
-const MODEL_LENGTH_MAX = 100;
-const byteCount = z.int().nonnegative();
-
-const WorkerReportSchema: z.ZodType<WorkerReport> = z.strictObject({
-  device: z
-    .strictObject({
-      kind: z.enum(['cpu', 'gpu']),
-      model: z.string().transform((model) => model.trim().slice(0, MODEL_LENGTH_MAX)),
-      memoryMiB: z.int().nonnegative().nullable(),
-      fingerprint: FingerprintSchema.nullable(),
-    })
-    .nullable(),
-  residentByteCount: byteCount,
-  computeResidentByteCount: byteCount.nullable(),
-});
-
-const WorkerRecordSchema = z.strictObject({
-  name: z.string(),
-  instance: z.string(),
-  device: z.string(),
-  sinceMs: z.number(),
-  jobId: z.string().nullable(),
-  // A worker of another version is listed without its report.
-  report: WorkerReportSchema.nullable().catch(null),
-});
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
 const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
 
@@ -113,7 +87,7 @@ export function redisWorkerRegistry(redis: RedisConnection, prefix: string) {
       const [silent, texts] = RepliesSchema.parse(replies);
       const isSilent = new Set(silent);
       return texts
-        .map((text) => WorkerRecordSchema.parse(JSON.parse(text)))
+        .map((text) => ConnectedWorkerSchema.parse(JSON.parse(text)))
         .filter(({ instance }) => !isSilent.has(instance));
     },
   };

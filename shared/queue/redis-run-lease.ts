@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { errorOf } from '../base/errors.js';
 import {
   foundInRecord,
   LeaseHolderSchema,
@@ -199,9 +199,7 @@ function holderIn(text: string, runId: string, where: string): LeaseHolder {
   try {
     return LeaseHolderSchema.parse(JSON.parse(text));
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: `the record of the coordinator of run ${runId} cannot be read`,
+    throw errorOf('environment', `the record of the coordinator of run ${runId} cannot be read`, {
       where,
       found: foundInRecord(cause),
       cure: 'use the version of qianmo that wrote it',

@@ -9,7 +9,7 @@
 
 import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { canonicalJson, isRecord } from '../base/canonical-json.js';
-import { QianmoError } from '../base/errors.js';
+import { errorOf } from '../base/errors.js';
 import { textOfNamedFile } from '../base/named-file.js';
 import type { LeaseHolder } from '../storage/lease.js';
 import type {
@@ -140,9 +140,7 @@ function signingController(
         key === null ||
         !isGenuine({ record: {}, signature }, { kind: 'lease', runId, start }, key)
       )
-        throw new QianmoError({
-          kind: 'usage',
-          what: `run ${runId} follows signed commands only`,
+        throw errorOf('usage', `run ${runId} follows signed commands only`, {
           where,
           expected: 'the signing key of its coordinator',
           found: key === null ? 'no key' : 'another key',
@@ -178,9 +176,7 @@ export async function signingKeyOf(
 ): Promise<SigningKey | null> {
   const { [VARIABLE]: text = '', [FILE_VARIABLE]: file = '' } = environment;
   if (text !== '' && file !== '')
-    throw new QianmoError({
-      kind: 'usage',
-      what: `both ${VARIABLE} and ${FILE_VARIABLE} are set`,
+    throw errorOf('usage', `both ${VARIABLE} and ${FILE_VARIABLE} are set`, {
       cure: 'unset one of them',
     });
   if (file !== '') return keyOf(await textOfNamedFile({ ...KEY_FILE, file }), file);
@@ -191,9 +187,7 @@ export async function signingKeyOf(
 function keyOf(text: string, where: string): SigningKey {
   const key = text.trim();
   if (key.length >= CHARACTER_COUNT_MIN) return createSecretKey(key, 'utf8');
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the signing key is too short',
+  throw errorOf('usage', 'the signing key is too short', {
     where,
     expected: `at least ${CHARACTER_COUNT_MIN} characters`,
     found: `${key.length} characters`,

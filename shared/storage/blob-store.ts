@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import type { Durability, ObjectStore } from './object-store.js';
 import { sha256Of } from '../tensors/sha256.js';
 
@@ -50,9 +50,7 @@ export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Ui
 /** @throws QianmoError of kind `data` if what was found is another blob. */
 export function assertDigest(found: BlobRef, ref: BlobRef, where: string): void {
   if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a blob does not match its reference',
+  throw errorOf('data', 'a blob does not match its reference', {
     where,
     expected: `${ref.byteCount} bytes with sha256 ${ref.sha256}`,
     found: `${found.byteCount} bytes with sha256 ${found.sha256}`,
@@ -62,9 +60,7 @@ export function assertDigest(found: BlobRef, ref: BlobRef, where: string): void 
 
 /** The error of a blob that is refused for its size. */
 export function tooLargeBlob(ref: BlobRef, where: string, blobByteCountMax: number): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a blob is larger than the queue may carry',
+  return errorOf('usage', 'a blob is larger than the queue may carry', {
     where,
     expected: `at most ${blobByteCountMax} bytes`,
     found: `${ref.byteCount} bytes`,
@@ -111,9 +107,7 @@ export class ObjectBlobStore implements BlobStore {
     await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'always' }, this.#durability);
     this.bytesWritten += ref.byteCount;
     if (await this.#isSound(ref)) return ref;
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the object store does not return what was written',
+    throw errorOf('environment', 'the object store does not return what was written', {
       where: `${this.#objects.address}/${blobKeyOf(ref)}`,
       expected: `${ref.byteCount} bytes with sha256 ${ref.sha256}`,
       cure: 'check whether something else deletes or changes objects there, and whether the disk is failing',

@@ -23,7 +23,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
 import { makeFolders } from './file-bytes.js';
 import { livenessOf, ProcessIdentitySchema, thisProcess } from './process-identity.js';
@@ -217,9 +217,7 @@ async function unless<Result>(
 }
 
 function lockedTooLong(path: string): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: `another process held a lock for ${LOCK_WAIT_MAX_MS / 1000} s`,
+  return errorOf('transient', `another process held a lock for ${LOCK_WAIT_MAX_MS / 1000} s`, {
     where: path,
     cure: 'stop other runs with this output; if there is none, delete the lock',
   });

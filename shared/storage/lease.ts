@@ -10,7 +10,7 @@
 
 import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
 import {
   livenessOf,
@@ -305,9 +305,7 @@ export class ObjectLease {
   /** The error of a lease that is lost. */
   loss(): QianmoError {
     if (!this.#isDeleted) return new RunFencedError(this.address);
-    return new QianmoError({
-      kind: 'environment',
-      what: 'the output of this run was deleted or moved while it ran',
+    return errorOf('environment', 'the output of this run was deleted or moved while it ran', {
       where: this.address,
       expected: 'the claim that this coordinator wrote there',
       found: 'nothing',

@@ -5,7 +5,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { QianmoError, type FailureReport } from '../base/errors.js';
+import { QianmoError, type FailureReport, errorOf } from '../base/errors.js';
 
 export interface StoredObject {
   readonly bytes: Uint8Array;
@@ -71,9 +71,7 @@ export class StoreUnavailableError extends QianmoError {
 /** @throws QianmoError of kind `data` if an object is larger than its reader expects. */
 export function refuseLarger(byteCount: number, byteCountMax: number, where: string): void {
   if (byteCount <= byteCountMax) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'an object is larger than it can be',
+  throw errorOf('data', 'an object is larger than it can be', {
     where,
     expected: `at most ${byteCountMax} bytes`,
     found: `${byteCount} bytes`,

@@ -1,7 +1,7 @@
 /** The `storage` section of a config, and the store that an address in a config names. */
 
 import { z } from 'zod';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
 import { S3ObjectStore, type S3Options } from './s3-object-store.js';
@@ -58,9 +58,7 @@ function openS3(address: string, s3: S3Options): S3ObjectStore {
 }
 
 function unknownAddress(address: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'this is not the address of an object store',
+  return errorOf('usage', 'this is not the address of an object store', {
     where: address,
     expected: 'a path, file://PATH or s3://BUCKET/PREFIX',
     cure: 'correct the address; a bucket has 3 to 63 lower-case letters, digits, dots and hyphens',

@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import type { Writable } from 'node:stream';
 import { Command, type Redis } from 'ioredis';
 import { unfilledBytes } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 import {
   assertDigest,
   BlobMissingError,
@@ -199,9 +199,7 @@ function awaitedLater<Reply>(reply: Reply | Promise<Reply>): Promise<Reply> {
 }
 
 function otherBlob(where: string, expected: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'a blob does not match its reference',
+  return errorOf('data', 'a blob does not match its reference', {
     ...{ where, expected, found },
     cure: 'the process that put or named the blob is damaged or lies: stop it',
   });

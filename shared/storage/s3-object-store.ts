@@ -11,7 +11,7 @@ import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { systemClock } from '../base/clock.js';
-import { type FailureReport, QianmoError } from '../base/errors.js';
+import { type FailureReport, QianmoError, errorOf } from '../base/errors.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import { withRetry } from '../network/retry.js';
 import { partOf } from './file-bytes.js';
@@ -468,9 +468,7 @@ function explanationOf({ name, status }: S3Refusal): Explanation {
 
 /** A listing that comes back to a page, or has more pages than any run or store writes. */
 function endlessListing(where: string, pageCount: number): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: 'the object store does not come to the end of a listing',
+  return errorOf('transient', 'the object store does not come to the end of a listing', {
     where,
     found: `a next page after page ${pageCount}`,
     cure: 'check the object store and what is between; completed work stays valid',

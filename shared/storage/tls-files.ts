@@ -3,7 +3,7 @@
  * environment names their files.
  */
 
-import { QianmoError } from '../base/errors.js';
+import { errorOf } from '../base/errors.js';
 import { textOfNamedFile } from '../base/named-file.js';
 
 /** Texts in PEM. Absent parts are those of the system: its authorities, and no certificate of one's own. */
@@ -34,9 +34,7 @@ export async function tlsFilesOf(
     [KEY]: keyFile = '',
   } = environment;
   if ((certificateFile === '') !== (keyFile === ''))
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'a certificate for Redis and its key belong together',
+    throw errorOf('usage', 'a certificate for Redis and its key belong together', {
       found: `only ${certificateFile === '' ? KEY : CERTIFICATE}`,
       cure: `set both ${CERTIFICATE} and ${KEY}`,
     });

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.js';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 import { Outage, withRetry } from '../network/retry.js';
 import { StoreUnavailableError, type ObjectStore } from './object-store.js';
 
@@ -92,9 +92,7 @@ export function waitingStore(store: ObjectStore, wait: StoreWait): ObjectStore {
 function interruptionOf({ reason }: AbortSignal): unknown {
   return reason instanceof QianmoError
     ? reason
-    : new QianmoError({
-        kind: 'interrupted',
-        what: 'stopped on request while the object store was away',
+    : errorOf('interrupted', 'stopped on request while the object store was away', {
         cure: 'continue with --resume',
       });
 }

@@ -17,7 +17,7 @@ import {
   rename,
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, errorOf } from '../base/errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import {
   MANIFEST_FILE,
@@ -123,9 +123,7 @@ class CheckedFolder implements StoreFolder {
   #listed(name: string): StoreFile {
     const file = this.manifest.files.find((listed) => listed.name === name);
     if (file !== undefined) return file;
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the manifest of the task store does not list a file it needs',
+    throw errorOf('data', 'the manifest of the task store does not list a file it needs', {
       where: this.folder,
       expected: name,
       cure: RESTORE_CURE,
@@ -251,9 +249,7 @@ async function makePrivate(path: string): Promise<void> {
   const found = await lstat(path);
   const uid = process.getuid?.();
   if (!found.isDirectory() || (uid !== undefined && found.uid !== uid))
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the folder for copies of task stores belongs to someone else',
+    throw errorOf('environment', 'the folder for copies of task stores belongs to someone else', {
       where: path,
       cure: 'remove it, or set TMPDIR to a folder of your own',
     });
@@ -341,9 +337,7 @@ export function parseManifest(bytes: Uint8Array, where: string): ReadManifest {
   try {
     content = JSON.parse(Buffer.from(bytes).toString('utf8'));
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the manifest of the task store is not JSON',
+    throw errorOf('data', 'the manifest of the task store is not JSON', {
       where,
       found: `${bytes.byteLength} bytes that end too early or were changed`,
       cure: RESTORE_CURE,
@@ -353,9 +347,7 @@ export function parseManifest(bytes: Uint8Array, where: string): ReadManifest {
   const parsed = StoreManifestSchema.safeParse(content);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the manifest of the task store is not one that this version reads',
+    throw errorOf('data', 'the manifest of the task store is not one that this version reads', {
       where,
       found: issue === undefined ? 'unknown fields' : `${issue.path.join('.')}: ${issue.message}`,
       cure: RESTORE_CURE,
@@ -386,9 +378,7 @@ export function isNoStore(error: unknown): boolean {
 }
 
 function noStoreAt(address: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: NO_STORE,
+  return errorOf('data', NO_STORE, {
     where: address,
     expected: `a folder with ${MANIFEST_FILE}`,
     cure: 'write it with `qianmo prepare`, or correct data.store',
@@ -414,18 +404,14 @@ export async function checkFileSize(folder: string, file: StoreFile): Promise<vo
   } catch (cause) {
     if (systemCodeOf(cause) !== 'ENOENT')
       throw systemFailure(cause, 'reading a file of the task store', path);
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a file of the task store is missing',
+    throw errorOf('data', 'a file of the task store is missing', {
       where: path,
       expected: `${file.byteCount} bytes`,
       cure: RESTORE_CURE,
     });
   }
   if (byteCount !== file.byteCount)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a file of the task store has another size than its manifest says',
+    throw errorOf('data', 'a file of the task store has another size than its manifest says', {
       where: path,
       expected: `${file.byteCount} bytes`,
       found: `${byteCount} bytes`,
@@ -443,9 +429,7 @@ async function checkFileContent(folder: string, file: StoreFile): Promise<void> 
     throw systemFailure(cause, 'reading a file of the task store', path);
   }
   if (sha256 !== file.sha256)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a file of the task store was changed',
+    throw errorOf('data', 'a file of the task store was changed', {
       where: path,
       expected: `sha256 ${file.sha256}`,
       found: `sha256 ${sha256}`,
@@ -460,9 +444,7 @@ async function fetchFile(objects: ObjectStore, folder: string, file: StoreFile):
   if (present?.size === file.byteCount) return;
   const object = await objects.get(file.name, file.byteCount);
   if (object === null)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a file of the task store is missing',
+    throw errorOf('data', 'a file of the task store is missing', {
       where: `${objects.address}/${file.name}`,
       expected: `${file.byteCount} bytes`,
       cure: RESTORE_CURE,

@@ -11,7 +11,7 @@
 
 import { tableFromIPC, checkArrowBytes } from './arrow-files.js';
 import { at, int32At } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { errorOf } from '../base/errors.js';
 import { RESTORE_CURE, type EncodedFeature } from './store-manifest.js';
 
 /** The part of what rows outside of the training tasks read. */
@@ -74,9 +74,7 @@ export function decodeTargetEncoding(
       counts: float32('count'),
     };
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a target encoding of the task store cannot be read',
+    throw errorOf('data', 'a target encoding of the task store cannot be read', {
       where: fileName,
       cure: RESTORE_CURE,
       cause,

@@ -8,7 +8,7 @@
  */
 
 import { at } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import type { PlannedRows, TaskRows, TaskEntry, TaskStore } from './task-store.js';
 import { z } from 'zod';
 import { wordAt } from '../base/addressed-bits.js';
@@ -78,9 +78,7 @@ function misplacedRow(
   { taskIndex, impressions }: PlannedRows,
   place: number | undefined,
 ): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'a job names rows that its task does not have',
+  return errorOf('data', 'a job names rows that its task does not have', {
     where: `task ${taskIndex}`,
     expected: `places below ${impressions.length}, at least one`,
     found: place === undefined ? 'none' : String(place),

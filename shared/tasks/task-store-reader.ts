@@ -21,7 +21,7 @@ import {
   checkArrowBytes,
   checkedArrowBlocks,
 } from './arrow-files.js';
-import { ofThisMachine, QianmoError } from '../base/errors.js';
+import { ofThisMachine, QianmoError, errorOf } from '../base/errors.js';
 import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
@@ -50,9 +50,7 @@ export function decodeDictionary(bytes: Uint8Array, fileName: string): (string |
     if (values === null) throw new Error('there is no column "value"');
     return textsOf(values);
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a dictionary of the task store cannot be read',
+    throw errorOf('data', 'a dictionary of the task store cannot be read', {
       where: fileName,
       cure: RESTORE_CURE,
       cause,
@@ -115,9 +113,7 @@ async function openedStore(
 ): Promise<TaskStore> {
   const { manifest, digest } = store;
   if (options.expectedDigest !== undefined && options.expectedDigest !== digest)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the task store is not the expected one',
+    throw errorOf('data', 'the task store is not the expected one', {
       where: address,
       expected: `digest ${options.expectedDigest}`,
       found: `digest ${digest}`,
@@ -201,9 +197,7 @@ async function readRows(
     const task = catalog.tasks[taskIndex];
     const place = catalog.places[taskIndex];
     if (task === undefined || place === undefined)
-      throw new QianmoError({
-        kind: 'data',
-        what: `the task store has no task ${taskIndex}`,
+      throw errorOf('data', `the task store has no task ${taskIndex}`, {
         where: folder,
         expected: `an index below ${catalog.tasks.length}`,
         cure: 'the job was made from another store: give every process the same store',
@@ -240,9 +234,7 @@ async function readCatalog(path: string, manifest: StoreManifest): Promise<TaskC
 
 function unreadable(path: string, cause: unknown): QianmoError {
   if (cause instanceof QianmoError) return cause;
-  return new QianmoError({
-    kind: 'data',
-    what: 'a file of the task store cannot be read as Arrow IPC',
+  return errorOf('data', 'a file of the task store cannot be read as Arrow IPC', {
     where: path,
     found: cause instanceof Error ? cause.message : String(cause),
     cure: RESTORE_CURE,
@@ -455,9 +447,7 @@ function parseColumnTypes(bytes: Uint8Array, where: string): StoredColumnTypes {
   try {
     return ColumnTypesSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'data',
-      what: "the types of the logs' columns cannot be read",
+    throw errorOf('data', "the types of the logs' columns cannot be read", {
       where,
       cure: RESTORE_CURE,
       cause,

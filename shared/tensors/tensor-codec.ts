@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { unfilledBytes } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { type QianmoError, errorOf } from '../base/errors.js';
 import { elementCountOf, type DenseTensor, type TensorLayout } from './named-tensors.js';
 
 type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
@@ -127,9 +127,7 @@ export function decodeTensors(bytes: Uint8Array, where: string): Map<string, Cod
  */
 export function viewTensors(bytes: Uint8Array, where: string): Map<string, CodedTensor> {
   const malformed = (found: string): QianmoError =>
-    new QianmoError({
-      kind: 'data',
-      what: 'these bytes are not tensors in the safetensors layout',
+    errorOf('data', 'these bytes are not tensors in the safetensors layout', {
       where,
       found,
       cure: 'the object was truncated or overwritten: restore it, or start from another checkpoint',

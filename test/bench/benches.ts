@@ -141,7 +141,7 @@ export const CHECKS: readonly Bench[] = [
     name: 'images',
     file: 'deployment/images/check-images',
     about: 'builds the images without a container engine and runs them as a cluster would',
-    page: 'deployment-images.md',
+    page: 'deployment.md',
   },
   {
     name: 'package',

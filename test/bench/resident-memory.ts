@@ -13,7 +13,6 @@ export interface WatchedCommand {
   readonly residentMiBMax: number;
   /** High-water mark that the kernel kept of the largest single process. */
   readonly processMiBMax: number;
-  readonly processCountMax: number;
   /**
    * Processor time that the kernel counted until shortly before the end; other load does not add to
    * it.
@@ -40,13 +39,12 @@ export async function watched(
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
   });
-  const most = { residentKiB: 0, processKiB: 0, processCount: 0, ticks: 0 };
+  const most = { residentKiB: 0, processKiB: 0, ticks: 0 };
   const timer = setInterval(() => {
     const family = familyOf(child.pid ?? 0).map(usageOf);
     const together = family.reduce((sum, { residentKiB }) => sum + residentKiB, 0);
     most.residentKiB = Math.max(most.residentKiB, together);
     most.processKiB = Math.max(most.processKiB, ...family.map(({ highWaterKiB }) => highWaterKiB));
-    most.processCount = Math.max(most.processCount, family.length);
     const ticks = family.reduce((sum, process) => sum + process.ticks, 0);
     most.ticks = Math.max(most.ticks, ticks);
   }, LOOK_INTERVAL_MS);
@@ -66,7 +64,6 @@ export async function watched(
     seconds: Math.round((systemClock.monotonicMs() - startMs) / 100) / 10,
     residentMiBMax: Math.round(most.residentKiB / 1024),
     processMiBMax: Math.round(most.processKiB / 1024),
-    processCountMax: most.processCount,
     cpuSeconds: most.ticks / TICKS_PER_SECOND,
     output,
   };

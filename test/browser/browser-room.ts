@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
-import { expect } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { openChromium, seriousFindings } from './chromium.js';
 
 /** Readers of the documentation do not want to know where the test has run. */
@@ -45,6 +45,7 @@ const HEIGHT = 820;
 /** The folder that pictures are written to; none are if the variable is not set. */
 const PICTURES = process.env['QIANMO_TEST_PICTURES'] ?? '';
 
+/** A page that closes when the test ends. */
 export async function openedPage(
   browser: Browser,
   url: string,
@@ -52,6 +53,7 @@ export async function openedPage(
 ): Promise<Page> {
   const viewport = { width, height: HEIGHT };
   const context = await browser.newContext({ colorScheme, viewport, javaScriptEnabled: hasScript });
+  onTestFinished(() => context.close());
   const page = await context.newPage();
   page.on('pageerror', (error) => {
     throw error;
@@ -108,5 +110,4 @@ export async function expectSoundPages(
     expect(await overhangOf(page), name).toBe(0);
     await picture(page, `${name}${screenName(colorScheme, width)}`, 1_600);
   }
-  await page.context().close();
 }

@@ -65,7 +65,6 @@ describe('a run under way', () => {
     const before = await page.textContent('#facts b');
     await page.waitForSelector(`#facts div:first-child b:not(:text-is("${before}"))`);
     await page.waitForSelector('#time figure svg');
-    await page.context().close();
   });
 
   it('keeps focus and opened tables while it changes', async () => {
@@ -76,7 +75,6 @@ describe('a run under way', () => {
     await page.waitForSelector(`#course:not([data-digest="${digest}"])`);
     expect(await page.evaluate('document.activeElement.textContent')).toBe('Table');
     expect(await page.isVisible('#course details[open] table')).toBe(true);
-    await page.context().close();
   });
 
   it('shows a worker that was killed within ten seconds, on both pages', async () => {
@@ -92,8 +90,6 @@ describe('a run under way', () => {
       run.waitForSelector(`${row} .state:text-is("exited, SIGKILL")`, { timeout: 10_000 }),
       cluster.waitForSelector(row, { state: 'detached', timeout: 10_000 }),
     ]);
-    await run.context().close();
-    await cluster.context().close();
   });
 });
 
@@ -103,7 +99,6 @@ it('shows runs that failed and that stall, with the reason', async () => {
   expect(await page.textContent('.reason')).toBe('data: why');
   await page.goto(`${readOnly.url}/runs/stalled`);
   await stateOf(page, 'stalled');
-  await page.context().close();
 });
 
 it.each([
@@ -124,7 +119,6 @@ it.each([
     expect(await overhangOf(page), path).toBe(0);
     await picture(page, `dashboard-${name}${screenName(colorScheme, width)}`, 920);
   }
-  await page.context().close();
 });
 
 it('leads by keyboard alone from the first page to a run, past the navigation', async () => {
@@ -139,13 +133,11 @@ it('leads by keyboard alone from the first page to a run, past the navigation', 
   await tabTo(page, /^failed$/);
   await page.keyboard.press('Enter');
   await page.waitForURL(`${readOnly.url}/runs/failed`);
-  await page.context().close();
 });
 
 it('is readable without script', async () => {
   const page = await openedPage(browser, `${readOnly.url}/runs/run`, { hasScript: false });
   expect(await page.isVisible('#course svg')).toBe(true);
-  await page.context().close();
 });
 
 it('a form of another page is refused, even with the token', async () => {
@@ -160,7 +152,6 @@ it('a form of another page is refused, even with the token', async () => {
   const answered = other.waitForResponse(/cancel/);
   await other.click('button');
   expect((await answered).status()).toBe(403);
-  await page.context().close();
 });
 
 it('cancels a run by keyboard, when control is allowed', async () => {
@@ -169,5 +160,4 @@ it('cancels a run by keyboard, when control is allowed', async () => {
   await page.keyboard.press('Enter');
   await stateOf(page, 'interrupted');
   expect((await training.ended).exitCode).toBe(5);
-  await page.context().close();
 });

@@ -40,7 +40,6 @@ it('leads by keyboard from the adgroups of a segment to those of another, and to
   await page.waitForURL(/segment=newcomer&name=/);
   expect(await page.textContent('h1')).toBe(`Adgroup ${first}`);
   expect(await page.textContent('#adgroup')).toMatch(/query logloss\s*before adaptation/);
-  await page.context().close();
 });
 
 it('shows the query loss before adaptation, and draws what adaptation gains', async () => {
@@ -52,7 +51,6 @@ it('shows the query loss before adaptation, and draws what adaptation gains', as
   expect(await gain.locator('svg').count()).toBe(1);
   await gain.locator('summary').click();
   expect(await gain.locator('tbody th').allTextContents()).toEqual(['1', '10', '20', '30', '40']);
-  await page.context().close();
 });
 
 it.each(LOOKS)('has nothing serious for axe and fits, %s, %d pixels', (...look) =>

@@ -112,7 +112,6 @@ describe('ranking servers', () => {
     expect([segment, observed]).toEqual(['all', '20']);
     expect(Number(ratio)).toBeCloseTo(20 / Number(predicted), 0);
     await picture(page, 'dashboard-serving', 760);
-    await page.context().close();
   });
 
   it('say so when the server has gone', async () => {
@@ -137,7 +136,6 @@ describe('ranking servers', () => {
     await connected(page);
     other.signal('SIGKILL');
     await page.waitForSelector('#trouble-0:has-text("cannot be read")', { timeout: 10_000 });
-    await page.context().close();
   });
 });
 
@@ -156,7 +154,6 @@ it('leads by keyboard from a run to one of its adgroups', async () => {
   expect(await page.textContent('#adgroup')).toMatch(/0\.\d{4}query logloss\s*after adaptation/);
   expect(await page.isVisible('#adgroup th:text-is("meta-adapted")')).toBe(true);
   expect(await page.isVisible('#served th:text-matches("^http://127")')).toBe(true);
-  await page.context().close();
 });
 
 it.each(LOOKS)(
@@ -173,7 +170,6 @@ it.each(LOOKS)(
         .replace(/-$/, '');
       await picture(page, `served${name}${screenName(colorScheme, width)}`, 1_600);
     }
-    await page.context().close();
   },
 );
 
@@ -198,11 +194,9 @@ it('shows what servers have shown of an adgroup, and its share of exploration', 
   const [, share, explored, propensity] = await page.locator('#served td').allTextContents();
   for (const text of [share, explored]) expect(text).toMatch(/^\d+(\.\d+)? %$/);
   expect(propensity).toMatch(/^[01]\.\d{3}$/);
-  await page.context().close();
 });
 
 it('shows adgroups without script', async () => {
   const page = await openedPage(browser, `${url}/runs/shop/adgroup?name=g1`, { hasScript: false });
   expect(await page.isVisible('#search input')).toBe(true);
-  await page.context().close();
 });

@@ -57,7 +57,6 @@ it('leads by keyboard from the list to a sweep, and from its best trial to the r
   const [trial = ''] = best.split(' ');
   await followed(page, / \*$/, `/runs/tiny:trials:${trial}`);
   await page.waitForSelector('#state .state:text-is("finished")');
-  await page.context().close();
 });
 
 it('shows the arms of a comparison with their differences, and the report of it', async () => {
@@ -71,7 +70,6 @@ it('shows the arms of a comparison with their differences, and the report of it'
     expect(text).toMatch(/^(-|[+-]?\d\.\d{4} \[[+-]?\d\.\d{4}, [+-]?\d\.\d{4}\])$/);
   await followed(page, /^comparison\.html$/, '/runs/arms/files/comparison.html');
   expect(await page.textContent('h1')).not.toBe('');
-  await page.context().close();
 });
 
 it.each(LOOKS)('has nothing serious for axe and fits, %s, %d pixels', (...look) =>

@@ -111,6 +111,15 @@ export async function collected<Value extends object>(
 export const admitAll = (delivered: DeliveredResult): DeliveredResult => delivered;
 
 const noAbort = (): AbortSignal => new AbortController().signal;
+
+/** What comes of orders, or of so many of them, none of which is refused. */
+export function resultsOf(
+  dispatcher: Dispatcher,
+  orders: number | readonly JobOrder[],
+): Promise<DeliveredResult[]> {
+  const given = typeof orders === 'number' ? ordersForTest(orders) : orders;
+  return collected(dispatcher.run(given, admitAll, noAbort()));
+}
 const transient = (): QianmoError =>
   new QianmoError({ kind: 'transient', what: 'the compute process died' });
 
@@ -181,7 +190,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
             rowPack: null,
             frozen,
           }));
-          const results = await collected(dispatcher.run(orders, admitAll, noAbort()));
+          const results = await resultsOf(dispatcher, orders);
           for (const { result, output } of results)
             expect([...output]).toEqual([5, 6, result.jobIndex]);
         }
@@ -196,7 +205,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
 
     it('does nothing without orders', async () => {
       await withDispatcher(executorForTest(), async (dispatcher) => {
-        expect(await collected(dispatcher.run([], admitAll, noAbort()))).toEqual([]);
+        expect(await resultsOf(dispatcher, [])).toEqual([]);
       });
     });
 
@@ -246,7 +255,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         throw transient();
       });
       await withDispatcher(executor, async (dispatcher) => {
-        const results = await collected(dispatcher.run(ordersForTest(2), admitAll, noAbort()));
+        const results = await resultsOf(dispatcher, 2);
         expect(results).toHaveLength(2);
         expect(executor.calls).toHaveLength(4);
       });

@@ -12,9 +12,10 @@ import type {
   WorkerReport,
 } from '../../shared/queue/job-queue.js';
 import type { JobFailure } from '../../shared/queue/queue-errors.js';
-import { type CarriedJob, type JobResult, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import { type CarriedJob, type JobResult } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
+import { jobResult } from '../fixtures/job-result.js';
 
 export interface JobQueueUnderTest {
   readonly queue: JobQueue;
@@ -40,14 +41,8 @@ export function jobOf(jobIndex: number, departures: Partial<CarriedJob> = {}): C
   };
 }
 
-export function resultOf(jobIndex: number): JobResult {
-  return {
-    ...{ protocolVersion: PROTOCOL_VERSION, runId: 'run', outerStep: 0, jobIndex, output: ref },
-    ...{ weightedQueryLoss: 0.5, weightedSupportLoss: 0.6, taskCount: 1, queryRowCount: 1 },
-    ...{ computeMs: 1, worker: 'w', backend: 'test' },
-    ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
-  };
-}
+export const resultOf = (jobIndex: number): JobResult =>
+  jobResult({ runId: 'run', outerStep: 0, jobIndex, output: ref });
 
 /** A job that the test ends by hand. */
 export interface JobInHand extends TakenJob {

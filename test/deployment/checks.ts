@@ -2,14 +2,17 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { systemClock } from '../../shared/base/clock.js';
-import { benchHeader, markdownTable } from '../bench/bench-header.js';
+import { benchHeader, markdownTable, withText } from '../bench/bench-header.js';
 
 export interface Checks {
   /** @param work resolves with what is worth recording, and rejects when the check fails */
   readonly check: (name: string, work: () => Promise<string> | string) => Promise<void>;
   /** A check that this machine cannot make, with the reason. */
   readonly leftOut: (name: string, reason: string) => void;
-  /** Writes the page if there is a place for it, above the sections that it has already. @returns the number of failures */
+  /**
+   * Writes the text of this title into the page, if there is a place for it, above the sections that it has already. Texts of
+   * other titles stay. @returns the number of failures
+   */
   finish(page: {
     readonly path?: string;
     readonly title: string;
@@ -48,16 +51,20 @@ export function openChecks(): Checks {
         ...markdownTable(['check', 'result', 'found'], rows),
         '',
       ].join('\n');
-      if (path !== undefined) writeFileSync(path, text + sectionsIn(path));
+      if (path !== undefined) {
+        const page = existsSync(path) ? readFileSync(path, 'utf8') : '';
+        writeFileSync(path, withText(page, text + sectionsOf(title, page)));
+      }
       console.log(failures === 0 ? 'all checks passed' : `${failures} checks failed`);
       return failures;
     },
   };
 }
 
-/** The sections below the table, which were written by hand. */
-function sectionsIn(path: string): string {
-  const page = existsSync(path) ? readFileSync(path, 'utf8') : '';
-  const start = page.indexOf('\n## ');
-  return start < 0 ? '' : page.slice(start);
+/** The sections below the table of this title, which were written by hand. */
+function sectionsOf(title: string, page: string): string {
+  const parts = page.split(/^(?=# )/m);
+  const part = parts.find((each) => each.startsWith(`# ${title}\n`)) ?? '';
+  const start = part.indexOf('\n## ');
+  return start < 0 ? '' : part.slice(start);
 }

@@ -12,8 +12,7 @@
  * one at a time.
  */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, writeResult } from '../bench/bench-header.js';
@@ -30,6 +29,7 @@ import {
 import { benchOptions } from '../bench/bench-options.js';
 import { listOf, oneOf, text, wholeNumber } from '../bench/option-values.js';
 import { evaluatedValues, sha256 } from './outcomes.js';
+import { scratchFolder } from '../bench/scratch-folder.js';
 
 const DEMO = 'demo';
 
@@ -74,9 +74,8 @@ const chosen = options.only ?? known;
 
 /** The name of each failed case, and its error. */
 const failures: string[] = [];
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-digests-'));
+const folder = scratchFolder('digests');
 const found = await foundIn({ checkout: resolve(options.checkout), folder });
-rmSync(folder, { recursive: true });
 process.stdout.write(`${digestTable(found.cases).join('\n')}\n`);
 if (failures.length > 0) {
   process.stdout.write(`failed:\n${failures.join('\n')}\n`);

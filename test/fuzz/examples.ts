@@ -24,7 +24,7 @@ export const exampleJob: Job = {
 };
 
 export const exampleRequests: readonly unknown[] = [
-  { kind: 'start', backend: 'native', device: 'auto', storeCacheByteCountMax: 1 },
+  { kind: 'start', device: 'auto' },
   { kind: 'shared', of: 'dense', sha256: 'a', bytes: 'BYTES' },
   { kind: 'prepare', requestId: 1, job: exampleJob, rowPack: 'BYTES' },
   { kind: 'execute', requestId: 1 },

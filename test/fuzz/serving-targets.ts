@@ -1,21 +1,23 @@
 /** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { scoringAddon } from '../../infra/bootstrap/native-addons.mjs';
 import { systemClock } from '../../shared/base/clock.js';
 import { buildKeyIndex } from '../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import { FeatureSchema } from '../../shared/config/data-config.js';
 import { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
 import { allocateEncodedRows, rowEncoderOf } from '../../shared/features/row-encoder.js';
-import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../shared/models/meta-parameters.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
-import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import type { AdaptEngine } from '../../worker/serving/server/live-adapter.js';
+import {
+  type AdaptEngine,
+  LiveAdapter,
+  type LiveRowsLog,
+  LiveRowsState,
+} from '../../worker/serving/server/live-adapter.js';
 import { decisionIds, EventIds } from '../../worker/serving/exploration/event-ids.js';
 import { FeedbackTaker } from '../../worker/serving/exploration/feedback.js';
 import { EvidenceLedger } from '../../worker/serving/exploration/evidence-ledger.js';
@@ -27,17 +29,17 @@ import {
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import { BINARY_TYPE } from '../../worker/serving/server/ranking-body.js';
 import { rankedAnswer } from '../../worker/serving/server/answer-forms.js';
-import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
 import { Explorer, feedbackEndpoint } from '../../worker/serving/server/endpoints/exploration.js';
-import { LiveRowsState } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
-import { loadScoringAddon, type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
+import { type ScoringAddon } from '../../worker/serving/kernel-scorer.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { plainHeadOf, type PlainHead } from '../../worker/serving/server/plain-connection.js';
 import { binaryRequest } from '../fixtures/serving/binary-request.js';
 import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { mutatedBytes, mutatedJson, pick } from './mutations.js';
+import { compiledAddon } from '../fixtures/serving/compiled-addon.js';
+import { MANIFEST } from '../fixtures/bundle/published-bundles.js';
 
 const KEYS = ['a', 'b', 'c'];
 
@@ -55,20 +57,7 @@ function smallBundle(addon: ScoringAddon): ServedBundle {
   const spec = modelSpecOf(config, encodedFeatures);
   const { tables } = initialMetaParameters(spec, 1);
   const blockCount = KEYS.length + 1;
-  const all = { supportRowCountMin: 0, supportRowCountMax: null };
-  // Only what a server reads of a manifest.
-  const manifest = {
-    ...{ taskColumns: ['adgroup'], labels: [CLICK_LABEL], columns: {}, features, encodedFeatures },
-    model: config,
-    method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
-    serving: [
-      {
-        adaptation: { innerRate: 0.2, innerSteps: 2 },
-        served: [{ ...all, blocks: 'adapted' }],
-      },
-    ],
-    calibrations: [{ slope: 1, offset: 0, withoutClick: [], clicks: [] }],
-  } as unknown as LoadedBundle['manifest'];
+  const manifest = { ...MANIFEST, features, encodedFeatures, model: config };
   const loaded: LoadedBundle = {
     manifest,
     model: rankingModelOf(spec, tables, { encoding: 'float32', adgroupCount: blockCount }),
@@ -86,8 +75,7 @@ function smallBundle(addon: ScoringAddon): ServedBundle {
   return new ServedBundle({ digest: 'f'.repeat(64), loaded, addon });
 }
 
-await scoringAddon.install(() => undefined, { retry: true });
-const addon = loadScoringAddon(scoringAddon.path());
+const addon = await compiledAddon();
 const bundle = smallBundle(addon);
 /** Leaves all bodies in JSON to the parser. */
 const parsing = smallBundle({ ...addon, scanBody: () => -1 });
@@ -148,7 +136,7 @@ function targetOf(name: string, endpoint: Endpoint, examples: readonly object[])
       const asked = { bundle, bundleFor: () => bundle, body: Buffer.from(input), server };
       const request = { ...asked, deadlineAtMs, mediaType: 'application/json', headers: {} };
       const { content } = await endpoint.answer(request as unknown as ReceivedRequest);
-      JSON.parse(String(content));
+      return JSON.parse(String(content)) as unknown;
     },
     isRefusal: (error) => error instanceof RefusedRequest,
   };
@@ -275,30 +263,48 @@ export const SERVING_TARGETS: readonly FuzzTarget[] = [
     { adgroup: ['new'], segment: null, rows: [{ features: { ...features, c0: null }, label: 0 }] },
     { adgroup: 'b', rows: [] },
   ]),
-  targetOf(
-    'feedback-body',
-    feedbackEndpoint(new FeedbackTaker({ settings: settings.feedback, evidence, log, ids, clock })),
-    [
-      {
-        events: [
-          { kind: 'impression', event },
-          { kind: 'outcome', event, reward: 0.5 },
-        ],
-      },
-      {
-        events: [
-          { kind: 'outcome', event, epochMs: 1 },
-          { kind: 'impression', event: 'x.1.y.z' },
-        ],
-      },
-    ],
-  ),
+  feedbackBody(),
   targetOf('explored-ranking', exploring().endpoint, [
     { candidates, slots: 2 },
     { context: { c1: 'y' }, candidates: [{ adgroup: 'new', features: { c0: ['x', 1] } }] },
     { candidates: candidates.slice(1), explain: true },
   ]),
 ];
+
+/** Each event has a receipt, that of the adgroup `a` counts once, and that of `b`, which no server has signed, never. */
+function feedbackBody(): FuzzTarget {
+  const forged = `${event.split('.')[0]}.9.${Buffer.from('b').toString('base64url')}.AAAA.${'A'.repeat(22)}`;
+  const own = new EvidenceLedger(settings.feedback);
+  const append = (text: string) => Promise.resolve(own.apply(text, systemClock.epochMs()));
+  const taker = { settings: settings.feedback, evidence: { append }, log, ids, clock };
+  const target = targetOf('feedback-body', feedbackEndpoint(new FeedbackTaker(taker)), [
+    {
+      events: [
+        { kind: 'impression', event },
+        { kind: 'outcome', event, reward: 0.5 },
+      ],
+    },
+    {
+      events: [
+        { kind: 'outcome', event, epochMs: 1 },
+        { kind: 'impression', event: 'x.1.y.z' },
+      ],
+    },
+    { events: [forged, event].map((each) => ({ kind: 'impression', event: each })) },
+  ]);
+  return {
+    ...target,
+    share: 0.5,
+    parse: async (input) => {
+      const answered = (await target.parse(input)) as { readonly receipts: unknown[] };
+      const sent = JSON.parse(String(Buffer.from(input))) as { readonly events: unknown[] };
+      if (answered.receipts.length !== sent.events.length) throw new Error('a receipt is missing');
+      const { impressions, open } = own.evidenceOf('a');
+      if (impressions + open > 1 || own.evidenceOf('b').firstMs !== null)
+        throw new Error('an event counts twice, or nobody has signed it');
+    },
+  };
+}
 
 function adapterOf(): LiveAdapter {
   const adapter = new LiveAdapter({ log: forgottenRows(), engine: idleEngine, clock });

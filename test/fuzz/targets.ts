@@ -14,7 +14,7 @@ import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
-import { type Job, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import { type Job } from '../../shared/queue/protocol.js';
 import {
   fetchJob,
   InputCache,
@@ -34,6 +34,7 @@ import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
 import { RECORD_TARGETS } from './record-targets.js';
 import { SERVING_TARGETS } from './serving-targets.js';
 import { adaptedTarget, checkpointTarget } from './store-targets.js';
+import { jobResult } from '../fixtures/job-result.js';
 
 const textOf = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
 
@@ -127,12 +128,7 @@ const jobs: FuzzTarget = {
   isRefusal: (error) => error instanceof JobFailedError || error instanceof BlobMissingError,
 };
 
-const result = {
-  ...{ protocolVersion: PROTOCOL_VERSION, runId: job.runId, outerStep: 0, jobIndex: 0 },
-  output: blobRefOf(Uint8Array.of(1)),
-  ...{ taskCount: 1, queryRowCount: 3, computeMs: 1.5, worker: 'w', backend: 'b' },
-  fingerprint: 'test-01234567',
-};
+const result = jobResult({ ...job, output: blobRefOf(Uint8Array.of(1)) });
 
 const results: FuzzTarget = {
   name: 'result',

@@ -3,20 +3,18 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { experimentDocument } from '../../coordinator/reports/experiment-document.js';
 import { asText } from '../../coordinator/reports/document/as-text.js';
 import { experiment } from '../../infra/library/index.js';
 import { randomStream } from '../../shared/base/random.js';
 import { feedbackLine, rankingLine } from '../../shared/config/row-record.js';
 import { feedbackOn, rowLogHead, settingsOf } from '../fixtures/decision-input.js';
-import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../fixtures/temporary-folder.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { expectFailureOf } from '../fixtures/failures.js';
 
-let folder: TemporaryFolder;
-beforeAll(async () => {
-  folder = await temporaryFolder();
-});
-afterAll(() => folder.remove());
+const folder = openedOnce(temporaryFolder);
 
 const UNIT_COUNT = 400;
 const unitsOf = <Row>(rows: (unit: number) => readonly Row[]): Row[] =>
@@ -144,7 +142,5 @@ it.each([
     'c,old,2026-12-01,0,1,NO',
   ]);
   const given = 'arms' in more ? { arms: [...more.arms] } : more;
-  await expect(experiment({ logs: [log], columns, ...given })).rejects.toMatchObject({
-    ...{ kind, report: { what } },
-  });
+  await expectFailureOf(experiment({ logs: [log], columns, ...given }), kind, { what });
 });

@@ -8,12 +8,13 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import { commandHere } from '../fixtures/commands/command-here.js';
-import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
+import { type RunningCommand, digestIn } from '../fixtures/commands/command.js';
 import { commandRoom } from '../fixtures/commands/command-room.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
 import { openedOnce } from '../fixtures/opened.js';
 import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
 import { redisForTest } from '../fixtures/queue/redis-for-test.js';
+import { isRunning } from '../fixtures/faults/processes.js';
 
 /** Enough for four faults one after the other, and for the last one to strike before the end. */
 const OUTER_STEPS = 48;
@@ -60,24 +61,10 @@ async function digestOf(file: string, ...options: string[]): Promise<string> {
   return digestIn(await commandHere(['train', file, '--format', 'json', ...options]));
 }
 
-function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
-  expect(exitCode, diagnostics).toBe(0);
-  return (JSON.parse(output) as { digest: string }).digest;
-}
-
 function workerPids(diagnostics: string): number[] {
   const told = [...diagnostics.matchAll(/worker \d+ \(process (\d+)\)/g)];
   // Workers share a process.
   return [...new Set(told.map(([, pid]) => Number(pid)))];
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function gone(pids: readonly number[]): Promise<void> {

@@ -6,7 +6,7 @@
 
 import { readFile, readdir } from 'node:fs/promises';
 import { beforeAll, expect, it } from 'vitest';
-import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
+import { type EndedCommand, type RunningCommand, digestIn } from '../fixtures/commands/command.js';
 import { commandRoom } from '../fixtures/commands/command-room.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
 import { openedOnce } from '../fixtures/opened.js';
@@ -61,10 +61,6 @@ async function trained(
 ): Promise<EndedCommand> {
   const file = await runFile(name, departures);
   return succeeded({ ended: room.ended(['train', file, '--format', 'json', ...options]) });
-}
-
-function digestIn({ output }: EndedCommand): string {
-  return (JSON.parse(output) as { digest: string }).digest;
 }
 
 interface Manifest {

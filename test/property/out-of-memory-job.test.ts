@@ -10,6 +10,7 @@ import {
 import { type CaseWork, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { expectFailureOf } from '../fixtures/failures.js';
 
 const taskCount = 12;
 const jobCase = jobCaseOf(tinyTaskStore({ taskCount }), { personal: ['bias', 'output'] });
@@ -55,12 +56,9 @@ test.skipIf(backend === null).each(works)(
     const before = await run();
     const tensorCount = executor.engine.tf.memory().numTensors;
     exhaustMemoryOnce(backend);
-    await expect(run()).rejects.toMatchObject({
-      kind: 'environment',
-      report: {
-        found: expect.stringContaining('OOM when allocating tensor') as string,
-        isOfThisMachine: true,
-      },
+    await expectFailureOf(run(), 'environment', {
+      found: /OOM when allocating tensor/,
+      isOfThisMachine: true,
     });
     expect(executor.engine.tf.memory().numTensors).toBe(tensorCount);
     expect((await run()).bytes).toEqual(before.bytes);

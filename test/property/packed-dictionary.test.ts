@@ -2,13 +2,13 @@
 
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { scoringAddon } from '../../infra/bootstrap/native-addons.mjs';
 import {
   idOfText,
   packedDictionaryOf,
   type PackedDictionary,
 } from '../../shared/features/packed-dictionary.js';
-import { loadScoringAddon, valueLookup } from '../../worker/serving/kernel-scorer.js';
+import { valueLookup } from '../../worker/serving/kernel-scorer.js';
+import { compiledAddon } from '../fixtures/serving/compiled-addon.js';
 
 /** Texts of few letters, so that some begin alike and some are absent by one letter. */
 const text = fc.oneof(
@@ -62,8 +62,7 @@ const ALIKE = [
 ] as const;
 
 test('values with one hash are told apart by their texts, by the addon too', async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  const addon = loadScoringAddon(scoringAddon.path());
+  const addon = await compiledAddon();
   const asked = ALIKE.flat();
   const text = asked.join('');
   const ends = asked.map((_, place) => asked.slice(0, place + 1).join('').length);

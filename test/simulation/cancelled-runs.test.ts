@@ -28,6 +28,7 @@ import {
   tinyRun,
 } from '../fixtures/training/training-run.js';
 import { executorForTest } from '../conformance/dispatcher.js';
+import { expectFailureOf } from '../fixtures/failures.js';
 
 const RUN = 'tiny-run';
 const JOB_MS = 4_000;
@@ -171,12 +172,9 @@ describe('a run that is cancelled', () => {
     const outcome = await scene.run(async () => {
       const trained = scene.train();
       await scene.sawStep(12);
-      await expect(scene.cancel()).rejects.toMatchObject({
-        kind: 'failed',
-        report: {
-          what: `run ${RUN} finished before the cancel took effect`,
-          found: 'outer step 12 of 12 is complete',
-        },
+      await expectFailureOf(scene.cancel(), 'failed', {
+        what: `run ${RUN} finished before the cancel took effect`,
+        found: 'outer step 12 of 12 is complete',
       });
       return trained;
     });
@@ -236,9 +234,9 @@ describe('a run of a pool with a key', () => {
     const outcome = await scene.run(async () => {
       const trained = scene.train();
       await scene.sawStep(2);
-      await expect(scene.cancel(key)).rejects.toMatchObject({
-        kind: 'usage',
-        report: { what: `run ${RUN} follows signed commands only`, found },
+      await expectFailureOf(scene.cancel(key), 'usage', {
+        what: `run ${RUN} follows signed commands only`,
+        found,
       });
       return trained;
     });
@@ -265,10 +263,11 @@ describe('a run of a pool with a key', () => {
 describe('the command', () => {
   it('says that nobody works on the run', async () => {
     const scene = new Scene();
-    await expect(scene.run(() => scene.cancel())).rejects.toMatchObject({
-      kind: 'usage',
-      report: { what: `no coordinator works on run ${RUN}`, where: 'memory' },
-    });
+    await expectFailureOf(
+      scene.run(() => scene.cancel()),
+      'usage',
+      { what: `no coordinator works on run ${RUN}`, where: 'memory' },
+    );
   });
 
   it('names a coordinator that lives and says nothing new', async () => {
@@ -277,9 +276,8 @@ describe('the command', () => {
       const silent = await scene.queue.openProducer('');
       await silent.takeLease(RUN, holderOf('s', 7), null);
       void scene.clock.sleep(7_000).then(() => silent.renewLease(holderOf('s', 7)));
-      await expect(scene.cancel()).rejects.toMatchObject({
-        kind: 'transient',
-        report: { found: 'process 7 on box says nothing new' },
+      await expectFailureOf(scene.cancel(), 'transient', {
+        found: 'process 7 on box says nothing new',
       });
     });
   });

@@ -10,7 +10,7 @@ import type { WorkerReport } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { requireFingerprint } from '../../worker/compute/device/fingerprint.js';
-import { admitAll, collected, ordersForTest, outputOf } from '../conformance/dispatcher.js';
+import { outputOf, resultsOf } from '../conformance/dispatcher.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { sampleDevice } from '../fixtures/every-event.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
@@ -95,7 +95,7 @@ async function computedOn(
       ...{ queue, limits: queueConfig(), runId: 'run', nonce: 'first', clock },
       sink: (event) => void events.push(event),
     });
-    const results = await collected(dispatcher.run(ordersForTest(6), admitAll, signal));
+    const results = await resultsOf(dispatcher, 6);
     await dispatcher.close();
     stop.abort();
     await Promise.all(workers);

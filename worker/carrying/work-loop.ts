@@ -39,8 +39,12 @@ import type { FoundDevice } from '../../shared/events/device-report.js';
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
 
-/** A worker looks for its next job when it has computed for this long. Idle workers have taken theirs by then. */
+/**
+ * A worker looks for its next job when it has computed for this long, and for this share of what its latest job took: idle
+ * workers have taken theirs by then. A delivery that waits for one worker beside an idle one doubles the time of a step.
+ */
 const AHEAD_AFTER_MS = 50;
+const AHEAD_AFTER_SHARE = 0.75;
 /** A job that has waited for the executor this long goes back: another worker may be idle. */
 const AHEAD_HELD_MS_MAX = 1_000;
 
@@ -157,6 +161,8 @@ class WorkBench {
   #givingBack = new AbortController();
   /** Aborts when the job under way is computed; null while the executor is free. */
   #computing: AbortSignal | null = null;
+  /** Of the latest job that the executor computed. */
+  #latestComputeMs = 0;
   /** Whether the latest beat found a quarantine. */
   #isQuarantined = true;
   #isResting = false;
@@ -320,6 +326,7 @@ class WorkBench {
         onComputed();
       });
       const { computeMs } = result;
+      if (!('nodes' in input)) this.#latestComputeMs = computeMs;
       const residentByteCount = carrier.executor.residentByteCount?.() ?? null;
       this.#onEvent({
         ...{ kind: 'job-finished', jobId: job.jobId, runId, outerStep, jobIndex, computeMs },
@@ -366,7 +373,8 @@ class WorkBench {
 
   /** Takes a job to fetch its inputs while another one is computed, if one waits that no idle worker wanted. */
   async #lookAhead(computed: AbortSignal): Promise<void> {
-    await this.#options.clock.sleep(AHEAD_AFTER_MS, computed);
+    const afterMs = Math.max(AHEAD_AFTER_MS, AHEAD_AFTER_SHARE * this.#latestComputeMs);
+    await this.#options.clock.sleep(afterMs, computed);
     if (!computed.aborted && !this.#rest.isDoubtful) this.#take({ waits: false, heldMax: 2 });
   }
 

@@ -4,7 +4,6 @@
  * library, because the process that talks to the queue must never be blocked by one.
  */
 
-import type { BackendChoice } from '../compute/engine/native-backend.js';
 import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import { totalmem } from 'node:os';
 import type { Clock } from '../../shared/base/clock.js';
@@ -15,8 +14,8 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { numericalEnvironment } from '../compute/device/numerical-environment.js';
-import { QianmoError } from '../../shared/base/errors.js';
-import { forkedEntry, type ForkedEntry } from './forked-entry.js';
+import { QianmoError, errorOf } from '../../shared/base/errors.js';
+import { forkedEntry } from './forked-entry.js';
 import type { DeviceReport, FoundDevice } from '../../shared/events/device-report.js';
 import {
   SHARED_KEPT_COUNT,
@@ -34,14 +33,11 @@ import type { COMPUTE_END_REASONS } from '../../shared/names/event-terms.js';
 
 export interface ComputeProcessOptions {
   readonly clock: Clock;
-  /** The limit on decoded rows that a store keeps in memory. */
-  readonly storeCacheByteCountMax?: number;
   /**
    * The resident memory above which the process is replaced between two jobs; half of the machine's
    * memory by default.
    */
   readonly computeMemoryByteCountMax?: number;
-  readonly backend?: BackendChoice;
   /** The device that must compute; the process does not start without it. `auto` by default. */
   readonly device?: DeviceDemand;
   /**
@@ -54,11 +50,8 @@ export interface ComputeProcessOptions {
   readonly onEvent?: (event: ComputeEvent) => void;
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string;
-  /** A process that the caller has forked already, with these options, to save time: the first one to be used. */
-  readonly forked?: ForkedEntry;
 }
 
-const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two, and much longer on a busy machine. */
 const START_TIMEOUT_MS = 120_000;
 const MEMORY_SHARE_MAX = 0.5;
@@ -120,12 +113,9 @@ class ComputeProcess {
   #requestCount = 0;
   /** The device of the process that was started last. */
   #device: FoundDevice | null = null;
-  /** Forked by the caller and not in use yet. */
-  #forkedAhead: ForkedEntry | null;
 
   constructor(options: ComputeProcessOptions) {
     this.#options = options;
-    this.#forkedAhead = options.forked ?? null;
     this.#residentByteCountMax =
       options.computeMemoryByteCountMax ?? machineMemoryByteCount() * MEMORY_SHARE_MAX;
   }
@@ -200,7 +190,6 @@ class ComputeProcess {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#forkedAhead?.process.disconnect();
     await this.#forked?.endGracefully('closed');
   }
 
@@ -215,7 +204,7 @@ class ComputeProcess {
 
   async #start(isPortable: boolean, signal?: AbortSignal): Promise<RunningChild> {
     if (this.#isClosed) throw closedError();
-    const options = childOptionsOf(this.#options, isPortable, this.#takeAhead(isPortable));
+    const options = childOptionsOf(this.#options, isPortable);
     const child: ComputeChild = new ComputeChild(options, () => {
       if (this.#forked === child) this.#forked = null;
       if (this.#running?.child === child) this.#running = null;
@@ -240,16 +229,6 @@ class ComputeProcess {
     };
     this.#running = { child, isPortable, kept, ahead: null, isComputing: false };
     return this.#running;
-  }
-
-  /** A process that was forked for other instructions ends when its channel closes. */
-  #takeAhead(isPortable: boolean): ForkedEntry | undefined {
-    const ahead = this.#forkedAhead;
-    this.#forkedAhead = null;
-    if (ahead === null || isPortable === (this.#options.portable === true))
-      return ahead ?? undefined;
-    ahead.process.disconnect();
-    return undefined;
   }
 
   #send(to: RunningChild, input: JobInput): Exchange {
@@ -290,9 +269,7 @@ async function startUp(
   const exchange = child.send(
     {
       kind: 'start',
-      backend: options.backend ?? 'auto',
       device: options.device ?? 'auto',
-      storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
       rowAddon: nativeRowsPath(),
     },
     { timeoutMs: START_TIMEOUT_MS, subject: 'the start of the compute process' },
@@ -315,12 +292,8 @@ export async function describeDevice(options: ComputeProcessOptions): Promise<De
 }
 
 /** @throws QianmoError if the demanded device does not compute such jobs. */
-function childOptionsOf(
-  options: ComputeProcessOptions,
-  isPortable: boolean,
-  ahead?: ForkedEntry,
-): ChildOptions {
-  const { clock, device, entry, backend = 'auto', onEvent = () => undefined } = options;
+function childOptionsOf(options: ComputeProcessOptions, isPortable: boolean): ChildOptions {
+  const { clock, device, entry, onEvent = () => undefined } = options;
   if (isPortable && device === 'gpu')
     throw new QianmoError({
       kind: 'environment',
@@ -329,8 +302,8 @@ function childOptionsOf(
       isOfThisMachine: true,
     });
   const environment = numericalEnvironment(options.environment, isPortable);
-  const terms = { entry, environment, backend, pluginArguments: pluginArguments() };
-  return { forked: ahead ?? forkedEntry(terms), clock, onEvent };
+  const terms = { entry, environment, pluginArguments: pluginArguments() };
+  return { forked: forkedEntry(terms), clock, onEvent };
 }
 
 function closedError(): QianmoError {
@@ -361,7 +334,7 @@ export type ComputeEvent = RunEventOf<
 >;
 
 interface ChildOptions {
-  readonly forked: ForkedEntry;
+  readonly forked: ChildProcess;
   readonly clock: Clock;
   readonly onEvent: (event: ComputeEvent) => void;
 }
@@ -421,29 +394,27 @@ export class ComputeChild {
   constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
     const { onEvent, forked } = options;
     this.#options = options;
-    this.#forked = forked.process;
+    this.#forked = forked;
     // Without a pid the process could not be spawned; 'error' follows and ends the exchange.
-    const pid = (this.pid = forked.process.pid ?? 0);
+    const pid = (this.pid = forked.pid ?? 0);
     onEvent({ kind: 'compute-started', pid });
     // The parent may be somebody's program, so it prints nothing itself.
-    forEachLine(forked.process, (line) => onEvent({ kind: 'compute-wrote', pid, line }));
+    forEachLine(forked, (line) => onEvent({ kind: 'compute-wrote', pid, line }));
     const onGone = (how: string, signal: NodeJS.Signals | null): void => {
       if (!this.#hasEnded) onEnd();
       this.#hasEnded = true;
       this.#rejectAll(how, signal);
     };
-    forked.listen({
-      onMessage: (message) => {
-        if (this.#endedBecause !== null) return;
-        const parsed = ComputeReplySchema.safeParse(message);
-        this.#receive(parsed.success ? parsed.data : null);
-      },
-      onError: (error) => onGone(error.message, null),
-      onExit: (exitCode, signal) => {
-        onGone(signal === null ? `exit code ${exitCode ?? 'unknown'}` : `signal ${signal}`, signal);
-        const endedBecause = this.#endedBecause;
-        onEvent({ kind: 'compute-ended', pid, exitCode, signal, endedBecause });
-      },
+    forked.on('message', (message) => {
+      if (this.#endedBecause !== null) return;
+      const parsed = ComputeReplySchema.safeParse(message);
+      this.#receive(parsed.success ? parsed.data : null);
+    });
+    forked.on('error', (error) => onGone(error.message, null));
+    forked.once('exit', (exitCode, signal) => {
+      onGone(signal === null ? `exit code ${exitCode ?? 'unknown'}` : `signal ${signal}`, signal);
+      const endedBecause = this.#endedBecause;
+      onEvent({ kind: 'compute-ended', pid, exitCode, signal, endedBecause });
     });
   }
 
@@ -605,9 +576,7 @@ export class ComputeChild {
     const { timeoutMs, subject, settled } = exchange;
     await this.#options.clock.sleep(timeoutMs, settled.signal);
     if (settled.signal.aborted) return;
-    const error = new QianmoError({
-      kind: 'transient',
-      what: `${subject} passed its deadline`,
+    const error = errorOf('transient', `${subject} passed its deadline`, {
       expected: `an answer within ${timeoutMs} ms`,
       ...this.#lastHeard(exchange),
       cure: `${TRY_AGAIN}; if it repeats, raise queue.jobTimeoutMs or lower training.microBatchRowsMax`,
@@ -659,18 +628,14 @@ function endedError(
   lastHeard: { readonly found?: string } = {},
 ): QianmoError {
   const known = signal === null ? undefined : CURE_BY_SIGNAL[signal];
-  return new QianmoError({
-    kind: 'transient',
-    what: `the compute process ended during ${subject}: ${how}`,
+  return errorOf('transient', `the compute process ended during ${subject}: ${how}`, {
     ...lastHeard,
     cure: `${TRY_AGAIN}; if it repeats: ${known ?? 'check whether memory runs out'}`,
   });
 }
 
 function badMessageError(subject: string): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: `the compute process sent an invalid answer during ${subject}`,
+  return errorOf('transient', `the compute process sent an invalid answer during ${subject}`, {
     cure: `${TRY_AGAIN}; if it repeats, rebuild: npm run build`,
   });
 }

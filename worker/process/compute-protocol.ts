@@ -19,7 +19,6 @@ import type { GivenTasks } from '../../shared/queue/job-executor.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema, FingerprintSchema } from '../../shared/events/device-report.js';
-import { BackendChoiceSchema } from '../compute/engine/native-backend.js';
 
 const requestId = z.int().nonnegative();
 // The default type argument of `Uint8Array` excludes views on shared memory, which are fine here.
@@ -54,9 +53,7 @@ const givenTasks = z.custom<GivenTasks>(isRecord, 'expected rows of tasks');
 export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('start'),
-    backend: BackendChoiceSchema,
     device: DeviceDemandSchema,
-    storeCacheByteCountMax: z.int().nonnegative(),
     /** The addon of loops over table rows; null where the parent has none. */
     rowAddon: z.string().nullable(),
   }),

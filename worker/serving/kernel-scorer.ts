@@ -5,7 +5,7 @@
 
 import { createRequire } from 'node:module';
 import { at } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { BlockEncoding, RankingModel } from '../../shared/bundle/ranking-model.js';
 import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-definition.js';
 import type { NormalPrior } from '../../shared/methods/inner-loop/inner-loop.js';
@@ -109,9 +109,7 @@ export function loadScoringAddon(path: string): ScoringAddon {
     // Built from the sources beside this file, whose exports the interface repeats.
     return createRequire(import.meta.url)(path) as ScoringAddon;
   } catch (error) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the scoring kernel did not load',
+    throw errorOf('environment', 'the scoring kernel did not load', {
       where: path,
       found: error instanceof Error ? error.message : String(error),
       cure: 'run qianmo setup, which compiles it or says why it cannot',

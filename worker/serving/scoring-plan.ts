@@ -5,7 +5,7 @@
  *   logit = bias + linear(x) + pair sum + <output, [crossed ; tower ; products]>
  */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { errorOf } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import {
   CROWD_MODES,
@@ -72,9 +72,7 @@ export function isCovered({ spec }: Pick<RankingModel, 'spec'>): boolean {
 export function requireCovered(model: Pick<RankingModel, 'spec'>, where: string): void {
   const reason = reasonAgainst(model.spec);
   if (reason === null) return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'models of this kind are neither served nor converted',
+  throw errorOf('usage', 'models of this kind are neither served nor converted', {
     where,
     expected: 'a model made of terms, without personal cross layers',
     found: reason,

@@ -141,7 +141,7 @@ interface FormButton {
 export type Block =
   | { readonly kind: 'facts'; readonly facts: readonly Fact[] }
   | { readonly kind: 'fields'; readonly fields: readonly (readonly [name: Text, value: Text])[] }
-  | { readonly kind: 'table'; readonly label: string; readonly table: Table; readonly on?: Place }
+  | { readonly kind: 'table'; readonly label: string; readonly table: Table }
   | Figure
   | { readonly kind: 'figures'; readonly figures: readonly Figure[] }
   | {
@@ -186,8 +186,8 @@ export function section(title: string, note: Text, blocks: readonly Block[], on?
   return { kind: 'section', title, note, blocks, ...(on === undefined ? {} : { on }) };
 }
 
-export function tableBlock(label: string, table: Table, on?: Place): Block {
-  return { kind: 'table', label, table, ...(on === undefined ? {} : { on }) };
+export function tableBlock(label: string, table: Table): Block {
+  return { kind: 'table', label, table };
 }
 
 export function textBlock(

@@ -47,14 +47,6 @@ function momentsAt(logit: number, factors: Float64Array): Moments {
   return { rate, square };
 }
 
-/** The moderated logit of a mean: odd in it, and from the side where probabilities are small. */
-export function moderatedLogit(mean: number, variance: number): number {
-  const least = -Math.abs(mean);
-  const inner = Math.max(least, -MODERATED_LOGIT_MAX);
-  const { rate } = momentsAt(inner, oddsFactors(variance));
-  return Math.sign(mean) * -(least - inner + Math.log(rate) - Math.log1p(-rate));
-}
-
 /**
  * The moments of the probability whose moderated logit this is. The mean of the logit follows from Newton's steps, with
  * `rate - square` as the slope of the rate.

@@ -8,8 +8,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
@@ -43,6 +42,7 @@ import {
   roundsOption,
   wholeNumber,
 } from '../option-values.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const options = benchOptions(import.meta.url, {
   rounds: roundsOption('3'),
@@ -213,12 +213,11 @@ const environment = {
   ...{ script: 'bench -- distributed-peers', size: '6 GB, for PyTorch and Ray' },
 };
 await withPython(environment, options.python, async (python) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'qianmo-dist-'));
+  const scratch = scratchFolder('dist');
   const context = openBenchContext();
   try {
     await bench({ python, scratch, environment: process.env }, context);
   } finally {
     await context.close();
-    rmSync(scratch, { recursive: true, force: true });
   }
 });

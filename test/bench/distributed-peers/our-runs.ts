@@ -127,7 +127,7 @@ const LOOKS_MAX = 600;
  * @throws Error when the coordinator has not started them within a minute.
  */
 async function pinWorkers(coordinatorPid: number, workerCount: number): Promise<void> {
-  const isWorker = (pid: number): boolean => commandLineOf(pid).includes('/worker/main.js\0');
+  const isWorker = (pid: number): boolean => commandLineOf(pid).includes('/cli/local-worker.js\0');
   for (let look = 0; look < LOOKS_MAX; look += 1) {
     const workers = familyOf(coordinatorPid).filter(isWorker);
     const computing = workers.flatMap((worker) => familyOf(worker).slice(1));

@@ -6,7 +6,7 @@
 
 import { float64At, numberAt } from '../../../shared/base/arrays.js';
 import { sigmoid, softplus } from '../../../shared/base/logistic.js';
-import { moderatedLogit } from '../../../shared/methods/inner-loop/moderated-logit.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 
 export interface LinearRow {
   readonly offset: number;

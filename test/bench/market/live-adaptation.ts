@@ -1,6 +1,6 @@
 /**
- * A bundle in memory with a block for every adgroup of the world, and its live adaptation: adgroups
- * that were shown adapt again, by `adapt` jobs on their rows of the log and of the market.
+ * A bundle in memory with a block for every adgroup of the world, and its live adaptation: adgroups that were shown
+ * adapt again on their rows of the log and of the market, by the jobs that a server sends.
  */
 
 import { at, float32At, float64At, numberAt } from '../../../shared/base/arrays.js';
@@ -8,19 +8,16 @@ import { sigmoid } from '../../../shared/base/logistic.js';
 import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import { offsetOf } from '../../../shared/bundle/calibration.js';
-import type { BundleManifest, BundleServing } from '../../../shared/bundle/bundle-manifest.js';
+import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { MetaParameters } from '../../../shared/models/meta-parameters.js';
 import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
-import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
-import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { adaptTasks } from '../../../coordinator/evaluation/task-jobs.js';
-import type { LocalCompute } from '../../../coordinator/export/unknown-block.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { servedBlocksOf } from '../../../coordinator/export/adapted-shards.js';
-import type { PreparedRun, RunCaller } from '../../../coordinator/plan/prepared-run.js';
 import type { EncodedMarket } from './encoded-market.js';
+import type { LabelledRows } from '../../../worker/serving/server/kernel-adapter.js';
+import { AdaptJobs } from '../../../worker/serving/server/live-adapter.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 
 /** Impressions of the market whose outcome is known, in order of time. */
 export interface ShownAdgroup {
@@ -92,88 +89,60 @@ function blocksFor(adgroupCount: number, { layout, evidence }: PersonalBlocks): 
 }
 
 interface AdaptationSource {
-  readonly run: PreparedRun;
-  readonly parameters: MetaParameters;
-  readonly compute: LocalCompute;
-  readonly caller: RunCaller;
+  readonly store: TaskStore;
+  readonly executor: JobExecutor;
+  readonly digest: string;
+  readonly loaded: LoadedBundle;
   readonly encoded: EncodedMarket;
   readonly rowsMax: number;
 }
 
-const ATTEMPTS_MAX = 2;
+const JOB_ADGROUPS_MAX = 64;
 
 export class LiveAdaptation {
   readonly #source: AdaptationSource;
   readonly #history: ReadonlyMap<number, TaskRows>;
-  readonly #store: ChangingStore;
-  readonly #dispatcher: Dispatcher;
-  #waveCount = 0;
+  readonly #jobs: AdaptJobs;
 
-  private constructor(
-    source: AdaptationSource,
-    history: ReadonlyMap<number, TaskRows>,
-    store: ChangingStore,
-    dispatcher: Dispatcher,
-  ) {
+  private constructor(source: AdaptationSource, history: ReadonlyMap<number, TaskRows>) {
     this.#source = source;
     this.#history = history;
-    this.#store = store;
-    this.#dispatcher = dispatcher;
+    this.#jobs = new AdaptJobs(source.digest, source.loaded);
   }
 
   static async open(source: AdaptationSource): Promise<LiveAdaptation> {
-    const { run, compute, caller } = source;
-    const rows = await run.store.readTasks(run.store.tasks.map(({ taskIndex }) => taskIndex));
-    const history = new Map(
-      rows.map((task) => [Number(at(run.store.tasks, task.taskIndex).key), task]),
-    );
-    const store = new ChangingStore(run.store);
-    const dispatcher = createInMemoryDispatcher({
-      ...{ executors: [await compute.executorOn(store)], attemptsMax: ATTEMPTS_MAX },
-      ...{ clock: caller.clock, sink: caller.sink },
-    });
-    return new LiveAdaptation(source, history, store, dispatcher);
+    const { tasks } = source.store;
+    const rows = await source.store.readTasks(tasks.map(({ taskIndex }) => taskIndex));
+    const history = rows.map((task) => [Number(at(tasks, task.taskIndex).key), task] as const);
+    return new LiveAdaptation(source, new Map(history));
   }
 
   /** Adapts the adgroups that are served adapted blocks, writes their blocks and returns them. */
   async refresh(bundle: LiveBundle, adgroups: readonly ShownAdgroup[]): Promise<number[]> {
     const serving = at(bundle.manifest.serving, 0);
-    const joined = adgroups.map((each) => ({ each, rows: this.#rowsOf(each) }));
-    const adapting = joined.filter(
-      ({ rows }) => servedBlocksOf(serving, rows.rowCount) === 'adapted',
-    );
-    this.#store.replace(adapting.map(({ rows }, taskIndex) => ({ ...rows, taskIndex })));
-    for await (const task of this.#adapted(serving)) {
-      bundle.replace(at(adapting, task.taskIndex).each.adgroup, task);
+    const adapting = adgroups
+      .map(({ adgroup, rows }) => ({ adgroup, labelled: this.#rowsOf({ adgroup, rows }) }))
+      .filter(({ labelled }) => servedBlocksOf(serving, labelled.rows.rowCount) === 'adapted');
+    for (let first = 0; first < adapting.length; first += JOB_ADGROUPS_MAX) {
+      const own = adapting.slice(first, first + JOB_ADGROUPS_MAX);
+      const rows = own.map(({ labelled }) => labelled);
+      const input = this.#jobs.inputOf(rows, serving.adaptation);
+      const { output } = await this.#source.executor.execute(input);
+      for (const task of this.#jobs.tasksIn(output, own.length))
+        bundle.replace(at(own, task.taskIndex).adgroup, task);
     }
-    return adapting.map(({ each }) => each.adgroup);
-  }
-
-  async *#adapted({ adaptation }: BundleServing): AsyncGenerator<AdaptedTask> {
-    const { run, parameters, caller } = this.#source;
-    const { method } = run.config;
-    const context = {
-      ...run,
-      ...{ store: this.#store, dispatcher: this.#dispatcher, signal: caller.signal },
-      runId: `${run.config.run.slice(0, 100)}-market`,
-      nextWave: () => this.#waveCount++,
-      onTasksDone: () => undefined,
-      onBackend: () => undefined,
-    };
-    const taskIndices = this.#store.tasks.map(({ taskIndex }) => taskIndex);
-    const request = { parameters, method, taskIndices, adaptation, rows: 'support' } as const;
-    for await (const tasks of adaptTasks(context, request)) yield* tasks;
+    return adapting.map(({ adgroup }) => adgroup);
   }
 
   /** The latest rows of an adgroup: those of the log, then those of the market. */
-  #rowsOf({ adgroup, rows }: ShownAdgroup): TaskRows {
+  #rowsOf({ adgroup, rows }: ShownAdgroup): LabelledRows {
     const { rowsMax, encoded } = this.#source;
     const past = this.#history.get(adgroup);
     const fromMarket = rows.slice(Math.max(0, rows.length - rowsMax));
     const pastCount = Math.min(past?.rowCount ?? 0, rowsMax - fromMarket.length);
     const firstPast = (past?.rowCount ?? 0) - pastCount;
     const rowCount = pastCount + fromMarket.length;
-    const { manifest } = this.#source.run.store;
+    const { manifest } = this.#source.store;
     type Column = ArrayLike<number>;
     /** The values of each feature of a kind. */
     const columnsOf = (
@@ -205,39 +174,8 @@ export class LiveAdaptation {
       ...fromMarket.map(({ isClick }) => (isClick ? 1 : 0)),
     ]);
     return {
-      ...{ taskIndex: 0, rowCount, supportRowCount: rowCount },
-      ...{ categoryIds, bagIds: [], numbers, clicks, oracle: null },
-      impressions: new Float32Array(rowCount).fill(1),
-      times: new Float64Array(rowCount),
-      logRows: new Float64Array(rowCount),
+      rows: { rowCount, categoryIds, bagIds: [], numbers },
+      ...{ loss: 'binary', clicks, impressions: new Float32Array(rowCount).fill(1) },
     };
-  }
-}
-
-/** A store in memory whose tasks are replaced from refresh to refresh. */
-class ChangingStore implements TaskStore {
-  readonly manifest: TaskStore['manifest'];
-  readonly digest = 'adgroups of the market';
-  tasks: readonly TaskEntry[] = [];
-  #rows: readonly TaskRows[] = [];
-
-  constructor({ manifest }: Pick<TaskStore, 'manifest'>) {
-    this.manifest = manifest;
-  }
-
-  replace(rows: readonly TaskRows[]): void {
-    this.#rows = rows;
-    this.tasks = rows.map(({ taskIndex, supportRowCount }) => ({
-      ...{ taskIndex, key: String(taskIndex), split: 'train', firstSeenTime: null },
-      ...{ supportRowCount, queryRowCount: 0 },
-    }));
-  }
-
-  readTasks(taskIndices: readonly number[]): Promise<TaskRows[]> {
-    return Promise.resolve(taskIndices.map((taskIndex) => at(this.#rows, taskIndex)));
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
   }
 }

@@ -43,11 +43,6 @@ const options = benchOptions(import.meta.url, {
     default: String(MARKET.world.rows),
     about: 'rows of the log of a world, which has an adgroup for each 150 and a user for each 30',
   },
-  steps: {
-    value: wholeNumber(),
-    default: String(MARKET.run.training.outerSteps),
-    about: 'outer steps that train each model',
-  },
   folder: {
     value: text,
     default: folderOfCommit('market', header),
@@ -55,8 +50,7 @@ const options = benchOptions(import.meta.url, {
   },
   name: { value: text, default: 'market', about: 'name of the record and its page' },
 });
-const { rows, days, auctions: auctionsPerDay, steps: outerSteps } = options;
-const training = { ...MARKET.run.training, outerSteps, checkpointEveryOuterSteps: outerSteps };
+const { rows, days, auctions: auctionsPerDay } = options;
 const settings: MarketSettings = {
   ...MARKET,
   world: {
@@ -66,7 +60,6 @@ const settings: MarketSettings = {
     users: Math.ceil(rows * (8000 / 200_000)),
   },
   ...{ days, auctionsPerDay },
-  run: { ...MARKET.run, training },
 };
 const arms = options.policies ? POLICY_ARMS : MARKET_ARMS;
 const digest = createHash('sha256').update(canonicalJson({ settings, arms })).digest('hex');

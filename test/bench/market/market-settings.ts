@@ -1,6 +1,13 @@
 /** The market of the benches, and the two runs that are trained for each of its seeds. */
 
 import { join } from 'node:path';
+import {
+  candidatesOf,
+  commonTraining,
+  type DataFacts,
+} from '../../../coordinator/sweep/search-space.js';
+import { at } from '../../../shared/base/arrays.js';
+import { SEARCH_TRIALS_MAX } from '../../../shared/config/auto-config.js';
 import { ExplorationConfigSchema } from '../../../shared/config/exploration-config.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
@@ -11,6 +18,7 @@ const RUN = {
     task: 'adgroup',
     label: { column: 'click' },
     time: 'time',
+    trunkRows: 'small-tasks',
     features: [
       { name: 'age', kind: 'category' },
       { name: 'gender', kind: 'category' },
@@ -34,29 +42,28 @@ const RUN = {
     },
     taskSplit: { by: 'hash', validationShare: 0.1, testShare: 0.05 },
   },
-  model: {
-    kind: 'deepfm',
-    embeddingWidth: 8,
-    hiddenWidths: [32, 16],
-    personal: ['bias', 'output'],
+  /** The global model has the settings that were best for it, on a world that is not among the seeds; qianmo has those of its search. */
+  global: {
+    model: {
+      kind: 'deepfm',
+      embeddingWidth: 8,
+      hiddenWidths: [32, 16],
+      personal: ['bias', 'output'],
+    },
+    method: { kind: 'global' },
+    training: {
+      outerSteps: 200,
+      rowsPerOuterStep: 8_192,
+      taskWeight: 'examples',
+      optimizer: { kind: 'adam', rate: 0.01 },
+      schedule: { warmupOuterSteps: 30, decay: 'cosine', finalShare: 0.05 },
+      gradientNormMax: 5,
+      weightDecay: 0.01,
+      checkpointEveryOuterSteps: 200,
+    },
   },
-  method: { kind: 'posterior' },
-  training: {
-    outerSteps: 200,
-    rowsPerOuterStep: 8_192,
-    taskWeight: 'examples',
-    // Each model has the rate that was best for it, on a world that is not among the seeds.
-    optimizer: { kind: 'adam', rate: 0.003 },
-    schedule: { warmupOuterSteps: 30, decay: 'cosine', finalShare: 0.05 },
-    gradientNormMax: 5,
-    weightDecay: 0.01,
-    checkpointEveryOuterSteps: 200,
-  },
-  globalOptimizer: { kind: 'adam', rate: 0.01 },
   evaluation: {
     arms: ['meta-unadapted', 'meta-adapted', 'meta-chosen'],
-    innerRates: [0.1, 0.3],
-    innerSteps: [1, 3, 10],
     sizeBucketEdges: [10, 30, 100],
   },
 };
@@ -114,32 +121,47 @@ export function logBeforeIn(folder: string): string {
   return join(folder, 'log.csv');
 }
 
-/** The run of qianmo, or of one global model that knows adgroups by their ids. */
+/** The run of qianmo, as the search has it once it has facts, or of one global model that knows adgroups by their ids. */
 export function runConfigOf(
-  { run, adgroupCountMin }: MarketSettings,
+  { run: { data, evaluation, global }, adgroupCountMin }: MarketSettings,
   {
     name,
     seed,
     folder,
   }: { readonly name: ModelName; readonly seed: number; readonly folder: string },
+  facts: DataFacts | null,
 ): RunConfig {
-  const { data, globalOptimizer, ...given } = run;
-  const ids = { name: 'adgroup', kind: 'category', countMin: adgroupCountMin };
   const isGlobal = name === 'global';
+  const ids = { name: 'adgroup', kind: 'category', countMin: adgroupCountMin };
   return RUN_CONFIG.check(
     {
-      ...given,
       ...{ run: `market-${seed}-${name}`, seed, output: join(folder, name) },
+      ...(isGlobal ? global : searchedSections(facts, evaluation)),
       data: {
         ...data,
         features: isGlobal ? [...data.features, ids] : data.features,
         ...{ logs: logBeforeIn(folder), store: join(folder, name, 'store') },
       },
-      ...(isGlobal && {
-        method: { kind: 'global' },
-        training: { ...given.training, optimizer: globalOptimizer },
-      }),
     },
     'the market',
   );
+}
+
+function searchedSections(facts: DataFacts | null, evaluation: object): object {
+  if (facts === null) return {};
+  const found = candidatesOf(facts, SEARCH_TRIALS_MAX);
+  const {
+    model,
+    method,
+    training,
+    length,
+    evaluation: own,
+  } = at(
+    found.filter((candidate) => candidate.method['kind'] === 'posterior'),
+    0,
+  );
+  return {
+    ...{ model, method, training: { ...commonTraining(facts), ...length, ...training } },
+    evaluation: { ...own, ...evaluation },
+  };
 }

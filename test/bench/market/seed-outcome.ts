@@ -11,6 +11,9 @@ import { openRunContext } from '../../../coordinator/runs/run-handle.js';
 import { evaluateRun } from '../../../coordinator/runs/evaluate-run.js';
 import { exportRun } from '../../../coordinator/runs/export-run.js';
 import { objectStoreAt } from '../../../coordinator/runs/places.js';
+import { openPreparedRun } from '../../../coordinator/runs/run-files.js';
+import { factsOf } from '../../../coordinator/runs/sweep-run.js';
+import type { DataFacts } from '../../../coordinator/sweep/search-space.js';
 import { prepareRun } from '../../../coordinator/runs/prepare-run.js';
 import { REQUESTS } from '../../../coordinator/runs/requests.js';
 import { trainRun } from '../../../coordinator/runs/train-run.js';
@@ -64,7 +67,7 @@ export async function seedOutcomeOf(
   const path = logBeforeIn(folder);
   await writeLogBefore(market, { path, days: settings.firstDay });
   const trained = (name: ModelName): Promise<TrainedModel> =>
-    trainedModel(runConfigOf(settings, { name, seed, folder }), context);
+    trainedModel((facts) => runConfigOf(settings, { name, seed, folder }, facts), context);
   const qianmo = await trained('qianmo');
   const global = Object.values(arms).includes('global') ? await trained('global') : null;
   await rm(path);
@@ -87,11 +90,17 @@ export async function seedOutcomeOf(
 }
 
 /** Prepares, trains, evaluates where the method adapts, and exports with all rows. */
-async function trainedModel(config: RunConfig, context: RunContext): Promise<TrainedModel> {
-  const computing = { config, processes: 1 };
+async function trainedModel(
+  configOf: (facts: DataFacts | null) => RunConfig,
+  context: RunContext,
+): Promise<TrainedModel> {
   const step = <Result>(work: (own: RunContext) => Promise<Result>): Promise<Result> =>
     inOwnContext(context, work);
-  await step((own) => prepareRun(REQUESTS.prepare.parse({ config, force: true }), own));
+  const draft = configOf(null);
+  await step((own) => prepareRun(REQUESTS.prepare.parse({ config: draft, force: true }), own));
+  const { store } = await openPreparedRun(draft, context);
+  const config = configOf(await factsOf(draft, store, null));
+  const computing = { config, processes: 1 };
   await step((own) => trainRun(REQUESTS.train.parse({ ...computing, fresh: true }), own));
   if (config.method.kind !== 'global')
     await step((own) => evaluateRun(REQUESTS.evaluate.parse({ ...computing, fresh: true }), own));

@@ -6,7 +6,7 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { RunContext } from '../../../coordinator/runs/run-context.js';
-import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
+import { openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import { requireCovered } from '../../../worker/serving/scoring-plan.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
@@ -74,12 +74,10 @@ export async function adaptingArmOf(
   const bundle = new LiveBundle(digest, loaded, market.adgroupCount);
   const encoded = encodedMarketOf(market, auctions, loaded);
   const run = await openPreparedRun(config, context);
-  const saved = await savedMetaParametersOf(run, context);
-  if (saved === null) throw new Error('the run of a market has a checkpoint');
+  const compute = await context.machine.openCompute(context);
   const adaptation = await LiveAdaptation.open({
-    ...{ run, parameters: saved.metaParameters, caller: context, encoded },
-    compute: await context.machine.openCompute(context),
-    rowsMax: refresh.rowsMax,
+    ...{ store: run.store, executor: await compute.executorOn(run.store) },
+    ...{ digest, loaded, encoded, rowsMax: refresh.rowsMax },
   });
   return {
     bundle: digest,

@@ -4,14 +4,16 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify, parse } from 'yaml';
 import { z } from 'zod';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { type Unit, predictionsPath, type UnitArm } from './arm-units.js';
 import { type CellFiles, type RealCell, predictionsCsv } from './cell-files.js';
-import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
-import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import {
+  parseReport,
+  type EvaluationReport,
+} from '../../../coordinator/scoring/evaluation-report.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';
 import { qianmoIn } from '../qianmo-command.js';
+import { rowsInDuckDb } from '../../fixtures/duckdb-for-test.js';
 
 /** Its progress is not shown, because several cells may be made at once. */
 export async function quietQianmo(...words: string[]): Promise<void> {
@@ -78,19 +80,14 @@ async function columnOf(
   parquet: string,
   arm: ArmName,
 ): Promise<{ rows: number[]; probabilities: number[] }> {
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
-  try {
-    const column = arm.replaceAll('-', '_');
-    const reader = await connection.runAndReadAll(
-      `SELECT CAST("row" AS DOUBLE), "${column}" FROM read_parquet('${parquet}') ORDER BY "row"`,
-    );
-    const [rows = [], probabilities = []] = reader.getColumns();
-    return { rows: rows.map(Number), probabilities: probabilities.map(Number) };
-  } finally {
-    connection.closeSync();
-    instance.closeSync();
-  }
+  const column = arm.replaceAll('-', '_');
+  const found = await rowsInDuckDb(
+    `SELECT CAST("row" AS DOUBLE), "${column}" FROM read_parquet('${parquet}') ORDER BY "row"`,
+  );
+  return {
+    rows: found.map(([row]) => Number(row)),
+    probabilities: found.map(([, probability]) => Number(probability)),
+  };
 }
 
 interface ProductSide {

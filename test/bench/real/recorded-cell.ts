@@ -8,8 +8,7 @@ import type { Interval } from '../../../coordinator/scoring/evaluation-report.js
 import { auc, bootstrapIntervals, sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { BenchHeader } from '../bench-header.js';
 import { keptOrRun, predictionsPath, type Unit } from './arm-units.js';
-import { readPredictions, type WrittenCell } from './cell-files.js';
-import type { TestRows } from './cell-files.js';
+import { readPredictions, type WrittenCell, type TestRows } from './cell-files.js';
 
 /** By how much a side's own figures may differ from the bench's, which come from probabilities in text. */
 const AGREEMENT = 2e-4;

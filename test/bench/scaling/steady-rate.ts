@@ -24,9 +24,7 @@ const MS_PER_SECOND = 1_000;
  * @throws Error when the log has too few outer steps.
  */
 export function steadyTasksPerSecond(eventLog: string, tasksPerOuterStep: number): number {
-  const lines = linesOf(eventLog);
-  const start = lines.findLastIndex(({ kind }) => kind === 'run-started');
-  const steps = lines.slice(start).filter(({ kind }) => kind === 'outer-step');
+  const steps = linesOf(eventLog).filter(({ kind }) => kind === 'outer-step');
   const first = steps[Math.floor(steps.length * WARM_UP_SHARE)];
   const last = steps.at(-1);
   if (first?.outerStep === undefined || last?.outerStep === undefined || first === last)
@@ -35,12 +33,14 @@ export function steadyTasksPerSecond(eventLog: string, tasksPerOuterStep: number
   return ((last.outerStep - first.outerStep) * tasksPerOuterStep * MS_PER_SECOND) / elapsedMs;
 }
 
-/** The number of deliveries of most outer steps. */
+/** The number of deliveries of most outer steps of the latest start in the log. */
 export function steadyDeliveryCount(eventLog: string): number {
   return median(linesOf(eventLog).flatMap(({ jobCount }) => jobCount ?? []));
 }
 
+/** Those of the latest start in the log. */
 function linesOf(eventLog: string): z.infer<typeof LineSchema>[] {
-  const lines = readFileSync(eventLog, 'utf8').trim().split('\n');
-  return lines.map((line) => LineSchema.parse(JSON.parse(line)));
+  const texts = readFileSync(eventLog, 'utf8').trim().split('\n');
+  const lines = texts.map((line) => LineSchema.parse(JSON.parse(line)));
+  return lines.slice(lines.findLastIndex(({ kind }) => kind === 'run-started'));
 }

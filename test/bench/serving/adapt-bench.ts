@@ -6,19 +6,15 @@
  *   npm run bench -- serving adapt --requests 1000 --adgroups 100000
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import { startCommand } from '../../fixtures/commands/command.js';
 import {
   benchHeader,
   circumstances,
@@ -32,6 +28,8 @@ import { quantilesOf, type Quantiles } from './load.js';
 import { syntheticKey, writeSyntheticBundle } from './synthetic-bundle.js';
 import { benchOptions } from '../bench-options.js';
 import { listOf, outputOption, wholeNumber } from '../option-values.js';
+import { serveCommand } from '../../fixtures/serving/served-command.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const options = benchOptions(import.meta.url, {
   adgroups: {
@@ -68,32 +66,21 @@ interface Measured extends Quantiles {
 
 const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-adapt-'));
+const folder = scratchFolder('adapt');
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-try {
-  const store = new FileObjectStore({ folder: join(folder, 'bundles') });
-  await moveLabel(store, 'latest', await writeSyntheticBundle(store, { adgroupCount, scale: 1 }));
-  const measured: Measured[] = [];
-  for (const processCount of processCounts) measured.push(await measuredWith(processCount));
-  const record = { ...header, adgroupCount, requestCount, rowCount, measured };
-  writeResult(options.output, 'serving-adapt', record, pageOf(measured));
-} finally {
-  agent.destroy();
-  rmSync(folder, { recursive: true, force: true });
-}
+const store = new FileObjectStore({ folder: join(folder, 'bundles') });
+await moveLabel(store, 'latest', await writeSyntheticBundle(store, { adgroupCount, scale: 1 }));
+const measured: Measured[] = [];
+for (const processCount of processCounts) measured.push(await measuredWith(processCount));
+agent.destroy();
+const record = { ...header, adgroupCount, requestCount, rowCount, measured };
+writeResult(options.output, 'serving-adapt', record, pageOf(measured));
 
 async function measuredWith(processCount: number): Promise<Measured> {
-  const words = ['serve', '--bundle', join(folder, 'bundles'), '--port', '0', '--format', 'json'];
-  const state = join(folder, `state-${processCount}`);
-  const command = startCommand(
-    [
-      ...[...words, '--state', state, '--processes', String(processCount)],
-      ...['--deadline-ms', String(DEADLINE_MS)],
-    ],
-    folder,
-  );
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = z.object({ url: z.string() }).parse(JSON.parse(line));
+  const { command, url, stop } = await serveCommand(folder, 'bundles', [
+    ...['--state', `state-${processCount}`, '--processes', String(processCount)],
+    ...['--deadline-ms', String(DEADLINE_MS)],
+  ]);
   const bodies = Array.from({ length: BODY_COUNT }, (_, seed) => bodyOf(seed));
   const before = await syncMsOf(at(bodies, 0).length);
   const latencies: number[] = [];
@@ -106,8 +93,7 @@ async function measuredWith(processCount: number): Promise<Measured> {
   const processorMs = (processorMsOf(command.pid) - startedMs) / requestCount;
   const memoryKib = familyOf(command.pid).reduce((sum, pid) => sum + usageOf(pid).residentKiB, 0);
   const after = await syncMsOf(at(bodies, 0).length);
-  command.signal('SIGTERM');
-  await command.ended;
+  await stop();
   const syncMs = (before + after) / 2;
   const memoryMib = memoryKib / 1_024;
   return { processCount, processorMs, memoryMib, syncMs, ...quantilesOf(latencies) };

@@ -6,8 +6,7 @@
  *   npm run bench -- serving kernel --python PATH     a Python with PyTorch; without it, one is installed
  */
 
-import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at, median } from '../../../shared/base/arrays.js';
@@ -38,6 +37,7 @@ import { counted } from '../../../shared/names/counted.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { startSide, type SideProcess } from '../inner-loops/sides/side-process.js';
 import { peerScript } from '../inner-loops/sides/sides.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const ROW_WIDTH = 17;
 const CANDIDATE_FIELDS = 4;
@@ -227,7 +227,7 @@ const times: Record<string, SideTimes[]> = Object.fromEntries(
   [...sides.map(({ name }) => name), 'torch'].map((name) => [name, []]),
 );
 await withPeers(options.python, async ({ python }) => {
-  const folder = mkdtempSync(join(tmpdir(), 'qianmo-kernel-'));
+  const folder = scratchFolder('kernel');
   const torch = await startTorch(python, folder, { model: head, requests });
   try {
     const checks = join(folder, 'check');
@@ -253,7 +253,6 @@ await withPeers(options.python, async ({ python }) => {
     writeResult(options.output, 'serving-kernel', record, kernelPage(record));
   } finally {
     await torch.end();
-    rmSync(folder, { recursive: true, force: true });
   }
 });
 

@@ -6,9 +6,8 @@
  *   npm run bench -- serving server --rounds 3 --adgroups 1000000 --seconds 10
  */
 
-import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
-import { tmpdir, availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -19,7 +18,6 @@ import { at, median } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import { startCommand } from '../../fixtures/commands/command.js';
 import {
   benchHeader,
   circumstances,
@@ -34,6 +32,8 @@ import { familyOf, TICKS_PER_SECOND, usageOf } from '../resident-memory.js';
 import type { SideTimes } from './kernel-setting.js';
 import { openLoop, quantilesOf, requireSuccess, saturation, wireRequest } from './load.js';
 import { FORMS, requestsIn, writeServedBundle, type Form } from './server-setting.js';
+import { serveCommand } from '../../fixtures/serving/served-command.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 const options = benchOptions(import.meta.url, {
   rounds: roundsOption('3'),
@@ -135,16 +135,14 @@ function keepClientApart(): boolean {
 /** Starts a server, looks at it once it is ready, and stops it. */
 async function startedServer(processes: number): Promise<StartedServer> {
   const startMs = systemClock.monotonicMs();
-  const words = ['serve', '--bundle', folder, '--port', '0', '--processes', String(processes)];
-  const command = startCommand([...words, '--format', 'json'], folder);
-  await command.printed(/^\{.*\}$/m);
+  const options = ['--processes', String(processes)];
+  const { command, stop } = await serveCommand(folder, folder, options);
   const readyMs = systemClock.monotonicMs() - startMs;
   const memoryKiB = familyOf(command.pid).reduce((sum, pid) => {
     const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
     return sum + Number(/^Pss:\s+(\d+)/m.exec(text)?.[1] ?? NaN);
   }, 0);
-  command.signal('SIGTERM');
-  await command.ended;
+  await stop();
   return { processes, readyMs, memoryMiB: memoryKiB / 1024 };
 }
 
@@ -184,7 +182,7 @@ async function measuredRound(
 
 const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-server-'));
+const folder = scratchFolder('server');
 let side: ChildProcess | null = null;
 try {
   const store = new FileObjectStore({ folder });
@@ -220,5 +218,4 @@ try {
   writeResult(options.output, 'serving-server', record, serverPage(record));
 } finally {
   side?.kill();
-  rmSync(folder, { recursive: true, force: true });
 }

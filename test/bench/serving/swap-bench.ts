@@ -6,16 +6,13 @@
  *   npm run bench -- serving swap --adgroups 1000000 --swaps 100
  */
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import { startCommand } from '../../fixtures/commands/command.js';
 import {
   benchHeader,
   circumstances,
@@ -39,6 +36,8 @@ import {
 } from './load.js';
 import { keyOf, requestsIn, writeServedBundle } from './server-setting.js';
 import { writeSyntheticChange } from './synthetic-change.js';
+import { serveCommand } from '../../fixtures/serving/served-command.js';
+import { scratchFolder } from '../scratch-folder.js';
 
 /** Resident pages of files are the system's to take back; others are the process's own. */
 interface ResidentMiB {
@@ -126,49 +125,40 @@ const SETTLE_MS = 1_000;
 /** One adgroup in a hundred, as a refresh of a day. */
 const CHANGED_SHARE = 0.01;
 const BUNDLE = /"bundle":"([0-9a-f]{64})"/;
-const ServedSchema = z.object({ url: z.string() });
 
 const header = benchHeader();
 await scoringAddon.install((text) => console.log(text), { retry: true });
-const folder = mkdtempSync(join(tmpdir(), 'qianmo-swap-'));
+const folder = scratchFolder('swap');
 const store = new FileObjectStore({ folder });
-try {
-  const digests = [
-    await writeServedBundle(store, adgroupCount),
-    await writeServedBundle(store, adgroupCount, 1.25),
-  ];
-  const base = at(digests, 0);
-  const changedCount = Math.round(CHANGED_SHARE * adgroupCount);
-  const terms = { base, changedCount, keyOf };
-  const changes = [
-    await writeSyntheticChange(store, { ...terms, scale: 1.5 }),
-    await writeSyntheticChange(store, { ...terms, scale: 1.75 }),
-  ];
-  await moveLabel(store, 'latest', base);
-  const words = ['serve', '--bundle', folder, '--port', '0', '--poll-seconds', '0.1'];
-  const startMs = systemClock.monotonicMs();
-  const command = startCommand([...words, '--format', 'json'], folder);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const readyMs = systemClock.monotonicMs() - startMs;
-  const { url } = ServedSchema.parse(JSON.parse(line));
-  const requests = requestsIn('objects', REQUEST_COUNT, { adgroupCount, digest: base }).map(
-    (request) => wireRequest(request, new URL(url).host),
-  );
-  const saturating = { url, requests, connectionCount: SATURATION_CONNECTIONS };
-  const saturatedRate = await saturation(saturating, SATURATION_SECONDS);
-  const rate = Math.round(saturatedRate / 2);
-  const served = { url, pid: command.pid, requests, rate };
-  const record: SwapRecord = {
-    ...{ ...header, adgroupCount, changedCount, swapCount, saturatedRate, rate, readyMs },
-    full: await measured(served, digests),
-    changed: await measured(served, changes),
-  };
-  command.signal('SIGTERM');
-  await command.ended;
-  writeResult(options.output, 'serving-swap', record, swapPage(record));
-} finally {
-  rmSync(folder, { recursive: true, force: true });
-}
+const digests = [
+  await writeServedBundle(store, adgroupCount),
+  await writeServedBundle(store, adgroupCount, 1.25),
+];
+const base = at(digests, 0);
+const changedCount = Math.round(CHANGED_SHARE * adgroupCount);
+const terms = { base, changedCount, keyOf };
+const changes = [
+  await writeSyntheticChange(store, { ...terms, scale: 1.5 }),
+  await writeSyntheticChange(store, { ...terms, scale: 1.75 }),
+];
+await moveLabel(store, 'latest', base);
+const startMs = systemClock.monotonicMs();
+const { command, url, stop } = await serveCommand(folder, folder, ['--poll-seconds', '0.1']);
+const readyMs = systemClock.monotonicMs() - startMs;
+const requests = requestsIn('objects', REQUEST_COUNT, { adgroupCount, digest: base }).map(
+  (request) => wireRequest(request, new URL(url).host),
+);
+const saturating = { url, requests, connectionCount: SATURATION_CONNECTIONS };
+const saturatedRate = await saturation(saturating, SATURATION_SECONDS);
+const rate = Math.round(saturatedRate / 2);
+const served = { url, pid: command.pid, requests, rate };
+const record: SwapRecord = {
+  ...{ ...header, adgroupCount, changedCount, swapCount, saturatedRate, rate, readyMs },
+  full: await measured(served, digests),
+  changed: await measured(served, changes),
+};
+await stop();
+writeResult(options.output, 'serving-swap', record, swapPage(record));
 
 interface Served {
   readonly url: string;

@@ -8,12 +8,10 @@ import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-
 import { publishBundle } from '../../../shared/bundle/bundle-store.js';
 import { buildKeyIndex } from '../../../shared/bundle/key-index.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { MethodConfigSchema } from '../../../shared/methods/methods.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { ObjectBlobStore } from '../../../shared/storage/blob-store.js';
 import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import {
   CANDIDATE_ROWS,
@@ -25,10 +23,10 @@ import {
   specOf,
   tablesOf,
 } from './kernel-setting.js';
+import { MANIFEST } from '../../fixtures/bundle/published-bundles.js';
 
 const SELF_CHECK_ROWS = 100;
 const HIDDEN_WIDTHS = [128, 64];
-const NO_DIGEST = '0'.repeat(64);
 
 interface SyntheticTerms {
   readonly adgroupCount: number;
@@ -154,22 +152,16 @@ function manifestOf(
   arrays: readonly BundleArray[],
   { areHashed }: ManifestTerms,
 ): BundleManifest {
-  const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
   const features = spec.categoryFeatures.map((name, place) => ({
     ...{ name, rowCount: at(rowCounts, place), buckets: at(rowCounts, place) - 1 },
   }));
   return {
-    formatVersion: 1,
-    provenance: {
-      ...{ run: 'synthetic', seed: 0, configHash: NO_DIGEST, storeDigest: NO_DIGEST },
-      checkpoint: { outerStep: 0, digest: NO_DIGEST, fingerprints: [] },
-    },
+    ...MANIFEST,
     model: ModelConfigSchema.parse({
       ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: HIDDEN_WIDTHS },
       ...{ adgroupEmbedding: true, personal: PERSONAL.head },
     }),
-    method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
     features: features.map(({ name, buckets }) => ({
       ...{ name, kind: 'category', countMin: 1, ...(areHashed ? { hashBuckets: buckets } : {}) },
     })),
@@ -177,25 +169,10 @@ function manifestOf(
       ...{ name, kind: 'category', rowCount },
       encoding: areHashed ? { by: 'hash', buckets } : { by: 'dictionary' },
     })),
-    ...{ columns: {}, taskColumns: ['adgroup'], labels: [CLICK_LABEL] },
-    serving: [
-      {
-        adaptation: { innerRate: 0.2, innerSteps: 2 },
-        served: [{ ...all, blocks: 'adapted' }],
-      },
-    ],
-    calibrations: [
-      {
-        ...{ slope: 1, offset: 0, withoutClick: [], clicks: [] },
-        ...{ adgroupCount: 0, impressions: 0 },
-      },
-    ],
     blocks: {
       ...{ count: blocks.blockCount, encoding: 'float32', rows: 'support' },
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },
     },
-    unknown: { block: 'initial' },
-    index: { seed: 0 },
     arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
   };
 }

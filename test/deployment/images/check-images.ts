@@ -6,8 +6,7 @@
  *   npm run check -- images --image coordinator,server
  */
 
-import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -19,22 +18,13 @@ import { openChecks, type Checks } from '../checks.js';
 import { digestIn, endedWith } from '../programs.js';
 import { startContainer, type ContainerOrder } from './container.js';
 import { buildBase, buildImage, revisionOf, unpackImage, whyNoImages } from './engineless.js';
+import { scratchFolder } from '../../bench/scratch-folder.js';
 
 const USER = 10001;
 const LONG_OUTER_STEPS = 40;
 const TOKEN = 'a-token-of-this-check-alone';
 const IMAGES = ['coordinator', 'server', 'worker'] as const;
 const GPU_IMAGE = 'worker-gpu';
-
-/** Removes the images' files from the checks' own folder. */
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'qianmo-images-'));
-  try {
-    await work(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
 
 /** `/config` and `/data` as a cluster would mount them. */
 async function volumesIn(folder: string): Promise<Readonly<Record<string, string>>> {
@@ -66,7 +56,6 @@ async function volumesIn(folder: string): Promise<Readonly<Record<string, string
 interface Scene {
   readonly images: Readonly<Record<'coordinator' | 'worker' | 'server', string>>;
   readonly order: Pick<ContainerOrder, 'environment' | 'volumes'>;
-  readonly folder: string;
 }
 
 async function checkCommands({ check }: Checks, { images, order }: Scene): Promise<void> {
@@ -212,30 +201,28 @@ async function main(): Promise<void> {
   for (const target of targets)
     await checks.check(`sources of ${target}`, () => demandedRevision(target));
   checks.leftOut('a worker on a GPU', 'this machine has none');
-  await inFolder(async (folder) => {
-    const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
-    try {
-      const scene: Scene = {
-        folder,
-        images: {
-          coordinator: await unpackImage('coordinator', folder),
-          worker: await unpackImage('worker', folder),
-          server: await unpackImage('server', folder),
-        },
-        order: {
-          environment: { QIANMO_REDIS_URL: redis.url },
-          volumes: await volumesIn(folder),
-        },
-      };
-      await checkCommands(checks, scene);
-      await checkTraining(checks, scene);
-      await checkServer(checks, scene);
-    } finally {
-      await redis.stop();
-    }
-  });
+  const folder = scratchFolder('images');
+  const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
+  try {
+    const scene: Scene = {
+      images: {
+        coordinator: await unpackImage('coordinator', folder),
+        worker: await unpackImage('worker', folder),
+        server: await unpackImage('server', folder),
+      },
+      order: {
+        environment: { QIANMO_REDIS_URL: redis.url },
+        volumes: await volumesIn(folder),
+      },
+    };
+    await checkCommands(checks, scene);
+    await checkTraining(checks, scene);
+    await checkServer(checks, scene);
+  } finally {
+    await redis.stop();
+  }
   const failures = checks.finish({
-    path: 'infra/results/deployment-images.md',
+    path: 'infra/results/deployment.md',
     title: 'Images',
     command: 'npm run check -- images',
   });

@@ -3,24 +3,20 @@
  * command line in them as a process.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { openChecks } from '../checks.js';
 import { checkWithLinters, obtainLinters } from '../linters.js';
 import { checkCommandLines, openPlace } from './command-lines.js';
 import { checkSlurm } from './slurm-scripts.js';
+import { scratchFolder } from '../../bench/scratch-folder.js';
 
 const checks = openChecks();
 await checkWithLinters(checks, await obtainLinters());
-const folder = await mkdtemp(join(tmpdir(), 'qianmo-deployment-'));
-const place = await openPlace(folder);
+const place = await openPlace(scratchFolder('deployment'));
 try {
   await checkCommandLines(checks, place);
   await checkSlurm(checks, place);
 } finally {
   await place.redis.stop();
-  await rm(folder, { recursive: true, force: true });
 }
 checks.leftOut(
   'a worker on a GPU',

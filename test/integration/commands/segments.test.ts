@@ -4,7 +4,6 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   parseReport,
@@ -14,6 +13,7 @@ import type { ArmName } from '../../../shared/config/arms.js';
 import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
 import { openedOnce } from '../../fixtures/opened.js';
+import { rowsInDuckDb } from '../../fixtures/duckdb-for-test.js';
 
 const room = openedOnce(commandRoom);
 let reports: EvaluationReport[];
@@ -78,10 +78,8 @@ describe('segments, from log to reports', () => {
   });
 
   it('write predictions in the unit of the label, from which the report can be verified', async () => {
-    const instance = await DuckDBInstance.create(':memory:');
-    const connection = await instance.connect();
     const read = async (sql: string): Promise<number[]> =>
-      ((await connection.runAndReadAll(sql)).getRows()[0] ?? []).map(Number);
+      ((await rowsInDuckDb(sql))[0] ?? []).map(Number);
     const [rmse, mae] = await read(
       `SELECT sqrt(avg((meta_adapted - value) ** 2)), avg(abs(meta_adapted - value)) FROM '${room.path('p-buyer.parquet')}'`,
     );
@@ -93,8 +91,6 @@ describe('segments, from log to reports', () => {
         FROM '${room.path('p-regular.parquet')}'`,
     );
     expect(logloss).toBeCloseTo(metricsOf(reports[1]!, 'meta-adapted').logloss, 5);
-    connection.closeSync();
-    instance.closeSync();
   });
 
   it('have separate pages, in the terms of their label', async () => {

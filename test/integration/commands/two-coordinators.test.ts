@@ -7,7 +7,7 @@ import {
   expectFailure,
   type ExpectedFailure,
 } from '../../fixtures/commands/command-room.js';
-import type { EndedCommand, RunningCommand } from '../../fixtures/commands/command.js';
+import { type RunningCommand, digestIn } from '../../fixtures/commands/command.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
@@ -44,19 +44,13 @@ function scene(name: string, play: (scene: Scene) => Promise<void>): void {
   });
 }
 
-function digestOf({ exitCode, output, diagnostics }: EndedCommand): unknown {
-  expect(exitCode, diagnostics).toBe(0);
-  return (JSON.parse(output) as { digest: unknown }).digest;
-}
-
 async function configOf(name: string, outerSteps: number): Promise<string> {
   return room.config(name, ({ training }) => void Object.assign(training, { outerSteps }));
 }
 
 async function undisturbedDigest(outerSteps: number): Promise<unknown> {
   const config = await configOf(`undisturbed-${outerSteps}`, outerSteps);
-  const output = await room.done(['train', config, '--format', 'json']);
-  return (JSON.parse(output) as { digest: unknown }).digest;
+  return digestIn(await room.ended(['train', config, '--format', 'json']));
 }
 
 const busy = (run: string, where: RegExp): ExpectedFailure => ({
@@ -85,7 +79,7 @@ scene(
     const kept = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
     expect(kept).toEqual(expect.arrayContaining(jobs));
     started('worker', '--redis', redis.url, '--prefix', '{queued}');
-    expect(digestOf(await first.ended)).toBe(await undisturbedDigest(4));
+    expect(digestIn(await first.ended)).toBe(await undisturbedDigest(4));
   },
 );
 
@@ -122,6 +116,6 @@ scene(
       what: /^another coordinator has taken over this run$/,
       cure: /this one has stopped and changed nothing of it/,
     });
-    expect(digestOf(await second.ended)).toBe(await undisturbedDigest(outerSteps));
+    expect(digestIn(await second.ended)).toBe(await undisturbedDigest(outerSteps));
   },
 );

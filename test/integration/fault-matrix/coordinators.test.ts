@@ -10,7 +10,6 @@ import {
   stopped,
   suspendedBeforeNaming,
 } from '../../fixtures/faults/processes.js';
-import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
 import { openedOnce } from '../../fixtures/opened.js';
 
 const scene = openedOnce(() => FaultScene.open());
@@ -23,47 +22,34 @@ const STEP_UNDER_WAY = 2;
 interface CaughtCoordinator {
   readonly run: RunningCommand;
   readonly release: () => void;
-  readonly close: () => Promise<void>;
 }
 
 /** Catches the coordinator at a command that it sends. */
 function atCommand(commandOf: (prefix: string) => RegExp) {
   return async (name: string): Promise<CaughtCoordinator> => {
-    const proxy = await tcpFaultProxy(scene.redis.server.port);
-    const worker = await scene.workerHere(name);
+    const proxy = await scene.proxy(name);
+    await scene.workerHere(name);
     const held = proxy.hold(commandOf(prefixOf(name)));
     const run = await scene.coordinator(name, { redisUrl: proxy.url });
     await held;
-    return {
-      ...{ run, release: () => proxy.release() },
-      close: async () => {
-        await worker.stop();
-        await proxy.close();
-      },
-    };
+    return { run, release: () => proxy.release() };
   };
 }
 
 async function whileWorkersCompute(name: string): Promise<CaughtCoordinator> {
   const { executor, held, release } = heldJob(scene.executor, 1, STEP_UNDER_WAY);
-  const worker = await scene.workerHere(name, { executor });
+  await scene.workerHere(name, { executor });
   const run = await scene.coordinator(name);
   await held;
-  return {
-    ...{ run, release },
-    close: async () => {
-      release();
-      await worker.stop();
-    },
-  };
+  return { run, release };
 }
 
 async function whileItWritesACheckpoint(name: string): Promise<CaughtCoordinator> {
-  const worker = await scene.workerHere(name);
+  await scene.workerHere(name);
   const environment = suspendedBeforeNaming(/\/checkpoints\/manifests\//);
   const run = await scene.coordinator(name, { environment });
   await standsStill(run.pid);
-  return { run, release: () => undefined, close: () => worker.stop() };
+  return { run, release: () => undefined };
 }
 
 const CATCH_BY_PHASE: Readonly<Record<string, (name: string) => Promise<CaughtCoordinator>>> = {
@@ -83,26 +69,25 @@ for (const [phase, catchIt] of Object.entries(CATCH_BY_PHASE)) {
     const caught = await catchIt(name);
     caught.run.signal('SIGKILL');
     expect((await caught.run.ended).signal).toBe('SIGKILL');
-    await caught.close();
+    caught.release();
     await scene.expectDigestOnResume(name);
   });
 
   cell('coordinator suspended', phase, async (name) => {
-    const { run, release, close } = await catchIt(name);
+    const { run, release } = await catchIt(name);
     await stopped(run.pid);
     release();
     run.signal('SIGCONT');
     await scene.expectDigest(run);
-    await close();
   });
 }
 
 cell('coordinator asked to stop by SIGTERM', 'with a job in flight', async (name) => {
-  const { run, close } = await whileWorkersCompute(name);
+  const { run, release } = await whileWorkersCompute(name);
   run.signal('SIGTERM');
   const { exitCode, diagnostics } = await run.ended;
   expect(exitCode, diagnostics).toBe(4);
-  await close();
+  release();
   await scene.expectDigestOnResume(name);
 });
 

@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, vi } from 'vitest';
 import {
+  endWith,
   expectExclusion,
   cell,
   FaultScene,
@@ -49,19 +50,20 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     return { config: { output: `s3://${BUCKET}/${name}`, storage: { s3Endpoint: endpoint } } };
   }
 
+  async function s3Proxy(name: string): Promise<S3FaultProxy> {
+    const proxy = await s3FaultProxy(buckets.options.endpoint);
+    endWith(name, () => proxy.close());
+    return proxy;
+  }
+
   /** A run whose checkpoints go through the proxy, and a worker for it. */
   async function withProxy(
     name: string,
     act: (proxy: S3FaultProxy, departures: RunDepartures) => Promise<void>,
   ): Promise<void> {
-    const proxy = await s3FaultProxy(buckets.options.endpoint);
-    const worker = await scene.workerHere(name);
-    try {
-      await act(proxy, departuresOf(name, proxy));
-    } finally {
-      await worker.stop();
-      await proxy.close();
-    }
+    const proxy = await s3Proxy(name);
+    await scene.workerHere(name);
+    await act(proxy, departuresOf(name, proxy));
   }
 
   const PASSING: readonly (readonly [fault: string, phase: string, S3Fault, RegExp])[] = [
@@ -106,7 +108,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
   ];
   for (const [fault, kind] of READING)
     cell(fault, 'on a resume', async (name) => {
-      const proxy = await s3FaultProxy(buckets.options.endpoint);
+      const proxy = await s3Proxy(name);
       const departures = departuresOf(name, proxy);
       const { executor, held, release } = heldJob(scene.executor, 1, STEP_AFTER_CHECKPOINT);
       const worker = await scene.workerHere(name, { executor });
@@ -120,7 +122,6 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       void proxy.fail({ method: 'GET', path: BLOB, times: 2 }, kind);
       await scene.expectDigestOnResume(name, departures);
       expect(proxy.struckCount()).toBe(2);
-      await proxy.close();
     });
 
   cell('race for a run on S3', 'lost while a checkpoint is sent', (name) =>

@@ -1,9 +1,9 @@
 /** A Redis that stands still, is killed, fails over, is full or slow, or whose connections are cut. */
 
-import { cell, FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
+import { cell, endWith, FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
 import { heldJob } from '../../fixtures/faults/held-job.js';
 import { stopped } from '../../fixtures/faults/processes.js';
-import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisOnSmallDisk } from '../../fixtures/queue/full-disk.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -22,15 +22,14 @@ async function withJobInFlight(
   redis: { readonly url: string; close(): Promise<void> },
   strike: (saw: (pattern: RegExp) => Promise<unknown>, release: () => void) => Promise<void>,
 ): Promise<void> {
+  endWith(name, () => redis.close());
   const { executor, held, release } = heldJob(scene.executor, 1, STEP_UNDER_WAY);
-  const worker = await scene.workerHere(name, { queue: scene.queue(name, redis.url), executor });
+  await scene.workerHere(name, { queue: scene.queue(name, redis.url), executor });
   const run = await scene.coordinatorHere(name, { redisUrl: redis.url });
   await held;
   await strike((pattern) => run.saw(pattern), release);
   release();
   await scene.expectDigest(run);
-  await worker.stop();
-  await redis.close();
 }
 
 cell('Redis suspended', 'for a moment, with a job in flight', async (name) => {
@@ -84,14 +83,12 @@ async function throughProxy(
   sides: readonly Side[],
   spoil: (proxy: TcpFaultProxy) => Promise<unknown>,
 ): Promise<void> {
-  const proxy = await tcpFaultProxy(scene.redis.server.port);
+  const proxy = await scene.proxy(name);
   const urlOf = (side: Side): string => (sides.includes(side) ? proxy.url : scene.redis.url);
-  const worker = await scene.workerHere(name, { queue: scene.queue(name, urlOf('worker')) });
+  await scene.workerHere(name, { queue: scene.queue(name, urlOf('worker')) });
   const spoilt = spoil(proxy);
   await scene.expectDigest(await scene.coordinatorHere(name, { redisUrl: urlOf('coordinator') }));
   await spoilt;
-  await worker.stop();
-  await proxy.close();
 }
 
 cell('Redis slowed', 'at every command', (name) =>

@@ -104,10 +104,9 @@ const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] 
 for (const [phase, change] of CHANGES)
   cell('result', phase, async (name) => {
     const run = await scene.coordinatorHere(name);
-    const worker = await scene.workerHere(name, { executor: changingFirst(change) });
+    await scene.workerHere(name, { executor: changingFirst(change) });
     const { diagnostics } = await scene.expectDigest(run);
     expect(diagnostics).toMatch(/is tried again: /);
-    await worker.stop();
   });
 
 const ENDINGS: readonly (readonly [string, (result: JobResult) => object])[] = [
@@ -128,10 +127,9 @@ for (const [phase, changes] of ENDINGS)
       // The types rule out what a forger sends.
       (result) => ({ ...result, ...changes(result) }),
     );
-    const worker = await scene.workerHere(name, { queue });
+    await scene.workerHere(name, { queue });
     const { diagnostics } = await scene.expectDigest(run);
     expect(diagnostics).toMatch(/is tried again: /);
-    await worker.stop();
   });
 
 const key = await signingKeyOf({ QIANMO_SIGNING_KEY: KEY_TEXT });
@@ -165,12 +163,11 @@ for (const [phase, forgery] of FORGERIES)
       isForged ||= forges;
       return forges ? forgery(result, jobId, first) : result;
     });
-    const worker = await scene.workerHere(name, { queue: signedJobQueue(queue, key) });
+    await scene.workerHere(name, { queue: signedJobQueue(queue, key) });
     const { diagnostics } = await scene.expectDigest(run);
     expect(diagnostics).toMatch(
       /is tried again: the (result|signature of the result) of worker here/,
     );
-    await worker.stop();
   });
 
 cell(
@@ -178,15 +175,14 @@ cell(
   'before a worker without its key, beside one that has it',
   async (name) => {
     const run = await scene.coordinatorHere(name, SIGNED_RUN);
-    const keyless = await scene.workerHere(name, {
+    await scene.workerHere(name, {
       queue: signedJobQueue(scene.queue(name), null),
     });
     await run.saw(/refuses the jobs of this run .*has no key/);
-    const worker = await scene.workerHere(name, {
+    await scene.workerHere(name, {
       queue: signedJobQueue(scene.queue(name), key),
     });
     await scene.expectDigest(run);
-    await Promise.all([keyless.stop(), worker.stop()]);
   },
 );
 
@@ -198,18 +194,16 @@ cell('poison task', 'that fails wherever it is computed', async (name) => {
     return scene.executor.execute(input, ...rest);
   });
   const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 2 } });
-  const worker = await scene.workerHere(name, { executor });
+  await scene.workerHere(name, { executor });
   await expectExclusion(run, { exitCode: 1, message: /a task makes its job fail/ });
-  await worker.stop();
 });
 
 cell('sick worker', 'beside a healthy one', async (name) => {
   const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
   const failing = executorForTest(() => Promise.reject(full));
   const run = await scene.coordinatorHere(name, { queue: { jobAttemptsMax: 1 } });
-  const sick = await scene.workerHere(name, { executor: failing });
+  await scene.workerHere(name, { executor: failing });
   await run.saw(/is sick and takes no job/);
-  const healthy = await scene.workerHere(name);
+  await scene.workerHere(name);
   await scene.expectDigest(run);
-  await Promise.all([sick.stop(), healthy.stop()]);
 });

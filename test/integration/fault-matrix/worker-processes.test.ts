@@ -9,7 +9,6 @@ import {
   type RunDepartures,
 } from '../../fixtures/faults/fault-scene.js';
 import { computePidOf, signalIfThere, stopped } from '../../fixtures/faults/processes.js';
-import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
 import { openedOnce } from '../../fixtures/opened.js';
 
 const LOST = /is tried again: the worker that held the job is lost/;
@@ -29,7 +28,7 @@ const COMMAND_BY_PHASE: Readonly<Record<string, ((prefix: string) => RegExp) | n
 
 /** A run whose only worker has reached a phase of its first job. */
 async function caughtWorker(name: string, phase: string, departures: RunDepartures = {}) {
-  const proxy = await tcpFaultProxy(scene.redis.server.port);
+  const proxy = await scene.proxy(name);
   const worker = scene.worker(name, { redisUrl: proxy.url });
   const computePid = await computePidOf(worker);
   const command = COMMAND_BY_PHASE[phase]?.(prefixOf(name)) ?? null;
@@ -42,14 +41,12 @@ async function caughtWorker(name: string, phase: string, departures: RunDepartur
 
 for (const phase of Object.keys(COMMAND_BY_PHASE)) {
   cell('worker killed', phase, async (name) => {
-    const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
+    const { worker, computePid, run } = await caughtWorker(name, phase);
     worker.signal('SIGKILL');
     signalIfThere(computePid, 'SIGCONT');
     await worker.ended;
-    const other = await scene.workerHere(name);
+    await scene.workerHere(name);
     await scene.expectDigest(run);
-    await other.stop();
-    await proxy.close();
   });
 }
 
@@ -62,47 +59,41 @@ for (const phase of [
     const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
     await stopped(worker.pid);
     // The loss of a job shows when another worker takes it.
-    const other = await scene.workerHere(name);
+    await scene.workerHere(name);
     await run.saw(LOST);
     // The worker wakes up and hands in what it has, which is late.
     worker.signal('SIGCONT');
     signalIfThere(computePid, 'SIGCONT');
     proxy.release();
     await scene.expectDigest(run);
-    await other.stop();
     await expectCleanStop(worker);
-    await proxy.close();
   });
 
 const WITH_A_JOB = 'while its compute process has the job';
 
 cell('compute process killed', 'while it has a job', async (name) => {
-  const { worker, computePid, run, proxy } = await caughtWorker(name, WITH_A_JOB);
+  const { worker, computePid, run } = await caughtWorker(name, WITH_A_JOB);
   process.kill(computePid, 'SIGKILL');
   await scene.expectDigest(run);
   await expectCleanStop(worker);
-  await proxy.close();
 });
 
 cell('compute process suspended', 'while it has a job, for good', async (name) => {
-  const { worker, run, proxy } = await caughtWorker(name, WITH_A_JOB, {
+  const { worker, run } = await caughtWorker(name, WITH_A_JOB, {
     queue: { jobTimeoutMs: JOB_TIMEOUT_MS },
   });
   const { diagnostics } = await scene.expectDigest(run);
   expect(diagnostics).toMatch(/is tried again: /);
   await expectCleanStop(worker);
-  await proxy.close();
 });
 
 cell('worker asked to stop by SIGTERM', 'with a job in flight', async (name) => {
-  const { worker, run, proxy } = await caughtWorker(name, WITH_A_JOB);
+  const { worker, run } = await caughtWorker(name, WITH_A_JOB);
   await expectCleanStop(worker);
-  const other = await scene.workerHere(name);
+  await scene.workerHere(name);
   const { diagnostics } = await scene.expectDigest(run);
   // The job was handed back, which costs no attempt.
   expect(diagnostics).not.toMatch(/is tried again: /);
-  await other.stop();
-  await proxy.close();
 });
 
 async function expectCleanStop(worker: RunningCommand): Promise<void> {

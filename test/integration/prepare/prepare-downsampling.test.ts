@@ -1,13 +1,13 @@
 // A log that keeps one in ten impressions without a click teaches the click rates of all impressions.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { compiledLibrary } from '../../fixtures/commands/compiled-library.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { rowsInDuckDb } from '../../fixtures/duckdb-for-test.js';
 
 const KEPT_SHARE = 0.1;
 const TRUE_RATES = { a: 0.02, b: 0.06, c: 0.15 };
@@ -81,13 +81,11 @@ describe('a model of a downsampled log', () => {
     await library.train({ config });
     const [report] = await library.evaluate({ config, predictions: at('predictions.parquet') });
 
-    const connection = await (await DuckDBInstance.create(':memory:')).connect();
-    const found = await connection.runAndReadAll(
+    const found = await rowsInDuckDb(
       `SELECT site, avg("global") FROM '${at('predictions.parquet')}' JOIN
         (SELECT row_number() OVER () - 1 AS row, site FROM read_csv('${at('log.csv')}')) USING (row) GROUP BY site`,
     );
-    connection.closeSync();
-    const predicted = new Map(found.getRows().map(([site, rate]) => [String(site), Number(rate)]));
+    const predicted = new Map(found.map(([site, rate]) => [String(site), Number(rate)]));
     for (const site of ['a', 'b', 'c'] as const) {
       const [shown, clicked] = kept[site];
       const relativeError = Math.sqrt(1 / (0.7 * shown!) + 1 / (0.7 * clicked!));

@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { formatFailure } from '../../../shared/base/errors.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
 import { failureOf } from '../../fixtures/failures.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
+import { runInDuckDb } from '../../fixtures/duckdb-for-test.js';
 
 const SPARK_JOB = fileURLToPath(
   new URL('../../../infra/examples/group_logs_spark.py', import.meta.url),
@@ -17,14 +17,6 @@ const SPARK_JOB = fileURLToPath(
 const ROW_COUNT = 400_000;
 
 const room = roomOfEachTest();
-
-async function duck(sql: string): Promise<void> {
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
-  await connection.run(sql);
-  connection.closeSync();
-  instance.closeSync();
-}
 
 /** Times are unique, so that one order of each task's rows is the right one. */
 const logOf = (rowCount: number): string =>
@@ -54,11 +46,11 @@ async function contentOf(data: Record<string, unknown>) {
 }
 
 test('grouped Parquet of several files gives the rows of the unordered logs', async () => {
-  await duck(`COPY (${logOf(ROW_COUNT)}) TO '${room.path('log.parquet')}'`);
+  await runInDuckDb(`COPY (${logOf(ROW_COUNT)}) TO '${room.path('log.parquet')}'`);
   const expected = await contentOf({ logs: room.path('log.parquet') });
   expect(expected.length).toBe(997);
   for (const part of [0, 1])
-    await duck(
+    await runInDuckDb(
       `COPY (SELECT * FROM '${room.path('log.parquet')}' WHERE (ad < 'ad00500') = (${part} = 0)
         ORDER BY ad DESC, "at") TO '${room.path(`part-${part}.parquet`)}'`,
     );

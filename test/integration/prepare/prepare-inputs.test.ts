@@ -4,13 +4,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, symlink } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { DuckDBInstance } from '@duckdb/node-api';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
+import { runInDuckDb } from '../../fixtures/duckdb-for-test.js';
 
 const room = roomOfEachTest();
 
@@ -51,14 +51,6 @@ const jsonLines = (rows: typeof ROWS): string =>
     )
     .join('');
 
-async function duck(sql: string): Promise<void> {
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
-  await connection.run(sql);
-  connection.closeSync();
-  instance.closeSync();
-}
-
 /** Without the description of the inputs, and the types of columns, which a Parquet log has of its own. */
 function contentOf({ sourceDigest: _, files, ...content }: StoreManifest): unknown {
   return { ...content, files: files.filter(({ name }) => name !== 'columns.json') };
@@ -84,7 +76,7 @@ describe('formats', () => {
       'log.csv.zst',
       async () => {
         await room.write('log.csv', csv());
-        await duck(
+        await runInDuckDb(
           `COPY (SELECT * FROM read_csv('${room.path('log.csv')}', all_varchar = true))
             TO '${room.path('log.csv.zst')}' (FORMAT csv, HEADER, COMPRESSION zstd)`,
         );
@@ -94,7 +86,7 @@ describe('formats', () => {
       'log.parquet',
       async () => {
         await room.write('log.csv', csv());
-        await duck(
+        await runInDuckDb(
           `COPY (SELECT ad, site, string_split(tags, '|') AS tags, price::DOUBLE AS price,
               to_timestamp("at")::TIMESTAMP AS "at", clicked = 1 AS clicked
             FROM read_csv('${room.path('log.csv')}')) TO '${room.path('log.parquet')}' (ROW_GROUP_SIZE 7)`,
@@ -181,7 +173,7 @@ test('partitioned Parquet that is grouped is read in its order', async () => {
   await room.write('log.csv', delimited(ROWS, ','));
   for (const day of [1, 2]) {
     await mkdir(room.path(`log/day=${day}`), { recursive: true });
-    await duck(
+    await runInDuckDb(
       `COPY (SELECT ad, site, clicked, price FROM read_csv('${room.path('log.csv')}')
         WHERE (ad < 'ad3') = (${day} = 1) ORDER BY ad DESC, "at")
         TO '${room.path(`log/day=${day}/part.parquet`)}'`,

@@ -2,8 +2,8 @@
 // reach what is learned from the training tasks.
 import { mkdir, readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { failureTextOf, roomOfEachTest } from '../../fixtures/stores/prepared-store.js';
+import { runInDuckDb } from '../../fixtures/duckdb-for-test.js';
 
 const room = roomOfEachTest();
 
@@ -209,15 +209,11 @@ test.each([
 );
 
 test('a column of integers in one file and fractions in the next is not rounded', async () => {
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
   await mkdir(room.path('log'));
-  await connection.run(`COPY (SELECT 'a' AS ad, 'x' AS site, 4 AS rating FROM range(3))
+  await runInDuckDb(`COPY (SELECT 'a' AS ad, 'x' AS site, 4 AS rating FROM range(3))
     TO '${room.path('log/1.parquet')}'`);
-  await connection.run(`COPY (SELECT 'a' AS ad, 'x' AS site, 3.5::DOUBLE AS rating FROM range(2))
+  await runInDuckDb(`COPY (SELECT 'a' AS ad, 'x' AS site, 3.5::DOUBLE AS rating FROM range(2))
     TO '${room.path('log/2.parquet')}'`);
-  connection.closeSync();
-  instance.closeSync();
   await room.write('log/3.csv', 'ad,site,rating\na,x,3.75\n');
   const label = { expression: 'rating >= 4' };
   const logs = [room.path('log/1.parquet'), room.path('log/2.parquet'), room.path('log/3.csv')];

@@ -5,7 +5,7 @@ import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { StoredObject } from '../../../shared/storage/object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
-import { failureOf as failureIn } from '../../fixtures/failures.js';
+import { failureOf as failureIn, expectFailureOf } from '../../fixtures/failures.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { prepareRoom } from '../../fixtures/stores/prepared-store.js';
 
@@ -94,13 +94,10 @@ test('a damaged row file is a fault of this machine, until it is restored', asyn
   await withChangedBit(`${copy}/${ROWS_FILE}`);
   const store = await openTaskStore(copy, LAZY);
   for (let attempt = 0; attempt < 2; attempt += 1)
-    await expect(store.readTasks([0])).rejects.toMatchObject({
-      kind: 'data',
-      report: {
-        where: `${copy}/${ROWS_FILE}`,
-        cure: expect.stringContaining('restore the store') as string,
-        isOfThisMachine: true,
-      },
+    await expectFailureOf(store.readTasks([0]), 'data', {
+      where: `${copy}/${ROWS_FILE}`,
+      cure: /restore the store/,
+      isOfThisMachine: true,
     });
   await writeFile(`${copy}/${ROWS_FILE}`, sound);
   expect(await store.readTasks([0])).toHaveLength(1);
@@ -174,9 +171,9 @@ describe('a store that is kept elsewhere', () => {
     damaged[5000]! ^= 1;
     await objects.put(ROWS_FILE, damaged, { kind: 'always' });
     const store = await open();
-    await expect(store.readTasks([0])).rejects.toMatchObject({
-      kind: 'data',
-      report: { where: `memory://elsewhere/${ROWS_FILE}`, isOfThisMachine: true },
+    await expectFailureOf(store.readTasks([0]), 'data', {
+      where: `memory://elsewhere/${ROWS_FILE}`,
+      isOfThisMachine: true,
     });
     await objects.put(ROWS_FILE, sound, { kind: 'always' });
     expect(await store.readTasks([0])).toHaveLength(1);

@@ -9,19 +9,18 @@ import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import {
   executorForTest,
-  admitAll,
-  collected,
   ordersForTest,
   outputOf,
+  resultsOf,
 } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import { workerInTest, type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
+import { type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
 );
-const neverAborted = new AbortController().signal;
 
 /** Local workers in processes of their own, and their events. */
 function workerProcesses(room: QueueRoom, count: number): readonly RunEvent[] {
@@ -46,14 +45,9 @@ describe.concurrent('a job that kills its workers', () => {
     await remoteControl(room.redis.client).kill(0);
     const workerEvents = workerProcesses(room, 2);
     const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 2 });
-    await expect(
-      collected(sut.run(ordersForTest(4), admitAll, neverAborted)),
-    ).rejects.toMatchObject({
-      kind: 'failed',
-      report: {
-        what: 'a job used up its attempts',
-        found: expect.stringMatching(/^the worker that held the job is lost: worker ./) as string,
-      },
+    await expectFailureOf(resultsOf(sut, 4), 'failed', {
+      what: 'a job used up its attempts',
+      found: /^the worker that held the job is lost: worker ./,
     });
     const killed = workerEvents.filter(
       (event) => event.kind === 'worker-exited' && event.signal === 'SIGKILL',
@@ -88,20 +82,13 @@ describe.concurrent.each([
 ])('one sick worker beside three healthy ones, when it %s,', (_, error, reason) => {
   const room = new QueueRoom('sick');
 
-  async function worker(name: string, executor: JobExecutor): Promise<WorkerInTest> {
-    const made = workerInTest(room.queue, executor, { name });
-    room.cleanups.push(() => made.stop());
-    await made.ready;
-    return made;
-  }
-
   it('does not end the run', async () => {
-    const sick = await worker('sick', failingExecutor(error));
-    for (const name of ['a', 'b', 'c']) await worker(name, healthyExecutor);
+    const sick = await room.worker(failingExecutor(error), { name: 'sick' });
+    for (const name of ['a', 'b', 'c']) await room.worker(healthyExecutor, { name });
     const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 2 });
     for (let outerStep = 0; outerStep < 3; outerStep += 1) {
       const orders = ordersForTest(JOB_COUNT, outerStep);
-      expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(JOB_COUNT);
+      expect(await resultsOf(sut, orders)).toHaveLength(JOB_COUNT);
     }
     expect(events).toContainEqual(
       expect.objectContaining({

@@ -179,13 +179,12 @@ test('the process gets the configured environment, and its end before the first 
   const error = await failureOf(open({ environment }).execute(input));
   expect(error.message).toContain('exit code 9');
   // Blocks the thread, so that the exit is not noticed before the channel is found broken.
-  const forked = forkedEntry({ entry, environment, pluginArguments: [], backend: 'auto' });
+  const forked = forkedEntry({ entry, environment, pluginArguments: [] });
   const child = new ComputeChild({ forked, clock: systemClock, onEvent: () => undefined });
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));
-  const start = { kind: 'start', backend: 'auto', device: 'auto', rowAddon: null } as const;
   const exchange = child.send(
-    { ...start, storeCacheByteCountMax: 1 },
+    { kind: 'start', device: 'auto', rowAddon: null },
     { timeoutMs: 60_000, subject: 'the start' },
   );
   expect((await failureOf(child.answerTo(exchange))).message).toContain('exit code 9');

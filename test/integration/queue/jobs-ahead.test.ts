@@ -3,18 +3,11 @@
 import { describe, expect, it } from 'vitest';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { resultsOf } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  workerInTest,
-  type WorkerInTest,
-} from '../../fixtures/queue/queue-under-test.js';
+import { type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 import { systemClock } from '../../../shared/base/clock.js';
-
-const neverAborted = new AbortController().signal;
 
 const room = new QueueRoom('ahead');
 
@@ -62,20 +55,12 @@ class SteppedExecutor implements JobExecutor {
   }
 }
 
-async function worker(executor: JobExecutor, name: string): Promise<WorkerInTest> {
-  const made = workerInTest(room.queue, executor, { name });
-  room.cleanups.push(() => made.stop().catch(() => undefined));
-  await made.ready;
-  return made;
-}
+const worker = (executor: JobExecutor, name: string): Promise<WorkerInTest> =>
+  room.worker(executor, { name });
 
 async function running(jobCount: number, part: Record<string, unknown> = {}) {
-  const { dispatcher } = await dispatcherInTest(
-    room.queue,
-    queueConfig({ prefix: room.prefix, ...part }),
-  );
-  room.cleanups.push(() => dispatcher.close());
-  return collected(dispatcher.run(ordersForTest(jobCount), admitAll, neverAborted));
+  const { dispatcher } = await room.dispatcher(part);
+  return resultsOf(dispatcher, jobCount);
 }
 
 const listed = (list: string): Promise<number> =>
@@ -152,18 +137,14 @@ describe('a job ahead', () => {
   it('costs nothing when its inputs are lost: they are put again', async () => {
     const executor = new SteppedExecutor();
     await worker(executor, 'one');
-    const { dispatcher, events } = await dispatcherInTest(
-      room.queue,
-      queueConfig({ prefix: room.prefix, jobAttemptsMax: 1 }),
-    );
-    room.cleanups.push(() => dispatcher.close());
+    const { dispatcher, events } = await room.dispatcher({ jobAttemptsMax: 1 });
     const blobs = new RedisBlobStore({
       redis: room.redis.client,
       prefix: room.prefix,
       lifetimeMs: 60_000,
       blobByteCountMax: 1_000,
     });
-    const results = collected(dispatcher.run(ordersForTest(4), admitAll, neverAborted));
+    const results = resultsOf(dispatcher, 4);
     await executor.until(() => executor.prepared.length === 1);
     const keys = await room.redis.client.keys(`${room.prefix}:blob:*`);
     for (const key of keys)

@@ -20,7 +20,6 @@ import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
   dispatcherInTest,
   queueConfig,
-  workerInTest,
   type WorkerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -44,20 +43,6 @@ function configWith(
     ...training,
   });
   return { ...config, ...part, queue: queueConfig({ joinedSumByteCountMin }) };
-}
-
-async function worker(
-  name: string,
-  executor: JobExecutor,
-  blobs?: BlobStore,
-): Promise<WorkerInTest> {
-  const made = workerInTest(room.queue, executor, {
-    name,
-    ...(blobs === undefined ? {} : { blobs }),
-  });
-  room.cleanups.push(() => made.stop());
-  await made.ready;
-  return made;
 }
 
 async function trained(config: RunConfig, store: TaskStore) {
@@ -101,7 +86,7 @@ describe('sums that workers add', () => {
       const inProcess = JSON.stringify(stateDigest((await train(options)).state));
       const workers: WorkerInTest[] = [];
       for (let place = 0; place < count; place += 1)
-        workers.push(await worker(`w${place}`, executor()));
+        workers.push(await room.worker(executor(), { name: `w${place}` }));
       expect((await trained(configWith(NEVER, leaves), store)).digest).toBe(inProcess);
       expect(joinCountOf(workers)).toBe(0);
       expect((await trained(configWith(0, leaves), store)).digest).toBe(inProcess);
@@ -115,7 +100,7 @@ describe('sums that workers add', () => {
     const exited = once(joiner, 'exit');
     const training = trained(configWith(0, leaves), store);
     expect((await exited)[1]).toBe('SIGKILL');
-    const healthy = await worker('healthy', executor());
+    const healthy = await room.worker(executor(), { name: 'healthy' });
     const { digest, events } = await training;
     const lost = events.filter((event) => event.kind === 'job-retried');
     expect(lost.some(({ reason }) => reason.includes('lost'))).toBe(true);
@@ -144,7 +129,7 @@ describe('sums that workers add', () => {
         throw new BlobMissingError(ref);
       },
     };
-    const made = await worker('w0', executor(), forgetful);
+    const made = await room.worker(executor(), { name: 'w0', blobs: forgetful });
     const { digest, events } = await trained(configWith(0, leaves), store);
     expect(lostCount).toBe(6);
     expect(events).toContainEqual(
@@ -154,7 +139,7 @@ describe('sums that workers add', () => {
       }),
     );
     await made.stop();
-    await worker('w1', executor());
+    await room.worker(executor(), { name: 'w1' });
     expect((await trained(configWith(NEVER, leaves), store)).digest).toBe(digest);
     redis.disconnect();
   });
@@ -192,7 +177,7 @@ describe('the bytes that the coordinator reads', () => {
     for (const count of [2, 8, 16]) {
       const workers: WorkerInTest[] = [];
       for (let place = 0; place < count; place += 1)
-        workers.push(await worker(`w${place}`, sizedExecutor(tasks)));
+        workers.push(await room.worker(sizedExecutor(tasks), { name: `w${place}` }));
       const direct = await trained(configWith(NEVER, wide, { model }), tasks);
       const joined = await trained(configWith(0, wide, { model }), tasks);
       expect(joined.digest).toBe(direct.digest);

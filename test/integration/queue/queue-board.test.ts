@@ -9,6 +9,7 @@ import {
 import { systemClock } from '../../../shared/base/clock.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const prefix = '{board}';
 const host = '127.0.0.1';
@@ -54,9 +55,9 @@ describe('the queue board', () => {
 
   it('reports that its port is in use', async () => {
     const port = Number(new URL(board.url).port);
-    await expect(serveDashboard(optionsWith(port))).rejects.toMatchObject({
-      kind: 'environment',
-      report: { what: 'another program listens on this port', where: `127.0.0.1:${port}` },
+    await expectFailureOf(serveDashboard(optionsWith(port)), 'environment', {
+      what: 'another program listens on this port',
+      where: `127.0.0.1:${port}`,
     });
   });
 });

@@ -5,12 +5,11 @@ import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { ordersForTest, resultsOf } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
-const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
 const room = new QueueRoom('faults');
@@ -33,18 +32,16 @@ describe('a step on a failing Redis', () => {
       await room.redis.server.stop();
       while (troubles() === before) await systemClock.sleep(10);
       await room.redis.server.restart();
-      const { dispatcher: sut } = await room.dispatcher({}, `run-${outage}`);
-      expect(await collected(sut.run(ordersForTest(1), admitAll, neverAborted))).toHaveLength(1);
+      const { dispatcher: sut } = await room.dispatcher({}, { runId: `run-${outage}` });
+      expect(await resultsOf(sut, 1)).toHaveLength(1);
     }
   });
 
   it('is given up, resumable, when no worker serves it', async () => {
     const { dispatcher: sut } = await room.dispatcher({ outerStepTimeoutMs: 50 });
-    await expect(
-      collected(sut.run(ordersForTest(2), admitAll, neverAborted)),
-    ).rejects.toMatchObject({
-      kind: 'transient',
-      report: { found: '2 jobs still open', cure: expect.stringContaining('--resume') as string },
+    await expectFailureOf(resultsOf(sut, 2), 'transient', {
+      found: '2 jobs still open',
+      cure: /--resume/,
     });
     expect(await room.redis.client.llen(`${room.prefix}:inner-loops:wait`)).toBe(0);
   });
@@ -52,20 +49,13 @@ describe('a step on a failing Redis', () => {
 
 it('a queue on a Redis that refuses or is unreachable reports that Redis has no memory left for jobs, resumable', async () => {
   const blobs = new MemoryBlobStore();
-  const limits = queueConfig({ prefix: room.prefix, refusalWaitMs: 100 });
-  const made = await dispatcherInTest(room.queue, limits, { blobs });
-  room.cleanups.push(() => made.dispatcher.close());
+  const made = await room.dispatcher({ refusalWaitMs: 100 }, { blobs });
   room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
   await room.redis.client.config('SET', 'maxmemory', '1');
-  await expect(
-    collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted)),
-  ).rejects.toMatchObject({
-    kind: 'environment',
-    report: {
-      what: 'Redis has no memory left',
-      found: expect.stringContaining('OOM') as string,
-      cure: expect.stringMatching(/maxmemory.*--resume/) as string,
-    },
+  await expectFailureOf(resultsOf(made.dispatcher, 1), 'environment', {
+    what: 'Redis has no memory left',
+    found: /OOM/,
+    cure: /maxmemory.*--resume/,
   });
 });
 
@@ -78,14 +68,14 @@ it('several runs on one queue keep their jobs, except those that an earlier star
     await queue.add('gradient', { runId: owner }, { jobId: `dead-${index}` });
   await queue.close();
   connection.disconnect();
-  const { dispatcher: sut, events } = await room.dispatcher({}, runId);
+  const { dispatcher: sut, events } = await room.dispatcher({}, { runId });
   expect(events).toContainEqual({
     ...{ kind: 'notice', code: 'leftover-jobs-removed' },
     text: 'removed 2 waiting jobs of an earlier start',
   });
   expect(await waiting(1)).toEqual(['dead-2']);
   await room.steeredWorker('one');
-  expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(3);
+  expect(await resultsOf(sut, orders)).toHaveLength(3);
 });
 
 describe('refusals of the queue', () => {
@@ -95,12 +85,9 @@ describe('refusals of the queue', () => {
       ...order,
       job: { ...order.job, taskIndices: numbers(20_000) },
     }));
-    await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
-      kind: 'usage',
-      report: {
-        what: 'a job of 20000 tasks is too large for the queue',
-        cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
-      },
+    await expectFailureOf(resultsOf(sut, orders), 'usage', {
+      what: 'a job of 20000 tasks is too large for the queue',
+      cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
     });
   });
 
@@ -114,7 +101,7 @@ describe('refusals of the queue', () => {
       { jobId: 'bad', attempts: 5 },
     );
     const { dispatcher: sut } = await room.dispatcher();
-    expect(await collected(sut.run(ordersForTest(2), admitAll, neverAborted))).toHaveLength(2);
+    expect(await resultsOf(sut, 2)).toHaveLength(2);
     const bad = await queue.getJob('bad');
     await queue.close();
     connection.disconnect();

@@ -1,23 +1,20 @@
-import { createServer, type Server } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import type { QianmoError } from '../../../shared/base/errors.js';
+import { formatFailure } from '../../../shared/base/errors.js';
 import { checkRedis, connectRedis } from '../../../shared/queue/redis-connection.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisQueue } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { failureOf } from '../../fixtures/failures.js';
 
 const redis = openedOnce(redisForTest);
 
-async function failureOf(attempt: Promise<unknown>): Promise<QianmoError> {
-  const error: unknown = await attempt.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
-  expect(error.kind).toBe('environment');
-  return error;
+async function environmentFailureOf(attempt: Promise<unknown>): Promise<QianmoError> {
+  const failure = await failureOf(attempt);
+  expect(failure.kind).toBe('environment');
+  return failure;
 }
 
 async function listening(server: Server): Promise<number> {
@@ -40,7 +37,7 @@ describe('connectRedis', () => {
     const port = await listening(server);
     await new Promise((resolve) => server.close(resolve));
     const url = `redis://me:secret@127.0.0.1:${port}`;
-    const failure = await failureOf(connectRedis({ url, role: 'worker' }));
+    const failure = await environmentFailureOf(connectRedis({ url, role: 'worker' }));
     const text = formatFailure(failure);
     expect(text).toContain('Redis does not answer');
     expect(text).toContain('ECONNREFUSED');
@@ -51,10 +48,7 @@ describe('connectRedis', () => {
   // Seen to fail: the system did not find the host `secret`.
   it.each(['/', '?', '#'])('shows no part of a password with %s and @', async (mark) => {
     const url = `redis://me:a@secret${mark}b@nohost.invalid:6379`;
-    const failure: unknown = await connectRedis({ url, role: 'worker' }).catch(
-      (error: unknown) => error,
-    );
-    if (!(failure instanceof QianmoError)) throw new Error('expected a QianmoError');
+    const failure = await failureOf(connectRedis({ url, role: 'worker' }));
     expect(failure.kind).toBe('usage');
     expect(formatFailure(failure)).not.toContain('secret');
   });
@@ -65,7 +59,7 @@ describe('connectRedis', () => {
       socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
     });
     const port = await listening(server);
-    const failure = await failureOf(
+    const failure = await environmentFailureOf(
       connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'producer' }),
     );
     server.close();
@@ -75,7 +69,7 @@ describe('connectRedis', () => {
   it('does not wait for a server that accepts and stays silent', async () => {
     const server = createServer((socket) => void socket.on('error', () => undefined));
     const port = await listening(server);
-    const failure = await failureOf(
+    const failure = await environmentFailureOf(
       connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'worker', connectTimeoutMs: 100 }),
     );
     server.close();
@@ -94,7 +88,7 @@ describe('connectRedis', () => {
       ['none', 'redis://127.0.0.1'],
     ])('refuses %s', async (_, address) => {
       const url = `${address}:${redis.server.port}`;
-      const failure = await failureOf(connectRedis({ url, role: 'producer' }));
+      const failure = await environmentFailureOf(connectRedis({ url, role: 'producer' }));
       expect(failure.report.what).toBe('Redis refuses the user or password');
       expect(failure.report.cure).toContain('redis://USER:PASSWORD@HOST:PORT');
     });
@@ -106,7 +100,9 @@ describe('a server that may evict keys', () => {
 
   it('is refused with the command that fixes it', async () => {
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer(''));
+    const failure = await environmentFailureOf(
+      redisQueue(redis.url, '{evicting}').openProducer(''),
+    );
     expect(failure.report.found).toBe('maxmemory-policy allkeys-lru');
     expect(failure.report.cure).toContain('CONFIG SET maxmemory-policy noeviction');
   });

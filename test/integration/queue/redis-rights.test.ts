@@ -4,12 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import {
-  executorForTest,
-  admitAll,
-  collected,
-  ordersForTest,
-} from '../../conformance/dispatcher.js';
+import { executorForTest, resultsOf } from '../../conformance/dispatcher.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import {
   dispatcherInTest,
@@ -18,6 +13,7 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const PREFIX = '{qianmo}';
 const PAGE = new URL('../../../infra/docs/machines.md', import.meta.url);
@@ -66,15 +62,11 @@ it.each([
   const made = await dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
   const { dispatcher } = made;
   try {
-    const results = await collected(
-      dispatcher.run(ordersForTest(20), admitAll, new AbortController().signal),
-    );
-    expect(results).toHaveLength(20);
+    expect(await resultsOf(dispatcher, 20)).toHaveLength(20);
     expect(made.events.map(({ kind }) => kind)).toEqual(['workers-wanted', 'fingerprint-taken']);
     // The connections are made again with the same rights.
     await redis.client.call('CLIENT', 'KILL', 'USER', 'qianmo');
-    const again = dispatcher.run(ordersForTest(3), admitAll, new AbortController().signal);
-    expect(await collected(again)).toHaveLength(3);
+    expect(await resultsOf(dispatcher, 3)).toHaveLength(3);
   } finally {
     await dispatcher.close();
     await worker.stop();
@@ -88,12 +80,9 @@ it.each([
 ])('without %s there is one clear error', async (without) => {
   const queue = await queueFor({ without });
   const opening = dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
-  await expect(opening).rejects.toMatchObject({
-    kind: 'environment',
-    report: {
-      where: `redis://qianmo:***@127.0.0.1:${redis.server.port}`,
-      found: expect.stringMatching(/NOPERM|ACL failure|permissions?/) as string,
-      cure: expect.stringContaining('A Redis user with few rights') as string,
-    },
+  await expectFailureOf(opening, 'environment', {
+    where: `redis://qianmo:***@127.0.0.1:${redis.server.port}`,
+    found: /NOPERM|ACL failure|permissions?/,
+    cure: /A Redis user with few rights/,
   });
 });

@@ -2,15 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { redisRunController, RedisRunLease } from '../../../shared/queue/redis-run-lease.js';
-import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { RunFencedError, type LeaseHolder } from '../../../shared/storage/lease.js';
+import { RunFencedError } from '../../../shared/storage/lease.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
+import { holderOf } from '../../conformance/job-queue-leases.js';
 
 const room = new QueueRoom('run-lease');
-
-function holderOf(start: string, beatMs = 0): LeaseHolder {
-  return { start, process: thisProcess(), sinceMs: 0, beatMs };
-}
 
 async function scene() {
   const leaseOf = (): RedisRunLease => new RedisRunLease(room.redis.client, room.prefix, 'redis');
@@ -82,21 +79,17 @@ describe('a record that another version wrote', () => {
       () => second.take('run', holderOf('second'), null),
       () => controller.find('run'),
     ])
-      await expect(read()).rejects.toMatchObject({
-        kind: 'environment',
-        report: {
-          what: 'the record of the coordinator of run run cannot be read',
-          where: 'redis',
-          found: expect.stringMatching(/Unrecognized key: "mood"/) as string,
-        },
+      await expectFailureOf(read(), 'environment', {
+        what: 'the record of the coordinator of run run cannot be read',
+        where: 'redis',
+        found: /Unrecognized key: "mood"/,
       });
   });
 
   it('of the holder may be no JSON at all', async () => {
     const { controller } = await withRecord('holder', 'version 2');
-    await expect(controller.find('run')).rejects.toMatchObject({
-      kind: 'environment',
-      report: { found: 'text that is not JSON' },
+    await expectFailureOf(controller.find('run'), 'environment', {
+      found: 'text that is not JSON',
     });
   });
 

@@ -3,19 +3,9 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import {
-  executorForTest,
-  admitAll,
-  collected,
-  ordersForTest,
-} from '../../conformance/dispatcher.js';
+import { executorForTest, resultsOf } from '../../conformance/dispatcher.js';
 import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  workerInTest,
-} from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 
 const executor = executorForTest((input: Parameters<typeof raisedOutput>[0]) =>
@@ -41,15 +31,10 @@ async function silenceable(room: QueueRoom) {
 // Seen to fail: the worker was never listed again, and took no job.
 fault('a worker replaces silent connections, is listed again, and computes', async (room) => {
   const { proxy, queue } = await silenceable(room);
-  const worker = workerInTest(queue, executor);
-  room.cleanups.push(() => worker.stop());
-  await worker.ready;
+  const worker = await room.worker(executor, {}, queue);
   proxy.silence();
-  const { dispatcher } = await dispatcherInTest(room.queue, queueConfig({ prefix: room.prefix }));
-  room.cleanups.push(() => dispatcher.close());
-  const { signal } = new AbortController();
-  const results = await collected(dispatcher.run(ordersForTest(3), admitAll, signal));
-  expect(results).toHaveLength(3);
+  const { dispatcher } = await room.dispatcher();
+  expect(await resultsOf(dispatcher, 3)).toHaveLength(3);
   expect(worker.events.map(({ kind }) => kind)).toContain('redis-trouble');
   const controller = await room.queue.openController();
   room.cleanups.push(() => controller.close());
@@ -59,16 +44,12 @@ fault('a worker replaces silent connections, is listed again, and computes', asy
 // Seen to fail: the coordinator waited for an answer on its connections without end.
 fault('a coordinator replaces silent connections, and its step goes on', async (room) => {
   const { proxy, queue } = await silenceable(room);
-  const coordinator = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
-  const { dispatcher } = coordinator;
-  room.cleanups.push(() => dispatcher.close());
-  const { signal } = new AbortController();
-  const results = collected(dispatcher.run(ordersForTest(3), admitAll, signal));
+  const coordinator = await room.dispatcher({}, {}, queue);
+  const results = resultsOf(coordinator.dispatcher, 3);
   const away = coordinator.next('redis-away');
   proxy.silence();
   await away;
-  const worker = workerInTest(room.queue, executor);
-  room.cleanups.push(() => worker.stop());
+  await room.worker(executor);
   expect(await results).toHaveLength(3);
 });
 
@@ -83,12 +64,7 @@ fault('scripts that somebody removes over and over end no run', async (room) => 
     over.abort();
     await flushing;
   });
-  const worker = workerInTest(room.queue, executor);
-  room.cleanups.push(() => worker.stop());
-  await worker.ready;
-  const { dispatcher } = await dispatcherInTest(room.queue, queueConfig({ prefix: room.prefix }));
-  room.cleanups.push(() => dispatcher.close());
-  const { signal } = new AbortController();
-  for (let step = 0; step < 10; step += 1)
-    expect(await collected(dispatcher.run(ordersForTest(16), admitAll, signal))).toHaveLength(16);
+  await room.worker(executor);
+  const { dispatcher } = await room.dispatcher();
+  for (let step = 0; step < 10; step += 1) expect(await resultsOf(dispatcher, 16)).toHaveLength(16);
 });

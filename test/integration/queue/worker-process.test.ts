@@ -13,12 +13,22 @@ import { parseEventLine } from '../../../shared/events/event-lines.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-const WORKER_ENTRY = fileURLToPath(new URL('../../../dist/worker/main.js', import.meta.url));
+const WORKER_ENTRY = fileURLToPath(
+  new URL('../../../dist/infra/cli/local-worker.js', import.meta.url),
+);
 
 const redis = openedOnce(redisForTest);
 
+const workerCommand = () =>
+  localMachine.workerCommand({
+    ...{ redisUrl: redis.url, prefix: '{qianmo}', device: 'cpu', portable: false },
+    ...{ environment: process.env, stores: [] },
+  });
+
 it('ends when its parent exited before it was up', async () => {
-  const worker = spawn(process.execPath, [WORKER_ENTRY, '--redis', redis.url], {
+  const { env } = await workerCommand();
+  const worker = spawn(process.execPath, [WORKER_ENTRY, '{}'], {
+    env,
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
   const ended = once(worker, 'exit');
@@ -32,10 +42,7 @@ it.skipIf(process.platform !== 'linux')(
   'has its compute process loop over table rows with the addon of its coordinator',
   async () => {
     loadNativeRows(rowAddon.path());
-    const { argsOf, env } = await localMachine.workerCommand({
-      ...{ redisUrl: redis.url, prefix: '{qianmo}', device: 'cpu', portable: false },
-      ...{ environment: process.env, stores: [] },
-    });
+    const { argsOf, env } = await workerCommand();
     const [, ...words] = argsOf(0);
     const worker = spawn(process.execPath, [WORKER_ENTRY, ...words], {
       ...{ env, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] },

@@ -3,23 +3,13 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import {
-  executorForTest,
-  admitAll,
-  collected,
-  ordersForTest,
-} from '../../conformance/dispatcher.js';
+import { executorForTest, ordersForTest, resultsOf } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  workerInTest,
-} from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import type { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
-const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
 /** Waits of a minute take a second. */
@@ -47,11 +37,10 @@ describe('a worker that cannot do the jobs', () => {
     const made = await room.dispatcher({ jobAttemptsMax: 1 });
     for (const jobIndex of numbers(6)) await control.hang(jobIndex);
     const warned = made.next('worker-refused');
-    const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
+    const results = resultsOf(made.dispatcher, 6);
     expect(await control.started()).toBe('able 0');
     const clock = steppedClock();
-    const unable = workerInTest(room.queue, unableExecutor, { name: 'unable', clock });
-    room.cleanups.push(() => unable.stop());
+    const unable = await room.worker(unableExecutor, { name: 'unable', clock });
     await warned;
     for (const _ of numbers(6)) await control.release();
     expect(indicesOf(await results)).toEqual(numbers(6));
@@ -61,28 +50,16 @@ describe('a worker that cannot do the jobs', () => {
 
   it('names both versions when coordinator and workers differ', async () => {
     await room.steeredWorker('one');
-    const queue = queueConfig({
-      prefix: room.prefix,
-      jobAttemptsMax: 1,
-      outerStepTimeoutMs: 86_400_000,
-    });
-    const made = await dispatcherInTest(room.queue, queue, { clock: hundredfoldClock });
-    room.cleanups.push(() => made.dispatcher.close());
+    const limits = { jobAttemptsMax: 1, outerStepTimeoutMs: 86_400_000 };
+    const made = await room.dispatcher(limits, { clock: hundredfoldClock });
     const orders = ordersForTest(1).map((order) => ({
       ...order,
       // A job of an earlier version.
       job: { ...order.job, protocolVersion: 2 as unknown as typeof PROTOCOL_VERSION },
     }));
-    await expect(
-      collected(made.dispatcher.run(orders, admitAll, neverAborted)),
-    ).rejects.toMatchObject({
-      kind: 'failed',
-      report: {
-        what: 'every connected worker refuses the jobs of this run',
-        found: expect.stringMatching(
-          /^worker one: this worker speaks protocol \d+, the job protocol 2/,
-        ) as string,
-      },
+    await expectFailureOf(resultsOf(made.dispatcher, orders), 'failed', {
+      what: 'every connected worker refuses the jobs of this run',
+      found: /^worker one: this worker speaks protocol \d+, the job protocol 2/,
     });
   });
 });

@@ -10,10 +10,11 @@ import {
   runEventSink,
   type RunEvent,
   type StampedEvent,
+  sentenceOf,
 } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { codeOf } from '../../../test/fixtures/told.js';
+import { isRunning } from '../../fixtures/faults/processes.js';
 
 const SUPERVISOR_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/supervising.js', import.meta.url),
@@ -47,15 +48,6 @@ const readyEvent: StampedEvent = {
   ...{ server: 'valkey 8.1', redisAddress: 'redis://here' },
 };
 const READY = `process.send(${JSON.stringify(encodeEvent(readyEvent))});`;
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 describe('superviseWorkers', () => {
   it('restarts a worker that ends, reports its last output, and gives up at the limit', async () => {

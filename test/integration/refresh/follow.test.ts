@@ -5,16 +5,13 @@
 
 import { mkdir, readFile, rename } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { feedbackLine, rankingLine, settingsLine } from '../../../shared/config/row-record.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { settingsOf } from '../../fixtures/decision-input.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const FIRST_MS = 1_700_000_000_000;
 const JUDGE_ROWS = 100;
@@ -24,21 +21,15 @@ const OPTIONS = ['--interval-seconds', '0.2', '--judge-rows', `${JUDGE_ROWS}`];
 
 const TRAINING = ['--outer-steps', '4', '--trunk-seconds', '0'];
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let first: string;
 beforeAll(async () => {
-  room = await commandRoom();
-  await room.config('small', (config) => {
-    config.data['rowSplit'] = { by: 'time', supportRowsMax: 200, queryRowsMax: 200 };
-    config['evaluation'] = EXPORT_EVALUATION;
-  });
-  for (const verb of ['prepare', 'train', 'evaluate']) await room.done([verb, 'small.yaml']);
-  await room.done(['export', 'small.yaml', '--rows', 'all']);
+  const rowSplit = { by: 'time', supportRowsMax: 200, queryRowsMax: 200 };
+  await exportSmallRun(room, ({ data }) => void Object.assign(data, { rowSplit }), '--rows', 'all');
   for (const name of ['store', 'small']) await room.copy(name, `first/${name}`);
   await mkdir(room.path('first/rows'));
   first = (await labels())['latest']!.bundle;
 });
-afterAll(() => room.remove());
 beforeEach(asAtFirst);
 
 async function asAtFirst(): Promise<void> {

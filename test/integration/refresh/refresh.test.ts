@@ -5,16 +5,13 @@
 
 import { readFile, rename, rm, watch } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { makeHolder, withFileLock } from '../../../shared/storage/file-lock.js';
 import { laterLog } from '../../fixtures/commands/small-run.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 interface Printed {
   readonly digest: string;
@@ -29,23 +26,18 @@ interface Printed {
 const WORDS = ['refresh', 'small.yaml', '--logs', 'later.csv', '--format', 'json'];
 const TRAINING = [...WORDS, '--outer-steps', '4'];
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 let undisturbed: Printed;
 beforeAll(async () => {
-  room = await commandRoom();
-  await room.config('small', (config) => {
-    config.data['rowSplit'] = { by: 'time' };
-    config['evaluation'] = EXPORT_EVALUATION;
-    Object.assign(config.training, { checkpointEveryOuterSteps: 1 });
-  });
   await room.write('later.csv', laterLog());
-  for (const verb of ['prepare', 'train', 'evaluate', 'export'])
-    await room.done([verb, 'small.yaml']);
+  await exportSmallRun(room, ({ data, training }) => {
+    data['rowSplit'] = { by: 'time' };
+    Object.assign(training, { checkpointEveryOuterSteps: 1 });
+  });
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
   undisturbed = await refreshed();
 });
-afterAll(() => room.remove());
 
 async function asAtFirst(): Promise<void> {
   await room.copy('first/store', 'store');

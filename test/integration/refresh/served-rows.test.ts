@@ -5,21 +5,18 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { posted } from '../../fixtures/serving/served-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const WINDOW_SECONDS = 1;
 const ROWS_SECONDS = 1;
 const SLOTS = 3;
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 /** The rows as somebody would log them who joins requests, answers and feedback. */
 const written: object[] = [];
 const random = randomStream(5, 'served rows');
@@ -63,13 +60,7 @@ async function rankedAndReported(url: string, second: number): Promise<void> {
 }
 
 beforeAll(async () => {
-  room = await commandRoom();
-  await room.config('small', (config) => {
-    config.data['rowSplit'] = { by: 'time' };
-    config['evaluation'] = EXPORT_EVALUATION;
-  });
-  for (const verb of ['prepare', 'train', 'evaluate', 'export'])
-    await room.done([verb, 'small.yaml']);
+  await exportSmallRun(room, ({ data }) => void (data['rowSplit'] = { by: 'time' }));
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
   const exploration = { mode: 'off', feedback: { windowSeconds: WINDOW_SECONDS } };
@@ -87,7 +78,6 @@ beforeAll(async () => {
   const completeMs = Date.now() + 1_000 * (WINDOW_SECONDS + 2 * ROWS_SECONDS);
   await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(completeMs), 20_000);
 });
-afterAll(() => room.remove());
 
 interface Refreshed {
   readonly digest: string;

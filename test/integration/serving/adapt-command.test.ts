@@ -5,7 +5,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
@@ -17,21 +17,19 @@ import {
 } from '../../fixtures/serving/adapt-requests.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const DEADLINE = 'qianmo-deadline-ms';
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
-let room: TemporaryFolder;
+const room = openedOnce(temporaryFolder);
 let digests: readonly [string, string];
 let objects: FileObjectStore;
 beforeAll(async () => {
-  room = await temporaryFolder();
   objects = new FileObjectStore({ folder: join(room.path, 'bundles') });
-  digests = await exportTwoBundles(objects, METHOD);
+  digests = await exportTwoBundles(objects);
 });
-afterAll(() => room.remove());
 
 function served(state = 'state'): Promise<ServedCommand> {
   const options = ['--deadline-ms', '60000', '--state', state, '--poll-seconds', '0.05'];

@@ -6,25 +6,23 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 /** More than processes, so that each of them answers one at least. */
 const ASKED = 6;
 const ANSWER_MS_MAX = 10_000;
 
-let room: TemporaryFolder;
+const room = openedOnce(temporaryFolder);
 beforeAll(async () => {
-  room = await temporaryFolder();
-  await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }), METHOD);
+  await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }));
 });
-afterAll(() => room.remove());
 
 function served(): Promise<ServedCommand> {
   const options = ['--deadline-ms', '60000', '--state', 'state', '--processes', '2'];

@@ -3,7 +3,7 @@
  * and a canary that is damaged or gone leaves all requests to the bundle in use.
  */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { isOfCanary } from '../../../worker/serving/server/bundle-keeper.js';
 import {
@@ -13,21 +13,15 @@ import {
   testServer,
   twoBundles,
   type TestServer,
-  type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
 import { codeOf } from '../../../test/fixtures/told.js';
 
 /** Of the self-check rows. */
 const ROWS = 20;
 
-let bundles: TwoBundles;
-let stable: string;
-let canary: string;
+const bundles = await twoBundles();
+const [stable, canary] = bundles.digests;
 let closing: TestServer['server'][] = [];
-beforeAll(async () => {
-  bundles = await twoBundles();
-  [stable, canary] = bundles.digests;
-});
 beforeEach(() => moveLabel(bundles.objects, 'canary', canary));
 afterAll(() => Promise.all(closing.map((server) => server.drain())));
 

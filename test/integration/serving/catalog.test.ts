@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { Catalog } from '../../../worker/serving/server/catalog.js';
@@ -21,9 +21,9 @@ import {
   testServer,
   twoBundles,
   type Answered,
-  type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const CONTEXT = { category0: 'category0-3' };
 const ATTRIBUTES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
@@ -31,12 +31,8 @@ const ATTRIBUTES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = 
   newcomer: { category1: 'category1-2', bag0: [], number0: -1 },
 };
 
-let bundles: TwoBundles;
-let room: TemporaryFolder;
-beforeAll(async () => {
-  [bundles, room] = [await twoBundles(), await temporaryFolder()];
-});
-afterAll(() => room.remove());
+const bundles = await twoBundles();
+const room = openedOnce(temporaryFolder);
 
 interface Asking {
   readonly url: string;

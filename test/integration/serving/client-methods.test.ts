@@ -1,23 +1,18 @@
 /** The methods of the client beside `rank` and `score`, against a real server with every endpoint. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { RankingClient } from '../../../infra/library/client.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { RANKED } from '../../fixtures/serving/served-export.js';
 import { wholeServer } from '../../fixtures/serving/whole-server.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 describe('the client of a server that explores and adapts', () => {
-  let room: Awaited<ReturnType<typeof temporaryFolder>>;
-  let own: Awaited<ReturnType<typeof wholeServer>>;
+  const room = openedOnce(temporaryFolder);
+  const own = openedOnce(() => wholeServer(room.path));
   let client: RankingClient;
-  beforeAll(async () => {
-    room = await temporaryFolder();
-    own = await wholeServer(room.path);
+  beforeAll(() => {
     client = new RankingClient({ url: own.url, timeoutMs: 30_000 });
-  });
-  afterAll(async () => {
-    await own.close();
-    await room.remove();
   });
   const got = async (path: string): Promise<unknown> => (await fetch(own.url + path)).json();
   test('has a method for every path beside those of health and of the other protocol', () => {

@@ -1,18 +1,13 @@
 // `qianmo demo-serve`: a run is trained and exported without some films, a server answers, and what it showed trains the next
 // models, to which it swaps. The demo starts from nothing again, also where it was killed.
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  commandRoom,
-  expectFailure,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { expect, test } from 'vitest';
+import { commandRoom, expectFailure } from '../../fixtures/commands/command-room.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const WORDS = ['demo-serve', '--out', 'loop', '--requests', '450'];
 
-let room: CommandRoom;
-beforeAll(async () => (room = await commandRoom('own process')));
-afterAll(() => room.remove());
+const room = openedOnce(() => commandRoom('own process'));
 
 test('what was served trains the next models, and fewer clicks are lost', async () => {
   const printed = await room.done(WORDS);

@@ -1,7 +1,7 @@
 /** Explanations of blocks that adapted while serving. */
 
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
@@ -17,6 +17,7 @@ import {
 } from '../../fixtures/serving/served-export.js';
 import { liveRowsLog } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 interface Explained {
   readonly candidate: number;
@@ -36,16 +37,10 @@ interface Answer {
 
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
 const ASKED = { ...askedFor(ADGROUPS), explain: true };
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
-let room: Awaited<ReturnType<typeof temporaryFolder>>;
-let objects: MemoryObjectStore;
-beforeAll(async () => {
-  room = await temporaryFolder();
-  objects = new MemoryObjectStore();
-  await exportTwoBundles(objects, METHOD);
-});
-afterAll(() => room.remove());
+const room = openedOnce(temporaryFolder);
+const objects = new MemoryObjectStore();
+await exportTwoBundles(objects);
 
 async function ranked(url: string, request: object = ASKED): Promise<Answer> {
   const { status, body } = await posted(`${url}/v1/rank`, request);

@@ -4,14 +4,15 @@
  */
 
 import { writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { decisionLine, inputOf, rowLogHead, settingsOf } from '../../fixtures/decision-input.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 /** An exploring slot chooses among the four adgroups that are left: the best one has 5/8, the others 1/8. */
 const POLICY = {
@@ -21,13 +22,11 @@ const POLICY = {
   slots: [2],
 };
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
   await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }));
   await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
 });
-afterAll(() => room.remove());
 
 function served(state: string, ...options: string[]): Promise<ServedCommand> {
   const words = ['--explore', 'policy.yaml', '--state', state, ...options];
@@ -85,6 +84,8 @@ describe('exploration', () => {
         expect(values[order[slot] ?? -1]).toBe(Math.max(...own));
       }
     }
+    // Its beats would change files of the room during the next tests.
+    await server.stop();
   });
 
   test('is in the declared slot with its share, and decisions repeat bit for bit', async () => {

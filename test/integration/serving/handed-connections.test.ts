@@ -2,24 +2,16 @@
 
 import { EventEmitter, once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankEndpoint } from '../../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../../worker/serving/server/ranking-server.js';
-import {
-  RANKED,
-  testServer,
-  twoBundles,
-  type TwoBundles,
-} from '../../fixtures/serving/served-export.js';
+import { RANKED, testServer, twoBundles } from '../../fixtures/serving/served-export.js';
 
 const REQUEST_TIMEOUT_MS = 300;
 
-let bundles: TwoBundles;
-beforeAll(async () => {
-  bundles = await twoBundles();
-});
+const bundles = await twoBundles();
 const closing: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0)) await close();

@@ -5,26 +5,14 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { RankingClient } from '../../../infra/library/client.js';
 import { projectRoot } from '../../../infra/bootstrap/base.mjs';
-import {
-  posted,
-  RANKED,
-  testServer,
-  twoBundles,
-  type TestServer,
-  type TwoBundles,
-} from '../../fixtures/serving/served-export.js';
+import { posted, RANKED, testServer, twoBundles } from '../../fixtures/serving/served-export.js';
 
-let bundles: TwoBundles;
-let served: TestServer;
-let url: string;
-beforeAll(async () => {
-  bundles = await twoBundles();
-  served = await testServer(bundles.objects, { explainedMax: 2 });
-  url = served.url;
-});
+const bundles = await twoBundles();
+const served = await testServer(bundles.objects, { explainedMax: 2 });
+const { url } = served;
 afterAll(() => served.server.drain());
 
 describe('the client', () => {

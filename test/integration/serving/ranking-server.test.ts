@@ -6,29 +6,24 @@
 import { EventEmitter, once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { jsonAnswer, type Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import {
-  compiledAddon,
   posted,
   RANKED,
   selfCheckCandidates,
   testServer,
   twoBundles,
-  type TestServer,
-  type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
+import { checkedScore } from '../../fixtures/serving/mapped-server.js';
 
-let bundles: TwoBundles;
-let served: TestServer;
-beforeAll(async () => {
-  bundles = await twoBundles();
-  served = await testServer(bundles.objects);
-});
+const bundles = await twoBundles();
+const served = await testServer(bundles.objects);
 afterAll(() => served.server.drain());
 
 function differenceMax(found: unknown, expected: Float32Array): number {
@@ -82,18 +77,11 @@ describe('scores', () => {
 describe('swap', () => {
   test('under load loses no request, and every answer is of the bundle it names', async () => {
     const { url, keeper, server } = await testServer(bundles.objects);
-    const candidates = selfCheckCandidates(bundles.loaded[0]);
     const seen = new Map<string, number>();
     let isOver = false;
     const client = async (): Promise<void> => {
       while (!isOver) {
-        const { status, body } = await posted(`${url}/v1/score`, { candidates });
-        expect(status).toBe(200);
-        const digest = body['bundle'] as string;
-        const of = bundles.digests.indexOf(digest);
-        expect(differenceMax(body['scores'], bundles.loaded[of]!.selfCheck.logits)).toBeLessThan(
-          1e-5,
-        );
+        const digest = await checkedScore(url, bundles);
         seen.set(digest, (seen.get(digest) ?? 0) + 1);
       }
     };
@@ -102,7 +90,7 @@ describe('swap', () => {
       await moveLabel(bundles.objects, 'latest', bundles.digests[(swap + 1) % 2]!);
       await keeper.poll();
       // By the time this is answered, so are requests of the others.
-      for (let turn = 0; turn < 3; turn += 1) await posted(`${url}/v1/score`, { candidates });
+      for (let turn = 0; turn < 3; turn += 1) await checkedScore(url, bundles);
     }
     isOver = true;
     await Promise.all(clients);

@@ -1,27 +1,16 @@
 /** `qianmo serve` as a user calls it: it follows a label, holds no TensorFlow, and stops when told to. */
 
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  commandRoom,
-  EXPORT_EVALUATION,
-  type CommandRoom,
-} from '../../fixtures/commands/command-room.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { commandRoom, exportSmallRun } from '../../fixtures/commands/command-room.js';
 import { serveCommand, type ServedCommand } from '../../fixtures/serving/served-command.js';
 import { openRequest, posted } from '../../fixtures/serving/served-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let room: CommandRoom;
+const room = openedOnce(commandRoom);
 beforeAll(async () => {
-  room = await commandRoom();
-  await room.config('small', (config) => {
-    config['evaluation'] = EXPORT_EVALUATION;
-  });
-  await room.done(['prepare', 'small.yaml']);
-  await room.done(['train', 'small.yaml']);
-  await room.done(['evaluate', 'small.yaml']);
-  await room.done(['export', 'small.yaml', '--out', 'bundles']);
+  await exportSmallRun(room, undefined, '--out', 'bundles');
 });
-afterAll(() => room.remove());
 
 const served = (...options: string[]): Promise<ServedCommand> =>
   serveCommand(room.folder, 'bundles', options);

@@ -2,18 +2,13 @@
 // values, computed from all subsets of the parts, where they are said to be. Seen to fail: the reverse order left out,
 // bags filled with row 0, and towers and target encodings counted as exact.
 
-import { beforeAll, describe, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { describe, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { explanationsOf, hasExactShares } from '../../../worker/serving/explanation.js';
-import {
-  KernelScorer,
-  loadScoringAddon,
-  type ScoringAddon,
-} from '../../../worker/serving/kernel-scorer.js';
+import { KernelScorer } from '../../../worker/serving/kernel-scorer.js';
 import { isCovered } from '../../../worker/serving/scoring-plan.js';
 import { requestLayoutOf, type RankingRequest } from '../../../worker/serving/ranking-request.js';
 import {
@@ -21,6 +16,7 @@ import {
   randomRequest,
   type RankingCase,
 } from '../../fixtures/serving/random-ranking-model.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const CASES_PER_KIND = 12;
 
@@ -34,11 +30,7 @@ function* casesOf(kind: string): Generator<RankingCase> {
   }
 }
 
-let addon: ScoringAddon;
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddon.path());
-});
+const addon = await compiledAddon();
 
 const scorerOf = (model: RankingModel, names: readonly string[]) =>
   new KernelScorer(addon, model, names);

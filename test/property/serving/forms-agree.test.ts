@@ -2,7 +2,7 @@
 // Seen to fail: ties in the order of the request, an absent seed made of the
 // keys as they come, ties that are not shuffled, wrong candidates of columns that keep their keys.
 
-import { beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { JSON_TYPE, type ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
 import { BINARY_TYPE } from '../../../worker/serving/server/ranking-body.js';
@@ -11,22 +11,19 @@ import { rankedAnswer } from '../../../worker/serving/server/answer-forms.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
 import { expectSame } from '../../fixtures/expect-same.js';
-import { compiledAddon, servedBundle, twoBundles } from '../../fixtures/serving/served-export.js';
+import { servedBundle, twoBundles } from '../../fixtures/serving/served-export.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const CASES = 150;
 const COLUMNS = ['category0', 'category1', 'bag0', 'number0'];
 
 const NO_SERVER = { parameter: '', server: {} as ReceivedRequest['server'] };
 
+const { objects, digests } = await twoBundles();
+const addon = await compiledAddon();
 /** All bodies in JSON are left to the parser. */
-let bundle: ServedBundle;
-let nativeBundle: ServedBundle;
-beforeAll(async () => {
-  const { objects, digests } = await twoBundles();
-  const addon = await compiledAddon();
-  bundle = await servedBundle(objects, digests[0], { ...addon, scanBody: () => -1 });
-  nativeBundle = await servedBundle(objects, digests[0], addon);
-});
+const bundle = await servedBundle(objects, digests[0], { ...addon, scanBody: () => -1 });
+const nativeBundle = await servedBundle(objects, digests[0], addon);
 
 interface Candidate {
   readonly adgroup: string;

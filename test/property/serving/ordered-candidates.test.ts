@@ -2,22 +2,18 @@
 // values compared by the upper half of their bits alone, -0 put behind 0, the reserve left out, live
 // candidates calibrated as their blocks are, an exponential of which the last term is left out, live candidates without a sigmoid.
 
-import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { expect, test } from 'vitest';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { loadScoringAddon, type ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { type ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { Estimator, type Estimates } from '../../../worker/serving/server/served-bundle.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const CASES = 500;
 const COUNT_MAX = 300;
 
-let addon: ScoringAddon;
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddon.path());
-});
+const addon = await compiledAddon();
 
 /** Many are equal, or differ in their last bits alone. */
 function valueOf(random: RandomStream): number {

@@ -6,19 +6,11 @@
 import fc from 'fast-check';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { plainHeadOf, type PlainHead } from '../../../worker/serving/server/plain-connection.js';
-import {
-  RANKED,
-  testServer,
-  twoBundles,
-  type TestServer,
-} from '../../fixtures/serving/served-export.js';
+import { RANKED, testServer, twoBundles } from '../../fixtures/serving/served-export.js';
 
-let served: TestServer;
-beforeAll(async () => {
-  served = await testServer((await twoBundles()).objects);
-});
+const served = await testServer((await twoBundles()).objects);
 afterAll(() => served.server.drain());
 
 const HOST = 'Host: a\r\n';

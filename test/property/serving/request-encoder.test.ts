@@ -4,8 +4,7 @@
 // Seen to fail: known texts of a feature with buckets of unseen values hashed by the addon, texts of a typed column looked up as they are, an absent value in place of the key's part,
 // values written a place further, the second id of a pair read as the first.
 
-import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { FeatureSchema } from '../../../shared/config/data-config.js';
@@ -20,11 +19,11 @@ import {
   NULL_START,
   type CandidateColumn,
 } from '../../../worker/serving/candidate-columns.js';
-import { loadScoringAddon, type ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { withDerived, RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
 import { requestLayoutOf } from '../../../worker/serving/ranking-request.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { expectSame } from '../../fixtures/expect-same.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const CASES = 600;
 const WORDS = ['news', 'shop', 'red', 'blue', 'größe', 'never seen', '', '7', '1.5', '2026-01-02'];
@@ -114,11 +113,7 @@ const spec = modelSpecOf(
   ModelConfigSchema.parse({ kind: 'fm', embeddingWidth: 2, hiddenWidths: [], personal: ['bias'] }),
   ENCODED,
 );
-let addon: ScoringAddon;
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddon.path());
-});
+const addon = await compiledAddon();
 const manifest = { taskColumns: ['advertiser', 'adgroup'] };
 const bundle = { manifest, model: { spec }, encoder } as unknown as ConstructorParameters<
   typeof RequestEncoder

@@ -2,11 +2,9 @@
 // that is refused is never taken apart. Seen to fail: mantissas beyond 2^53 taken for exact, an absent feature of an earlier
 // candidate taken for null, the first of two members with one name, half of a pair of surrogates taken for a character.
 
-import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { valuesOf } from '../../../worker/serving/candidate-columns.js';
-import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import {
   BodyScanner,
   parseRankingBody,
@@ -15,6 +13,7 @@ import {
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { expectSame } from '../../fixtures/expect-same.js';
 import { mutatedText } from '../../fixtures/serving/mutated-text.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const CASES = 2_100;
 const BODIES = [
@@ -35,11 +34,7 @@ const BODIES = [
   },
 ];
 
-let scanner: BodyScanner;
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  scanner = new BodyScanner(loadScoringAddon(scoringAddon.path()));
-});
+const scanner = new BodyScanner(await compiledAddon());
 
 /** One number for each candidate: 1 where the body has none. */
 function amountsOf(count: number, amounts: RankingBody['bids']): readonly number[] {

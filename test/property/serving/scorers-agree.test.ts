@@ -10,7 +10,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { blockBytes } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS, type RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { moderatedLogit } from '../../../shared/methods/inner-loop/moderated-logit.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';

@@ -1,19 +1,14 @@
 // Numbers of answers in JSON are the shortest that are read as the same. Seen to fail: with digits that are rounded down.
 
-import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const CASES = 100;
 const COUNT = 500;
 const NUMBER_BYTE_COUNT_MAX = 33;
 
-let addon: ReturnType<typeof loadScoringAddon>;
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddon.path());
-});
+const addon = await compiledAddon();
 
 function anyNumber(random: RandomStream): number {
   const sign = random.below(8) === 0 ? -1 : 1;

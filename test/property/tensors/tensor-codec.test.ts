@@ -6,6 +6,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import {
   decodeTensors,
   encodeTensors,
+  viewTensors,
   type CodedTensor,
 } from '../../../shared/tensors/tensor-codec.js';
 
@@ -38,8 +39,10 @@ it('decodes what was encoded, in order, also from the middle of a larger buffer'
       const bytes = encodeTensors(map);
       const pool = Buffer.alloc(bytes.length + offset + 3, 0xee);
       pool.set(bytes, offset);
-      const decoded = decodeTensors(pool.subarray(offset, offset + bytes.length), 'here');
-      expect(bitsOf(decoded)).toEqual(bitsOf(map));
+      const own = pool.subarray(offset, offset + bytes.length);
+      const decoded = decodeTensors(own, 'here');
+      for (const read of [decoded, viewTensors(own, 'here')])
+        expect(bitsOf(read)).toEqual(bitsOf(map));
       pool.fill(0);
       expect(bitsOf(decoded)).toEqual(bitsOf(map));
     }),

@@ -11,7 +11,7 @@ import type { MetaGradient } from '../../../coordinator/training/meta-optimizer.
 import { at } from '../../../shared/base/arrays.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { encodeSums, joinStored, lossesApart } from '../../../shared/sums/delivered-sums.js';
-import { rowCountOf, joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
+import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { childrenOf, nodesIn, SumTree, type LeafRange } from '../../../shared/sums/sum-tree.js';
 import {
   deliveredBytes,
@@ -95,6 +95,13 @@ function nodeBits(node: GradientNode): unknown {
   return [bitsOf(node.dense), node.idsByTable.map((all) => [...all]), bitsOf(node.rows)];
 }
 
+function expectSameBits({ dense, rows }: MetaGradient, expected: GradientNode): void {
+  expect(bitsOf(dense.get('w')!.values)).toBe(bitsOf(expected.dense));
+  const tables = [...rows.values()];
+  expect(tables.map(({ values }) => bitsOf(values)).join('')).toBe(bitsOf(expected.rows));
+  expect(tables.map((table) => table.ids)).toEqual(expected.idsByTable);
+}
+
 // Seen to fail: sums added in order of arrival, and an output that joining wrote to.
 describe('the sum over the tree', () => {
   it('has the same bits for any cut and order of arrival', () => {
@@ -142,12 +149,7 @@ describe('the sum over the tree', () => {
           if (typeof found === 'string') throw new Error(`refused: ${found}`);
           sum.add(found);
         }
-        const { dense, rows } = sum.metaGradient();
-        const expected = expectedSum(leaves);
-        expect(bitsOf(dense.get('w')!.values)).toBe(bitsOf(expected.dense));
-        const tables = [...rows.values()];
-        expect(tables.map(({ values }) => bitsOf(values)).join('')).toBe(bitsOf(expected.rows));
-        expect(tables.map((table) => table.ids)).toEqual(expected.idsByTable);
+        expectSameBits(sum.metaGradient(), expectedSum(leaves));
         for (const [output, before] of outputs) expect(output).toEqual(before);
       }),
       { seed: 7, numRuns: 100 },
@@ -243,12 +245,7 @@ describe('sums that workers join', () => {
   });
   const hasSameBits = (joining: Joining) =>
     fc.property(manyLeaves, ({ leaves, order }) => {
-      const { dense, rows } = joinedByWorkers(leaves, order, joining);
-      const expected = expectedSum(leaves);
-      expect(bitsOf(dense.get('w')!.values)).toBe(bitsOf(expected.dense));
-      const tables = [...rows.values()];
-      expect(tables.map(({ values }) => bitsOf(values)).join('')).toBe(bitsOf(expected.rows));
-      expect(tables.map((table) => table.ids)).toEqual(expected.idsByTable);
+      expectSameBits(joinedByWorkers(leaves, order, joining), expectedSum(leaves));
     });
 
   it('have the same bits for any cut, order of arrival and loss, and at most four are read', () => {
@@ -344,15 +341,6 @@ describe('the memory of a sum', () => {
 });
 
 describe('two siblings', () => {
-  it('have the rows of both, by id', () => {
-    const node = joined(
-      nodeForTest(layoutOf([1, 4], [0]), [1, 2], [10, 20, 30]),
-      nodeForTest(layoutOf([4, 6], []), [3, 4], [5, 7]),
-    );
-    expect(rowCountOf(node.idsByTable)).toBe(4);
-    expect(node).toEqual(nodeForTest(layoutOf([1, 4, 6], [0]), [4, 6], [10, 25, 7, 30]));
-  });
-
   it('keep the bits of a row of one of them, also -0', () => {
     const node = joined(
       nodeForTest(layoutOf([1], []), [0, 0], [-0]),

@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../../shared/methods/methods.js';
-import { moderatedLogit } from '../../../shared/methods/inner-loop/moderated-logit.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { adaptedLayoutOf, decodeAdaptedTasks } from '../../../shared/bundle/adapted-tasks.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';

@@ -38,7 +38,8 @@ import {
   loadedBundle,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
-import { compiledAddon, posted, testServer } from '../../fixtures/serving/served-export.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
+import { posted, testServer } from '../../fixtures/serving/served-export.js';
 import { liveRowsLog, openFolderExploration } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 

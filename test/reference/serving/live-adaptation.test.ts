@@ -3,7 +3,7 @@
  * export made of the same rows in its store, of clicks and of values, with no row, one and many.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import { blockBytes, readBlock } from '../../../shared/bundle/block-codec.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
@@ -19,9 +19,9 @@ import {
   exportRoom,
   exportSource,
   loadedBundle,
-  type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { supportRowsOf } from '../../fixtures/serving/support-rows-of.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 /** A third of the adgroups has no support rows, the others have up to 16. */
 const STORE = exportableStore({
@@ -85,11 +85,7 @@ const CASES: Readonly<Record<string, Sections>> = {
   },
 };
 
-let room: ExportRoom;
-beforeAll(async () => {
-  room = await exportRoom(() => STORE);
-});
-afterAll(() => room.close());
+const room = openedOnce(() => exportRoom(() => STORE));
 
 /** A bundle that serves adgroups of fewer than `FEW_ROWS` rows their starts. */
 async function exported({ model, method }: Sections): Promise<LoadedBundle> {

@@ -3,8 +3,7 @@
  * has of it, scores like the block that an export made of them.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { beforeAll, expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import { keyHashOf, blockOfKey } from '../../../shared/bundle/key-index.js';
 import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
@@ -13,11 +12,7 @@ import type { AdaptedTask } from '../../../shared/bundle/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { AdaptJobs } from '../../../worker/serving/server/live-adapter.js';
 import { LiveBlocks } from '../../../worker/serving/server/live-blocks.js';
-import {
-  KernelScorer,
-  loadScoringAddon,
-  type ScoringAddon,
-} from '../../../worker/serving/kernel-scorer.js';
+import { KernelScorer } from '../../../worker/serving/kernel-scorer.js';
 import { requestOfRows } from '../../../worker/serving/ranking-request.js';
 import {
   exportableConfig,
@@ -25,9 +20,10 @@ import {
   exportRoom,
   exportSource,
   loadedBundle,
-  type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { supportRowsOf } from '../../fixtures/serving/support-rows-of.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 const STORE = exportableStore({
   ...{ taskCount: 6, categoryRowCounts: [9, 5], bags: [{ rowCount: 6, lengthMax: 3 }] },
@@ -44,19 +40,15 @@ const SECTIONS = {
 /** More live blocks than one shard has. */
 const OTHER_COUNT = 1_100;
 
-let room: ExportRoom;
+const addon = await compiledAddon();
+const room = openedOnce(() => exportRoom(() => STORE));
 let bundle: LoadedBundle;
-let addon: ScoringAddon;
 beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddon.path());
-  room = await exportRoom(() => STORE);
   const objects = new MemoryObjectStore();
   const source = exportSource(exportableConfig(STORE, SECTIONS), STORE);
   const { digest } = await room.exported(source, objects);
   bundle = await loadedBundle(objects, digest);
 });
-afterAll(() => room.close());
 
 type Hash = readonly [number, number];
 const hashOf = (key: string): Hash => {

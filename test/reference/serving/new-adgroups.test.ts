@@ -3,7 +3,7 @@
  * attributes in the request or in the catalog, and under the label of the segment that it names.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
@@ -19,9 +19,9 @@ import {
   exportRoom,
   exportSource,
   loadedBundle,
-  type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
-import { compiledAddon } from '../../fixtures/serving/served-export.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const LOSSES = ['squared', 'binary'] as const;
 const drawn = exportableStore({
@@ -66,11 +66,7 @@ const CASES = [
   { model: head, method: { kind: 'paml-gate', attributes, preferenceWidth: 3 } },
 ];
 
-let room: ExportRoom;
-beforeAll(async () => {
-  room = await exportRoom(() => STORE);
-});
-afterAll(() => room.close());
+const room = openedOnce(() => exportRoom(() => STORE));
 
 test('every method has a case', () => {
   expect(new Set(CASES.map(({ method }) => method.kind))).toEqual(new Set(METHODS.kinds()));

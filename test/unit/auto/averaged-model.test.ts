@@ -27,11 +27,8 @@ import {
 
 const GLOBAL: MethodConfig = { kind: 'global' };
 
-function averagedModel(
-  models: readonly ModelConfig[],
-  method: MethodConfig = GLOBAL,
-): ModelConfig | null {
-  return averagedForm(models.map((model) => ({ model, method })))?.model ?? null;
+function averagedModel(models: readonly ModelConfig[]): ModelConfig | null {
+  return averagedForm(models.map((model) => ({ model, method: GLOBAL })))?.model ?? null;
 }
 
 /** The model at its prior means after one support row. */

@@ -7,42 +7,24 @@ import {
   type BundleManifest,
 } from '../../../shared/bundle/bundle-manifest.js';
 import { sha256Of } from '../../../shared/tensors/sha256.js';
-import { ModelConfigSchema } from '../../../shared/models/model-config.js';
-import { methodOf } from '../../fixtures/compute/methods.js';
+import { MANIFEST } from '../../fixtures/bundle/published-bundles.js';
 
 const digest = 'a'.repeat(64);
 const manifest: BundleManifest = {
-  formatVersion: 1,
+  ...MANIFEST,
   provenance: {
-    ...{ run: 'shop', seed: 7, configHash: digest, storeDigest: digest },
+    ...MANIFEST.provenance,
     checkpoint: { outerStep: 3, digest, fingerprints: ['cpu-avx2-onednn-00c0ffee'] },
   },
-  model: ModelConfigSchema.parse({ kind: 'logistic', hiddenWidths: [] }),
-  method: methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.1 }),
   features: [{ name: 'site', kind: 'category', countMin: 1 }],
   encodedFeatures: [
     { name: 'site', kind: 'category', rowCount: 3, encoding: { by: 'dictionary' } },
   ],
   columns: { site: { log: 'text', inferred: 'VARCHAR' }, day: { log: 'typed', type: 'DATE' } },
-  taskColumns: ['adgroup'],
-  labels: [{ loss: 'binary', segment: null }],
-  serving: [
-    {
-      adaptation: { innerRate: 0.1, innerSteps: 1 },
-      served: [{ supportRowCountMin: 0, supportRowCountMax: null, blocks: 'adapted' }],
-    },
-  ],
-  calibrations: [
-    {
-      ...{ slope: 1, offset: 0, withoutClick: [{ count: 1, effect: -0.1 }], clicks: [] },
-      ...{ adgroupCount: 0, impressions: 0 },
-    },
-  ],
-  blocks: {
-    ...{ count: 1, encoding: 'float32', strideByteCount: 64, blocksPerFile: 8, rows: 'support' },
-  },
-  unknown: { block: 'initial' },
-  index: { seed: 0 },
+  calibrations: MANIFEST.calibrations.map((each) => ({
+    ...each,
+    withoutClick: [{ count: 1, effect: -0.1 }],
+  })),
   arrays: [
     { name: 'blocks', type: 'U8', shape: [1, 64], files: [{ sha256: digest, byteCount: 64 }] },
   ],

@@ -5,8 +5,7 @@
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CHECKPOINT_FORMAT_VERSION } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
-import type { QianmoError } from '../../../shared/base/errors.js';
-import { formatFailure } from '../../../shared/base/errors.js';
+import { type QianmoError, formatFailure } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
   checkpointsIn,
@@ -15,6 +14,7 @@ import {
   textOf,
 } from '../../fixtures/stores/checkpoint-stores.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const spec = tinySpec();
 const stateAt = (outerStep: number): ReturnType<typeof tinyState> => tinyState(spec, outerStep);
@@ -98,12 +98,9 @@ describe('damage', () => {
 
   it('a checkpoint of a later format is refused, not skipped', async () => {
     await overwrite(store, keyOf(newest), `{"formatVersion":${CHECKPOINT_FORMAT_VERSION + 1}}`);
-    await expect(checkpointsIn(store).latest()).rejects.toMatchObject({
-      kind: 'environment',
-      report: {
-        expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
-        found: `format ${CHECKPOINT_FORMAT_VERSION + 1}`,
-      },
+    await expectFailureOf(checkpointsIn(store).latest(), 'environment', {
+      expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
+      found: `format ${CHECKPOINT_FORMAT_VERSION + 1}`,
     });
   });
 });

@@ -1,18 +1,14 @@
 /** The page of ranking servers, from metrics that are read over HTTP. */
 
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { samplesIn } from '../../../coordinator/dashboard/serving-page.js';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
 import { serveMetrics } from '../../../shared/metrics/metrics-server.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
-let registry: MetricRegistry;
-let server: Awaited<ReturnType<typeof serveMetrics>>;
-beforeEach(async () => {
-  registry = new MetricRegistry('server');
-  const place = { host: '127.0.0.1', port: 0 };
-  server = await serveMetrics({ snapshot: () => registry.snapshot() }, place);
-});
-afterEach(() => server.close());
+const registry = new MetricRegistry('server');
+const place = { host: '127.0.0.1', port: 0 };
+const server = openedOnce(() => serveMetrics({ snapshot: () => registry.snapshot() }, place));
 
 it('reads metrics as they were written, with labels of any text', async () => {
   const reason = 'a "quoted", \\n and\nbroken } text';

@@ -8,6 +8,7 @@ import { requireWholeFile } from '../../../coordinator/logs/log-reading.js';
 import { withDuckDb } from '../../fixtures/duckdb-for-test.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const folder = openedOnce(temporaryFolder);
 /** The log has several blocks, so that a cut can fall between two. */
@@ -32,29 +33,32 @@ async function whole(name: string, bytes: Uint8Array): Promise<void> {
 }
 
 it.each<[string, () => Uint8Array]>([
-    ['log.csv.gz', () => gzipSync(TEXT)],
-    ['two-members.csv.gz', () => Buffer.concat([gzipSync(TEXT), gzipSync(TEXT)])],
-    ['log.csv.zst', () => zstd],
-    ['two-frames.csv.zst', () => Buffer.concat([zstd, SKIPPABLE, zstd])],
-    ['plain.csv', () => Buffer.from(TEXT)],
-    ['no-frame-at-all.csv.zst', () => Buffer.from(TEXT)],
-  ])('a whole file is accepted: %s', async (name, bytes) => {
-    await whole(name, bytes());
-  });
+  ['log.csv.gz', () => gzipSync(TEXT)],
+  ['two-members.csv.gz', () => Buffer.concat([gzipSync(TEXT), gzipSync(TEXT)])],
+  ['log.csv.zst', () => zstd],
+  ['two-frames.csv.zst', () => Buffer.concat([zstd, SKIPPABLE, zstd])],
+  ['plain.csv', () => Buffer.from(TEXT)],
+  ['no-frame-at-all.csv.zst', () => Buffer.from(TEXT)],
+])('a whole file is accepted: %s', async (name, bytes) => {
+  await whole(name, bytes());
+});
 
-it.each([1, 9, 1000, 100_000])('a truncated file is refused when %i bytes are missing', async (missing) => {
+it.each([1, 9, 1000, 100_000])(
+  'a truncated file is refused when %i bytes are missing',
+  async (missing) => {
     for (const [name, bytes] of [
       ['log.csv.gz', gzipSync(TEXT)],
       ['log.csv.zst', zstd],
       ['second-frame.csv.zst', Buffer.concat([zstd, zstd])],
     ] as const) {
       expect(bytes.length).toBeGreaterThan(missing);
-      await expect(whole(name, bytes.subarray(0, -missing))).rejects.toMatchObject({
-        kind: 'data',
-        report: { what: 'a log file is cut short', where: name },
+      await expectFailureOf(whole(name, bytes.subarray(0, -missing)), 'data', {
+        what: 'a log file is cut short',
+        where: name,
       });
     }
-  });
+  },
+);
 
 it('a gzip file with a changed byte fails its checksum', async () => {
   const bytes = gzipSync(TEXT);

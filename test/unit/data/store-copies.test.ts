@@ -8,6 +8,7 @@ import { thisProcess, type ProcessIdentity } from '../../../shared/storage/proce
 import { openStoreCopy } from '../../../shared/tasks/store-folder.js';
 import { openedForEach } from '../../fixtures/opened.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const folder = openedForEach(temporaryFolder);
 let copies: string;
@@ -87,8 +88,7 @@ it('is readable by its user alone', async () => {
 it('refuses a link in place of the folder', async () => {
   await mkdir(join(folder.path, 'elsewhere'));
   await symlink(join(folder.path, 'elsewhere'), copies);
-  await expect(open('a')).rejects.toMatchObject({
-    kind: 'environment',
-    report: { what: 'the folder for copies of task stores belongs to someone else' },
+  await expectFailureOf(open('a'), 'environment', {
+    what: 'the folder for copies of task stores belongs to someone else',
   });
 });

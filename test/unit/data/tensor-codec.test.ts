@@ -1,7 +1,8 @@
 /** The byte form of tensors: worked bytes, files of other tools, and refusals. */
 
 import { describe, expect, it } from 'vitest';
-import { decodeTensors, encodeTensors, viewTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
+import { refusalOf } from '../../fixtures/failures.js';
+import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 
 function bytesOf(header: string, ...values: number[]): Uint8Array {
   const json = Buffer.from(header);
@@ -56,32 +57,9 @@ describe('decodeTensors', () => {
     ['a shape of another size', bytesOf(entry('[0,4]', '[5]'), 1, 2, 3, 4), 'a of shape [5]'],
     ['half an element', bytesOf(entry('[0,6]', '[1]', 'F32'), 1, 2, 3, 4, 5, 6), 'in 6 bytes'],
   ])('refuses %s, with the place and the reason', (_, bytes, found) => {
-    let failure: unknown = null;
-    try {
-      decodeTensors(bytes, 'blob 12');
-    } catch (error) {
-      failure = error;
-    }
-    expect(failure).toMatchObject({
+    expect(refusalOf(() => decodeTensors(bytes, 'blob 12'))).toMatchObject({
       kind: 'data',
       report: { where: 'blob 12', found: expect.stringContaining(found) as string },
     });
-  });
-});
-
-describe('viewTensors', () => {
-  const tensors = new Map<string, CodedTensor>([
-    ['odd', { shape: [3], values: Uint8Array.of(1, 2, 3) }],
-    ['floats', { shape: [2], values: Float32Array.of(1.5, -2) }],
-    ['doubles', { shape: [1], values: Float64Array.of(Math.PI) }],
-  ]);
-  const encoded = encodeTensors(tensors);
-
-  it.each([0, 1, 2, 3, 4, 5, 6, 7])('reads bytes at offset %d of a larger buffer', (offset) => {
-    const larger = new Uint8Array(encoded.byteLength + 16);
-    larger.set(encoded, offset);
-    const bytes = larger.subarray(offset, offset + encoded.byteLength);
-    expect(viewTensors(bytes, 'test')).toEqual(tensors);
-    expect(decodeTensors(bytes, 'test')).toEqual(tensors);
   });
 });

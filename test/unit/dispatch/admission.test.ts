@@ -8,10 +8,10 @@ import type {
   Rejection,
 } from '../../../coordinator/dispatch/dispatcher.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { jobResult } from '../../fixtures/job-result.js';
 
 const OUTER_STEP = 4;
 const orders = ordersForTest(2, OUTER_STEP);
@@ -22,16 +22,8 @@ function deliveredOf(
   departures: Partial<DeliveredResult['result']> = {},
 ): DeliveredResult {
   const output = Uint8Array.of(jobIndex, 1);
-  return {
-    output,
-    result: {
-      ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep: OUTER_STEP, jobIndex },
-      ...{ output: blobRefOf(output) },
-      ...{ taskCount: 1, queryRowCount: 1, computeMs: 1, worker: 'w', backend: 'test' },
-      ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
-      ...departures,
-    },
-  };
+  const of = { runId, outerStep: OUTER_STEP, jobIndex, output: blobRefOf(output) };
+  return { output, result: jobResult(of, departures) };
 }
 
 function made(

@@ -3,14 +3,11 @@ import { fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.
 import { assertFits } from '../../../coordinator/dispatch/dispatch-step.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/queue-errors.js';
-import {
-  JOB_BYTE_COUNT_MAX,
-  type JobResult,
-  PROTOCOL_VERSION,
-} from '../../../shared/queue/protocol.js';
+import { JOB_BYTE_COUNT_MAX } from '../../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../../shared/queue/signed-job-queue.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
+import { jobResult } from '../../fixtures/job-result.js';
 
 function delivery(): JobDelivery {
   const [order] = ordersForTest(1);
@@ -59,19 +56,7 @@ describe('fateOf', () => {
 
 describe('fateOf of a finished job', () => {
   const { job } = delivery();
-  const returnValue: JobResult = {
-    protocolVersion: PROTOCOL_VERSION,
-    runId: job.runId,
-    outerStep: job.outerStep,
-    jobIndex: job.jobIndex,
-    output: job.dense,
-    taskCount: 1,
-    queryRowCount: 1,
-    computeMs: 1,
-    worker: 'w',
-    backend: 'test',
-    fingerprint: 'test-01234567',
-  };
+  const returnValue = jobResult({ ...job, output: job.dense });
 
   it.each([{ jobIndex: 1 }, { outerStep: 1 }, { runId: 'another-run' }])(
     'is a failed attempt when the result belongs to another job: %o',

@@ -7,7 +7,7 @@ import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
 import { BENCHES, CHECKS, commandOf } from '../../bench/benches.js';
 import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { parseConfig } from '../../../shared/config/yaml-file.js';
-import { files } from '../../tidy/sources.js';
+import { files, sources } from '../../tidy/sources.js';
 import {
   parseOnly,
   qianmoLines,
@@ -30,7 +30,6 @@ import {
   englishPages,
   englishPath,
 } from '../../fixtures/documentation/page-list.js';
-import { sources } from '../../tidy/sources.js';
 
 const readme = pageAt('README.md');
 const chineseReadme = pageAt('README.zh.md');

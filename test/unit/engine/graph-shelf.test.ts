@@ -28,10 +28,10 @@ function subject({ x }: Input): Output {
   return { b: tf.sum(tf.exp(x)), a: [tf.matMul(x, x), tf.sin(x)] };
 }
 
-/** The results of one process's capture; `maker` and `computation` decide the shelf. */
-function results(width: number, maker: unknown = 'maker', computation: unknown = 'computation') {
+/** The results of one process's capture. */
+function results(width: number) {
   const { tf } = engine;
-  const shelf = graphShelvesIn(folder.path, maker)(computation);
+  const shelf = graphShelvesIn(folder.path, 'maker')('computation');
   return tf.tidy(() => {
     const x = tf.tensor2d(
       Array.from({ length: width * width }, (_, index) => Math.sin(index)),

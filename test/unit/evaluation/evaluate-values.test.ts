@@ -1,9 +1,11 @@
 /** Evaluation of value labels, against the expected results of the formula model. */
 
 import { describe, expect, it } from 'vitest';
-import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import {
+  type EvaluationReport,
+  reportsData,
+} from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { reportsData } from '../../../coordinator/scoring/evaluation-report.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';

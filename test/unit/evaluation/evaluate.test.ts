@@ -7,9 +7,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { globalArmConfig } from '../../../coordinator/runs/evaluate-run.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
-import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import {
+  type EvaluationReport,
+  parseReport,
+  reportJson,
+} from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { parseReport, reportJson } from '../../../coordinator/scoring/evaluation-report.js';
 import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';

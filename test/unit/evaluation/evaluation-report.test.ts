@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 
 /** The report with another difference of meta-adapted from global-shift. */
-function withDifference(perImpression: Interval, perAdgroup = perImpression): EvaluationReport {
+function withDifference(perImpression: Interval): EvaluationReport {
   return {
     ...report,
     slices: report.slices.map((slice) => ({
@@ -24,7 +24,7 @@ function withDifference(perImpression: Interval, perAdgroup = perImpression): Ev
         ...arm,
         differences: arm.differences.map((difference) =>
           arm.arm === 'meta-adapted' && difference.reference === 'global-shift'
-            ? { ...difference, perImpression, perAdgroup }
+            ? { ...difference, perImpression, perAdgroup: perImpression }
             : difference,
         ),
       })),

@@ -23,16 +23,13 @@ type ScoredRun = Parameters<typeof validationScore>[0];
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });
 
-function runOf(
-  config: RunConfig = formulaConfig(),
-  dispatcher: FormulaDispatcher = formulaDispatcher(store),
-): ScoredRun {
+function runOf(config: RunConfig = formulaConfig()): ScoredRun {
   return {
     config,
     store,
     spec: modelSpecOf(config.model, store.manifest.features, config.method),
     storeAddress: 'store',
-    dispatcher,
+    dispatcher: formulaDispatcher(store),
     signal: new AbortController().signal,
   };
 }

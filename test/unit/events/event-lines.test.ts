@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
-import type { StampedEvent } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
+import { type StampedEvent, sentenceOf } from '../../../shared/events/run-events.js';
 import { everyEvent } from '../../fixtures/every-event.js';
 import { EVENT_KINDS } from '../../../shared/events/event-kinds.js';
 

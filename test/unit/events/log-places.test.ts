@@ -1,9 +1,13 @@
 import { appendFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
-import { logFilePlace } from '../../../shared/events/event-log.js';
-import type { SegmentBounds, createEventLog } from '../../../shared/events/event-log.js';
+import {
+  folderLogPlace,
+  objectLogPlace,
+  logFilePlace,
+  type SegmentBounds,
+  type createEventLog,
+} from '../../../shared/events/event-log.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { openedForEach } from '../../fixtures/opened.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';

@@ -5,7 +5,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RankedCandidate } from '../../../shared/config/decision-record.js';
-import { moderatedLogit } from '../../../shared/methods/inner-loop/moderated-logit.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { modelImpressionsOf, POLICIES } from '../../../worker/serving/exploration/policies.js';
 import { candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';

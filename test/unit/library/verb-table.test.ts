@@ -15,6 +15,7 @@ import { call } from '../../../infra/library/verb.js';
 import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { noticeEvent, warningEvent } from '../../../shared/events/run-events.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const entry = {
   request: z.strictObject({
@@ -78,10 +79,7 @@ async function ended(line: string) {
 
 test('the function takes the request', async () => {
   expect(await tryEntry({ runs: ['a'] })).toMatchObject({ kind: 'plain', dryRun: false });
-  await expect(tryEntry({ runs: [] })).rejects.toMatchObject({
-    kind: 'usage',
-    report: { where: 'tryEntry()' },
-  });
+  await expectFailureOf(tryEntry({ runs: [] }), 'usage', { where: 'tryEntry()' });
 });
 
 test('the command reads operands, lists, sections, flags and options of its own', async () => {

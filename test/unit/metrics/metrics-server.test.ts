@@ -1,18 +1,14 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
 import { serveMetrics, workersWantedIn } from '../../../shared/metrics/metrics-server.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 const registry = new MetricRegistry('coordinator');
-let server: Awaited<ReturnType<typeof serveMetrics>>;
-
-beforeAll(async () => {
-  const parts = {
-    snapshot: () => registry.snapshot(),
-    workersWanted: () => workersWantedIn(registry),
-  };
-  server = await serveMetrics(parts, { host: '127.0.0.1', port: 0 });
-});
-afterAll(() => server.close());
+const parts = {
+  snapshot: () => registry.snapshot(),
+  workersWanted: () => workersWantedIn(registry),
+};
+const server = openedOnce(() => serveMetrics(parts, { host: '127.0.0.1', port: 0 }));
 
 it('answers a scrape and an autoscaler, whatever the name of the host', async () => {
   registry.set('qianmo_workers_wanted', { device: 'cpu' }, 3);

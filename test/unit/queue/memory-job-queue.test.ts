@@ -2,12 +2,10 @@
 
 import { expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
-import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { RunFencedError } from '../../../shared/storage/lease.js';
 import { jobOf } from '../../conformance/job-queue-scene.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
-
-const holderOf = (start: string) => ({ start, process: thisProcess(), sinceMs: 0, beatMs: 0 });
+import { holderOf } from '../../conformance/job-queue-leases.js';
 
 it('brings back the jobs and locks of an earlier time', async () => {
   const queue = new MemoryJobQueue({ clock: steppedClock() });

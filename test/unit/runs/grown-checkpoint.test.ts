@@ -81,13 +81,9 @@ const GROWTH: StoreGrowth = {
   specAt: (digest) => (digest === FIRST.digest ? specOn(FIRST) : null),
 };
 
-function checkpointsOn(
-  objects: MemoryObjectStore,
-  store: typeof FIRST,
-  growth: StoreGrowth = GROWTH,
-): Checkpoints {
+function checkpointsOn(objects: MemoryObjectStore, store: typeof FIRST): Checkpoints {
   return openCheckpoints({
-    ...{ store: objects, runName: 'tiny-run', configHash: 'hash', deciding: {}, growth },
+    ...{ store: objects, runName: 'tiny-run', configHash: 'hash', deciding: {}, growth: GROWTH },
     ...{ storeDigest: store.digest, spec: specOn(store), kept: 9, clock: instantClock() },
     sink: () => undefined,
   });

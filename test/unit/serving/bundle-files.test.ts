@@ -3,20 +3,20 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { type BlobRef, blobKeyOf, blobRefOf } from '../../../shared/storage/blob-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { bundleFilesOf, type BundleFiles } from '../../../worker/serving/loading/bundle-files.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
-let room: Awaited<ReturnType<typeof temporaryFolder>>;
+const room = openedForEach(temporaryFolder);
 let store: MemoryObjectStore;
-beforeEach(async () => {
-  room = await temporaryFolder();
+beforeEach(() => {
   store = new MemoryObjectStore();
 });
-afterEach(() => room.remove());
 
 async function stored(byteCount: number): Promise<BlobRef> {
   const bytes = randomBytes(byteCount);
@@ -76,9 +76,8 @@ describe('a cached file', () => {
       if (isFull) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
     });
     await files.prepare([file]);
-    await expect(files.pathOf(file)).rejects.toMatchObject({
-      kind: 'environment',
-      report: { what: expect.stringMatching(/the disk is full while caching/) as string },
+    await expectFailureOf(files.pathOf(file), 'environment', {
+      what: /the disk is full while caching/,
     });
     expect(await readdir(room.path)).toEqual([]);
     isFull = false;

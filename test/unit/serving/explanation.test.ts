@@ -1,7 +1,6 @@
 /** Explanations worked out by hand: a factorisation machine, and a tower that wants two features at once. */
 
-import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { expect, test } from 'vitest';
 import { blockBytes, writeBlock, blockLayoutOf } from '../../../shared/bundle/block-codec.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
@@ -13,17 +12,10 @@ import {
   hasExactShares,
   type ScoreExplanation,
 } from '../../../worker/serving/explanation.js';
-import {
-  KernelScorer,
-  loadScoringAddon,
-  type ScoringAddon,
-} from '../../../worker/serving/kernel-scorer.js';
+import { KernelScorer } from '../../../worker/serving/kernel-scorer.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
-let addon: ScoringAddon;
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddon.path());
-});
+const addon = await compiledAddon();
 
 type Values = Readonly<Record<string, readonly number[]>>;
 

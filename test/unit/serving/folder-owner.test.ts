@@ -8,6 +8,7 @@ import { thisProcess, type ProcessIdentity } from '../../../shared/storage/proce
 import { ownFolder } from '../../../worker/serving/state/folder-owner.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 let folder: TemporaryFolder;
 let startCount = 0;
@@ -42,9 +43,8 @@ async function takeAs(process: ProcessIdentity, nowMs = 0): Promise<void> {
 describe('a folder of state', () => {
   it('is refused while its owner runs, and given back', async () => {
     const first = await owned();
-    await expect(owned()).rejects.toMatchObject({
-      kind: 'usage',
-      report: { found: `process ${process.pid} of ${thisProcess().host}` },
+    await expectFailureOf(owned(), 'usage', {
+      found: `process ${process.pid} of ${thisProcess().host}`,
     });
     await first.giveBack();
     await owned();
@@ -66,9 +66,6 @@ describe('a folder of state', () => {
     await paused.assertOwned();
     await takeAs({ ...thisProcess(), host: 'ranker-0', pid: 7 });
     clock.advance(30_000);
-    await expect(paused.assertOwned()).rejects.toMatchObject({
-      kind: 'usage',
-      report: { what: expect.stringContaining('took over the state folder') as string },
-    });
+    await expectFailureOf(paused.assertOwned(), 'usage', { what: /took over the state folder/ });
   });
 });

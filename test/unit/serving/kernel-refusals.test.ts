@@ -1,19 +1,15 @@
 // Requests that name what is not there are refused before anything is read.
 
-import { beforeAll, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
+import { expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { KernelScorer } from '../../../worker/serving/kernel-scorer.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import {
   randomRankingCase,
   randomRequest,
   type RankingCase,
 } from '../../fixtures/serving/random-ranking-model.js';
-
-beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-});
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
 /** Whose first category has a table: that of a generated one is not read. */
 function caseWithTables(): RankingCase {
@@ -23,9 +19,9 @@ function caseWithTables(): RankingCase {
   }
 }
 
-test('blocks, ids and arrays that are not there', () => {
+test('blocks, ids and arrays that are not there', async () => {
   const { model } = caseWithTables();
-  const addon = loadScoringAddon(scoringAddon.path());
+  const addon = await compiledAddon();
   for (const kernel of addon.kernels()) {
     const scorer = new KernelScorer(addon, model, [], kernel);
     const request = randomRequest(randomStream(2), { model, contextFeatures: [] }, 3);

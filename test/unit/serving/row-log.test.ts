@@ -10,19 +10,16 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { openRowLog, type RowLog } from '../../../worker/serving/exploration/row-log.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { openedForEach } from '../../fixtures/opened.js';
 
-let folder: TemporaryFolder;
-beforeEach(async () => {
-  folder = await temporaryFolder();
-});
-afterEach(() => folder.remove());
+const folder = openedForEach(temporaryFolder);
 
 const HEAD = 'head\n';
 const lineOf = (number: number): string => `${String(number).padStart(9, '0')}\n`;

@@ -1,20 +1,12 @@
 /** The self-check of a bundle that opens, with something in it that is not what the export wrote. */
 
-import { beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { ScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
-import {
-  compiledAddon,
-  twoBundles,
-  type TwoBundles,
-} from '../../fixtures/serving/served-export.js';
+import { twoBundles } from '../../fixtures/serving/served-export.js';
+import { compiledAddon } from '../../fixtures/serving/compiled-addon.js';
 
-let bundles: TwoBundles;
-let addon: ScoringAddon;
-beforeAll(async () => {
-  [bundles, addon] = [await twoBundles(), await compiledAddon()];
-});
+const [bundles, addon] = [await twoBundles(), await compiledAddon()];
 
 async function checked(change: (loaded: LoadedBundle) => void): Promise<ServedBundle> {
   const [digest] = bundles.digests;

@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 interface Answer {
   readonly status: number;
@@ -63,9 +64,8 @@ it('gives up on a listing that comes back to the same page', async () => {
     '<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>' +
     '</ListBucketResult>';
   const { store, seen } = await scripted({ status: 200, body });
-  await expect(store.list('')).rejects.toMatchObject({
-    kind: 'transient',
-    report: { what: 'the object store does not come to the end of a listing' },
+  await expectFailureOf(store.list(''), 'transient', {
+    what: 'the object store does not come to the end of a listing',
   });
   expect(seen).toHaveLength(2);
 });
@@ -122,10 +122,7 @@ it.each([
   [403, 'InvalidAccessKeyId', 'environment', 'the object store does not accept the credentials'],
   [404, 'NoSuchBucket', 'environment', 'the bucket does not exist'],
   [301, 'PermanentRedirect', 'environment', 'the bucket is in another region'],
-])('explains %i %s', async (status, code, kind, what) => {
+] as const)('explains %i %s', async (status, code, kind, what) => {
   const { store } = await scripted({ status, code });
-  await expect(store.put('k', bytes, { kind: 'always' })).rejects.toMatchObject({
-    kind,
-    report: { what },
-  });
+  await expectFailureOf(store.put('k', bytes, { kind: 'always' }), kind, { what });
 });

@@ -6,6 +6,7 @@ import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.j
 import { StoreUnavailableError, type ObjectStore } from '../../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../../shared/storage/waiting-object-store.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const WAIT_MS = 900_000;
 const away = new StoreUnavailableError({
@@ -68,14 +69,11 @@ describe('a store that waits', () => {
     const { clock, store, told, fails, callCount } = room();
     await store.list('');
     fails(() => away);
-    await expect(store.get('a')).rejects.toMatchObject({
-      kind: 'transient',
-      report: {
-        what: 'the object store cannot be reached, for longer than queue.outerStepTimeoutMs allows',
-        where: 's3://bucket',
-        found: 'ECONNREFUSED',
-        cure: 'start it; then continue with --resume, or raise queue.outerStepTimeoutMs',
-      },
+    await expectFailureOf(store.get('a'), 'transient', {
+      what: 'the object store cannot be reached, for longer than queue.outerStepTimeoutMs allows',
+      where: 's3://bucket',
+      found: 'ECONNREFUSED',
+      cure: 'start it; then continue with --resume, or raise queue.outerStepTimeoutMs',
     });
     expect(clock.monotonicMs()).toBeLessThan(WAIT_MS);
     const before = callCount();

@@ -1,6 +1,6 @@
 /** Notices of a run: when, what, signed, and each once. */
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import {
   NoticeWatch,
   signatureOf,
@@ -9,17 +9,13 @@ import {
   type Notice,
 } from '../../../coordinator/tracking/webhook.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';
+import { httpReceiver } from '../../fixtures/tracking/http-receiver.js';
 import { callAlive, outerStep } from '../../fixtures/tracking/told-events.js';
+import { openedForEach } from '../../fixtures/opened.js';
 
 const { signal } = new AbortController();
-let statuses: number[];
-let receiver: HttpReceiver;
-beforeEach(async () => {
-  statuses = [];
-  receiver = await httpReceiver(() => ({ status: statuses.shift() ?? 200 }));
-});
-afterEach(() => receiver.close());
+let statuses: number[] = [];
+const receiver = openedForEach(() => httpReceiver(() => ({ status: statuses.shift() ?? 200 })));
 
 const key = webhookKeyOf('a secret');
 const failed: Notice = {

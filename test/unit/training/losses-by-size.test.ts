@@ -14,16 +14,14 @@ import type { StampedEvent, StampedEventOf } from '../../../shared/events/run-ev
 const viewOf = (events: readonly StampedEvent[]): RunView => reducedRun(events).view();
 
 const division = sizeDivisionOf([30, 10, 30]);
-const adgroup = (supportRowCount: number, weight: number) => ({
-  ...{ supportRowCount, weight, isTrunk: false },
-});
-const trunk = { supportRowCount: 0, weight: 0.25, isTrunk: true };
+const adgroup = (supportRowCount: number) => ({ supportRowCount, isTrunk: false });
+const trunk = { supportRowCount: 0, isTrunk: true };
 
 describe('the buckets of a run', () => {
   it('are those of evaluations, and hold no batch of trunk rows', () => {
     expect(division.names).toEqual(['0-10', '11-30', '>30']);
-    expect(division.of([adgroup(10, 0.125), trunk, adgroup(11, 0.25), adgroup(0, 0.375)])).toEqual({
-      ...{ bucketByTask: [0, -1, 1, 0], taskCounts: [2, 1, 0], weights: [0.5, 0.25, 0] },
+    expect(division.of([adgroup(10), trunk, adgroup(11), adgroup(0)])).toEqual({
+      ...{ bucketByTask: [0, -1, 1, 0], taskCounts: [2, 1, 0] },
     });
   });
 
@@ -31,7 +29,7 @@ describe('the buckets of a run', () => {
     const many = sizeDivisionOf(Array.from({ length: 40 }, (_, edge) => edge + 1));
     expect(many.names).toHaveLength(SIZE_BUCKETS_MAX);
     expect(many.names.at(-1)).toBe('>15');
-    expect(many.of([adgroup(39, 1)]).bucketByTask).toEqual([SIZE_BUCKETS_MAX - 1]);
+    expect(many.of([adgroup(39)]).bucketByTask).toEqual([SIZE_BUCKETS_MAX - 1]);
     expect(sizeDivisionOf([]).names).toEqual(['all']);
   });
 });
@@ -55,27 +53,24 @@ describe('a record', () => {
       { size: '0-10', taskCount: 3, queryLoss: 0.5, ...unmeasured, supportLoss: 0.75 },
       { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
     ]);
-    expect(viewOf([stepOf(1, losses)]).training?.bySize).toEqual(sizeMeansOf(losses, null));
-    expect(viewOf([stepOf(1)]).training?.bySize).toBeNull();
+  });
+
+  test('what adaptation gains is the loss before it less that after it', () => {
+    // 0.75 / 0.75, and what it fell by to 0.375 / 0.75
+    expect(sizeMeansOf(losses, { ...losses, queryLossBeforeSums: [0.75, 0] })).toEqual([
+      {
+        ...{ size: '0-10', taskCount: 3, queryLoss: 0.5, supportLoss: 0.75 },
+        queryLossBefore: 1,
+        gain: 0.5,
+      },
+      { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
+    ]);
   });
 
   it('keeps the last query loss before adaptation beside the one after it', () => {
-    const measured = { ...losses, queryLossBeforeSums: [0.75, 0] };
-    const events = [{ ...stepOf(1, measured), queryLossBefore: 0.875 }, stepOf(2, losses)];
+    const events = [{ ...stepOf(1, losses), queryLossBefore: 0.875 }, stepOf(2, losses)];
     expect(viewOf(events).training?.adaptation).toEqual({
       ...{ outerStep: 1, queryLossBefore: 0.875, queryLossAfter: 0.5 },
-      bySize: [
-        // 0.75 / 0.75, and what it fell by to 0.375 / 0.75
-        {
-          size: '0-10',
-          taskCount: 3,
-          queryLoss: 0.5,
-          queryLossBefore: 1,
-          gain: 0.5,
-          supportLoss: 0.75,
-        },
-        { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
-      ],
     });
     expect(viewOf([stepOf(1, losses)]).training?.adaptation).toBeNull();
   });

@@ -10,8 +10,9 @@ import {
   afterPlateaus,
   rateShareAt,
   scaleByAdam,
+  metaOptimizerOf,
+  steppedState,
 } from '../../../coordinator/training/meta-optimizer.js';
-import { metaOptimizerOf, steppedState } from '../../../coordinator/training/meta-optimizer.js';
 import type {
   OptimizerState,
   TrainingState,

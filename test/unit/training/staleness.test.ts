@@ -14,6 +14,7 @@ import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, tinyRun } from '../../fixtures/training/training-run.js';
+import { expectFailureOf } from '../../fixtures/failures.js';
 
 const RATE = 0.125;
 const AHEAD = 2;
@@ -87,9 +88,8 @@ describe('training with staleness', () => {
         return dispatcher.run(orders, read, signal, terms);
       },
     };
-    await expect(train({ ...stopped.options, dispatcher: aborting })).rejects.toMatchObject({
-      kind: 'interrupted',
-      report: { what: 'training was stopped; outer step 6 of 12 is safe' },
+    await expectFailureOf(train({ ...stopped.options, dispatcher: aborting }), 'interrupted', {
+      what: 'training was stopped; outer step 6 of 12 is safe',
     });
     expect([...stopped.checkpoints.states.keys()]).toEqual([6]);
     const { checkpoints } = stopped;
@@ -99,9 +99,9 @@ describe('training with staleness', () => {
 
   it('refuses to stop where outer steps overlap', async () => {
     const { options } = tinyRun(config, { stopAtOuterStep: 5 });
-    await expect(train(options)).rejects.toMatchObject({
-      kind: 'usage',
-      report: { expected: 'a stop at a multiple of 6', found: 'a stop at outer step 5' },
+    await expectFailureOf(train(options), 'usage', {
+      expected: 'a stop at a multiple of 6',
+      found: 'a stop at outer step 5',
     });
   });
 });

@@ -15,10 +15,7 @@ import { logisticConfig } from '../../fixtures/training/training-run.js';
 
 const config = logisticConfig({ outerSteps: 3, tasksPerOuterStep: 5, leavesPerOuterStepMin: 2 });
 
-/** Counts reads, and fails those with the given call numbers. */
-function countingStore(
-  failing: readonly number[] = [],
-): TaskStore & { readonly reads: number[][] } {
+function countingStore(): TaskStore & { readonly reads: number[][] } {
   const store = tinyTaskStore();
   const reads: number[][] = [];
   return {
@@ -26,7 +23,6 @@ function countingStore(
     reads,
     readTasks: (indices) => {
       reads.push([...indices]);
-      if (failing.includes(reads.length)) return Promise.reject(new Error('unreadable'));
       return store.readTasks(indices);
     },
   };

@@ -19,7 +19,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { basename } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
 import { capture } from '../engine/capture/capture.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { errorOf } from '../../../shared/base/errors.js';
 
 const OF_CPU = /^(libtensorflow(_cc|_framework)?\.so[.\d]*|tfjs_binding\.node)$/;
 const OF_GPU = /^lib(cudart|cublas|cublasLt|cudnn\w*)\.so[.\d]*$/;
@@ -341,9 +341,7 @@ export function requireFingerprint(
   { fingerprint, numerics }: Pick<DeviceReport, 'fingerprint' | 'numerics'>,
 ): void {
   if (demanded === undefined || demanded === fingerprint) return;
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'this machine computes other bits than the run',
+  throw errorOf('environment', 'this machine computes other bits than the run', {
     expected: `fingerprint ${demanded}`,
     found: `${fingerprint} (${numericsText(numerics)})`,
     cure:

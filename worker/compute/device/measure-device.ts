@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { errorOf } from '../../../shared/base/errors.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import {
   formatDeviceLine,
@@ -53,18 +53,14 @@ function cpuinfo(): string {
 export function requireDevice(demand: DeviceDemand, report: DeviceReport): void {
   if (demand === 'auto' || demand === report.device) return;
   if (demand === 'cpu')
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the CPU is demanded, yet TensorFlow computes on a GPU',
+    throw errorOf('environment', 'the CPU is demanded, yet TensorFlow computes on a GPU', {
       expected: 'the CPU (device: cpu)',
       found: formatDeviceLine(report),
       cure: 'start the worker with --device cpu, or demand device auto',
       isOfThisMachine: true,
     });
   const { backend, gpu, isNative } = report;
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'a GPU is demanded, yet TensorFlow computes on the CPU',
+  throw errorOf('environment', 'a GPU is demanded, yet TensorFlow computes on the CPU', {
     expected: 'a GPU (device: gpu)',
     found: `${backend}; ${gpu === null ? 'no GPU that this process may see' : gpuText(gpu)}`,
     cure:

@@ -7,7 +7,7 @@ import { createRequire, Module } from 'node:module';
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { BackendChoice } from './native-backend.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { nativeKernels, portableKernels, type Kernels, registerLeanGradients } from './kernels.js';
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import { dirname, join } from 'node:path';
@@ -169,9 +169,7 @@ async function portableEngine(name: string): Promise<Engine> {
 }
 
 function refused(what: string, refusals: readonly string[]): QianmoError {
-  return new QianmoError({
-    kind: 'environment',
-    what: `${what} did not load`,
+  return errorOf('environment', `${what} did not load`, {
     found: refusals.join('; '),
     cure: CURE,
   });

@@ -1,11 +1,9 @@
 /** The TensorFlow.js backends to choose from, and the members of the addon's that its public type hides. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { z } from 'zod';
 
 /** `auto`: native TensorFlow if it loads, else the fastest portable backend that does. */
-export const BackendChoiceSchema = z.enum(['auto', 'tensorflow', 'wasm', 'cpu']);
-export type BackendChoice = z.infer<typeof BackendChoiceSchema>;
+export type BackendChoice = 'auto' | 'tensorflow' | 'wasm' | 'cpu';
 
 /** A tensor as the binding describes it. */
 interface NativeTensor {

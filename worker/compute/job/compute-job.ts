@@ -1,6 +1,6 @@
 /** Computes a job: from its bytes to the bytes of its output, synchronously and in one scope. */
 
-import { assertNever, QianmoError } from '../../../shared/base/errors.js';
+import { assertNever, errorOf } from '../../../shared/base/errors.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
@@ -115,9 +115,7 @@ function specOf(
   const known = new Set([...spec.learned.variables, ...spec.learned.tables]);
   const unknown = [...learned.variables, ...learned.tables].filter((name) => !known.has(name));
   if (unknown.length === 0) return { ...spec, learned };
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the job requests gradients of parameters that its method does not train',
+  throw errorOf('data', 'the job requests gradients of parameters that its method does not train', {
     where,
     found: unknown.join(', '),
     cure: 'coordinator and worker must run the same version on the same store',
@@ -140,9 +138,7 @@ function requireWeights(work: GradientWork, taskCount: number, where: string): v
   const plan = methodPlanOf(method);
   const coldWeightCount = coldTaskWeights?.length ?? (plan.cold === null ? taskCount : 0);
   if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'a job needs one weight per task',
+  throw errorOf('data', 'a job needs one weight per task', {
     where,
     expected: `${taskCount} weights, and as many of a cold term`,
     found: `${taskWeights.length} and ${coldWeightCount}`,

@@ -11,7 +11,7 @@ import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
-import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
+import { ofThisMachine, QianmoError, errorOf } from '../../../shared/base/errors.js';
 import type {
   GivenTasks,
   JobExecutor,
@@ -81,6 +81,8 @@ export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
 
 /** Stores held open at once; the least recently used is closed beyond it. */
 const OPEN_STORE_COUNT_MAX = 4;
+/** Of decoded rows that a store keeps in memory. */
+const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 
 /** @throws QianmoError `environment` when the backend does not load or the device is not there. */
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
@@ -140,12 +142,11 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 }
 
 /** Opens stores where their references say. */
-export function openStoreOnDisk(cacheByteCountMax: number): ExecutorOptions['openStore'] {
-  return ({ address, digest, storage }) =>
-    openTaskStore(address, {
-      ...{ expectedDigest: digest, cacheByteCountMax },
-      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
-    });
+export function openStoreOnDisk({ address, digest, storage }: StoreReference): Promise<TaskStore> {
+  return openTaskStore(address, {
+    ...{ expectedDigest: digest, cacheByteCountMax: STORE_CACHE_BYTE_COUNT_MAX },
+    objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
+  });
 }
 
 interface OpenStores {
@@ -266,9 +267,7 @@ async function openVerified(
   if (store.digest === digest) return store;
   const found = store.digest;
   await store.close();
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the task store is not the one this job was planned on',
+  throw errorOf('data', 'the task store is not the one this job was planned on', {
     where: address,
     expected: `manifest digest ${digest}`,
     found,
@@ -289,9 +288,7 @@ export function refusingOutOfMemory<Result>(compute: () => Result): Result {
     return compute();
   } catch (error) {
     if (!isOutOfMemory(error)) throw error;
-    throw new QianmoError({
-      kind: 'environment',
-      what: "the device's memory does not hold a micro-batch",
+    throw errorOf('environment', "the device's memory does not hold a micro-batch", {
       expected: 'memory for training.microBatchRowsMax padded rows at a time',
       found: firstLineOf(error),
       cure: 'lower training.microBatchRowsMax, which changes the digest of the run, or use a device with more memory',

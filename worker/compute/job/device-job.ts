@@ -16,7 +16,7 @@ import {
 import { localIdsByTable, type LocalIds, type UnitDropout } from '../models/row-batch.js';
 import type { Engine } from '../engine/load-engine.js';
 import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { errorOf } from '../../../shared/base/errors.js';
 import { floatsOf, viewTensors } from '../../../shared/tensors/tensor-codec.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SHARED_KEPT_COUNT } from '../../process/compute-protocol.js';
@@ -155,9 +155,7 @@ function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor
   const coded = viewTensors(bytes, where);
   const tensors = floatsOf(coded);
   if (tensors !== null) return tensors;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'an input of a job has tensors that are not 32-bit floats',
+  throw errorOf('data', 'an input of a job has tensors that are not 32-bit floats', {
     where,
     found: [...coded.keys()].join(', '),
     cure: 'coordinator and worker must run the same version',
@@ -168,9 +166,7 @@ function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor
 function requireLayout(found: TensorLayout, expected: TensorLayout, where: string): void {
   const differences = layoutDifferences(found, expected);
   if (differences.length === 0) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the tensors of a job do not fit its model and tasks',
+  throw errorOf('data', 'the tensors of a job do not fit its model and tasks', {
     where,
     found: differences.join('; '),
     cure: 'coordinator and worker must run the same version on the same store',

@@ -5,7 +5,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
@@ -143,9 +143,7 @@ function fits({ tasks, microBatch }: Leaf, hasTaskAxis: boolean): boolean {
 }
 
 function misfit(found: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the leaves of a job do not fit its tasks',
+  return errorOf('data', 'the leaves of a job do not fit its tasks', {
     found,
     cure: 'coordinator and worker must run the same version on the same store',
   });

@@ -18,7 +18,7 @@ collectGarbageRarely();
 const { loadGivenPlugins } = await import('../../../shared/plugins/load-plugins.js');
 const { computeFailureOf } = await import('../../process/compute-protocol.js');
 const { values } = parseArgs({
-  options: { plugin: { type: 'string', multiple: true }, backend: { type: 'string' } },
+  options: { plugin: { type: 'string', multiple: true } },
 });
 const failure = await loadGivenPlugins(values.plugin ?? []).then(
   () => null,
@@ -33,16 +33,12 @@ if (failure === null) {
       // A parent that has gone is told nothing: its end ends this process.
       send: (reply) => process.send?.(reply, undefined, undefined, () => undefined),
     },
-    ({ backend, device, storeCacheByteCountMax }, reports) => {
-      const openStore = openStoreOnDisk(storeCacheByteCountMax);
-      return createExecutor({ openStore, backend, device, environment: process.env, ...reports });
-    },
+    ({ device }, reports) =>
+      createExecutor({ openStore: openStoreOnDisk, device, environment: process.env, ...reports }),
   );
   // The start request comes later, and finds the library loaded.
-  if (values.backend === 'auto' || values.backend === 'tensorflow') {
-    const { loadNativeAhead } = await import('../engine/load-engine.js');
-    loadNativeAhead();
-  }
+  const { loadNativeAhead } = await import('../engine/load-engine.js');
+  loadNativeAhead();
 } else {
   // The parent waits for the answer to its start request. It reports the failure and ends this process.
   const residentByteCount = process.memoryUsage.rss();

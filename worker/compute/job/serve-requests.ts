@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
-import { assertNever, QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, assertNever, errorOf } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { JobInput } from '../../../shared/queue/job-executor.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
@@ -186,9 +186,7 @@ function residentByteCount(): number {
 }
 
 function unknownRequest(error: z.ZodError): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the compute process was sent a request it does not know',
+  return errorOf('data', 'the compute process was sent a request it does not know', {
     found: z.prettifyError(error),
     cure: 'rebuild, so that parent and child are of one version: npm run build',
   });

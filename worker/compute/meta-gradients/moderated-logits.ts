@@ -67,7 +67,7 @@ export function scoredLogits(rows: RowsWithTrunk, state: TensorsByName): tfjs.Te
 }
 
 /**
- * The logits of the expected probabilities (`moderatedLogit` states the quadrature). Logits beyond the bound keep their gradient.
+ * The logits of the expected probabilities (`moderated-logit.ts` states the quadrature). Logits beyond the bound keep their gradient.
  *
  * @param logits and variances, `[taskCount, rowExtent]`
  */

@@ -99,26 +99,7 @@ export interface Evidence {
   readonly firstMs: number | null;
 }
 
-/** Impressions by how they came to be shown, settled or not. */
-interface Served {
-  readonly impressions: number;
-  /** Impressions that exploration gave. */
-  readonly explored: number;
-  /** Sum of the probabilities with which the slots showed what they showed. */
-  readonly propensities: number;
-}
-
 type FeedbackSettings = ExplorationConfig['feedback'];
-
-interface OpenEvent {
-  adgroup: string | null;
-  reward: number | null;
-  /** The time of the impression, or of the reward while there is no impression. */
-  shownMs: number;
-  /** The time of arrival here, by which windows and lifetimes end. */
-  arrivedMs: number;
-  isSettled: boolean;
-}
 
 /** An explored slot of which no impression was reported. */
 interface AwaitedSlot {
@@ -126,51 +107,44 @@ interface AwaitedSlot {
   readonly decidedMs: number;
 }
 
-interface AdgroupEvidence {
-  impressions: number;
-  rewards: number;
-  open: number;
-  firstMs: number;
-  lastMs: number;
-  served: Served;
-}
+/** Impressions by how they came to be shown, settled or not. */
+const ServedSchema = z.strictObject({
+  impressions: z.number(),
+  /** Impressions that exploration gave. */
+  explored: z.number(),
+  /** Sum of the probabilities with which the slots showed what they showed. */
+  propensities: z.number(),
+});
+type Served = Readonly<z.infer<typeof ServedSchema>>;
+
+const OpenEventSchema = z.strictObject({
+  adgroup: name.nullable(),
+  reward: z.number().nullable(),
+  /** The time of the impression, or of the reward while there is no impression. */
+  shownMs: epochMs,
+  /** The time of arrival here, by which windows and lifetimes end. */
+  arrivedMs: epochMs,
+  isSettled: z.boolean(),
+});
+type OpenEvent = z.infer<typeof OpenEventSchema>;
+
+const AdgroupEvidenceSchema = z.strictObject({
+  impressions: z.number(),
+  rewards: z.number(),
+  open: z.number(),
+  firstMs: epochMs,
+  lastMs: epochMs,
+  served: ServedSchema,
+});
+type AdgroupEvidence = z.infer<typeof AdgroupEvidenceSchema>;
 
 const MS_PER_SECOND = 1000;
 const NOTHING_SERVED: Served = { impressions: 0, explored: 0, propensities: 0 };
 const NO_EVIDENCE: Evidence = { impressions: 0, rewards: 0, open: 0, firstMs: null };
 
-const ServedSchema = z.strictObject({
-  impressions: z.number(),
-  explored: z.number(),
-  propensities: z.number(),
-});
-
 const SnapshotSchema = z.strictObject({
-  events: z.array(
-    z.tuple([
-      name,
-      z.strictObject({
-        adgroup: name.nullable(),
-        reward: z.number().nullable(),
-        shownMs: epochMs,
-        arrivedMs: epochMs,
-        isSettled: z.boolean(),
-      }),
-    ]),
-  ),
-  adgroups: z.array(
-    z.tuple([
-      name,
-      z.strictObject({
-        impressions: z.number(),
-        rewards: z.number(),
-        open: z.number(),
-        firstMs: epochMs,
-        lastMs: epochMs,
-        served: ServedSchema,
-      }),
-    ]),
-  ),
+  events: z.array(z.tuple([name, OpenEventSchema])),
+  adgroups: z.array(z.tuple([name, AdgroupEvidenceSchema])),
   served: ServedSchema,
   lateCount: z.number(),
   duplicateCount: z.number(),

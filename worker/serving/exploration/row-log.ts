@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import { ROW_FILE_KEY, ROW_FILE_PREFIX } from '../../../shared/config/row-record.js';
 import { warningEvent, type RunEventSink } from '../../../shared/events/run-events.js';
@@ -26,21 +26,24 @@ const RETRY_MS = 5_000;
 const COMPRESSED = '.gz';
 const LINE_END = 0x0a;
 
-interface RowLogOptions {
+export interface RowsPlace {
   /** Takes the files. Any number of processes may share it. */
   readonly store: ObjectStore;
   /** Holds files until they are delivered; no other process may use it. */
   readonly spool: string;
+  /** The age at which a file is delivered. */
+  readonly deliverySeconds: number;
+  /** Bytes of all objects in the store. */
+  readonly storeByteCountMax: number;
+}
+
+interface RowLogOptions extends RowsPlace {
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   /** Names the files of this process: 16 hexadecimal digits. */
   readonly nonce: string;
   /** The first line of each file. */
   readonly firstLine: string;
-  /** The age at which a file is delivered. */
-  readonly deliverySeconds: number;
-  /** Bytes of all objects in the store. */
-  readonly storeByteCountMax: number;
   readonly fileByteCountMax?: number;
   readonly spoolByteCountMax?: number;
 }
@@ -272,9 +275,7 @@ export class RowLog {
 
   #full(): QianmoError {
     const { spool, store, spoolByteCountMax } = this.#options;
-    return new QianmoError({
-      kind: 'environment',
-      what: 'too many rows wait for their store, so no more are logged',
+    return errorOf('environment', 'too many rows wait for their store, so no more are logged', {
       where: spool,
       expected: `at most ${spoolByteCountMax} bytes`,
       cure: `look why ${store.address} takes no files`,
@@ -282,9 +283,7 @@ export class RowLog {
   }
 
   #tooSlow(): QianmoError {
-    return new QianmoError({
-      kind: 'environment',
-      what: 'the disk takes too long to log a ranking',
+    return errorOf('environment', 'the disk takes too long to log a ranking', {
       where: this.#options.spool,
       cure: 'look at the disk of that folder; rankings go on without being logged',
     });

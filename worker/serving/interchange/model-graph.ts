@@ -115,7 +115,7 @@ class ModelGraphWriter {
     return this.#moderated(this.#sumOf(terms), null);
   }
 
-  /** The logit of the expected probability where blocks have variances: `moderatedLogit` as a graph. */
+  /** The logit of the expected probability where blocks have variances, by the nodes of `moderated-logit.ts`. */
   #moderated(logit: GraphValue, outputInput: GraphValue | null): GraphValue {
     const graph = this.#graph;
     if (!this.#arrays.isOwn(VARIANCES)) return logit;

@@ -7,7 +7,7 @@
 import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import { readFileOf } from '../../../shared/bundle/array-files.js';
 import { type BlobRef, blobKeyOf } from '../../../shared/storage/blob-store.js';
@@ -73,9 +73,7 @@ class CachedFiles implements BundleFiles {
     const sizes = new Map(files.map(({ sha256, byteCount }) => [sha256, byteCount]));
     const byteCount = [...sizes.values()].reduce((sum, size) => sum + size, 0);
     if (byteCount > byteCountMax)
-      throw new QianmoError({
-        kind: 'environment',
-        what: 'the bundle is larger than the cache of bundle files',
+      throw errorOf('environment', 'the bundle is larger than the cache of bundle files', {
         where: folder,
         expected: `at most ${byteCountMax} bytes`,
         found: `${byteCount} bytes`,

@@ -8,7 +8,7 @@ import { statSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { failureRecordOf } from '../../../shared/base/failure-record.js';
 import { damagedFile } from '../../../shared/bundle/array-files.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
@@ -170,9 +170,7 @@ class MappedFiles {
       return slot;
     } catch (cause) {
       if (slot !== null) this.#free.push(slot);
-      throw new QianmoError({
-        kind: 'environment',
-        what: 'a file of the bundle cannot be mapped into memory',
+      throw errorOf('environment', 'a file of the bundle cannot be mapped into memory', {
         where: at(paths, 0),
         cure: 'check the limits on memory (ulimit -v) and on mappings (vm.max_map_count), and the disk',
         cause,

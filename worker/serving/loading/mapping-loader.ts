@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { errorOf } from '../../../shared/base/errors.js';
 import { errorFromRecord, type FailureRecord } from '../../../shared/base/failure-record.js';
 import type { ReadFiles } from '../../../shared/bundle/array-files.js';
 import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
@@ -173,8 +173,8 @@ export class MappingLoader implements BundleLoader {
   #end(thread: Worker, cause: Error): void {
     if (thread !== this.#thread) return;
     this.#thread = null;
-    const failure = new QianmoError({
-      ...{ kind: 'failed', what: 'the thread that loads bundles ended', found: cause.message },
+    const failure = errorOf('failed', 'the thread that loads bundles ended', {
+      found: cause.message,
       cure: 'report it; the bundle in use stays, and the next poll tries again',
       cause,
     });

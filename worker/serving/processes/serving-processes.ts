@@ -6,7 +6,7 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { errorFromRecord, type FailureRecord } from '../../../shared/base/failure-record.js';
 import { endInTime, superviseProcess } from '../../../shared/base/supervise.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
@@ -121,9 +121,7 @@ export class ServingProcesses {
   get first(): ReadyReply {
     const [first] = this.#ready.values();
     if (first !== undefined) return first;
-    throw new QianmoError({
-      kind: 'transient',
-      what: 'no process answers at present',
+    throw errorOf('transient', 'no process answers at present', {
       cure: 'wait until one is started again',
     });
   }
@@ -289,9 +287,7 @@ function takerOf(child: ChildProcess): Taker {
 }
 
 function endedEarly(how: string): QianmoError {
-  return new QianmoError({
-    kind: 'failed',
-    what: 'a process of the server ended before it was ready',
+  return errorOf('failed', 'a process of the server ended before it was ready', {
     found: how,
     cure: 'see what it wrote above; the machine may lack memory',
   });

@@ -3,8 +3,11 @@
  * has a copy of the state of each log that it joins, appends through the parent, and is told of all lines in one order.
  */
 
-import { errorFromRecord, failureRecordOf } from '../../../shared/base/failure-record.js';
-import type { FailureRecord } from '../../../shared/base/failure-record.js';
+import {
+  errorFromRecord,
+  failureRecordOf,
+  type FailureRecord,
+} from '../../../shared/base/failure-record.js';
 import type { JobInput } from '../../../shared/queue/job-executor.js';
 import type { AdaptEngine } from '../server/live-adapter.js';
 import type { FileLog, LogState, SharedLog } from '../state/shared-log.js';

@@ -29,7 +29,7 @@ import {
   type AnswerField,
   type RankingBody,
 } from './ranking-body.js';
-import { RefusedRequest } from './refused-request.js';
+import { type RefusedRequest, refusalOf } from './refused-request.js';
 
 const SLOTS_PER_CANDIDATE = 4;
 
@@ -153,9 +153,7 @@ function requireDifferent({ hashes, candidateCount }: Estimates, body: RankingBo
 }
 
 function sameCandidate(candidate: number, earlier: number): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'a candidate is in the request twice',
+  return refusalOf('wrong-value', 'a candidate is in the request twice', {
     where: `candidate ${candidate}`,
     expected: 'each adgroup once, or with other features, as of another material',
     found: `the adgroup and the features of candidate ${earlier}`,
@@ -308,9 +306,7 @@ export function answerListsOf(
 }
 
 function noSuchField(field: AnswerField): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: `the answer of this path has no "${field}"`,
+  return refusalOf('wrong-value', `the answer of this path has no "${field}"`, {
     where: 'fields',
     cure: 'ask for it at /v1/rank',
   });

@@ -7,7 +7,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { BundleKeeper, CanaryKeeper } from './bundle-keeper.js';
 import type { BundleWish } from './ranking-body.js';
-import { RefusedRequest, type RefusalReason } from './refused-request.js';
+import { type RefusalReason, refusalOf } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
 
 /** Outcomes of requests since the server was started. */
@@ -137,13 +137,12 @@ export class RouteTable {
     const endpoint =
       exact ?? (parameter === '' ? undefined : this.#patterns.get(path.slice(0, lastAt)));
     if (endpoint === undefined)
-      throw new RefusedRequest({
-        ...{ reason: 'no-such-path', what: 'there is no such path' },
+      throw refusalOf('no-such-path', 'there is no such path', {
         ...{ expected: this.#paths, found: path },
       });
     if (endpoint.method === (method === 'HEAD' ? 'GET' : method)) return { endpoint, parameter };
-    throw new RefusedRequest({
-      ...{ reason: 'wrong-method', what: 'the path takes another method', where: path },
+    throw refusalOf('wrong-method', 'the path takes another method', {
+      where: path,
       expected: endpoint.method === 'GET' ? 'GET, HEAD' : 'POST',
       found: method,
     });

@@ -30,7 +30,7 @@ import { Catalog, isCatalogLine, type CatalogLine } from './catalog.js';
 import { supportTaskOf, type LabelledRows } from './kernel-adapter.js';
 import type { LiveNotes } from './live-blocks.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
-import { RefusedRequest, refusedValue } from './refused-request.js';
+import { RefusedRequest, refusedValue, refusalOf } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
 
 const LiveRowsSchema = z.strictObject({
@@ -282,8 +282,7 @@ export class LiveAdapter {
    */
   async describe(line: CatalogLine): Promise<void> {
     if (!this.catalog.hasRoomFor(line))
-      throw new RefusedRequest({
-        ...{ reason: 'queue-full', what: 'the catalog has no room for another adgroup' },
+      throw refusalOf('queue-full', 'the catalog has no room for another adgroup', {
         cure: 'send fewer attributes, or begin another state folder with the adgroups that are left',
       });
     await this.#log.append(JSON.stringify(line));
@@ -312,8 +311,7 @@ export class LiveAdapter {
       adapted = { bundle: bundle.digest, task };
     }
     if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text))
-      throw new RefusedRequest({
-        ...{ reason: 'queue-full', what: 'there is no room for the rows of another adgroup' },
+      throw refusalOf('queue-full', 'there is no room for the rows of another adgroup', {
         cure: 'remove some by an empty list of rows, or export the run again with them',
       });
     const own: OwnRows = { adapted, served: Promise.resolve() };
@@ -533,9 +531,7 @@ function labelIndexOf(
     if (block !== UNKNOWN_BLOCK) return at(labels, block);
     if (manifest.labels.length === 1) return 0;
   }
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'it is not known which label the rows have',
+  throw refusalOf('wrong-value', 'it is not known which label the rows have', {
     where: 'segment',
     expected: `one of ${manifest.labels.map((label) => label.segment).join(', ')}`,
     found: segment ?? 'no segment, and an adgroup that the bundle does not know',
@@ -562,8 +558,7 @@ function encodedRows(
   for (const [place, row] of rows.entries()) {
     const isClick = label.loss === 'binary';
     if (isClick && (row.label < 0 || row.label > 1))
-      throw new RefusedRequest({
-        ...{ reason: 'wrong-value', what: 'the label of a click is not one' },
+      throw refusalOf('wrong-value', 'the label of a click is not one', {
         ...{ where: `rows.${place}.label`, expected: 'from 0 to 1: clicks over impressions' },
         found: String(row.label),
       });

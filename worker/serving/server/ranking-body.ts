@@ -32,7 +32,7 @@ import {
   type HashesColumn,
   type TextsColumn,
 } from '../candidate-columns.js';
-import { jsonOf, parseWith, RefusedRequest, type Refusal } from './refused-request.js';
+import { jsonOf, parseWith, RefusedRequest, type Refusal, refusalOf } from './refused-request.js';
 import { isUtf8 } from 'node:buffer';
 import { int32At, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import type { ColumnsAddon } from '../kernel-scorer.js';
@@ -649,9 +649,7 @@ function splits(bytes: Uint8Array, end: number): boolean {
 }
 
 function malformedBody(found: string, expected: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'malformed',
-    what: 'the columns of the body are not as they must be',
+  return refusalOf('malformed', 'the columns of the body are not as they must be', {
     ...{ expected, found },
     cure: 'infra/docs/serving.md describes the layout',
   });

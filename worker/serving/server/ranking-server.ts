@@ -34,6 +34,7 @@ import {
   STATUS_BY_REASON,
   type Refusal,
   type RefusalReason,
+  refusalOf,
 } from './refused-request.js';
 import {
   CONNECTIONS_MAX,
@@ -551,9 +552,7 @@ function requireToken(headers: IncomingHttpHeaders, token: string | null): void 
   if (token === null) return;
   const found = headers.authorization ?? '';
   if (timingSafeEqual(digestOf(found), digestOf(`Bearer ${token}`))) return;
-  throw new RefusedRequest({
-    reason: 'unauthorised',
-    what: 'the request has no token, or another one',
+  throw refusalOf('unauthorised', 'the request has no token, or another one', {
     where: 'header Authorization',
     expected: 'Bearer and the token that the server was started with, for writes its own',
     cure: 'ask whoever runs the server for the token',
@@ -569,9 +568,7 @@ function mediaTypeIn(headers: IncomingHttpHeaders, mediaTypes: readonly string[]
   const encoding = headers['content-encoding'] ?? 'identity';
   const mediaType = (type.split(';', 1)[0] ?? '').trim().toLowerCase();
   if (mediaTypes.includes(mediaType) && encoding === 'identity') return mediaType;
-  throw new RefusedRequest({
-    reason: 'wrong-content-type',
-    what: 'the body is of another type, or compressed',
+  throw refusalOf('wrong-content-type', 'the body is of another type, or compressed', {
     where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
     expected: `Content-Type ${mediaTypes.join(' or ')}, not compressed`,
     found: encoding === 'identity' ? type : encoding,
@@ -584,9 +581,7 @@ function deadlineIn(headers: IncomingHttpHeaders, ofServerMs: number): number {
   if (text === undefined) return ofServerMs;
   const askedMs = typeof text === 'string' && /^\d{1,5}$/.test(text) ? Number(text) : NaN;
   if (askedMs >= 1 && askedMs <= DEADLINE_MS_MAX) return Math.min(askedMs, ofServerMs);
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the deadline is not a number of milliseconds',
+  throw refusalOf('wrong-value', 'the deadline is not a number of milliseconds', {
     where: `header ${DEADLINE_HEADER}`,
     expected: `a whole number from 1 to ${DEADLINE_MS_MAX}`,
     found: String(text),
@@ -599,9 +594,7 @@ function twoHosts(): RefusedRequest {
 }
 
 function tooLarge(found: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'too-large',
-    what: 'the body is too large',
+  return refusalOf('too-large', 'the body is too large', {
     expected: `at most ${BODY_BYTE_COUNT_MAX} bytes`,
     found,
     cure: 'send fewer candidates, or send them in binary',
@@ -609,9 +602,7 @@ function tooLarge(found: string): RefusedRequest {
 }
 
 function tooMany(expected: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'too-many-bodies',
-    what: 'too many bodies are being received',
+  return refusalOf('too-many-bodies', 'too many bodies are being received', {
     expected: `at most ${expected}`,
     cure: 'ask again later, or start more servers',
   });

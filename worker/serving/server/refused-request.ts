@@ -49,6 +49,14 @@ export class RefusedRequest extends Error {
   }
 }
 
+export function refusalOf(
+  reason: RefusalReason,
+  what: string,
+  known: Omit<Refusal, 'reason' | 'what'> = {},
+): RefusedRequest {
+  return new RefusedRequest({ reason, what, ...known });
+}
+
 /** A value that does not fit the bundle, as the encoder reports it. */
 export function refusedValue(error: QianmoError, where: string): RefusedRequest {
   const { what, expected, found, cure } = error.report;

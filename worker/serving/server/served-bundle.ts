@@ -1,6 +1,6 @@
 /** A bundle as a server ranks with it: read, self-checked, with a scorer for each set of context features. */
 
-import type { LiveCandidates } from './live-blocks.js';
+import { type LiveCandidates, LiveBlocks } from './live-blocks.js';
 import {
   at,
   float32At,
@@ -9,18 +9,17 @@ import {
   float64At,
   uint8At,
 } from '../../../shared/base/arrays.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { Catalog } from './catalog.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
 import { KernelAdapter } from './kernel-adapter.js';
-import { LiveBlocks } from './live-blocks.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows, type RankingRequest } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';
-import { RefusedRequest, type Refusal } from './refused-request.js';
+import { RefusedRequest, type Refusal, refusalOf } from './refused-request.js';
 import { requireCovered } from '../scoring-plan.js';
 import { wronglyLookedUp, type Difference } from './self-check.js';
 import { StartBlocks } from './start-blocks.js';
@@ -174,9 +173,7 @@ export class ServedBundle {
   }
 
   #failedCheck({ what, expected, found }: Difference, where: string): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: `the bundle fails its self-check: ${what}`,
+    return errorOf('data', `the bundle fails its self-check: ${what}`, {
       where,
       expected: `${expected} as the export has it`,
       found: `${found} by ${this.scorerName}`,
@@ -340,18 +337,14 @@ function requireEachColumnOnce(
     (name) => features.has(name) || taskColumns.includes(name),
   );
   if (twice === undefined) return;
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: `the context has a column that the candidates have: "${twice}"`,
+  throw refusalOf('wrong-value', `the context has a column that the candidates have: "${twice}"`, {
     where: `context.${twice}`,
     cure: 'give each column once: to the context or to the candidates',
   });
 }
 
 function otherBundle(digest: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'other-bundle',
-    what: 'another bundle is served than the request names',
+  return refusalOf('other-bundle', 'another bundle is served than the request names', {
     where: 'bundle',
     found: digest,
     cure: 'read the dictionaries of the bundle that is served, or send texts and name no bundle',

@@ -5,7 +5,7 @@
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { RefusedRequest } from './refused-request.js';
+import { type RefusedRequest, refusalOf } from './refused-request.js';
 
 interface QueuedWork {
   readonly arrivalMs: number;
@@ -42,9 +42,7 @@ export class WorkQueue {
     if (waitedMs + waitMs > work.deadlineMs)
       throw pastDeadline(work, `about ${Math.round(waitedMs + waitMs)} ms`);
     if (this.length >= this.#countMax)
-      throw new RefusedRequest({
-        reason: 'queue-full',
-        what: 'too many requests wait for the scorer',
+      throw refusalOf('queue-full', 'too many requests wait for the scorer', {
         expected: `fewer than ${this.#countMax}`,
         cure: 'ask again later, or start more servers',
       });
@@ -77,9 +75,7 @@ export class WorkQueue {
 }
 
 function pastDeadline({ deadlineMs }: QueuedWork, found: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'deadline',
-    what: 'the request would wait, or has waited, past its deadline',
+  return refusalOf('deadline', 'the request would wait, or has waited, past its deadline', {
     expected: `at most ${deadlineMs} ms`,
     found,
     cure: 'ask again later, or start more servers',

@@ -1,7 +1,7 @@
 /** The one process that writes the state in a folder, by a lease that the folder contains. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { holdLease } from '../../../shared/storage/lease.js';
 import type { ProcessIdentity } from '../../../shared/storage/process-identity.js';
@@ -36,9 +36,7 @@ export async function ownFolder(
     ...{ start, clock, beatIntervalMs: RENEWAL_INTERVAL_MS, silenceMsMax: SILENCE_MAX_MS },
     onWait: (holder) => onWatched(nameOf(holder.process), SILENCE_MAX_MS),
     busyError: (holder) =>
-      new QianmoError({
-        kind: 'usage',
-        what: 'another process keeps its state in this folder',
+      errorOf('usage', 'another process keeps its state in this folder', {
         where: folder,
         found: nameOf(holder.process),
         cure: 'give another --state; --redis shares the evidence of --explore',

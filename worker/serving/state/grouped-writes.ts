@@ -1,6 +1,6 @@
 /** Items that are added while a write is under way share the next write. */
 
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 
 /** More than this is refused. */
 const WAITING_BYTE_COUNT_MAX = 64 * 2 ** 20;
@@ -53,9 +53,7 @@ export class GroupedWrites<Item> {
 }
 
 function tooSlow(): QianmoError {
-  return new QianmoError({
-    kind: 'environment',
-    what: 'too much waits to be written',
+  return errorOf('environment', 'too much waits to be written', {
     expected: `at most ${WAITING_BYTE_COUNT_MAX} bytes`,
     cure: 'send it again later; the disk or Redis is too slow for it',
   });

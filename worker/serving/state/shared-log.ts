@@ -8,7 +8,7 @@ import { writeSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { type QianmoError, errorOf } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
 import { openAppendedLines } from '../../../shared/events/event-log.js';
 import { replaceByPieces } from '../../../shared/storage/file-bytes.js';
@@ -162,8 +162,8 @@ function partsOf(line: string): readonly string[] {
 }
 
 function damagedLog(where: string, cause: unknown): QianmoError {
-  return new QianmoError({
-    ...{ kind: 'data', what: 'the log of the state is damaged', where, cause },
+  return errorOf('data', 'the log of the state is damaged', {
+    ...{ where, cause },
     expected: 'lines as a ranking server writes them',
     cure: 'restore the file from a copy, or move it away to begin without it',
   });

@@ -71,12 +71,8 @@ const ZIPF_EXPONENT = 1.2;
 const TABLE_DEVIATION = 0.05;
 
 /** Writes every array of `workloads` into `folder`. */
-export function writeWorkloads(
-  folder: string,
-  workloads = FULL_SIZE,
-  batchCount = 4,
-  seed = 20240601,
-): WorkloadDescription {
+export function writeWorkloads(folder: string): WorkloadDescription {
+  const [workloads, batchCount, seed] = [FULL_SIZE, 4, 20240601];
   mkdirSync(folder, { recursive: true });
   const arrays: WorkloadDescription['arrays'] = {};
   const write = (name: string, shape: number[], values: ArrayValues): void => {

@@ -5,24 +5,20 @@
 
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { S3ObjectStore } from '../../../../shared/storage/s3-object-store.js';
-import { s3FaultProxy, type S3FaultProxy } from '../../../fixtures/faults/s3-fault-proxy.js';
-import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
+import { s3FaultProxy } from '../../../fixtures/faults/s3-fault-proxy.js';
+import { canMountDisks, smallDisk } from '../../../fixtures/faults/small-disk.js';
 import { serveCommand } from '../../../fixtures/serving/served-command.js';
-import {
-  posted,
-  selfCheckCandidates,
-  twoBundles,
-  type TwoBundles,
-} from '../../../fixtures/serving/served-export.js';
+import { twoBundles, type TwoBundles } from '../../../fixtures/serving/served-export.js';
 import {
   canStartS3,
   S3_SUITE_SUFFIX,
   startS3Buckets,
-  type S3Buckets,
 } from '../../../fixtures/stores/s3-buckets.js';
+import { openedOnce } from '../../../fixtures/opened.js';
+import { checkedScore } from '../../../fixtures/serving/mapped-server.js';
 
 const DISK_BYTE_COUNT = 8 * 2 ** 20;
 /** More than one request of a file is tried, so that the server sees the fault and then its end. */
@@ -32,32 +28,19 @@ const isPossible = canStartS3 && canMountDisks;
 const suffix = isPossible ? '' : `${S3_SUITE_SUFFIX} (SKIPPED without a small disk)`;
 
 describe.skipIf(!isPossible)(`bundles in S3${suffix}`, () => {
+  const disk = openedOnce(() => Promise.resolve(smallDisk(DISK_BYTE_COUNT)));
+  const buckets = openedOnce(startS3Buckets);
+  const proxy = openedOnce(() => s3FaultProxy(buckets.options.endpoint));
   let bundles: TwoBundles;
-  let buckets: S3Buckets;
-  let proxy: S3FaultProxy;
-  let disk: SmallDisk;
   let store: S3ObjectStore;
   beforeAll(async () => {
-    buckets = await startS3Buckets();
     await buckets.makeBucket('models');
     store = new S3ObjectStore({ ...buckets.options, bucket: 'models', prefix: 'shop' });
     bundles = await twoBundles(store);
-    proxy = await s3FaultProxy(buckets.options.endpoint);
-    disk = smallDisk(DISK_BYTE_COUNT);
-  });
-  afterAll(async () => {
-    await proxy.close();
-    await buckets.stop();
-    disk.close();
   });
 
   async function expectScoresOf(url: string, digest: string): Promise<void> {
-    const candidates = selfCheckCandidates(bundles.loaded[0]);
-    const { status, body } = await posted(`${url}/v1/score`, { candidates });
-    expect([status, body['bundle']]).toEqual([200, digest]);
-    const { logits } = bundles.loaded[bundles.digests.indexOf(digest)]!.selfCheck;
-    for (const [row, score] of (body['scores'] as readonly number[]).entries())
-      expect(Math.abs(score - logits[row]!)).toBeLessThan(1e-4);
+    expect(await checkedScore(url, bundles)).toBe(digest);
   }
 
   test('are served through faults of the bucket and a full disk of the cache', async () => {

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { serveCommand, type ServedCommand } from '../../../fixtures/serving/served-command.js';
 import {
@@ -12,19 +12,18 @@ import {
   RANKED,
 } from '../../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../../fixtures/opened.js';
 
 const IDLE_COUNT = 10_000;
 const OPENED_AT_ONCE = 200;
 const SLOW_COUNT = 200;
 
-let room: Awaited<ReturnType<typeof temporaryFolder>>;
+const room = openedOnce(temporaryFolder);
 let served: ServedCommand;
 beforeAll(async () => {
-  room = await temporaryFolder();
   await exportTwoBundles(new FileObjectStore({ folder: room.path }));
   served = await serveCommand(room.path, room.path);
 });
-afterAll(() => room.remove());
 
 /** A connection with an answered request, which the server keeps. */
 async function kept(port: number): Promise<Socket> {

@@ -1,20 +1,13 @@
 /** A bundle that cannot be taken for a fault that may pass: it is tried at every poll, and told once for each reason. */
 
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 import { BundleKeeper, CanaryKeeper } from '../../../../worker/serving/server/bundle-keeper.js';
-import {
-  readingLoader,
-  twoBundles,
-  type TwoBundles,
-} from '../../../fixtures/serving/served-export.js';
+import { readingLoader, twoBundles } from '../../../fixtures/serving/served-export.js';
 
-let bundles: TwoBundles;
-beforeAll(async () => {
-  bundles = await twoBundles();
-});
+const bundles = await twoBundles();
 
 /** A keeper whose label moves to the second bundle, which cannot be loaded while there is a fault. */
 async function faultyKeeper(name: 'latest' | 'canary') {

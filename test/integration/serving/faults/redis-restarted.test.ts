@@ -5,7 +5,7 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import {
@@ -14,10 +14,11 @@ import {
 } from '../../../../worker/serving/exploration/evidence-ledger.js';
 import { RedisLog } from '../../../../worker/serving/state/redis-log.js';
 import { settingsOf } from '../../../fixtures/decision-input.js';
-import { redisForTest, type RedisForTest } from '../../../fixtures/queue/redis-for-test.js';
+import { redisForTest } from '../../../fixtures/queue/redis-for-test.js';
 import { serveCommand } from '../../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted } from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../../fixtures/opened.js';
 
 const POLICY = {
   ...{ mode: 'active', policy: 'epsilon-greedy', slots: [1] },
@@ -29,16 +30,11 @@ const SLATES = 60;
 /** Kills amid the sending. */
 const KILLS = 2;
 
-let room: TemporaryFolder;
-let redis: RedisForTest;
+const room = openedOnce(temporaryFolder);
+const redis = openedOnce(redisForTest);
 beforeAll(async () => {
-  [room, redis] = await Promise.all([temporaryFolder(), redisForTest()]);
   await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }));
   await writeFile(join(room.path, 'policy.yaml'), JSON.stringify({ exploration: POLICY }));
-});
-afterAll(async () => {
-  await redis.close();
-  await room.remove();
 });
 
 interface Slate {

@@ -5,14 +5,14 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
+import { canMountDisks, smallDisk } from '../../../fixtures/faults/small-disk.js';
 import { serveCommand, type ServedCommand } from '../../../fixtures/serving/served-command.js';
 import { exportTwoBundles, posted, RANKED } from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../../fixtures/opened.js';
 
-const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 const POLICY = {
   ...{ mode: 'active', policy: 'epsilon-greedy', slots: [1] },
   share: { kind: 'fixed', share: 0.5 },
@@ -29,17 +29,11 @@ const FULL_AFTER_MAX = 200;
 const suffix = canMountDisks ? '' : ' (SKIPPED: no file system can be mounted here)';
 
 describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
-  let room: TemporaryFolder;
-  let disk: SmallDisk;
+  const room = openedOnce(temporaryFolder);
+  const disk = openedOnce(() => Promise.resolve(smallDisk(2 ** 20)));
   beforeAll(async () => {
-    room = await temporaryFolder();
-    disk = smallDisk(2 ** 20);
-    await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }), METHOD);
+    await exportTwoBundles(new FileObjectStore({ folder: join(room.path, 'bundles') }));
     await writeFile(join(room.path, 'policy.yaml'), JSON.stringify({ exploration: POLICY }));
-  });
-  afterAll(async () => {
-    await room.remove();
-    disk.close();
   });
 
   function served(): Promise<ServedCommand> {

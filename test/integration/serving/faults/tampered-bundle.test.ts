@@ -6,28 +6,20 @@
 import { readFileSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../../../shared/base/random.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import {
   checkedScore,
   mappableBundles,
   mappedServer,
-  type MappedServer,
 } from '../../../fixtures/serving/mapped-server.js';
-import type { TwoBundles } from '../../../fixtures/serving/served-export.js';
-import type { TemporaryFolder } from '../../../fixtures/temporary-folder.js';
 
 /** Requests that are under way while the label moves. */
 const ASKED = 3;
 
-let bundles: TwoBundles;
-let room: TemporaryFolder;
-let server: MappedServer;
-beforeAll(async () => {
-  ({ bundles, room } = await mappableBundles());
-  server = await mappedServer(bundles);
-});
+const { bundles, room } = await mappableBundles();
+const server = await mappedServer(bundles);
 afterAll(async () => {
   await server.close();
   await room.remove();

@@ -5,7 +5,7 @@
 
 import { copyFile, rename, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { serveCommand } from '../../../fixtures/serving/served-command.js';
@@ -16,15 +16,14 @@ import {
   type TwoBundles,
 } from '../../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../../fixtures/opened.js';
 
+const room = openedOnce(temporaryFolder);
 let bundles: TwoBundles;
-let room: Awaited<ReturnType<typeof temporaryFolder>>;
 beforeAll(async () => {
   await scoringAddon.install(() => undefined, { retry: true });
-  room = await temporaryFolder();
   bundles = await twoBundles(new FileObjectStore({ folder: room.path }));
 });
-afterAll(() => room.remove());
 
 /** Whether the request was answered, with the scores of the bundle; a connection that breaks is no answer. */
 async function isAnswered(url: string): Promise<boolean> {

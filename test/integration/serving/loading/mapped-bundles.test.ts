@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/native-addons.mjs';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
@@ -15,17 +15,12 @@ import {
   mappableBundles,
   mappedServer,
 } from '../../../fixtures/serving/mapped-server.js';
-import { exportChangeOf, type TwoBundles } from '../../../fixtures/serving/served-export.js';
-import type { TemporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { exportChangeOf } from '../../../fixtures/serving/served-export.js';
 
 /** A hundred where there is time; every swap is the same. */
 const SWAP_COUNT = 24;
 
-let bundles: TwoBundles;
-let room: TemporaryFolder;
-beforeAll(async () => {
-  ({ bundles, room } = await mappableBundles());
-});
+const { bundles, room } = await mappableBundles();
 afterAll(() => room.remove());
 
 /** Mappings of files of the bundles. */

@@ -4,30 +4,25 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-store.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
 import { stopped } from '../../../fixtures/faults/processes.js';
 import { serveCommand } from '../../../fixtures/serving/served-command.js';
-import {
-  posted,
-  selfCheckCandidates,
-  twoBundles,
-  type TwoBundles,
-} from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder, type TemporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { twoBundles, type TwoBundles } from '../../../fixtures/serving/served-export.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { openedOnce } from '../../../fixtures/opened.js';
+import { checkedScore } from '../../../fixtures/serving/mapped-server.js';
 
 const TWO = ['--processes', '2'];
 
+const room = openedOnce(temporaryFolder);
 let bundles: TwoBundles;
-let room: TemporaryFolder;
 beforeAll(async () => {
-  room = await temporaryFolder();
   bundles = await twoBundles(new FileObjectStore({ folder: room.path }));
 });
-afterAll(() => room.remove());
 
 async function childrenOf(pid: number): Promise<number[]> {
   const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
@@ -45,16 +40,8 @@ async function healthOf(url: string): Promise<Health['processes']> {
   return ((await answer.json()) as Health).processes;
 }
 
-async function scored(url: string): Promise<string> {
-  const body = { candidates: selfCheckCandidates(bundles.loaded[0]) };
-  const answer = await posted(`${url}/v1/score`, body, { connection: 'close' });
-  expect(answer.status).toBe(200);
-  const named = bundles.digests.indexOf(answer.body['bundle'] as string);
-  const { logits } = bundles.loaded[named]!.selfCheck;
-  for (const [row, score] of (answer.body['scores'] as readonly number[]).entries())
-    expect(score).toBeCloseTo(logits[row]!, 4);
-  return bundles.digests[named]!;
-}
+const scored = (url: string): Promise<string> =>
+  checkedScore(url, bundles, { connection: 'close' });
 
 test('two processes answer, one that is killed is started again, and both follow the label', async () => {
   const options = [...TWO, '--poll-seconds', '0.1'];

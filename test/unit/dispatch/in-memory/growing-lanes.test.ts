@@ -6,15 +6,13 @@ import {
 } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { JobExecutor } from '../../../../shared/queue/job-executor.js';
 import {
-  admitAll,
-  collected,
   executorForTest,
   ordersForTest,
   outputOf,
+  resultsOf,
 } from '../../../conformance/dispatcher.js';
 import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
 
-const { signal } = new AbortController();
 const LONG_JOB_MS = 100;
 const ORDERS = ordersForTest(8).map((order) => ({ ...order, rowCount: 10 }));
 /** An executor for each order, since all of them take long. */
@@ -33,7 +31,7 @@ function dispatcherOf(executor: JobExecutor, startMore: StartMore): Dispatcher {
 }
 
 async function results(dispatcher: Dispatcher): Promise<unknown[]> {
-  const read = await collected(dispatcher.run(ORDERS, admitAll, signal));
+  const read = await resultsOf(dispatcher, ORDERS);
   return read
     .map(({ result, output }) => ({ ...result, output }))
     .sort((a, b) => a.jobIndex - b.jobIndex);

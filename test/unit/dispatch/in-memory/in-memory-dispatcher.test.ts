@@ -10,6 +10,7 @@ import {
   executorForTest,
   ordersForTest,
   outputOf,
+  resultsOf,
 } from '../../../conformance/dispatcher.js';
 import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
 
@@ -97,7 +98,7 @@ describe('the in-memory dispatcher', () => {
       attemptsMax: 4,
       sink: (event) => events.push(event),
     });
-    await collected(dispatcher.run(ordersForTest(1), admitAll, signal));
+    await resultsOf(dispatcher, 1);
     // 100 ms, then twice as long each time: 0, 100, 300, 700
     expect(startsMs).toEqual([0, 100, 300, 700]);
     expect(events.slice(0, -1)).toEqual(

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
-import { QianmoError } from '../../../../shared/base/errors.js';
+import { errorOf } from '../../../../shared/base/errors.js';
 import { messageOf, type ProtoWriter } from '../../../../shared/storage/protobuf.js';
 import {
   nodesInOrder,
@@ -211,9 +211,7 @@ function loadModel({ binding }: NativeBackend, bytes: Uint8Array): number {
     writeFileSync(join(folder, 'saved_model.pb'), bytes);
     return binding.loadSavedModel(folder, TAG);
   } catch (cause) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'TensorFlow does not load a captured graph',
+    throw errorOf('environment', 'TensorFlow does not load a captured graph', {
       ...(cause instanceof Error ? { found: cause.message } : {}),
       cure: `check that ${tmpdir()} is writable; if it is, report this as a bug of the capture`,
       cause,

@@ -5,7 +5,7 @@ import { QianmoError } from '../../../../shared/base/errors.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
-import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
+import { jsonOf, parseWith, refusalOf } from '../refused-request.js';
 
 const ROWS_MAX = 5_000;
 const IMPRESSIONS_MAX = 1e9;
@@ -62,8 +62,7 @@ export async function storedOrRefused<Result>(
     return await write();
   } catch (error) {
     if (!(error instanceof QianmoError)) throw error;
-    throw new RefusedRequest({
-      ...{ reason: 'not-durable', what: `${what} not known to be stored` },
+    throw refusalOf('not-durable', `${what} not known to be stored`, {
       ...{ found: error.report.what, cure: 'send it again' },
     });
   }

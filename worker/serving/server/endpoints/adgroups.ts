@@ -7,7 +7,7 @@ import { ADGROUP_STATES } from '../catalog.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import type { LiveAdapter } from '../live-adapter.js';
 import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
-import { jsonOf, parseWith, RefusedRequest, refusedValue } from '../refused-request.js';
+import { jsonOf, parseWith, RefusedRequest, refusedValue, refusalOf } from '../refused-request.js';
 import { storedOrRefused } from './adapt.js';
 
 const AdgroupBodySchema = z.strictObject({
@@ -50,8 +50,8 @@ function requireReadable(
   { segment, attributes }: z.output<typeof AdgroupBodySchema>,
 ): void {
   if (segment !== null && !manifest.labels.some((label) => label.segment === segment))
-    throw new RefusedRequest({
-      ...{ reason: 'wrong-value', what: 'the bundle has no such segment', where: 'segment' },
+    throw refusalOf('wrong-value', 'the bundle has no such segment', {
+      where: 'segment',
       expected: `one of ${manifest.labels.map((label) => label.segment ?? 'none').join(', ')}`,
       found: segment,
     });

@@ -20,13 +20,12 @@ import {
   type ShownPlace,
 } from '../../../../shared/config/row-record.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
-import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { valuesOf } from '../../candidate-columns.js';
 import { decide } from '../../exploration/chooser.js';
 import { decisionIds, EVENT_ID_LENGTH_MAX, EventIds } from '../../exploration/event-ids.js';
 import { modelImpressionsOf } from '../../exploration/policies.js';
 import { keyLine, type EvidenceLog } from '../../exploration/evidence-ledger.js';
-import { openRowLog, type RowLog } from '../../exploration/row-log.js';
+import { openRowLog, type RowLog, type RowsPlace } from '../../exploration/row-log.js';
 import {
   FEEDBACK_EVENTS_MAX,
   FeedbackTaker,
@@ -54,7 +53,7 @@ import {
   type ReceivedRequest,
 } from '../endpoint.js';
 import { KEY_SEPARATOR, type RankingBody } from '../ranking-body.js';
-import { jsonOf, parseWith, RefusedRequest } from '../refused-request.js';
+import { jsonOf, parseWith, RefusedRequest, refusalOf } from '../refused-request.js';
 import type { Estimates, ServedBundle } from '../served-bundle.js';
 import { storedOrRefused } from './adapt.js';
 import { rankEndpoint } from './table.js';
@@ -361,8 +360,7 @@ function namesOf(body: RankingBody, catalog: Catalog | null): readonly string[] 
   const { adgroups, features, dropped } = body;
   const ofIds = [...features].find(([, { form }]) => form === 'ids');
   if (ofIds !== undefined)
-    throw new RefusedRequest({
-      ...{ reason: 'wrong-value', what: 'the log of rows takes values, not ids' },
+    throw refusalOf('wrong-value', 'the log of rows takes values, not ids', {
       ...{ where: `the column "${ofIds[0]}"`, cure: 'send texts, or leave it to the catalog' },
     });
   const isHash = adgroups.form === 'hashes';
@@ -383,14 +381,7 @@ interface ExplorationSource {
   /** Of the mode `off` where nothing is decided. */
   readonly settings: ExplorationConfig;
   readonly evidence: EvidenceLog;
-  readonly rows: {
-    /** Takes the log of rows. */
-    readonly store: ObjectStore;
-    /** A folder that no other process uses. */
-    readonly spool: string;
-    readonly deliverySeconds: number;
-    readonly storeByteCountMax: number;
-  };
+  readonly rows: RowsPlace;
   readonly clock: Clock;
   /** 16 hexadecimal digits that no other process has. */
   readonly nonce: string;

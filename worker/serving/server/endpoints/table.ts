@@ -5,7 +5,7 @@ import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
 import type { PackedDictionary } from '../../../../shared/features/packed-dictionary.js';
 import { JSON_TYPE, jsonAnswer, type Answer, type Endpoint, type ServerView } from '../endpoint.js';
 import { rankedAnswer, RANKING_TYPES, scoredAnswer } from '../answer-forms.js';
-import { RefusedRequest } from '../refused-request.js';
+import { RefusedRequest, refusalOf } from '../refused-request.js';
 
 export const rankEndpoint = {
   method: 'POST',
@@ -36,11 +36,7 @@ const readyEndpoint: Endpoint = {
   answer: ({ server: { isDraining, processes } }) => {
     if (!isDraining)
       return jsonAnswer({ status: 'ready', ...(processes === null ? {} : { processes }) });
-    throw new RefusedRequest({
-      reason: 'draining',
-      what: 'the server is stopping',
-      cure: 'ask another server',
-    });
+    throw refusalOf('draining', 'the server is stopping', { cure: 'ask another server' });
   },
 };
 
