@@ -1,7 +1,6 @@
 /**
- * Takes rows out of the row logs of servers. Feedback names a place of a ranking by its number, so the place stays, without
- * adgroup and values, and its feedback goes: without an impression it is no row. Files keep their names, by which task stores
- * and `refresh` know them.
+ * Takes rows out of the row logs of servers. Feedback names a place of a ranking by its number, so the place stays, without adgroup
+ * and values, and its feedback goes: without an impression it is no row. Files keep their names, by which task stores know them.
  */
 
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -12,7 +11,6 @@ import { changedMeanwhile, type FileToRewrite, type Forgotten } from './forget-r
 
 type Line = z.output<typeof LineSchema>;
 type Ranking = Extract<Line, { kind: 'ranking' }>;
-type Feedback = Extract<Line, { kind: 'feedback' }>;
 
 /** The adgroup of an emptied place. A call that goes on knows by it whose feedback must go. */
 const EMPTIED = '(forgotten)';
@@ -100,15 +98,13 @@ function emptied(ranking: Ranking, forgotten: Forgotten): object | null {
 
 /** Null if it has none of the places. */
 function withoutFeedback(
-  { kind, ...events }: Feedback,
+  { kind, ...events }: Extract<Line, { kind: 'feedback' }>,
   places: ReadonlySet<string>,
 ): object | null {
   const { decision, slot } = events;
   const gone = decision.map((id, index) => places.has(`${id} ${slot[index] ?? 0}`));
   if (!gone.includes(true)) return null;
-  const kept = Object.entries(events).map(([name, values]) => [
-    name,
-    (values as readonly unknown[]).filter((_, index) => gone[index] !== true),
-  ]);
+  const keptOf = (values: readonly unknown[]): unknown[] => values.filter((_, at) => !gone[at]);
+  const kept = Object.entries(events).map(([name, values]) => [name, keptOf(values)]);
   return { kind, ...(Object.fromEntries(kept) as object) };
 }

@@ -82,10 +82,14 @@ async function holdsId(path: string, value: string, session: DuckSession): Promi
     const sql = `(SELECT 1 FROM ${rows} WHERE contains(CAST(to_json(t) AS VARCHAR), ${text}))`;
     return (await session.count(sql)) > 0;
   }
-  const isGzip = magic.startsWith('1f8b');
   const file = createReadStream(path);
-  const bytes = isGzip ? pipeline(file, createGunzip(), () => undefined) : file;
-  return isInBytes(bytes, value, isGzip || !head.subarray(0, bytesRead).includes(0));
+  if (!magic.startsWith('1f8b'))
+    return isInBytes(file, value, !head.subarray(0, bytesRead).includes(0));
+  return isInBytes(
+    pipeline(file, createGunzip(), () => undefined),
+    value,
+    true,
+  );
 }
 
 /** In a text, an id of letters and digits is found where neither is beside it: a number holds the digits of many shorter ones. */

@@ -9,7 +9,7 @@ import { errorOf } from '../../shared/base/errors.js';
 import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
-import { isObjectKey, joinAddress } from '../../shared/storage/object-store.js';
+import { isObjectKey, joinAddress, type ObjectStore } from '../../shared/storage/object-store.js';
 import { logsToRewrite, type FileToRewrite, type Forgotten } from '../logs/forget-rows.js';
 import { servedRowsToRewrite } from '../logs/forget-served-rows.js';
 import { tracesIn, type Traces } from '../logs/traces.js';
@@ -30,7 +30,7 @@ export interface ForgottenRows {
   readonly removed: readonly string[];
   /** Null if nothing was changed. */
   readonly traces: Traces | null;
-  /** What makes again what was removed. */
+  /** They make again what was removed. */
   readonly commands: readonly string[];
 }
 
@@ -46,10 +46,10 @@ export async function forgetRows(
   const config = await configOf(RUN_CONFIG, source, context.environment);
   const forgotten = forgottenOf(request, config);
   const { store, splitFile, memoryMiBMax, format } = config.data;
-  const output = objectStoreOf(config, config.output);
+  const storeOf = (address: string): ObjectStore => objectStoreOf(config, address);
+  const output = storeOf(config.output);
   const work = { temporaryFolder: tmpdir(), signal: context.signal, memoryMiBMax };
   return withDuckSession('forget', work, async (session, temporaryFolder) => {
-    const storeOf = (address: string): typeof output => objectStoreOf(config, address);
     const place = { session, temporaryFolder, objectStoreOf: storeOf };
     const [files, places, others] = [[] as FileToRewrite[], [] as string[], [] as string[]];
     for (const address of [config.data.logs, logs].flat()) {
@@ -59,17 +59,15 @@ export async function forgetRows(
     }
     const found = await findLogFiles({ logs: others, format }, place);
     files.push(...(await logsToRewrite(found, forgotten, place)));
-    places.push(...found.map(({ name }) => name));
+    places.push(...found.map(({ name }) => name), ...(splitFile === undefined ? [] : [splitFile]));
     const isDerived = (key: string): boolean => OF_OUTPUT.test(key) && isObjectKey(key);
     const keys = (await output.list('')).filter(isDerived);
     const tops = [...new Set(keys.map((key) => key.split('/')[0] ?? ''))];
     const removed = [store, ...tops.map((name) => joinAddress(config.output, name))];
     requireLogsElsewhere(places, removed);
     const rewritten = files.map(({ name, rowCount }) => ({ name, rowCount }));
-    const made = config.auto === undefined ? ['train', 'evaluate'] : ['auto'];
-    const commands = ['prepare', ...made, 'export'].map(
-      (verb) => `qianmo ${verb} ${placeOf(source)}`,
-    );
+    const verbs = ['prepare', ...(config.auto === undefined ? ['train', 'evaluate'] : ['auto'])];
+    const commands = [...verbs, 'export'].map((verb) => `qianmo ${verb} ${placeOf(source)}`);
     const result = { isDryRun: dryRun, rewritten, removed, commands };
     if (dryRun) return { ...result, traces: null };
     // Until the call ends, no other coordinator trains the run or searches for its model.
@@ -89,8 +87,8 @@ export async function forgetRows(
     } finally {
       await target.discard();
     }
-    places.push(store, config.output, ...also, ...(splitFile === undefined ? [] : [splitFile]));
-    return { ...result, traces: await tracesIn(places, forgotten.value, place) };
+    const searched = [...places, store, config.output, ...also];
+    return { ...result, traces: await tracesIn(searched, forgotten.value, place) };
   }).catch((cause: unknown) => {
     if (!context.signal.aborted) throw cause;
     const what = 'forget was stopped; each log is whole, with the rows or without them';
@@ -99,15 +97,14 @@ export async function forgetRows(
 }
 
 function forgottenOf({ adgroup, value }: RequestOf<'forget'>, { data }: RunConfig): Forgotten {
-  const { task } = data;
   const [, column, text] = /^([^=]+)=(.+)$/s.exec(value ?? '') ?? [];
   if (column !== undefined && text !== undefined) return { column, value: text, isAdgroup: false };
-  if (adgroup !== undefined && typeof task === 'string')
-    return { column: task, value: adgroup, isAdgroup: true };
+  if (adgroup !== undefined && typeof data.task === 'string')
+    return { column: data.task, value: adgroup, isAdgroup: true };
   throw errorOf('usage', 'it is not said by a column of the logs which rows to forget', {
     where: '--adgroup or --value',
     expected: '--adgroup ID, if data.task names a column, or --value COLUMN=VALUE',
-    found: `data.task: ${JSON.stringify(task)}`,
+    found: `data.task: ${JSON.stringify(data.task)}`,
     cure: 'name a column and its text: --value COLUMN=VALUE',
   });
 }
@@ -125,7 +122,7 @@ function requireLogsElsewhere(logs: readonly string[], removed: readonly string[
   });
 }
 
-/** The lines that tell of it, and the error of a system that still holds the id. */
+/** What is printed of it, with the error of a system that still holds the id. */
 export function shownForgotten(result: ForgottenRows) {
   const { isDryRun, rewritten, removed, traces, commands } = result;
   const would = isDryRun ? 'would be ' : '';
@@ -137,10 +134,9 @@ export function shownForgotten(result: ForgottenRows) {
   const { fileCount, byteCount, skipped, found } = traces;
   if (skipped.length > 0)
     lines.push(`not looked through (id too short, or compressed): ${skipped.join(', ')}`);
-  lines.push(
-    `${found.length === 0 ? 'no trace' : 'traces'} of the id in ${fileCount} files of ${byteCount} bytes`,
-    ...['to make again what was removed:', ...commands],
-  );
+  const many = found.length === 0 ? 'no trace' : 'traces';
+  lines.push(`${many} of the id in ${fileCount} files of ${byteCount} bytes`);
+  lines.push('to make again what was removed:', ...commands);
   const shown = { text: lines.join('\n'), json: result };
   if (found.length === 0) return shown;
   const failure = errorOf('data', 'the id is still found', {
