@@ -16,11 +16,9 @@ import { identifier, literal } from './sql.js';
 export interface Forgotten {
   readonly column: string;
   readonly value: string;
-  /** The column names adgroups. */
   readonly isAdgroup: boolean;
 }
 
-/** A file with rows to forget. */
 export interface FileToRewrite {
   readonly name: string;
   readonly rowCount: number;
@@ -90,14 +88,13 @@ async function sqlOf(file: LogFile, { column, isAdgroup }: Forgotten, session: D
 
 async function replaced(file: LogFile, forgotten: Forgotten, place: ForgetPlace): Promise<void> {
   if (!file.name.startsWith('s3://')) return replacedHere(file, forgotten, place);
-  const store = place.objectStoreOf(dirname(file.name));
-  const key = basename(file.name);
+  const [store, key] = [place.objectStoreOf(dirname(file.name)), basename(file.name)];
   const object = await store.get(key);
   if (object === null) throw changedMeanwhile(file.name);
   await writeFile(file.path, object.bytes);
   await replacedHere(file, forgotten, place);
-  const condition = { kind: 'unchanged', etag: object.etag } as const;
-  if ((await store.put(key, await readFile(file.path), condition)) === null)
+  const written = await readFile(file.path);
+  if ((await store.put(key, written, { kind: 'unchanged', etag: object.etag })) === null)
     throw changedMeanwhile(file.name);
 }
 

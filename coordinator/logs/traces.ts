@@ -14,7 +14,6 @@ import type { ForgetPlace } from './forget-rows.js';
 export interface Traces {
   readonly fileCount: number;
   readonly byteCount: number;
-  /** Files that hold the id. */
   readonly found: readonly string[];
   /** Files whose compression is not read, or all if the id is too short. */
   readonly skipped: readonly string[];
@@ -66,10 +65,9 @@ async function localFiles(path: string): Promise<string[]> {
 
 /** First bytes of compressed files, in hexadecimal, that are not looked into: zstd, xz, bzip2, lz4, zip. */
 const UNREAD = /^(28b52ffd|fd377a58|425a68|04224d18|504b0304)/;
-/** Shorter ids are in nearly every file by chance. */
 const ID_BYTE_COUNT_MIN = 4;
 
-/** Null if the file is not looked through. */
+/** Null if the file is not looked through; shorter ids are in nearly every file by chance. */
 async function holdsId(path: string, value: string, session: DuckSession): Promise<boolean | null> {
   const opened = await open(path, 'r');
   const head = Buffer.alloc(8_192);

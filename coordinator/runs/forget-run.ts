@@ -24,13 +24,12 @@ import { checkpointAddressOf, claimedPlace, objectStoreOf } from './run-files.js
 
 export interface ForgottenRows {
   readonly isDryRun: boolean;
-  /** Files of logs that were written again, with the rows that they lost; of a row log the lines that changed. */
+  /** With the number of rows that a file lost, or of lines of a row log that changed. */
   readonly rewritten: readonly Pick<FileToRewrite, 'name' | 'rowCount'>[];
-  /** What was removed because it is made of the logs. */
   readonly removed: readonly string[];
   /** Null if nothing was changed. */
   readonly traces: Traces | null;
-  /** They make again what was removed. */
+  /** What makes again what was removed. */
   readonly commands: readonly string[];
 }
 
@@ -70,14 +69,14 @@ export async function forgetRows(
     const commands = [...verbs, 'export'].map((verb) => `qianmo ${verb} ${placeOf(source)}`);
     const result = { isDryRun: dryRun, rewritten, removed, commands };
     if (dryRun) return { ...result, traces: null };
-    // Until the call ends, no other coordinator trains the run or searches for its model.
-    const search = config.auto === undefined ? [] : [searchOutputOf(config.output)];
-    for (const address of [checkpointAddressOf(config), ...search]) {
-      const claim = await claimedPlace(config, { run: config.run, address }, context);
-      if (claim !== null) context.onClose(() => claim.release());
-    }
     const target = await openStoreTarget(store, storeOf, temporaryFolder);
     try {
+      // Until the call ends, no other coordinator trains the run or searches for its model.
+      const search = config.auto === undefined ? [] : [searchOutputOf(config.output)];
+      for (const address of [checkpointAddressOf(config), ...search]) {
+        const claim = await claimedPlace(config, { run: config.run, address }, context);
+        if (claim !== null) context.onClose(() => claim.release());
+      }
       for (const file of files) {
         context.signal.throwIfAborted();
         await file.rewrite();

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { describe, expect, test, vi } from 'vitest';
+import { claimRun } from '../../../coordinator/dispatch/run-lease.js';
 import { logsToRewrite } from '../../../coordinator/logs/forget-rows.js';
 import { tracesIn } from '../../../coordinator/logs/traces.js';
 import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
@@ -11,6 +12,9 @@ import { findLogFiles } from '../../../coordinator/logs/log-files.js';
 import { feedbackLine, rankingLine } from '../../../shared/config/row-record.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { smallLog } from '../../fixtures/commands/small-run.js';
 import { feedbackOn, rowLogHead, settingsOf } from '../../fixtures/decision-input.js';
@@ -81,7 +85,6 @@ describe('after forget', () => {
       const never = await runOf(`never-${id}`, { 'a.csv': smallLogWithout(id) });
       for (const each of [run, never]) await room.done(['prepare', each]);
       expect(await contentOf(`had-${id}-store`)).toEqual(await contentOf(`never-${id}-store`));
-      // The name of a run is part of its seed only by its config.
       const digests = [];
       for (const each of [run, never])
         digests.push(digestIn(await room.done(['train', each, '--processes', '1'])));
@@ -127,9 +130,7 @@ describe('after forget', () => {
         ['d.parquet', 1],
       ],
     ]);
-    // A text of another column holds the id.
-    const { exitCode, diagnostics } = await room.ended(['forget', run, '--adgroup', 'g;7']);
-    expect([exitCode, diagnostics]).toEqual([0, expect.anything()]);
+    await room.done(['forget', run, '--adgroup', 'g;7']);
     const kept = 'adgroup;note;clicked\ng1;"a ""b"";\nc";1\ng2;007;1\n';
     expect(await logOf('forms', 'a.csv')).toBe(kept);
     const gz = await readFile(room.path('forms-logs/b.csv.gz'));
@@ -161,7 +162,23 @@ describe('after forget', () => {
     await room.refused(['forget', inStore, '--adgroup', 'g11'], {
       ...{ exitCode: 2, what: /log lies in a place/, cure: /move the log/ },
     });
-    await room.refused(['forget', run], { exitCode: 2, what: /./, cure: /./ });
+    await room.write('refusing-logs/z.csv', smallLog());
+    await room.write('refusing-store.prepare-lock', JSON.stringify(thisProcess()));
+    await room.refused(['forget', run, '--adgroup', 'g11'], {
+      ...{ exitCode: 3, what: /another prepare is writing/, where: /refusing-store/, cure: /wait/ },
+    });
+    await room.refused(['forget', run], {
+      ...{ exitCode: 2, what: /not said by a column/, found: /adgroup/, cure: /COLUMN=VALUE/ },
+    });
+    await rm(room.path('refusing-store.prepare-lock'));
+    const training = await claimRun({
+      ...{ store: new FileObjectStore({ folder: room.path('refusing/checkpoints') }) },
+      ...{ run: 'refusing', start: 'other', clock: systemClock, sink: () => undefined },
+    });
+    const { exitCode, diagnostics } = await room.ended(['forget', run, '--adgroup', 'g11']);
+    await training.release();
+    expect([exitCode, diagnostics]).toEqual([6, expect.stringContaining('another coordinator')]);
+    expect(await logOf('refusing', 'a.csv')).toBe(smallLog());
   });
 
   test('an interrupted one goes on, with no half-written log', async () => {
