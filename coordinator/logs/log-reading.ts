@@ -323,8 +323,8 @@ async function delimitedRows(
 }
 
 /** SQL of the rows of a delimited file with all of its columns, the texts `h0`, `h1`, ... */
-async function delimitedScan(
-  { file, found }: LogSource,
+export async function delimitedScan(
+  { file, found }: Pick<LogSource, 'file' | 'found'>,
   settings: string,
   session: DuckSession,
 ): Promise<string> {
@@ -398,7 +398,7 @@ async function requireNoLongRecord(file: LogFile, session: DuckSession): Promise
 }
 
 /** A JSON pointer, as DuckDB takes it. */
-function pointerOf(name: string): string {
+export function pointerOf(name: string): string {
   return `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
 }
 

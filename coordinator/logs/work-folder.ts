@@ -22,9 +22,9 @@ const OWNER_FILE = 'owner.json';
 const DAY_SECONDS = 24 * 60 * 60;
 
 /** The work that a folder is for, which is part of its name. */
-type WorkKind = 'prepare' | 'append' | 'ope' | 'experiment';
+type WorkKind = 'prepare' | 'append' | 'ope' | 'experiment' | 'forget';
 
-const WORK_NAME = /^qianmo-(prepare|append|ope|experiment)-/;
+const WORK_NAME = /^qianmo-(prepare|append|ope|experiment|forget)-/;
 
 /**
  * Does the work with an empty folder, which is removed when it has ended.

@@ -121,6 +121,8 @@ interface StoreTarget {
    * @param superseded files that nothing needs afterwards; they may be absent.
    */
   publishAppended(names: readonly string[], superseded: readonly string[]): Promise<void>;
+  /** Removes the store at the address. A local one is gone at once. */
+  remove(): Promise<void>;
   /** Removes what was not published and releases the lock. */
   discard(): Promise<void>;
 }
@@ -200,6 +202,10 @@ async function localTarget(folder: string): Promise<StoreTarget> {
         throw systemFailure(cause, 'appending to the task store', folder);
       }
     },
+    async remove() {
+      await rm(workFolder, { recursive: true, force: true });
+      if (names.length > 0) await rename(folder, workFolder);
+    },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });
       await unlock();
@@ -249,6 +255,10 @@ async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<S
       for (const name of [...added, MANIFEST_FILE])
         await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });
       for (const name of superseded) await objects.delete(name);
+    },
+    async remove() {
+      const keys = (await objects.list('')).filter((key) => key !== LOCK.slice(1));
+      for (const key of [MANIFEST_FILE, ...keys]) await objects.delete(key);
     },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });

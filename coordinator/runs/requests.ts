@@ -197,6 +197,20 @@ export const REQUESTS = {
     config,
     force: flag('prepare again even if the store was made from the same logs and config'),
   }),
+  forget: z.strictObject({
+    config,
+    adgroup: text('<id> the adgroup whose rows are forgotten').optional(),
+    value: describeField(
+      z.string().regex(/^[^=]+=.+$/s, 'expected COLUMN=VALUE'),
+      '<column=value> forget the rows with this text in this column, as user=u7',
+      { conflicts: 'adgroup' },
+    ).optional(),
+    logs: texts('<paths> further logs that are written again, as those of refresh').optional(),
+    also: texts(
+      '<places> folders and s3:// prefixes to look through, too: bundles, state of servers, predictions',
+    ).default([]),
+    dryRun: flag('say what would be changed, and change nothing'),
+  }),
   trainingStart: z.strictObject(trainingFields).refine(startsOneWay, ONE_WAY_TO_START),
   train: z
     .strictObject({

@@ -87,6 +87,23 @@ export const prepare = call('prepare', {
     (await import('../../coordinator/reports/store-document.js')).storeDocument(prepared),
 });
 
+/** Takes the rows of an adgroup or a user out of the logs, removes what was made of them, and looks for what is left. */
+export const forget = call('forget', {
+  request: REQUESTS.forget,
+  about: 'take the rows of an adgroup or a user out of logs and all that was made of them',
+  operands: ['config'],
+  plugins: true,
+  help: `
+Logs are written again without the rows; what the run made of them is removed, and the commands that make it again are printed.
+Every file is then searched for the id. A forget that was stopped goes on when it is started again.
+Examples:
+  qianmo forget run.yaml --adgroup g7 --dry-run
+  qianmo forget run.yaml --value user=u123 --logs runs/shop/rows --also runs/shop/state,s3://models/shop`,
+  run: async () => (await import('../../coordinator/runs/forget-run.js')).forgetRows,
+  show: async (forgotten) =>
+    (await import('../../coordinator/runs/forget-run.js')).shownForgotten(forgotten),
+});
+
 /** Meta-trains on the training tasks of a prepared store. */
 export const train = call('train', {
   request: REQUESTS.train,

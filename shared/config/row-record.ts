@@ -70,7 +70,7 @@ const compactColumns = z
     ]),
   );
 
-const LineSchema = z.discriminatedUnion('kind', [
+export const LineSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('settings'),
     /** The mode is `off` if the server has no policy. */

@@ -42,17 +42,17 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_391],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_921],
   ['lines of shared', () => linesBelow('shared'), 23_167],
   ['lines of worker', () => linesBelow('worker'), 25_030],
-  ['lines of infra', () => linesBelow('infra'), 12_241],
-  ['lines of test', () => linesBelow('test'), 74_903],
-  ['source files', () => production.length, 453],
+  ['lines of infra', () => linesBelow('infra'), 12_258],
+  ['lines of test', () => linesBelow('test'), 75_187],
+  ['source files', () => production.length, 457],
   ['source folders', () => new Set(production.map(dirname)).size, 64],
-  ['exported names', exportedCount, 2_240],
+  ['exported names', exportedCount, 2_255],
   ['rows of configuration', configurationRowCount, 220],
   ['kinds of events', () => Object.keys(EVENT_KINDS).length, 58],
-  ['KB of documentation', documentKilobytes, 514],
+  ['KB of documentation', documentKilobytes, 520],
   ['decision records', () => filesIn('infra/decisions'), 30],
   ['pages of results', () => filesIn('infra/results'), 21],
   [
