@@ -42,7 +42,7 @@ const filesIn = (folder: string): number =>
   files.filter((path) => dirname(path) === folder && path.endsWith('.md')).length;
 
 test.each([
-  ['lines of coordinator', () => linesBelow('coordinator'), 38_921],
+  ['lines of coordinator', () => linesBelow('coordinator'), 38_924],
   ['lines of shared', () => linesBelow('shared'), 23_167],
   ['lines of worker', () => linesBelow('worker'), 25_030],
   ['lines of infra', () => linesBelow('infra'), 12_258],
