@@ -169,7 +169,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'jobs whose sums are lost are sent again outside the window',
-    7121,
+    7866,
     change(
       STEP,
       'this.#unsent.splice(0, sendCount)',
