@@ -27,11 +27,6 @@ function change(file: string, text: string, instead: string): Change {
 
 export const MUTANTS: readonly Mutant[] = [
   mutant(
-    'a coordinator that stalled deletes the blobs of its successor',
-    1549,
-    change(STEP, 'if (jobIds.length > 0)', 'if (jobIds.length < 0)'),
-  ),
-  mutant(
     'lost workers cost no attempt',
     8,
     change(

@@ -65,6 +65,8 @@ describe('the password of Redis and the signing key', () => {
     await worker.saw(/takes jobs from/);
     const training = room.start(['train', endless, '--workers', '1', '--dashboard'], environment);
     await training.saw(/^step /m);
+    // A step may end before the run's own worker is there.
+    await training.saw(/takes jobs from/);
     const processes = await processList();
     expect(processes).toContain('--prefix');
     for (const canary of CANARIES) expect(processes).not.toContain(canary);

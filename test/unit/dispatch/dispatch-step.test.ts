@@ -8,6 +8,7 @@ import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { CarriedJob, Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import { RunFencedError } from '../../../shared/storage/lease.js';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
@@ -50,6 +51,27 @@ it('the inputs of a job are in another store than the queue before the job is th
   );
   await results();
   expect(early).toEqual([]);
+});
+
+// Seen to fail: a coordinator that stalled deleted the blobs of its successor, whose jobs then failed once.
+it('a step that ends early deletes no blob of a coordinator that has taken over', async () => {
+  class CountedBlobs extends MemoryBlobStore {
+    deletedCount = 0;
+    override delete(ref: BlobRef): Promise<void> {
+      this.deletedCount += 1;
+      return super.delete(ref);
+    }
+  }
+  const deletedAfter = async (beat: () => Promise<void>): Promise<number> => {
+    const blobs = new CountedBlobs();
+    const failed = { state: 'failed', reason: 'broken', worker: 'w' } as const;
+    const { results } = stepScene(() => failed, ['w'], { blobs, orderCount: 3, beat });
+    await expect(results()).rejects.toThrow();
+    return blobs.deletedCount;
+  };
+  expect(await deletedAfter(() => Promise.resolve())).toBeGreaterThan(0);
+  const fenced = new RunFencedError('run');
+  expect(await deletedAfter(() => Promise.reject(fenced))).toBe(0);
 });
 
 describe('a job that a worker refuses', () => {
