@@ -1,18 +1,133 @@
 /** The contract of every job queue, run on each implementation. */
 
 import { describe, expect, it } from 'vitest';
+import type { WorkerReport } from '../../shared/queue/job-queue.js';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
-import { describeLeases } from './job-queue-leases.js';
-import { describeCancellations } from './job-queue-cancellations.js';
-import { describeWorkers } from './job-queue-lives.js';
+import { RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
+import { RunFencedError } from '../../shared/storage/lease.js';
+import { describeLeases, holderOf } from './job-queue-leases.js';
 import {
   jobOf,
+  type JobQueueUnderTest,
   resultOf,
   Scene,
   takenIds,
-  type JobQueueUnderTest,
   type Test,
 } from './job-queue-scene.js';
+
+function describeWorkers(test: Test): void {
+  test('lists the workers, and counts them for each of them', async (scene) => {
+    expect(await scene.producer.workers()).toEqual([]);
+    const [a, b] = [await scene.consumer('a'), await scene.consumer('b')];
+    expect([a.name, b.name]).toEqual(['a', 'b']);
+    expect(await scene.workerNames()).toEqual(['a', 'b']);
+    expect(await a.beat('job-7')).toBe(2);
+    const workers = await scene.producer.workers();
+    expect(await (await scene.controller()).workers()).toEqual(workers);
+    const [first] = workers.filter(({ name }) => name === 'a');
+    expect(first).toEqual({
+      ...{ name: 'a', instance: 'nonce-0', device: 'cpu', jobId: 'job-7', report: null },
+      sinceMs: expect.any(Number) as number,
+    });
+    await a.close();
+    await scene.until(async () => (await b.beat(null)) === 1);
+    expect(await scene.workerNames()).toEqual(['b']);
+  });
+
+  test('tells what a worker said about itself last, as long as it lives', async (scene) => {
+    const said: (WorkerReport | null)[] = [
+      { device: null, ...{ residentByteCount: 90, computeResidentByteCount: null } },
+      {
+        device: { kind: 'gpu', model: 'NVIDIA H100', memoryMiB: 81_559, fingerprint: null },
+        ...{ residentByteCount: 100, computeResidentByteCount: 400 },
+      },
+    ];
+    const [first, second] = said;
+    const telling = await scene.consumer('telling', () => said.shift() ?? null);
+    await scene.consumer('silent');
+    const controller = await scene.controller();
+    const reports = async () =>
+      Object.fromEntries((await controller.workers()).map(({ name, report }) => [name, report]));
+    expect(await reports()).toEqual({ telling: first, silent: null });
+    await telling.beat(null);
+    expect(await reports()).toEqual({ telling: second, silent: null });
+    await telling.close();
+    await scene.until(async () => (await scene.workerNames()).length === 1);
+    expect(await reports()).toEqual({ silent: null });
+  });
+
+  test('gives workers of one name different names', async (scene) => {
+    const names: string[] = [];
+    for (let count = 1; count <= 3; count += 1) names.push((await scene.consumer('same')).name);
+    expect(names).toEqual(['same', 'same-2', 'same-3']);
+    expect(await scene.workerNames()).toEqual(names);
+    const third = await scene.consumer('other');
+    expect(await third.beat(null)).toBe(4);
+  });
+
+  test('forgets a silent worker, until it says that it lives', async (scene) => {
+    const [silent, live] = [await scene.consumer('silent'), await scene.consumer('live')];
+    await scene.passInSilence(WORKER_SILENCE_MS_MAX + 1_000);
+    expect(await live.beat(null)).toBe(1);
+    expect(await scene.workerNames()).toEqual(['live']);
+    expect(await silent.beat(null)).toBe(2);
+    expect(await scene.workerNames()).toEqual(['live', 'silent']);
+  });
+}
+
+function describeCancellations(test: Test): void {
+  test('gives a cancellation to the run and the start that it names', async (scene) => {
+    const controller = await scene.controller();
+    expect(await controller.find('run')).toBeNull();
+    await scene.producer.takeLease('run', holderOf('first'), null);
+    expect(await controller.find('run')).toEqual(holderOf('first'));
+    await controller.cancel('other-run', { start: 'first' });
+    await controller.cancel('run', { start: 'earlier' });
+    expect(await scene.producer.renewLease(holderOf('first'))).toBeNull();
+    await controller.cancel('run', { start: 'first' });
+    expect(await scene.producer.renewLease(holderOf('first'))).toMatchObject({ start: 'first' });
+  });
+
+  test('shows how far its holder says the run is', async (scene) => {
+    const controller = await scene.controller();
+    await scene.producer.takeLease('run', holderOf('first'), null);
+    // A run of 0 outer steps is what it starts from.
+    for (const outerSteps of [10, 0]) {
+      const training = { outerStep: 0, outerSteps };
+      const holder = { ...holderOf('first'), progress: { state: 'stopping', training } as const };
+      await scene.producer.renewLease(holder);
+      expect(await controller.find('run')).toEqual(holder);
+      const other = await scene.anotherProducer();
+      expect(await other.takeLease('run', holderOf('second'), null)).toMatchObject({ holder });
+    }
+  });
+
+  test('says how the coordinator that had the lease ended', async (scene) => {
+    const controller = await scene.controller();
+    await scene.producer.takeLease('run', holderOf('first'), null);
+    expect(await controller.endOf('run', 'first')).toBeNull();
+    const training = { outerStep: 7, outerSteps: 9 };
+    await scene.producer.releaseLease({ kind: 'cancelled', training });
+    const end = { start: 'first', kind: 'cancelled', training };
+    expect(await controller.endOf('run', 'first')).toEqual(end);
+    const second = await scene.anotherProducer();
+    await second.takeLease('run', holderOf('second'), null);
+    expect(await controller.endOf('run', 'second')).toBeNull();
+    expect(await controller.endOf('run', 'first')).toEqual(end);
+  });
+
+  test('passes no cancellation on from a dead coordinator to the next one', async (scene) => {
+    const [first, second] = [scene.producer, await scene.anotherProducer()];
+    const controller = await scene.controller();
+    await first.takeLease('run', holderOf('first'), null);
+    await controller.cancel('run', { start: 'first' });
+    await scene.passInSilence(RUN_LEASE_MS + 1_000);
+    expect(await controller.find('run')).toBeNull();
+    await second.takeLease('run', holderOf('second'), null);
+    expect(await second.renewLease(holderOf('second'))).toBeNull();
+    await expect(first.renewLease(holderOf('first'))).rejects.toThrow(RunFencedError);
+  });
+}
 
 const BLOB_LIMITS = { lifetimeMs: 60_000, blobByteCountMax: 1_000 };
 

@@ -1,20 +1,34 @@
 /** The parsers that read what comes from outside of a process, each with valid examples to mutate. */
 
 import { readFileSync } from 'node:fs';
-import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
-import { packageRoot } from '../../infra/library/package-root.js';
-import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { parse as parseYaml } from 'yaml';
-import { parseConfig } from '../../shared/config/yaml-file.js';
+import {
+  CHECKPOINT_FORMAT_VERSION,
+  LATEST_KEY,
+} from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
+import { parseRunArgument } from '../../coordinator/scoring/compare-runs.js';
+import { parseReport, reportJson } from '../../coordinator/scoring/evaluation-report.js';
+import { decodeTestLogits } from '../../coordinator/scoring/test-logits.js';
+import { parseSweepRecord } from '../../coordinator/sweep/sweep-record.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
+import { decodeAdaptedTasks, encodeAdaptedTasks } from '../../shared/bundle/adapted-tasks.js';
+import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { SWEEP_CONFIG } from '../../shared/config/sweep-config.js';
+import { parseConfig } from '../../shared/config/yaml-file.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
-import { parseManifest } from '../../shared/tasks/store-folder.js';
+import type { Job } from '../../shared/queue/protocol.js';
+import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
+import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { decodeSums, encodeSums } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
+import * as arrow from '../../shared/tasks/arrow-files.js';
+import { parseManifest } from '../../shared/tasks/store-folder.js';
+import { decodeTaskCatalog, encodeTaskCatalog } from '../../shared/tasks/task-catalog.js';
+import { decodeDictionary, taskRowsOf } from '../../shared/tasks/task-store-reader.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
-import { MemoryBlobStore } from '../../infra/simulation/memory-queue.js';
-import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
-import { type Job } from '../../shared/queue/protocol.js';
 import {
   fetchJob,
   InputCache,
@@ -24,17 +38,203 @@ import {
 import { jobLimitsOf } from '../../worker/carrying/job-limits.js';
 import { ComputeReplySchema, ComputeRequestSchema } from '../../worker/process/compute-protocol.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
+import { formulaEvaluation } from '../fixtures/evaluation/formula-evaluation.js';
 import { everyEvent } from '../fixtures/every-event.js';
+import { jobResult } from '../fixtures/job-result.js';
+import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
-import { ARROW_TARGETS } from './arrow-targets.js';
+import { tinySpec, tinyState } from '../fixtures/training-states.js';
 import { exampleJob, exampleReplies, exampleRequests } from './examples.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { HTTP_TARGETS } from './http-targets.js';
 import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
-import { RECORD_TARGETS } from './record-targets.js';
 import { SERVING_TARGETS } from './serving-targets.js';
-import { adaptedTarget, checkpointTarget } from './store-targets.js';
-import { jobResult } from '../fixtures/job-result.js';
+
+const textOfBytes = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
+
+const { report, testLogits } = await formulaEvaluation({ store: tinyTaskStore({ taskCount: 30 }) });
+const reportValue: unknown = JSON.parse(reportJson(report));
+
+const cell = { kind: 'inner-steps', innerSteps: 2, innerRate: 0.1 };
+const score = { rungIndex: 0, outerSteps: 10, validationLogloss: 0.5, cell, metaDigest: 'a' };
+const sweepRecord: unknown = {
+  ...{
+    formatVersion: 1,
+    kind: 'sweep',
+    sweep: 's',
+    base: 'b',
+  },
+  ...{ planHash: 'p', storeDigest: 'd', criterion: 'c', loss: 'logloss' },
+  rungs: [{ outerSteps: 10, trialCount: 1 }],
+  trials: [
+    {
+      ...{ name: 't', run: 'r', output: 'o', settings: { a: 1 }, configHash: 'h' },
+      scores: [score],
+    },
+  ],
+  best: { trial: 't', validationLogloss: 0.5, cell, config: 'run: r' },
+};
+
+const RECORD_TARGETS: readonly FuzzTarget[] = [
+  {
+    name: 'evaluation-report',
+    share: 0.2,
+    inputOf: (stream) => Buffer.from(mutatedJson(stream, reportValue)),
+    parse: (input) => parseReport(textOfBytes(input), 'the input'),
+  },
+  {
+    name: 'test-logits',
+    share: 1,
+    inputOf: (stream) => mutatedBytes(stream, testLogits),
+    parse: (input) => decodeTestLogits(input, 'the input'),
+  },
+  {
+    name: 'sweep-record',
+    share: 1,
+    inputOf: (stream) => Buffer.from(mutatedJson(stream, sweepRecord)),
+    parse: (input) => parseSweepRecord(textOfBytes(input), 'the input'),
+  },
+  {
+    name: 'compare-argument',
+    share: 0.2,
+    inputOf: (stream) => Buffer.from(mutatedText(stream, 's3://bucket/runs/a:global')),
+    parse: (input) => parseRunArgument(textOfBytes(input)),
+  },
+];
+
+/** The readers of a store put any error of these parsers into their own. */
+const isRefusal = (error: unknown): boolean => error instanceof Error;
+
+function fileOf(columns: Readonly<Record<string, arrow.Data>>, length: number): Uint8Array {
+  const fields = Object.entries(columns).map(
+    ([name, { type }]) => new arrow.Field(name, type, false),
+  );
+  const schema = new arrow.Schema(fields);
+  const type = new arrow.Struct(fields);
+  const data = arrow.makeData({ type, length, nullCount: 0, children: Object.values(columns) });
+  return arrow.tableToIPC(new arrow.Table(schema, [new arrow.RecordBatch(schema, data)]), 'file');
+}
+
+const tasks = Array.from({ length: 5 }, (_, index) => ({
+  ...{ key: `task${index}`, split: 'train' as const, supportRowCount: 3, queryRowCount: 2 },
+  ...{ fileIndex: 0, batchIndex: 0, rowOffset: index * 5, firstSeenTime: index },
+}));
+const catalog = encodeTaskCatalog(tasks, tasks);
+
+const texts = arrow.vectorFromArray([null, 'a', 'münchen', ''], new arrow.Utf8());
+const dictionary = fileOf(
+  { value: texts.data[0] ?? arrow.makeData({ type: new arrow.Utf8() }) },
+  texts.length,
+);
+
+const store = tinyTaskStore({ taskCount: 1, bags: [{ rowCount: 4, lengthMax: 3 }] });
+const [task] = store.tasks;
+const [rows] = await store.readTasks([0]);
+if (task === undefined || rows === undefined) throw new Error('the store has a task');
+const { rowCount: length, categoryIds, bagIds, numbers } = rows;
+const ints = (data: Int32Array): arrow.Data =>
+  arrow.makeData({ type: new arrow.Int32(), length: data.length, nullCount: 0, data });
+const floats = (data: Float32Array): arrow.Data =>
+  arrow.makeData({ type: new arrow.Float32(), length: data.length, nullCount: 0, data });
+const listsOf = (ids: Int32Array): arrow.Data =>
+  arrow.makeData({
+    type: new arrow.FixedSizeList(3, new arrow.Field('item', new arrow.Int32(), false)),
+    ...{ length, nullCount: 0, child: ints(ids) },
+  });
+const rowFile = fileOf(
+  {
+    row: arrow.makeData({
+      type: new arrow.Int64(),
+      ...{ length, nullCount: 0, data: BigInt64Array.from(rows.logRows, (row) => BigInt(row)) },
+    }),
+    time: arrow.makeData({ type: new arrow.Float64(), length, nullCount: 0, data: rows.times }),
+    clicks: floats(rows.clicks),
+    impressions: floats(rows.impressions),
+    ...Object.fromEntries(categoryIds.map((ids, index) => [`category${index}`, ints(ids)])),
+    ...Object.fromEntries(bagIds.map((ids, index) => [`bag${index}`, listsOf(ids)])),
+    ...Object.fromEntries(numbers.map((values, index) => [`number${index}`, floats(values)])),
+  },
+  length,
+);
+
+const ARROW_TARGETS: readonly FuzzTarget[] = [
+  {
+    ...{ name: 'store-catalog', share: 1, isRefusal },
+    inputOf: (stream) => mutatedBytes(stream, catalog),
+    parse: (input) => decodeTaskCatalog(input),
+  },
+  {
+    name: 'store-dictionary',
+    share: 1,
+    inputOf: (stream) => mutatedBytes(stream, dictionary),
+    parse: (input) => decodeDictionary(input, 'the input'),
+  },
+  {
+    ...{ name: 'store-rows', share: 1, isRefusal },
+    inputOf: (stream) => mutatedBytes(stream, rowFile),
+    parse: (input) => {
+      arrow.checkArrowBytes(input);
+      for (const batch of arrow.tableFromIPC(input).batches)
+        taskRowsOf(batch, store.manifest, task, 0);
+    },
+  },
+];
+
+const layout: Parameters<typeof encodeAdaptedTasks>[0] = {
+  blocks: new Map([['bias', { shape: [1] }]]),
+  encodedFeatures: ['site'],
+};
+const taskIndices = [3, 8];
+const adapted = encodeAdaptedTasks(
+  layout,
+  taskIndices.map((taskIndex) => ({
+    ...{ taskIndex, loss: 'binary', isAlone: false },
+    blocks: new Map([['bias', { shape: [1], values: Float32Array.of(1) }]]),
+    support: {
+      clicks: 1,
+      impressions: 2,
+      byValue: [new Map([[4, { clicks: 1, impressions: 2 }]])],
+    },
+  })),
+);
+
+const adaptedTarget: FuzzTarget = {
+  name: 'adapted-tasks',
+  share: 1,
+  inputOf: (stream) => mutatedBytes(stream, adapted),
+  parse: (input) => decodeAdaptedTasks(input, layout, taskIndices, 'the input'),
+};
+
+const written = new MemoryObjectStore();
+await checkpointsIn(written).write(tinyState(tinySpec(), 4));
+const manifestKey = (await written.list('manifests/'))[0] ?? '';
+const manifestText = Buffer.from((await written.get(manifestKey))?.bytes ?? []).toString('utf8');
+const manifest: unknown = JSON.parse(manifestText);
+
+/** The manifest is changed and named by its new content, as by a writer that has gone wrong. */
+const checkpointTarget: FuzzTarget = {
+  name: 'checkpoint',
+  share: 0.2,
+  inputOf: (stream) => Buffer.from(mutatedJson(stream, manifest)),
+  parse: async (input) => {
+    const store = new MemoryObjectStore();
+    for (const key of await written.list('blobs/')) {
+      const blob = await written.get(key);
+      if (blob !== null) await store.put(key, blob.bytes, { kind: 'always' });
+    }
+    const sha256 = sha256Of(input);
+    const key = `manifests/000000004-${sha256.slice(0, 8)}.json`;
+    const latest = {
+      formatVersion: CHECKPOINT_FORMAT_VERSION,
+      outerStep: 4,
+      manifest: key,
+      sha256,
+    };
+    await store.put(key, input, { kind: 'always' });
+    await store.put(LATEST_KEY, Buffer.from(JSON.stringify(latest)), { kind: 'always' });
+    await checkpointsIn(store).latest();
+  },
+};
 
 const textOf = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
 

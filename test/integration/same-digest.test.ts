@@ -5,16 +5,37 @@
 
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { Redis } from 'ioredis';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
 import { commandHere } from '../fixtures/commands/command-here.js';
-import { type RunningCommand, digestIn } from '../fixtures/commands/command.js';
 import { commandRoom } from '../fixtures/commands/command-room.js';
+import { digestIn, type RunningCommand } from '../fixtures/commands/command.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
-import { openedOnce } from '../fixtures/opened.js';
-import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
-import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 import { isRunning } from '../fixtures/faults/processes.js';
+import { openedOnce } from '../fixtures/opened.js';
+import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+
+/** Resolves when a worker holds a job of the queue with this prefix, at once if one does. */
+async function jobUnderWay(
+  { url, client }: Pick<RedisForTest, 'url' | 'client'>,
+  prefix: string,
+): Promise<void> {
+  const active = `${prefix}:inner-loops:active`;
+  await client.config('SET', 'notify-keyspace-events', 'Kl');
+  const listener = new Redis(url);
+  try {
+    const taken = new Promise<void>((resolve) => {
+      listener.on('message', (_channel, event) => {
+        if (event.endsWith('push')) resolve();
+      });
+    });
+    await listener.subscribe(`__keyspace@0__:${active}`);
+    if ((await client.llen(active)) === 0) await taken;
+  } finally {
+    listener.disconnect();
+  }
+}
 
 /** Enough for four faults one after the other, and for the last one to strike before the end. */
 const OUTER_STEPS = 48;

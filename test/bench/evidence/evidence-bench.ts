@@ -24,8 +24,7 @@ import { REAL_SETS, type RealSet } from '../real/real-sets.js';
 import type { RoledRow } from '../real/row-roles.js';
 import type { SetLog } from '../real/set-logs.js';
 import { armCurves, lossOf, pointsUpTo, type ArmCurves } from './evidence-arms.js';
-import { evidencePage } from './evidence-page.js';
-import { evidencePicture } from './evidence-picture.js';
+import { evidencePage, evidencePicture } from './evidence-page.js';
 import { EvidenceCellSchema, type EvidenceCell } from './evidence-record.js';
 import { ceilingLosses, WORLD_SIZES, writeEvidenceWorld } from './evidence-world.js';
 

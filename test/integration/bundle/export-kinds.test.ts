@@ -4,18 +4,17 @@
  */
 
 import { describe, expect, test } from 'vitest';
+import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { predictLogits } from '../../../coordinator/evaluation/task-jobs.js';
-import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { adaptedTaskOf } from '../../../shared/bundle/block-codec.js';
+import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { offsetOf } from '../../../shared/bundle/calibration.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
-import { type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
-import { openedOnce } from '../../fixtures/opened.js';
-import { modelFor } from '../../fixtures/training/model-for-method.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { RowScorer } from '../../../worker/compute/job/row-scorer.js';
@@ -26,6 +25,103 @@ import {
   exportSource,
   loadedBundle,
 } from '../../fixtures/bundle/tiny-export.js';
+import { openedOnce } from '../../fixtures/opened.js';
+import { modelFor } from '../../fixtures/training/model-for-method.js';
+
+/** Three waves of single-task jobs. */
+const longStore = exportableStore({ taskCount: 150, supportRowCountMax: 8, queryRowCountMax: 4 });
+const config = exportableConfig(longStore, {
+  model: { kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
+  method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.5 },
+});
+const ADAPTATION = { innerRate: 0.5, innerSteps: 2 };
+/** Adgroups of up to 4 support rows are served unadapted blocks. */
+const source = exportSource(config, longStore, [
+  {
+    adaptation: ADAPTATION,
+    served: [
+      { supportRowCountMin: 0, supportRowCountMax: 4, blocks: 'unadapted' },
+      { supportRowCountMin: 5, supportRowCountMax: null, blocks: 'adapted' },
+    ],
+  },
+]);
+
+const longRoom = openedOnce(() => exportRoom(() => longStore));
+
+/** Counts its calls, and fails at one of them. */
+function failingAt(call: number): Dispatcher & { readonly calls: () => number } {
+  const inner = longRoom.dispatcher();
+  let callCount = 0;
+  return {
+    ...inner,
+    calls: () => callCount,
+    run: (orders, read, signal) => {
+      callCount += 1;
+      if (callCount === call) throw new Error('killed');
+      return inner.run(orders, read, signal);
+    },
+  };
+}
+
+describe('an export that is killed', () => {
+  // Seen to fail: shards of an earlier export that are not kept.
+  test('goes on where it ended, and gives the same bundle', async () => {
+    const whole = new MemoryObjectStore();
+    const counting = failingAt(Infinity);
+    const expected = await longRoom.exported(source, whole, {}, counting);
+    expect(expected.keptAdgroupCount).toBe(0);
+    const seen = new Set<number>();
+    for (let call = 1; call <= counting.calls(); call += 1) {
+      const objects = new MemoryObjectStore();
+      await expect(longRoom.exported(source, objects, {}, failingAt(call))).rejects.toThrow(
+        'killed',
+      );
+      expect((await objects.list('manifests/')).length).toBe(0);
+      const found = await longRoom.exported(source, objects);
+      expect(found.digest).toBe(expected.digest);
+      seen.add(found.keptAdgroupCount);
+      expect(await objects.list('progress/')).toEqual([]);
+    }
+    expect(Math.max(...seen)).toBe(150);
+    expect(seen.size).toBeGreaterThan(3);
+  });
+
+  test('adapts again what was damaged meanwhile', async () => {
+    const objects = new MemoryObjectStore();
+    const last = failingAt(Infinity);
+    const expected = await longRoom.exported(source, new MemoryObjectStore(), {}, last);
+    await longRoom.exported(source, objects, {}, failingAt(last.calls())).catch(() => undefined);
+    const [first = ''] = await objects.list('progress/');
+    await objects.put(first, Buffer.from('damaged, but long enough for a digest'), {
+      kind: 'always',
+    });
+    const found = await longRoom.exported(source, objects);
+    expect(found.digest).toBe(expected.digest);
+    expect(found.keptAdgroupCount).toBeLessThan(150);
+  });
+});
+
+test('a bundle serves unadapted blocks where evaluation chose them, and calibrates by evidence', async () => {
+  const objects = new MemoryObjectStore();
+  const { digest } = await longRoom.exported(source, objects);
+  const { model, index, offsets, manifest } = await loadedBundle(objects, digest);
+  const initial = source.parameters.dense.get('bias')!.values;
+  for (const { key, supportRowCount } of longStore.tasks) {
+    const block = blockOfKey(index, key);
+    const { blocks } = adaptedTaskOf(model.blocks, block);
+    const isInitial = blocks.get('bias')!.values[0] === initial[0];
+    expect(isInitial).toBe(supportRowCount <= 4);
+    expect(model.blocks.evidence.supportRowCounts[block]).toBe(
+      supportRowCount <= 4 ? 0 : supportRowCount,
+    );
+    const { clicks, impressions } = model.blocks.evidence;
+    const evidence = { clicks: clicks[block]!, impressions: impressions[block]! };
+    expect(evidence.impressions).toBeGreaterThan(0);
+    expect(offsets[block]).toBe(offsetOf(manifest.calibrations[0]!, 'binary', evidence));
+  }
+  expect(blockOfKey(index, 'nobody')).toBe(0);
+  expect(manifest.unknown).toEqual({ block: 'initial' });
+});
 
 const store = exportableStore({
   ...{ taskCount: 14, categoryRowCounts: [9, 5, 4], bags: [{ rowCount: 6, lengthMax: 3 }] },

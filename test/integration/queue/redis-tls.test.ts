@@ -1,7 +1,11 @@
 /** A Redis that is reached by TLS with certificates on both sides, by a user with the rights of the documentation. */
 
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect } from 'node:net';
+import { basename, join } from 'node:path';
+import { createServer, type TLSSocket } from 'node:tls';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { connectRedis } from '../../../shared/queue/redis-connection.js';
@@ -9,14 +13,96 @@ import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
 import { commandRoom } from '../../fixtures/commands/command-room.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
-import {
-  authorityIn,
-  canMakeCertificates,
-  tlsRedis,
-  type Authority,
-  type Certificate,
-  type TlsRedis,
-} from '../../fixtures/queue/tls-redis.js';
+
+const run = promisify(execFile);
+
+/** Whether certificates can be made here. */
+async function canMakeCertificates(): Promise<boolean> {
+  return run('openssl', ['version']).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A certificate, its key, and the authority that signed it. */
+interface Certificate {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+}
+
+interface Authority {
+  readonly caFile: string;
+  /** @param name the host or the client that it is made out to. */
+  issue(name: string): Promise<Certificate>;
+}
+
+/** An authority of its own, whose files lie in a new folder of this name. */
+async function authorityIn(folder: string): Promise<Authority> {
+  await mkdir(folder);
+  const [caFile, caKeyFile] = [join(folder, 'ca.crt'), join(folder, 'ca.key')];
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  await run('openssl', [
+    ...['req', '-x509', ...newKey, '-keyout', caKeyFile, '-out', caFile],
+    ...['-days', '2', '-subj', `/CN=authority in ${basename(folder)}`],
+  ]);
+  return {
+    caFile,
+    issue: async (name) => {
+      const place = (kind: string): string => join(folder, `${name}.${kind}`);
+      const [certificateFile, keyFile] = [place('crt'), place('key')];
+      const kind = /^[\d.]+$/.test(name) ? 'IP' : 'DNS';
+      await writeFile(place('ext'), `subjectAltName=${kind}:${name}\n`);
+      await run('openssl', [
+        ...['req', ...newKey, '-keyout', keyFile, '-out', place('csr'), '-subj', `/CN=${name}`],
+      ]);
+      await run('openssl', [
+        ...['x509', '-req', '-in', place('csr'), '-CA', caFile, '-CAkey', caKeyFile],
+        ...['-CAcreateserial', '-days', '2', '-extfile', place('ext'), '-out', certificateFile],
+      ]);
+      return { certificateFile, keyFile };
+    },
+  };
+}
+
+interface TlsRedis {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** Leads to the server at this port those who show a certificate of the authority. */
+async function tlsRedis(
+  redisPort: number,
+  authority: Authority,
+  { certificateFile, keyFile }: Certificate,
+): Promise<TlsRedis> {
+  const [ca, cert, key] = await Promise.all(
+    [authority.caFile, certificateFile, keyFile].map((file) => readFile(file)),
+  );
+  const open = new Set<TLSSocket>();
+  const credentials = { ca, cert, key, requestCert: true, rejectUnauthorized: true };
+  const server = createServer({ ...credentials }, (client) => {
+    open.add(client);
+    const redis = connect(redisPort, '127.0.0.1');
+    const end = (): void => {
+      open.delete(client);
+      client.destroy();
+      redis.destroy();
+    };
+    for (const socket of [client, redis]) socket.on('error', end).on('close', end);
+    client.pipe(redis).pipe(client);
+  });
+  server.on('tlsClientError', () => undefined);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  // A listening TCP server has an address with a port.
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    close: async () => {
+      for (const client of open) client.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
 
 const PAGE = new URL('../../../infra/docs/machines.md', import.meta.url);
 const HOST = '127.0.0.1';

@@ -5,24 +5,84 @@
 // all (own label, query label), own sums that are not subtracted (fold), folds by row instead of by task, half of
 // the own rows left in the sums (query label), sums over held-out tasks.
 
+import { createHash } from 'node:crypto';
 import { beforeAll, expect, test } from 'vitest';
 import { targetEncodingArrays } from '../../../coordinator/export/export-bundle.js';
-import { BundleArrays, writeArray, type ReadFiles } from '../../../shared/bundle/array-files.js';
-import { targetEncodingsOf } from '../../../shared/bundle/read-bundle.js';
 import { randomStream } from '../../../shared/base/random.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
+import { BundleArrays, type ReadFiles, writeArray } from '../../../shared/bundle/array-files.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
-import { sha256Of } from '../../../shared/tensors/sha256.js';
+import { targetEncodingsOf } from '../../../shared/bundle/read-bundle.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { sha256Of } from '../../../shared/tensors/sha256.js';
 import { compareWithStore, encoderOfStore } from '../../fixtures/encoded-store.js';
 import { openedOnce } from '../../fixtures/opened.js';
 import { prepareRoom } from '../../fixtures/stores/prepared-store.js';
-import {
-  hashOf,
-  plainEncoding,
-  type PlainRow,
-  type Rule,
-} from '../../fixtures/stores/plain-target-encodings.js';
+
+interface PlainRow {
+  readonly task: string;
+  readonly split: 'train' | 'validation' | 'test';
+  readonly role: 'support' | 'query';
+  /** The values that are encoded: both in a pair. */
+  readonly value: string;
+  readonly clicked: number;
+}
+
+interface PlainSettings {
+  readonly seed: number;
+  readonly folds: number;
+  readonly smoothing: number;
+}
+
+/** Which rows a row may not read; `ok` is the product's rule. */
+type Rule = 'ok' | 'own label' | 'query label' | 'fold by row' | 'own task alone';
+
+/** [rate, count] of each row. */
+function plainEncoding(
+  rows: readonly PlainRow[],
+  settings: PlainSettings,
+  rule: Rule = 'ok',
+): [number, number][] {
+  const foldOf = ({ task, split }: PlainRow, index: number): number =>
+    split === 'train'
+      ? hashOf(settings.seed, rule === 'fold by row' ? `${task} ${index}` : task, settings.folds)
+      : -1;
+  const folds = rows.map(foldOf);
+  const tasksOf = new Map<string, Set<string>>();
+  for (const { task, split, value } of rows)
+    if (split === 'train') tasksOf.set(value, (tasksOf.get(value) ?? new Set()).add(task));
+  const trained = rows.filter(({ split }) => split === 'train');
+  const isShared = (value: string): boolean => tasksOf.get(value)!.size > 1;
+  const sharedCount = trained.filter(({ value }) => isShared(value)).length;
+  const tellsAll = 2 * sharedCount >= trained.length;
+  const isRead = (reader: number, read: number): boolean => {
+    if (rows[read]!.split !== 'train') return false;
+    if (rule === 'own label' && reader === read) return true;
+    const isOwnTask = rows[reader]!.task === rows[read]!.task;
+    if (rule === 'query label' && isOwnTask && rows[read]!.role === 'query') return true;
+    if (rule === 'own task alone') return !isOwnTask;
+    return folds[reader] !== folds[read];
+  };
+  const level = (rate: number): number => Math.log(rate / (1 - rate));
+  return rows.map(({ value }, reader) => {
+    const read = [...rows.keys()].filter((index) => isRead(reader, index));
+    const clicksOf = (indices: readonly number[]): number =>
+      indices.reduce((sum, index) => sum + rows[index]!.clicked, 0);
+    const own = read.filter((index) => rows[index]!.value === value);
+    if (own.length === 0 || !(tellsAll || isShared(value))) return [0, 0];
+    const base = clicksOf(read) / read.length;
+    const scale = trained.length / read.length;
+    const { smoothing } = settings;
+    const rate = (scale * clicksOf(own) + smoothing * base) / (scale * own.length + smoothing);
+    return [level(rate) - level(base), Math.log1p(scale * own.length) / 4];
+  });
+}
+
+/** The fold of a task, as prepare hashes its key. */
+function hashOf(seed: number, key: string, folds: number): number {
+  const digest = createHash('md5').update(`${seed}\u001fencoding fold\u001f${key}`).digest();
+  return Number(digest.readBigUInt64LE(8) % BigInt(folds));
+}
 
 const SETTINGS = { seed: 7, folds: 3, smoothing: 2 };
 const TASK_COUNT = 30;

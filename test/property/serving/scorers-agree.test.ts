@@ -6,19 +6,25 @@
 
 import { beforeAll, describe, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
-import { at } from '../../../shared/base/arrays.js';
+import { at, int32At } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { blockBytes } from '../../../shared/bundle/block-codec.js';
+import { adaptedTaskOf, blockBytes } from '../../../shared/bundle/block-codec.js';
 import { BLOCK_ENCODINGS, type RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { moderatedLogit } from '../../fixtures/moderated-logit.js';
+import type { EncodedRows } from '../../../shared/features/row-encoder.js';
 import { VARIANCES } from '../../../shared/methods/inner-loop/personal-blocks.js';
-import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
+import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
+import { type Engine, loadEngine } from '../../../worker/compute/engine/load-engine.js';
+import { RowScorer } from '../../../worker/compute/job/row-scorer.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import {
+  type RankingRequest,
+  type RequestLayout,
+  requestLayoutOf,
+} from '../../../worker/serving/ranking-request.js';
 import { isCovered } from '../../../worker/serving/scoring-plan.js';
+import { moderatedLogit } from '../../fixtures/moderated-logit.js';
 import { bundleAround, expectedOf, modelInputs } from '../../fixtures/serving/converted-case.js';
 import { readOnnxModel, type ReadOnnxModel } from '../../fixtures/serving/onnx-model.js';
 import {
@@ -26,6 +32,70 @@ import {
   randomRequest,
   type RankingCase,
 } from '../../fixtures/serving/random-ranking-model.js';
+
+class GraphScorer {
+  readonly #model: RankingModel;
+  readonly #layout: RequestLayout;
+  readonly #rows: RowScorer;
+
+  /** @param contextFeatures features that a request has once; the others it has for each candidate. */
+  constructor(engine: Engine, model: RankingModel, contextFeatures: readonly string[]) {
+    this.#model = model;
+    this.#layout = requestLayoutOf(model.spec, contextFeatures);
+    const { spec, dense, tables } = model;
+    this.#rows = new RowScorer(engine, { spec, dense, tables });
+  }
+
+  score(request: RankingRequest, logits: Float32Array): void {
+    const candidatesByBlock = new Map<number, number[]>();
+    for (let candidate = 0; candidate < request.candidateCount; candidate += 1) {
+      const block = int32At(request.blocks, candidate);
+      const others = candidatesByBlock.get(block);
+      if (others === undefined) candidatesByBlock.set(block, [candidate]);
+      else others.push(candidate);
+    }
+    const scored = [...candidatesByBlock].map(([block, candidates]) => ({
+      adapted: adaptedTaskOf(this.#model.blocks, block),
+      rows: this.#rowsOf(request, candidates),
+    }));
+    const found = this.#rows.score(scored);
+    for (const [place, candidates] of [...candidatesByBlock.values()].entries())
+      for (const [row, candidate] of candidates.entries())
+        logits[candidate] = at(at(found, place), row);
+  }
+
+  release(): void {
+    this.#rows.dispose();
+  }
+
+  /** Candidates as rows of a task. */
+  #rowsOf(request: RankingRequest, candidates: readonly number[]): EncodedRows {
+    const { ids, numbers, idCounts, numberCounts } = this.#layout;
+    const { contextIds, candidateIds, contextNumbers, candidateNumbers } = request;
+    const idColumns = ids.map(({ side, firstPlace, placeCount }) => {
+      const column = new Int32Array(candidates.length * placeCount);
+      for (const [row, candidate] of candidates.entries()) {
+        const first = (side === 'context' ? 0 : candidate * idCounts.candidate) + firstPlace;
+        const from = side === 'context' ? contextIds : candidateIds;
+        column.set(from.subarray(first, first + placeCount), row * placeCount);
+      }
+      return column;
+    });
+    const categoryCount = this.#model.spec.categoryFeatures.length;
+    return {
+      rowCount: candidates.length,
+      categoryIds: idColumns.slice(0, categoryCount),
+      bagIds: idColumns.slice(categoryCount),
+      numbers: numbers.map(({ side, firstPlace }) =>
+        Float32Array.from(candidates, (candidate) =>
+          side === 'context'
+            ? at(contextNumbers, firstPlace)
+            : at(candidateNumbers, candidate * numberCounts.candidate + firstPlace),
+        ),
+      ),
+    };
+  }
+}
 
 const KINDS = MODELS.all().map(({ kind }) => kind);
 const CASES_PER_KIND = 8;

@@ -7,23 +7,115 @@ import {
   averagedParameters,
 } from '../../../coordinator/sweep/averaged-model.js';
 import { at } from '../../../shared/base/arrays.js';
-import { randomStream } from '../../../shared/base/random.js';
-import { ModelConfigSchema, type ModelConfig } from '../../../shared/models/model-config.js';
-import { type MethodConfig } from '../../../shared/methods/methods.js';
-import { methodOf } from '../../fixtures/compute/methods.js';
+import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import type { MethodConfig } from '../../../shared/methods/methods.js';
+import { initialMetaParameters } from '../../../shared/models/meta-parameters.js';
+import { type ModelConfig, ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import {
-  deepfm,
-  FEATURES,
-  fieldsOf,
-  INPUTS,
-  logistic,
-  memberOf,
-  modelOf,
-  outputOf,
-  type Row,
-  rowOf,
-} from '../../fixtures/evaluation/averaged-members.js';
+import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+
+const FEATURES: readonly EncodedFeature[] = [
+  ...['user', 'site'].map((name): EncodedFeature => ({
+    ...{ name, kind: 'category', rowCount: 5, encoding: { by: 'dictionary' } },
+  })),
+  { name: 'age', kind: 'number', scale: 'none', mean: 0, deviation: 1 },
+];
+const INPUTS = { clickRate: true, count: true, smoothing: 20, priorRate: 0.2 };
+
+const modelOf = (fields: object): ModelConfig =>
+  ModelConfigSchema.parse({ personal: [], ...fields });
+const deepfm = (fields: object = {}): ModelConfig => modelOf({ kind: 'deepfm', ...fields });
+const logistic = (fields: object = {}): ModelConfig =>
+  modelOf({ kind: 'logistic', hiddenWidths: [], ...fields });
+
+function memberOf(
+  model: ModelConfig,
+  random: RandomStream,
+  method: MethodConfig = { kind: 'global' },
+): AveragedMember {
+  const spec = modelSpecOf(model, FEATURES, method);
+  const parameters = initialMetaParameters(spec, 1);
+  for (const { values } of [...parameters.dense.values(), ...parameters.tables.values()])
+    for (const place of values.keys()) values[place] = random.normal();
+  return { spec, parameters };
+}
+
+interface Row {
+  readonly ids: readonly number[];
+  readonly numbers: ReadonlyMap<string, number>;
+}
+
+/** The fields of a row side by side, each with its linear weight. */
+function fieldsOf({ spec, parameters }: AveragedMember, { ids, numbers }: Row): number[] {
+  const { embeddingWidth: width, tableRowWidth } = spec;
+  const valuesOf = (name: string): Float32Array =>
+    parameters.dense.get(name)?.values ?? new Float32Array();
+  return [
+    ...spec.tables.flatMap(({ name }, field) => {
+      const first = at(ids, field) * tableRowWidth;
+      return [...(parameters.tables.get(name)?.values.slice(first, first + tableRowWidth) ?? [])];
+    }),
+    ...spec.numberFeatures.flatMap((name, place) =>
+      [
+        ...valuesOf('numbers.factors').slice(place * width, (place + 1) * width),
+        at(valuesOf('numbers.linear'), place),
+      ].map((value) => value * (numbers.get(name) ?? NaN)),
+    ),
+  ];
+}
+
+/** bias + linear(x) + sum over pairs of <e_f, e_g> + output(layers(e)) */
+function outputOf({ spec, parameters }: AveragedMember, { ids, numbers }: Row): number {
+  const dense = (name: string): Float32Array =>
+    parameters.dense.get(name)?.values ?? new Float32Array();
+  const { embeddingWidth: width, tableRowWidth, options } = spec;
+  const rows = spec.tables.map(({ name }, field) => {
+    const first = at(ids, field) * tableRowWidth;
+    return [...(parameters.tables.get(name)?.values.slice(first, first + tableRowWidth) ?? [])];
+  });
+  const xs = spec.numberFeatures.map((name) => numbers.get(name) ?? NaN);
+  let sum = at(dense('bias'), 0);
+  for (const row of rows) sum += at(row, width);
+  for (const [place, x] of xs.entries()) sum += x * at(dense('numbers.linear'), place);
+  if (width === 0) return sum;
+  const factors = dense('numbers.factors');
+  const fields = [
+    ...rows.map((row) => row.slice(0, width)),
+    ...xs.map((x, place) =>
+      [...factors.slice(place * width, (place + 1) * width)].map((v) => x * v),
+    ),
+    ...(spec.hasAdgroupEmbedding ? [[...dense('adgroupEmbedding')]] : []),
+  ];
+  for (const [f, one] of fields.entries())
+    for (const other of fields.slice(f + 1))
+      sum += one.reduce((product, value, k) => product + value * at(other, k), 0);
+  let units = fields.flat();
+  for (const [layer, out] of options.hiddenWidths.entries()) {
+    const [weights, biases] = [dense(`layer${layer}.weight`), dense(`layer${layer}.bias`)];
+    units = Array.from({ length: out }, (_, j) =>
+      Math.max(
+        0,
+        units.reduce((total, unit, k) => total + unit * at(weights, k * out + j), at(biases, j)),
+      ),
+    );
+  }
+  return units.reduce((total, unit, k) => total + unit * at(dense('output.weight'), k), sum);
+}
+
+function rowOf(random: RandomStream): Row {
+  const names = [
+    'age',
+    'support.clickRate',
+    'support.count',
+    'support.target.site',
+    'support.target.user',
+  ];
+  return {
+    ids: [random.below(5), random.below(5)],
+    numbers: new Map(names.map((name) => [name, random.normal()])),
+  };
+}
 
 const GLOBAL: MethodConfig = { kind: 'global' };
 

@@ -1,6 +1,8 @@
 // Checked array access, the median, and JSON text that depends only on the value.
 
-import { describe, expect, test } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, it, test } from 'vitest';
+import { z } from 'zod';
 import {
   float32At,
   float64At,
@@ -10,6 +12,7 @@ import {
   uint8At,
 } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
+import { isIndex, isWeight, quickNumberList } from '../../../shared/queue/protocol.js';
 
 describe.each<[string, (index: number) => number]>([
   ['float32At', (index) => float32At(Float32Array.of(0, 7), index)],
@@ -32,4 +35,29 @@ test('canonical JSON ignores the order of keys at any depth', () => {
   const one = canonicalJson({ b: [{ y: 1, x: 'é' }], a: null });
   expect(one).toBe('{"a":null,"b":[{"x":"é","y":1}]}');
   expect(canonicalJson({ a: null, b: [{ x: 'é', y: 1 }] })).toBe(one);
+});
+
+const weights = z.array(z.number().nonnegative());
+const indices = z.array(z.int().nonnegative()).min(1);
+const anything = fc.oneof(
+  { weight: 8, arbitrary: fc.nat(1_000) },
+  fc.double(),
+  fc.constantFrom(NaN, Infinity, -Infinity, -0, -1, 0.5, 2 ** 53, '1', null, undefined, [1]),
+);
+
+it.each([
+  ['weights', weights, isWeight],
+  ['indices', indices, isIndex],
+] as const)('%s are taken and refused as one by one', (_, schema, isGood) => {
+  const quick = quickNumberList(schema, isGood);
+  fc.assert(
+    fc.property(fc.oneof(fc.array(anything, { maxLength: 6 }), fc.anything()), (list) => {
+      const [expected, found] = [schema.safeParse(list), quick.safeParse(list)];
+      expect(found.data).toEqual(expected.data);
+      expect(found.error?.issues.map(({ path, message }) => ({ path, message }))).toEqual(
+        expected.error?.issues.map(({ path, message }) => ({ path, message })),
+      );
+    }),
+    { numRuns: 500 },
+  );
 });

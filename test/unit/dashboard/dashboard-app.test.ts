@@ -1,15 +1,22 @@
 /** The dashboard over records alone: its pages, what it refuses, and its forms. */
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Hono } from 'hono';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
 import { ControlDesk, dashboardApp } from '../../../coordinator/dashboard/serve-dashboard.js';
+import { samplesIn } from '../../../coordinator/dashboard/serving-page.js';
+import { recordsInBucket } from '../../../coordinator/record/find-records.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import { encodeEvent } from '../../../shared/events/event-lines.js';
+import { LOG_FOLDER, segmentNameOf } from '../../../shared/events/event-log.js';
+import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
+import { serveMetrics } from '../../../shared/metrics/metrics-server.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { openedOnce } from '../../fixtures/opened.js';
-import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+import { RECORD_STARTED_MS, writeRecord } from '../../fixtures/written-record.js';
 
 const MARKUP = '<img src=x onerror=alert(1)>';
 const HEADERS = { host: '127.0.0.1:3000' };
@@ -246,4 +253,81 @@ describe('forms', () => {
       expect(await posted({ ...fields, back })).toEqual([303, '/']);
     },
   );
+});
+
+const registry = new MetricRegistry('server');
+const place = { host: '127.0.0.1', port: 0 };
+const server = openedOnce(() => serveMetrics({ snapshot: () => registry.snapshot() }, place));
+
+it('reads metrics as they were written, with labels of any text', async () => {
+  const reason = 'a "quoted", \\n and\nbroken } text';
+  registry.add('qianmo_requests_refused_total', { reason }, 3);
+  registry.observe('qianmo_request_seconds', { route: 'rank' }, 0.002);
+  const samples = samplesIn(await (await fetch(`${server.url}/metrics`)).text());
+  const refused = { name: 'qianmo_requests_refused_total', labels: { reason }, value: 3 };
+  expect(samples).toContainEqual(refused);
+  const bucket = { name: 'qianmo_request_seconds_bucket', value: 1 };
+  expect(samples).toContainEqual({ ...bucket, labels: { route: 'rank', le: '0.0025' } });
+  expect(samples).toContainEqual({ ...bucket, labels: { route: 'rank', le: '+Inf' } });
+  expect(() => samplesIn('name 1\n<html>\n')).toThrow('line 2 is no metric');
+});
+
+/** Lines of an evaluation behind the training: about 1.1 MB. */
+const PROGRESS_COUNT = 12_000;
+
+function progressLines(from: number): string {
+  const lines = Array.from({ length: PROGRESS_COUNT }, (_, index) =>
+    encodeEvent({
+      ...{ kind: 'progress', stage: 'adgroups', done: from + index, total: 100_000 },
+      ...{ runId: 'long', epochMs: RECORD_STARTED_MS + 60_000 + index },
+    }),
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+it('finds a training that lies before a megabyte of other events, and keeps it', async () => {
+  const output = join(folder.path, 'long');
+  await writeRecord(output, { run: 'long', outerSteps: 40 });
+  const log = join(output, LOG_FOLDER, segmentNameOf(1));
+  await appendFile(log, progressLines(0));
+  let monotonicMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => (monotonicMs += 10_000) };
+  const s3 = { region: 'us-east-1', forcePathStyle: true };
+  const catalog = new RunCatalog({ roots: [folder.path], s3, clock });
+  for (const from of [0, PROGRESS_COUNT]) {
+    if (from > 0) await appendFile(log, progressLines(from));
+    const { runs } = await catalog.runs();
+    const [listed] = runs;
+    expect(listed?.status.training).toMatchObject({
+      outerStep: 40,
+      outerSteps: 40,
+    });
+    expect(listed?.status.run).toBe('long');
+    expect(listed?.status.stage?.done).toBe(from + PROGRESS_COUNT - 1);
+  }
+});
+
+it('shows the run that took the place of another in its output, on its page and in the list', async () => {
+  const output = join(folder.path, 'again');
+  let monotonicMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => (monotonicMs += 10_000) };
+  const s3 = { region: 'us-east-1', forcePathStyle: true };
+  const catalog = new RunCatalog({ roots: [output], s3, clock });
+  for (const outerSteps of [40, 7]) {
+    await rm(output, { recursive: true, force: true });
+    await writeRecord(output, { run: 'again', outerSteps });
+    const { runs } = await catalog.runs();
+    expect(runs[0]?.status.training).toMatchObject({ outerStep: outerSteps, outerSteps });
+    const opened = await catalog.open('again');
+    expect(opened?.history.course.points('queryLoss').at(-1)?.x).toBe(outerSteps);
+    expect(opened?.status.training?.outerStep).toBe(outerSteps);
+  }
+});
+
+it('looks at a bounded number of objects of a bucket, and says so', async () => {
+  const store = new MemoryObjectStore();
+  for (const key of ['a/events/events-000001.ndjson', 'a/z', 'b/c/events/events-000002.ndjson'])
+    await store.put(key, new Uint8Array(1), { kind: 'always' });
+  expect(await recordsInBucket(store, 4)).toEqual({ paths: ['a', 'b/c'], isCut: false });
+  expect(await recordsInBucket(store, 2)).toEqual({ paths: ['a'], isCut: true });
 });

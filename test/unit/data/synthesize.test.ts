@@ -1,13 +1,66 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseRowCount } from '../../../coordinator/synthesize/synthesis-options.js';
-import { buildWorld, zipfSizes, LOG_START_SECONDS } from '../../../coordinator/synthesize/synthetic-world.js';
+import { type SynthesisReport, synthesize } from '../../../coordinator/synthesize/synthesize.js';
+import { buildWorld, LOG_START_SECONDS, zipfSizes } from '../../../coordinator/synthesize/synthetic-world.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { withDuckDb } from '../../fixtures/duckdb-for-test.js';
 import { failureOf } from '../../fixtures/failures.js';
-import { synthesizeSmall, syntheticLog, withFolder, type SyntheticLog } from '../../fixtures/commands/synthetic-log.js';
+
+type Options = Parameters<typeof synthesize>[0];
+type Caller = Parameters<typeof synthesize>[1];
+
+function synthesizeSmall(
+  options: Partial<Options> = {},
+  caller: Partial<Caller> = {},
+): Promise<SynthesisReport> {
+  const world = { rows: 20_000, setting: 'strong', clickRate: 0.1, seed: 5 } as const;
+  const { signal } = new AbortController();
+  return synthesize(
+    { ...world, out: 'never-written.csv', ...options },
+    { clock: systemClock, sink: () => undefined, signal, ...caller },
+  );
+}
+
+/** Runs with a fresh folder that is removed afterwards. */
+async function withFolder<Result>(run: (folder: string) => Promise<Result>): Promise<Result> {
+  const folder = await mkdtemp(join(tmpdir(), 'qianmo-synthesize-'));
+  try {
+    return await run(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface SyntheticLog {
+  readonly bytes: Buffer;
+  readonly columns: Readonly<Record<string, Float64Array>>;
+  readonly report: SynthesisReport;
+}
+
+function syntheticLog(options: Partial<Options> = {}): Promise<SyntheticLog> {
+  return withFolder(async (folder) => {
+    const report = await synthesizeSmall({ ...options, out: join(folder, 'log.csv') });
+    const bytes = await readFile(report.path);
+    return { bytes, columns: parseNumbers(bytes.toString('latin1')), report };
+  });
+}
+
+function parseNumbers(csv: string): Record<string, Float64Array> {
+  const [header = '', ...lines] = csv.trimEnd().split('\n');
+  const names = header.split(',');
+  const columns = Object.fromEntries(names.map((name) => [name, new Float64Array(lines.length)]));
+  for (const [row, line] of lines.entries()) {
+    const fields = line.split(',');
+    if (fields.length !== names.length) throw new Error(`row ${row} has ${fields.length} fields`);
+    for (const [index, name] of names.entries()) columns[name]![row] = Number(fields[index]);
+  }
+  return columns;
+}
 
 const mean = (values: Float64Array): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;

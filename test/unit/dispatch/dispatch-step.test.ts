@@ -2,19 +2,194 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
-import type { JobRecord } from '../../../shared/queue/job-queue.js';
-import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
-import type { CarriedJob, Job } from '../../../shared/queue/protocol.js';
+import { Admission, admissionRecord } from '../../../coordinator/dispatch/admission.js';
+import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
+import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
+import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
+import { BlobLeases } from '../../../coordinator/dispatch/step-blobs.js';
+import { WorkerCount, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
+import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
+import {
+  type CarriedJob,
+  type Job,
+  type LargeBlobs,
+  PROTOCOL_VERSION,
+} from '../../../shared/queue/protocol.js';
+import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
+import { type BlobRef, blobRefOf, type BlobStore } from '../../../shared/storage/blob-store.js';
 import { RunFencedError } from '../../../shared/storage/lease.js';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
-import { MemoryBlobStore } from '../../../infra/simulation/memory-queue.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { FINGERPRINT, keptSum, stepScene, type Answer } from './step-scene.js';
-import { warningsOf } from '../../fixtures/told.js';
 import { expectFailureOf } from '../../fixtures/failures.js';
+import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { warningsOf } from '../../fixtures/told.js';
+
+const FINGERPRINT = 'test-01234567';
+
+/** The outcome of a delivery: a record of the queue, or a result of a worker. */
+type Answer =
+  | JobRecord
+  /** The holder stalls, and another worker finds the job. */
+  | { readonly state: 'stalled'; readonly holder: string }
+  | {
+      readonly state: 'done';
+      readonly worker: string;
+      readonly fingerprint?: string;
+      /** The job is open when it is looked at first. */
+      readonly isLate?: boolean;
+      /** Where sums stay in the store, the last byte of those of this job. */
+      readonly sum?: number;
+    };
+
+/** How a step departs from one job with one attempt. */
+interface SceneDepartures {
+  readonly blobs?: BlobStore;
+  readonly orderCount?: number;
+  readonly jobAttemptsMax?: number;
+  readonly beat?: () => Promise<void>;
+  /** Absent where all blobs lie beside the queue. */
+  readonly largeBlobs?: LargeBlobs;
+  /** All jobs have the same output. */
+  readonly haveSameOutput?: boolean;
+  /** All jobs leave their sums in the store. If they are joined, the last job adds those of the others. */
+  readonly sums?: 'joined' | 'kept';
+}
+
+const keptSum = (jobIndex: number, sum: number): Uint8Array => Uint8Array.of(5, jobIndex, sum);
+
+function ordersOf({ orderCount = 1, sums }: SceneDepartures): JobOrder[] {
+  const orders = ordersForTest(orderCount);
+  if (sums === undefined) return orders;
+  const join = sums === 'joined' ? orders.pop() : undefined;
+  const kept = orders.map((order) => {
+    return { ...order, job: { ...order.job, keepsSums: true as const } };
+  });
+  if (join === undefined) return kept;
+  const parts = orders.map((_, jobIndex) => ({ first: jobIndex, end: jobIndex + 1, jobIndex }));
+  const work = { kind: 'join' as const, stepLeafCount: parts.length, nodes: [] };
+  const job = { ...join.job, taskIndices: [], work };
+  return [...kept, { ...join, job, rowPack: null, parts }];
+}
+
+/**
+ * A step over a queue that answers each delivery at once.
+ *
+ * @param answerTo outcome of the delivery with this number, counted from 1 over the whole step
+ */
+function stepScene(
+  answerTo: (deliveryNumber: number, job: CarriedJob) => Answer,
+  connected: readonly string[],
+  departures: SceneDepartures = {},
+) {
+  const { blobs = new MemoryBlobStore(), jobAttemptsMax = 1 } = departures;
+  const { largeBlobs, haveSameOutput = false, beat = () => Promise.resolve() } = departures;
+  const clock = instantClock();
+  const events: RunEvent[] = [];
+  const sink = (event: RunEvent): void => void events.push(event);
+  const health = new WorkerHealth({ clock, sink });
+  const addedMs: number[] = [];
+  const quarantined: [worker: string, durationMs: number][] = [];
+  const demanded: (string | undefined)[] = [];
+  const records = new Map<string, JobRecord>();
+  /** The jobs whose records nobody has asked for, with their holders. */
+  const unread = new Map<string, string | null>();
+  let wake: WakeUp = () => undefined;
+  const recordOf = async (answer: Answer, job: CarriedJob): Promise<JobRecord> => {
+    if (answer.state === 'stalled')
+      return { state: 'failed', reason: 'worker-lost: gone', worker: 'finder' };
+    if (answer.state !== 'done') return answer;
+    const { runId, outerStep, jobIndex } = job;
+    return {
+      state: 'completed',
+      worker: answer.worker,
+      returnValue: {
+        ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex },
+        output: await blobs.put(Uint8Array.of(9, haveSameOutput ? 0 : jobIndex, 0, 9)),
+        ...{ taskCount: job.taskIndices.length, queryRowCount: 1 },
+        ...(job.keepsSums === true
+          ? { sums: { blob: await blobs.put(keptSum(jobIndex, answer.sum ?? 0)), isFinite: true } }
+          : {}),
+        ...{ computeMs: 1, worker: answer.worker, backend: 'test' },
+        ...{ fingerprint: answer.fingerprint ?? FINGERPRINT },
+      },
+    };
+  };
+  const producer: Pick<
+    JobProducer,
+    'add' | 'quarantine' | 'read' | 'remove' | 'workers' | 'subscribe'
+  > = {
+    add: async (jobs) => {
+      for (const { jobId, job } of jobs) {
+        addedMs.push(clock.monotonicMs());
+        demanded.push(job.fingerprint);
+        const answer = answerTo(addedMs.length, job);
+        records.set(jobId, await recordOf(answer, job));
+        if (answer.state === 'done' && answer.isLate === true) unread.set(jobId, null);
+        if (answer.state === 'stalled') unread.set(jobId, answer.holder);
+        wake(jobId);
+      }
+    },
+    quarantine: (worker, durationMs) => {
+      quarantined.push([worker, durationMs]);
+      return Promise.resolve();
+    },
+    read: (jobId) => {
+      const holder = unread.get(jobId);
+      const record = records.get(jobId) ?? { state: 'gone' };
+      unread.delete(jobId);
+      return Promise.resolve(holder === undefined ? record : { state: 'open', holder });
+    },
+    remove: () => Promise.resolve(),
+    workers: () =>
+      Promise.resolve(
+        [...connected].map((name) => ({
+          ...{ name, instance: name, device: 'cpu', sinceMs: 0, jobId: null, report: null },
+        })),
+      ),
+    subscribe: (listener) => {
+      wake = listener;
+      return () => undefined;
+    },
+  };
+  const results = () => {
+    const orders = ordersOf(departures);
+    const record = admissionRecord(sink, clock);
+    const context = {
+      // Members that a step does not call are missing.
+      producer: producer as JobProducer,
+      ...{
+        epoch: 1,
+        beat,
+        blobs,
+        leases: new BlobLeases(),
+        health,
+        clock,
+        sink,
+      },
+      fingerprints: record.fingerprints,
+      machines: { make: () => Promise.resolve() },
+      counted: new WorkerCount(producer, clock),
+      patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
+      largeBlobs,
+      limits: queueConfig({ jobAttemptsMax }),
+    };
+    const step = new DispatchStep(context, {
+      orders,
+      admission: new Admission(orders, admitAll, record),
+      signal: new AbortController().signal,
+      attemptsMax: jobAttemptsMax,
+      idSuffix: 'nonce',
+    });
+    return collected(step.results()).finally(() => step.close());
+  };
+  const warnings = (): string[] => warningsOf(events);
+  return {
+    ...{ results, clock, health, events, warnings, addedMs, quarantined, demanded },
+  };
+}
 
 /** When a run without a healthy worker is given up. */
 const NONE_HEALTHY_MS_MAX = 60_000;

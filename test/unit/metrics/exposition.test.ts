@@ -1,12 +1,20 @@
-import { describe, expect, it } from 'vitest';
-import { everyEvent } from '../../fixtures/every-event.js';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, test } from 'vitest';
+import { withMetricsTable } from '../../../infra/cli/reference-pages.js';
+import { ProcessesMetrics } from '../../../infra/library/serving-metrics.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { metricUpdatesOf, type StampedEventSink } from '../../../shared/events/run-events.js';
+import { METRIC_NAMES, type MetricName } from '../../../shared/metrics/metric-definitions.js';
 import {
   countsIn,
   expositionOf,
   mergedSnapshots,
   MetricRegistry,
 } from '../../../shared/metrics/metric-registry.js';
+import { serveMetrics, workersWantedIn } from '../../../shared/metrics/metrics-server.js';
+import { everyEvent } from '../../fixtures/every-event.js';
+import { openedOnce } from '../../fixtures/opened.js';
 
 function linesOf(registry: MetricRegistry, name: string): string[] {
   return expositionOf(registry.snapshot())
@@ -124,4 +132,95 @@ describe('metrics', () => {
     tell({ kind: 'run-failed', failure: 'interrupted', reason: 'asked', epochMs: 5_000 });
     expect(gauges()).toEqual(['4.8', '0']);
   });
+});
+
+const FOLDERS = ['infra/deploy/grafana', 'infra/deploy/prometheus'];
+const files = FOLDERS.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)));
+
+it.each(files)('%s names metrics that are defined', (path) => {
+  const text = readFileSync(path, 'utf8');
+  const names = [...text.matchAll(/(?<![:\w])qianmo_\w+/g)].map(([name]) =>
+    name.replace(/_(bucket|sum|count)$/, ''),
+  );
+  expect(names.length).toBeGreaterThan(0);
+  expect(names.filter((name) => !METRIC_NAMES.some((each) => each === name))).toEqual([]);
+});
+
+it('alerts lead to sections of the runbook', () => {
+  const headings = readFileSync('infra/docs/runbook.md', 'utf8').matchAll(/^## (.+)$/gm);
+  const anchors = [...headings].map(([, text = '']) =>
+    text
+      .toLowerCase()
+      .replaceAll(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  );
+  const alerts = readFileSync('infra/deploy/prometheus/alerts.yml', 'utf8');
+  const links = [...alerts.matchAll(/runbook_url: infra\/docs\/runbook\.md#(\S+)/g)];
+  expect(links).toHaveLength([...alerts.matchAll(/- alert:/g)].length);
+  expect(links.map(([, anchor]) => anchor).filter((each) => !anchors.includes(each ?? ''))).toEqual(
+    [],
+  );
+});
+
+type CountsByPid = Readonly<Record<number, number>>;
+
+/** Reads a counter of all processes, each of which has counted so much. */
+function readerOf(wanted: MetricName): (counts: CountsByPid) => Promise<number | undefined> {
+  const metrics = new ProcessesMetrics({ clock: systemClock, version: '0' });
+  return async (counts) => {
+    const said = Object.entries(counts).map(
+      ([pid, value]) => [Number(pid), [{ name: wanted, labels: {}, value }]] as const,
+    );
+    const snapshot = await metrics.snapshot({
+      metrics: () => Promise.resolve(new Map(said.map(([pid, values]) => [pid, [...values]]))),
+      counts: { wanted: said.length, ready: said.length },
+      pids: said.map(([pid]) => pid),
+    });
+    return snapshot.find(({ name }) => name === wanted)?.value;
+  };
+}
+
+test.each(['qianmo_bundle_refusals_total', 'qianmo_label_failures_total'] as const)(
+  '%s grows at the first look that fails after the processes were started again',
+  async (name) => {
+    const read = readerOf(name);
+    expect(await read({ 1: 60, 2: 60 })).toBe(120);
+    expect(await read({ 3: 0, 4: 0 })).toBe(120);
+    expect(await read({ 3: 1, 4: 0 })).toBe(121);
+    expect(await read({ 3: 50, 5: 2 })).toBe(172);
+  },
+);
+
+const registry = new MetricRegistry('coordinator');
+const parts = {
+  snapshot: () => registry.snapshot(),
+  workersWanted: () => workersWantedIn(registry),
+};
+const server = openedOnce(() => serveMetrics(parts, { host: '127.0.0.1', port: 0 }));
+
+it('answers a scrape and an autoscaler, whatever the name of the host', async () => {
+  registry.set('qianmo_workers_wanted', { device: 'cpu' }, 3);
+  const headers = { host: 'coordinator.training.svc' };
+  const scrape = await fetch(`${server.url}/metrics?x=1`, { headers });
+  expect(scrape.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+  expect(await scrape.text()).toContain('qianmo_workers_wanted{device="cpu"} 3\n');
+  const wanted = await fetch(`${server.url}/workers-wanted`, { headers });
+  expect(await wanted.json()).toEqual({ cpu: 3, gpu: 0 });
+});
+
+it('refuses other methods and paths, and a port that is taken', async () => {
+  const posted = await fetch(`${server.url}/metrics`, { method: 'POST', body: '{}' });
+  expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+  expect((await fetch(`${server.url}/`)).status).toBe(404);
+  const { port } = new URL(server.url);
+  await expect(
+    serveMetrics({ snapshot: () => [] }, { host: '127.0.0.1', port: Number(port) }),
+  ).rejects.toMatchObject({ kind: 'environment' });
+});
+
+const PAGE = 'infra/docs/operation/metrics.md';
+
+it('the page of metrics has their table: npm run docs:reference', () => {
+  const page = readFileSync(PAGE, 'utf8');
+  expect(withMetricsTable(page) === page, `${PAGE} is not in step`).toBe(true);
 });

@@ -1,17 +1,120 @@
 /** A run in a server that refuses what MLflow refuses. */
 
 import { beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
 import { mlflowEntryOf, MlflowTracker } from '../../../coordinator/tracking/mlflow-tracker.js';
 import { mlflowServerOf } from '../../../coordinator/tracking/open-tracking.js';
-import { systemClock } from '../../../shared/base/clock.js';
 import type { CallEnding } from '../../../coordinator/tracking/tracker-feed.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 import { openedForEach } from '../../fixtures/opened.js';
-import { mlflowReceiver } from '../../fixtures/tracking/mlflow-receiver.js';
+import {
+  httpReceiver,
+  type HttpReceiver,
+  type ReceivedRequest,
+} from '../../fixtures/tracking/http-receiver.js';
 import { outerStep, runFailed } from '../../fixtures/tracking/told-events.js';
+
+const keyed = z.array(z.object({ key: z.string().max(250), value: z.string().max(6_000) }));
+const BatchSchema = z.object({
+  run_id: z.string(),
+  metrics: z
+    .array(
+      z.object({
+        key: z.string().regex(/^[\w. :/-]{1,250}$/),
+        value: z.union([z.number(), z.enum(['NaN', 'Infinity', '-Infinity'])]),
+        timestamp: z.int(),
+        step: z.int(),
+      }),
+    )
+    .max(1_000)
+    .default([]),
+  params: keyed.max(100).default([]),
+  tags: keyed.max(100).default([]),
+});
+
+interface ReceivedRun {
+  readonly name: string;
+  status: string;
+  /** As the button of its pages deletes a run: it is kept, and can be restored. */
+  isDeleted?: boolean;
+  readonly metrics: z.output<typeof BatchSchema>['metrics'];
+  readonly params: Record<string, string>;
+  readonly tags: Record<string, string>;
+}
+
+interface MlflowReceiver extends HttpReceiver {
+  readonly runs: Map<string, ReceivedRun>;
+}
+
+const refusal = (status: number, error_code: string, message = '') => ({
+  status,
+  body: { error_code, message },
+});
+const invalid = (message: string) => refusal(400, 'INVALID_PARAMETER_VALUE', message);
+const inactive = invalid("The run must be in the 'active' state. Current state is deleted.");
+
+async function mlflowReceiver(): Promise<MlflowReceiver> {
+  const experiments = new Map<string, string>();
+  const runs = new Map<string, ReceivedRun>();
+  const answer = ({ path, body }: ReceivedRequest) => {
+    const call = new URL(path, 'http://host');
+    const value: unknown = body === '' ? {} : JSON.parse(body);
+    switch (call.pathname.replace('/api/2.0/mlflow/', '')) {
+      case 'experiments/get-by-name': {
+        const id = experiments.get(call.searchParams.get('experiment_name') ?? '');
+        if (id === undefined) return refusal(404, 'RESOURCE_DOES_NOT_EXIST');
+        return { status: 200, body: { experiment: { experiment_id: id } } };
+      }
+      case 'experiments/create': {
+        const { name } = z.object({ name: z.string() }).parse(value);
+        if (experiments.has(name)) return refusal(400, 'RESOURCE_ALREADY_EXISTS');
+        experiments.set(name, String(experiments.size + 1));
+        return { status: 200, body: { experiment_id: experiments.get(name) } };
+      }
+      case 'runs/create': {
+        const { run_name: name, tags } = z
+          .object({ run_name: z.string(), tags: keyed })
+          .parse(value);
+        const run_id = `run${runs.size + 1}`;
+        const kept = Object.fromEntries(tags.map((tag) => [tag.key, tag.value]));
+        runs.set(run_id, { name, status: 'RUNNING', metrics: [], params: {}, tags: kept });
+        return { status: 200, body: { run: { info: { run_id } } } };
+      }
+      case 'runs/update': {
+        const { run_id, status } = z
+          .object({ run_id: z.string(), status: z.string() })
+          .parse(value);
+        const run = runs.get(run_id);
+        if (run === undefined) return refusal(404, 'RESOURCE_DOES_NOT_EXIST');
+        if (run.isDeleted === true) return inactive;
+        run.status = status;
+        return { status: 200 };
+      }
+      case 'runs/log-batch': {
+        const parsed = BatchSchema.safeParse(value);
+        if (!parsed.success) return invalid(parsed.error.message);
+        const { run_id, metrics, params, tags } = parsed.data;
+        if (metrics.length + params.length + tags.length > 1_000) return invalid('too many');
+        const run = runs.get(run_id);
+        if (run === undefined) return refusal(404, 'RESOURCE_DOES_NOT_EXIST');
+        if (run.isDeleted === true) return inactive;
+        for (const { key, value: next } of params)
+          if ((run.params[key] ?? next) !== next) return invalid(`changed param ${key}`);
+        run.metrics.push(...metrics);
+        for (const { key, value: next } of params) run.params[key] = next;
+        for (const { key, value: next } of tags) run.tags[key] = next;
+        return { status: 200 };
+      }
+      default:
+        return refusal(404, 'ENDPOINT_NOT_FOUND');
+    }
+  };
+  return { ...(await httpReceiver(answer)), runs };
+}
 
 const receiver = openedForEach(mlflowReceiver);
 let store: MemoryObjectStore;

@@ -1,6 +1,9 @@
+import { describe } from 'vitest';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
-import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { openedOnce } from '../fixtures/opened.js';
 import {
   dispatcherInTest,
@@ -10,6 +13,18 @@ import {
 } from '../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../fixtures/queue/redis-for-test.js';
 import { describeDispatcher, type DispatcherFactory } from './dispatcher.js';
+
+describe.each([1, 3])('with %i executors', (count) => {
+  describeDispatcher('in-memory', (executor, { attemptsMax }) => {
+    const dispatcher = createInMemoryDispatcher({
+      executors: Array.from({ length: count }, () => executor),
+      attemptsMax,
+      clock: instantClock(),
+      sink: () => undefined,
+    });
+    return Promise.resolve({ dispatcher, close: () => dispatcher.close() });
+  });
+});
 
 const redis = openedOnce(redisForTest);
 let queueCount = 0;
