@@ -29,7 +29,10 @@ import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
-import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import type {
+  ExplorationConfig,
+  ExplorationShare,
+} from '../../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { openBenchContext } from '../bench-context.js';
 import { benchHeader, folderOfCommit, writeResult } from '../bench-header.js';
@@ -52,7 +55,7 @@ import { simulateArm } from './simulate-arm.js';
 
 /** An arm of qianmo explores by changed settings, or not at all. */
 type Arm = 'global' | 'oracle' | { readonly exploring: Exploring | null };
-type Exploring = Partial<Pick<ExplorationConfig, 'policy'>>;
+type Exploring = Partial<Pick<ExplorationConfig, 'policy' | 'share' | 'classes' | 'cutOff'>>;
 type Arms = Readonly<Record<string, Arm>>;
 
 const MARKET_ARMS: Arms = {
@@ -62,12 +65,35 @@ const MARKET_ARMS: Arms = {
   oracle: 'oracle',
 };
 
-/** The oracle shows which new adgroups are good. */
+/** The share of small advertisers, with none for the others. */
+const smallAlone = (share: ExplorationShare): Exploring => ({
+  share: { kind: 'fixed', share: 0 },
+  classes: [{ name: 'small', share }],
+});
+const { cutOff } = MARKET.exploration;
+
+/** The frontier between clicks of small advertisers and of all. The oracle shows which new adgroups are good. */
 const POLICY_ARMS: Arms = {
   qianmo: { exploring: null },
   'epsilon-greedy': { exploring: { policy: 'epsilon-greedy' } },
   ucb: { exploring: { policy: 'ucb' } },
-  thompson: { exploring: { policy: 'thompson' } },
+  thompson: { exploring: {} },
+  'thompson, half of both shares': {
+    exploring: {
+      share: { kind: 'fixed', share: 0.025 },
+      classes: [{ name: 'small', share: { kind: 'fixed', share: 0.075 } }],
+    },
+  },
+  'thompson, small alone': { exploring: smallAlone({ kind: 'fixed', share: 0.085 }) },
+  'thompson, small alone to 14 days': {
+    exploring: {
+      ...smallAlone({ kind: 'fixed', share: 0.085 }),
+      cutOff: { ...cutOff, ageSeconds: 14 * 86_400 },
+    },
+  },
+  'thompson, small alone by loss': {
+    exploring: smallAlone({ kind: 'loss-bound', lossMax: 0.05, shareMax: 0.6 }),
+  },
   oracle: 'oracle',
 };
 
