@@ -18,9 +18,10 @@ import { RUN_CONFIG } from '../../shared/config/load-run-config.js';
 import { SWEEP_CONFIG } from '../../shared/config/sweep-config.js';
 import { parseConfig } from '../../shared/config/yaml-file.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
-import type { Job } from '../../shared/queue/protocol.js';
+import { type Job, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
+import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 import { decodeSums, encodeSums } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import * as arrow from '../../shared/tasks/arrow-files.js';
@@ -44,11 +45,48 @@ import { jobResult } from '../fixtures/job-result.js';
 import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { tinySpec, tinyState } from '../fixtures/training-states.js';
-import { exampleJob, exampleReplies, exampleRequests } from './examples.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { HTTP_TARGETS } from './http-targets.js';
 import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
 import { SERVING_TARGETS } from './serving-targets.js';
+
+const exampleJob: Job = {
+  ...{ protocolVersion: PROTOCOL_VERSION, epoch: 1, runId: 'fuzz', outerStep: 0, jobIndex: 0 },
+  store: { address: '/nowhere', digest: 'none', storage: StorageConfigSchema.parse({}) },
+  model: {
+    ...{ kind: 'logistic', embeddingWidth: 1, hiddenWidths: [], adgroupEmbedding: false },
+    ...{ personal: ['bias'], embeddingDeviation: 0.05 },
+  },
+  taskIndices: [0, 1],
+  microBatchRowsMax: 1024,
+  device: 'auto',
+  portable: false,
+  dense: blobRefOf(Uint8Array.of(1)),
+  work: {
+    ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights: [0.5, 0.5] },
+    leaves: { first: 1, stepLeafCount: 4, shapes: [[2, 4, 8, 16, 64]] },
+  },
+  ...{ timeoutMs: 30_000, blobLifetimeMs: 60_000 },
+};
+
+const exampleRequests: readonly unknown[] = [
+  { kind: 'start', device: 'auto' },
+  { kind: 'shared', of: 'dense', sha256: 'a', bytes: 'BYTES' },
+  { kind: 'prepare', requestId: 1, job: exampleJob, rowPack: 'BYTES' },
+  { kind: 'execute', requestId: 1 },
+];
+
+const exampleReplies: readonly unknown[] = [
+  { kind: 'progress', requestId: 1, progress: { phase: 'reading' } },
+  {
+    ...{ kind: 'done', requestId: 1, output: 'BYTES', queryRowCount: 1, computeMs: 1 },
+    ...{ backend: 'b', fingerprint: 'test-01234567', residentByteCount: 1 },
+  },
+  {
+    ...{ kind: 'failed', requestId: null, residentByteCount: 1 },
+    report: { kind: 'data', what: 'w', where: 'x', found: 'y', cure: 'z' },
+  },
+];
 
 const textOfBytes = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
 
