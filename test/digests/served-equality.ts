@@ -140,7 +140,7 @@ async function exportedBundle(config: RunConfig, encoding: BlockEncoding) {
   };
 }
 
-/** What the evaluation predicted with the blocks that are served. */
+/** The logits that the evaluation predicted with the blocks that are served. */
 function evaluatedLogits(
   { taskKeys, rows, logits }: TestLogits,
   { store, tasks }: HeldOutRows,

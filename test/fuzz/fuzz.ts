@@ -26,7 +26,11 @@ const COMPUTED_MS_MAX = 5_000;
 const SILENT_MS_MAX = 120_000;
 const LOOK_INTERVAL_MS = 1_000;
 
-/** JavaScript as text, so that it needs no compiled file. */
+/**
+ * Ends a process that is stuck on one input, from a thread of its own, since a parser that never returns lets nothing else run
+ * on its thread. It counts time of the processor, which others cannot use up; a parser that waits takes none, and has its own
+ * limit. As text, it needs no compiled file.
+ */
 const WATCH = `
 const { workerData, parentPort } = require('node:worker_threads');
 const { writeSync } = require('node:fs');

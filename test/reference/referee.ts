@@ -1,7 +1,7 @@
 /**
  * The referee: losses and the inner loop written row by row in float64, directly from their
- * formulas, over the models below. It shares only the model spec with the
- * production code.
+ * formulas. The logit of a model is nodes of a float64 tape. It shares only the model spec with
+ * the production code.
  */
 
 import type { MetaParameters } from '../../shared/models/meta-parameters.js';

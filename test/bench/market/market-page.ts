@@ -61,7 +61,7 @@ export function policiesPage(record: MarketRecord): string {
   return page([
     '# Policies of exploration',
     circumstances(record),
-    `The market is that above, with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Every arm has the same auctions and models, and the shares of test/bench/market/market-settings.ts if its name says nothing else.`,
+    `The market is that above, with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Every arm has the same auctions and models, and the settings of test/bench/market/market-settings.ts, but for what test/bench/market/market-bench.ts changes in it.`,
     'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds.',
     table(
       ['policy', 'explored', ...POLICY_MEASURES.map(({ title }) => title)],

@@ -96,7 +96,7 @@ export const MARKET = {
   clickDelaySeconds: 600,
   /** How often blocks adapt, 0 for never, and to how many rows of an adgroup. */
   refresh: { everyHours: 6, rowsMax: 200 },
-  // Chosen on seeds 201 and 202; infra/docs/market/market.md has the alternatives.
+  // Chosen on seeds 201 and 202, for the clicks of small advertisers.
   exploration: ExplorationConfigSchema.parse({
     mode: 'active',
     policy: 'thompson',

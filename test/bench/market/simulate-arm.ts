@@ -36,6 +36,7 @@ interface OpenCounts extends Counts {
 
 const NOTHING: Counts = { impressions: 0, rewards: 0 };
 
+/** A click arrives some time after its impression. Evidence that a model has learned from no longer counts. */
 class MarketFeedback {
   readonly #auctions: AuctionStream;
   readonly #terms: FeedbackTerms;

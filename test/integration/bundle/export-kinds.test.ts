@@ -1,6 +1,7 @@
 /**
  * Every method and every model exports: the bundle, read back from its files, gives the outputs that
- * evaluation predicts for the same rows, whatever the encoding says of them.
+ * evaluation predicts for the same rows, whatever the encoding says of them, also
+ * after an export that is killed and goes on where it ended.
  */
 
 import { describe, expect, test } from 'vitest';

@@ -1,4 +1,7 @@
-/** A Redis that is reached by TLS with certificates on both sides, by a user with the rights of the documentation. */
+/**
+ * A Redis that is reached by TLS with certificates on both sides, by a user with the rights of the documentation. A proxy decrypts,
+ * because the server that tests run has no TLS.
+ */
 
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';

@@ -1,6 +1,7 @@
 /**
  * Jobs of a server against those of an export: every method adapts an adgroup from rows of a client to the block that the
- * export made of the same rows in its store, of clicks and of values, with no row, one and many.
+ * export made of the same rows in its store, of clicks and of values, with no row, one and many;
+ * and so does one that adapts while serving, from a model with support inputs.
  */
 
 import { beforeAll, describe, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** Checkpoints over a store in memory: writing, failures, refusals, retention. */
+/** Checkpoints over a store in memory: writing, failures, damage, syncs, refusals, retention. */
 
 import { relative } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';

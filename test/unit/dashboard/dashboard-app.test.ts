@@ -1,4 +1,4 @@
-/** The dashboard over records alone: its pages, what it refuses, and its forms. */
+/** The dashboard over records alone: its pages, lists of runs, what it refuses, and its forms. */
 
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
