@@ -73,7 +73,7 @@ export interface ScoringAddon extends MappingAddon, ColumnsAddon {
     variances: Float32Array,
   ): number;
   /**
-   * Writes the mode and the variances of the posterior of the personal bias and output weights (`native/posterior.h`).
+   * Writes the mode and the variances of the posterior of the personal bias and output weights (`shared/tensors/native/posterior.h`).
    *
    * @param numbers 1 for labels that are values; steps; factor of the prior variances; the numbers of the prior.
    * @returns a status, as `score` does.
@@ -426,7 +426,7 @@ export interface ColumnsAddon {
     stride: number,
   ): void;
   /**
-   * Writes the hash bucket of each text (`md5-bucket.ts`).
+   * Writes the hash bucket of each text (`hashBucketOf`).
    *
    * @param keepsKnown leaves places as they are that have another id than 0.
    * @param kernel the place of a kernel among `kernels()`.
