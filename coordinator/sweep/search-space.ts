@@ -39,13 +39,11 @@ interface Point {
   readonly regularisation: keyof typeof REGULARISATION;
 }
 
+const DEEPFM = { kind: 'deepfm', embeddingWidth: 16, embeddingDeviation: 0.05 };
 const MODELS = {
-  deepfm: { kind: 'deepfm', embeddingWidth: 16, hiddenWidths: [64, 32], embeddingDeviation: 0.05 },
+  deepfm: { ...DEEPFM, hiddenWidths: [64, 32] },
   /** Its last layer has the features of posterior blocks. */
-  'narrow deepfm': {
-    ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: [64, 16] },
-    embeddingDeviation: 0.05,
-  },
+  'narrow deepfm': { ...DEEPFM, hiddenWidths: [64, 16] },
   /** Without weights of single values: what categories say comes from encodings across tasks, if there are some. */
   encodings: { kind: 'logistic', hiddenWidths: [] },
 } as const;
@@ -54,7 +52,7 @@ const ADAPTING = {
   nothing: { personal: [], method: { kind: 'global' } },
   'posterior blocks': {
     personal: ['bias', 'output'],
-    method: { kind: 'posterior', trunkStart: 'own' },
+    method: { kind: 'posterior', coldShare: 0.2 },
   },
 } as const;
 
@@ -165,9 +163,13 @@ const EPISODES = {
 } as const;
 const EPISODE_STEPS = { min: 1_200, max: 3_200, passes: 8, patience: 3 } as const;
 
+/** A small log is learned by heart within a few passes, so its validation adgroups are scored at least once in each. */
 function episodeSteps(facts: DataFacts): Record<string, unknown> {
   const outerSteps = episodeStepCount(facts);
-  return { outerSteps, ...stoppingOf(outerSteps, facts.segment, EPISODE_STEPS.patience) };
+  const pass = Math.ceil(facts.trainRowCount / EPISODES.rowsPerOuterStep);
+  const everyOuterSteps = Math.min(outerSteps / SCORES, Math.max(1, pass));
+  const patience = Math.round((EPISODE_STEPS.patience * outerSteps) / SCORES / everyOuterSteps);
+  return { outerSteps, ...stoppingOf(outerSteps, facts.segment, { everyOuterSteps, patience }) };
 }
 
 function episodeStepCount({ trainRowCount }: Pick<DataFacts, 'trainRowCount'>): number {
@@ -182,13 +184,10 @@ const SCORES = 20;
 function stoppingOf(
   outerSteps: number,
   segment: string | null,
-  patience = 5,
+  scores = { everyOuterSteps: outerSteps / SCORES, patience: 5 },
 ): Record<string, unknown> {
   return {
-    earlyStopping: {
-      ...{ everyOuterSteps: outerSteps / SCORES, patience, tasksMax: 500 },
-      ...(segment === null ? {} : { segment }),
-    },
+    earlyStopping: { ...scores, tasksMax: 500, ...(segment === null ? {} : { segment }) },
     checkpointEveryOuterSteps: outerSteps,
   };
 }
@@ -208,10 +207,10 @@ export function commonTraining(facts: DataFacts): Record<string, unknown> {
 
 type SizeFacts = Pick<DataFacts, 'trainTaskCount' | 'queryRowsPerTask'>;
 
-function commonSteps({ trainTaskCount, queryRowsPerTask }: SizeFacts): {
-  readonly outerSteps: number;
-  readonly tasksPerOuterStep: number;
-} {
+function commonSteps({
+  trainTaskCount,
+  queryRowsPerTask,
+}: SizeFacts): Record<'outerSteps' | 'tasksPerOuterStep', number> {
   const { min, usual, max } = TASKS_PER_OUTER_STEP;
   const forPasses = Math.ceil((PASSES_MIN * trainTaskCount) / OUTER_STEPS.max);
   const byRows = Math.floor(ROWS_PER_OUTER_STEP_MAX / Math.max(1, queryRowsPerTask));

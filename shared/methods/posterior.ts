@@ -15,15 +15,19 @@
  * begins from is 0 there. `theta`, `tau` and M learn from the query losses (ALPaCA: Harrison, Sharma and Pavone, WAFR 2018;
  * GLMix: Zhang et al., KDD 2016). With the bias alone it is one level per task.
  *
- * With `trunkStart: own`, batches of trunk rows start from theta + delta, and delta learns from them alone. Small adgroups
- * often do worse; theta is then free of their level, since what moves theta for them moves delta as well.
+ * Batches of trunk rows start from theta + delta, and delta learns from them alone. Small adgroups often do worse; theta is
+ * free of their level, since what moves theta for them moves delta as well.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { at } from '../base/arrays.js';
 import { elementCountOf, type NamedTensors, type Variable } from '../tensors/named-tensors.js';
-import { innerLoopSettings, LOG_DEVIATION_SCALE } from './inner-loop/inner-loop-settings.js';
+import {
+  adaptationBy,
+  innerLoopSettings,
+  LOG_DEVIATION_SCALE,
+} from './inner-loop/inner-loop-settings.js';
 import type {
   AdaptingTasks,
   Blocks,
@@ -61,6 +65,7 @@ const settings = z.strictObject({
   innerRate: innerLoopSettings.innerRate.describe(
     'How far its support rows move a task. Training learns the prior at this rate; an evaluated rate (the prior scale of reports) multiplies the prior variances by its ratio to this one.',
   ),
+  coldShare: innerLoopSettings.coldShare,
   priorDeviation: z
     .union([deviation, z.record(z.string(), deviation)])
     .default(PRIOR_DEVIATION)
@@ -88,13 +93,6 @@ const settings = z.strictObject({
     .describe(
       'A category of the context, such as a segment of users or city and age: each of its values gets a block too, which is added to that of the adgroup. The model reads the category in no other way.',
     ),
-  trunkStart: z
-    .enum(['shared', 'own'])
-    .optional()
-    .describe(
-      'Where batches of rows that train the trunk only (`data.trunkRows`) start: shared, where adgroups start, if absent; own, at a learned distance from ' +
-        'there, so that small adgroups do not lower or raise the start of all.',
-    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -103,21 +101,18 @@ export const posterior = defineMethod({
   settings,
   adaptationWords: { rate: 'prior scale', step: 'Newton step' },
   planOf: (own) => ({
-    innerLoop: {
-      steps: { count: own.innerSteps, rate: own.innerRate },
+    ...adaptationBy(own, {
       reads: {
-        ...{ supportTotals: true, features: true },
-        ...(own.inputMeans ? { supportFields: true as const } : {}),
-        ...(own.trunkStart === 'own' ? { trunkFlags: true as const } : {}),
+        ...{ supportTotals: true, features: true, trunkFlags: true },
+        ...(own.inputMeans ? { supportFields: true } : {}),
       },
-      ...(hasOwnMeans(own) ? { start: (tasks) => priorMeans(tasks, own) } : {}),
+      start: (tasks) => priorMeans(tasks, own),
       step: (tasks, step) => newtonStep(tasks, step, own),
       variances: (tasks, evidence) => variancesOf(tasks, evidence, own),
       prior: (dense, personal) => normalPriorOf(dense, personal, own),
-    },
+    }),
     ...(own.crowd === undefined ? {} : { crowd: own.crowd }),
     outer: { kind: 'derivative', order: 'last-step' },
-    cold: null,
     variables: (model) => posteriorVariables(model, own),
   }),
   misfitsOf: ({ priorDeviation }, { personal, generated }) => {
@@ -135,14 +130,9 @@ export const posterior = defineMethod({
   },
 });
 
-/** Whether the means of some tasks are not theta. */
-function hasOwnMeans({ inputMeans, trunkStart }: Settings): boolean {
-  return inputMeans || trunkStart === 'own';
-}
-
 function posteriorVariables(
   model: ModelShape,
-  { priorDeviation, inputMeans, trunkStart, crowd }: Settings,
+  { priorDeviation, inputMeans, crowd }: Settings,
 ): Variable[] {
   const fieldWidth = featureNamesOf(model).length * model.tableRowWidth;
   const personal = model.variables.filter(({ block }) => block === 'personal');
@@ -166,16 +156,12 @@ function posteriorVariables(
               },
             ]
           : []),
-        ...(trunkStart === 'own'
-          ? [
-              {
-                ...{ name: TRUNK_START + name, shape, block: 'method' as const },
-                initial: { kind: 'zeros' as const },
-              },
-            ]
-          : []),
       ];
     }),
+    ...personal.map(({ name, shape }): Variable => ({
+      ...{ name: TRUNK_START + name, shape, block: 'method' },
+      initial: { kind: 'zeros' },
+    })),
     ...(crowd === undefined ? [] : crowdVariables(model, personal, crowd)),
   ];
 }
@@ -227,13 +213,10 @@ function normalPriorOf(
 }
 
 /** A task without support rows has the means that all tasks share, a batch of trunk rows those of all batches. */
-function priorMeans(
-  tasks: AdaptingTasks,
-  { meanShrinkage, inputMeans, trunkStart }: Settings,
-): Blocks {
+function priorMeans(tasks: AdaptingTasks, { meanShrinkage, inputMeans }: Settings): Blocks {
   const { tf, taskCount, personal, variable, repeatByTask } = tasks;
   const support = inputMeans ? tasks.supportFields() : null;
-  const trunkFlags = trunkStart === 'own' ? tasks.trunkFlags() : null;
+  const trunkFlags = tasks.trunkFlags();
   const { impressions } = tasks.supportTotals();
   const pooled =
     support === null
@@ -265,17 +248,17 @@ function newtonStep(
   { blocks, scaledGradients, rates, supportCurvature }: InnerStep,
   own: Settings,
 ): Blocks {
-  const { tf, taskCount, personal, variable, repeatByTask } = tasks;
+  const { tf, taskCount, personal, variable } = tasks;
   const { impressions } = tasks.supportTotals();
   const curvature = supportCurvature();
   const { innerRate } = own;
-  const means = hasOwnMeans(own) ? priorMeans(tasks, own) : null;
+  const means = priorMeans(tasks, own);
   const joined = (of: (name: string) => tfjs.Tensor): tfjs.Tensor2D => sideBySide(tasks, of);
   const precisions = precisionsOf(tasks);
   const before = joined((name) => blockIn(blocks, name));
   const distances = tf.sub(
     before,
-    joined((name) => (means === null ? repeatByTask(variable(name)) : blockIn(means, name))),
+    joined((name) => blockIn(means, name)),
   );
   // Prior variances times a factor, with both sides multiplied by it.
   const slope = tf.add(

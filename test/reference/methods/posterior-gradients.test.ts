@@ -61,16 +61,7 @@ function caseOf(
   of = store,
 ): JobCase {
   const method = methodOf({ kind: 'posterior', ...steps, ...settings });
-  const jobCase = jobCaseOf(of, { embeddingWidth: 2, hiddenWidths: [WIDTH], personal }, 5, method);
-  return trainedLike(jobCase);
-}
-
-/** Sizes that training would produce: tenths of a logarithm, not the case's third of a unit. */
-function trainedLike(jobCase: JobCase): JobCase {
-  for (const [name, { values }] of jobCase.meta.dense)
-    if (name.startsWith('posterior.deviation/'))
-      for (const [at, value] of values.entries()) values[at] = 0.2 * value;
-  return jobCase;
+  return jobCaseOf(of, { embeddingWidth: 2, hiddenWidths: [WIDTH], personal }, 5, method);
 }
 
 /** Gauss-Jordan elimination. */
@@ -225,31 +216,37 @@ function outerLoss(jobCase: JobCase, dense: Values, tasks: readonly TaskRows[]):
 }
 
 describe('the outer gradient', () => {
-  test.each([
-    ['', {}, store],
-    [', where batches start at a distance', { trunkStart: 'own' }, storeWithBatches],
-  ])('of every variable is that of the loss at the modes%s', async (_, settings, of) => {
-    const jobCase = caseOf(settings, ['bias', 'output'], of);
-    const { spec, meta } = jobCase;
-    const tasks = await of.readTasks(indices);
-    const method = methodOf({ kind: 'posterior', ...steps, ...settings });
-    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
-    const found = await jobs.run(jobCase, work);
-    const dense = denseValuesOf(meta);
-    expect(found.weightedQueryLoss).toBeCloseTo(outerLoss(jobCase, dense, tasks), 5);
-    const step = 1e-5;
-    for (const { name } of spec.variables) {
-      const values = dense.get(name)!;
-      const expected = Array.from(values, (_, index) => {
-        const at = (offset: number): number => {
-          const moved = values.map((value, i) => (i === index ? value + offset : value));
-          return outerLoss(jobCase, new Map(dense).set(name, moved), tasks);
-        };
-        return (at(step) - at(-step)) / (2 * step);
-      });
-      expect(relativeDifference(found.tensors.get(name)!, expected), name).toBeLessThan(5e-4);
-    }
-  });
+  // Of tasks, and of batches of trunk rows, which start at a distance; a share of the loss is that of the prior.
+  test.each([0, 0.3])(
+    'of every variable is that of the loss at the modes: %d',
+    async (coldShare) => {
+      const jobCase = caseOf({ coldShare }, ['bias', 'output'], storeWithBatches);
+      const { spec, meta } = jobCase;
+      const tasks = await storeWithBatches.readTasks(indices);
+      const method = methodOf({ kind: 'posterior', ...steps, coldShare });
+      const coldTaskWeights = coldShare === 0 ? undefined : weights;
+      const work = { kind: 'gradient', method, taskWeights: weights, coldTaskWeights } as const;
+      const found = await jobs.run(jobCase, work);
+      const unsupported = tasks.map((task) => ({ ...task, supportRowCount: 0 }));
+      const lossOf = (values: Values): number =>
+        (1 - coldShare) * outerLoss(jobCase, values, tasks) +
+        coldShare * outerLoss(jobCase, values, unsupported);
+      const dense = denseValuesOf(meta);
+      expect(found.weightedQueryLoss).toBeCloseTo(outerLoss(jobCase, dense, tasks), 5);
+      const step = 1e-5;
+      for (const { name } of spec.variables) {
+        const values = dense.get(name)!;
+        const expected = Array.from(values, (_, index) => {
+          const at = (offset: number): number => {
+            const moved = values.map((value, i) => (i === index ? value + offset : value));
+            return lossOf(new Map(dense).set(name, moved));
+          };
+          return (at(step) - at(-step)) / (2 * step);
+        });
+        expect(relativeDifference(found.tensors.get(name)!, expected), name).toBeLessThan(5e-4);
+      }
+    },
+  );
 
   test('of a row of a table is that of the loss at the modes, through prior means and features', async () => {
     const jobCase = caseOf({});
@@ -439,7 +436,7 @@ test('of values it is ridge regression on the features: one step suffices', asyn
   });
   const method = { kind: 'posterior', ...steps };
   const model = { embeddingWidth: 2, hiddenWidths: [WIDTH], personal: ['bias', 'output'] };
-  const jobCase = trainedLike(jobCaseOf(values, model, 5, methodOf(method)));
+  const jobCase = jobCaseOf(values, model, 5, methodOf(method));
   const logits = await queryLogits(
     jobCase,
     method,

@@ -21,6 +21,7 @@ test.each(['tensorflow', 'cpu'] as const)(
         name.startsWith('posterior.')
           ? tf.zerosLike(tf.tensor(variables[name.slice(20) as keyof typeof variables]))
           : tf.tensor(variables[name as keyof typeof variables]),
+      trunkFlags: () => null,
       repeatByTask: (x) => kernels.repeatByTask(x, 1),
       supportTotals: () => ({ impressions: tf.tensor1d([2]), clicks: tf.tensor1d([3]) }),
     };

@@ -12,15 +12,8 @@ import { RUN_CONFIG } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 
 const DATA = {
-  logs: 'log.csv',
-  store: 'store',
-  task: 'adgroup',
-  label: { column: 'click' },
-  features: [
-    { name: 'user', kind: 'category' },
-    { name: 'slot', kind: 'category' },
-    { name: 'hour', kind: 'category' },
-  ],
+  ...{ logs: 'log.csv', store: 'store', task: 'adgroup', label: { column: 'click' } },
+  features: ['user', 'slot', 'hour'].map((name) => ({ name, kind: 'category' })),
 };
 const FACTS: DataFacts = {
   ...{ trainTaskCount: 640, supportRowsPerTask: 40, queryRowsPerTask: 40, trainRowCount: 50_000 },
@@ -60,7 +53,7 @@ describe('candidates of a search', () => {
     expect(fieldsOf(63)).toEqual([undefined, undefined, undefined]);
     expect(fieldsOf(64)).toEqual([undefined, 'by-field', undefined]);
     const { method } = candidatesOf({ ...FACTS, supportRowsPerTask: 64 }, SEARCH_TRIALS_MAX)[1]!;
-    expect(method).toEqual({ kind: 'posterior', trunkStart: 'own', meanShrinkage: 30 });
+    expect(method).toEqual({ kind: 'posterior', coldShare: 0.2, meanShrinkage: 30 });
   });
 
   it('draw every task about ten times in small outer steps, within bounds', () => {
@@ -81,12 +74,15 @@ describe('candidates of a search', () => {
 });
 
 it('the outer steps of episodes read the rows about eight times, within bounds', () => {
-  const outerStepsOf = (facts: Partial<DataFacts>) =>
-    candidatesOf({ ...FACTS, ...facts }, 2)[1]?.length?.['outerSteps'];
-  expect(outerStepsOf({})).toBe(1200);
+  const lengthOf = (trainRowCount: number) =>
+    candidatesOf({ ...FACTS, trainRowCount }, 2)[1]?.length;
   // 8 * 256,000 / 1024, whichever of them are query rows.
-  expect(outerStepsOf({ trainRowCount: 256_000 })).toBe(2000);
-  expect(outerStepsOf({ trainRowCount: 1_280_000 })).toBe(3200);
+  const earlyStopping = { everyOuterSteps: 100, patience: 3 };
+  expect(lengthOf(256_000)).toMatchObject({ outerSteps: 2000, earlyStopping });
+  expect(lengthOf(1_280_000)).toMatchObject({ outerSteps: 3200 });
+  // A pass of 6 outer steps, and 180 outer steps of patience as with scores every 60.
+  const ofFew = { everyOuterSteps: 6, patience: 30 };
+  expect(lengthOf(6000)).toMatchObject({ outerSteps: 1200, earlyStopping: ofFew });
 });
 
 describe('the mean of trials', () => {

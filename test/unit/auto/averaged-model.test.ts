@@ -212,7 +212,7 @@ describe('the average of models', () => {
   // Seen to fail: prior means that read the embeddings of the other member, and deviations without their share.
   it('has the posterior blocks of one member, scaled by its share', () => {
     const random = randomStream(6, 'averages');
-    const posterior: MethodConfig = methodOf({ kind: 'posterior', trunkStart: 'own' });
+    const posterior: MethodConfig = methodOf({ kind: 'posterior' });
     const models = [
       deepfm({ embeddingWidth: 2, hiddenWidths: [3, 5], supportInputs: INPUTS }),
       deepfm({ embeddingWidth: 3, hiddenWidths: [4, 2], personal: ['bias', 'output'] }),

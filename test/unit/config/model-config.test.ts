@@ -9,10 +9,7 @@ import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.j
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 
 const data = DataConfigSchema.parse({
-  logs: 'log.csv',
-  store: 'store',
-  task: 'ad',
-  label: { column: 'clicked' },
+  ...{ logs: 'log.csv', store: 'store', task: 'ad', label: { column: 'clicked' } },
   features: [
     { name: 'site', kind: 'category' },
     { name: 'tags', kind: 'bag' },
